@@ -1,0 +1,45 @@
+# Needs Python >= 3.11 with pip, nothing else. uv comes from PyPI into .uv/, everything else into .venv/ from uv.lock.
+PYTHON ?= python3
+UV_VERSION = 0.13.9
+UV = .uv/bin/uv
+RUN = .venv/bin
+export UV_PYTHON_PREFERENCE = only-system
+export UV_PYTHON_DOWNLOADS = never
+
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+install: .venv/.installed  ## set up .venv from the lock file
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Joinder needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv "uv==$(UV_VERSION)" 2>/dev/null || $(PYTHON) -m pip install --target .uv "uv==$(UV_VERSION)"
+
+.venv/.installed: $(UV) pyproject.toml uv.lock core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	$(UV) sync --frozen --quiet --python "$$(command -v $(PYTHON))"
+	@touch $@
+
+run: install  ## the demo: simulators, server, worker and a complete enrollment per vendor
+	$(RUN)/joinder demo
+
+test: install  ## every test, loopback only
+	$(RUN)/pytest -n 2 --dist loadgroup
+
+check: test  ## test, lint, types, layers
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+bench: install  ## the figures of docs/figures.md (minutes)
+	$(RUN)/python -m bench
+
+lock: $(UV)  ## resolve dependencies anew
+	$(UV) lock --upgrade
+
+clean:  ## remove what make made
+	rm -rf .venv .uv .joinder-demo dist
+
+.PHONY: help install run test check bench lock clean

@@ -1,0 +1,131 @@
+"""Normalised sites, devices and readings.
+
+Signs: power into the home is positive. `solar_w >= 0`, `battery_w > 0` discharging, `grid_w > 0` importing,
+`load_w = solar_w + battery_w + grid_w`. Energies are unsigned Wh split by direction. Unknown is None, never 0.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from joinder.vendor import Resolution
+
+Quality = Literal["measured", "estimated", "partial"]
+ENERGY_METRICS = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh")
+
+
+class DeviceKind(enum.StrEnum):
+    INVERTER = "inverter"
+    BATTERY = "battery"
+    METER = "meter"
+
+
+class MeterRole(enum.StrEnum):
+    PRODUCTION = "production"
+    GRID = "grid"  # at the grid connection: import and export
+    LOAD = "load"  # what the home uses
+    STORAGE = "storage"
+    OTHER = "other"
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """One inverter, battery or meter; `vendor_id` is unique inside its site."""
+
+    vendor_id: str
+    kind: DeviceKind
+    serial: str | None = None
+    model: str | None = None
+    name: str | None = None
+    role: MeterRole | None = None  # meters
+    power_w: float | None = None  # inverter and production: generated; battery: discharging; grid: importing
+    max_power_w: float | None = None
+    lifetime_wh: float | None = None  # inverters: generated since `lifetime_since`
+    lifetime_since: datetime | None = None
+    nameplate_wh: float | None = None  # batteries
+    soc_percent: float | None = None
+    mode: Literal["Self Consumption", "Savings", "Backup"] | None = None
+    reported_at: datetime | None = None
+    stale: bool = False  # reported too long ago for its power to count
+    faults: tuple[str, ...] = ()  # plain words, newest first
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """One home. `timezone` is an IANA name: days and months of its intervals follow it."""
+
+    vendor_id: str
+    name: str
+    timezone: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    operational_since: datetime | None = None
+    devices: tuple[Device, ...] = ()
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """Energy of one interval [start, end). `device_id` None: of the whole site."""
+
+    start: datetime
+    end: datetime
+    device_id: str | None = None
+    solar_wh: float | None = None
+    charge_wh: float | None = None
+    discharge_wh: float | None = None
+    import_wh: float | None = None
+    export_wh: float | None = None
+    load_wh: float | None = None
+    soc_percent: float | None = None  # mean over the interval
+    quality: Quality = "measured"
+
+
+class Counter(Struct, frozen=True, kw_only=True):
+    """Lifetime energy registers at one instant, for vendors without history; core turns them into intervals."""
+
+    at: datetime
+    device_id: str | None = None
+    solar_wh: float | None = None
+    charge_wh: float | None = None
+    discharge_wh: float | None = None
+    import_wh: float | None = None
+    export_wh: float | None = None
+    load_wh: float | None = None
+    soc_percent: float | None = None
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """Power at one instant, in W; `soc_percent` 0–100 over all batteries of the site."""
+
+    measured_at: datetime
+    solar_w: float | None = None
+    battery_w: float | None = None
+    grid_w: float | None = None
+    load_w: float | None = None
+    soc_percent: float | None = None
+
+
+class Readings(Struct, frozen=True, kw_only=True):
+    """Outcome of fetch_readings. One failing endpoint becomes a warning, the rest still counts."""
+
+    intervals: tuple[Reading, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    live: Live | None = None
+    devices: tuple[Device, ...] = ()  # devices whose state was read on the way
+    warnings: tuple[str, ...] = ()  # a sentence each, for the operator
+
+
+class ReadingsQuery(Struct, frozen=True, kw_only=True):
+    """Intervals of [start, end) at `resolution` (none when start == end), and live power when `live`.
+
+    `device_id` asks for one device's intervals instead of the site's. Core never asks beyond Limits.history.
+    `site` is what fetch_site answered last.
+    """
+
+    site: Site
+    start: datetime
+    end: datetime
+    resolution: Resolution = "15mins"
+    device_id: str | None = None
+    live: bool = False

@@ -1,0 +1,173 @@
+"""Every failure a vendor can cause, classed by who must act.
+
+The class alone decides HTTP status, enrollment health, retry and polling:
+
+    VendorError                    actor      health              HTTP  retried
+    ├─ TransientError              vendor     degraded            502   yes
+    │  ├─ RateLimited              vendor     degraded            503   yes
+    │  ├─ VendorTimeout            vendor     degraded            504   yes
+    │  ├─ DeviceUnreachable        owner      degraded            504   yes
+    │  └─ OutcomeUnknown           vendor     degraded            503   by the refresh service only
+    ├─ UnexpectedPayload           operator   degraded            502   yes
+    ├─ AuthorizationLost           owner      needs_consent       409   no
+    ├─ ConsentDenied               owner      –                   –     no   (redirect, error=access_denied)
+    ├─ ConsentInvalid              owner      –                   422   no   (the owner can correct a form)
+    ├─ ApprovalPending             vendor     pending_approval    409   later
+    ├─ AppCredentialsRejected      operator   operator_action     502   no
+    ├─ DeviceIdentityChanged       operator   operator_action     502   no
+    ├─ NotSupported                nobody     –                   404   no
+    └─ PluginBug                   operator   degraded            500   yes, then quarantined
+
+The text is one sentence for the person who must act. It reaches owners, API clients and logs, so it never holds
+a vendor's text, a URL or a secret; `detail` may hold a redacted fragment for the operator.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar, Literal
+
+from joinder.redact import redact
+
+Actor = Literal["owner", "operator", "vendor", "nobody"]
+HealthState = Literal[
+    "ok",
+    "pending_approval",
+    "degraded",
+    "suspected",
+    "needs_consent",
+    "operator_action",
+    "lost_in_flight",
+    "quarantined",
+    "paused",
+    "revoked",
+]
+
+
+class VendorError(Exception):
+    """Base of all; raise one of its subclasses."""
+
+    actor: ClassVar[Actor] = "operator"
+    health: ClassVar[HealthState | None] = "degraded"
+    status: ClassVar[int] = 502
+    problem: ClassVar[str] = "vendor-error"
+
+    def __init__(self, message: str, *, detail: str | None = None) -> None:
+        super().__init__(redact(message))
+        self.detail = redact(detail)[:500] if detail else None
+
+
+class TransientError(VendorError):
+    """Try again later: 5xx, connection refused, TLS trouble, nonsense from a proxy."""
+
+    actor: ClassVar[Actor] = "vendor"
+    problem = "vendor-unavailable"
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after = retry_after
+
+
+class RateLimited(TransientError):
+    """The vendor, or our own budget for its app, allows no call now."""
+
+    status = 503
+    problem = "vendor-rate-limited"
+
+
+class VendorTimeout(TransientError):
+    """No complete answer inside the deadline."""
+
+    status = 504
+    problem = "vendor-timeout"
+
+
+class DeviceUnreachable(TransientError):
+    """A device in the owner's home does not answer: asleep, unplugged, moved."""
+
+    actor = "owner"
+    status = 504
+    problem = "device-unreachable"
+
+
+class OutcomeUnknown(TransientError):
+    """A token call was cut off after it may have been sent; the vendor may have rotated the token."""
+
+    status = 503
+    problem = "vendor-outcome-unknown"
+
+
+class UnexpectedPayload(VendorError):
+    """The answer does not decode: HTML, cut JSON, other types than documented."""
+
+    problem = "vendor-unexpected-answer"
+
+
+class AuthorizationLost(VendorError):
+    """The vendor no longer accepts this grant (`invalid_grant`, key revoked, token expired)."""
+
+    actor = "owner"
+    health = "needs_consent"
+    status = 409
+    problem = "authorization-lost"
+
+
+class ConsentDenied(VendorError):
+    """The owner said no."""
+
+    actor = "owner"
+    health = None
+    status = 403
+    problem = "consent-denied"
+
+
+class ConsentInvalid(VendorError):
+    """What the owner entered cannot work; `fields` names the inputs to correct (form field name → sentence)."""
+
+    actor = "owner"
+    health = None
+    status = 422
+    problem = "consent-invalid"
+
+    def __init__(self, message: str, *, fields: dict[str, str] | None = None, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.fields = {name: redact(text) for name, text in (fields or {}).items()}
+
+
+class ApprovalPending(VendorError):
+    """The vendor has not yet approved this enrollment."""
+
+    actor = "vendor"
+    health = "pending_approval"
+    status = 409
+    problem = "approval-pending"
+
+
+class AppCredentialsRejected(VendorError):
+    """The vendor refuses the operator's app (`invalid_client`, app key): every grant of that app is affected."""
+
+    health = "operator_action"
+    problem = "app-credentials-rejected"
+
+
+class DeviceIdentityChanged(VendorError):
+    """A device shows another TLS certificate than the pinned one: nothing was sent to it."""
+
+    health = "operator_action"
+    problem = "device-identity-changed"
+
+
+class NotSupported(VendorError):
+    """The vendor, or this account's plan with it, has no such data."""
+
+    actor = "nobody"
+    health = None
+    status = 404
+    problem = "not-supported"
+
+
+class PluginBug(VendorError):
+    """The plugin broke its contract: wrong type, unexpected exception, no answer."""
+
+    status = 500
+    problem = "plugin-bug"

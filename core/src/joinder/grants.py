@@ -1,0 +1,90 @@
+"""What moves between core and a plugin around consent. Every repr is free of secrets."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from joinder.http import DeviceHttp, Http
+from joinder.redact import Secrets
+
+
+class GrantState(enum.StrEnum):
+    ACTIVE = "active"
+    PENDING_APPROVAL = "pending_approval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppCredentials:
+    """The operator's app at the vendor; `secrets` holds every field of its AppCredentialType by wire name."""
+
+    type: str
+    secrets: Secrets
+
+    def __getitem__(self, name: str) -> str:
+        return self.secrets[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """What the vendor handed over for one owner (or one operator account). Times are aware."""
+
+    secrets: Secrets
+    expires_at: datetime | None = None  # of the access token
+    refresh_expires_at: datetime | None = None
+    site_ids: tuple[str, ...] = ()  # the vendor's ids of the sites it opens
+    state: GrantState = GrantState.ACTIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consent:
+    """Outcome of handle_callback. `account_id` is the vendor's id of the consenting account, where it says one."""
+
+    grant: Grant
+    account_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthorizeRequest:
+    """Made by core; a plugin carries `state`, `redirect_uri` and `code_challenge` into the URL unchanged."""
+
+    state: str = field(repr=False)
+    redirect_uri: str
+    code_challenge: str | None = None  # S256; set when the vendor declares PKCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback:
+    """What came back: the vendor's query parameters (REDIRECT), the form's values (FORM), nothing (OPERATOR)."""
+
+    values: Secrets
+    redirect_uri: str | None = None
+    code_verifier: str | None = field(default=None, repr=False)
+
+
+class DeviceAccess(Protocol):
+    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (http.py)."""
+
+    def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What core lends to a hook call."""
+
+    http: Http  # declared hosts only, deadlines and redaction built in
+    device: DeviceAccess
+    app: AppCredentials | None
+    options: Mapping[str, str]  # the join flow's values for Vendor.flow_fields
+    now: Callable[[], datetime]  # aware, UTC; tests move it
+    log: logging.Logger
+
+    def require_app(self) -> AppCredentials:
+        """The app credential of a vendor that declares one; core always passes it there."""
+        if self.app is None:
+            raise LookupError("this vendor's flow names no app credential")
+        return self.app

@@ -1,0 +1,456 @@
+"""Every byte that leaves for a vendor or a device passes here; the only module that imports httpx.
+
+What it adds to httpx: declared hosts only, addresses checked where the socket is opened (so DNS rebinding does not
+help), no redirects, no proxies from the environment, no cookies between owners, a total deadline, a size cap,
+answers decoded into types, failures turned into joinder.errors, and silence: httpx logs full URLs at INFO and puts
+them into exception texts, and vendors take API keys in the query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, TypeVar
+
+import httpcore
+import httpx
+import msgspec
+
+from joinder.errors import (
+    DeviceIdentityChanged,
+    DeviceUnreachable,
+    OutcomeUnknown,
+    PluginBug,
+    RateLimited,
+    TransientError,
+    UnexpectedPayload,
+    VendorError,
+    VendorTimeout,
+)
+
+T = TypeVar("T")
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAX_ANSWER_BYTES = 5 * 2**20
+MAX_RETRY_AFTER = timedelta(hours=24)
+_CHATTY_LOGGERS = (
+    "httpx",
+    *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One complete HTTP answer. `headers` are lower-case; `place` is method, host and path, never the query."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    place: str
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status} from {self.place}, {len(self.content)} bytes)"
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self, into: type[T]) -> T:
+        """The body as `into`. Raises UnexpectedPayload when it is HTML, cut off, or of other types."""
+        try:
+            return msgspec.json.decode(self.content, type=into, strict=False)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            kind = "HTML" if self.content.lstrip()[:1] == b"<" else "something else"
+            why = (
+                str(error) if isinstance(error, msgspec.ValidationError) else f"body is {kind}, not the documented JSON"
+            )
+            raise UnexpectedPayload(f"Unexpected answer from {self.place}: {why}") from None
+
+    def retry_after(self, now: datetime | None = None) -> timedelta | None:
+        """Retry-After in either form (RFC 9110 §10.2.3), capped at a day; None when absent or nonsense."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdigit():
+            return min(timedelta(seconds=int(value[:9])), MAX_RETRY_AFTER)
+        try:
+            wait = parsedate_to_datetime(value) - (now or datetime.now(UTC))
+        except (ValueError, TypeError):
+            return None
+        return max(timedelta(0), min(wait, MAX_RETRY_AFTER))
+
+
+def raise_for_status(answer: Answer) -> None:
+    """The classes every vendor shares: 429 and 5xx. A plugin checks its own bodies first."""
+    if answer.status == 429:
+        raise RateLimited(f"{answer.place} allows no more calls for now", retry_after=answer.retry_after())
+    if answer.status >= 500 or answer.status in (408, 425):
+        raise TransientError(f"{answer.place} answered {answer.status}", retry_after=answer.retry_after())
+    if not answer.ok:
+        raise UnexpectedPayload(f"{answer.place} answered {answer.status}")
+
+
+class Http:
+    """A client for one vendor, shared by all its grants in this process."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        hosts: tuple[str, ...],
+        reroute: Mapping[str, str],
+        unreachable: type[TransientError] = TransientError,
+    ) -> None:
+        self._client = client
+        self._hosts = hosts
+        self._reroute = reroute
+        self._unreachable = unreachable
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+        basic: tuple[str, str] | None = None,
+        deadline: float = 30.0,
+        exchange: bool = False,
+    ) -> Answer:
+        """One call, no retry. `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown."""
+        target = httpx.URL(url)
+        place = f"{method} {target.host}{target.path}"
+        self._refuse_undeclared(target)
+        request = self._client.build_request(
+            method,
+            self._rerouted(target),
+            params={**dict(target.params), **(params or {})} or None,
+            data=dict(form) if form is not None else None,
+            content=msgspec.json.encode(json) if json is not None else None,
+            headers={**({"content-type": "application/json"} if json is not None else {}), **(headers or {})},
+        )
+        auth = httpx.BasicAuth(*basic) if basic else None
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._send(request, auth, place)
+        except VendorError:
+            raise
+        except httpx.HTTPError as error:
+            raise self._classify(error, place, exchange=exchange) from None
+        except TimeoutError:
+            raise _cut_off(place, exchange=exchange, error=VendorTimeout) from None
+
+    async def _send(self, request: httpx.Request, auth: httpx.Auth | None, place: str) -> Answer:
+        response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise UnexpectedPayload(f"{place} answered more than {MAX_ANSWER_BYTES} bytes")
+            return Answer(response.status_code, dict(response.headers), bytes(body), place)
+        finally:
+            await response.aclose()
+
+    def _refuse_undeclared(self, target: httpx.URL) -> None:
+        if target.scheme != "https" or target.host not in self._hosts or target.userinfo:
+            raise PluginBug(f"call to {target.host} refused: the vendor declares {', '.join(self._hosts) or 'no host'}")
+
+    def _rerouted(self, target: httpx.URL) -> httpx.URL:
+        stand_in = self._reroute.get(target.host)
+        if stand_in is None or not stand_in.startswith("http://"):
+            return target
+        origin = httpx.URL(stand_in)
+        return target.copy_with(scheme="http", host=origin.host, port=origin.port)
+
+    def _classify(self, error: httpx.HTTPError, place: str, *, exchange: bool) -> VendorError:
+        name = type(error).__name__
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol):
+            return self._unreachable(f"{place} cannot be reached", detail=name)
+        if isinstance(error, httpx.DecodingError) and not exchange:
+            return UnexpectedPayload(f"{place} answered a body that does not decompress")
+        timed_out = isinstance(error, httpx.TimeoutException)
+        return _cut_off(place, exchange=exchange, error=VendorTimeout if timed_out else self._unreachable)
+
+
+def _cut_off(place: str, *, exchange: bool, error: type[TransientError]) -> VendorError:
+    if exchange:
+        return OutcomeUnknown(f"{place} was cut off; whether the vendor renewed the token is unknown")
+    return error(f"{place} gave no complete answer in time" if error is VendorTimeout else f"{place} was cut off")
+
+
+class DeviceHttp(Http):
+    """A client for one device in an owner's network, with its own cookies and one pinned TLS certificate.
+
+    `async with` closes it. `address` is the IP address it reached, `peer_sha256` the fingerprint it saw.
+    """
+
+    def __init__(self, host: str, port: int, pin_sha256: str | None, backend: GuardedBackend) -> None:
+        self._pinned = _PinnedTls(pin_sha256)
+        self._backend = backend
+        self._host = host
+        self.origin = f"https://{_bracketed(host)}" + ("" if port == 443 else f":{port}")
+        super().__init__(
+            _client(self._pinned.context, backend, cookies=CookieJar(), concurrency=1),
+            hosts=(host,),
+            reroute={},
+            unreachable=DeviceUnreachable,
+        )
+
+    async def __aenter__(self) -> DeviceHttp:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    @property
+    def address(self) -> str | None:
+        return self._backend.reached
+
+    @property
+    def peer_sha256(self) -> str | None:
+        return self._pinned.seen_sha256
+
+    def _classify(self, error: httpx.HTTPError, place: str, *, exchange: bool) -> VendorError:
+        if self._pinned.mismatch:
+            return DeviceIdentityChanged("The device shows another certificate than before; its token was not sent")
+        return super()._classify(error, place, exchange=exchange)
+
+
+class _PinnedTls:
+    """Accepts exactly one self-signed certificate, checked inside the handshake: a wrong peer sees no HTTP at all."""
+
+    def __init__(self, pin_sha256: str | None) -> None:
+        self.seen_sha256: str | None = None
+        self.mismatch = False
+        pinned = self
+
+        class CheckedHandshake(ssl.SSLObject):
+            def do_handshake(self) -> None:
+                super().do_handshake()
+                pinned.seen_sha256 = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
+                if pin_sha256 is not None and pinned.seen_sha256 != pin_sha256:
+                    pinned.mismatch = True
+                    raise ssl.SSLCertVerificationError("certificate differs from the pinned one")
+
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.check_hostname = False
+        self.context.verify_mode = ssl.CERT_NONE  # devices sign their own; the pin above replaces the chain
+        self.context.set_ciphers("DEFAULT")  # Python's own list is narrower than old devices offer
+        self.context.sslobject_class = CheckedHandshake
+
+
+class HttpFactory:
+    """Makes the clients of one process and closes them. `reroute` sends declared hosts to loopback simulators."""
+
+    def __init__(self, *, allowed_networks: tuple[str, ...] = (), reroute: Mapping[str, str] | None = None) -> None:
+        self.reroute = dict(reroute or {})
+        for stand_in in self.reroute.values():
+            if httpx.URL(stand_in).host != "127.0.0.1":
+                raise ValueError(f"reroute target {stand_in} is not on 127.0.0.1")
+        self._networks = tuple(ip_network(network) for network in allowed_networks)
+        self._context: ssl.SSLContext | None = None
+        self._vendors: dict[tuple[str, ...], Http] = {}
+
+    def vendor(self, hosts: tuple[str, ...], *, concurrency: int = 100) -> Http:
+        """The shared client for a vendor's declared hosts."""
+        if hosts not in self._vendors:
+            if self._context is None:
+                self._context = httpx.create_ssl_context(trust_env=False)  # 70 ms of CPU: one per process
+            cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # shared by owners: keep none
+            backend = GuardedBackend(is_public, self._stand_ins())
+            client = _client(self._context, backend, cookies=cookies, concurrency=concurrency)
+            self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute)
+        return self._vendors[hosts]
+
+    def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+        """A client for a device an owner named: an IP address or plain name inside the allowed networks, port 443.
+
+        Raises DeviceUnreachable for anything else, without saying which rule refused it.
+        """
+        if not self._networks:
+            raise DeviceUnreachable("This server may not reach devices in any network; its operator must allow one")
+        host = _plain_host(address)
+        return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self._in_allowed_network, self._stand_ins()))
+
+    def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
+        """A client for a device the operator names at a command line: any unicast address, any port."""
+        return DeviceHttp(host, port, pin_sha256, GuardedBackend(lambda address: not address.is_multicast, {}))
+
+    async def close(self) -> None:
+        for http in self._vendors.values():
+            await http._client.aclose()
+        self._vendors.clear()
+
+    def _in_allowed_network(self, address: Address) -> bool:
+        return is_lan(address) and any(address in network for network in self._networks)
+
+    def _stand_ins(self) -> dict[tuple[str, int], tuple[str, int]]:
+        dial = {}
+        for host, stand_in in self.reroute.items():
+            origin = httpx.URL(stand_in)
+            target = (origin.host, origin.port or 443)
+            dial[(host, 443)] = target
+            dial[target] = target
+        return dial
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Opens a socket only to an address that `allowed` accepts; resolves once and connects to what it checked."""
+
+    def __init__(
+        self, allowed: Callable[[Address], bool], stand_ins: Mapping[tuple[str, int], tuple[str, int]]
+    ) -> None:
+        self._allowed = allowed
+        self._stand_ins = stand_ins
+        self._inner = httpcore.AnyIOBackend()
+        self.reached: str | None = None
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stand_in = self._stand_ins.get((host, port))
+        is_stand_in_itself = stand_in == (host, port)
+        if stand_in and (is_stand_in_itself or not _is_literal(host)):
+            self.reached = host
+            return await self._inner.connect_tcp(*stand_in, timeout, local_address, socket_options)
+        addresses = await _resolve(host, port)
+        if not addresses or not all(self._allowed(address) for address in addresses):
+            raise httpcore.ConnectError("address refused")
+        self.reached = str(addresses[0])
+        target = stand_in or (self.reached, port)
+        return await self._inner.connect_tcp(*target, timeout, local_address, socket_options)
+
+    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        raise httpcore.ConnectError("unix sockets are refused")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+_NEVER = tuple(
+    ip_network(network)
+    for network in (
+        "0.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fe80::/10", "fec0::/10",
+        "fd00:ec2::254/128", "ff00::/8",
+    )
+)  # fmt: skip
+
+
+def is_public(address: Address) -> bool:
+    """A global unicast address. `is_global` alone accepts NAT64, 6to4, multicast and site-local ones."""
+    return address.is_global and not any(address in network for network in _NEVER)
+
+
+def is_lan(address: Address) -> bool:
+    """A private unicast address that is not this machine: no loopback, link-local, metadata, CGNAT or tunnel form."""
+    return address.is_private and not any(address in network for network in _NEVER) and not _is_own(address)
+
+
+def _is_own(address: Address) -> bool:
+    """Only an address of this machine can be bound."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+        return True
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise httpcore.ConnectError("name does not resolve") from None
+    return [ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+
+
+def _plain_host(address: str) -> str:
+    """An IP literal in normal form, or a plain DNS or mDNS name. Odd number forms (0x7f.1, 2130706433) are refused."""
+    text = address.strip().rstrip(".").lower()
+    if _is_literal(text):
+        return str(ip_address(text))
+    labels = text.split(".")
+    plain = all(
+        label
+        and len(label) <= 63
+        and label.isascii()
+        and label.replace("-", "").isalnum()
+        and label.strip("-") == label
+        for label in labels
+    )
+    if not plain or len(text) > 253 or labels[-1][:1].isdigit():
+        raise DeviceUnreachable("That is not an IP address or a host name")
+    return text
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _client(
+    context: ssl.SSLContext, backend: GuardedBackend, *, cookies: CookieJar, concurrency: int
+) -> httpx.AsyncClient:
+    _silence()
+    transport = httpx.AsyncHTTPTransport(verify=context)
+    transport._pool = httpcore.AsyncConnectionPool(  # the only way to place a guard below httpx 0.28
+        ssl_context=context, max_connections=concurrency, keepalive_expiry=20.0, network_backend=backend
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        cookies=cookies,
+        trust_env=False,
+        timeout=httpx.Timeout(30.0, connect=10.0),
+        headers={"user-agent": "joinder", "accept": "application/json"},
+    )
+
+
+def _silence() -> None:
+    for name in _CHATTY_LOGGERS:
+        logger = logging.getLogger(name)
+        if _nothing not in logger.filters:
+            logger.addFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
+
+
+def jittered(wait: timedelta, share: float = 0.2) -> timedelta:
+    """`wait` varied by ± share, so that what started together does not come back together."""
+    return wait * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreading load, not a secret
+
+
+@asynccontextmanager
+async def open_http(**settings: Any) -> AsyncIterator[HttpFactory]:
+    """An HttpFactory for a short command."""
+    factory = HttpFactory(**settings)
+    try:
+        yield factory
+    finally:
+        await factory.close()

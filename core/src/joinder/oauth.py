@@ -1,0 +1,177 @@
+"""OAuth 2.0 for plugins: the grants vendors use, over ctx.http, on Authlib's transport-free functions.
+
+An error answer is classed by its `error` code alone (RFC 6749 §5.2), never by its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from msgspec import Struct
+
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    ConsentDenied,
+    ConsentInvalid,
+    RateLimited,
+    TransientError,
+    UnexpectedPayload,
+    VendorError,
+)
+from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context
+from joinder.http import Answer, raise_for_status
+from joinder.redact import Secrets
+from joinder.vendor import OAuth2
+
+EXCHANGE_DEADLINE = 30.0  # generous: a timeout here can lose a single-use token
+_APP_REJECTED = ("invalid_client", "unauthorized_client")
+_TRANSIENT = ("server_error", "temporarily_unavailable")
+
+
+class Token(Struct, frozen=True):
+    """A token answer (RFC 6749 §5.1). `extra` holds the vendor's other members that are strings or numbers."""
+
+    access_token: str
+    expires_at: datetime | None
+    refresh_token: str | None
+    extra: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"Token(expires_at={self.expires_at})"
+
+    def secrets(self, previous: Mapping[str, str] | None = None) -> Secrets:
+        """As grant secrets; a refresh answer without a refresh token keeps the previous one (RFC 6749 §6)."""
+        refresh_token = self.refresh_token or (previous or {}).get("refresh_token")
+        return Secrets(
+            {"access_token": self.access_token, **({"refresh_token": refresh_token} if refresh_token else {})}
+        )
+
+
+def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest) -> str:
+    """The consent URL of an authorization code grant; `app` holds clientID."""
+    challenge = {"code_challenge": request.code_challenge, "code_challenge_method": "S256"}
+    return str(
+        prepare_grant_uri(
+            oauth2.authorize_url,
+            client_id=app["clientID"],
+            response_type="code",
+            redirect_uri=request.redirect_uri,
+            scope=" ".join(oauth2.scopes) or None,
+            state=request.state,
+            **(challenge if request.code_challenge else {}),
+            **oauth2.extra_authorize_params,
+        )
+    )
+
+
+def code_from(callback: Callback) -> str:
+    """The authorization code. Raises ConsentDenied when the owner refused (RFC 6749 §4.1.2.1)."""
+    error = callback.values.get("error")
+    if error == "access_denied":
+        raise ConsentDenied("The owner did not give consent")
+    if error in _TRANSIENT:
+        raise TransientError("The vendor could not complete the consent")
+    if error:
+        raise AppCredentialsRejected("The vendor refused the authorization request", detail=f"error={error}")
+    code = callback.values.get("code")
+    if not code:
+        raise ConsentInvalid("The vendor sent the owner back without an authorization code")
+    return code
+
+
+async def exchange_code(ctx: Context, oauth2: OAuth2, callback: Callback, **extra: str) -> Token:
+    """Authorization code → token."""
+    parameters = {"grant_type": "authorization_code", "code": code_from(callback), **extra}
+    if callback.redirect_uri:
+        parameters["redirect_uri"] = callback.redirect_uri
+    if callback.code_verifier:
+        parameters["code_verifier"] = callback.code_verifier
+    try:
+        return await token_call(ctx, oauth2, parameters)
+    except AuthorizationLost as error:
+        raise ConsentInvalid("The vendor refused the authorization code", detail=error.detail) from None
+
+
+async def refresh_token(ctx: Context, oauth2: OAuth2, secrets: Secrets, **extra: str) -> Token:
+    """Refresh token → token, one exchange."""
+    parameters = {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"], **extra}
+    return await token_call(ctx, oauth2, parameters)
+
+
+async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]) -> Token:
+    """One POST to the token endpoint with the app's client credentials. Raises as `token_error` says."""
+    app = ctx.require_app()
+    client = (app["clientID"], app["clientSecret"])
+    body = dict(parameters)
+    if oauth2.client_auth == "post":
+        body |= {"client_id": client[0], "client_secret": client[1]}
+    in_query = oauth2.parameters_in == "query"
+    answer = await ctx.http.request(
+        "POST",
+        oauth2.token_url,
+        params=body if in_query else None,
+        form={} if in_query else body,
+        basic=client if oauth2.client_auth == "basic" else None,
+        deadline=EXCHANGE_DEADLINE,
+        exchange=True,
+    )
+    if not answer.ok:
+        raise token_error(answer)
+    return _token(answer, ctx.now())
+
+
+class _ErrorBody(Struct):
+    error: str | None = None
+
+
+def token_error(answer: Answer) -> VendorError:
+    """The class of a non-2xx token answer."""
+    try:
+        code = msgspec.json.decode(answer.content, type=_ErrorBody).error or ""
+    except msgspec.DecodeError:
+        code = ""
+    detail = f"{answer.status} error={code}" if code else str(answer.status)
+    if answer.status == 429:
+        return RateLimited("The vendor allows no more token calls for now", retry_after=answer.retry_after())
+    if answer.status >= 500 or code in _TRANSIENT:
+        return TransientError("The vendor's token service failed", retry_after=answer.retry_after(), detail=detail)
+    if code in _APP_REJECTED:
+        return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
+    if code == "invalid_grant":
+        return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
+    if answer.status == 401 and not code:
+        return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
+    try:
+        raise_for_status(answer)
+    except VendorError as error:
+        return error
+    return UnexpectedPayload("The vendor's token service gave an unknown answer", detail=detail)
+
+
+def _token(answer: Answer, now: datetime) -> Token:
+    body = answer.json(dict[str, object])
+    access_token = body.get("access_token")
+    if not isinstance(access_token, str) or not access_token:
+        raise UnexpectedPayload(f"{answer.place} answered without an access token")
+    refresh = body.get("refresh_token")
+    known = ("access_token", "refresh_token", "expires_in")
+    extra = {name: str(value) for name, value in body.items() if name not in known and isinstance(value, str | int)}
+    return Token(
+        access_token,
+        _expiry(body.get("expires_in"), now),
+        refresh if isinstance(refresh, str) else None,
+        extra,
+    )
+
+
+def _expiry(expires_in: object, now: datetime) -> datetime | None:
+    """`expires_in` in seconds, also as a string; zero, negative, absurd or missing means unknown."""
+    try:
+        seconds = int(float(expires_in))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return now + timedelta(seconds=seconds) if 0 < seconds <= 10 * 366 * 86400 else None

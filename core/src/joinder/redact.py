@@ -1,0 +1,67 @@
+"""Takes secrets out of text, by value and by shape.
+
+By value: every live `Secrets` mapping (grants.py) is remembered weakly, so whatever secret is in memory is masked.
+By shape: JWTs, bearer and basic headers, and the query or form parameters that carry secrets.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterator, Mapping
+
+MASK = "[redacted]"
+
+_SHAPES = (
+    (re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), MASK),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
+    (
+        re.compile(
+            r"(?i)([\"']?\b(?:access_token|refresh_token|id_token|token|client_?secret|code|code_verifier|state|key"
+            r"|api_?key|key_?secret|password|username|session_?id|sessionid|authorization|cookie)[\"']?\s*[=:]\s*[\"']?)"
+            r"[^\s\"'&,;}]{4,}"
+        ),
+        rf"\1{MASK}",
+    ),
+)
+
+
+class Secrets(Mapping[str, str]):
+    """Read-only mapping of secret values whose repr, str and format show names only."""
+
+    __slots__ = ("__weakref__", "_values")
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+        _live.add(self)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secrets) and self._values == other._values
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(f'{name}={MASK}' for name in self._values)})"
+
+
+_live: weakref.WeakSet[Secrets] = weakref.WeakSet()
+
+
+def redact(text: str) -> str:
+    """The same text without any live secret value and without anything of a secret's shape."""
+    for secrets in tuple(_live):
+        for value in secrets.values():
+            if len(value) >= 6 and value in text:
+                text = text.replace(value, MASK)
+    for shape, replacement in _SHAPES:
+        text = shape.sub(replacement, text)
+    return text

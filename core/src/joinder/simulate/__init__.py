@@ -1,0 +1,42 @@
+"""What a vendor's simulator is made of. Each vendor distribution ships one (entry-point group `joinder.simulators`).
+
+A simulator speaks the vendor's documented wire format on 127.0.0.1. Beside the vendor's paths it serves
+`POST/DELETE /_faults` (faults.py), `POST /_clock` (clock.py) and `GET /_state` (its own counts, for tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from joinder.simulate.clock import SimulatedClock
+
+ENTRY_POINT_GROUP = "joinder.simulators"
+Asgi = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(kw_only=True)
+class Simulator:
+    """One vendor's stand-in. Core reroutes `stands_in_for` to it; nothing in the plugin knows."""
+
+    vendor: str
+    stands_in_for: tuple[str, ...]  # the vendor's hosts, or the address of one device in an allowed network
+    app: Asgi
+    clock: SimulatedClock
+    app_credentials: Mapping[str, str] | None = None  # a `credentials` object its token endpoint accepts
+    owner_form: Mapping[str, str] = field(default_factory=dict)  # what a FORM owner types
+    owner_choice: Mapping[str, str] = field(default_factory=dict)  # what a REDIRECT owner posts on its consent page
+    tls: bool = False  # True: a device with a self-signed certificate
+    has_history: bool = True  # False: readings exist only where somebody polled
+    notes: tuple[str, ...] = ()
+
+
+def installed_simulators(names: tuple[str, ...] = ()) -> list[Simulator]:
+    """A fresh simulator of every installed vendor, or of those named. Raises LookupError for an unknown name."""
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise LookupError(f"no simulator named {', '.join(unknown)}; installed: {', '.join(sorted(found))}")
+    return [found[name].load()() for name in (names or sorted(found))]

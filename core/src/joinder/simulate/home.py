@@ -1,0 +1,135 @@
+"""A simulated home: sun, battery, grid and load that always add up, the same for the same seed and time.
+
+Power is constant within slots of five minutes, so energies are exact sums and counters never run backwards.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+SLOT_S = 300
+
+
+@dataclass(frozen=True)
+class Power:
+    """W, signs as everywhere: battery > 0 discharging, grid > 0 importing, load = solar + battery + grid."""
+
+    solar_w: float
+    battery_w: float
+    grid_w: float
+    load_w: float
+    soc_percent: float
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Wh over a span; `soc_percent` is the mean."""
+
+    solar_wh: float = 0.0
+    charge_wh: float = 0.0
+    discharge_wh: float = 0.0
+    import_wh: float = 0.0
+    export_wh: float = 0.0
+    load_wh: float = 0.0
+    soc_percent: float = 0.0
+
+
+class Home:
+    """`battery_wh` 0: no battery. `installed` starts its lifetime counters."""
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        timezone: str,
+        peak_w: float = 6000.0,
+        battery_wh: float = 10000.0,
+        installed: date = date(2026, 1, 1),
+    ) -> None:
+        self.timezone = timezone
+        self.battery_wh = battery_wh
+        self.installed = installed
+        self._seed = seed
+        self._peak_w = peak_w
+        self._zone = ZoneInfo(timezone)
+        self._day = lru_cache(maxsize=1024)(self._simulate_day)
+        self._day_total = lru_cache(maxsize=4096)(self._sum_day)
+
+    def power(self, at: float) -> Power:
+        """At epoch second `at`."""
+        day = datetime.fromtimestamp(at, self._zone).date()
+        slots = self._day(day)
+        return slots[min(int((at - self._midnight(day)) // SLOT_S), len(slots) - 1)]
+
+    def energy(self, start: float, end: float) -> Energy:
+        """Of [start, end), epoch seconds, a slot counted by the share that lies inside."""
+        totals, soc_seconds = [0.0] * 6, 0.0
+        at = start
+        while at < end:
+            step = min(end, (at // SLOT_S + 1) * SLOT_S) - at
+            power = self.power(at)
+            totals = [total + wh for total, wh in zip(totals, _energies(power, step), strict=True)]
+            soc_seconds += power.soc_percent * step
+            at += step
+        return Energy(*totals, soc_percent=soc_seconds / (end - start) if end > start else 0.0)
+
+    def lifetime(self, at: float) -> Energy:
+        """Since `installed`, up to epoch second `at`."""
+        day, today = self.installed, datetime.fromtimestamp(at, self._zone).date()
+        totals = [0.0] * 6
+        while day < today:
+            totals = [total + wh for total, wh in zip(totals, self._day_total(day), strict=True)]
+            day += timedelta(days=1)
+        rest = self.energy(self._midnight(today), at)
+        parts = (rest.solar_wh, rest.charge_wh, rest.discharge_wh, rest.import_wh, rest.export_wh, rest.load_wh)
+        return Energy(*(total + wh for total, wh in zip(totals, parts, strict=True)), soc_percent=rest.soc_percent)
+
+    def _midnight(self, day: date) -> float:
+        return datetime.combine(day, time(), self._zone).astimezone(UTC).timestamp()
+
+    def _sum_day(self, day: date) -> tuple[float, ...]:
+        columns = zip(*(_energies(power, SLOT_S) for power in self._day(day)), strict=True)
+        return tuple(sum(column) for column in columns)
+
+    def _simulate_day(self, day: date) -> list[Power]:
+        """Every five minutes from local midnight to the next; 23 and 25 hours on DST days."""
+        start, end = self._midnight(day), self._midnight(day + timedelta(days=1))
+        dice = random.Random(f"{self._seed}/{day}")  # noqa: S311 - weather, not a secret
+        haze = dice.uniform(0.6, 1.0)
+        stored_wh = self.battery_wh * 0.2
+        slots = []
+        for index in range(int((end - start) // SLOT_S)):
+            hour = index * SLOT_S / 3600
+            solar_w = round(max(0.0, math.sin(math.pi * (hour - 6.5) / 12)) ** 1.3 * self._peak_w * haze)
+            solar_w = round(solar_w * dice.uniform(0.85, 1.0)) if 6.5 < hour < 18.5 else 0
+            evening = 1400 * math.exp(-(((hour - 19.5) / 2.0) ** 2)) + 700 * math.exp(-(((hour - 7.5) / 1.2) ** 2))
+            load_w = round(350 + evening + dice.uniform(0, 150))
+            battery_w = self._battery(solar_w - load_w, stored_wh)
+            stored_wh -= battery_w * SLOT_S / 3600
+            soc = 100 * stored_wh / self.battery_wh if self.battery_wh else 0.0
+            slots.append(Power(solar_w, battery_w, load_w - solar_w - battery_w, load_w, round(soc, 1)))
+        return slots
+
+    def _battery(self, surplus_w: float, stored_wh: float) -> float:
+        """Charges from surplus up to full, discharges into deficit down to 20 %, at most 3840 W."""
+        hours = SLOT_S / 3600
+        if surplus_w > 0:
+            return -float(int(min(surplus_w, 3840, max(0.0, self.battery_wh - stored_wh) / hours)))
+        return float(int(min(-surplus_w, 3840, max(0.0, stored_wh - self.battery_wh * 0.2) / hours)))
+
+
+def _energies(power: Power, seconds: float) -> tuple[float, ...]:
+    hours = seconds / 3600
+    return (
+        power.solar_w * hours,
+        max(-power.battery_w, 0) * hours,
+        max(power.battery_w, 0) * hours,
+        max(power.grid_w, 0) * hours,
+        max(-power.grid_w, 0) * hours,
+        power.load_w * hours,
+    )

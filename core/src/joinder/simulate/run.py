@@ -1,0 +1,78 @@
+"""Runs simulators inside this process, each on a port of its own on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from joinder.simulate import Simulator
+from joinder.simulate.faults import FaultDial
+from joinder.simulate.tls import self_signed
+
+
+class _Quiet(uvicorn.Server):
+    """A server that leaves the process's signals alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def running(
+    simulators: Sequence[Simulator], ports: Mapping[str, int] | None = None
+) -> AsyncIterator[dict[str, str]]:
+    """Yields vendor → base URL; port 0 or absent means any free one. They stop when the block ends."""
+    async with _stopping() as servers:
+        origins = {}
+        for simulator in simulators:
+            listener = socket.create_server(("127.0.0.1", (ports or {}).get(simulator.vendor, 0)))
+            origins[simulator.vendor] = _origin(simulator, listener)
+            await _start(simulator, listener, servers)
+        yield origins
+
+
+def reroute_of(simulators: Sequence[Simulator], origins: Mapping[str, str]) -> dict[str, str]:
+    """The `reroute` setting that sends every simulated host to its simulator."""
+    return {host: origins[simulator.vendor] for simulator in simulators for host in simulator.stands_in_for}
+
+
+def _origin(simulator: Simulator, listener: socket.socket) -> str:
+    return f"{'https' if simulator.tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def _start(
+    simulator: Simulator, listener: socket.socket, servers: list[tuple[_Quiet, asyncio.Task[None]]]
+) -> None:
+    config = uvicorn.Config(
+        FaultDial(simulator.app, simulator.clock), log_level="critical", access_log=False, lifespan="off", ws="none"
+    )
+    if simulator.tls:
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key = self_signed(Path(folder), name="simulated-device")
+            config.ssl_certfile, config.ssl_keyfile = str(certificate), str(key)
+            config.load()
+    server = _Quiet(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    servers.append((server, task))
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _stopping() -> AsyncIterator[list[tuple[_Quiet, asyncio.Task[None]]]]:
+    servers: list[tuple[_Quiet, asyncio.Task[None]]] = []
+    try:
+        yield servers
+    finally:
+        for server, _ in servers:
+            server.should_exit = server.force_exit = True
+        await asyncio.gather(*(task for _, task in servers), return_exceptions=True)

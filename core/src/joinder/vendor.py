@@ -1,0 +1,127 @@
+"""What a vendor is, as data. REST schemas, consent forms, the vendors list and polling limits are generated from it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal
+
+from msgspec import Struct, field
+
+Resolution = Literal["15mins", "day"]
+
+
+class Flow(enum.StrEnum):
+    """How consent is obtained."""
+
+    REDIRECT = "redirect"  # the owner consents on the vendor's pages (OAuth 2.0 authorization code)
+    FORM = "form"  # the owner types a key or token on our hosted page
+    OPERATOR = "operator"  # no owner: the app credential itself opens its sites
+
+
+class Refresh(enum.StrEnum):
+    """What a refresh does to the secret that was used for it."""
+
+    NONE = "none"  # cannot be refreshed; the owner consents again
+    ROTATING = "rotating"  # single use: each refresh answers a new refresh token
+    REUSABLE = "reusable"  # the same refresh token works until it expires
+    STATIC_KEY = "static_key"  # nothing expires
+
+
+class Capability(enum.StrEnum):
+    SOLAR_INVERTERS = "solar_inverters"
+    BATTERIES = "batteries"
+    METERS = "meters"
+    SOLAR_INTERVALS = "solar_intervals"
+    BATTERY_INTERVALS = "battery_intervals"
+    METER_INTERVALS = "meter_intervals"
+    LIVE = "live"
+
+
+class Support(enum.StrEnum):
+    YES = "yes"
+    VENDOR_HAS_NONE = "vendor_has_none"
+    NOT_YET = "not_yet"
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """One value somebody enters, declared once for REST, hosted page, terminal and docs."""
+
+    name: str  # as on the wire: clientID, apiKey, host
+    label: str
+    secret: bool = False
+    required: bool = True
+    multiline: bool = False
+    help: str | None = None
+    example: str | None = None
+    max_length: int = 4096
+
+
+class AppCredentialType(Struct, frozen=True, kw_only=True):
+    """One kind of app credential the operator stores, and the consent flow it opens."""
+
+    type: str
+    label: str
+    fields: tuple[Field, ...]
+    flow: Flow = Flow.REDIRECT
+
+
+class OAuth2(Struct, frozen=True, kw_only=True):
+    """The vendor's OAuth endpoints. Constants: never read from an answer (RFC 9700 §4.4, mix-up)."""
+
+    authorize_url: str
+    token_url: str
+    scopes: tuple[str, ...] = ()
+    pkce: bool = False  # True only where the vendor is known to accept RFC 7636 S256
+    client_auth: Literal["basic", "post"] = "basic"
+    parameters_in: Literal["form", "query"] = "form"  # where the token call carries its parameters
+    extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """Interval data the vendor keeps: `window` is the longest span of one fetch_readings call."""
+
+    resolution: Resolution
+    window: timedelta
+    reach: timedelta | None = None  # how far back; None: to the site's beginning
+    settles_after: timedelta = timedelta(hours=48)  # younger rows may still be filled in or corrected
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    poll_every: timedelta
+    live_max_age: timedelta = timedelta(minutes=5)  # older live power is fetched again when somebody asks
+    max_concurrency: int = 4
+    calls_per_minute: int | None = None
+    calls_per_day: int | None = None
+    calls_per_month: int | None = None
+    history: tuple[History, ...] = ()  # empty: no history; intervals come from polled counters
+
+    def resolution(self, name: Resolution) -> History | None:
+        return next((entry for entry in self.history if entry.resolution == name), None)
+
+
+class Vendor(Struct, frozen=True, kw_only=True):
+    """One vendor. `name` equals the entry-point name and the API's vendor value."""
+
+    name: str
+    label: str
+    docs_url: str
+    flow: Flow  # of the owner; a credential type may say OPERATOR
+    hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches
+    device_access: bool = False  # True: ctx.device reaches an address the owner names, inside allowed networks
+    app_credentials: tuple[AppCredentialType, ...] = ()
+    consent_fields: tuple[Field, ...] = ()  # FORM: what the owner enters
+    consent_steps: tuple[str, ...] = ()  # FORM: the vendor's own steps to obtain it
+    flow_fields: tuple[Field, ...] = ()  # options the operator sets on a join flow
+    data_read: tuple[str, ...] = ("solar production", "battery state", "grid import and export")
+    oauth2: OAuth2 | None = None
+    refresh: Refresh = Refresh.NONE
+    refresh_grace: timedelta | None = None  # ROTATING: how long the previous refresh token still works
+    refresh_margin: timedelta = timedelta(minutes=10)  # refresh this long before expiry
+    refresh_at_least_every: timedelta | None = None  # keeps idle grants alive
+    limits: Limits
+    capabilities: Mapping[Capability, Support]
+
+    def app_credential(self, type_name: str) -> AppCredentialType | None:
+        return next((kind for kind in self.app_credentials if kind.type == type_name), None)

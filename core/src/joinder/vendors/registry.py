@@ -1,0 +1,236 @@
+"""The one typed door to the plugins: finds them, checks them, calls them. Nothing else touches pluggy's manager."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import pluggy
+
+from joinder.energy import Readings, ReadingsQuery, Site
+from joinder.errors import PluginBug, TransientError, VendorError
+from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
+from joinder.hookspecs import VendorSpecs
+from joinder.vendor import Flow, Refresh, Vendor
+
+T = TypeVar("T")
+ENTRY_POINT_GROUP = "joinder.vendors"
+HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
+log = logging.getLogger("joinder.vendors")
+
+
+class UnknownVendor(LookupError):
+    """No working plugin has this name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """A plugin that was found: working (`vendor`), or not (`problem` says why)."""
+
+    name: str
+    distribution: str
+    version: str
+    vendor: Vendor | None = None
+    problem: str | None = None
+
+
+class Registry:
+    """The vendors of this process. `load` never raises for a broken plugin: it disables that one and says why."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager("joinder")
+        self._manager.add_hookspecs(VendorSpecs)
+        self._plugins: dict[str, object] = {}
+        self.installed: list[Installed] = []
+
+    @classmethod
+    def load(cls, *, allow: Collection[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
+        """Loads every entry point of the group; with `allow`, only those of the named distributions are imported."""
+        registry = cls()
+        for entry in sorted(found if found is not None else entry_points(group=ENTRY_POINT_GROUP)):
+            distribution = entry.dist.name if entry.dist else "?"
+            version = entry.dist.version if entry.dist else "?"
+            if allow is not None and distribution not in allow:
+                problem = f"found, not enabled: add {distribution} to JOINDER_PLUGINS to load it"
+                registry._note(entry.name, distribution, version, problem=problem)
+                continue
+            try:
+                plugin = entry.load()
+            except Exception as error:  # noqa: BLE001 - one broken plugin must not stop the service
+                registry._note(
+                    entry.name,
+                    distribution,
+                    version,
+                    problem=f"import failed: {type(error).__name__}: {error}",
+                )
+                continue
+            registry.add(entry.name, plugin, distribution=distribution, version=version)
+        return registry
+
+    def add(self, name: str, plugin: object, *, distribution: str = "local", version: str = "0") -> Installed:
+        """Registers one plugin object after checking it; a failing one is noted with its reason."""
+        try:
+            vendor = self._register(name, plugin)
+        except _Refused as reason:
+            return self._note(name, distribution, version, problem=str(reason))
+        return self._note(name, distribution, version, vendor=vendor)
+
+    def _note(
+        self,
+        name: str,
+        distribution: str,
+        version: str,
+        *,
+        vendor: Vendor | None = None,
+        problem: str | None = None,
+    ) -> Installed:
+        entry = Installed(name=name, distribution=distribution, version=version, vendor=vendor, problem=problem)
+        self.installed.append(entry)
+        if problem:
+            log.warning("plugin %s disabled: %s", name, problem)
+        return entry
+
+    def _register(self, name: str, plugin: object) -> Vendor:
+        if name in self._plugins:
+            raise _Refused(f"another plugin is already named {name}")
+        _check_signatures(plugin, self._manager)
+        try:
+            self._manager.register(plugin, name=name)
+            self._manager.check_pending()
+            vendor = self._described(name, plugin)
+        except Exception as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            if isinstance(error, _Refused):
+                raise
+            raise _Refused(str(error).splitlines()[-1].strip() or type(error).__name__) from None
+        self._plugins[name] = plugin
+        return vendor
+
+    def _described(self, name: str, plugin: object) -> Vendor:
+        others = [other for known, other in self._manager.list_name_plugin() if known != name and other]
+        vendor = self._manager.subset_hook_caller("describe_vendor", others)()
+        if not isinstance(vendor, Vendor):
+            raise _Refused(f"describe_vendor answered {type(vendor).__name__}, not Vendor")
+        if vendor.name != name:
+            raise _Refused(f"it calls itself {vendor.name}, its entry point says {name}")
+        implemented = {hook for hook in HOOKS if self._manager.parse_hookimpl_opts(plugin, hook) is not None}
+        missing = _required_hooks(vendor) - implemented
+        if missing:
+            raise _Refused(f"hooks missing: {', '.join(sorted(missing))}")
+        return vendor
+
+    @property
+    def vendors(self) -> list[Vendor]:
+        return [entry.vendor for entry in self.installed if entry.vendor is not None]
+
+    def vendor(self, name: str) -> Vendor:
+        """Raises UnknownVendor."""
+        for vendor in self.vendors:
+            if vendor.name == name:
+                return vendor
+        raise UnknownVendor(name)
+
+    async def build_authorize_url(self, name: str, ctx: Context, request: AuthorizeRequest) -> str:
+        """The vendor's consent URL, proven to carry core's state, redirect URI and challenge unchanged."""
+        url = await self._call(name, "build_authorize_url", str, ctx=ctx, request=request)
+        _check_authorize_url(self.vendor(name), url, request, ctx)
+        return url
+
+    async def handle_callback(self, name: str, ctx: Context, callback: Callback) -> Consent:
+        return await self._call(name, "handle_callback", Consent, ctx=ctx, callback=callback)
+
+    async def refresh(self, name: str, ctx: Context, grant: Grant) -> Grant:
+        return await self._call(name, "refresh", Grant, ctx=ctx, grant=grant)
+
+    async def fetch_site(self, name: str, ctx: Context, grant: Grant, site_id: str) -> Site:
+        return await self._call(name, "fetch_site", Site, ctx=ctx, grant=grant, site_id=site_id)
+
+    async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+        return await self._call(name, "fetch_readings", Readings, ctx=ctx, grant=grant, query=query)
+
+    async def _call(self, name: str, hook: str, answer_type: type[T], /, **arguments: Any) -> T:
+        if name not in self._plugins:
+            raise UnknownVendor(name)
+        others = [plugin for other, plugin in self._plugins.items() if other != name]
+        try:
+            answer = self._manager.subset_hook_caller(hook, others)(**arguments)
+            if inspect.isawaitable(answer):
+                async with asyncio.timeout(HOOK_DEADLINE):
+                    answer = await answer
+        except VendorError:
+            raise
+        except TimeoutError:
+            raise TransientError(f"{name} did not finish {hook} within {HOOK_DEADLINE:.0f} s") from None
+        except Exception as error:  # noqa: BLE001 - whatever it raised is the plugin's bug
+            raise PluginBug(f"plugin {name} failed in {hook}", detail=_where(error)) from None
+        if not isinstance(answer, answer_type):
+            raise PluginBug(
+                f"plugin {name} answered {type(answer).__name__} to {hook}, expected {answer_type.__name__}"
+            )
+        return answer
+
+
+HOOK_DEADLINE = 90.0  # beyond every deadline inside; a hook that passes it hangs
+
+
+class _Refused(Exception):
+    """Why a plugin was not registered."""
+
+
+def _required_hooks(vendor: Vendor) -> set[str]:
+    required = {"describe_vendor", "handle_callback", "fetch_site", "fetch_readings"}
+    if vendor.flow is Flow.REDIRECT:
+        required.add("build_authorize_url")
+    if vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE):
+        required.add("refresh")
+    return required
+
+
+def _check_signatures(plugin: object, manager: pluggy.PluginManager) -> None:
+    """pluggy ignores defaulted and keyword-only arguments without a word; here they are refused."""
+    for name in dir(plugin):
+        if manager.parse_hookimpl_opts(plugin, name) is None:
+            continue
+        if name not in HOOKS:
+            raise _Refused(f"unknown hook {name}; the hooks are {', '.join(HOOKS)}")
+        for parameter in inspect.signature(getattr(plugin, name)).parameters.values():
+            if parameter.name == "self":
+                continue
+            if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.default is not parameter.empty:
+                raise _Refused(f"{name}: argument {parameter.name} must be a plain positional one without default")
+
+
+def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ctx: Context) -> None:
+    parts = urlsplit(url)
+    sent = parse_qs(parts.query)
+    expected = {"state": request.state, "redirect_uri": request.redirect_uri}
+    if request.code_challenge:
+        expected |= {"code_challenge": request.code_challenge, "code_challenge_method": "S256"}
+    changed = [name for name, value in expected.items() if sent.get(name) != [value]]
+    if changed:
+        raise PluginBug(f"plugin {vendor.name} changed {', '.join(changed)} in the authorize URL")
+    if parts.scheme != "https" or parts.hostname not in vendor.hosts or parts.username or parts.fragment:
+        raise PluginBug(f"plugin {vendor.name} built an authorize URL outside its declared hosts")
+    public = sent.get("client_id", [])
+    leaked = [
+        name for name, value in (ctx.app.secrets if ctx.app else {}).items() if value in url and [value] != public
+    ]
+    if leaked:
+        raise PluginBug(f"plugin {vendor.name} put {', '.join(leaked)} into the authorize URL")
+
+
+def _where(error: Exception) -> str:
+    """Type and place, not the text: a plugin's exception text may quote a vendor's answer."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return (
+        f"{type(error).__name__} at {last.filename.rsplit('/', 1)[-1]}:{last.lineno}" if last else type(error).__name__
+    )

@@ -1,0 +1,45 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from joinder.grants import AppCredentials, Context
+from joinder.http import HttpFactory
+from joinder.redact import Secrets
+from joinder.vendor import Vendor
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def shared(path: str) -> Path:
+    """A file of the evidence folder beside the checkout; the test skips where it is absent."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"{found} is not on this machine")
+    return found
+
+
+def make_context(
+    vendor: Vendor,
+    factory: HttpFactory,
+    *,
+    app: Mapping[str, str] | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    options: Mapping[str, str] | None = None,
+) -> Context:
+    """A context as core makes it; `app` is a `credentials` object of the API (vendor, type and fields)."""
+    fields = {name: value for name, value in (app or {}).items() if name not in ("vendor", "type")}
+    return Context(
+        http=factory.vendor(vendor.hosts),
+        device=factory.device,
+        app=AppCredentials(type=app["type"], secrets=Secrets(fields)) if app else None,
+        options=options or {},
+        now=now,
+        log=logging.getLogger("joinder.test"),
+    )
