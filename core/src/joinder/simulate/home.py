@@ -76,7 +76,7 @@ class Home:
             totals = [total + wh for total, wh in zip(totals, _energies(power, step), strict=True)]
             soc_seconds += power.soc_percent * step
             at += step
-        return Energy(*totals, soc_percent=soc_seconds / (end - start) if end > start else 0.0)
+        return _energy(totals, soc_seconds / (end - start) if end > start else 0.0)
 
     def lifetime(self, at: float) -> Energy:
         """Since `installed`, up to epoch second `at`."""
@@ -87,7 +87,7 @@ class Home:
             day += timedelta(days=1)
         rest = self.energy(self._midnight(today), at)
         parts = (rest.solar_wh, rest.charge_wh, rest.discharge_wh, rest.import_wh, rest.export_wh, rest.load_wh)
-        return Energy(*(total + wh for total, wh in zip(totals, parts, strict=True)), soc_percent=rest.soc_percent)
+        return _energy([total + wh for total, wh in zip(totals, parts, strict=True)], rest.soc_percent)
 
     def _midnight(self, day: date) -> float:
         return datetime.combine(day, time(), self._zone).astimezone(UTC).timestamp()
@@ -121,6 +121,11 @@ class Home:
         if surplus_w > 0:
             return -float(int(min(surplus_w, 3840, max(0.0, self.battery_wh - stored_wh) / hours)))
         return float(int(min(-surplus_w, 3840, max(0.0, stored_wh - self.battery_wh * 0.2) / hours)))
+
+
+def _energy(totals: list[float], soc_percent: float) -> Energy:
+    solar, charge, discharge, imported, exported, load = totals
+    return Energy(solar, charge, discharge, imported, exported, load, soc_percent)
 
 
 def _energies(power: Power, seconds: float) -> tuple[float, ...]:
