@@ -147,8 +147,10 @@ def token_error(answer: Answer) -> VendorError:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
     try:
         raise_for_status(answer)
-    except VendorError as error:
+    except TransientError as error:
         return error
+    except UnexpectedPayload:
+        pass  # said below, with the error code a plugin may know
     return UnexpectedPayload("The vendor's token service gave an unknown answer", detail=detail)
 
 

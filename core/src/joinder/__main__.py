@@ -1,0 +1,5 @@
+"""`python -m joinder`."""
+
+from joinder.cli import main
+
+main()

@@ -1,0 +1,110 @@
+"""The Litestar application of one hub."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from joinder.api import deps
+from joinder.api.auth import OAuth2Controller, new_failures, provide_caller
+from joinder.api.join import JoinController
+from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
+from joinder.api.problems import HANDLERS, MEDIA_TYPE, problem
+from joinder.api.reads import CONTROLLERS
+from joinder.services.accounts import Tokens
+from joinder.services.hub import Hub
+
+MAX_BODY_BYTES = 256 * 1024
+API_VERSION = "v2024-09-01"
+_JSON_TYPES = ("application/json", "application/merge-patch+json")
+
+
+def create_app(hub: Hub) -> Litestar:
+    """Serves this hub; opening and closing it is the caller's."""
+    return Litestar(
+        route_handlers=[
+            OAuth2Controller,
+            VendorCredentialsController,
+            JoinFlowController,
+            JoinController,
+            VendorController,
+            *CONTROLLERS,
+            live,
+            ready,
+            openapi_json,
+        ],
+        state=State({"hub": hub, "tokens": Tokens(hub), "failures": new_failures()}),
+        dependencies={
+            "hub": Provide(deps.provide_hub, sync_to_thread=False),
+            "caller": Provide(provide_caller, sync_to_thread=False),
+            "paging": Provide(deps.provide_paging, sync_to_thread=False),
+            "asked": Provide(deps.provide_device_filter, sync_to_thread=False),
+            "window": Provide(deps.provide_window, sync_to_thread=False),
+        },
+        before_request=_refuse_early,
+        exception_handlers=HANDLERS,
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+
+
+@get("/health/live", summary="The process answers", tags=["Health"])
+async def live() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get("/health/ready", summary="The store answers and the key fits", tags=["Health"])
+async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
+    await hub.store.rows("SELECT 1", {})
+    return {"status": "ok"}
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = request.app.openapi_schema.to_schema()
+    return schema
+
+
+def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
+    """Before a body is parsed: an unknown API version, or a body that is not JSON where JSON is expected."""
+    wanted = request.headers.get("api-version")
+    if wanted not in (None, API_VERSION):
+        return problem(
+            request,
+            "bad-request",
+            "Unknown API version",
+            400,
+            f"The only API version is {API_VERSION}; or leave it out.",
+        )
+    expects_json = request.method in ("POST", "PATCH") and not request.url.path.startswith(
+        ("/oauth2/", "/join/sessions/")
+    )
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if expects_json and has_body and _media_type(request) not in _JSON_TYPES:
+        title, wants = "The request body has the wrong media type", "Send application/json."
+        return problem(request, "unsupported-media-type", title, 415, wants)
+    return None
+
+
+def _media_type(request: Request[Any, Any, Any]) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Joinder",
+        version=version("joinder"),
+        description="One REST API over many vendors of distributed energy resources. Errors are RFC 9457 "
+        f"`{MEDIA_TYPE}` (docs/errors.md).",
+        components=Components(security_schemes={"oauth2": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"oauth2": []}],
+        path="/docs/api",
+        render_plugins=[],
+    )

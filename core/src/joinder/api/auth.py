@@ -1,0 +1,158 @@
+"""Who calls: bearer tokens on every API route, and the OAuth 2.0 endpoints that give them out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections import OrderedDict
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+from litestar import Controller, Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+
+from joinder.api.deps import tokens_of
+from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
+from joinder.services.accounts import REVEAL, SCOPES, Caller, InvalidClient, InvalidScope, InvalidToken
+
+FAILURES_PER_MINUTE = 20
+
+
+async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: it runs before the request's body is looked at. The route's `scope` option is what the token needs."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized
+    try:
+        caller = await tokens_of(connection.app).verify(token.strip())
+    except InvalidToken:
+        raise Unauthorized from None
+    needed = handler.opt.get("scope")
+    if needed is not None and needed not in caller.scopes:
+        raise Forbidden(needed)
+    connection.scope["state"]["caller"] = caller
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
+
+
+class _Failures:
+    """Failed log-ins of a client id from an address in the running minute: guessing slows down nobody else."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
+
+    def check(self, key: tuple[str, str]) -> None:
+        minute, count = self._counts.get(key, (0, 0))
+        if minute == int(time.time() // 60) and count >= FAILURES_PER_MINUTE:
+            raise TooManyRequests(60 - int(time.time() % 60))
+
+    def note(self, key: tuple[str, str]) -> None:
+        minute, count = self._counts.pop(key, (0, 0))
+        this = int(time.time() // 60)
+        self._counts[key] = (this, count + 1 if minute == this else 1)
+        if len(self._counts) > 10_000:
+            self._counts.popitem(last=False)
+
+
+class OAuth2Controller(Controller):
+    """The client credentials grant (RFC 6749 §4.4), its metadata (RFC 8414) and keys (RFC 7517)."""
+
+    tags = ["OAuth 2.0"]  # noqa: RUF012 - Litestar's own convention
+
+    @post("/oauth2/token", status_code=200, summary="Get an access token")
+    async def token(self, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+        """Form `grant_type=client_credentials[&scope=…]`, the client by HTTP Basic or in the form."""
+        failures: _Failures = request.app.state.failures
+        form = _form(request, await request.body())
+        if form is None:
+            return _oauth_error("invalid_request", "Send application/x-www-form-urlencoded, each parameter once.")
+        presented, by_basic = _client(request, form)
+        if presented is None:
+            return _oauth_error(
+                "invalid_client", "Authenticate by HTTP Basic, or by client_id and client_secret.", basic=by_basic
+            )
+        if form.get("grant_type") != "client_credentials":
+            code = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
+            return _oauth_error(code, "grant_type must be client_credentials.")
+        key = (presented[0], request.client.host if request.client else "")
+        failures.check(key)
+        try:
+            token = await tokens_of(request.app).issue(*presented, form.get("scope"))
+        except InvalidClient:
+            failures.note(key)
+            return _oauth_error("invalid_client", "Unknown client or wrong secret.", basic=True)
+        except InvalidScope:
+            return _oauth_error("invalid_scope", "The client does not have every scope it asks for.")
+        return _no_store(
+            {
+                "access_token": token.access_token,
+                "expires_in": token.expires_in,
+                "token_type": token.token_type,
+                "expires_at": token.expires_at,
+                "scope": token.scope,
+            }
+        )
+
+    @get("/.well-known/jwks.json", summary="Keys that verify access tokens")
+    async def jwks(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
+        return {**await tokens_of(request.app).jwks()}
+
+    @get("/.well-known/oauth-authorization-server", summary="Authorization server metadata")
+    async def metadata(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
+        issuer = request.app.state.hub.settings.public_url.rstrip("/")
+        return {
+            "issuer": issuer,
+            "token_endpoint": f"{issuer}/oauth2/token",
+            "jwks_uri": f"{issuer}/.well-known/jwks.json",
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "scopes_supported": [*SCOPES, REVEAL],
+            "response_types_supported": [],
+        }
+
+
+def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None:
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return None
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True)
+    except UnicodeDecodeError:
+        return None
+    return dict(pairs) if len(dict(pairs)) == len(pairs) else None
+
+
+def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[tuple[str, str] | None, bool]:
+    """Client id and secret, and whether Basic was used. Both ways at once is refused (RFC 6749 §2.3)."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        posted = form.get("client_id"), form.get("client_secret")
+        return ((posted[0], posted[1]) if posted[0] and posted[1] else None), False
+    try:
+        user, found, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None, True
+    if not found or "client_secret" in form:
+        return None, True
+    return (unquote_plus(user), unquote_plus(password)), True
+
+
+def _oauth_error(code: str, description: str, *, basic: bool = False) -> Response[dict[str, Any]]:
+    """RFC 6749 §5.2."""
+    response = _no_store({"error": code, "error_description": description})
+    response.status_code = 401 if code == "invalid_client" else 400
+    if basic and code == "invalid_client":
+        response.headers["www-authenticate"] = 'Basic realm="joinder"'
+    return response
+
+
+def _no_store(body: dict[str, Any]) -> Response[dict[str, Any]]:
+    return Response(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+
+
+def new_failures() -> _Failures:
+    return _Failures()

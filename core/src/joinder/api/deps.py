@@ -1,0 +1,114 @@
+"""What controllers get handed: the hub, pages, filters and time ranges out of the query."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from litestar import Litestar, Request
+from litestar.params import FromQuery, QueryParameter
+from msgspec import Struct
+
+from joinder.services.accounts import Tokens
+from joinder.services.hub import Hub
+from joinder.services.intervals import Window
+from joinder.services.periods import SummaryLevel
+from joinder.services.refusals import Invalid
+
+T = TypeVar("T")
+Level = Annotated[SummaryLevel, QueryParameter(name="summaryLevel", description="15mins, hour, day or month.")]
+When = Annotated[str | None, QueryParameter(description="ISO 8601 with offset, e.g. 2026-06-01T00:00:00+02:00.")]
+PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, description="Entries a page, 1 to 200.")]
+PageToken = Annotated[str | None, QueryParameter(name="pageToken", description="`nextPageToken` of the page before.")]
+
+
+def provide_hub(request: Request[Any, Any, Any]) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+def tokens_of(app: Litestar) -> Tokens:
+    tokens: Tokens = app.state.tokens
+    return tokens
+
+
+class Paging(Struct, frozen=True):
+    """A keyset page: `size` entries behind the key `after`."""
+
+    after: str
+    size: int
+
+    @property
+    def limit(self) -> int:
+        """One more than the page: it tells whether another follows."""
+        return self.size + 1
+
+    def cut(self, rows: Sequence[T], key: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
+        """The page, and the token of the next one."""
+        page = rows[: self.size]
+        return page, page_token(key(page[-1])) if len(rows) > self.size else None
+
+
+class DeviceFilter(Struct, frozen=True):
+    vendor: str | None
+    vendor_id: str | None
+    vendor_site_id: str | None
+
+
+def provide_paging(page_size: PageSize = 50, token: PageToken = None) -> Paging:
+    return Paging("" if token is None else _key(token), page_size)
+
+
+def provide_device_filter(
+    vendor: FromQuery[str | None] = None,
+    vendor_id: Annotated[str | None, QueryParameter(name="vendorID")] = None,
+    vendor_site_id: Annotated[str | None, QueryParameter(name="vendorSiteID")] = None,
+) -> DeviceFilter:
+    return DeviceFilter(vendor, vendor_id, vendor_site_id)
+
+
+def provide_window(
+    start: When = None,
+    end: When = None,
+    level: Level = "hour",
+    page_size: PageSize = 50,
+    token: PageToken = None,
+) -> Window:
+    """The last day when left out; a page token moves the start. Raises Invalid naming the parameter."""
+    until = _moment("end", end) if end is not None else int(datetime.now(UTC).timestamp())
+    since = _moment("start", start) if start is not None else until - 86400
+    if token is None:
+        return Window(level, since, until, page_size)
+    key = _key(token)
+    if not key.isdigit() or not since <= int(key) < until + 32 * 86400:
+        raise _bad_token()
+    return Window(level, int(key), until, page_size)
+
+
+def page_token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _key(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
+    except (binascii.Error, ValueError):
+        raise _bad_token() from None
+
+
+def _bad_token() -> Invalid:
+    return Invalid("pageToken is not one of ours", errors={"/pageToken": "use a nextPageToken as it came"})
+
+
+def _moment(name: str, text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a `+` left bare in a query arrives as a blank
+        if moment.tzinfo is None or not 2000 <= moment.year < 2200:
+            raise ValueError
+        return int(moment.timestamp())
+    except (ValueError, OverflowError):
+        wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
+        raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None

@@ -1,0 +1,226 @@
+"""What the operator sets up: vendor credentials, join flows, and the list of vendors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from joinder.api import schemas
+from joinder.api.auth import require_caller
+from joinder.api.deps import Paging
+from joinder.api.problems import Forbidden
+from joinder.services import join_flows, vendor_credentials
+from joinder.services.accounts import REVEAL, Caller
+from joinder.services.hub import Hub
+from joinder.services.join_sessions import callback_url
+from joinder.store.tables import JoinFlow
+from joinder.vendor import Field, Flow, Vendor
+
+IncludeSecrets = Annotated[bool, QueryParameter(name="includeSecrets", description="Needs scope reveal:credentials.")]
+
+
+class VendorCredentialsController(Controller):
+    """The operator's app credentials at vendors. Secrets go in and do not come out again."""
+
+    path = "/vendor-credentials"
+    tags = ["Vendor credentials"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @post("/", opt={"scope": "manage:credentials"}, summary="Store vendor credentials")
+    async def create(
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        data: JSONBody[schemas.NewCredentials],
+        include_secrets: IncludeSecrets = False,
+    ) -> schemas.Credentials:
+        _may_reveal(caller, include_secrets)
+        created = await vendor_credentials.create(
+            hub, caller.account_id, caller.client_id, name=data.name, credentials=data.credentials
+        )
+        return await _credentials(hub, caller, created, include_secrets)
+
+    @get("/", opt={"scope": "read:credentials"}, summary="List vendor credentials")
+    async def list_all(
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        vendor: FromQuery[str | None] = None,
+        name: FromQuery[str | None] = None,
+        *,
+        paging: NamedDependency[Paging],
+    ) -> schemas.CredentialsPage:
+        rows = await vendor_credentials.list_page(
+            hub, caller.account_id, vendor=vendor, name=name, after=paging.after, limit=paging.limit
+        )
+        page, following = paging.cut(rows, lambda row: row.id)
+        return schemas.CredentialsPage(
+            vendor_credentials=[await _credentials(hub, caller, row, False) for row in page],
+            next_page_token=following,
+        )
+
+    @get("/{credentials_id:str}", opt={"scope": "read:credentials"}, summary="Show vendor credentials")
+    async def show(
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        credentials_id: FromPath[str],
+        include_secrets: IncludeSecrets = False,
+    ) -> schemas.Credentials:
+        _may_reveal(caller, include_secrets)
+        shown = await vendor_credentials.get(hub, caller.account_id, credentials_id, caller.client_id)
+        return await _credentials(hub, caller, shown, include_secrets)
+
+    @patch("/{credentials_id:str}", opt={"scope": "manage:credentials"}, summary="Change vendor credentials")
+    async def change(
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        credentials_id: FromPath[str],
+        data: JSONBody[schemas.CredentialsPatch],
+        include_secrets: IncludeSecrets = False,
+    ) -> schemas.Credentials:
+        """JSON Merge Patch; vendor and type cannot change. Enrollments that waited for it are tried again."""
+        _may_reveal(caller, include_secrets)
+        changed = await vendor_credentials.change(
+            hub, caller.account_id, credentials_id, caller.client_id, patch=data.given()
+        )
+        return await _credentials(hub, caller, changed, include_secrets)
+
+    @delete("/{credentials_id:str}", opt={"scope": "manage:credentials"}, summary="Delete vendor credentials")
+    async def remove(
+        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
+    ) -> None:
+        """409 while a join flow or an enrollment uses them."""
+        await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
+
+
+class JoinFlowController(Controller):
+    """Reusable links an operator sends system owners to."""
+
+    path = "/join/flows"
+    tags = ["Join flows"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @post("/", opt={"scope": "manage:flows"}, summary="Create a join flow")
+    async def create(
+        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], data: JSONBody[schemas.NewFlow]
+    ) -> schemas.JoinFlow:
+        vendors = [
+            join_flows.FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=entry.options or {})
+            for entry in data.vendors
+        ]
+        return _flow(
+            await join_flows.create(
+                hub, caller.account_id, caller.client_id, vendors=vendors, redirect_uri=data.redirect_uri
+            )
+        )
+
+    @get("/", opt={"scope": "read:flows"}, summary="List join flows")
+    async def list_all(
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        *,
+        paging: NamedDependency[Paging],
+    ) -> schemas.JoinFlowPage:
+        rows = await join_flows.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
+        page, following = paging.cut(rows, lambda row: row.id)
+        return schemas.JoinFlowPage(join_flows=[_flow(row) for row in page], next_page_token=following)
+
+    @get("/{flow_id:str}", opt={"scope": "read:flows"}, summary="Show a join flow")
+    async def show(
+        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]
+    ) -> schemas.JoinFlow:
+        return _flow(await join_flows.get(hub, caller.account_id, flow_id))
+
+    @delete("/{flow_id:str}", opt={"scope": "manage:flows"}, summary="Delete a join flow")
+    async def remove(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]) -> None:
+        """Enrollments made through it stay."""
+        await join_flows.delete(hub, caller.account_id, flow_id, caller.client_id)
+
+
+class VendorController(Controller):
+    path = "/vendors"
+    tags = ["Vendors"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @get("/", summary="List installed vendors")
+    async def list_all(self, hub: NamedDependency[Hub]) -> schemas.VendorList:
+        """What each asks for and can do, from its own data; and plugins that were found but do not work."""
+        installed = hub.registry.installed
+        return schemas.VendorList(
+            vendors=[
+                _vendor(hub, entry.vendor, entry.distribution, entry.version) for entry in installed if entry.vendor
+            ],
+            broken=[
+                schemas.BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)
+                for entry in installed
+                if entry.problem
+            ],
+        )
+
+
+def _may_reveal(caller: Caller, include_secrets: bool) -> None:
+    if include_secrets and REVEAL not in caller.scopes:
+        raise Forbidden(REVEAL)
+
+
+async def _credentials(
+    hub: Hub, caller: Caller, shown: vendor_credentials.Shown, include_secrets: bool
+) -> schemas.Credentials:
+    if include_secrets:
+        shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
+    return schemas.Credentials(
+        id=shown.id,
+        name=shown.name,
+        credentials={"vendor": shown.vendor, "type": shown.type, **(shown.secrets or {})},
+    )
+
+
+def _flow(row: JoinFlow) -> schemas.JoinFlow:
+    vendors = [
+        schemas.FlowVendor(
+            vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None
+        )
+        for entry in join_flows.entries(row)
+    ]
+    return schemas.JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+
+
+def _vendor(hub: Hub, vendor: Vendor, distribution: str, version: str) -> schemas.VendorInfo:
+    limits = vendor.limits
+    calls: dict[str, Any] = {
+        "pollEverySeconds": int(limits.poll_every.total_seconds()),
+        "maxConcurrency": limits.max_concurrency,
+        "callsPerMinute": limits.calls_per_minute,
+        "callsPerDay": limits.calls_per_day,
+        "callsPerMonth": limits.calls_per_month,
+    }
+    return schemas.VendorInfo(
+        name=vendor.name,
+        label=vendor.label,
+        docs_url=vendor.docs_url,
+        flow=str(vendor.flow),
+        distribution=distribution,
+        version=version,
+        credential_types=[
+            schemas.CredentialTypeInfo(
+                type=kind.type, label=kind.label, flow=str(kind.flow), fields=[_field(entry) for entry in kind.fields]
+            )
+            for kind in vendor.app_credentials
+        ],
+        consent_fields=[_field(entry) for entry in vendor.consent_fields],
+        capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
+        limits={name: value for name, value in calls.items() if value is not None},
+        callback_url=callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None,
+    )
+
+
+def _field(entry: Field) -> schemas.FieldInfo:
+    return schemas.FieldInfo(
+        name=entry.name, label=entry.label, secret=entry.secret, required=entry.required, help=entry.help
+    )

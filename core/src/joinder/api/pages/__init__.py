@@ -1,0 +1,1 @@
+"""What owners see: server-rendered, no script, nothing from third parties."""

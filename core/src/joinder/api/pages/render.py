@@ -1,0 +1,100 @@
+"""Pages out of templates, with the headers a page for strangers needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Response
+from litestar.datastructures import Cookie
+
+from joinder.api.pages.texts import LABELS, PAGES
+from joinder.services.join_sessions import Choice, Form
+from joinder.services.redirects import with_result
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+# No form-action: browsers apply it to the redirect after the form too, and that leads to the integrator.
+POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+
+def message(
+    code: str, *, status: int, restart_url: str | None = None, retry_after_s: int | None = None
+) -> Response[str]:
+    """A page that says what happened and what to do."""
+    title, happened, todo = PAGES[code]
+    html = _page("message.html", title=title, happened=happened, todo=todo, restart_url=restart_url)
+    wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
+    return _html(html, status, wait)
+
+
+def choose(choice: Choice) -> Response[str]:
+    choices = [
+        {
+            "label": vendor.label,
+            "url": with_result(f"/join/flows/{choice.flow_id}/authorize", vendor=vendor.name, state=choice.state),
+        }
+        for vendor in choice.vendors
+    ]
+    return _html(_page("choose.html", choices=choices), 200)
+
+
+def form(
+    shown: Form,
+    *,
+    status: int = 200,
+    values: Mapping[str, str] | None = None,
+    errors: Mapping[str, str] | None = None,
+    retry_after_s: int | None = None,
+) -> Response[str]:
+    """The hosted form; what was typed into secret fields is never sent back."""
+    html = _page(
+        "form.html",
+        vendor=shown.vendor,
+        title=LABELS["form_title"].format(vendor=shown.vendor.label),
+        form_token=shown.form_token,
+        values=values or {},
+        errors=errors or {},
+    )
+    wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
+    return _html(html, status, wait)
+
+
+def see_other(url: str, cookie: Cookie | None = None) -> Response[str]:
+    """303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
+    return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=[cookie] if cookie else [])
+
+
+@cache
+def stylesheet() -> bytes:
+    return (HERE / "style.css").read_bytes()
+
+
+def _html(html: str, status: int, headers: Mapping[str, str] | None = None) -> Response[str]:
+    return Response(
+        html,
+        status_code=status,
+        media_type="text/html",
+        headers={**HEADERS, "content-security-policy": POLICY, **(headers or {})},
+    )
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+
+
+def _page(template: str, **values: Any) -> str:
+    return _templates().get_template(template).render(labels=LABELS, **values)

@@ -1,0 +1,73 @@
+"""Every sentence an owner reads, by code. (title, what happened, what to do)"""
+
+from __future__ import annotations
+
+PAGES: dict[str, tuple[str, str, str]] = {
+    "unknown_flow": (
+        "This link does not work",
+        "The page that sent you here uses a link this server does not know.",
+        "Go back to that page and try again. If it stays this way, tell the people who sent you the link.",
+    ),
+    "vendor_not_offered": (
+        "This link does not work",
+        "The link names a brand that is not offered here.",
+        "Go back to the page that sent you here and try again.",
+    ),
+    "state_too_long": (
+        "This link does not work",
+        "The link that brought you here is too long.",
+        "Tell the people who sent you the link: its state may have at most 1,024 characters.",
+    ),
+    "invalid_link": (
+        "This link does not work",
+        "It is incomplete, or it was not made here. Nothing was saved.",
+        "Go back to the page that sent you here and start again.",
+    ),
+    "session_expired": (
+        "That took too long",
+        "For your safety a connection must be finished within 30 minutes. Nothing was saved.",
+        "Start again; it takes a minute.",
+    ),
+    "session_used": (
+        "This step is already over",
+        "The link was used before, and works only once.",
+        "If your system is not connected yet, start again.",
+    ),
+    "wrong_browser": (
+        "Please go back to the browser where you started",
+        "This page was opened in another browser or app than the one you began in. Nothing was saved.",
+        "Return to that browser, or start again here.",
+    ),
+    "vendor_away": (
+        "The service cannot be reached right now",
+        "We could not reach the maker of your system. Nothing was saved.",
+        "Try again in a few minutes.",
+    ),
+    "operator_problem": (
+        "This is not your fault",
+        "The connection to the maker of your system is not set up correctly. Nothing was saved.",
+        "Tell the people who sent you the link; they have to correct it.",
+    ),
+    "internal_error": (
+        "Something went wrong here",
+        "Nothing was saved.",
+        "Try again in a few minutes. If it stays this way, tell the people who sent you the link.",
+    ),
+}
+
+LABELS = {
+    "start_again": "Start again",
+    "choose_title": "Connect your system",
+    "choose_lead": "Which brand is your system?",
+    "form_title": "Connect your {vendor}",
+    "form_read": "What will be read",
+    "form_not_read": "What will not be read or done",
+    "form_not_read_text": "No settings are changed, nothing is switched, and no password is asked for.",
+    "form_steps": "Where to find it",
+    "form_revoke": "You can end this at any time with the people who sent you here.",
+    "form_send": "Connect",
+    "form_cancel": "Cancel",
+    "form_problem": "There is a problem",
+    "form_again": "Try again. Your entries were not saved.",
+    "optional": "(optional)",
+}

@@ -1,0 +1,229 @@
+"""Every error as RFC 9457 `application/problem+json`. `type` is a stable URN with a fragment (docs/errors.md)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from datetime import timedelta
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from msgspec import Struct
+
+from joinder.api.schemas import wire_name
+from joinder.errors import TransientError, VendorError
+from joinder.services.refusals import Refusal
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger("joinder.api")
+
+
+class FieldError(Struct, omit_defaults=True):
+    """One member of the request that cannot stay as it is; `pointer` is a JSON Pointer (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, omit_defaults=True, kw_only=True):
+    """RFC 9457. `actor` says who must act on a vendor's failure: owner, operator, vendor or nobody."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldError] | None = None
+    actor: str | None = None
+
+
+class Unauthorized(Exception):
+    """No token, or none of ours."""
+
+
+class Forbidden(Exception):
+    """The token lacks a scope; the text names it."""
+
+
+class TooManyRequests(Exception):
+    """`retry_after_s` seconds from now."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many requests")
+        self.retry_after_s = retry_after_s
+
+
+_TITLES = {
+    400: ("bad-request", "The request cannot be understood"),
+    401: ("unauthorized", "A valid access token is needed"),
+    403: ("forbidden", "The access token does not allow this"),
+    404: ("not-found", "There is no such resource"),
+    405: ("method-not-allowed", "This resource does not have this method"),
+    413: ("too-large", "The request body is larger than 256 kB"),
+    415: ("unsupported-media-type", "The request body has the wrong media type"),
+    429: ("rate-limited", "Too many requests"),
+    500: ("internal-error", "Something went wrong here"),
+}
+_VENDOR_TITLES = {
+    "vendor-error": "The vendor's answer cannot be used",
+    "vendor-unavailable": "The vendor does not answer",
+    "vendor-rate-limited": "The vendor allows no more calls for now",
+    "vendor-timeout": "The vendor did not answer in time",
+    "device-unreachable": "The owner's device does not answer",
+    "vendor-outcome-unknown": "The connection to the vendor was cut while a token was renewed",
+    "vendor-unexpected-answer": "The vendor answered something unexpected",
+    "authorization-lost": "The owner must consent again",
+    "consent-denied": "The owner did not consent",
+    "consent-invalid": "What was entered does not work at the vendor",
+    "approval-pending": "The vendor has not approved this enrollment yet",
+    "app-credentials-rejected": "The vendor refuses the app credentials",
+    "device-identity-changed": "The device shows another certificate",
+    "not-supported": "The vendor has no such data",
+    "plugin-bug": "The vendor's plugin failed",
+}
+PROBLEM_TYPES = (
+    "validation-error",
+    "conflict",
+    "unprocessable",
+    *(name for name, _ in _TITLES.values()),
+    *_VENDOR_TITLES,
+)
+
+
+def problem(
+    request: Request[Any, Any, Any],
+    name: str,
+    title: str,
+    status: int,
+    detail: str,
+    *,
+    errors: dict[str, str] | None = None,
+    actor: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[Problem]:
+    body = Problem(
+        type=f"urn:joinder:problem#{name}",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        errors=[FieldError(pointer, text) for pointer, text in errors.items()] if errors else None,
+        actor=actor,
+    )
+    return Response(
+        body, status_code=status, media_type=MEDIA_TYPE, headers={"cache-control": "no-store", **(headers or {})}
+    )
+
+
+def on_refusal(request: Request[Any, Any, Any], error: Refusal) -> Response[Problem]:
+    return problem(request, error.problem, error.title, error.status, error.detail, errors=error.errors)
+
+
+def on_vendor_error(request: Request[Any, Any, Any], error: VendorError) -> Response[Problem]:
+    headers = {}
+    if isinstance(error, TransientError):
+        wait = error.retry_after or timedelta(seconds=60)
+        headers["retry-after"] = str(max(1, int(wait.total_seconds())))
+    if error.detail:
+        log.warning("%s: %s (%s)", type(error).__name__, error, error.detail)
+    return problem(
+        request,
+        error.problem,
+        _VENDOR_TITLES[error.problem],
+        error.status,
+        str(error),
+        actor=error.actor,
+        headers=headers,
+    )
+
+
+def on_unauthorized(request: Request[Any, Any, Any], _: Unauthorized) -> Response[Problem]:
+    challenge = {"www-authenticate": 'Bearer realm="joinder", error="invalid_token"'}
+    return _plain(request, 401, "Send an access token from POST /oauth2/token as `Authorization: Bearer …`.", challenge)
+
+
+def on_forbidden(request: Request[Any, Any, Any], error: Forbidden) -> Response[Problem]:
+    challenge = {"www-authenticate": f'Bearer realm="joinder", error="insufficient_scope", scope="{error}"'}
+    return _plain(request, 403, f"This needs the scope {error}.", challenge)
+
+
+def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Response[Problem]:
+    wait = {"retry-after": str(error.retry_after_s)}
+    return _plain(request, 429, f"Try again in {error.retry_after_s} seconds.", wait)
+
+
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+    """Litestar's own refusals: routing, parsing, size. Their texts may quote the query, so ours replace them."""
+    if isinstance(error, ValidationException):
+        return problem(
+            request,
+            "validation-error",
+            "The request does not match its schema",
+            400,
+            "One or more members of the request are wrong.",
+            errors=_pointers(error),
+        )
+    if error.status_code not in _TITLES:
+        return on_bug(request, error)
+    details = {404: "No such path.", 405: "See /openapi.json for the methods.", 413: "Send at most 262144 bytes."}
+    allow = {"allow": error.headers["allow"]} if error.headers and "allow" in error.headers else None
+    return _plain(
+        request, error.status_code, details.get(error.status_code, "The body is not well-formed JSON."), allow
+    )
+
+
+def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Nothing of the exception is shown; the log has its type and place."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.tb_lineno}" if frame else "?"
+    log.error("%s at %s, %s %s at %d", type(error).__name__, place, request.method, request.url.path, int(time.time()))
+    return _plain(request, 500, "The log says more; nothing of your request was stored half.")
+
+
+def _plain(
+    request: Request[Any, Any, Any], status: int, detail: str, headers: dict[str, str] | None = None
+) -> Response[Problem]:
+    name, title = _TITLES[status]
+    return problem(request, name, title, status, detail, headers=headers)
+
+
+def _pointers(error: ValidationException) -> dict[str, str]:
+    """Litestar's list of field errors as JSON Pointers; a parameter's is its name."""
+    cause = str(error.__cause__ or "")
+    unknown = re.search(r"unknown field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
+    if unknown:
+        return {_pointer(f"{unknown.group(2) or ''}.{unknown.group(1)}"): "unknown member"}
+    missing = re.search(r"missing required field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
+    if missing:
+        return {_pointer(f"{missing.group(2) or ''}.{missing.group(1)}"): "is required"}
+    place = re.search(r"^(.*) - at `\$\.([^`]+)`", cause)
+    if place:
+        path = place.group(2)
+        in_body = path == "data" or path.startswith(("data.", "data["))
+        return {_pointer(path.removeprefix("data") if in_body else f".{wire_name(path)}"): place.group(1)}
+    extra = error.extra if isinstance(error.extra, list) else []
+    return {
+        f"/{wire_name(str(entry.get('key', '')))}": str(entry.get("message", ""))
+        for entry in extra
+        if isinstance(entry, dict)
+    }
+
+
+def _pointer(path: str) -> str:
+    """`.vendors[0].vendor` → `/vendors/0/vendor`."""
+    return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/") or "/"
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    Refusal: on_refusal,
+    VendorError: on_vendor_error,
+    Unauthorized: on_unauthorized,
+    Forbidden: on_forbidden,
+    TooManyRequests: on_too_many,
+    HTTPException: on_http_error,
+    Exception: on_bug,
+}

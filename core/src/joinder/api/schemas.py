@@ -1,0 +1,325 @@
+"""The wire format: camelCase with upper-case ID and URI; kWh, kW, percent; the unknown is left out, never null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+_UPPER = {"id": "ID", "uri": "URI", "utc": "UTC"}
+
+
+def wire_name(name: str) -> str:
+    """`site_id` → `siteID`, `location_utc_offset` → `locationUTCOffset`, `charge_kwh` → `chargeKwh`."""
+    head, *tail = name.split("_")
+    return head + "".join(_UPPER.get(part, part.capitalize()) for part in tail)
+
+
+class Wire(Struct, rename=wire_name, omit_defaults=True, kw_only=True):
+    """Base of answers."""
+
+
+class Body(Struct, rename=wire_name, forbid_unknown_fields=True, kw_only=True):
+    """Base of request bodies: an unknown member is refused."""
+
+
+class Reference(Wire, kw_only=True):
+    id: str
+
+
+# Vendor credentials
+
+
+class NewCredentials(Body, kw_only=True):
+    credentials: dict[str, Any]
+    name: str | None = None
+
+
+class CredentialsPatch(Body, kw_only=True):
+    """A member left out stays; `name: null` removes the name."""
+
+    name: str | UnsetType | None = UNSET
+    credentials: dict[str, Any] | UnsetType = UNSET
+
+    def given(self) -> dict[str, object]:
+        members = {"name": self.name, "credentials": self.credentials}
+        return {name: value for name, value in members.items() if value is not UNSET}
+
+
+class Credentials(Wire, kw_only=True):
+    """`credentials` holds vendor and type; the other members only when revealed."""
+
+    id: str
+    name: str | None = None
+    credentials: dict[str, str]
+
+
+class CredentialsPage(Wire, kw_only=True):
+    vendor_credentials: list[Credentials]
+    next_page_token: str | None = None
+
+
+# Join flows
+
+
+class FlowVendor(Body, omit_defaults=True, kw_only=True):
+    vendor: str
+    credentials_id: str | None = None
+    options: dict[str, str] | None = None
+
+
+class NewFlow(Body, kw_only=True):
+    vendors: list[FlowVendor]
+    redirect_uri: str
+
+
+class JoinFlow(Wire, kw_only=True):
+    id: str
+    vendors: list[FlowVendor]
+    redirect_uri: str = field(name="redirectURI")
+
+
+class JoinFlowPage(Wire, kw_only=True):
+    join_flows: list[JoinFlow]
+    next_page_token: str | None = None
+
+
+# Enrollments
+
+
+class Lineage(Wire, kw_only=True):
+    """Where the present token came from."""
+
+    obtained_by: str
+    obtained_at: str
+    refresh_count: int
+
+
+class Health(Wire, kw_only=True):
+    state: str
+    since: str
+    reason: str | None = None
+    actor: str | None = None
+    next_step: str | None = None
+    last_success_at: str | None = None
+    last_attempt_at: str | None = None
+    expires_at: str | None = None
+    lineage: Lineage | None = None
+
+
+class Enrollment(Wire, kw_only=True):
+    id: str
+    vendor: str
+    flow_id: str | None = None
+    program_id: str | None = None
+    status: str
+    sites: list[Reference]
+    health: Health
+    created_at: str
+
+
+class EnrollmentPage(Wire, kw_only=True):
+    enrollments: list[Enrollment]
+    next_page_token: str | None = None
+
+
+# Sites and devices
+
+
+class Location(Wire, kw_only=True):
+    lat: float | None = None
+    lon: float | None = None
+    timezone: str | None = None
+    current_utc_offset: float
+
+
+class Bess(Wire, kw_only=True):
+    nameplate_kwh: float | None = None
+    mode: str | None = None
+    state_of_charge_percent: float | None = None
+
+
+class Site(Wire, kw_only=True):
+    id: str
+    vendor: str
+    vendor_id: str
+    name: str
+    location_utc_offset: float
+    location: Location | None = None
+    operational_since: str | None = None
+    solar_inverters: list[Reference]
+    batteries: list[Reference]
+    meters: list[Reference]
+    chargers: list[Reference]
+    bess: Bess | None = None
+
+
+class SitePage(Wire, kw_only=True):
+    """`errors` names vendors some of whose enrollments have a problem."""
+
+    sites: list[Reference]
+    errors: dict[str, str]
+    next_page_token: str | None = None
+
+
+class ExpandedSitePage(Wire, kw_only=True):
+    """With `expand=true`: whole sites, as stored."""
+
+    sites: list[Site]
+    errors: dict[str, str]
+    next_page_token: str | None = None
+
+
+class Production(Wire, kw_only=True):
+    kwh: float
+    start: str | None
+
+
+class Device(Wire, kw_only=True):
+    id: str
+    vendor: str
+    vendor_id: str
+    reported_at: str
+    model: str
+    serial_number: str
+    site_id: str
+    name: str | None = None
+    recent_errors: list[dict[str, str]] | None = None
+
+
+class SolarInverter(Device, kw_only=True):
+    lifetime_production: Production | None = None
+
+
+class Battery(Device, kw_only=True):
+    nameplate_kwh: float | None = None
+    mode: str | None = None
+    state_of_charge_percent: float | None = None
+
+
+class Meter(Device, kw_only=True):
+    role: str | None = None
+
+
+class SolarInverterPage(Wire, kw_only=True):
+    solar_inverters: list[Reference]
+    errors: dict[str, str]
+    next_page_token: str | None = None
+
+
+class BatteryPage(Wire, kw_only=True):
+    batteries: list[Reference]
+    errors: dict[str, str]
+    next_page_token: str | None = None
+
+
+class MeterPage(Wire, kw_only=True):
+    meters: list[Reference]
+    errors: dict[str, str]
+    next_page_token: str | None = None
+
+
+# Readings
+
+
+class SolarInterval(Wire, kw_only=True):
+    kwh: float
+    start: str
+    end: str
+    quality: str
+
+
+class BatteryInterval(Wire, kw_only=True):
+    charge_kwh: float | None = None
+    discharge_kwh: float | None = None
+    start: str
+    end: str
+    state_of_charge_percent: float | None = None
+    quality: str
+
+
+class MeterInterval(Wire, kw_only=True):
+    import_kwh: float | None = None
+    export_kwh: float | None = None
+    consumption_kwh: float | None = None
+    start: str
+    end: str
+    quality: str
+
+
+class SolarIntervals(Wire, kw_only=True):
+    id: str
+    summary_level: str
+    intervals: list[SolarInterval]
+    next_page_token: str | None = None
+
+
+class BatteryIntervals(Wire, kw_only=True):
+    id: str
+    summary_level: str
+    intervals: list[BatteryInterval]
+    next_page_token: str | None = None
+
+
+class MeterIntervals(Wire, kw_only=True):
+    id: str
+    summary_level: str
+    intervals: list[MeterInterval]
+    next_page_token: str | None = None
+
+
+class Live(Wire, kw_only=True):
+    """Power in kW, signs as in docs/api.md: into the home is positive; load = solar + battery + grid."""
+
+    id: str
+    solar_kw: float | None = None
+    battery_kw: float | None = None
+    grid_kw: float | None = None
+    load_kw: float | None = None
+    state_of_charge_percent: float | None = None
+    measured_at: str
+    fetched_at: str
+    stale: bool
+
+
+# Vendors
+
+
+class FieldInfo(Wire, kw_only=True):
+    name: str
+    label: str
+    secret: bool
+    required: bool
+    help: str | None = None
+
+
+class CredentialTypeInfo(Wire, kw_only=True):
+    type: str
+    label: str
+    flow: str
+    fields: list[FieldInfo]
+
+
+class VendorInfo(Wire, kw_only=True):
+    name: str
+    label: str
+    docs_url: str = field(name="docsURL")
+    flow: str
+    distribution: str
+    version: str
+    credential_types: list[CredentialTypeInfo]
+    consent_fields: list[FieldInfo]
+    capabilities: dict[str, str]
+    limits: dict[str, int]
+    callback_url: str | None = field(name="callbackURL", default=None)
+
+
+class BrokenPlugin(Wire, kw_only=True):
+    name: str
+    distribution: str
+    problem: str
+
+
+class VendorList(Wire, kw_only=True):
+    vendors: list[VendorInfo]
+    broken: list[BrokenPlugin]

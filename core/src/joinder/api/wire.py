@@ -1,0 +1,233 @@
+"""From what is stored to the wire format: Wh to kWh, epoch seconds to ISO 8601."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from joinder.api import schemas
+from joinder.api.deps import page_token
+from joinder.energy import Device, DeviceKind
+from joinder.services.enrollments import Overview
+from joinder.services.health import NEXT_STEP
+from joinder.services.intervals import Page, iso
+from joinder.services.live import LivePower
+from joinder.services.periods import zone_of
+from joinder.services.sites import device_of
+from joinder.store.tables import DeviceRow, GrantRow, SiteRow
+
+
+class DevicePage(Struct, frozen=True):
+    """One page of device ids, whatever their kind."""
+
+    references: list[schemas.Reference]
+    errors: dict[str, str]
+    following: str | None
+
+
+def references(ids: Sequence[str]) -> list[schemas.Reference]:
+    return [schemas.Reference(id=row_id) for row_id in ids]
+
+
+def utc(at: int | None) -> str | None:
+    return None if at is None else _utc(at)
+
+
+def _utc(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _kilo(value: float | None) -> float | None:
+    return None if value is None else round(value / 1000, 6)
+
+
+def enrollment(overview: Overview) -> schemas.Enrollment:
+    row, grant = overview.row, overview.grant
+    return schemas.Enrollment(
+        id=row.id,
+        vendor=row.vendor,
+        flow_id=row.flow_id,
+        program_id=row.program_id,
+        status=row.status,
+        sites=references(overview.site_ids),
+        health=schemas.Health(
+            state=row.health,
+            since=_utc(row.health_since),
+            reason=row.health_reason,
+            actor=row.health_actor,
+            next_step=NEXT_STEP.get(row.health),
+            last_success_at=utc(row.last_success_at),
+            last_attempt_at=utc(row.last_attempt_at),
+            expires_at=utc(grant.expires_at) if grant else None,
+            lineage=_lineage(grant) if grant else None,
+        ),
+        created_at=_utc(row.created_at),
+    )
+
+
+def _lineage(grant: GrantRow) -> schemas.Lineage:
+    return schemas.Lineage(
+        obtained_by=grant.obtained_by, obtained_at=_utc(grant.obtained_at), refresh_count=grant.refresh_count
+    )
+
+
+def site(row: SiteRow, rows: Sequence[DeviceRow]) -> schemas.Site:
+    zone = zone_of(row.timezone)
+    offset = _offset_hours(zone)
+    known = row.timezone is not None or row.lat is not None
+    return schemas.Site(
+        id=row.id,
+        vendor=row.vendor,
+        vendor_id=row.vendor_id,
+        name=row.name,
+        location_utc_offset=offset,
+        location=schemas.Location(lat=row.lat, lon=row.lon, timezone=row.timezone, current_utc_offset=offset)
+        if known
+        else None,
+        operational_since=utc(row.operational_since),
+        solar_inverters=_of_kind(rows, DeviceKind.INVERTER),
+        batteries=_of_kind(rows, DeviceKind.BATTERY),
+        meters=_of_kind(rows, DeviceKind.METER),
+        chargers=[],
+        bess=_bess([device_of(entry) for entry in rows if entry.kind == DeviceKind.BATTERY]),
+    )
+
+
+def _of_kind(rows: Sequence[DeviceRow], kind: DeviceKind) -> list[schemas.Reference]:
+    return references([row.id for row in rows if row.kind == kind])
+
+
+def _bess(batteries: Sequence[Device]) -> schemas.Bess | None:
+    """All batteries as one: capacities added, charge weighed by capacity where every capacity is known."""
+    if not batteries:
+        return None
+    sizes = [battery.nameplate_wh for battery in batteries if battery.nameplate_wh]
+    charged = [battery for battery in batteries if battery.soc_percent is not None]
+    weights = [battery.nameplate_wh or 0.0 for battery in charged]
+    if not all(weights):
+        weights = [1.0] * len(charged)
+    soc = sum((b.soc_percent or 0) * weight for b, weight in zip(charged, weights, strict=True))
+    return schemas.Bess(
+        nameplate_kwh=_kilo(sum(sizes)) if len(sizes) == len(batteries) else None,
+        mode=next((battery.mode for battery in batteries if battery.mode), None),
+        state_of_charge_percent=round(soc / sum(weights), 1) if charged else None,
+    )
+
+
+def solar_inverter(row: DeviceRow) -> schemas.SolarInverter:
+    device = device_of(row)
+    lifetime = device.lifetime_wh is not None and schemas.Production(
+        kwh=_kilo(device.lifetime_wh) or 0.0, start=_moment(device.lifetime_since)
+    )
+    return schemas.SolarInverter(**_common(row, device), lifetime_production=lifetime or None)
+
+
+def battery(row: DeviceRow) -> schemas.Battery:
+    device = device_of(row)
+    return schemas.Battery(
+        **_common(row, device),
+        nameplate_kwh=_kilo(device.nameplate_wh),
+        mode=device.mode,
+        state_of_charge_percent=device.soc_percent,
+    )
+
+
+def meter(row: DeviceRow) -> schemas.Meter:
+    device = device_of(row)
+    return schemas.Meter(**_common(row, device), role=str(device.role) if device.role else None)
+
+
+def _common(row: DeviceRow, device: Device) -> dict[str, Any]:
+    reported_at = _moment(device.reported_at) or _utc(row.fetched_at)
+    faults = [{"error": fault} for fault in device.faults]
+    return {
+        "id": row.id,
+        "vendor": row.vendor,
+        "vendor_id": row.vendor_id,
+        "reported_at": reported_at,
+        "model": device.model or "unknown",
+        "serial_number": device.serial or row.vendor_id,
+        "site_id": row.site_id,
+        "name": device.name,
+        "recent_errors": [*faults, {"start": reported_at}] if faults else None,
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return utc(int(moment.timestamp())) if moment else None
+
+
+def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarIntervals:
+    intervals = [
+        schemas.SolarInterval(
+            kwh=_kilo(total.values["solar_wh"]) or 0.0,
+            start=iso(total.start, page.zone),
+            end=iso(total.end, page.zone),
+            quality=total.quality,
+        )
+        for total in page.totals
+    ]
+    return schemas.SolarIntervals(
+        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
+    )
+
+
+def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryIntervals:
+    intervals = [
+        schemas.BatteryInterval(
+            charge_kwh=_kilo(total.values["charge_wh"]),
+            discharge_kwh=_kilo(total.values["discharge_wh"]),
+            start=iso(total.start, page.zone),
+            end=iso(total.end, page.zone),
+            state_of_charge_percent=total.values["soc_percent"],
+            quality=total.quality,
+        )
+        for total in page.totals
+    ]
+    return schemas.BatteryIntervals(
+        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
+    )
+
+
+def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterIntervals:
+    intervals = [
+        schemas.MeterInterval(
+            import_kwh=_kilo(total.values["import_wh"]),
+            export_kwh=_kilo(total.values["export_wh"]),
+            consumption_kwh=_kilo(total.values["load_wh"]),
+            start=iso(total.start, page.zone),
+            end=iso(total.end, page.zone),
+            quality=total.quality,
+        )
+        for total in page.totals
+    ]
+    return schemas.MeterIntervals(
+        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
+    )
+
+
+def _following(page: Page) -> str | None:
+    return page_token(str(page.next_start)) if page.next_start is not None else None
+
+
+def live(site_id: str, power: LivePower) -> schemas.Live:
+    return schemas.Live(
+        id=site_id,
+        solar_kw=_kilo(power.solar_w),
+        battery_kw=_kilo(power.battery_w),
+        grid_kw=_kilo(power.grid_w),
+        load_kw=_kilo(power.load_w),
+        state_of_charge_percent=power.soc_percent,
+        measured_at=_utc(power.measured_at),
+        fetched_at=_utc(power.fetched_at),
+        stale=power.stale,
+    )
+
+
+def _offset_hours(zone: ZoneInfo) -> float:
+    offset = datetime.now(zone).utcoffset()
+    return offset.total_seconds() / 3600 if offset else 0.0

@@ -1,0 +1,52 @@
+"""The command line. Command modules import what they need when they run, so that `joinder --help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points, version
+
+import rich_click as click
+
+from joinder.settings import ConfigError
+
+COMMANDS = ("serve", "demo", "simulate", "vendors", "accounts", "clients", "keys", "poll")
+PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
+
+EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_AUTH, EXIT_VENDOR, EXIT_CONFIG = 1, 2, 3, 4, 5, 6, 78
+
+
+class Commands(click.RichGroup):
+    """Finds a command's module by its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=PLUGIN_COMMANDS))]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in COMMANDS:
+            command: click.Command = import_module(f"joinder.commands.{name}").command
+            return command
+        for entry in entry_points(group=PLUGIN_COMMANDS, name=name):
+            found: click.Command = entry.load()
+            return found
+        return None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("joinder"), prog_name="joinder")
+def group() -> None:
+    """One REST API over many vendors of distributed energy resources.
+
+    Try it:  joinder demo
+
+    Settings come from JOINDER_* variables; see docs/operate.md. Exit codes: 0 done, 1 failed, 2 usage, 3 not found,
+    4 conflict, 5 refused, 6 vendor unavailable, 78 configuration.
+    """
+
+
+def main() -> None:
+    try:
+        group(prog_name="joinder")
+    except ConfigError as error:
+        click.echo(f"Configuration: {error}", err=True)
+        sys.exit(EXIT_CONFIG)

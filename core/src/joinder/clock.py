@@ -1,0 +1,39 @@
+"""Two clocks: civil time for what the world agrees on, and a boot's monotonic time for leases between processes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+
+def now() -> int:
+    """Epoch seconds."""
+    return int(time.time())
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def from_epoch(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def to_epoch(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def monotonic() -> float:
+    """Seconds, the same in every process of this boot, untouched by clock changes."""
+    return time.monotonic()
+
+
+@cache
+def boot_id() -> str:
+    """Tells this boot's monotonic clock from another's."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux: boot time to the minute, stable enough across processes
+        return f"boot-{round((time.time() - time.monotonic()) / 60)}"

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command(name="demo")
+@click.option("--once", is_flag=True, help="Stop after the last step instead of staying up.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON summary instead of the steps.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".joinder-demo"),
+    show_default=True,
+    help="Where the demo keeps its own key, database and log.",
+)
+def command(once: bool, as_json: bool, folder: Path) -> None:
+    """Run the whole path once against simulators: consent, tokens, sites, a day of readings, live power.
+
+    Example:  joinder demo
+    """
+    import asyncio
+    import contextlib
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_demo(once, as_json, folder))
+
+
+async def _demo(once: bool, as_json: bool, folder: Path) -> None:
+    import asyncio
+    import json
+    import sys
+    import time
+
+    import msgspec
+
+    from joinder.cli import EXIT_FAILED
+    from joinder.demo import report, sequence
+
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
+
+    try:
+        async with sequence.stack(folder, say) as demo:
+            seen = []
+            for simulator in demo.simulators:
+                say(f"── {simulator.vendor} ──")
+                seen.append(await sequence.connect(demo, simulator, say))
+                sequence.check(seen[-1])
+            if as_json:
+                summary = {
+                    "ok": True,
+                    "seconds": round(time.monotonic() - begun, 1),
+                    "vendors": msgspec.to_builtins(seen),
+                }
+                click.echo(json.dumps(summary, indent=2))
+            else:
+                click.echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
+            if not once:
+                click.echo(
+                    f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {folder}/demo.env", err=as_json
+                )
+                for name, origin in demo.origins.items():
+                    click.echo(f"simulator of {name}: {origin}", err=as_json)
+                click.echo("Ctrl-C stops everything.", err=as_json)
+                await asyncio.Event().wait()
+    except sequence.StepFailed as failed:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
+        click.echo(f"Failed at: {failed.step}\n{failed}", err=True)
+        sys.exit(EXIT_FAILED)

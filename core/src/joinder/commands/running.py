@@ -1,0 +1,64 @@
+"""What commands share: running a service on an opened hub, and printing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import rich_click as click
+
+from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_VENDOR
+from joinder.settings import settings_from_env
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+
+T = TypeVar("T")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
+    """Runs `work` on this configuration's hub; refusals become one line and an exit code."""
+    from joinder import logs
+    from joinder.errors import VendorError
+    from joinder.services.hub import open_hub
+    from joinder.services.refusals import Conflict, NotFound, Refusal
+
+    settings = settings_from_env()
+    logs.configure("WARNING")
+
+    async def run() -> T:
+        async with open_hub(settings) as hub:
+            return await work(hub)
+
+    try:
+        return asyncio.run(run())
+    except NotFound as error:
+        fail(error.detail, EXIT_NOT_FOUND)
+    except Refusal as error:
+        fail(error.detail, EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
+    except VendorError as error:
+        fail(str(error), EXIT_VENDOR)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    click.echo(text, err=True)
+    sys.exit(code)
+
+
+def show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """JSON, or aligned columns."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("none")
+        return
+    names = list(rows[0])
+    table = [names, *([str(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[index]) for line in table) for index in range(len(names))]
+    for line in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import rich_click as click
+
+from joinder.settings import settings_from_env
+
+
+@click.command(name="serve")
+def command() -> None:
+    """Serve the REST API and the join pages, and keep grants alive.
+
+    Example:  JOINDER_PUBLIC_URL=https://join.example.com joinder serve
+    """
+    import asyncio
+
+    from joinder import logs
+    from joinder.serve import serve
+
+    settings = settings_from_env()
+    logs.configure(settings.log_level)
+    click.echo(f"Joinder on http://{settings.host}:{settings.port} as {settings.public_url}", err=True)
+    asyncio.run(serve(settings))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import rich_click as click
+
+
+@click.command(name="simulate")
+@click.argument("vendor", nargs=-1)
+@click.option("--port", type=int, default=8701, show_default=True, help="Port of the first; the others follow.")
+def command(vendor: tuple[str, ...], port: int) -> None:
+    """Run vendor simulators on 127.0.0.1 until stopped. Example:  joinder simulate enphase
+
+    Prints the JOINDER_ settings that send a server to them, and what an operator and an owner enter.
+    """
+    import asyncio
+    import contextlib
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_simulate(vendor, port))
+
+
+async def _simulate(names: tuple[str, ...], port: int) -> None:
+    import asyncio
+    import json
+
+    from joinder.commands.running import fail
+    from joinder.simulate import installed_simulators
+    from joinder.simulate.run import reroute_of, running
+
+    try:
+        simulators = installed_simulators(names)
+    except LookupError as error:
+        fail(str(error), 2)
+    ports = {simulator.vendor: port + index for index, simulator in enumerate(simulators)}
+    async with running(simulators, ports) as origins:
+        reroute = reroute_of(simulators, origins)
+        click.echo("JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
+        for simulator in simulators:
+            click.echo(f"\n{simulator.vendor} at {origins[simulator.vendor]}")
+            if simulator.app_credentials:
+                click.echo(f"  credentials: {json.dumps(dict(simulator.app_credentials))}")
+            if simulator.owner_form:
+                click.echo(f"  owner enters: {json.dumps(dict(simulator.owner_form))}")
+            for note in simulator.notes:
+                click.echo(f"  {note}")
+        await asyncio.Event().wait()

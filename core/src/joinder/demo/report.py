@@ -1,0 +1,38 @@
+"""The demo's outcome as a table and a small chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from joinder.demo.sequence import Connected
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def table(seen: Sequence[Connected]) -> str:
+    head = ("vendor", "site", "inverters", "batteries", "meters", "today kWh", "24 h kWh", "now kW", "health")
+    rows = [
+        (
+            one.vendor,
+            one.site_name,
+            str(one.solar_inverters),
+            str(one.batteries),
+            str(one.meters),
+            f"{one.today_kwh:.2f}",
+            f"{one.day_kwh:.2f}",
+            f"{one.live.get('solarKw', 0):.2f}",
+            one.health,
+        )
+        for one in seen
+    ]
+    widths = [max(len(row[index]) for row in (head, *rows)) for index in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+
+
+def chart(seen: Connected) -> str:
+    """The last 24 hours of solar energy, one column per half hour."""
+    halves = [sum(seen.curve[index : index + 2]) for index in range(0, len(seen.curve), 2)]
+    top = max(halves, default=0.0) or 1.0
+    bars = "".join(_BARS[round(half / top * (len(_BARS) - 1))] for half in halves)
+    return f"{seen.vendor:>12} │{bars}│ peak {top * 2:.2f} kW"

@@ -1,0 +1,199 @@
+"""Enrollments: one consent each, with its grant, its sites and its health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import from_epoch, now, to_epoch, utc_now
+from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
+from joinder.ids import new_id
+from joinder.redact import Secrets
+from joinder.services import health, leases
+from joinder.services.hub import Hub, audit, owned
+from joinder.services.schedule import next_refresh
+from joinder.services.vendor_context import vendor_context
+from joinder.store.tables import (
+    CounterRow,
+    Coverage,
+    DeviceRow,
+    Enrollment,
+    GrantRow,
+    Interval,
+    SiteRow,
+)
+
+
+@dataclass(kw_only=True)
+class Overview:
+    """An enrollment as shown: the row, what its grant tells without secrets, its site ids."""
+
+    row: Enrollment
+    grant: GrantRow | None
+    site_ids: list[str]
+
+
+async def operator_consent(hub: Hub, vendor: str, app: AppCredentials) -> Consent:
+    """Opens the sites an app credential reaches without any owner."""
+    return await hub.registry.handle_callback(vendor, vendor_context(hub, vendor, app), Callback(values=Secrets({})))
+
+
+async def store_consent(
+    hub: Hub,
+    session: AsyncSession,
+    account_id: str,
+    consent: Consent,
+    *,
+    vendor: str,
+    credentials_id: str | None = None,
+    flow_id: str | None = None,
+    program_id: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Enrollment:
+    """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay."""
+    enrollment = await _known(session, account_id, vendor, consent)
+    if enrollment is None:
+        enrollment = Enrollment(
+            id=new_id("enrl"), account_id=account_id, vendor=vendor, health_since=now(), created_at=now()
+        )
+        session.add(enrollment)
+        await session.flush()
+        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor})
+    else:
+        health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
+    enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
+    enrollment.vendor_account_id, enrollment.options = consent.account_id, dict(options or {})
+    pending = consent.grant.state is GrantState.PENDING_APPROVAL
+    enrollment.status = "pendingvendor" if pending else "enrolled"
+    health.change(session, enrollment, "pending_approval" if pending else "ok")
+    enrollment.failures = 0
+    await _replace_grant(hub, session, enrollment, consent.grant)
+    await _attach_sites(session, enrollment, consent.grant.site_ids)
+    await leases.schedule(
+        session, "refresh", enrollment.id, next_refresh(hub.registry.vendor(vendor), consent.grant, utc_now())
+    )
+    await leases.schedule(session, "poll", enrollment.id, now())
+    audit(session, account_id, "owner" if flow_id else "operator", "enrollment.consent", enrollment.id)
+    return enrollment
+
+
+async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
+    """Keyset page by id; `filters` are columns of enrollment."""
+    query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
+    for column, value in filters.items():
+        query = query.where(getattr(Enrollment, column) == value)
+    async with hub.store.read() as session:
+        rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
+        ids = [row.id for row in rows]
+        grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
+        by_enrollment = {grant.enrollment_id: grant for grant in grants}
+        sites: dict[str, list[str]] = {row_id: [] for row_id in ids}
+        for site in (await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id).in_(ids)))).scalars():
+            sites[site.enrollment_id].append(site.id)
+    return [Overview(row=row, grant=by_enrollment.get(row.id), site_ids=sorted(sites[row.id])) for row in rows]
+
+
+async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        grant = await session.get(GrantRow, enrollment_id)
+        sites = await session.execute(select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id))
+        return Overview(row=row, grant=grant, site_ids=sorted(sites.scalars()))
+
+
+async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
+    """Erases tokens, sites, devices and readings. The event and the audit entry remain."""
+    async with hub.store.write() as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        sites = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id)
+        devices = select(DeviceRow.id).where(col(DeviceRow.site_id).in_(sites))
+        for table in (Interval, CounterRow, Coverage):
+            subject: Any = col(table.subject_id)
+            await session.execute(sql_delete(table).where(subject.in_(sites) | subject.in_(devices)))
+        health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor})
+        audit(session, account_id, actor, "enrollment.delete", enrollment_id)
+        await session.delete(row)
+
+
+def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> bytes:
+    value = {"secrets": dict(grant.secrets), "site_ids": grant.site_ids}
+    return hub.vault.seal(value, table="grant", row=enrollment_id, column="sealed", owner=account_id)
+
+
+def open_grant(hub: Hub, account_id: str, row: GrantRow) -> Grant:
+    """Decrypted, for a hook call; the account's key must be unlocked."""
+    value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
+    return Grant(
+        secrets=Secrets(value["secrets"]),
+        expires_at=from_epoch(row.expires_at),
+        refresh_expires_at=from_epoch(row.refresh_expires_at),
+        site_ids=tuple(value["site_ids"]),
+        state=GrantState(row.state),
+    )
+
+
+async def _known(session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> Enrollment | None:
+    """The same owner's enrollment: by the vendor's account id, else by a site both consents open."""
+    if consent.account_id is not None:
+        query = select(Enrollment).where(
+            col(Enrollment.account_id) == account_id,
+            col(Enrollment.vendor) == vendor,
+            col(Enrollment.vendor_account_id) == consent.account_id,
+        )
+        found = (await session.execute(query.limit(1))).scalar_one_or_none()
+        if found is not None:
+            return found
+    by_site = select(SiteRow.enrollment_id).where(
+        col(SiteRow.account_id) == account_id,
+        col(SiteRow.vendor) == vendor,
+        col(SiteRow.vendor_id).in_(consent.grant.site_ids),
+    )
+    same_site = (await session.execute(by_site.limit(1))).scalar_one_or_none()
+    found = await session.get(Enrollment, same_site) if same_site else None
+    differs = found and found.vendor_account_id and consent.account_id
+    return None if differs else found
+
+
+async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+    await hub.vault.unlock(session, enrollment.account_id)
+    row = await session.get(GrantRow, enrollment.id)
+    if row is None:
+        row = GrantRow(enrollment_id=enrollment.id, sealed=b"", version=0, obtained_at=0)
+        session.add(row)
+    row.sealed = seal_grant(hub, enrollment.account_id, enrollment.id, grant)
+    row.version += 1
+    row.expires_at, row.refresh_expires_at = to_epoch(grant.expires_at), to_epoch(grant.refresh_expires_at)
+    row.state = str(grant.state)
+    row.obtained_by, row.obtained_at, row.refresh_count = "consent", now(), 0
+    row.intent_id = row.intent_at = row.refused_at = None
+    row.intent_count = 0
+
+
+async def _attach_sites(session: AsyncSession, enrollment: Enrollment, vendor_ids: tuple[str, ...]) -> None:
+    """A site keeps its id and history when a newer consent opens it."""
+    query = select(SiteRow).where(
+        col(SiteRow.account_id) == enrollment.account_id,
+        col(SiteRow.vendor) == enrollment.vendor,
+        col(SiteRow.vendor_id).in_(vendor_ids),
+    )
+    known = {site.vendor_id: site for site in (await session.execute(query)).scalars()}
+    for vendor_id in vendor_ids:
+        if vendor_id in known:
+            known[vendor_id].enrollment_id = enrollment.id
+        else:
+            session.add(
+                SiteRow(
+                    id=new_id("site"),
+                    account_id=enrollment.account_id,
+                    enrollment_id=enrollment.id,
+                    vendor=enrollment.vendor,
+                    vendor_id=vendor_id,
+                    name=vendor_id,
+                )
+            )

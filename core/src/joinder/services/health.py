@@ -1,0 +1,83 @@
+"""The connection's health: one state, who must act, and what to do next."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from joinder.clock import now
+from joinder.errors import Actor, AppCredentialsRejected, HealthState, TransientError, VendorError
+from joinder.ids import new_id
+from joinder.store.tables import Enrollment, Event
+
+FAILURES_UNTIL_DEGRADED = 3
+FAILURES_UNTIL_QUARANTINED = 10
+
+NEXT_STEP: dict[str, str] = {
+    "pending_approval": "Wait: the vendor has not approved this enrollment yet.",
+    "degraded": "Nothing to do yet: Joinder keeps trying.",
+    "needs_consent": "Send the owner through the join flow again; the enrollment, its ids and history are kept.",
+    "operator_action": "Correct the vendor credentials of this app (PATCH /vendor-credentials/{id}).",
+    "lost_in_flight": "Send the owner through the join flow again: the connection was cut while its token was renewed.",
+    "quarantined": "The plugin keeps failing on this enrollment; look at the log, then refresh it by hand.",
+    "revoked": "Nothing to do: the enrollment was ended.",
+}
+_ACTOR: dict[str, Actor] = {
+    "pending_approval": "vendor",
+    "degraded": "nobody",
+    "needs_consent": "owner",
+    "operator_action": "operator",
+    "lost_in_flight": "owner",
+    "quarantined": "operator",
+}
+
+
+def succeeded(session: AsyncSession, enrollment: Enrollment) -> None:
+    """The vendor answered: whatever was wrong is over."""
+    moment = now()
+    enrollment.last_success_at = enrollment.last_attempt_at = moment
+    enrollment.failures = 0
+    if enrollment.health != "ok":
+        change(session, enrollment, "ok")
+
+
+def failed(session: AsyncSession, enrollment: Enrollment, error: VendorError) -> None:
+    """The error's class decides; passing trouble shows only after the third time in a row."""
+    enrollment.last_attempt_at = now()
+    enrollment.failures += 1
+    state = error.health
+    if isinstance(error, AppCredentialsRejected) or state in ("needs_consent", "operator_action", "pending_approval"):
+        change(session, enrollment, state or "degraded", str(error), error.actor)
+    elif state == "degraded" and enrollment.failures >= FAILURES_UNTIL_DEGRADED:
+        stuck = enrollment.failures >= FAILURES_UNTIL_QUARANTINED and not isinstance(error, TransientError)
+        change(session, enrollment, "quarantined" if stuck else "degraded", str(error), error.actor)
+
+
+def change(
+    session: AsyncSession,
+    enrollment: Enrollment,
+    state: HealthState,
+    reason: str | None = None,
+    actor: Actor | None = None,
+) -> None:
+    """Sets the state; a real change writes one event in the same transaction."""
+    before = enrollment.health
+    enrollment.health_reason = reason
+    enrollment.health_actor = None if state == "ok" else actor or _ACTOR.get(state, "nobody")
+    if before == state:
+        return
+    enrollment.health = state
+    enrollment.health_since = now()
+    write_event(session, enrollment, "enrollment.health", {"from": before, "to": state, "reason": reason})
+
+
+def write_event(session: AsyncSession, enrollment: Enrollment, kind: str, data: dict[str, object]) -> None:
+    session.add(
+        Event(
+            id=new_id("evnt"),
+            account_id=enrollment.account_id,
+            enrollment_id=enrollment.id,
+            type=kind,
+            data=data,
+            at=now(),
+        )
+    )

@@ -1,0 +1,73 @@
+"""What every service works with: settings, vendors, store, vault and HTTP of one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import SQLModel
+
+from joinder.clock import now
+from joinder.http import HttpFactory
+from joinder.ids import new_id
+from joinder.services.refusals import NotFound
+from joinder.settings import Settings
+from joinder.store.engine import Store, open_store
+from joinder.store.tables import Audit
+from joinder.store.vault import Vault, read_key_file
+from joinder.vendors.registry import Registry
+
+M = TypeVar("M", bound=SQLModel)
+STRICT_REFRESHES_AT_ONCE = 4  # bounds what one hard kill can lose at a vendor without grace (reliability R5)
+
+
+@dataclass(kw_only=True)
+class Hub:
+    settings: Settings
+    registry: Registry
+    store: Store
+    vault: Vault
+    http: HttpFactory
+    refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
+    strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
+
+    async def drain(self) -> None:
+        """Lets token exchanges in flight end: their answers must reach the store before it closes."""
+        while self.refreshes:
+            await asyncio.gather(*self.refreshes.values(), return_exceptions=True)
+
+
+@asynccontextmanager
+async def open_hub(settings: Settings, registry: Registry | None = None) -> AsyncIterator[Hub]:
+    """Opens the store and proves the key. Raises ConfigError."""
+    vault = Vault(read_key_file(Path(settings.key_file)))
+    store = open_store(settings.database_url)
+    http = HttpFactory(allowed_networks=settings.allowed_networks, reroute=settings.reroute)
+    try:
+        async with store.write() as session:
+            await vault.prepare(session)
+        vendors = registry or Registry.load(allow=settings.plugins)
+        hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http)
+        yield hub
+        await hub.drain()
+    finally:
+        await http.close()
+        await store.close()
+
+
+async def owned(session: AsyncSession, table: type[M], row_id: str, account_id: str) -> M:
+    """The row of this account. Raises NotFound, also for another account's."""
+    row = await session.get(table, row_id)
+    if row is None or getattr(row, "account_id", None) != account_id:
+        raise NotFound
+    return row
+
+
+def audit(session: AsyncSession, account_id: str, actor: str, action: str, target: str) -> None:
+    """Part of the change's own transaction."""
+    session.add(Audit(id=new_id("evnt"), account_id=account_id, actor=actor, action=action, target=target, at=now()))

@@ -1,0 +1,115 @@
+"""Join flows: what the operator configures once and sends owners to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.ids import new_id
+from joinder.services.hub import Hub, audit, owned
+from joinder.services.redirects import problem_with
+from joinder.services.refusals import Invalid
+from joinder.store.tables import JoinFlow, VendorCredentials
+from joinder.vendor import Flow, Vendor
+from joinder.vendors.registry import UnknownVendor
+
+
+class FlowVendor(Struct, frozen=True, kw_only=True):
+    """One vendor an owner may choose in a flow."""
+
+    vendor: str
+    credentials_id: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+async def create(
+    hub: Hub, account_id: str, actor: str, *, vendors: Sequence[FlowVendor], redirect_uri: str
+) -> JoinFlow:
+    """Raises Invalid with a JSON Pointer per member that cannot work."""
+    errors = {}
+    if problem := problem_with(redirect_uri):
+        errors["/redirectURI"] = problem
+    if not vendors:
+        errors["/vendors"] = "must name at least one vendor"
+    async with hub.store.write() as session:
+        for index, entry in enumerate(vendors):
+            if any(other.vendor == entry.vendor for other in vendors[:index]):
+                errors[f"/vendors/{index}/vendor"] = "a vendor may be named once"
+            errors |= await _problems(hub, session, account_id, entry, f"/vendors/{index}")
+        if errors:
+            raise Invalid("The join flow cannot work as asked", errors=errors)
+        flow = JoinFlow(
+            id=new_id("flow"),
+            account_id=account_id,
+            redirect_uri=redirect_uri,
+            vendors=[_stored(entry) for entry in vendors],
+            created_at=now(),
+        )
+        session.add(flow)
+        audit(session, account_id, actor, "flow.create", flow.id)
+    return flow
+
+
+async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> list[JoinFlow]:
+    query = select(JoinFlow).where(col(JoinFlow.account_id) == account_id, col(JoinFlow.id) > after)
+    async with hub.store.read() as session:
+        return list((await session.execute(query.order_by(col(JoinFlow.id)).limit(limit))).scalars())
+
+
+async def get(hub: Hub, account_id: str, flow_id: str) -> JoinFlow:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        return await owned(session, JoinFlow, flow_id, account_id)
+
+
+async def delete(hub: Hub, account_id: str, flow_id: str, actor: str) -> None:
+    """Owners who are under way with it are sent away; enrollments it made stay."""
+    async with hub.store.write() as session:
+        await session.delete(await owned(session, JoinFlow, flow_id, account_id))
+        audit(session, account_id, actor, "flow.delete", flow_id)
+
+
+def entries(flow: JoinFlow) -> list[FlowVendor]:
+    return [
+        FlowVendor(vendor=entry["vendor"], credentials_id=entry.get("credentialsID"), options=entry.get("options", {}))
+        for entry in flow.vendors
+    ]
+
+
+async def _problems(
+    hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, pointer: str
+) -> dict[str, str]:
+    try:
+        vendor = hub.registry.vendor(entry.vendor)
+    except UnknownVendor:
+        known = ", ".join(vendor.name for vendor in hub.registry.vendors)
+        return {f"{pointer}/vendor": f"unknown vendor; installed: {known}"}
+    unknown = set(entry.options) - {option.name for option in vendor.flow_fields}
+    errors = {f"{pointer}/{name}": "unknown member" for name in sorted(unknown)}
+    problem = await _credentials_problem(session, account_id, entry, vendor)
+    return {**errors, f"{pointer}/credentialsID": problem} if problem else errors
+
+
+async def _credentials_problem(session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor) -> str | None:
+    if entry.credentials_id is None:
+        return f"{vendor.name} needs vendor credentials" if vendor.app_credentials else None
+    row = await session.get(VendorCredentials, entry.credentials_id)
+    if row is None or row.account_id != account_id:
+        return "no such vendor credentials in this account"
+    if row.vendor != vendor.name:
+        return f"these are credentials of {row.vendor}, not of {vendor.name}"
+    kind = vendor.app_credential(row.type)
+    if kind is not None and kind.flow is Flow.OPERATOR:
+        return f"{row.type} credentials open their sites by themselves; no owner joins with them"
+    return None
+
+
+def _stored(entry: FlowVendor) -> dict[str, Any]:
+    credentials = {"credentialsID": entry.credentials_id} if entry.credentials_id else {}
+    options = {"options": dict(entry.options)} if entry.options else {}
+    return {"vendor": entry.vendor, **credentials, **options}

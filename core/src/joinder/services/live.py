@@ -1,0 +1,57 @@
+"""The latest power of a site."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from joinder.clock import now
+from joinder.errors import NotSupported, TransientError
+from joinder.services import readings
+from joinder.services.hub import Hub
+from joinder.services.sites import get_site
+from joinder.store.tables import LiveRow, SiteRow
+
+STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
+
+
+class LivePower(Struct, frozen=True, kw_only=True):
+    """W and percent; `stale` when measured more than half an hour ago. Times are epoch seconds."""
+
+    measured_at: int
+    fetched_at: int
+    solar_w: float | None
+    battery_w: float | None
+    grid_w: float | None
+    load_w: float | None
+    soc_percent: float | None
+    stale: bool
+
+
+async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
+    """Asks the vendor when the stored value is older than its limits allow; when that fails, the old one, stale.
+
+    Raises NotFound, NotSupported, or the vendor's error when nothing is stored.
+    """
+    site, devices = await get_site(hub, account_id, site_id)
+    row = await _stored(hub, site)
+    max_age_s = hub.registry.vendor(site.vendor).limits.live_max_age.total_seconds()
+    failed = False
+    if row is None or now() - row.fetched_at >= max_age_s:
+        moment = now()
+        try:
+            await readings.fetch(hub, site, devices, start=moment, end=moment, live=True)
+        except TransientError:
+            if row is None:
+                raise
+            failed = True
+        row = await _stored(hub, site)
+    if row is None:
+        raise NotSupported("The vendor reports no live power for this site")
+    stale = failed or now() - row.measured_at > STALE_AFTER_S
+    values = {name: getattr(row, name) for name in ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")}
+    return LivePower(measured_at=row.measured_at, fetched_at=row.fetched_at, stale=stale, **values)
+
+
+async def _stored(hub: Hub, site: SiteRow) -> LiveRow | None:
+    async with hub.store.read() as session:
+        return await session.get(LiveRow, site.id)

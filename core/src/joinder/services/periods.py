@@ -1,0 +1,62 @@
+"""Quarter hours, hours, days and months of a site's own time zone. Times are epoch seconds.
+
+On the days the clocks change a day has 23 or 25 hours, and in a few zones half an hour more or less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+SummaryLevel = Literal["15mins", "hour", "day", "month"]
+QUARTER_S = 900
+
+
+def zone_of(name: str | None) -> ZoneInfo:
+    """The zone of an IANA name; UTC when the vendor named none, or one nobody knows."""
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def floor(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
+    """Start of the period that holds `at`."""
+    if level == "15mins":
+        return at - at % QUARTER_S
+    local = datetime.fromtimestamp(at, zone)
+    if level == "hour":
+        return at - local.minute * 60 - local.second
+    first = local.date().replace(day=1) if level == "month" else local.date()
+    return _midnight(datetime.combine(first, time()), zone)
+
+
+def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:
+    """Start of the period after the one that begins at `start`."""
+    if level == "15mins":
+        return start + QUARTER_S
+    if level == "hour":
+        return floor(start + 3600, "hour", zone)
+    day = datetime.fromtimestamp(start, zone).date()
+    after = (day.replace(day=1) + timedelta(days=32)).replace(day=1) if level == "month" else day + timedelta(days=1)
+    return _midnight(datetime.combine(after, time()), zone)
+
+
+def ceiling(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
+    start = floor(at, level, zone)
+    return at if start == at else following(start, level, zone)
+
+
+def periods(start: int, end: int, level: SummaryLevel, zone: ZoneInfo) -> Iterator[tuple[int, int]]:
+    """(start, end) of every period of [start, end), which begins and ends on one."""
+    while start < end:
+        after = following(start, level, zone)
+        yield start, after
+        start = after
+
+
+def _midnight(local: datetime, zone: ZoneInfo) -> int:
+    """The first moment of a local day; where midnight is skipped, the moment after the gap."""
+    return int(local.replace(tzinfo=zone).astimezone(UTC).timestamp())

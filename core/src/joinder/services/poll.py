@@ -1,0 +1,76 @@
+"""One enrollment's regular reading: its sites, live power and what is new since the last time."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlmodel import col, select
+
+from joinder.clock import now, utc_now
+from joinder.errors import TransientError, VendorError
+from joinder.services import leases, readings
+from joinder.services.hub import Hub
+from joinder.services.schedule import after_failure, next_poll
+from joinder.services.sites import get_site, refresh_site
+from joinder.store.readings import read_coverage
+from joinder.store.tables import Enrollment, SiteRow
+from joinder.vendor import Vendor
+
+KIND = "poll"
+LEASE_S = 300.0
+SITE_EVERY_S = 86400
+FIRST_LOOK_BACK_S = 86400
+log = logging.getLogger("joinder.poll")
+
+
+async def poll(hub: Hub, enrollment_id: str) -> bool:
+    """Polls now, unless another process does. False then. Raises the vendor's error after planning the next try."""
+    async with hub.store.write() as session:
+        lease = await leases.take(session, KIND, enrollment_id, LEASE_S)
+        enrollment = await session.get(Enrollment, enrollment_id)
+    if lease is None or enrollment is None:
+        return False
+    vendor = hub.registry.vendor(enrollment.vendor)
+    due_at = after_failure(enrollment.failures, utc_now())
+    try:
+        async with hub.store.read() as session:
+            query = select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id)
+            sites = list((await session.execute(query)).scalars())
+        for site in sites:
+            await _poll_site(hub, vendor, site)
+        due_at = next_poll(vendor, utc_now())
+    except VendorError as error:
+        due_at = _next_try(enrollment, error)
+        raise
+    finally:
+        async with hub.store.write() as session:
+            await leases.release(session, KIND, enrollment_id, lease, due_at)
+    return True
+
+
+async def _poll_site(hub: Hub, vendor: Vendor, site: SiteRow) -> None:
+    if site.fetched_at is None or now() - site.fetched_at > SITE_EVERY_S:
+        await refresh_site(hub, site)
+    site, devices = await get_site(hub, site.account_id, site.id)
+    moment = now()
+    start = moment
+    history = vendor.limits.resolution("15mins")
+    if history is not None:
+        oldest = moment - int(history.window.total_seconds())
+        known = await read_coverage(hub.store, site.id, "15mins", oldest, moment)
+        start = max(oldest, _resume_at(known[-1].end if known else None, moment))
+    await readings.fetch(hub, site, devices, start=start, end=moment, live=True)
+
+
+def _resume_at(covered_until: int | None, moment: int) -> int:
+    """A little before where the last poll ended: its newest rows may have been incomplete."""
+    at = moment - FIRST_LOOK_BACK_S if covered_until is None else covered_until - 2 * 3600
+    return at - at % 900
+
+
+def _next_try(enrollment: Enrollment, error: VendorError) -> int:
+    """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
+    if error.health in ("needs_consent", "operator_action"):
+        return leases.NEVER
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    return after_failure(enrollment.failures, utc_now(), retry_after)

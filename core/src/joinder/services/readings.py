@@ -1,0 +1,104 @@
+"""Fetches readings from vendors and stores them: one path for polls, live power and uncovered spans."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.energy import Readings, ReadingsQuery
+from joinder.services.counters import MAX_GAP_S, Sample, quarter_hours
+from joinder.services.hub import Hub
+from joinder.services.sites import site_of, store_devices
+from joinder.services.vendor_calls import with_grant
+from joinder.store.readings import (
+    METRICS,
+    Span,
+    forget_counters,
+    read_counters,
+    save_counters,
+    save_coverage,
+    save_intervals,
+    save_live,
+)
+from joinder.store.tables import DeviceRow, SiteRow
+from joinder.vendor import Resolution
+
+KEEP_COUNTERS_S = 2 * 86400
+log = logging.getLogger("joinder.readings")
+
+
+async def fetch(
+    hub: Hub,
+    site: SiteRow,
+    devices: Sequence[DeviceRow],
+    *,
+    start: int,
+    end: int,
+    resolution: Resolution = "15mins",
+    device: DeviceRow | None = None,
+    live: bool = False,
+) -> Readings:
+    """Asks the vendor for [start, end) (nothing when equal) and stores the answer in one transaction."""
+    query = ReadingsQuery(
+        site=site_of(site, devices),
+        start=datetime.fromtimestamp(start, UTC),
+        end=datetime.fromtimestamp(end, UTC),
+        resolution=resolution,
+        device_id=device.vendor_id if device else None,
+        live=live,
+    )
+    readings = await with_grant(
+        hub, site.enrollment_id, lambda ctx, grant: hub.registry.fetch_readings(site.vendor, ctx, grant, query)
+    )
+    for warning in readings.warnings:
+        log.warning("%s of %s: %s", site.vendor, site.enrollment_id, warning)
+    async with hub.store.write() as session:
+        await _store(session, site, readings, query)
+        if start < end:
+            subject = device.id if device else site.id
+            await save_coverage(session, subject, resolution, Span(start, end, now()))
+    return readings
+
+
+async def _store(session: AsyncSession, site: SiteRow, readings: Readings, query: ReadingsQuery) -> None:
+    await store_devices(session, site, readings.devices)
+    subjects = await _subjects(session, site)
+    inside = [
+        (subjects[reading.device_id], reading)
+        for reading in readings.intervals
+        if query.start <= reading.start < query.end and reading.device_id in subjects
+    ]
+    await save_intervals(session, query.resolution, inside, now())
+    if readings.counters:
+        counted = [
+            (subjects[counter.device_id], counter) for counter in readings.counters if counter.device_id in subjects
+        ]
+        await save_counters(session, counted)
+        for subject, counter in counted:
+            await _derive_intervals(session, subject, int(counter.at.timestamp()))
+    if readings.live is not None:
+        await save_live(session, site.id, readings.live, now())
+
+
+async def _subjects(session: AsyncSession, site: SiteRow) -> dict[str | None, str]:
+    """vendor's device id → our id; None → the site itself."""
+    await session.flush()
+    query = select(DeviceRow.vendor_id, DeviceRow.id).where(col(DeviceRow.site_id) == site.id)
+    found: dict[str | None, str] = {None: site.id}
+    found.update((row.vendor_id, row.id) for row in (await session.execute(query)).all())
+    return found
+
+
+async def _derive_intervals(session: AsyncSession, subject: str, at: int) -> None:
+    """The quarter hours a new sample changes: from the quarter of the sample before it on."""
+    rows = await read_counters(session, subject, at - MAX_GAP_S - 1800)
+    samples = [Sample(row[0], dict(zip(METRICS, row[1:], strict=True))) for row in rows if row[0] <= at]
+    previous = samples[-2].at if len(samples) > 1 else at
+    changed = [r for r in quarter_hours(samples) if r.start.timestamp() >= previous - previous % 900]
+    await save_intervals(session, "15mins", [(subject, reading) for reading in changed], now())
+    await forget_counters(session, subject, at - KEEP_COUNTERS_S)

@@ -1,0 +1,46 @@
+"""Why a service refuses a request: the caller can do something about each of these."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """`detail` is for the caller; `errors` maps JSON Pointers of the request to sentences."""
+
+    status: ClassVar[int] = 400
+    problem: ClassVar[str] = "bad-request"
+    title: ClassVar[str] = "The request cannot be carried out"
+
+    def __init__(self, detail: str, *, errors: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors or {}
+
+
+class Invalid(Refusal):
+    problem = "validation-error"
+    title = "The request does not match its schema"
+
+
+class NotFound(Refusal):
+    """Unknown, or another account's: the two look the same."""
+
+    status = 404
+    problem = "not-found"
+    title = "There is no such resource"
+
+    def __init__(self) -> None:
+        super().__init__("No resource with this id exists in this account.")
+
+
+class Conflict(Refusal):
+    status = 409
+    problem = "conflict"
+    title = "The present state does not allow this"
+
+
+class Unprocessable(Refusal):
+    status = 422
+    problem = "unprocessable"
+    title = "The request is well-formed, but cannot work"

@@ -1,0 +1,42 @@
+"""When work is due next. Everything is spread out, so that what began together does not come back together."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+from joinder.grants import Grant
+from joinder.services.leases import NEVER
+from joinder.vendor import Refresh, Vendor
+
+BACKOFF_FIRST = timedelta(seconds=30)
+BACKOFF_MOST = timedelta(minutes=15)
+DEATH_PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this long after the first (R8)
+
+
+def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
+    """Epoch seconds: inside the last quarter of the access token's life, never later than its margin."""
+    if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
+        return NEVER
+    waits = []
+    if grant.expires_at is not None:
+        latest = grant.expires_at - moment - vendor.refresh_margin
+        waits.append(max(latest * _spread(), timedelta(0)))
+    if vendor.refresh_at_least_every is not None:
+        waits.append(vendor.refresh_at_least_every * _spread())
+    return int((moment + min(waits)).timestamp()) if waits else NEVER
+
+
+def after_failure(failures: int, moment: datetime, retry_after: timedelta | None = None) -> int:
+    """Epoch seconds: exponential from 30 s to 15 min, full jitter, never before the vendor's own word."""
+    ceiling = min(BACKOFF_FIRST * 2 ** min(failures, 10), BACKOFF_MOST)
+    wait = max(ceiling * random.uniform(0.5, 1.0), retry_after or timedelta(0))  # noqa: S311 - spreading load
+    return int((moment + wait).timestamp())
+
+
+def next_poll(vendor: Vendor, moment: datetime) -> int:
+    return int((moment + vendor.limits.poll_every * random.uniform(0.9, 1.0)).timestamp())  # noqa: S311 - spreading load
+
+
+def _spread() -> float:
+    return random.uniform(0.75, 1.0)  # noqa: S311 - spreading load

@@ -1,0 +1,187 @@
+"""Sites and their devices: reading them, and writing down what a vendor says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import from_epoch, now, to_epoch
+from joinder.energy import Device, DeviceKind, Site
+from joinder.ids import Tag, new_id
+from joinder.services.hub import Hub, owned
+from joinder.services.refusals import NotFound
+from joinder.services.vendor_calls import with_grant
+from joinder.store.tables import DeviceRow, SiteRow
+
+TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
+
+_SITE_IDS = "SELECT id FROM site WHERE account_id = :account AND id > :after"
+_DEVICE_IDS = (
+    "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after AND d.gone_at IS NULL"
+)
+_TROUBLE = (
+    "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
+    "AND (health < 'ok' OR health > 'ok') GROUP BY vendor"
+)
+
+
+async def site_ids(
+    hub: Hub, account_id: str, *, after: str, limit: int, vendor: str | None = None, vendor_id: str | None = None
+) -> list[str]:
+    """Keyset page by id."""
+    query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id})
+    found = await hub.store.rows(
+        f"{query} ORDER BY id LIMIT :limit", {"account": account_id, "after": after, "limit": limit, **values}
+    )
+    return [row[0] for row in found]
+
+
+async def device_ids(
+    hub: Hub, account_id: str, kind: DeviceKind, *, after: str, limit: int, **filters: str | None
+) -> list[str]:
+    """Keyset page by id; filters `vendor`, `vendor_id`, `vendor_site_id`."""
+    site = filters.pop("vendor_site_id", None)
+    query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()})
+    if site is not None:
+        query += " AND d.site_id IN (SELECT id FROM site WHERE account_id = :account AND vendor_id = :site)"
+        values["site"] = site
+    found = await hub.store.rows(
+        f"{query} ORDER BY d.id LIMIT :limit",
+        {"account": account_id, "kind": str(kind), "after": after, "limit": limit, **values},
+    )
+    return [row[0] for row in found]
+
+
+async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
+    """vendor → sentence, for the `errors` member of lists; empty when all is well."""
+    found = await hub.store.rows(_TROUBLE, {"account": account_id})
+    return {vendor: f"{count} enrollment(s) with a problem; see GET /enrollments" for vendor, count in found}
+
+
+async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[SiteRow, list[DeviceRow]]:
+    """Asks the vendor first when nothing but the site's id is known yet. Raises NotFound or the vendor's error."""
+    async with hub.store.read() as session:
+        site = await owned(session, SiteRow, site_id, account_id)
+        devices = await _devices(session, site_id)
+    if site.fetched_at is not None:
+        return site, devices
+    await refresh_site(hub, site)
+    async with hub.store.read() as session:
+        return await owned(session, SiteRow, site_id, account_id), await _devices(session, site_id)
+
+
+async def get_sites(hub: Hub, account_id: str, ids: Sequence[str]) -> list[tuple[SiteRow, list[DeviceRow]]]:
+    """As stored, in the order of `ids`."""
+    async with hub.store.read() as session:
+        found = await session.execute(
+            select(SiteRow).where(col(SiteRow.id).in_(ids), col(SiteRow.account_id) == account_id)
+        )
+        rows = {row.id: row for row in found.scalars()}
+        devices: dict[str, list[DeviceRow]] = {site_id: [] for site_id in rows}
+        present = select(DeviceRow).where(col(DeviceRow.site_id).in_(list(rows)), col(DeviceRow.gone_at).is_(None))
+        for device in (await session.execute(present)).scalars():
+            devices[device.site_id].append(device)
+    return [(rows[site_id], devices[site_id]) for site_id in ids if site_id in rows]
+
+
+async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceRow:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        row = await owned(session, DeviceRow, device_id, account_id)
+    if row.kind != kind or row.gone_at is not None:
+        raise NotFound
+    return row
+
+
+async def refresh_site(hub: Hub, row: SiteRow) -> Site:
+    """Asks the vendor for the site and its devices and stores them."""
+    site = await with_grant(
+        hub,
+        row.enrollment_id,
+        lambda ctx, grant: hub.registry.fetch_site(row.vendor, ctx, grant, row.vendor_id),
+    )
+    async with hub.store.write() as session:
+        await store_site(session, row.id, site)
+    return site
+
+
+async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
+    """Devices it no longer lists are marked gone; their history stays."""
+    row = await session.get(SiteRow, site_id)
+    if row is None:
+        return
+    row.name, row.timezone, row.lat, row.lon = site.name, site.timezone or row.timezone, site.lat, site.lon
+    row.operational_since = to_epoch(site.operational_since)
+    row.fetched_at = now()
+    listed = await store_devices(session, row, site.devices)
+    for device in await _devices(session, site_id):
+        if device.id not in listed:
+            device.gone_at = now()
+
+
+async def store_devices(session: AsyncSession, site: SiteRow, devices: Sequence[Device]) -> set[str]:
+    """Adds or updates; answers the ids of those given."""
+    query = select(DeviceRow).where(col(DeviceRow.site_id) == site.id)
+    known = {(row.kind, row.vendor_id): row for row in (await session.execute(query)).scalars()}
+    ids = set()
+    for device in devices:
+        row = known.get((str(device.kind), device.vendor_id))
+        if row is None:
+            row = DeviceRow(
+                id=new_id(TAGS[str(device.kind)]),
+                account_id=site.account_id,
+                site_id=site.id,
+                vendor=site.vendor,
+                kind=str(device.kind),
+                vendor_id=device.vendor_id,
+                state={},
+                fetched_at=now(),
+            )
+            session.add(row)
+        row.state = _merged(row.state, device)
+        row.fetched_at, row.gone_at = now(), None
+        ids.add(row.id)
+    return ids
+
+
+def device_of(row: DeviceRow) -> Device:
+    return msgspec.convert(row.state, Device)
+
+
+def site_of(row: SiteRow, devices: Sequence[DeviceRow]) -> Site:
+    """What the vendor said last, for ReadingsQuery.site."""
+    return Site(
+        vendor_id=row.vendor_id,
+        name=row.name,
+        timezone=row.timezone,
+        lat=row.lat,
+        lon=row.lon,
+        operational_since=from_epoch(row.operational_since),
+        devices=tuple(device_of(device) for device in devices),
+    )
+
+
+async def _devices(session: AsyncSession, site_id: str) -> list[DeviceRow]:
+    query = select(DeviceRow).where(col(DeviceRow.site_id) == site_id, col(DeviceRow.gone_at).is_(None))
+    return list((await session.execute(query.order_by(col(DeviceRow.id)))).scalars())
+
+
+def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
+    """What is newly unknown keeps its last value, except power, which is of a moment."""
+    after: dict[str, Any] = msgspec.to_builtins(device)
+    kept = {name: value for name, value in before.items() if after.get(name) is None and name != "power_w"}
+    return {name: value for name, value in {**after, **kept}.items() if value is not None}
+
+
+def _filtered(query: str, filters: Mapping[str, str | None]) -> tuple[str, dict[str, str]]:
+    values = {}
+    for name, value in filters.items():
+        if value is not None:
+            parameter = name.replace(".", "_")
+            query += f" AND {name} = :{parameter}"
+            values[parameter] = value
+    return query, values

@@ -1,0 +1,238 @@
+"""The operator's app credentials at vendors: stored once, sealed, never shown unless revealed on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.grants import AppCredentials
+from joinder.ids import new_id
+from joinder.redact import Secrets
+from joinder.services import enrollments, health, leases
+from joinder.services.hub import Hub, audit, owned
+from joinder.services.refusals import Conflict, Invalid
+from joinder.store.tables import Due, Enrollment, JoinFlow, VendorCredentials
+from joinder.vendor import AppCredentialType, Flow
+from joinder.vendors.registry import UnknownVendor
+
+_TABLE = "vendor_credentials"
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """As answered: `secrets` only when revealed."""
+
+    id: str
+    name: str | None
+    vendor: str
+    type: str
+    secrets: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Shown({self.id}, {self.vendor}, {self.type})"
+
+
+async def create(
+    hub: Hub, account_id: str, actor: str, *, name: str | None, credentials: Mapping[str, object]
+) -> Shown:
+    """Stores one app credential. One that opens its sites by itself (OPERATOR) is tried at the vendor first.
+
+    Raises Invalid naming the member, or the vendor's error; nothing is stored then.
+    """
+    kind, values = _checked(hub, credentials)
+    vendor, credentials_id = str(credentials["vendor"]), new_id("cred")
+    app = AppCredentials(type=kind.type, secrets=Secrets(values))
+    consent = await enrollments.operator_consent(hub, vendor, app) if kind.flow is Flow.OPERATOR else None
+    async with hub.store.write() as session:
+        await hub.vault.unlock(session, account_id)
+        row = VendorCredentials(
+            id=credentials_id,
+            account_id=account_id,
+            vendor=vendor,
+            type=kind.type,
+            name=name,
+            secrets_sealed=_sealed(hub, account_id, credentials_id, values),
+            created_at=now(),
+            updated_at=now(),
+        )
+        session.add(row)
+        await session.flush()
+        audit(session, account_id, actor, "credentials.create", credentials_id)
+        if consent is not None:
+            await enrollments.store_consent(
+                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id
+            )
+    return _shown(row)
+
+
+async def list_page(
+    hub: Hub, account_id: str, *, vendor: str | None, name: str | None, after: str, limit: int
+) -> list[Shown]:
+    table = VendorCredentials
+    query = select(table).where(col(table.account_id) == account_id, col(table.id) > after)
+    if vendor is not None:
+        query = query.where(col(table.vendor) == vendor)
+    if name is not None:
+        query = query.where(col(table.name) == name)
+    async with hub.store.read() as session:
+        rows = (await session.execute(query.order_by(col(table.id)).limit(limit))).scalars()
+        return [_shown(row) for row in rows]
+
+
+async def get(hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False) -> Shown:
+    """With `reveal` the secrets too; that is audited."""
+    if not reveal:
+        async with hub.store.read() as session:
+            return _shown(await owned(session, VendorCredentials, credentials_id, account_id))
+    async with hub.store.write() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        await hub.vault.unlock(session, account_id)
+        audit(session, account_id, actor, "credentials.reveal", credentials_id)
+        return _shown(row, _opened(hub, row))
+
+
+async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:
+    """JSON Merge Patch (RFC 7386) of `name` and the secret members; vendor and type stay as they are.
+
+    Grants that waited for corrected credentials are tried again at once.
+    """
+    async with hub.store.read() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        await hub.vault.unlock(session, account_id)
+    merged: dict[str, object] = {"vendor": row.vendor, "type": row.type, **_opened(hub, row)}
+    changed = patch.get("credentials", {})
+    if not isinstance(changed, Mapping):
+        raise Invalid("credentials must be an object", errors={"/credentials": "must be an object"})
+    for member, value in changed.items():
+        if member in ("vendor", "type") and value != merged[member]:
+            raise Invalid(f"{member} cannot be changed", errors={f"/credentials/{member}": "cannot be changed"})
+        merged[member] = value
+    kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
+    consent = None
+    if kind.flow is Flow.OPERATOR and changed:
+        consent = await enrollments.operator_consent(
+            hub, row.vendor, AppCredentials(type=kind.type, secrets=Secrets(values))
+        )
+    async with hub.store.write() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        if "name" in patch:
+            row.name = _name(patch["name"])
+        row.secrets_sealed = _sealed(hub, account_id, credentials_id, values)
+        row.updated_at = now()
+        audit(session, account_id, actor, "credentials.change", credentials_id)
+        await _resume(session, row)
+        if consent is not None:
+            await enrollments.store_consent(
+                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id
+            )
+    return _shown(row)
+
+
+async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> None:
+    """Raises Conflict while a flow or an enrollment depends on it."""
+    async with hub.store.write() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        flows = [flow.id for flow in await _flows_using(session, row)]
+        used = await session.execute(
+            select(func.count()).select_from(Enrollment).where(col(Enrollment.credentials_id) == credentials_id)
+        )
+        enrolled = used.scalar_one()
+        if flows or enrolled:
+            raise Conflict(f"In use by {len(flows)} join flow(s) and {enrolled} enrollment(s); delete those first.")
+        await session.delete(row)
+        audit(session, account_id, actor, "credentials.delete", credentials_id)
+
+
+async def reject(session: AsyncSession, credentials_id: str, error: Exception) -> None:
+    """The vendor refused this app: one alarm, and every grant of it waits for the operator."""
+    row = await session.get(VendorCredentials, credentials_id)
+    if row is None or row.rejected_at is not None:
+        return
+    row.rejected_at = now()
+    for enrollment in await _enrollments_of(session, credentials_id):
+        health.change(session, enrollment, "operator_action", str(error), "operator")
+        await leases.schedule(session, "refresh", enrollment.id, leases.NEVER)
+
+
+def open_app(hub: Hub, row: VendorCredentials) -> AppCredentials:
+    """Decrypted, for a hook call."""
+    return AppCredentials(type=row.type, secrets=Secrets(_opened(hub, row)))
+
+
+async def _resume(session: AsyncSession, row: VendorCredentials) -> None:
+    if row.rejected_at is None:
+        return
+    row.rejected_at = None
+    for enrollment in await _enrollments_of(session, row.id):
+        if enrollment.health == "operator_action":
+            health.change(session, enrollment, "degraded", "The app credentials were changed; trying again.")
+        for kind in ("refresh", "poll"):
+            if await session.get(Due, (kind, enrollment.id)) is not None:
+                await leases.schedule(session, kind, enrollment.id, now())
+
+
+async def _enrollments_of(session: AsyncSession, credentials_id: str) -> list[Enrollment]:
+    query = select(Enrollment).where(col(Enrollment.credentials_id) == credentials_id)
+    return list((await session.execute(query)).scalars())
+
+
+async def _flows_using(session: AsyncSession, row: VendorCredentials) -> list[JoinFlow]:
+    query = select(JoinFlow).where(col(JoinFlow.account_id) == row.account_id)
+    flows = (await session.execute(query)).scalars()
+    return [flow for flow in flows if any(entry.get("credentialsID") == row.id for entry in flow.vendors)]
+
+
+def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredentialType, dict[str, str]]:
+    """Against the vendor's own declaration. Raises Invalid with a JSON Pointer per member."""
+    try:
+        vendor = hub.registry.vendor(str(credentials.get("vendor")))
+    except UnknownVendor:
+        known = ", ".join(entry.name for entry in hub.registry.vendors)
+        raise Invalid("Unknown vendor", errors={"/credentials/vendor": f"must be one of: {known}"}) from None
+    kind = vendor.app_credential(str(credentials.get("type")))
+    if kind is None:
+        types = ", ".join(entry.type for entry in vendor.app_credentials)
+        wanted = f"must be one of: {types}" if types else f"{vendor.name} takes no app credentials"
+        raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
+    declared = {entry.name: entry for entry in kind.fields}
+    errors = {
+        f"/credentials/{member}": "unknown member"
+        for member in credentials
+        if member not in declared and member not in ("vendor", "type")
+    }
+    values = {}
+    for name, entry in declared.items():
+        value = credentials.get(name)
+        if value is None and not entry.required:
+            continue
+        if not isinstance(value, str) or not value.strip() or len(value) > entry.max_length:
+            errors[f"/credentials/{name}"] = f"must be a text of 1 to {entry.max_length} characters ({entry.label})"
+        else:
+            values[name] = value.strip()
+    if errors:
+        raise Invalid("The credentials are incomplete or malformed", errors=errors)
+    return kind, values
+
+
+def _name(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or len(value) > 200):
+        raise Invalid("name must be a text", errors={"/name": "must be a text of at most 200 characters"})
+    return value
+
+
+def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str, str]) -> bytes:
+    return hub.vault.seal(dict(values), table=_TABLE, row=credentials_id, column="secrets_sealed", owner=account_id)
+
+
+def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
+    return hub.vault.open_strings(
+        row.secrets_sealed, table=_TABLE, row=row.id, column="secrets_sealed", owner=row.account_id
+    )
+
+
+def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:
+    return Shown(id=row.id, name=row.name, vendor=row.vendor, type=row.type, secrets=secrets)

@@ -1,0 +1,81 @@
+"""Everything an operator can set, read once from JOINDER_* by the command line and passed down."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct, field
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class ConfigError(Exception):
+    """A setting that cannot work; the text names it and says what to do. Exit code 78."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    database_url: str = "sqlite:///joinder.sqlite3"  # sqlite:///relative or sqlite:////absolute
+    key_file: str = "joinder.key"  # 32 random bytes in base64; `joinder keys create` writes it
+    public_url: str = "http://127.0.0.1:8080"  # as owners' browsers and vendors see this server
+    host: str = "127.0.0.1"
+    port: int = 8080
+    plugins: tuple[str, ...] | None = None  # distributions to load; None: every installed one
+    allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
+    reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
+    log_level: str = "INFO"
+    refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+
+def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
+    """Raises ConfigError for an unknown or unusable JOINDER_* variable."""
+    values = {
+        name: value for name, value in (os.environ if env is None else env).items() if name.startswith("JOINDER_")
+    }
+    known = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fields__}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise ConfigError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    parsed = {known[name]: _parsed(known[name], value) for name, value in values.items()}
+    try:
+        return _checked(msgspec.convert(parsed, Settings, strict=False))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"A JOINDER_ setting cannot be read: {error}") from None
+
+
+def _parsed(name: str, value: str) -> object:
+    try:
+        if name in ("plugins", "allowed_networks"):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if name == "reroute":
+            return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ConfigError(f"JOINDER_{name.upper()}={value} cannot be read") from None
+    return value
+
+
+def _checked(settings: Settings) -> Settings:
+    parts = urlsplit(settings.public_url)
+    loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+    if not (parts.scheme == "https" or loopback) or not parts.hostname or parts.path not in ("", "/"):
+        raise ConfigError("JOINDER_PUBLIC_URL must be an https origin without a path (http only for 127.0.0.1)")
+    for network in settings.allowed_networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"JOINDER_ALLOWED_NETWORKS: {error}") from None
+    for host, stand_in in settings.reroute.items():
+        if urlsplit(stand_in).hostname != "127.0.0.1":
+            raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
+    if not 0 < settings.refresh_deadline_s <= 300:
+        raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 300 seconds")
+    return settings

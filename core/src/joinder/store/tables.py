@@ -1,0 +1,279 @@
+"""The tables. Times are epoch seconds (UTC). Nothing here validates: the API's structs do, before a row is made.
+
+Columns named `*_sealed` hold vault ciphertext; `*_hash` hold SHA-256 or HMAC of a random secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+def _big(**options: Any) -> Any:
+    return Field(sa_type=BigInteger, **options)
+
+
+class Account(SQLModel, table=True):
+    """A tenant. `mode` is virtual or production; both see only their own rows."""
+
+    id: str = Field(primary_key=True)
+    name: str
+    mode: str = "production"
+    created_at: int = _big()
+
+
+class ApiClient(SQLModel, table=True):
+    __tablename__ = "api_client"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id", index=True)
+    name: str
+    secret_hash: bytes
+    scopes: str
+    created_at: int = _big()
+    revoked_at: int | None = _big(default=None)
+
+
+class DataKey(SQLModel, table=True):
+    """Keys wrapped by the key-encryption key: one data key per account, the pepper of client secrets."""
+
+    __tablename__ = "data_key"
+    __table_args__ = (UniqueConstraint("owner", "purpose"),)
+    id: str = Field(primary_key=True)
+    owner: str  # account id, or "system"
+    purpose: str
+    kek_id: str
+    wrapped: bytes
+    created_at: int = _big()
+
+
+class SigningKey(SQLModel, table=True):
+    __tablename__ = "signing_key"
+    id: str = Field(primary_key=True)  # the JWT's kid
+    private_sealed: bytes
+    public_jwk: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: int = _big()
+
+
+class VendorCredentials(SQLModel, table=True):
+    __tablename__ = "vendor_credentials"
+    __table_args__ = (Index("vendor_credentials_by_account", "account_id", "id"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    vendor: str
+    type: str
+    name: str | None = None
+    secrets_sealed: bytes
+    rejected_at: int | None = _big(default=None)  # the vendor refused this app; its grants wait
+    created_at: int = _big()
+    updated_at: int = _big()
+
+
+class JoinFlow(SQLModel, table=True):
+    __tablename__ = "join_flow"
+    __table_args__ = (Index("join_flow_by_account", "account_id", "id"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    redirect_uri: str
+    vendors: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    program_id: str | None = None
+    created_at: int = _big()
+
+
+class JoinSession(SQLModel, table=True):
+    """One owner at one flow. Found by the hash of its token (the OAuth `state`, or the form page's path)."""
+
+    __tablename__ = "join_session"
+    token_hash: bytes = Field(primary_key=True)
+    account_id: str
+    flow_id: str
+    vendor: str
+    credentials_id: str | None = None
+    cookie_hash: bytes
+    secrets_sealed: bytes  # PKCE verifier, form token
+    client_redirect_uri: str
+    client_state: str | None = None
+    attempts: int = 0
+    used_at: int | None = _big(default=None)
+    enrollment_id: str | None = None
+    created_at: int = _big()
+    expires_at: int = _big(index=True)
+
+
+class Enrollment(SQLModel, table=True):
+    __table_args__ = (
+        Index("enrollment_by_account", "account_id", "id"),
+        Index("enrollment_by_owner", "account_id", "vendor", "vendor_account_id"),
+        Index("enrollment_by_credentials", "credentials_id"),
+        Index("enrollment_by_health", "account_id", "health", "vendor"),
+    )
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    vendor: str
+    credentials_id: str | None = None
+    flow_id: str | None = None
+    program_id: str | None = None
+    vendor_account_id: str | None = None
+    options: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))  # of its flow
+    status: str = "enrolled"
+    health: str = "ok"
+    health_since: int = _big()
+    health_reason: str | None = None
+    health_actor: str | None = None
+    failures: int = 0
+    last_success_at: int | None = _big(default=None)
+    last_attempt_at: int | None = _big(default=None)
+    created_at: int = _big()
+
+
+class GrantRow(SQLModel, table=True):
+    """The secrets of an enrollment. `version` grows with every token; `intent_*` is an exchange begun, not ended."""
+
+    __tablename__ = "grant"
+    enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    sealed: bytes
+    version: int = 1
+    expires_at: int | None = _big(default=None)
+    refresh_expires_at: int | None = _big(default=None)
+    state: str = "active"
+    obtained_by: str = "consent"
+    obtained_at: int = _big()
+    refresh_count: int = 0
+    intent_id: str | None = None
+    intent_at: int | None = _big(default=None)
+    intent_count: int = 0  # exchanges begun on this version without a known outcome
+    refused_at: int | None = _big(default=None)  # first invalid_grant on this version
+
+
+class Due(SQLModel, table=True):
+    """Narrow on purpose: what is due, when, and who holds it. A lease counts on one boot's monotonic clock."""
+
+    __table_args__ = (Index("due_next", "kind", "due_at"),)
+    kind: str = Field(primary_key=True)  # refresh | poll
+    enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    due_at: int = _big()
+    lease: str | None = None
+    lease_boot: str | None = None
+    lease_until: float | None = None
+
+
+class SiteRow(SQLModel, table=True):
+    __tablename__ = "site"
+    __table_args__ = (
+        UniqueConstraint("account_id", "vendor", "vendor_id"),
+        Index("site_by_account", "account_id", "id"),
+        Index("site_by_enrollment", "enrollment_id"),
+    )
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    enrollment_id: str = Field(foreign_key="enrollment.id", ondelete="CASCADE")
+    vendor: str
+    vendor_id: str
+    name: str
+    timezone: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    operational_since: int | None = _big(default=None)
+    fetched_at: int | None = _big(default=None)  # None: known by id only
+
+
+class DeviceRow(SQLModel, table=True):
+    """`state` is the normalised energy.Device as JSON; `gone_at` marks one its site no longer lists."""
+
+    __tablename__ = "device"
+    __table_args__ = (
+        UniqueConstraint("site_id", "kind", "vendor_id"),
+        Index("device_by_account", "account_id", "kind", "id"),
+    )
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    site_id: str = Field(foreign_key="site.id", ondelete="CASCADE")
+    vendor: str
+    kind: str
+    vendor_id: str
+    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    fetched_at: int = _big()
+    gone_at: int | None = _big(default=None)
+
+
+class Interval(SQLModel, table=True):
+    """Energy of one subject (a site as a whole, or one device) in [start, start + resolution)."""
+
+    __table_args__ = {"sqlite_with_rowid": False}
+    subject_id: str = Field(primary_key=True)
+    resolution: str = Field(primary_key=True)
+    start: int = _big(primary_key=True)
+    end: int = _big()
+    solar_wh: float | None = None
+    charge_wh: float | None = None
+    discharge_wh: float | None = None
+    import_wh: float | None = None
+    export_wh: float | None = None
+    load_wh: float | None = None
+    soc_percent: float | None = None
+    quality: str = "measured"
+    fetched_at: int = _big()
+
+
+class CounterRow(SQLModel, table=True):
+    """Lifetime registers as polled, kept for two days; intervals are derived from them (docs/decisions/0002)."""
+
+    __tablename__ = "counter"
+    __table_args__ = {"sqlite_with_rowid": False}
+    subject_id: str = Field(primary_key=True)
+    at: int = _big(primary_key=True)
+    solar_wh: float | None = None
+    charge_wh: float | None = None
+    discharge_wh: float | None = None
+    import_wh: float | None = None
+    export_wh: float | None = None
+    load_wh: float | None = None
+    soc_percent: float | None = None
+
+
+class LiveRow(SQLModel, table=True):
+    __tablename__ = "live"
+    site_id: str = Field(primary_key=True, foreign_key="site.id", ondelete="CASCADE")
+    measured_at: int = _big()
+    fetched_at: int = _big()
+    solar_w: float | None = None
+    battery_w: float | None = None
+    grid_w: float | None = None
+    load_w: float | None = None
+    soc_percent: float | None = None
+
+
+class Coverage(SQLModel, table=True):
+    """Spans that were asked of the vendor, so that an absent row means no data rather than not asked."""
+
+    __table_args__ = {"sqlite_with_rowid": False}
+    subject_id: str = Field(primary_key=True)
+    resolution: str = Field(primary_key=True)
+    start: int = _big(primary_key=True)
+    end: int = _big()
+    fetched_at: int = _big()
+
+
+class Event(SQLModel, table=True):
+    """Every change of an enrollment's status or health, written in the change's own transaction."""
+
+    __table_args__ = (Index("event_by_enrollment", "enrollment_id", "at"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    enrollment_id: str
+    type: str
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    at: int = _big()
+
+
+class Audit(SQLModel, table=True):
+    """Who changed what, written in the change's own transaction."""
+
+    __table_args__ = (Index("audit_by_account", "account_id", "at"),)
+    id: str = Field(primary_key=True)
+    account_id: str
+    actor: str
+    action: str
+    target: str
+    at: int = _big()
