@@ -35,9 +35,11 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
 
     import msgspec
 
+    from joinder import logs
     from joinder.cli import EXIT_FAILED
     from joinder.demo import report, sequence
 
+    logs.configure("ERROR")  # a device whose clock runs a day in seconds is warned about, rightly, at every poll
     begun = time.monotonic()
 
     def say(text: str) -> None:

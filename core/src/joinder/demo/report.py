@@ -35,4 +35,4 @@ def chart(seen: Connected) -> str:
     halves = [sum(seen.curve[index : index + 2]) for index in range(0, len(seen.curve), 2)]
     top = max(halves, default=0.0) or 1.0
     bars = "".join(_BARS[round(half / top * (len(_BARS) - 1))] for half in halves)
-    return f"{seen.vendor:>12} │{bars}│ peak {top * 2:.2f} kW"
+    return f"{seen.vendor:>12} │{bars}│ peak {top * 2:.2f} kW, last 24 h"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -108,16 +108,28 @@ def _asked(
 
 async def _page(hub: Hub, asked: Asked, limit: int) -> Page:
     """At most `limit` periods that have data."""
-    history = hub.registry.vendor(asked.site.vendor).limits
-    coarse = asked.level in ("day", "month") and history.resolution("day") is not None
-    resolution: Resolution = "day" if coarse else "15mins"
-    entry = history.resolution(resolution)
-    if entry is not None:
-        await _cover(hub, asked, entry)
-    rows = await _rows(hub, asked, resolution)
+    rows: list[Row] = []
+    for part, resolution in _parts(hub, asked):
+        entry = hub.registry.vendor(asked.site.vendor).limits.resolution(resolution)
+        if entry is not None:
+            await _cover(hub, part, entry)
+        rows += await _rows(hub, part, resolution)
     totals = _summed(rows, asked)
     following_page = totals[limit].start if len(totals) > limit else None
     return Page(totals[:limit], asked.zone, following_page)
+
+
+def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
+    """Where the vendor has daily values, those up to today; today, and everything else, out of quarter hours."""
+    if asked.level not in ("day", "month") or hub.registry.vendor(asked.site.vendor).limits.resolution("day") is None:
+        return [(asked, "15mins")]
+    today = floor(now(), "day", asked.zone)
+    parts: list[tuple[Asked, Resolution]] = []
+    if asked.start < today:
+        parts.append((replace(asked, end=min(asked.end, today)), "day"))
+    if asked.end > today:
+        parts.append((replace(asked, start=max(asked.start, today)), "15mins"))
+    return parts
 
 
 async def _cover(hub: Hub, asked: Asked, history: History) -> None:

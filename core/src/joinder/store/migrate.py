@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from alembic import command
@@ -17,7 +16,6 @@ HERE = Path(__file__).parent / "migrations"
 
 def migrate(path: Path) -> None:
     """Raises ConfigError when the database was written by a newer Joinder."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(HERE))
     script = ScriptDirectory.from_config(config)
