@@ -34,6 +34,7 @@ class Grant:
     """What the vendor handed over for one owner (or one operator account). Times are aware."""
 
     secrets: Secrets
+    facts: Mapping[str, str] = field(default_factory=dict)  # not secret: a device's address, serial, firmware
     expires_at: datetime | None = None  # of the access token
     refresh_expires_at: datetime | None = None
     site_ids: tuple[str, ...] = ()  # the vendor's ids of the sites it opens

@@ -28,7 +28,8 @@ from joinder.redact import Secrets
 from joinder.vendor import OAuth2
 
 EXCHANGE_DEADLINE = 30.0  # generous: a timeout here can lose a single-use token
-_APP_REJECTED = ("invalid_client", "unauthorized_client")
+_APP_REJECTED = ("invalid_client", "unauthorized_client", "unauthorized")  # the last is Spring's word for the first
+_GRANT_DEAD = ("invalid_grant", "invalid_token")  # likewise
 _TRANSIENT = ("server_error", "temporarily_unavailable")
 
 
@@ -141,7 +142,7 @@ def token_error(answer: Answer) -> VendorError:
         return TransientError("The vendor's token service failed", retry_after=answer.retry_after(), detail=detail)
     if code in _APP_REJECTED:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
-    if code == "invalid_grant":
+    if code in _GRANT_DEAD:
         return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
     if answer.status == 401 and not code:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)

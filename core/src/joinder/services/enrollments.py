@@ -122,7 +122,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> N
 
 
 def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> bytes:
-    value = {"secrets": dict(grant.secrets), "site_ids": grant.site_ids}
+    value = {"secrets": dict(grant.secrets), "facts": dict(grant.facts), "site_ids": grant.site_ids}
     return hub.vault.seal(value, table="grant", row=enrollment_id, column="sealed", owner=account_id)
 
 
@@ -131,6 +131,7 @@ def open_grant(hub: Hub, account_id: str, row: GrantRow) -> Grant:
     value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
     return Grant(
         secrets=Secrets(value["secrets"]),
+        facts=value["facts"],
         expires_at=from_epoch(row.expires_at),
         refresh_expires_at=from_epoch(row.refresh_expires_at),
         site_ids=tuple(value["site_ids"]),

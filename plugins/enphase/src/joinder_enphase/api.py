@@ -1,0 +1,245 @@
+"""Enphase Monitoring API v4 on the wire: its answers as structs, one authenticated GET, its failures by class.
+
+Shapes follow the vendor's Swagger document (developer-v4.enphase.com, captured 2026-07-27) and recorded answers; only
+members the mapping reads are named. Energies are Wh, powers W, times epoch seconds; an interval row carries its END.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct, field
+
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    NotSupported,
+    RateLimited,
+    UnexpectedPayload,
+)
+from joinder.grants import Context, Grant
+from joinder.http import Answer, raise_for_status
+
+T = TypeVar("T")
+Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
+BASE = "https://api.enphaseenergy.com/api/v4"
+CALL_DEADLINE = 12.0  # seven calls, the most of one fetch_readings, stay inside the registry's 90 s
+PAGE_SIZE = 100  # the documented maximum
+_MAX_PAGES = 1000
+_UNSTATED_WAIT = timedelta(seconds=60)
+_LONGEST_WAIT = timedelta(days=31)
+_NO_DATA_YET = ("range is invalid", "in the future", "invalid date/time range", "has not reported yet")
+
+
+class NoData(NotSupported):
+    """422: the span lies outside what the system has reported. Nothing is wrong."""
+
+
+class System(Struct):
+    system_id: int | str
+    name: str | None = None
+    timezone: str | None = None
+    operational_at: Number | None = None
+
+
+class SystemPage(Struct):
+    systems: list[System]
+    total: int = 0
+
+
+class DeviceEntry(Struct):
+    id: int | str | None = None
+    serial_number: str | None = None
+    name: str | None = None
+    model: str | None = None
+    product_name: str | None = None
+    part_number: str | None = None
+    last_report_at: Number | None = None
+    state: str | None = None  # meters: enabled, disabled
+    config_type: str | None = None  # meters: Production, Net, Total
+
+
+class DeviceLists(Struct):
+    """Keys of kinds the system has none of are missing."""
+
+    micros: list[DeviceEntry] | None = None
+    meters: list[DeviceEntry] | None = None
+    encharges: list[DeviceEntry] | None = None
+    acbs: list[DeviceEntry] | None = None
+
+
+class Devices(Struct):
+    devices: DeviceLists
+
+
+class Summary(Struct):
+    current_power: Number | None = None
+    last_interval_end_at: Number | None = None
+    battery_capacity_wh: Number | None = None
+
+
+class Energy(Struct):
+    enwh: Number | None = None
+
+
+class Soc(Struct):
+    percent: Number | None = None
+
+
+class Row(Struct):
+    """One interval row of any telemetry endpoint; each endpoint fills its own members."""
+
+    end_at: Number | None = None
+    wh_del: Number | None = None  # production_meter
+    enwh: Number | None = None  # production_micro, consumption_meter
+    wh_imported: Number | None = None
+    wh_exported: Number | None = None
+    charge: Energy | None = None
+    discharge: Energy | None = None
+    soc: Soc | None = None
+
+
+class Telemetry(Struct):
+    intervals: list[Row | list[Row]]  # import and export nest their rows one list deeper
+    last_reported_aggregate_soc: str | None = None  # "97%"
+
+
+class Meta(Struct):
+    last_energy_at: Number | None = None
+
+
+class Lifetime(Struct):
+    """One value per local day from start_date, without gaps."""
+
+    start_date: str | None = None
+    production: list[Number | None] | None = None
+    charge: list[Number | None] | None = None
+    discharge: list[Number | None] | None = None
+    imported: list[Number | None] | None = field(name="import", default=None)
+    exported: list[Number | None] | None = field(name="export", default=None)
+    consumption: list[Number | None] | None = None
+    meta: Meta | None = None
+
+
+class PowerRow(Struct):
+    name: str | None = None  # meters: production, consumption, storage
+    power: Number | None = None
+    last_report_at: Number | None = None
+    operational_mode: str | None = None  # encharges: Idle, Charging, Discharging
+
+
+class PowerLists(Struct):
+    meters: list[PowerRow] | None = None
+    encharges: list[PowerRow] | None = None
+
+
+class Latest(Struct):
+    devices: PowerLists
+
+
+async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str | int) -> T:
+    """`GET BASE + path` as `into`. Raises as `check` says, UnexpectedPayload when the body does not decode.
+
+    The API key travels in the query: all of the vendor's samples do so, and a header was once refused.
+    """
+    answer = await ctx.http.request(
+        "GET",
+        BASE + path,
+        params={**params, "key": ctx.require_app()["apiKey"]},
+        headers={"authorization": f"Bearer {grant.secrets['access_token']}"},
+        deadline=CALL_DEADLINE,
+    )
+    check(answer, ctx.now())
+    return answer.json(into)
+
+
+def system_path(site_id: str, rest: str = "") -> str:
+    return f"/systems/{quote(site_id, safe='')}{rest}"
+
+
+async def all_system_ids(ctx: Context, grant: Grant) -> tuple[str, ...]:
+    """Every system the grant opens, ascending by id."""
+    found: list[str] = []
+    for page in range(1, _MAX_PAGES + 1):
+        answer = await get(ctx, grant, "/systems", SystemPage, page=page, size=PAGE_SIZE)
+        found += [str(system.system_id) for system in answer.systems]
+        if not answer.systems or page * PAGE_SIZE >= answer.total:
+            break
+    return tuple(dict.fromkeys(found))
+
+
+def check(answer: Answer, now: datetime) -> None:
+    """Raises the class of a failed answer; texts are matched to choose it and never repeated.
+
+    403 and 404 are NotSupported, not AuthorizationLost: the token works, one system is no longer shared, and the
+    other systems of the same grant must live on.
+    """
+    if answer.ok:
+        return
+    said = _said(answer.content)
+    if answer.status == 401:
+        _raise_unauthorized(said)
+    if answer.status in (403, 404):
+        raise NotSupported("Enphase no longer shares this system or device with this app")
+    if answer.status in (405, 501):
+        raise NotSupported("Enphase does not offer this call")
+    if answer.status == 422:
+        _raise_unprocessable(said or "")
+    if answer.status == 429:
+        raise RateLimited("This app's Enphase plan allows no more calls for now", retry_after=_wait(answer, now))
+    raise_for_status(answer)
+
+
+def _raise_unauthorized(said: str | None) -> None:
+    if said is None:
+        raise UnexpectedPayload("Enphase's gateway answered 401 with a page instead of the documented JSON")
+    if "api key" in said:
+        raise AppCredentialsRejected("Enphase refuses the API key; it must be of the same app as the client ID")
+    raise AuthorizationLost("Enphase no longer accepts this consent")
+
+
+def _raise_unprocessable(said: str) -> None:
+    if any(words in said for words in _NO_DATA_YET):
+        raise NoData("Enphase has no data of this system for that time")
+    if "doesn't have" in said:
+        raise NotSupported("This system has no such device")
+    raise UnexpectedPayload("Enphase refused the parameters of the call")
+
+
+class _Complaint(Struct):
+    """Three of the four documented envelopes; `message` and `code` change type between them."""
+
+    message: object = None
+    details: object = None
+    error: object = None
+
+
+def _said(content: bytes) -> str | None:
+    """The complaint's words in lower case, "" when there are none, None when the body is not JSON."""
+    try:
+        complaint = msgspec.json.decode(content or b"{}", type=_Complaint)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return f"{complaint.message} {complaint.details} {complaint.error}".lower()
+
+
+class _Limit(Struct):
+    period: str | None = None
+    period_end: float | None = None
+
+
+def _wait(answer: Answer, now: datetime) -> timedelta:
+    """Until the counting period ends: as stated, else Retry-After, else the month's end or a minute."""
+    try:
+        limit = msgspec.json.decode(answer.content, type=_Limit, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        limit = _Limit()
+    if limit.period_end is not None and limit.period_end > now.timestamp():
+        return min(timedelta(seconds=min(limit.period_end - now.timestamp(), 1e9)), _LONGEST_WAIT)
+    if limit.period == "month":
+        first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return (first + timedelta(days=32)).replace(day=1) - now
+    return answer.retry_after(now) or _UNSTATED_WAIT

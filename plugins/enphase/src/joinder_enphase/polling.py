@@ -1,0 +1,145 @@
+"""fetch_readings: which calls a query needs, made one after another, and what a failing one means for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
+from joinder.errors import AppCredentialsRejected, AuthorizationLost, NotSupported, RateLimited, VendorError
+from joinder.grants import Context, Grant
+from joinder_enphase import api, intervals, mapping
+from joinder_enphase.intervals import Series, Slots
+
+T = TypeVar("T")
+_DECISIVE = (AppCredentialsRejected, RateLimited, AuthorizationLost)
+
+
+async def fetch(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+    """Readings of one query. Raises when nothing at all was read, NotSupported where the vendor has no such series."""
+    poll = _Poll(ctx, grant, query)
+    rows = await poll.intervals() if query.start < query.end else ()
+    live = await poll.live() if query.live and query.device_id is None else None
+    await poll.raise_if_all_failed()
+    return Readings(intervals=rows, live=live, devices=poll.devices(), warnings=poll.warnings())
+
+
+@dataclass
+class _Poll:
+    ctx: Context
+    grant: Grant
+    query: ReadingsQuery
+    answered: int = 0
+    failures: list[tuple[str, VendorError]] = field(default_factory=list)
+    storage: api.Telemetry | None = None  # the battery's answer holds the state of charge as well
+
+    async def intervals(self) -> tuple[Reading, ...]:
+        read = self._quarters if self.query.resolution == "15mins" else self._days
+        parts = [await self.attempt(series.title, read, series) for series in self._series()]
+        return intervals.readings([slots for slots in parts if slots], self.query.site, self.query.device_id)
+
+    async def live(self) -> Live | None:
+        site = self.query.site
+        has_battery = any(device.kind is DeviceKind.BATTERY for device in site.devices)
+        now: Live | None = None
+        if has_battery or any(device.kind is DeviceKind.METER for device in site.devices):
+            latest = await self.attempt("Live power", self._get, "/latest_telemetry", api.Latest)
+            now = mapping.live(latest, site) if latest else None
+        if now is None or now.solar_w is None:
+            summary = await self.attempt("Current production", self._get, "/summary", api.Summary)
+            now = mapping.solar_from_summary(summary, now) if summary else now
+        if has_battery and self.storage is None:
+            await self.attempt("State of charge", self._state_of_charge)
+        return replace(now, soc_percent=self._soc_percent()) if now else None
+
+    async def attempt(self, title: str, call: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
+        """The call's answer, or None with its failure noted. After a refused app or a full quota no more are made."""
+        if any(isinstance(error, AppCredentialsRejected | RateLimited) for _, error in self.failures):
+            return None
+        try:
+            answer = await call(*arguments)
+        except api.NoData:
+            self.answered += 1
+            return None
+        except VendorError as error:
+            self.failures.append((title, error))
+            return None
+        self.answered += 1
+        return answer
+
+    async def raise_if_all_failed(self) -> None:
+        """401 also stands for a missing access control; only a call that every app may make tells them apart."""
+        if self.answered or not self.failures:
+            return
+        errors = [error for _, error in self.failures]
+        decisive = next((error for kind in _DECISIVE for error in errors if isinstance(error, kind)), errors[0])
+        if isinstance(decisive, AuthorizationLost):
+            await self._get("", api.System)
+            raise NotSupported("The app's Enphase plan does not include this data")
+        raise decisive
+
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(
+            f"{title}: the app's Enphase plan does not include it"
+            if isinstance(error, AuthorizationLost)
+            else f"{title}: {error}"
+            for title, error in self.failures
+        )
+
+    def devices(self) -> tuple[Device, ...]:
+        """With a single battery the aggregate state of charge is its own."""
+        batteries = [device for device in self.query.site.devices if device.kind is DeviceKind.BATTERY]
+        soc_percent = self._soc_percent()
+        if len(batteries) != 1 or soc_percent is None:
+            return ()
+        return (replace(batteries[0], soc_percent=soc_percent),)
+
+    def _series(self) -> tuple[Series, ...]:
+        site, device_id = self.query.site, self.query.device_id
+        if device_id is None:
+            return intervals.site_series(site)
+        device = next((device for device in site.devices if device.vendor_id == device_id), None)
+        series = intervals.device_series(site, device) if device else ()
+        if not series:
+            raise NotSupported("Enphase has no intervals of this device alone")
+        return series
+
+    async def _quarters(self, series: Series) -> Slots:
+        telemetry = await self._telemetry(series, int(self.query.start.timestamp()), self.query.end - self.query.start)
+        return intervals.quarters(series, telemetry, self.query.start, self.query.end)
+
+    async def _telemetry(self, series: Series, start_at: int, span: timedelta) -> api.Telemetry:
+        granularity = "15mins" if span <= timedelta(minutes=15) else "day" if span <= timedelta(days=1) else "week"
+        telemetry = await self._get(series.path, api.Telemetry, start_at=start_at, granularity=granularity)
+        unread_s = self.ctx.now().timestamp() - start_at - span.total_seconds()
+        if series is intervals.BATTERY and unread_s <= mapping.TOGETHER_S:  # of long ago it is no state of now
+            self.storage = telemetry
+        return telemetry
+
+    async def _state_of_charge(self) -> None:
+        quarter = timedelta(seconds=intervals.QUARTER_S)
+        await self._telemetry(intervals.BATTERY, int((self.ctx.now() - quarter).timestamp()), quarter)
+
+    async def _days(self, series: Series) -> Slots:
+        zone = mapping.zone(self.query.site.timezone)
+        if zone is None or series.day_path is None:
+            raise NotSupported("Enphase has no daily values of it" if zone else "The site's time zone is unknown")
+        last = min(self.query.end, self.ctx.now()) - timedelta(seconds=1)
+        lifetime = await self._get(
+            series.day_path,
+            api.Lifetime,
+            start_date=self.query.start.astimezone(zone).date().isoformat(),
+            end_date=last.astimezone(zone).date().isoformat(),
+        )
+        return intervals.local_days(series, lifetime, zone, self.query.start, self.query.end)
+
+    async def _get(self, path: str, into: type[T], **params: str | int) -> T:
+        path = api.system_path(self.query.site.vendor_id, path)
+        return await api.get(self.ctx, self.grant, path, into, **params)
+
+    def _soc_percent(self) -> float | None:
+        return mapping.state_of_charge(self.storage) if self.storage else None

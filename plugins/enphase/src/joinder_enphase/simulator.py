@@ -1,0 +1,293 @@
+"""A stand-in for api.enphaseenergy.com: consent page, token endpoint and Monitoring API v4, state in memory.
+
+The consent page offers scenario owners: `grants` (one home with meters and battery), `two-sites`, `no-sites`,
+`denies`, and `revokes-later` (its first refresh is refused). The partner app's installer sees 104 systems, two pages.
+`POST /_rotation {"mode": "keep"|"kill"|"grace", "grace_seconds": n}` decides what a refresh does to the old token.
+What the vendor does not document is chosen by us: the token endpoint's error bodies follow Spring Security's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Litestar, Request, Response, get, post
+from litestar.datastructures import State
+
+from joinder.simulate import Simulator
+from joinder.simulate.clock import SimulatedClock
+from joinder_enphase.simulator_intervals import DEVICE_ENDPOINTS, ENDPOINTS
+from joinder_enphase.simulator_systems import Asked, Body, Refused, SimulatedSystem, system_entry
+from joinder_enphase.simulator_tokens import App, Rotation, TokenRefused, Tokens
+
+HOST = "api.enphaseenergy.com"
+DEVELOPER_APP = {
+    "vendor": "enphase",
+    "type": "developerapp",
+    "clientID": "5f1d0c2b7a9e4638sim",
+    "clientSecret": "simulated-developer-secret",
+    "apiKey": "simulated-developer-key",
+}
+PARTNER_APP = {
+    "vendor": "enphase",
+    "type": "partnerapp",
+    "clientID": "c04e8a6d1b2f4975sim",
+    "clientSecret": "simulated-partner-secret",
+    "apiKey": "simulated-partner-key",
+    "username": "installer@example.com",
+    "password": "simulated-installer-password",
+}
+FIRST = SimulatedSystem(system_id=4100001, name="Enphase home")
+SECOND = SimulatedSystem(
+    system_id=4100002,
+    name="Enphase cabin",
+    timezone="US/Eastern",
+    battery_wh=0,
+    metered=False,
+    status="micro",
+)
+FLEET = tuple(
+    SimulatedSystem(system_id=4200001 + index, name=f"Customer {index + 1}", config_type="Total", battery_wh=0)
+    for index in range(104)
+)
+OWNERS: Mapping[str, tuple[SimulatedSystem, ...]] = {
+    "grants": (FIRST,),
+    "two-sites": (FIRST, SECOND),
+    "no-sites": (),
+    "denies": (),
+    "revokes-later": (FIRST,),
+    PARTNER_APP["username"]: FLEET,
+}
+SYSTEMS = {str(system.system_id): system for systems in OWNERS.values() for system in systems}
+_LIMIT_WITHOUT_PERIOD = ("systems", "system", "devices", "latest_telemetry", "battery_lifetime")
+
+
+class Cloud:
+    """The vendor's state and its dials.
+
+    `per_minute` and `per_month` limit one app's calls; `lag_s` delays rows after their end; `plan_lacks` names
+    endpoints that answer 401 as the vendor does for a missing access control, such as `devices/encharges`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation: Rotation | None = None,
+        per_minute: int = 100_000,
+        per_month: int = 10_000_000,
+        lag_s: int = 0,
+        plan_lacks: tuple[str, ...] = (),
+    ) -> None:
+        self.clock = SimulatedClock()
+        installers = {PARTNER_APP["clientID"]: (PARTNER_APP["username"], PARTNER_APP["password"])}
+        self.tokens = Tokens(self.clock, (_app(DEVELOPER_APP), _app(PARTNER_APP)), installers, rotation or Rotation())
+        self.per_minute, self.per_month = per_minute, per_month
+        self.lag_s = lag_s
+        self.plan_lacks = plan_lacks
+        self.calls: Counter[str] = Counter()
+        self._used: Counter[tuple[str, str, int]] = Counter()
+
+    def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Body:
+        """The body of GET /api/v4/`path`; raises Refused."""
+        system_id, _, endpoint = path.removeprefix("systems").strip("/").partition("/")
+        name = endpoint_name(endpoint) if endpoint else "system" if system_id else "systems"
+        self.calls[name] += 1
+        account = self._account(query, headers, name)
+        asked = partial(Asked, query=query, now=int(self.clock.time()), lag_s=self.lag_s)
+        if not system_id:
+            return _page(OWNERS[account], query, asked)
+        return _endpoint(asked(system=_shared(account, system_id)), endpoint)
+
+    def _account(self, query: Mapping[str, str], headers: Mapping[str, str], name: str) -> str:
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        held = self.tokens.holder(token) if kind.lower() == "bearer" else None
+        if held is None:
+            raise _unauthorized()
+        app, account = held
+        if (query.get("key") or headers.get("key")) != app.api_key:
+            raise Refused(401, "API Key -Client mismatch", "API key does not belong to this client")
+        self._count(app, name)
+        if name in self.plan_lacks:
+            raise _unauthorized()
+        return account
+
+    def _count(self, app: App, name: str) -> None:
+        now = self.clock.now()
+        minute = now.replace(second=0, microsecond=0)
+        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        next_month = (month + timedelta(days=32)).replace(day=1)
+        periods = (
+            ("minute", minute, minute + timedelta(minutes=1), self.per_minute),
+            ("month", month, next_month, self.per_month),
+        )
+        for period, start, end, limit in periods:
+            counted = (app.client_id, period, int(start.timestamp()))
+            self._used[counted] += 1
+            if self._used[counted] > limit:
+                raise _limit_exceeded(name, period, start, end, limit)
+
+    def state(self) -> Body:
+        return {**self.tokens.counts(), "calls": dict(self.calls)}
+
+
+def _app(fields: Mapping[str, str]) -> App:
+    return App(fields["clientID"], fields["clientSecret"], fields["apiKey"])
+
+
+def endpoint_name(endpoint: str) -> str:
+    """`devices/micros/{serial}/telemetry` without the serial; others as they are."""
+    parts = endpoint.split("/")
+    return "/".join(parts[:2]) if parts[0] == "devices" and len(parts) == 4 else endpoint
+
+
+def _unauthorized() -> Refused:
+    return Refused(401, "Not Authorized", "User is not authorized")
+
+
+def _limit_exceeded(name: str, period: str, start: datetime, end: datetime, limit: int) -> Refused:
+    refused = Refused(429, "Too Many Requests", "Usage limit exceeded for plan Watt")
+    if name not in _LIMIT_WITHOUT_PERIOD:
+        epochs = {"period_start": int(start.timestamp()), "period_end": int(end.timestamp())}
+        refused.body = {**refused.body, "period": period, **epochs, "limit": limit}
+    return refused
+
+
+def _page(systems: tuple[SimulatedSystem, ...], query: Mapping[str, str], asked: Callable[..., Asked]) -> Body:
+    page = max(1, int(query.get("page", 1)))
+    size = min(100, max(1, int(query.get("size", 10))))
+    shown = systems[(page - 1) * size : page * size]
+    return {
+        "total": len(systems),
+        "current_page": page,
+        "size": size,
+        "count": len(shown),
+        "items": "systems",
+        "systems": [system_entry(asked(system=system)) for system in shown],
+    }
+
+
+def _shared(account: str, system_id: str) -> SimulatedSystem:
+    system = SYSTEMS.get(system_id)
+    if system is None:
+        raise Refused(404, "Not Found", f'System not found for {{:id=>"{system_id}"}}')
+    if system not in OWNERS[account]:
+        raise Refused(403, "Forbidden", "Not authorized to access this resource")
+    return system
+
+
+def _endpoint(asked: Asked, endpoint: str) -> Body:
+    parts = endpoint.split("/")
+    if len(parts) == 4 and parts[0] == "devices" and parts[3] == "telemetry" and parts[1] in DEVICE_ENDPOINTS:
+        return DEVICE_ENDPOINTS[parts[1]](asked, parts[2])
+    if endpoint not in ENDPOINTS:
+        raise Refused(404, "Not Found", "No such resource")
+    return ENDPOINTS[endpoint](asked)
+
+
+def _cloud(request: Request[Any, Any, State]) -> Cloud:
+    cloud: Cloud = request.app.state.cloud
+    return cloud
+
+
+@get("/oauth/authorize", sync_to_thread=False)
+def consent_page(request: Request[Any, Any, State]) -> Response[str]:
+    query = request.query_params
+    known = query.get("client_id") == DEVELOPER_APP["clientID"] and query.get("response_type") == "code"
+    if not known or not query.get("redirect_uri"):
+        return Response("<!DOCTYPE html><title>Error</title><p>Unknown app", status_code=400, media_type="text/html")
+    hidden = "".join(
+        f'<input type="hidden" name="{name}" value="{html.escape(query.get(name, ""))}">'
+        for name in ("client_id", "redirect_uri", "state")
+    )
+    owners = [owner for owner in OWNERS if owner != PARTNER_APP["username"]]
+    buttons = "".join(f'<button name="owner" value="{owner}">{owner}</button>' for owner in owners)
+    form = f'<form method="post" action="/oauth/authorize">{hidden}{buttons}</form>'
+    return Response(
+        f"<!DOCTYPE html><title>Simulated Enphase</title><h1>Which owner are you?</h1>{form}",
+        media_type="text/html",
+    )
+
+
+@post("/oauth/authorize")
+async def consent(request: Request[Any, Any, State]) -> Response[None]:
+    form = await request.form()
+    owner, redirect_uri, state = (str(form.get(name, "")) for name in ("owner", "redirect_uri", "state"))
+    if owner == "denies" or owner not in OWNERS:
+        outcome = {"error": "access_denied"}
+    else:
+        outcome = {"code": _cloud(request).tokens.new_code(DEVELOPER_APP["clientID"], owner, redirect_uri)}
+    separator = "&" if "?" in redirect_uri else "?"
+    target = f"{redirect_uri}{separator}{urlencode({**outcome, 'state': state})}"
+    return Response(None, status_code=302, headers={"location": target})
+
+
+@post("/oauth/token")
+async def token(request: Request[Any, Any, State]) -> Response[Body]:
+    form = await request.form()
+    parameters = {**dict(request.query_params), **{name: str(value) for name, value in form.items()}}
+    try:
+        body = _cloud(request).tokens.grant(_basic(request.headers.get("authorization", "")), parameters)
+    except TokenRefused as refused:
+        return Response({"error": refused.error, "error_description": refused.error}, status_code=refused.status)
+    return Response(body, status_code=200, headers={"cache-control": "no-store"})
+
+
+def _basic(header: str) -> tuple[str, str]:
+    kind, _, value = header.partition(" ")
+    try:
+        name, _, secret = base64.b64decode(value).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return (name, secret) if kind.lower() == "basic" else ("", "")
+
+
+@get("/api/v4/{path:path}", sync_to_thread=False)
+def monitoring(request: Request[Any, Any, State]) -> Response[Body]:
+    path = request.scope["path"].removeprefix("/api/v4/")
+    try:
+        return Response(_cloud(request).answer(path, request.query_params, request.headers))
+    except Refused as refused:
+        return Response(refused.body, status_code=refused.status)
+
+
+@post("/_rotation")
+async def rotation(request: Request[Any, Any, State]) -> Response[Body]:
+    try:
+        asked = msgspec.json.decode(await request.body(), type=Rotation)
+    except msgspec.DecodeError as error:
+        return Response({"error": str(error)}, status_code=400)
+    _cloud(request).tokens.rotation = asked
+    return Response(msgspec.to_builtins(asked), status_code=200)
+
+
+@get("/_state", sync_to_thread=False)
+def state(request: Request[Any, Any, State]) -> Body:
+    return _cloud(request).state()
+
+
+def simulator(cloud: Cloud | None = None) -> Simulator:
+    """A fresh stand-in; `cloud` brings other dials."""
+    cloud = cloud or Cloud()
+    app = Litestar(
+        [consent_page, consent, token, monitoring, rotation, state],
+        openapi_config=None,
+        logging_config=None,
+        state=State({"cloud": cloud}),
+    )
+    return Simulator(
+        vendor="enphase",
+        stands_in_for=(HOST,),
+        app=app,
+        clock=cloud.clock,
+        app_credentials=DEVELOPER_APP,
+        owner_choice={"owner": "grants"},
+        notes=("Also accepts joinder_enphase.simulator.PARTNER_APP: an installer with 104 systems.",),
+    )
