@@ -271,9 +271,9 @@ def _refused(
     if attempt.follows_unknown:
         health.change(session, enrollment, "lost_in_flight", "The connection was cut while the token was renewed.")
         return leases.NEVER
+    grant.intent_count = 0
     if grant.refused_at is None:
         grant.refused_at = now()
-        grant.intent_count = 0
         reason = "The vendor refused the token once; Joinder checks again in five minutes."
         health.change(session, enrollment, "degraded", reason)
     elif now() - grant.refused_at >= DEATH_PROOF_AFTER.total_seconds():

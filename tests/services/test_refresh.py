@@ -1,0 +1,314 @@
+"""No grant is ever lost (the design's reliability notes, §0)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from services.conftest import Enroll
+from services.strict_vendor import StrictVendor
+from sqlalchemy.exc import OperationalError
+
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    OutcomeUnknown,
+    RateLimited,
+    TransientError,
+    UnexpectedPayload,
+)
+from joinder.services import enrollments, leases, vendor_credentials
+from joinder.services import refresh as refresh_module
+from joinder.services.hub import Hub, open_hub
+from joinder.services.refresh import refresh
+from joinder.settings import Settings
+from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
+from joinder.vendors.registry import Registry
+
+
+async def grant_of(hub: Hub, enrollment_id: str) -> GrantRow:
+    async with hub.store.read() as session:
+        row = await session.get(GrantRow, enrollment_id)
+    assert row is not None
+    return row
+
+
+async def token_of(hub: Hub, enrollment_id: str) -> str:
+    async with hub.store.read() as session:
+        enrollment = await session.get(Enrollment, enrollment_id)
+        assert enrollment is not None
+        await hub.vault.unlock(session, enrollment.account_id)
+    row = await grant_of(hub, enrollment_id)
+    return enrollments.open_grant(hub, enrollment.account_id, row).secrets["refresh_token"]
+
+
+async def health_of(hub: Hub, enrollment_id: str) -> str:
+    async with hub.store.read() as session:
+        enrollment = await session.get(Enrollment, enrollment_id)
+    assert enrollment is not None
+    return enrollment.health
+
+
+async def due_of(hub: Hub, enrollment_id: str) -> Due:
+    async with hub.store.read() as session:
+        row = await session.get(Due, ("refresh", enrollment_id))
+    assert row is not None
+    return row
+
+
+async def test_many_callers_share_one_exchange(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    vendor.latency_s = 0.1
+    await asyncio.gather(*(refresh(hub, enrollment_id, newer_than=1) for _ in range(50)))
+    assert (vendor.exchanges, await token_of(hub, enrollment_id)) == (1, "ada#2")
+    row = await grant_of(hub, enrollment_id)
+    assert (row.version, row.refresh_count, row.obtained_by, row.intent_id) == (2, 1, "refresh", None)
+
+
+async def test_two_processes_never_use_one_token_twice(
+    hub: Hub, settings: Settings, registry: Registry, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    ids = [await enroll(f"owner-{number}") for number in range(8)]
+    vendor.latency_s = 0.02
+    async with open_hub(settings, registry) as other:
+        for version in range(1, 9):
+            both = [refresh(each, one, newer_than=version) for one in ids for each in (hub, other)]
+            await asyncio.gather(*both)
+    assert (vendor.reuse_seen, vendor.overlaps, len(vendor.revoked)) == (0, 0, 0)
+    assert vendor.exchanges == 8 * 8
+
+
+async def test_a_cancelled_caller_loses_nothing(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    rotated, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(_: str) -> None:
+        rotated.set()
+        await go_on.wait()
+
+    vendor.after = pause
+    caller = asyncio.create_task(refresh(hub, enrollment_id))
+    await rotated.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go_on.set()
+    await hub.drain()
+    assert await token_of(hub, enrollment_id) == "ada#2"
+
+
+async def test_a_caller_who_stops_waiting_loses_nothing(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    vendor.latency_s = 0.3
+    with pytest.raises(TransientError):
+        await refresh(hub, enrollment_id, wait_s=0.05)
+    await hub.drain()
+    assert await token_of(hub, enrollment_id) == "ada#2"
+
+
+async def test_the_intent_is_on_disk_before_the_vendor_is_called(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    enrollment_id = await enroll("ada")
+    seen: list[tuple[Any, ...]] = []
+
+    async def look(_: str) -> None:
+        row, due = await grant_of(hub, enrollment_id), await due_of(hub, enrollment_id)
+        seen.append((row.intent_id is not None, row.intent_count, due.lease is not None))
+
+    vendor.before = look
+    await refresh(hub, enrollment_id)
+    assert seen == [(True, 1, True)]
+    assert (await due_of(hub, enrollment_id)).lease is None
+
+
+async def test_a_slow_vendor_is_an_unknown_outcome_and_the_token_waits(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    enrollment_id = await enroll("ada")
+    vendor.latency_s = 3.0
+    with pytest.raises(OutcomeUnknown):
+        await refresh(hub, enrollment_id)
+    assert (await grant_of(hub, enrollment_id)).intent_count == 1
+    vendor.latency_s = 0.0
+    with pytest.raises(TransientError):
+        await refresh(hub, enrollment_id)
+    assert vendor.exchanges == 1
+
+
+async def cut_off_after_rotation(hub: Hub, vendor: StrictVendor, enrollment_id: str, monkeypatch: Any) -> None:
+    async def cut(_: str) -> None:
+        raise OutcomeUnknown("cut")
+
+    vendor.after = cut
+    with pytest.raises(OutcomeUnknown):
+        await refresh(hub, enrollment_id)
+    vendor.after = None
+    later = refresh_module.now() + 60
+    monkeypatch.setattr(refresh_module, "now", lambda: later)
+
+
+async def test_a_lost_answer_is_repaired_where_the_vendor_has_grace(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.grace = True
+    enrollment_id = await enroll("ada")
+    await cut_off_after_rotation(hub, vendor, enrollment_id, monkeypatch)
+    await refresh(hub, enrollment_id)
+    assert await token_of(hub, enrollment_id) == "ada#3"
+    assert (await health_of(hub, enrollment_id), (await grant_of(hub, enrollment_id)).intent_count) == ("ok", 0)
+
+
+async def test_a_lost_answer_of_a_strict_vendor_is_called_by_its_name(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    await cut_off_after_rotation(hub, vendor, enrollment_id, monkeypatch)
+    with pytest.raises(AuthorizationLost):
+        await refresh(hub, enrollment_id)
+    assert await health_of(hub, enrollment_id) == "lost_in_flight"
+    assert (await due_of(hub, enrollment_id)).due_at == leases.NEVER
+    assert vendor.exchanges == 2
+
+
+async def test_one_refusal_is_no_proof_of_death(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    vendor.fail = AuthorizationLost("no")
+    for _ in range(3):
+        with pytest.raises(AuthorizationLost):
+            await refresh(hub, enrollment_id)
+    assert await health_of(hub, enrollment_id) == "degraded"
+    later = refresh_module.now() + 301
+    monkeypatch.setattr(refresh_module, "now", lambda: later)
+    with pytest.raises(AuthorizationLost):
+        await refresh(hub, enrollment_id)
+    assert await health_of(hub, enrollment_id) == "needs_consent"
+    assert (await due_of(hub, enrollment_id)).due_at == leases.NEVER
+
+
+async def test_a_refusal_that_passes_leaves_no_trace(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    vendor.fail = AuthorizationLost("a hiccup")
+    with pytest.raises(AuthorizationLost):
+        await refresh(hub, enrollment_id)
+    vendor.fail = None
+    await refresh(hub, enrollment_id)
+    row = await grant_of(hub, enrollment_id)
+    assert (await health_of(hub, enrollment_id), row.refused_at, row.version) == ("ok", None, 2)
+
+
+@pytest.mark.parametrize("error", [TransientError("503"), RateLimited("429"), UnexpectedPayload("html")])
+async def test_passing_trouble_keeps_the_token_and_tries_again(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, error: Exception
+) -> None:
+    enrollment_id = await enroll("ada")
+    before = (await due_of(hub, enrollment_id)).due_at
+    vendor.fail = error
+    with pytest.raises(type(error)):
+        await refresh(hub, enrollment_id)
+    due = await due_of(hub, enrollment_id)
+    assert (due.lease, due.due_at < before, await token_of(hub, enrollment_id)) == (None, True, "ada#1")
+
+
+async def test_a_refused_app_is_one_alarm_for_all_its_grants(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, account_id: str, credentials_id: str
+) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "ben", "cy")]
+    vendor.fail = AppCredentialsRejected("invalid_client")
+    with pytest.raises(AppCredentialsRejected):
+        await refresh(hub, ids[0])
+    assert {await health_of(hub, one) for one in ids} == {"operator_action"}
+    with pytest.raises(AppCredentialsRejected):
+        await refresh(hub, ids[1])
+    assert vendor.exchanges == 1, "the vendor is not asked again until the credentials change"
+    vendor.fail = None
+    patch = {"credentials": {"clientSecret": "a-better-secret"}}
+    await vendor_credentials.change(hub, account_id, credentials_id, "test", patch=patch)
+    async with hub.store.read() as session:
+        row = await session.get(VendorCredentials, credentials_id)
+    assert row is not None
+    assert row.rejected_at is None
+    await refresh(hub, ids[1])
+    assert await health_of(hub, ids[1]) == "ok"
+
+
+async def test_a_disk_in_trouble_is_waited_out(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    save, failures = refresh_module._save, [2]
+
+    async def flaky(*arguments: Any) -> None:
+        if failures[0]:
+            failures[0] -= 1
+            raise OperationalError("UPDATE", {}, Exception("disk I/O error"))
+        await save(*arguments)
+
+    monkeypatch.setattr(refresh_module, "_save", flaky)
+    await refresh(hub, enrollment_id)
+    assert await token_of(hub, enrollment_id) == "ada#2"
+
+
+async def test_a_token_that_comes_after_its_lease_is_kept_when_nobody_has_a_newer(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    enrollment_id = await enroll("ada")
+
+    async def steal(_: str) -> None:
+        async with hub.store.write() as session:
+            due = await session.get(Due, ("refresh", enrollment_id))
+            assert due is not None
+            due.lease = "somebody-else"
+
+    vendor.after = steal
+    await refresh(hub, enrollment_id)
+    assert await token_of(hub, enrollment_id) == "ada#2"
+
+
+async def test_a_newer_token_is_never_overwritten(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+
+    async def newer(_: str) -> None:
+        async with hub.store.write() as session:
+            row = await session.get(GrantRow, enrollment_id)
+            assert row is not None
+            row.version = 7
+
+    vendor.after = newer
+    await refresh(hub, enrollment_id)
+    assert (await grant_of(hub, enrollment_id)).version == 7
+
+
+async def test_a_lease_left_by_a_dead_process_ends_by_itself(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    async with hub.store.write() as session:
+        assert await leases.take(session, "refresh", enrollment_id, 0.5)
+    await refresh(hub, enrollment_id)
+    assert vendor.exchanges == 1
+
+
+async def test_a_lease_of_another_boot_does_not_count(hub: Hub, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    async with hub.store.write() as session:
+        due = await session.get(Due, ("refresh", enrollment_id))
+        assert due is not None
+        due.lease, due.lease_boot, due.lease_until = "old", "another-boot", 1e12
+    await refresh(hub, enrollment_id, wait_s=5)
+
+
+async def test_strict_exchanges_in_flight_are_capped(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    ids = [await enroll(f"owner-{number}") for number in range(12)]
+    most = 0
+
+    async def count(_: str) -> None:
+        nonlocal most
+        most = max(most, sum(vendor.in_flight.values()))
+        await asyncio.sleep(0.02)
+
+    vendor.before = count
+    await asyncio.gather(*(refresh(hub, one) for one in ids))
+    assert most == 4
+    assert vendor.exchanges == 12
