@@ -301,12 +301,14 @@ async def test_a_lease_of_another_boot_does_not_count(hub: Hub, enroll: Enroll) 
 
 async def test_strict_exchanges_in_flight_are_capped(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
     ids = [await enroll(f"owner-{number}") for number in range(12)]
-    most = 0
+    most, four = 0, asyncio.Event()
 
     async def count(_: str) -> None:
         nonlocal most
         most = max(most, sum(vendor.in_flight.values()))
-        await asyncio.sleep(0.02)
+        if most >= 4:
+            four.set()
+        await four.wait()
 
     vendor.before = count
     await asyncio.gather(*(refresh(hub, one) for one in ids))
