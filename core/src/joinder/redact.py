@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterator, Mapping
+from typing import NoReturn
+from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
 
@@ -17,12 +19,12 @@ _SHAPES = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
     (
         re.compile(
-            r"(?i)([\"']?\b(?:access_token|refresh_token|id_token|token|client_?secret|code|code_verifier|state|key"
-            r"|api_?key|key_?secret|password|username|session_?id|sessionid|authorization|cookie)[\"']?\s*[=:]\s*[\"']?)"
-            r"[^\s\"'&,;}]{4,}"
+            r"(?i)(\b(?:\w*token|\w*secret|\w*password|code|code_verifier|state|key|api_?key|username|session_?id"
+            r"|authorization)[\\\"']*\s*[=:]\s*b?[\\\"']*)[^\s\\\"'&,;}]{4,}"
         ),
         rf"\1{MASK}",
     ),
+    (re.compile(r"(?i)(\bcookie[\\\"']*\s*[=:]\s*)(?:b?\"[^\"]*\"|b?'[^']*'|[^\r\n]+)"), rf"\1{MASK}"),
 )
 
 
@@ -33,6 +35,8 @@ class Secrets(Mapping[str, str]):
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
+        if not all(isinstance(value, str) for value in self._values.values()):
+            raise TypeError("every secret is a str")
         _live.add(self)
 
     def __getitem__(self, name: str) -> str:
@@ -49,6 +53,9 @@ class Secrets(Mapping[str, str]):
 
     __hash__ = object.__hash__
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Secrets are never pickled or deep-copied")
+
     def __repr__(self) -> str:
         return f"Secrets({', '.join(f'{name}={MASK}' for name in self._values)})"
 
@@ -58,10 +65,14 @@ _live: weakref.WeakSet[Secrets] = weakref.WeakSet()
 
 def redact(text: str) -> str:
     """The same text without any live secret value and without anything of a secret's shape."""
-    for secrets in tuple(_live):
-        for value in secrets.values():
-            if len(value) >= 6 and value in text:
-                text = text.replace(value, MASK)
+    found = {form for secrets in tuple(_live) for value in secrets.values() for form in _forms(value) if form in text}
+    for form in sorted(found, key=len, reverse=True):  # a secret may begin like another, longer one
+        text = text.replace(form, MASK)
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    """As it is, and as it stands in URLs and in one line of a repr."""
+    return () if len(value) < 6 else (value, quote(value, safe=""), quote_plus(value), repr(value)[1:-1])

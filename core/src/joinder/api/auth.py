@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections import OrderedDict
 from typing import Any
@@ -71,11 +70,9 @@ class OAuth2Controller(Controller):
         form = _form(request, await request.body())
         if form is None:
             return _oauth_error("invalid_request", "Send application/x-www-form-urlencoded, each parameter once.")
-        presented, by_basic = _client(request, form)
+        presented = _client(request, form)
         if presented is None:
-            return _oauth_error(
-                "invalid_client", "Authenticate by HTTP Basic, or by client_id and client_secret.", basic=by_basic
-            )
+            return _oauth_error("invalid_client", "Authenticate by HTTP Basic, or by client_id and client_secret.")
         if form.get("grant_type") != "client_credentials":
             code = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
             return _oauth_error(code, "grant_type must be client_credentials.")
@@ -85,7 +82,7 @@ class OAuth2Controller(Controller):
             token = await tokens_of(request.app).issue(*presented, form.get("scope"))
         except InvalidClient:
             failures.note(key)
-            return _oauth_error("invalid_client", "Unknown client or wrong secret.", basic=True)
+            return _oauth_error("invalid_client", "Unknown client or wrong secret.")
         except InvalidScope:
             return _oauth_error("invalid_scope", "The client does not have every scope it asks for.")
         return _no_store(
@@ -126,26 +123,27 @@ def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None
     return dict(pairs) if len(dict(pairs)) == len(pairs) else None
 
 
-def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[tuple[str, str] | None, bool]:
-    """Client id and secret, and whether Basic was used. Both ways at once is refused (RFC 6749 §2.3)."""
+def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[str, str] | None:
+    """Client id and secret. Both ways at once is refused (RFC 6749 §2.3), also a form that names another client."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         posted = form.get("client_id"), form.get("client_secret")
-        return ((posted[0], posted[1]) if posted[0] and posted[1] else None), False
+        return (posted[0], posted[1]) if posted[0] and posted[1] else None
     try:
         user, found, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None, True
-    if not found or "client_secret" in form:
-        return None, True
-    return (unquote_plus(user), unquote_plus(password)), True
+    except ValueError:  # not base64, not UTF-8, not ASCII
+        return None
+    user, password = unquote_plus(user), unquote_plus(password)
+    if not found or "client_secret" in form or form.get("client_id", user) != user:
+        return None
+    return user, password
 
 
-def _oauth_error(code: str, description: str, *, basic: bool = False) -> Response[dict[str, Any]]:
-    """RFC 6749 §5.2."""
+def _oauth_error(code: str, description: str) -> Response[dict[str, Any]]:
+    """RFC 6749 §5.2. Every 401 carries a challenge (RFC 9110 §15.5.2)."""
     response = _no_store({"error": code, "error_description": description})
     response.status_code = 401 if code == "invalid_client" else 400
-    if basic and code == "invalid_client":
+    if code == "invalid_client":
         response.headers["www-authenticate"] = 'Basic realm="joinder"'
     return response
 

@@ -245,12 +245,12 @@ def _settings(folder: Path, simulators: list[Simulator], origins: dict[str, str]
 
 def _write_env(folder: Path, settings: Settings, client: accounts.NewClient) -> None:
     """For the curious who go on by hand: `. demo.env`."""
-    lines = [f"{name}={value}" for name, value in _environment(settings).items()]
+    lines = [f"{name}={value}" for name, value in environment(settings).items()]
     lines += [f"CLIENT_ID={client.client_id}", f"CLIENT_SECRET={client.client_secret}"]
     (folder / "demo.env").write_text("".join(f"export {line}\n" for line in lines))
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     return {
         "JOINDER_DATABASE_URL": settings.database_url,
         "JOINDER_KEY_FILE": settings.key_file,
@@ -271,7 +271,7 @@ async def _server(folder: Path, settings: Settings) -> AsyncIterator[None]:
     log = (folder / "server.log").open("wb")
     command = (sys.executable, "-m", "joinder", "serve")
     process = await asyncio.create_subprocess_exec(
-        *command, env={**kept, **_environment(settings)}, stdout=log, stderr=log
+        *command, env={**kept, **environment(settings)}, stdout=log, stderr=log
     )
     try:
         await _ready(settings.public_url, process, folder)

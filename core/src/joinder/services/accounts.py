@@ -199,6 +199,8 @@ class Tokens:
         expected = claims.iss == claims.aud == self._issuer and decoded.header.get("typ") == "at+jwt"
         if not expected or set(decoded.header) != {"alg", "typ", "kid"} or not claims.iat <= time.time() + 60:
             raise InvalidToken
+        if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
+            raise InvalidToken
         if claims.exp <= time.time() or not await self._is_active(claims.client_id):
             raise InvalidToken
         return Caller(claims.account, claims.client_id, frozenset(claims.scope.split())), float(claims.exp)

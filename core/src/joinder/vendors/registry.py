@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 import traceback
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
@@ -23,6 +24,7 @@ from joinder.vendor import Flow, Refresh, Vendor
 T = TypeVar("T")
 ENTRY_POINT_GROUP = "joinder.vendors"
 HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
+_PLAIN = re.compile(r"[\x21-\x7e]+")
 log = logging.getLogger("joinder.vendors")
 
 
@@ -63,7 +65,7 @@ class Registry:
                 continue
             try:
                 plugin = entry.load()
-            except Exception as error:  # noqa: BLE001 - one broken plugin must not stop the service
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - one broken plugin must not stop the service
                 registry._note(
                     entry.name,
                     distribution,
@@ -100,23 +102,26 @@ class Registry:
     def _register(self, name: str, plugin: object) -> Vendor:
         if name in self._plugins:
             raise _Refused(f"another plugin is already named {name}")
-        _check_signatures(plugin, self._manager)
         try:
+            hash(plugin)  # pluggy keeps plugins in sets: one that cannot be hashed would break calls to the others
+            _check_signatures(plugin, self._manager)
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
             vendor = self._described(name, plugin)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             if isinstance(error, _Refused):
                 raise
-            raise _Refused(str(error).splitlines()[-1].strip() or type(error).__name__) from None
+            raise _Refused(_last_line(error) or type(error).__name__) from None
         self._plugins[name] = plugin
         return vendor
 
     def _described(self, name: str, plugin: object) -> Vendor:
         others = [other for known, other in self._manager.list_name_plugin() if known != name and other]
         vendor = self._manager.subset_hook_caller("describe_vendor", others)()
+        if inspect.iscoroutine(vendor):
+            vendor.close()  # Python warns of one that nobody awaits
         if not isinstance(vendor, Vendor):
             raise _Refused(f"describe_vendor answered {type(vendor).__name__}, not Vendor")
         if vendor.name != name:
@@ -169,7 +174,7 @@ class Registry:
             raise
         except TimeoutError:
             raise TransientError(f"{name} did not finish {hook} within {HOOK_DEADLINE:.0f} s") from None
-        except Exception as error:  # noqa: BLE001 - whatever it raised is the plugin's bug
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raised is the plugin's bug
             raise PluginBug(f"plugin {name} failed in {hook}", detail=_where(error)) from None
         if not isinstance(answer, answer_type):
             raise PluginBug(
@@ -183,6 +188,10 @@ HOOK_DEADLINE = 90.0  # beyond every deadline inside; a hook that passes it hang
 
 class _Refused(Exception):
     """Why a plugin was not registered."""
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().rpartition("\n")[2].strip()
 
 
 def _required_hooks(vendor: Vendor) -> set[str]:
@@ -209,7 +218,11 @@ def _check_signatures(plugin: object, manager: pluggy.PluginManager) -> None:
 
 
 def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ctx: Context) -> None:
-    parts = urlsplit(url)
+    outside = PluginBug(f"plugin {vendor.name} built an authorize URL outside its declared hosts")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise outside from None
     sent = parse_qs(parts.query)
     expected = {"state": request.state, "redirect_uri": request.redirect_uri}
     if request.code_challenge:
@@ -217,17 +230,26 @@ def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ct
     changed = [name for name, value in expected.items() if sent.get(name) != [value]]
     if changed:
         raise PluginBug(f"plugin {vendor.name} changed {', '.join(changed)} in the authorize URL")
-    if parts.scheme != "https" or parts.hostname not in vendor.hosts or parts.username or parts.fragment:
-        raise PluginBug(f"plugin {vendor.name} built an authorize URL outside its declared hosts")
-    public = sent.get("client_id", [])
-    leaked = [
-        name for name, value in (ctx.app.secrets if ctx.app else {}).items() if value in url and [value] != public
-    ]
+    plain = _PLAIN.fullmatch(url) and "@" not in parts.netloc and "#" not in url
+    if not plain or parts.scheme != "https" or parts.hostname not in vendor.hosts:
+        raise outside
+    decoded = unquote_plus(url)
+    leaked = [name for name, value in _app_secrets(vendor, ctx) if value in url or value in decoded]
     if leaked:
         raise PluginBug(f"plugin {vendor.name} put {', '.join(leaked)} into the authorize URL")
 
 
-def _where(error: Exception) -> str:
+def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
+    """The app's fields declared secret, as far as they are filled in."""
+    kind = vendor.app_credential(ctx.app.type) if ctx.app else None
+    if ctx.app is None or kind is None:
+        return []
+    return [
+        (field.name, ctx.app[field.name]) for field in kind.fields if field.secret and ctx.app.secrets.get(field.name)
+    ]
+
+
+def _where(error: BaseException) -> str:
     """Type and place, not the text: a plugin's exception text may quote a vendor's answer."""
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1] if frames else None

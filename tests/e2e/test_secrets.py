@@ -1,0 +1,119 @@
+"""Every secret of a whole run, looked for in every log of it at DEBUG and in the database's bytes."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import httpx
+import pytest
+
+from joinder.demo import sequence
+from joinder.services.accounts import NewClient
+from joinder_enphase.simulator_tokens import Tokens
+
+PUBLIC = {"code", "authorization_code", "refresh_token", "client_credentials", "password", "grants", "connect"}
+IN_QUERY_OR_BODY = {"state", "code", "key", "apiKey", "clientSecret", "refresh_token", "form_token", "token"}
+
+
+class Collector:
+    """Sees what the integrator, the owner, the vendor and the demo's own services handle."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, str] = {}
+
+    def add(self, kind: str, value: str) -> None:
+        if len(value) >= 6 and value not in PUBLIC:
+            self.secrets.setdefault(value, kind)
+
+    def see(self, request: httpx.Request) -> None:
+        self.add("authorization", request.headers.get("authorization", "").partition(" ")[2])
+        for cookie in request.headers.get("cookie", "").split("; "):
+            self.add("cookie", cookie.partition("=")[2])
+        body = request.content if isinstance(getattr(request, "_content", None), bytes) else b""
+        for text in (request.url.query.decode(), body.decode(errors="replace")):
+            for name, value in parse_qsl(text):
+                if name in IN_QUERY_OR_BODY and not value.startswith("integrator-"):
+                    self.add(name, value)
+        if "/join/sessions/" in request.url.path:
+            self.add("session", request.url.path.rsplit("/", 1)[1])
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Collector:
+    seen = Collector()
+    send, issue, new_code = httpx.AsyncClient.send, Tokens._issue, Tokens.new_code
+
+    async def sent(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
+        seen.see(request)
+        return await send(self, request, **options)
+
+    def issued(self: Tokens, *arguments: Any) -> dict[str, Any]:
+        answer = issue(self, *arguments)
+        seen.add("access_token", answer["access_token"])
+        seen.add("refresh_token", answer["refresh_token"])
+        return answer
+
+    def coded(self: Tokens, *arguments: str) -> str:
+        code = new_code(self, *arguments)
+        seen.add("code", code)
+        return code
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", sent)
+    monkeypatch.setattr(Tokens, "_issue", issued)
+    monkeypatch.setattr(Tokens, "new_code", coded)
+    monkeypatch.setattr(sequence, "secrets", SimpleNamespace(token_urlsafe=lambda _: "integrator-state"))
+    return seen
+
+
+def forms(secret: str) -> list[bytes]:
+    encoded = base64.b64encode(secret.encode()).rstrip(b"=")
+    return [secret.encode(), quote(secret, safe="").encode(), encoded[: len(encoded) // 4 * 4]]
+
+
+@pytest.mark.timeout(180)
+async def test_no_secret_of_a_whole_run_is_in_any_log(
+    tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOINDER_LOG_LEVEL", "DEBUG")
+    for name in list(logging.root.manager.loggerDict):
+        caplog.set_level(logging.DEBUG, name)
+    caplog.set_level(logging.DEBUG)
+    said: list[str] = []
+    async with sequence.stack(tmp_path / "demo", said.append) as demo:
+        for simulator in demo.simulators:
+            await sequence.connect(demo, simulator, said.append)
+            for name, value in {**(simulator.app_credentials or {}), **simulator.owner_form}.items():
+                if name in IN_QUERY_OR_BODY:
+                    collector.add(name, value)
+        collector.add("jwt", demo.token)
+        collector.add("kek", (tmp_path / "demo/joinder.key").read_text().strip())
+        env = (tmp_path / "demo/demo.env").read_text()
+        collector.add("client secret", env.split("CLIENT_SECRET=")[1].split("\n")[0])
+        database = b"".join(path.read_bytes() for path in (tmp_path / "demo").glob("joinder.sqlite3*"))
+    server_log = (tmp_path / "demo/server.log").read_bytes()
+    logs = {
+        "server log": server_log,
+        "this process's log": caplog.text.encode(),
+        "what the demo said": "\n".join(said).replace(demo.url, "").encode(),
+    }
+    kinds = sorted(set(collector.secrets.values()))
+    assert {"access_token", "refresh_token", "code", "state", "cookie", "token", "clientSecret", "apiKey"} <= set(kinds)
+    assert b"DEBUG" in server_log
+    hits = [
+        (where, kind)
+        for where, text in {**logs, "database": database}.items()
+        for secret, kind in collector.secrets.items()
+        if any(form in text for form in forms(secret))
+    ]
+    size = sum(map(len, logs.values()))
+    print(f"\n{len(collector.secrets)} secrets of {len(kinds)} kinds, {size} bytes of logs: {len(hits)} hits")
+    assert hits == []
+
+
+def test_the_client_secret_is_not_in_its_repr() -> None:
+    assert "s3cret" not in repr(NewClient(client_id="a", client_secret="s3cret", account_id="b", scopes=()))
