@@ -416,7 +416,7 @@ def _bracketed(host: str) -> str:
 def _client(
     context: ssl.SSLContext, backend: GuardedBackend, *, cookies: CookieJar, concurrency: int
 ) -> httpx.AsyncClient:
-    _silence()
+    silence_client_loggers()
     transport = httpx.AsyncHTTPTransport(verify=context)
     transport._pool = httpcore.AsyncConnectionPool(  # the only way to place a guard below httpx 0.28
         ssl_context=context, max_connections=concurrency, keepalive_expiry=20.0, network_backend=backend
@@ -430,7 +430,8 @@ def _client(
     )
 
 
-def _silence() -> None:
+def silence_client_loggers() -> None:
+    """httpx and httpcore log URLs, headers and cookies; whatever level is set, they are not heard."""
     for name in _CHATTY_LOGGERS:
         logger = logging.getLogger(name)
         if _nothing not in logger.filters:

@@ -31,12 +31,13 @@ _SHAPES = (
 class Secrets(Mapping[str, str]):
     """Read-only mapping of secret values whose repr, str and format show names only."""
 
-    __slots__ = ("__weakref__", "_values")
+    __slots__ = ("__weakref__", "_values", "forms")
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
         if not all(isinstance(value, str) for value in self._values.values()):
             raise TypeError("every secret is a str")
+        self.forms = frozenset(form for value in self._values.values() for form in _forms(value))
         _live.add(self)
 
     def __getitem__(self, name: str) -> str:
@@ -65,7 +66,7 @@ _live: weakref.WeakSet[Secrets] = weakref.WeakSet()
 
 def redact(text: str) -> str:
     """The same text without any live secret value and without anything of a secret's shape."""
-    found = {form for secrets in tuple(_live) for value in secrets.values() for form in _forms(value) if form in text}
+    found = {form for secrets in tuple(_live) for form in secrets.forms if form in text}
     for form in sorted(found, key=len, reverse=True):  # a secret may begin like another, longer one
         text = text.replace(form, MASK)
     for shape, replacement in _SHAPES:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Litestar, Request, Response, get
+import msgspec
+from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
+from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
@@ -72,8 +74,8 @@ def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return schema
 
 
-def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
-    """Before a body is parsed: an unknown API version, or a body that is not JSON where JSON is expected."""
+async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
+    """Before a body is converted: an unknown API version, or a body that is not JSON where JSON is expected."""
     wanted = request.headers.get("api-version")
     if wanted not in (None, API_VERSION):
         return problem(
@@ -87,9 +89,16 @@ def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
         ("/oauth2/", "/join/sessions/")
     )
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    if expects_json and has_body and _media_type(request) not in _JSON_TYPES:
+    if not expects_json or not has_body:
+        return None
+    if _media_type(request) not in _JSON_TYPES:
         title, wants = "The request body has the wrong media type", "Send application/json."
         return problem(request, "unsupported-media-type", title, 415, wants)
+    try:
+        msgspec.json.decode(await request.body())
+    except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
+        title, wants = "The request cannot be understood", "The body is not well-formed JSON."
+        return problem(request, "bad-request", title, 400, wants)
     return None
 
 
@@ -97,7 +106,12 @@ def _media_type(request: Request[Any, Any, Any]) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
+def _nothing_here(_: Request[Any, Any, Any]) -> None:
+    raise NotFoundException
+
+
 def _openapi() -> OpenAPIConfig:
+    """Litestar's own pages would load scripts and fonts from third parties; /openapi.json is all there is."""
     return OpenAPIConfig(
         title="Joinder",
         version=version("joinder"),
@@ -105,6 +119,5 @@ def _openapi() -> OpenAPIConfig:
         f"`{MEDIA_TYPE}` (docs/errors.md).",
         components=Components(security_schemes={"oauth2": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"oauth2": []}],
-        path="/docs/api",
-        render_plugins=[],
+        openapi_router=Router("/docs/api", route_handlers=[], before_request=_nothing_here, include_in_schema=False),
     )

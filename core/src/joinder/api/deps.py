@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -12,6 +11,7 @@ from litestar import Litestar, Request
 from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
+from joinder.ids import is_id
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
@@ -59,7 +59,12 @@ class DeviceFilter(Struct, frozen=True):
 
 
 def provide_paging(page_size: PageSize = 50, token: PageToken = None) -> Paging:
-    return Paging("" if token is None else _key(token), page_size)
+    if token is None:
+        return Paging("", page_size)
+    key = _key(token)
+    if not is_id(key):
+        raise _bad_token()
+    return Paging(key, page_size)
 
 
 def provide_device_filter(
@@ -73,7 +78,7 @@ def provide_device_filter(
 def provide_window(
     start: When = None,
     end: When = None,
-    level: Level = "hour",
+    summary_level: Level = "hour",
     page_size: PageSize = 50,
     token: PageToken = None,
 ) -> Window:
@@ -81,11 +86,11 @@ def provide_window(
     until = _moment("end", end) if end is not None else int(datetime.now(UTC).timestamp())
     since = _moment("start", start) if start is not None else until - 86400
     if token is None:
-        return Window(level, since, until, page_size)
+        return Window(summary_level, since, until, page_size)
     key = _key(token)
-    if not key.isdigit() or not since <= int(key) < until + 32 * 86400:
+    if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
-    return Window(level, int(key), until, page_size)
+    return Window(summary_level, int(key), until, page_size)
 
 
 def page_token(key: str) -> str:
@@ -94,9 +99,12 @@ def page_token(key: str) -> str:
 
 def _key(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
-    except (binascii.Error, ValueError):
+        key = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
+    except ValueError:
         raise _bad_token() from None
+    if page_token(key) != token:  # the decoder drops what it does not know
+        raise _bad_token()
+    return key
 
 
 def _bad_token() -> Invalid:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from joinder.api.schemas import wire_name
 from joinder.errors import TransientError, VendorError
-from joinder.services.refusals import Refusal
+from joinder.services.refusals import Refusal, pointer
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("joinder.api")
@@ -196,10 +196,10 @@ def _pointers(error: ValidationException) -> dict[str, str]:
     cause = str(error.__cause__ or "")
     unknown = re.search(r"unknown field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
     if unknown:
-        return {_pointer(f"{unknown.group(2) or ''}.{unknown.group(1)}"): "unknown member"}
+        return {_pointer(unknown.group(2) or "") + pointer(unknown.group(1)): "unknown member"}
     missing = re.search(r"missing required field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
     if missing:
-        return {_pointer(f"{missing.group(2) or ''}.{missing.group(1)}"): "is required"}
+        return {_pointer(missing.group(2) or "") + pointer(missing.group(1)): "is required"}
     place = re.search(r"^(.*) - at `\$\.([^`]+)`", cause)
     if place:
         path = place.group(2)
@@ -215,7 +215,7 @@ def _pointers(error: ValidationException) -> dict[str, str]:
 
 def _pointer(path: str) -> str:
     """`.vendors[0].vendor` → `/vendors/0/vendor`."""
-    return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/") or "/"
+    return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/")
 
 
 HANDLERS: dict[int | type[Exception], Any] = {

@@ -21,6 +21,7 @@ from msgspec import Struct, field, structs
 
 from joinder.demo.owner import OwnerStuck, consent
 from joinder.errors import VendorError
+from joinder.http import silence_client_loggers
 from joinder.services import accounts, poll
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
@@ -75,6 +76,7 @@ Say = Callable[[str], None]
 @asynccontextmanager
 async def stack(folder: Path, say: Say) -> AsyncIterator[Running]:
     """Key, database, simulators, server with its worker, one account with a client and its access token."""
+    silence_client_loggers()  # the owner's browser and the integrator here are httpx clients too
     say("Making a key and an empty database in " + str(folder))
     _empty(folder)
     simulators = installed_simulators()

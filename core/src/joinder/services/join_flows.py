@@ -13,7 +13,7 @@ from joinder.clock import now
 from joinder.ids import new_id
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.redirects import problem_with
-from joinder.services.refusals import Invalid
+from joinder.services.refusals import Invalid, pointer
 from joinder.store.tables import JoinFlow, VendorCredentials
 from joinder.vendor import Flow, Vendor
 from joinder.vendors.registry import UnknownVendor
@@ -81,18 +81,16 @@ def entries(flow: JoinFlow) -> list[FlowVendor]:
     ]
 
 
-async def _problems(
-    hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, pointer: str
-) -> dict[str, str]:
+async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str) -> dict[str, str]:
     try:
         vendor = hub.registry.vendor(entry.vendor)
     except UnknownVendor:
         known = ", ".join(vendor.name for vendor in hub.registry.vendors)
-        return {f"{pointer}/vendor": f"unknown vendor; installed: {known}"}
+        return {f"{place}/vendor": f"unknown vendor; installed: {known}"}
     unknown = set(entry.options) - {option.name for option in vendor.flow_fields}
-    errors = {f"{pointer}/{name}": "unknown member" for name in sorted(unknown)}
+    errors = {place + pointer("options", name): "unknown member" for name in sorted(unknown)}
     problem = await _credentials_problem(session, account_id, entry, vendor)
-    return {**errors, f"{pointer}/credentialsID": problem} if problem else errors
+    return {**errors, f"{place}/credentialsID": problem} if problem else errors
 
 
 async def _credentials_problem(session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor) -> str | None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def pointer(*members: str | int) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join("/" + str(member).replace("~", "~0").replace("/", "~1") for member in members)
+
+
 class Refusal(Exception):
     """`detail` is for the caller; `errors` maps JSON Pointers of the request to sentences."""
 

@@ -15,7 +15,7 @@ from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.services import enrollments, health, leases
 from joinder.services.hub import Hub, audit, owned
-from joinder.services.refusals import Conflict, Invalid
+from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Due, Enrollment, JoinFlow, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow
 from joinder.vendors.registry import UnknownVendor
@@ -54,7 +54,7 @@ async def create(
             account_id=account_id,
             vendor=vendor,
             type=kind.type,
-            name=name,
+            name=_name(name),
             secrets_sealed=_sealed(hub, account_id, credentials_id, values),
             created_at=now(),
             updated_at=now(),
@@ -200,7 +200,7 @@ def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredential
         raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
     declared = {entry.name: entry for entry in kind.fields}
     errors = {
-        f"/credentials/{member}": "unknown member"
+        pointer("credentials", member): "unknown member"
         for member in credentials
         if member not in declared and member not in ("vendor", "type")
     }
