@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import random
+import re
 import socket
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -44,6 +47,7 @@ Network = IPv4Network | IPv6Network
 
 MAX_ANSWER_BYTES = 5 * 2**20
 MAX_RETRY_AFTER = timedelta(hours=24)
+_NOT_FINITE = re.compile(rb'(?i)"\s*[+-]?(?:nan|inf)')  # strings that msgspec reads as numbers
 _CHATTY_LOGGERS = (
     "httpx",
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
@@ -66,26 +70,39 @@ class Answer(msgspec.Struct, frozen=True):
         return 200 <= self.status < 300
 
     def json(self, into: type[T]) -> T:
-        """The body as `into`. Raises UnexpectedPayload when it is HTML, cut off, or of other types."""
+        """The body as `into`. Raises UnexpectedPayload when it is HTML, cut off, of other types, or no number."""
         try:
-            return msgspec.json.decode(self.content, type=into, strict=False)
+            value = msgspec.json.decode(self.content, type=into, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if isinstance(error, msgspec.ValidationError):  # its text may quote the answer
+                raise self._unexpected("members are not as documented", detail=str(error)) from None
             kind = "HTML" if self.content.lstrip()[:1] == b"<" else "something else"
-            why = (
-                str(error) if isinstance(error, msgspec.ValidationError) else f"body is {kind}, not the documented JSON"
-            )
-            raise UnexpectedPayload(f"Unexpected answer from {self.place}: {why}") from None
+            raise self._unexpected(f"body is {kind}, not the documented JSON") from None
+        if _NOT_FINITE.search(self.content) and not _finite(msgspec.to_builtins(value)):
+            raise self._unexpected("a number is NaN or infinite")
+        return value
+
+    def _unexpected(self, why: str, *, detail: str | None = None) -> UnexpectedPayload:
+        return UnexpectedPayload(f"Unexpected answer from {self.place}: {why}", detail=detail)
 
     def retry_after(self, now: datetime | None = None) -> timedelta | None:
         """Retry-After in either form (RFC 9110 §10.2.3), capped at a day; None when absent or nonsense."""
         value = self.headers.get("retry-after", "").strip()
-        if value.isdigit():
+        if value.isascii() and value.isdigit():
             return min(timedelta(seconds=int(value[:9])), MAX_RETRY_AFTER)
         try:
             wait = parsedate_to_datetime(value) - (now or datetime.now(UTC))
         except (ValueError, TypeError):
             return None
         return max(timedelta(0), min(wait, MAX_RETRY_AFTER))
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_finite(member) for member in value.values())
+    if isinstance(value, list | tuple):
+        return all(_finite(member) for member in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def raise_for_status(answer: Answer) -> None:
@@ -134,7 +151,7 @@ class Http:
         request = self._client.build_request(
             method,
             self._rerouted(target),
-            params={**dict(target.params), **(params or {})} or None,
+            params=target.params.merge(params) if params else None,
             data=dict(form) if form is not None else None,
             content=msgspec.json.encode(json) if json is not None else None,
             headers={**({"content-type": "application/json"} if json is not None else {}), **(headers or {})},
@@ -154,8 +171,9 @@ class Http:
         response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
         try:
             body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
+            inflate = _inflater(response.headers.get("content-encoding", ""))
+            async for chunk in response.aiter_raw():
+                body += inflate(chunk, MAX_ANSWER_BYTES + 1 - len(body))
                 if len(body) > MAX_ANSWER_BYTES:
                     raise UnexpectedPayload(f"{place} answered more than {MAX_ANSWER_BYTES} bytes")
             return Answer(response.status_code, dict(response.headers), bytes(body), place)
@@ -181,6 +199,23 @@ class Http:
             return UnexpectedPayload(f"{place} answered a body that does not decompress")
         timed_out = isinstance(error, httpx.TimeoutException)
         return _cut_off(place, exchange=exchange, error=VendorTimeout if timed_out else self._unreachable)
+
+
+def _inflater(encoding: str) -> Callable[[bytes, int], bytes]:
+    """Unpacks no further than the limit; httpx's decoders, stacked as a server asks, make gigabytes of one packet."""
+    if encoding in ("", "identity"):
+        return lambda chunk, limit: chunk[:limit]
+    if encoding not in ("gzip", "x-gzip"):
+        raise httpx.DecodingError("an encoding nobody asked for")
+    unpacker = zlib.decompressobj(wbits=31)
+
+    def inflate(chunk: bytes, limit: int) -> bytes:
+        try:
+            return unpacker.decompress(chunk, limit)
+        except zlib.error:
+            raise httpx.DecodingError("not gzip") from None
+
+    return inflate
 
 
 def _cut_off(place: str, *, exchange: bool, error: type[TransientError]) -> VendorError:
@@ -347,8 +382,10 @@ _NEVER = tuple(
     ip_network(network)
     for network in (
         "0.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fe80::/10", "fec0::/10",
-        "fd00:ec2::254/128", "ff00::/8",
+        "168.63.129.16/32", "192.88.99.0/24",
+        "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48",
+        "2001::/32", "2002::/16", "fe80::/10", "fec0::/10",
+        "fd00:ec2::254/128", "fd20:ce::254/128", "ff00::/8",
     )
 )  # fmt: skip
 
@@ -393,7 +430,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
 def _plain_host(address: str) -> str:
     """An IP literal in normal form, or a plain DNS or mDNS name. Odd number forms (0x7f.1, 2130706433) are refused."""
     text = address.strip().rstrip(".").lower()
-    if _is_literal(text):
+    if _is_literal(text) and "%" not in text:
         return str(ip_address(text))
     labels = text.split(".")
     plain = all(
@@ -426,7 +463,7 @@ def _client(
         cookies=cookies,
         trust_env=False,
         timeout=httpx.Timeout(30.0, connect=10.0),
-        headers={"user-agent": "joinder", "accept": "application/json"},
+        headers={"user-agent": "joinder", "accept": "application/json", "accept-encoding": "gzip"},
     )
 
 

@@ -133,7 +133,7 @@ def token_error(answer: Answer) -> VendorError:
     """The class of a non-2xx token answer."""
     try:
         code = msgspec.json.decode(answer.content, type=_ErrorBody).error or ""
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         code = ""
     detail = f"{answer.status} error={code}" if code else str(answer.status)
     if answer.status == 429:
@@ -173,6 +173,8 @@ def _token(answer: Answer, now: datetime) -> Token:
 
 def _expiry(expires_in: object, now: datetime) -> datetime | None:
     """`expires_in` in seconds, also as a string; zero, negative, absurd or missing means unknown."""
+    if isinstance(expires_in, bool):
+        return None
     try:
         seconds = int(float(expires_in))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
-from joinder.services.intervals import Page, iso
+from joinder.services.intervals import Page
 from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
 from joinder.services.sites import device_of
@@ -162,11 +163,12 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarIntervals:
+    when = _local_times(page)
     intervals = [
         schemas.SolarInterval(
             kwh=_kilo(total.values["solar_wh"]) or 0.0,
-            start=iso(total.start, page.zone),
-            end=iso(total.end, page.zone),
+            start=when(total.start),
+            end=when(total.end),
             quality=total.quality,
         )
         for total in page.totals
@@ -177,12 +179,13 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
 
 
 def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryIntervals:
+    when = _local_times(page)
     intervals = [
         schemas.BatteryInterval(
             charge_kwh=_kilo(total.values["charge_wh"]),
             discharge_kwh=_kilo(total.values["discharge_wh"]),
-            start=iso(total.start, page.zone),
-            end=iso(total.end, page.zone),
+            start=when(total.start),
+            end=when(total.end),
             state_of_charge_percent=total.values["soc_percent"],
             quality=total.quality,
         )
@@ -194,13 +197,14 @@ def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryI
 
 
 def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterIntervals:
+    when = _local_times(page)
     intervals = [
         schemas.MeterInterval(
             import_kwh=_kilo(total.values["import_wh"]),
             export_kwh=_kilo(total.values["export_wh"]),
             consumption_kwh=_kilo(total.values["load_wh"]),
-            start=iso(total.start, page.zone),
-            end=iso(total.end, page.zone),
+            start=when(total.start),
+            end=when(total.end),
             quality=total.quality,
         )
         for total in page.totals
@@ -208,6 +212,17 @@ def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterInter
     return schemas.MeterIntervals(
         id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
     )
+
+
+def _local_times(page: Page) -> Callable[[int], str]:
+    """ISO 8601 with the zone's numeric offset. An interval's end is the next one's start: each is written once."""
+    zone = page.zone
+
+    @cache
+    def when(at: int) -> str:
+        return datetime.fromtimestamp(at, zone).isoformat()
+
+    return when
 
 
 def _following(page: Page) -> str | None:

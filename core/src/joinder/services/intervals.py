@@ -4,31 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
-from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.energy import ENERGY_METRICS, DeviceKind, Quality
+from joinder.energy import DeviceKind, Quality
 from joinder.services import readings
-from joinder.services.hub import Hub, owned
+from joinder.services.hub import Hub
 from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
 from joinder.services.refusals import Unprocessable
-from joinder.services.sites import get_device, get_site
+from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, site_head
 from joinder.store.engine import Row
 from joinder.store.readings import METRICS, Span, read_coverage, read_intervals
-from joinder.store.tables import DeviceRow, SiteRow
 from joinder.vendor import History, Resolution
 
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
-KINDS = {"solar": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY, "meter": DeviceKind.METER}
-_ASKED_FOR = {
+# What each kind is asked for; a period that has none of the first ones is left out.
+_ENERGIES = {
     DeviceKind.INVERTER: ("solar_wh",),
     DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
     DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
 }
+_COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
 
 
 class Window(Struct, frozen=True):
@@ -59,35 +57,38 @@ class Page(Struct, frozen=True):
 class Asked:
     """A request, its range widened to whole periods."""
 
-    site: SiteRow
-    devices: Sequence[DeviceRow]
-    device: DeviceRow | None
+    account_id: str
+    site: SiteHead
+    device: DeviceHead | None
     kind: DeviceKind
     level: SummaryLevel
     start: int
     end: int
     zone: ZoneInfo
 
+    @property
+    def own_device(self) -> DeviceHead | None:
+        """The device that has a series of its own: the only one of its kind is what the site's series measures."""
+        return self.device if self.device is not None and self.device.siblings > 0 else None
+
 
 async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
     """Raises NotFound, Unprocessable or the vendor's error."""
-    site, devices = await get_site(hub, account_id, site_id)
-    return await _page(hub, _asked(site, devices, None, kind, window), window.limit)
+    site = await site_head(hub, account_id, site_id)
+    if site.fetched_at is None:
+        await get_site(hub, account_id, site_id)
+        site = await site_head(hub, account_id, site_id)
+    return await _page(hub, _asked(account_id, site, None, kind, window), window.limit)
 
 
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
     """Raises NotFound, Unprocessable or the vendor's error."""
-    device = await get_device(hub, account_id, device_id, kind)
-    async with hub.store.read() as session:
-        site = await owned(session, SiteRow, device.site_id, account_id)
-        siblings = select(DeviceRow).where(col(DeviceRow.site_id) == site.id, col(DeviceRow.gone_at).is_(None))
-        devices = list((await session.execute(siblings)).scalars())
-    return await _page(hub, _asked(site, devices, device, kind, window), window.limit)
+    device = await device_head(hub, account_id, device_id, kind)
+    site = await site_head(hub, account_id, device.site_id)
+    return await _page(hub, _asked(account_id, site, device, kind, window), window.limit)
 
 
-def _asked(
-    site: SiteRow, devices: Sequence[DeviceRow], device: DeviceRow | None, kind: DeviceKind, window: Window
-) -> Asked:
+def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
     level, days = window.level, MAX_SPAN_DAYS[window.level]
     if window.end <= window.start:
         raise Unprocessable("end must lie after start")
@@ -95,8 +96,8 @@ def _asked(
         raise Unprocessable(f"At level {level} one request spans at most {days} days")
     zone = zone_of(site.timezone)
     return Asked(
+        account_id=account_id,
         site=site,
-        devices=devices,
         device=device,
         kind=kind,
         level=level,
@@ -134,8 +135,7 @@ def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
 
 async def _cover(hub: Hub, asked: Asked, history: History) -> None:
     """Asks the vendor for what was never asked, or was too young to be settled when it was."""
-    subject = asked.device.id if _has_own_series(asked) and asked.device else asked.site.id
-    device = asked.device if _has_own_series(asked) else None
+    subject = asked.own_device.id if asked.own_device else asked.site.id
     moment = now()
     start, end = asked.start, min(asked.end, moment)
     if history.reach is not None:
@@ -146,23 +146,21 @@ async def _cover(hub: Hub, asked: Asked, history: History) -> None:
         return
     poll_every = hub.registry.vendor(asked.site.vendor).limits.poll_every.total_seconds()
     known = await read_coverage(hub.store, subject, history.resolution, start, end)
-    for gap_start, gap_end in gaps(
-        known, start, end, moment, history.settles_after.total_seconds(), min(poll_every, 900)
-    ):
+    settles_after = history.settles_after.total_seconds()
+    for gap_start, gap_end in gaps(known, start, end, moment, settles_after, min(poll_every, 900)):
         first = floor(gap_start, "day", asked.zone) if history.resolution == "day" else gap_start
-        await _fetch_windows(hub, asked, history, first, gap_end, device)
+        await _fetch_windows(hub, asked, history, first, gap_end)
 
 
-async def _fetch_windows(
-    hub: Hub, asked: Asked, history: History, start: int, end: int, device: DeviceRow | None
-) -> None:
+async def _fetch_windows(hub: Hub, asked: Asked, history: History, start: int, end: int) -> None:
+    site, devices = await get_site(hub, asked.account_id, asked.site.id)
+    wanted = asked.own_device.id if asked.own_device else None
+    device = next((row for row in devices if row.id == wanted), None)
     while start < end:
         stop = min(end, start + int(history.window.total_seconds()))
         if history.resolution == "day" and stop < end:
             stop = floor(stop, "day", asked.zone)
-        await readings.fetch(
-            hub, asked.site, asked.devices, start=start, end=stop, resolution=history.resolution, device=device
-        )
+        await readings.fetch(hub, site, devices, start=start, end=stop, resolution=history.resolution, device=device)
         start = stop
 
 
@@ -184,73 +182,63 @@ def gaps(
     return missing
 
 
-def _has_own_series(asked: Asked) -> bool:
-    """A device that is the only one of its kind is what the site's series measures."""
-    if asked.device is None:
-        return False
-    return sum(device.kind == asked.device.kind for device in asked.devices) > 1
-
-
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> list[Row]:
     """Rows of the subject; of a site without rows of its own, those of its devices added up."""
     span = (resolution, asked.start, asked.end)
     if asked.device is not None:
         rows = await read_intervals(hub.store, asked.device.id, *span)
-        if rows or _has_own_series(asked):
+        if rows or asked.own_device is not None:
             return list(rows)
     rows = await read_intervals(hub.store, asked.site.id, *span)
     if rows or asked.device is not None:
         return list(rows)
-    parts = [
-        row
-        for device in asked.devices
-        if device.kind == asked.kind
-        for row in await read_intervals(hub.store, device.id, *span)
-    ]
+    _, devices = await get_site(hub, asked.account_id, asked.site.id)
+    of_kind = [device.id for device in devices if device.kind == asked.kind]
+    parts = [row for device_id in of_kind for row in await read_intervals(hub.store, device_id, *span)]
     return sorted(parts, key=lambda row: int(row[0]))
 
 
 def _summed(rows: Sequence[Row], asked: Asked) -> list[Total]:
+    """Rows, in order, by the periods they fall into."""
     totals: list[Total] = []
     part: list[Row] = []
     start = end = 0
     for row in rows:
-        if row[0] >= end and part:
-            totals.extend(_total(part, start, end, asked))
-            part = []
         if row[0] >= end:
-            start = floor(row[0], asked.level, asked.zone)
+            totals.extend(_total(part, start, end, asked.kind))
+            part = []
+            start = row[0] if asked.level == "15mins" else floor(row[0], asked.level, asked.zone)
             end = following(start, asked.level, asked.zone)
         part.append(row)
-    if part:
-        totals.extend(_total(part, start, end, asked))
+    totals.extend(_total(part, start, end, asked.kind))
     return totals
 
 
-def _total(part: Sequence[Row], start: int, end: int, asked: Asked) -> list[Total]:
-    """One period, or nothing when it holds none of the asked metrics."""
-    columns = dict(zip(METRICS, zip(*(row[2:-1] for row in part), strict=True), strict=True))
-    values: dict[str, float | None] = {name: _sum(columns[name]) for name in ENERGY_METRICS}
-    if all(values[name] is None for name in _ASKED_FOR[asked.kind]):
+def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind) -> list[Total]:
+    """One period, or nothing when it holds none of the asked energies."""
+    values = {name: _sum(part, _COLUMN[name]) for name in _ENERGIES[kind]}
+    if all(value is None for value in values.values()):
         return []
-    soc = [value for value in columns["soc_percent"] if value is not None]
-    values["soc_percent"] = sum(soc) / len(soc) if soc else None
+    if kind is DeviceKind.BATTERY:
+        soc = [row[_COLUMN["soc_percent"]] for row in part if row[_COLUMN["soc_percent"]] is not None]
+        values["soc_percent"] = sum(soc) / len(soc) if soc else None
     return [Total(start, end, values, _quality(part, start, end))]
 
 
-def _sum(column: Sequence[float | None]) -> float | None:
-    known = [value for value in column if value is not None]
+def _sum(part: Sequence[Row], column: int) -> float | None:
+    if len(part) == 1:
+        value: float | None = part[0][column]
+        return value
+    known = [row[column] for row in part if row[column] is not None]
     return sum(known) if known else None
 
 
 def _quality(part: Sequence[Row], start: int, end: int) -> Quality:
     """`partial` when a piece of the period is missing, `estimated` when a piece is."""
+    if len(part) == 1 and (part[0][0], part[0][1]) == (start, end):
+        whole: Quality = part[0][-1]
+        return whole
     covered = {(row[0], row[1]) for row in part}
     if sum(stop - begin for begin, stop in covered) < end - start or any(row[-1] == "partial" for row in part):
         return "partial"
     return "estimated" if any(row[-1] == "estimated" for row in part) else "measured"
-
-
-def iso(at: int, zone: ZoneInfo) -> str:
-    """ISO 8601 with the zone's numeric offset."""
-    return datetime.fromtimestamp(at, UTC).astimezone(zone).isoformat()

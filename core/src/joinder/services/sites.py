@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -23,10 +24,52 @@ _SITE_IDS = "SELECT id FROM site WHERE account_id = :account AND id > :after"
 _DEVICE_IDS = (
     "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after AND d.gone_at IS NULL"
 )
+_SITE = (
+    "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at FROM site "
+    "WHERE id = :id AND account_id = :account"
+)
+_DEVICE = (
+    "SELECT id, site_id, (SELECT count(*) FROM device s WHERE s.site_id = d.site_id AND s.kind = d.kind "
+    "AND s.id <> d.id AND s.gone_at IS NULL) "
+    "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
+)
 _TROUBLE = (
     "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
     "AND (health < 'ok' OR health > 'ok') GROUP BY vendor"
 )
+
+
+class SiteHead(Struct, frozen=True):
+    """What a hot read needs of a site."""
+
+    id: str
+    enrollment_id: str
+    vendor: str
+    timezone: str | None
+    operational_since: int | None
+    fetched_at: int | None
+
+
+class DeviceHead(Struct, frozen=True):
+    """What a hot read needs of a device; `siblings` counts the others of its kind in the site."""
+
+    id: str
+    site_id: str
+    siblings: int
+
+
+async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
+    """Raises NotFound."""
+    for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
+        return SiteHead(*row)
+    raise NotFound
+
+
+async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceHead:
+    """Raises NotFound."""
+    for row in await hub.store.rows(_DEVICE, {"id": device_id, "account": account_id, "kind": str(kind)}):
+        return DeviceHead(*row)
+    raise NotFound
 
 
 async def site_ids(

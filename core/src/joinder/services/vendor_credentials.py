@@ -43,7 +43,7 @@ async def create(
 
     Raises Invalid naming the member, or the vendor's error; nothing is stored then.
     """
-    kind, values = _checked(hub, credentials)
+    name, (kind, values) = _name(name), _checked(hub, credentials)
     vendor, credentials_id = str(credentials["vendor"]), new_id("cred")
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = await enrollments.operator_consent(hub, vendor, app) if kind.flow is Flow.OPERATOR else None
@@ -54,7 +54,7 @@ async def create(
             account_id=account_id,
             vendor=vendor,
             type=kind.type,
-            name=_name(name),
+            name=name,
             secrets_sealed=_sealed(hub, account_id, credentials_id, values),
             created_at=now(),
             updated_at=now(),
