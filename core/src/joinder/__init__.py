@@ -1,32 +1,38 @@
-"""The plugin author's vocabulary. `import joinder` loads nothing that serves, stores or draws."""
+"""The plugin author's vocabulary. `import joinder` loads nothing; each name is loaded when it is first used."""
 
-from joinder import errors, http, oauth
-from joinder.energy import (
-    Counter,
-    Device,
-    DeviceKind,
-    Live,
-    MeterRole,
-    Reading,
-    Readings,
-    ReadingsQuery,
-    Site,
-)
-from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
-from joinder.hookspecs import hookimpl
-from joinder.redact import Secrets
-from joinder.vendor import (
-    AppCredentialType,
-    Capability,
-    Field,
-    Flow,
-    History,
-    Limits,
-    OAuth2,
-    Refresh,
-    Support,
-    Vendor,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from joinder import errors, http, oauth
+    from joinder.energy import (
+        Counter,
+        Device,
+        DeviceKind,
+        Live,
+        MeterRole,
+        Reading,
+        Readings,
+        ReadingsQuery,
+        Site,
+    )
+    from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
+    from joinder.hookspecs import hookimpl
+    from joinder.redact import Secrets
+    from joinder.vendor import (
+        AppCredentialType,
+        Capability,
+        Field,
+        Flow,
+        History,
+        Limits,
+        OAuth2,
+        Refresh,
+        Support,
+        Vendor,
+    )
 
 __all__ = [
     "AppCredentialType",
@@ -61,3 +67,14 @@ __all__ = [
     "http",
     "oauth",
 ]
+
+_HOMES = ("energy", "grants", "hookspecs", "redact", "vendor")
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module joinder has no attribute {name}")
+    if name in ("errors", "http", "oauth"):
+        return import_module(f"joinder.{name}")
+    homes = (import_module(f"joinder.{home}") for home in _HOMES)
+    return next(getattr(home, name) for home in homes if hasattr(home, name))

@@ -17,7 +17,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_AUTH, EXIT_VENDOR, 
 
 
 class Commands(click.RichGroup):
-    """Finds a command's module by its name."""
+    """Finds a command's module by its name. A plugin's is loaded when it is called, not to be listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=PLUGIN_COMMANDS))]
@@ -27,9 +27,15 @@ class Commands(click.RichGroup):
             command: click.Command = import_module(f"joinder.commands.{name}").command
             return command
         for entry in entry_points(group=PLUGIN_COMMANDS, name=name):
-            found: click.Command = entry.load()
-            return found
+            return click.Command(name, help=f"A command of {entry.dist.name if entry.dist else 'a plugin'}.")
         return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        for entry in entry_points(group=PLUGIN_COMMANDS, name=args[0]):
+            return entry.name, entry.load(), args[1:]
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

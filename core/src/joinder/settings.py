@@ -32,7 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def is_https(self) -> bool:
-        return self.public_url.startswith("https://")
+        return urlsplit(self.public_url).scheme == "https"
 
 
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
@@ -63,10 +63,22 @@ def _parsed(name: str, value: str) -> object:
     return value
 
 
-def _checked(settings: Settings) -> Settings:
-    parts = urlsplit(settings.public_url)
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
     loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
-    if not (parts.scheme == "https" or loopback) or not parts.hostname or parts.path not in ("", "/"):
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    bare = parts.netloc.lower() == f"{host}" + ("" if port is None else f":{port}")
+    return (
+        (parts.scheme == "https" or loopback) and bare and url[len(parts.scheme) + 3 + len(parts.netloc) :] in ("", "/")
+    )
+
+
+def _checked(settings: Settings) -> Settings:
+    if not _is_origin(settings.public_url):
         raise ConfigError("JOINDER_PUBLIC_URL must be an https origin without a path (http only for 127.0.0.1)")
     for network in settings.allowed_networks:
         try:
@@ -74,7 +86,7 @@ def _checked(settings: Settings) -> Settings:
         except ValueError as error:
             raise ConfigError(f"JOINDER_ALLOWED_NETWORKS: {error}") from None
     for host, stand_in in settings.reroute.items():
-        if urlsplit(stand_in).hostname != "127.0.0.1":
+        if not stand_in.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in stand_in:
             raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
     if not 0 < settings.refresh_deadline_s <= 300:
         raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 300 seconds")

@@ -35,7 +35,7 @@ def on_vendor_error(_: Incoming, error: VendorError) -> Response[str]:
 
 
 def on_form_refused(_: Incoming, error: FormRefused) -> Response[str]:
-    """What the owner can correct: 422. The vendor is away: 503, and never "wrong key"."""
+    """What the owner can correct: 422. The vendor is away: 503, and never "wrong key". Others: 5xx."""
     if isinstance(error.error, ConsentInvalid):
         errors = error.error.fields or {"": str(error.error)}
         return render.form(error.form, status=422, values=error.values, errors=errors)
@@ -43,7 +43,8 @@ def on_form_refused(_: Incoming, error: FormRefused) -> Response[str]:
         errors = {"": f"We could not reach {error.form.vendor.label}. Nothing was saved. Try again in a minute."}
         return render.form(error.form, status=503, values=error.values, errors=errors, retry_after_s=RETRY_AFTER_S)
     log.warning("join form: %s: %s", type(error.error).__name__, error.error)
-    return render.form(error.form, status=422, values=error.values, errors={"": str(error.error)})
+    status = 422 if error.error.actor == "owner" else error.error.status
+    return render.form(error.form, status=status, values=error.values, errors={"": str(error.error)})
 
 
 def on_bug(request: Incoming, error: Exception) -> Response[str]:
@@ -108,7 +109,10 @@ def _single(request: Incoming) -> Mapping[str, str]:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
+    except ValueError:
+        raise JoinRefused("invalid_link") from None
     if len(dict(pairs)) != len(pairs):
         raise JoinRefused("invalid_link")
     return dict(pairs)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from joinder.settings import ConfigError
@@ -27,7 +28,7 @@ class Store:
         self._reader = _sqlite_engine(path, begin="BEGIN", size=4)
         # BEGIN IMMEDIATE: a deferred transaction that reads, then writes, fails at once when another process wrote.
         self._writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", size=1)
-        self._hot = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._hot = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self._hot.execute("PRAGMA query_only=ON")
 
     @asynccontextmanager
@@ -65,15 +66,22 @@ def open_store(database_url: str) -> Store:
 
 
 def sqlite_path(database_url: str) -> Path:
-    url = make_url(database_url)
-    if url.get_backend_name() != "sqlite" or not url.database:
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "sqlite" or not url.database:
         raise ConfigError("JOINDER_DATABASE_URL must be sqlite:///FILE; PostgreSQL is not supported yet")
     return Path(url.database).absolute()
 
 
 def _sqlite_engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", hide_parameters=True, pool_size=size, max_overflow=0, pool_timeout=60
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        hide_parameters=True,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=60,
     )
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import URL, Connection, create_engine, inspect, text
 
 from joinder.settings import ConfigError
 
@@ -19,7 +19,7 @@ def migrate(path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(HERE))
     script = ScriptDirectory.from_config(config)
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
     try:
         with engine.connect() as connection:
             revision = _revision(connection)

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -42,6 +43,8 @@ def create_key_file(path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise ConfigError(f"{path} exists already; a key is never overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
 
@@ -55,6 +58,8 @@ def read_key_file(path: Path) -> bytes:
         raise ConfigError(
             f"No key: {path} does not exist. Run `joinder keys create {path}`, or name yours in JOINDER_KEY_FILE"
         ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         key = b""
     if len(key) != 32:
@@ -93,6 +98,8 @@ class Vault:
             found = self._new_key(owner, purpose)
             session.add(found)
             await session.flush()
+            # Sealed with a key that was rolled back, nothing would ever open again.
+            event.listen(session.sync_session, "after_rollback", lambda _: self._keys.pop((owner, purpose), None))
         self._keys[owner, purpose] = (found.id, self._unwrapped(found))
 
     def _new_key(self, owner: str, purpose: str) -> DataKey:
