@@ -65,26 +65,9 @@ class Site(Struct, frozen=True, kw_only=True):
     devices: tuple[Device, ...] = ()
 
 
-class Reading(Struct, frozen=True, kw_only=True):
-    """Energy of one interval [start, end). `device_id` None: of the whole site."""
+class Energies(Struct, frozen=True, kw_only=True):
+    """Wh by direction; `device_id` None: of the whole site."""
 
-    start: datetime
-    end: datetime
-    device_id: str | None = None
-    solar_wh: float | None = None
-    charge_wh: float | None = None
-    discharge_wh: float | None = None
-    import_wh: float | None = None
-    export_wh: float | None = None
-    load_wh: float | None = None
-    soc_percent: float | None = None  # mean over the interval
-    quality: Quality = "measured"
-
-
-class Counter(Struct, frozen=True, kw_only=True):
-    """Lifetime energy registers at one instant, for vendors without history; core turns them into intervals."""
-
-    at: datetime
     device_id: str | None = None
     solar_wh: float | None = None
     charge_wh: float | None = None
@@ -93,6 +76,20 @@ class Counter(Struct, frozen=True, kw_only=True):
     export_wh: float | None = None
     load_wh: float | None = None
     soc_percent: float | None = None
+
+
+class Reading(Energies, frozen=True, kw_only=True):
+    """Energy of one interval [start, end); `soc_percent` is the mean over it."""
+
+    start: datetime
+    end: datetime
+    quality: Quality = "measured"
+
+
+class Counter(Energies, frozen=True, kw_only=True):
+    """Lifetime registers at one instant, for vendors without history; core turns them into intervals."""
+
+    at: datetime
 
 
 class Live(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -88,6 +89,10 @@ def _checked(settings: Settings) -> Settings:
     for host, stand_in in settings.reroute.items():
         if not stand_in.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in stand_in:
             raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
+    if not 0 <= settings.port <= 65535:
+        raise ConfigError("JOINDER_PORT must lie between 0 and 65535")
+    if settings.log_level.upper() not in logging.getLevelNamesMapping():
+        raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
     if not 0 < settings.refresh_deadline_s <= 300:
         raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 300 seconds")
     return settings

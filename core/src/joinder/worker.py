@@ -58,6 +58,7 @@ async def _loop(hub: Hub, kind: str) -> None:
     finally:
         for task in running.values():
             task.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)  # each gives its lease back first
 
 
 async def _start_due(hub: Hub, kind: str, running: dict[str, asyncio.Task[None]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, Router, get
-from litestar.datastructures import State
+from litestar.datastructures import ResponseHeader, State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
@@ -49,6 +49,7 @@ def create_app(hub: Hub) -> Litestar:
             "asked": Provide(deps.provide_device_filter, sync_to_thread=False),
             "window": Provide(deps.provide_window, sync_to_thread=False),
         },
+        response_headers=_headers(hub),
         before_request=_refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
@@ -72,6 +73,13 @@ async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
 def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = request.app.openapi_schema.to_schema()
     return schema
+
+
+def _headers(hub: Hub) -> list[ResponseHeader]:
+    headers = [ResponseHeader(name="x-content-type-options", value="nosniff")]
+    if hub.settings.is_https:
+        headers.append(ResponseHeader(name="strict-transport-security", value="max-age=31536000"))
+    return headers
 
 
 async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:

@@ -32,7 +32,7 @@ from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor, entries
 from joinder.services.redirects import with_result
 from joinder.services.vendor_context import vendor_context
-from joinder.store.tables import JoinFlow, JoinSession, VendorCredentials
+from joinder.store.tables import Account, JoinFlow, JoinSession, VendorCredentials
 from joinder.store.vault import token_hash
 from joinder.vendor import Flow, Vendor
 
@@ -81,9 +81,10 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A hosted form to show."""
+    """A hosted form to show; `asked_by` is the account that will read the system."""
 
     vendor: Vendor
+    asked_by: str
     form_token: str
 
 
@@ -165,7 +166,7 @@ async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
     vendor = hub.registry.vendor(row.vendor)
     if vendor.flow is not Flow.FORM or row.used_at is not None:
         raise JoinRefused("session_used", restart_url=_restart_url(row))
-    return Form(vendor=vendor, form_token=(await _secrets(hub, row))["form"])
+    return await _form(hub, row, vendor)
 
 
 async def submit_form(
@@ -178,7 +179,7 @@ async def submit_form(
     vendor = hub.registry.vendor(row.vendor)
     if vendor.flow is not Flow.FORM:
         raise JoinRefused("invalid_link")
-    form = Form(vendor=vendor, form_token=(await _secrets(hub, row))["form"])
+    form = await _form(hub, row, vendor)
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
         raise JoinRefused("wrong_browser", status=403, restart_url=_restart_url(row))
     entered = _entered(form, values)
@@ -317,6 +318,13 @@ async def _context(
     row = await session.get(VendorCredentials, credentials_id) if credentials_id else None
     app = vendor_credentials.open_app(hub, row) if row is not None else None
     return vendor_context(hub, vendor.name, app, options)
+
+
+async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
+    async with hub.store.read() as session:
+        account = await session.get(Account, row.account_id)
+    asked_by = account.name if account else ""
+    return Form(vendor=vendor, asked_by=asked_by, form_token=(await _secrets(hub, row))["form"])
 
 
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ def zone_of(name: str | None) -> ZoneInfo:
     """The zone of an IANA name; UTC when the vendor named none, or one nobody knows."""
     try:
         return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a folder
         return ZoneInfo("UTC")
 
 
@@ -28,9 +28,9 @@ def floor(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
         return at - at % QUARTER_S
     local = datetime.fromtimestamp(at, zone)
     if level == "hour":
-        return at - local.minute * 60 - local.second
+        return _moment(local.replace(minute=0, second=0), zone)
     first = local.date().replace(day=1) if level == "month" else local.date()
-    return _midnight(datetime.combine(first, time()), zone)
+    return _moment(datetime.combine(first, time()), zone)
 
 
 def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:
@@ -38,10 +38,13 @@ def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:
     if level == "15mins":
         return start + QUARTER_S
     if level == "hour":
-        return floor(start + 3600, "hour", zone)
+        after = floor(start + 3600, "hour", zone)
+        return (
+            after if after > start else floor(start + 5400, "hour", zone)
+        )  # set back by half an hour: 90 minutes long
     day = datetime.fromtimestamp(start, zone).date()
     after = (day.replace(day=1) + timedelta(days=32)).replace(day=1) if level == "month" else day + timedelta(days=1)
-    return _midnight(datetime.combine(after, time()), zone)
+    return _moment(datetime.combine(after, time()), zone)
 
 
 def ceiling(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
@@ -57,6 +60,6 @@ def periods(start: int, end: int, level: SummaryLevel, zone: ZoneInfo) -> Iterat
         start = after
 
 
-def _midnight(local: datetime, zone: ZoneInfo) -> int:
-    """The first moment of a local day; where midnight is skipped, the moment after the gap."""
+def _moment(local: datetime, zone: ZoneInfo) -> int:
+    """Of a local time, the earlier one unless `fold` is set; where it is skipped, the moment after the gap."""
     return int(local.replace(tzinfo=zone).astimezone(UTC).timestamp())

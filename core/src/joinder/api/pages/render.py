@@ -61,6 +61,7 @@ def form(
     html = _page(
         "form.html",
         vendor=shown.vendor,
+        asked_by=shown.asked_by,
         title=LABELS["form_title"].format(vendor=shown.vendor.label),
         form_token=shown.form_token,
         values=values or {},

@@ -60,6 +60,7 @@ LABELS = {
     "choose_title": "Connect your system",
     "choose_lead": "Which brand is your system?",
     "form_title": "Connect your {vendor}",
+    "form_asks": "{asked_by} asks to read your system.",
     "form_read": "What will be read",
     "form_not_read": "What will not be read or done",
     "form_not_read_text": "No settings are changed, nothing is switched, and no password is asked for.",
