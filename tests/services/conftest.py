@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from services.strict_vendor import StrictVendor
 
 from joinder.services import accounts, enrollments, vendor_credentials
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
+from services.strict_vendor import StrictVendor
 
 Enroll = Callable[[str], Awaitable[str]]
 

@@ -6,8 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from services.conftest import Enroll
-from services.strict_vendor import StrictVendor
 from sqlalchemy.exc import OperationalError
 
 from joinder.errors import (
@@ -25,6 +23,8 @@ from joinder.services.refresh import refresh
 from joinder.settings import Settings
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
 from joinder.vendors.registry import Registry
+from services.conftest import Enroll
+from services.strict_vendor import StrictVendor
 
 
 async def grant_of(hub: Hub, enrollment_id: str) -> GrantRow:

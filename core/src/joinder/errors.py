@@ -10,7 +10,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     │  └─ OutcomeUnknown           vendor     degraded            503   by the refresh service only
     ├─ UnexpectedPayload           operator   degraded            502   yes
     ├─ AuthorizationLost           owner      needs_consent       409   no
-    ├─ ConsentDenied               owner      –                   –     no   (redirect, error=access_denied)
+    ├─ ConsentDenied               owner      –                   403   no   (redirect, error=access_denied)
     ├─ ConsentInvalid              owner      –                   422   no   (the owner can correct a form)
     ├─ ApprovalPending             vendor     pending_approval    409   later
     ├─ AppCredentialsRejected      operator   operator_action     502   no

@@ -176,7 +176,7 @@ async def _credentials(
         shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
     return schemas.Credentials(
         id=shown.id,
-        name=shown.name,
+        name=shown.name or "",
         credentials={"vendor": shown.vendor, "type": shown.type, **(shown.secrets or {})},
     )
 

@@ -47,10 +47,10 @@ class CredentialsPatch(Body, kw_only=True):
 
 
 class Credentials(Wire, kw_only=True):
-    """`credentials` holds vendor and type; the other members only when revealed."""
+    """`credentials` holds vendor and type; the other members only when revealed. `name` is "" when there is none."""
 
     id: str
-    name: str | None = None
+    name: str
     credentials: dict[str, str]
 
 
@@ -230,8 +230,8 @@ class SolarInterval(Wire, kw_only=True):
 
 
 class BatteryInterval(Wire, kw_only=True):
-    charge_kwh: float | None = None
-    discharge_kwh: float | None = None
+    charge_kwh: float
+    discharge_kwh: float
     start: str
     end: str
     state_of_charge_percent: float | None = None

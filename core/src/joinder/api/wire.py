@@ -179,15 +179,16 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
 
 
 def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryIntervals:
+    """Clients need both directions; one that the vendor does not tell is 0 in a `partial` interval."""
     when = _local_times(page)
     intervals = [
         schemas.BatteryInterval(
-            charge_kwh=_kilo(total.values["charge_wh"]),
-            discharge_kwh=_kilo(total.values["discharge_wh"]),
+            charge_kwh=_kilo(total.values["charge_wh"]) or 0.0,
+            discharge_kwh=_kilo(total.values["discharge_wh"]) or 0.0,
             start=when(total.start),
             end=when(total.end),
             state_of_charge_percent=total.values["soc_percent"],
-            quality=total.quality,
+            quality="partial" if None in (total.values["charge_wh"], total.values["discharge_wh"]) else total.quality,
         )
         for total in page.totals
     ]

@@ -22,11 +22,14 @@ class Sample:
     values: Mapping[str, float | None]
 
 
+Pair = tuple[Sample, Sample]
+
+
 def quarter_hours(samples: Sequence[Sample]) -> list[Reading]:
     """Every quarter hour the samples touch, as far as it is known.
 
     A counter between two samples is taken as running evenly. A quarter hour that lies wholly between samples at most
-    15 minutes apart is `measured`; with a longer gap `estimated`; at the ends of the samples `partial`.
+    15 minutes apart is `measured`; with a longer gap `estimated`; where a part of a counter is not known `partial`.
     """
     if len(samples) < 2:
         return []
@@ -44,16 +47,17 @@ def quarter_hours(samples: Sequence[Sample]) -> list[Reading]:
 def _quarter(samples: Sequence[Sample], start: int) -> Reading | None:
     end = start + QUARTER_S
     pairs = [(a, b) for a, b in pairwise(samples) if a.at < end and b.at > start]
-    usable = [(a, b) for a, b in pairs if b.at - a.at <= MAX_GAP_S]
-    totals = {name: _energy(usable, name, start, end) for name in ENERGY_METRICS}
-    if not usable or all(total is None for total in totals.values()):
+    usable = [(a, b) for a, b in pairs if 0 < b.at - a.at <= MAX_GAP_S]
+    known = {name: _known(usable, name) for name in ENERGY_METRICS}
+    if not any(known.values()):
         return None
+    totals = {name: _energy(steps, name, start, end) for name, steps in known.items()}
     soc = [s.values["soc_percent"] for s in samples if start <= s.at < end and s.values.get("soc_percent") is not None]
     return Reading(
         start=datetime.fromtimestamp(start, UTC),
         end=datetime.fromtimestamp(end, UTC),
         soc_percent=sum(value for value in soc if value is not None) / len(soc) if soc else None,
-        quality=_quality(usable, start, end),
+        quality=_quality([steps for steps in known.values() if steps], start, end),
         solar_wh=totals["solar_wh"],
         charge_wh=totals["charge_wh"],
         discharge_wh=totals["discharge_wh"],
@@ -63,23 +67,30 @@ def _quarter(samples: Sequence[Sample], start: int) -> Reading | None:
     )
 
 
-def _energy(pairs: Sequence[tuple[Sample, Sample]], name: str, start: int, end: int) -> float | None:
-    """The share of each counter step that falls inside [start, end). A step backwards is a reset: unknown, not zero."""
-    total = None
+def _known(pairs: Sequence[Pair], name: str) -> list[Pair]:
+    """The pairs between which this counter ran. A step backwards is a reset: unknown, not zero."""
+    known = []
     for a, b in pairs:
         before, after = a.values.get(name), b.values.get(name)
-        if before is None or after is None:
-            continue
-        step, seconds = after - before, b.at - a.at
-        if step < 0 or step > MAX_POWER_W * seconds / 3600:
-            continue
-        overlap = min(b.at, end) - max(a.at, start)
-        total = (total or 0.0) + step * overlap / seconds
-    return total
+        if before is not None and after is not None and 0 <= after - before <= MAX_POWER_W * (b.at - a.at) / 3600:
+            known.append((a, b))
+    return known
 
 
-def _quality(pairs: Sequence[tuple[Sample, Sample]], start: int, end: int) -> Quality:
-    covered = sum(min(b.at, end) - max(a.at, start) for a, b in pairs)
-    if covered < end - start:
+def _energy(pairs: Sequence[Pair], name: str, start: int, end: int) -> float | None:
+    """The share of each counter step that falls inside [start, end)."""
+    shares = [
+        ((b.values[name] or 0.0) - (a.values[name] or 0.0)) * _overlap(a, b, start, end) / (b.at - a.at)
+        for a, b in pairs
+    ]
+    return sum(shares) if shares else None
+
+
+def _quality(metrics: Sequence[Sequence[Pair]], start: int, end: int) -> Quality:
+    if any(sum(_overlap(a, b, start, end) for a, b in pairs) < end - start for pairs in metrics):
         return "partial"
-    return "measured" if all(b.at - a.at <= QUARTER_S for a, b in pairs) else "estimated"
+    return "measured" if all(b.at - a.at <= QUARTER_S for pairs in metrics for a, b in pairs) else "estimated"
+
+
+def _overlap(a: Sample, b: Sample, start: int, end: int) -> int:
+    return min(b.at, end) - max(a.at, start)

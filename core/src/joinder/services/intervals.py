@@ -183,19 +183,24 @@ def gaps(
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> list[Row]:
-    """Rows of the subject; of a site without rows of its own, those of its devices added up."""
+    """Rows of the subject; of a site whose own rows tell nothing of the kind, those of its devices added up."""
     span = (resolution, asked.start, asked.end)
     if asked.device is not None:
         rows = await read_intervals(hub.store, asked.device.id, *span)
-        if rows or asked.own_device is not None:
+        if _tell(rows, asked.kind) or asked.own_device is not None:
             return list(rows)
     rows = await read_intervals(hub.store, asked.site.id, *span)
-    if rows or asked.device is not None:
+    if _tell(rows, asked.kind) or asked.device is not None:
         return list(rows)
     _, devices = await get_site(hub, asked.account_id, asked.site.id)
     of_kind = [device.id for device in devices if device.kind == asked.kind]
     parts = [row for device_id in of_kind for row in await read_intervals(hub.store, device_id, *span)]
     return sorted(parts, key=lambda row: int(row[0]))
+
+
+def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
+    columns = [_COLUMN[name] for name in _ENERGIES[kind]]
+    return any(row[column] is not None for row in rows for column in columns)
 
 
 def _summed(rows: Sequence[Row], asked: Asked) -> list[Total]:

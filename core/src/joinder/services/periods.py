@@ -38,10 +38,10 @@ def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:
     if level == "15mins":
         return start + QUARTER_S
     if level == "hour":
-        after = floor(start + 3600, "hour", zone)
-        return (
-            after if after > start else floor(start + 5400, "hour", zone)
-        )  # set back by half an hour: 90 minutes long
+        next_hour = floor(start + 3600, "hour", zone)
+        if next_hour == start:  # set back by half an hour: this one lasts 90 minutes
+            next_hour = floor(start + 5400, "hour", zone)
+        return next_hour
     day = datetime.fromtimestamp(start, zone).date()
     after = (day.replace(day=1) + timedelta(days=32)).replace(day=1) if level == "month" else day + timedelta(days=1)
     return _moment(datetime.combine(after, time()), zone)

@@ -15,12 +15,16 @@ DEATH_PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this lo
 
 
 def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
-    """Epoch seconds: inside the last quarter of the access token's life, never later than its margin."""
+    """Epoch seconds: inside the last quarter of the access token's life, never later than its margin.
+
+    A life shorter than twice the margin is halved instead, or its grant would always be due.
+    """
     if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
         return NEVER
     waits = []
     if grant.expires_at is not None:
-        latest = grant.expires_at - moment - vendor.refresh_margin
+        life = grant.expires_at - moment
+        latest = max(life - vendor.refresh_margin, life / 2)
         waits.append(max(latest * _spread(), timedelta(0)))
     if vendor.refresh_at_least_every is not None:
         waits.append(vendor.refresh_at_least_every * _spread())

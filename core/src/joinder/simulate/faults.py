@@ -60,7 +60,9 @@ class FaultDial:
         return None
 
     async def _serve(self, fault: Fault | None, scope: Any, receive: Any, send: Any) -> None:
-        if fault is None:
+        skew = fault.seconds if fault and fault.fault == "skew" else 0.0
+        send = _Dating(send, self._clock.time() + skew)
+        if fault is None or fault.fault == "skew":
             await self._app(scope, receive, send)
         elif fault.fault == "429":
             wait = {"retry-after": str(fault.retry_after)} if fault.retry_after is not None else {}
@@ -71,8 +73,6 @@ class FaultDial:
             await _answer(send, 200, b"<!DOCTYPE html><title>Maintenance</title>", **{"content-type": "text/html"})
         elif fault.fault in ("cut", "lost"):
             await self._app(scope, receive, _Truncating(send, keep=0.0 if fault.fault == "lost" else 0.5))
-        elif fault.fault == "skew":
-            await self._app(scope, receive, _Redating(send, self._clock.time() + fault.seconds))
         else:
             await asyncio.sleep(fault.seconds)
             await self._app(scope, receive, send)
@@ -117,7 +117,9 @@ class _Truncating:
         await self._send({"type": "http.response.body", "body": part, "more_body": False})
 
 
-class _Redating:
+class _Dating:
+    """Says the simulated time; run.py keeps uvicorn from adding the real one."""
+
     def __init__(self, send: Any, date: float) -> None:
         self._send = send
         self._date = formatdate(date, usegmt=True).encode()

@@ -79,8 +79,10 @@ class Home:
         return _energy(totals, soc_seconds / (end - start) if end > start else 0.0)
 
     def lifetime(self, at: float) -> Energy:
-        """Since `installed`, up to epoch second `at`."""
+        """Since `installed`, up to epoch second `at`; nothing before."""
         day, today = self.installed, datetime.fromtimestamp(at, self._zone).date()
+        if today < day:
+            return Energy()
         totals = [0.0] * 6
         while day < today:
             totals = [total + wh for total, wh in zip(totals, self._day_total(day), strict=True)]

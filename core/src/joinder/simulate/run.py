@@ -60,7 +60,12 @@ async def _start(
     simulator: Simulator, listener: socket.socket, servers: list[tuple[_Quiet, asyncio.Task[None]]]
 ) -> None:
     config = uvicorn.Config(
-        FaultDial(simulator.app, simulator.clock), log_level="critical", access_log=False, lifespan="off", ws="none"
+        FaultDial(simulator.app, simulator.clock),
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        date_header=False,
     )
     if simulator.tls:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,387 @@
+"""OAuth 2.0 with vendors that bend it: each answer has one class, and no answer's secret shows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from core_servers import CUT, HANG, RESET, Serve, Served, http_answer
+from joinder import AppCredentials, AuthorizeRequest, Callback, Context, OAuth2, Secrets, oauth
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    ConsentDenied,
+    ConsentInvalid,
+    OutcomeUnknown,
+    RateLimited,
+    TransientError,
+    UnexpectedPayload,
+    VendorError,
+)
+from joinder.http import Answer, HttpFactory
+from joinder.oauth import Token, authorize_url, code_from, exchange_code, refresh_token, token_error
+
+HOST = "login.vendor.example"
+APP = {"clientID": "client-1", "clientSecret": "client-secret-5d1f"}
+OLD = Secrets({"access_token": "old-access-77aa", "refresh_token": "old-refresh-88bb"})
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def oauth2(**changes: Any) -> OAuth2:
+    facts = {"authorize_url": f"https://{HOST}/authorize", "token_url": f"https://{HOST}/token", **changes}
+    return OAuth2(**facts)
+
+
+@asynccontextmanager
+async def context(served: Served) -> AsyncIterator[Context]:
+    factory = HttpFactory(reroute={HOST: served.origin})
+    try:
+        yield Context(
+            http=factory.vendor((HOST,)),
+            device=factory.device,
+            app=AppCredentials(type="app", secrets=Secrets(APP)),
+            options={},
+            now=lambda: NOW,
+            log=logging.getLogger("test"),
+        )
+    finally:
+        await factory.close()
+
+
+# Error answers, as data ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    status: int
+    body: bytes | str
+    error: type[VendorError]
+    retry_after: str = ""
+
+
+def says(code: object, **more: object) -> str:
+    return json.dumps({"error": code, **more})
+
+
+HTML = "<!DOCTYPE html><title>Bad Gateway</title>"
+ROWS = [
+    # the grant is dead
+    Row(400, says("invalid_grant"), AuthorizationLost),
+    Row(400, says("invalid_grant", error_description="Token expired"), AuthorizationLost),
+    Row(401, says("invalid_grant"), AuthorizationLost),
+    Row(403, says("invalid_grant"), AuthorizationLost),
+    Row(400, says("invalid_grant", error_description="server_error, try again"), AuthorizationLost),
+    Row(401, says("invalid_token"), AuthorizationLost),
+    Row(400, says("invalid_token", error_description="Invalid refresh token"), AuthorizationLost),
+    # the app is refused: no grant is dead
+    Row(401, says("invalid_client"), AppCredentialsRejected),
+    Row(400, says("invalid_client"), AppCredentialsRejected),
+    Row(403, says("invalid_client"), AppCredentialsRejected),
+    Row(400, says("unauthorized_client"), AppCredentialsRejected),
+    Row(401, says("unauthorized_client"), AppCredentialsRejected),
+    Row(401, says("unauthorized"), AppCredentialsRejected),
+    Row(401, says("invalid_client", error_description="invalid_grant"), AppCredentialsRejected),
+    Row(401, "", AppCredentialsRejected),
+    Row(401, HTML, AppCredentialsRejected),
+    Row(401, "{}", AppCredentialsRejected),
+    # later
+    Row(400, says("server_error"), TransientError),
+    Row(401, says("server_error"), TransientError),
+    Row(400, says("temporarily_unavailable"), TransientError),
+    Row(503, says("temporarily_unavailable"), TransientError, "30"),
+    Row(500, "", TransientError),
+    Row(500, HTML, TransientError),
+    Row(502, HTML, TransientError),
+    Row(503, HTML, TransientError, "120"),
+    Row(504, "", TransientError),
+    Row(529, "", TransientError),
+    Row(500, says("invalid_grant"), TransientError),
+    Row(502, says("invalid_client"), TransientError),
+    Row(503, says("invalid_grant"), TransientError, "5"),
+    Row(408, "", TransientError),
+    Row(425, "", TransientError, "5"),
+    # less often
+    Row(429, "", RateLimited),
+    Row(429, "", RateLimited, "30"),
+    Row(429, HTML, RateLimited, "30"),
+    Row(429, says("invalid_grant"), RateLimited, "30"),
+    Row(429, says("invalid_client"), RateLimited),
+    # nobody knows: told to the operator, no grant dies of it
+    Row(400, says("invalid_scope"), UnexpectedPayload),
+    Row(400, says("invalid_request"), UnexpectedPayload),
+    Row(400, says("unsupported_grant_type"), UnexpectedPayload),
+    Row(401, says("login_required"), UnexpectedPayload),
+    Row(400, says("INVALID_GRANT"), UnexpectedPayload),
+    Row(400, "", UnexpectedPayload),
+    Row(400, HTML, UnexpectedPayload),
+    Row(400, "{}", UnexpectedPayload),
+    Row(400, "[]", UnexpectedPayload),
+    Row(400, "null", UnexpectedPayload),
+    Row(400, '"invalid_grant"', UnexpectedPayload),
+    Row(400, '{"error": "invalid_gr', UnexpectedPayload),
+    Row(400, says(None), UnexpectedPayload),
+    Row(400, says({"code": "invalid_grant"}), UnexpectedPayload),
+    Row(400, says(["invalid_grant"]), UnexpectedPayload),
+    Row(400, says(42), UnexpectedPayload),
+    Row(400, says(True), UnexpectedPayload),
+    Row(400, b'{"error": "\xff\xfe"}', UnexpectedPayload),
+    Row(400, b"\xff\xfe", UnexpectedPayload),
+    Row(400, '{"x":' * 50_000, UnexpectedPayload),
+    Row(400, json.dumps({"error_description": "invalid_grant"}), UnexpectedPayload),
+    Row(403, HTML, UnexpectedPayload),
+    Row(403, "", UnexpectedPayload),
+    Row(404, "", UnexpectedPayload),
+    Row(302, "", UnexpectedPayload),
+    Row(405, HTML, UnexpectedPayload),
+]
+
+
+def test_the_table_is_as_long_as_promised():
+    assert len(set(ROWS)) >= 40
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.status} {row.body[:40]!r} {row.retry_after}")
+def test_a_refused_token_call_has_one_class(row):
+    body = row.body if isinstance(row.body, bytes) else row.body.encode()
+    error = token_error(Answer(row.status, {"retry-after": row.retry_after}, body, f"POST {HOST}/token"))
+    assert type(error) is row.error
+    if isinstance(error, TransientError):
+        assert error.retry_after == (timedelta(seconds=int(row.retry_after)) if row.retry_after else None)
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "invalid_scope", "server_error"])
+async def test_no_secret_and_no_vendor_text_is_in_an_error(serve, code):
+    said = {"error": code, "error_description": "Token old-refresh-88bb of Jane Doe", "error_uri": "https://x.example"}
+    served = await serve(http_answer(json.dumps(said).encode(), "400 Bad Request"))
+    async with context(served) as ctx:
+        with pytest.raises(VendorError) as caught:
+            await refresh_token(ctx, oauth2(parameters_in="query"), OLD)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value.__dict__)
+    for hidden in ("old-refresh", "Jane", "x.example", APP["clientSecret"]):
+        assert hidden not in shown
+
+
+@pytest.mark.parametrize("script", [b"", RESET, CUT + b"\r\ncontent-length: 9\r\n\r\n{"])
+async def test_a_token_call_cut_off_has_an_unknown_outcome(serve, script):
+    served = await serve(script)
+    async with context(served) as ctx:
+        with pytest.raises(OutcomeUnknown):
+            await refresh_token(ctx, oauth2(), OLD)
+    assert len(served.requests) == 1
+
+
+async def test_a_token_call_without_an_answer_has_an_unknown_outcome(serve, monkeypatch):
+    monkeypatch.setattr(oauth, "EXCHANGE_DEADLINE", 0.3)
+    async with context(await serve(HANG)) as ctx:
+        with pytest.raises(OutcomeUnknown):
+            await refresh_token(ctx, oauth2(), OLD)
+
+
+# Token answers -------------------------------------------------------------------------------------------------------
+
+
+async def refreshed(serve: Serve, body: object) -> Token:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with context(await serve(http_answer(content))) as ctx:
+        return await refresh_token(ctx, oauth2(), OLD)
+
+
+TEN_YEARS = 10 * 366 * 86400
+LIVES = [
+    (3600, 3600), ("3600", 3600), (" 3600 ", 3600), (3600.9, 3600), ("3600.0", 3600), (1, 1), (TEN_YEARS, TEN_YEARS),
+    (0, None), (0.5, None), ("0", None), (-1, None), ("-3600", None), (TEN_YEARS + 1, None), (10**30, None),
+    ("9" * 400, None), (None, None), ("", None), ("soon", None), ("NaN", None), ("Infinity", None), (True, None),
+    (False, None), ([3600], None), ({"seconds": 3600}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expires_in", "seconds"), LIVES, ids=lambda value: str(value)[:16])
+async def test_expires_in_is_read_or_unknown(serve, expires_in, seconds):
+    token = await refreshed(serve, {"access_token": "a-token", "expires_in": expires_in})
+    assert token.expires_at == (None if seconds is None else NOW + timedelta(seconds=seconds))
+
+
+async def test_a_missing_expires_in_is_unknown(serve):
+    assert (await refreshed(serve, {"access_token": "a-token"})).expires_at is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"access_token": ""},
+        {"access_token": None},
+        {"access_token": 7},
+        {"access_token": ["a"]},
+        {"AccessToken": "a"},
+        {"error": "invalid_grant"},
+        [],
+        None,
+        "token",
+        b"",
+        HTML.encode(),
+        b'{"access_token": "a',
+        b'{"access_token": "a", "expires_in": NaN}',
+        b'{"access_token": "\xff"}',
+    ],
+)
+async def test_an_answer_without_an_access_token_is_unexpected(serve, body):
+    with pytest.raises(UnexpectedPayload):
+        await refreshed(serve, body)
+
+
+async def test_a_new_refresh_token_replaces_the_old_one(serve):
+    token = await refreshed(serve, {"access_token": "a-token", "refresh_token": "new-refresh"})
+    assert dict(token.secrets(OLD)) == {"access_token": "a-token", "refresh_token": "new-refresh"}
+
+
+@pytest.mark.parametrize("more", [{}, {"refresh_token": None}, {"refresh_token": ""}, {"refresh_token": 7}])
+async def test_without_a_new_refresh_token_the_old_one_stays(serve, more):
+    token = await refreshed(serve, {"access_token": "a-token", **more})
+    assert dict(token.secrets(OLD)) == {"access_token": "a-token", "refresh_token": "old-refresh-88bb"}
+    assert dict(token.secrets()) == {"access_token": "a-token"}
+
+
+async def test_further_members_are_kept_and_not_shown(serve):
+    token = await refreshed(serve, {"access_token": "a-token", "user_id": 42, "id_token": "x", "deep": {"a": 1}})
+    assert dict(token.extra) == {"user_id": "42", "id_token": "x"}
+    assert "a-token" not in f"{token} {token!r}"
+    assert "42" not in repr(token)
+
+
+# What is sent --------------------------------------------------------------------------------------------------------
+
+
+async def sent(serve: Serve, **facts: Any) -> tuple[dict[str, list[str]], dict[str, list[str]], str]:
+    """Query, form and head of a refresh."""
+    served = await serve(http_answer(b'{"access_token": "a-token"}'))
+    async with context(served) as ctx:
+        await refresh_token(ctx, oauth2(**facts), OLD)
+    head, _, body = served.requests[0].decode().partition("\r\n\r\n")
+    return parse_qs(urlsplit(head.split()[1]).query), parse_qs(body), head.lower()
+
+
+REFRESH = {"grant_type": ["refresh_token"], "refresh_token": ["old-refresh-88bb"]}
+CLIENT = {"client_id": ["client-1"], "client_secret": ["client-secret-5d1f"]}
+
+
+async def test_parameters_go_into_the_form_and_the_app_into_basic(serve):
+    query, form, head = await sent(serve)
+    assert (query, form) == ({}, REFRESH)
+    assert "authorization: basic " in head
+
+
+async def test_the_app_goes_into_the_form_where_the_vendor_wants_it(serve):
+    query, form, head = await sent(serve, client_auth="post")
+    assert (query, form) == ({}, REFRESH | CLIENT)
+    assert "authorization" not in head
+
+
+async def test_parameters_go_into_the_query_where_the_vendor_wants_them(serve):
+    query, form, head = await sent(serve, parameters_in="query")
+    assert (query, form) == (REFRESH, {})
+    assert "authorization: basic " in head
+
+
+async def test_a_code_is_exchanged_with_the_verifier_and_the_redirect_uri(serve):
+    served = await serve(http_answer(b'{"access_token": "a-token"}'))
+    callback = Callback(
+        values=Secrets({"code": "code-1"}), redirect_uri="https://hub.example/cb", code_verifier="verifier-1"
+    )
+    async with context(served) as ctx:
+        await exchange_code(ctx, oauth2(), callback, audience="fleet")
+    assert parse_qs(served.requests[0].decode().partition("\r\n\r\n")[2]) == {
+        "grant_type": ["authorization_code"],
+        "code": ["code-1"],
+        "redirect_uri": ["https://hub.example/cb"],
+        "code_verifier": ["verifier-1"],
+        "audience": ["fleet"],
+    }
+
+
+async def test_a_refused_code_asks_the_owner_again_and_kills_no_grant(serve):
+    served = await serve(http_answer(says("invalid_grant").encode(), "400 Bad Request"))
+    async with context(served) as ctx:
+        with pytest.raises(ConsentInvalid):
+            await exchange_code(ctx, oauth2(), Callback(values=Secrets({"code": "code-1"})))
+
+
+async def test_without_a_code_nothing_is_sent(serve):
+    served = await serve(http_answer())
+    async with context(served) as ctx:
+        with pytest.raises(ConsentInvalid):
+            await exchange_code(ctx, oauth2(), Callback(values=Secrets({})))
+    assert served.connections == 0
+
+
+# The owner's way -----------------------------------------------------------------------------------------------------
+
+REQUEST = AuthorizeRequest(state="state&1", redirect_uri="https://hub.example/cb?a=b", code_challenge="challenge-1")
+ID = AppCredentials(type="app", secrets=Secrets(APP))
+
+
+def url_parameters(facts: OAuth2, request: AuthorizeRequest) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(authorize_url(facts, ID, request)).query)
+
+
+def test_the_consent_url_carries_everything_once():
+    facts = oauth2(scopes=("read", "offline access"), extra_authorize_params={"prompt": "login"})
+    assert url_parameters(facts, REQUEST) == {
+        "response_type": ["code"],
+        "client_id": ["client-1"],
+        "redirect_uri": ["https://hub.example/cb?a=b"],
+        "state": ["state&1"],
+        "scope": ["read offline access"],
+        "code_challenge": ["challenge-1"],
+        "code_challenge_method": ["S256"],
+        "prompt": ["login"],
+    }
+
+
+def test_without_pkce_and_scopes_the_consent_url_has_none():
+    plain = AuthorizeRequest(state="s", redirect_uri="https://hub.example/cb")
+    assert set(url_parameters(oauth2(), plain)) == {"response_type", "client_id", "redirect_uri", "state"}
+
+
+def test_a_query_of_the_vendors_own_url_stays():
+    parameters = url_parameters(oauth2(authorize_url=f"https://{HOST}/authorize?tenant=eu"), REQUEST)
+    assert parameters["tenant"] == ["eu"]
+    assert parameters["state"] == ["state&1"]
+
+
+def test_the_client_secret_is_not_in_the_consent_url():
+    assert APP["clientSecret"] not in authorize_url(oauth2(), ID, REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"error": "access_denied"}, ConsentDenied),
+        ({"error": "access_denied", "code": "stray"}, ConsentDenied),
+        ({"error": "server_error"}, TransientError),
+        ({"error": "temporarily_unavailable"}, TransientError),
+        ({"error": "invalid_scope"}, AppCredentialsRejected),
+        ({"error": "unauthorized_client", "code": "stray"}, AppCredentialsRejected),
+        ({"error": "<script>"}, AppCredentialsRejected),
+        ({}, ConsentInvalid),
+        ({"code": ""}, ConsentInvalid),
+    ],
+)
+def test_a_callback_without_a_usable_code_has_one_class(values, error):
+    with pytest.raises(error) as caught:
+        code_from(Callback(values=Secrets(values)))
+    assert type(caught.value) is error
+    assert "<script>" not in str(caught.value)
+
+
+def test_a_callback_with_a_code_is_used():
+    assert code_from(Callback(values=Secrets({"code": "code-1"}))) == "code-1"

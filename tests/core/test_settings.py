@@ -1,0 +1,98 @@
+"""A setting that cannot work stops the start, with its name in the sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from joinder.settings import ConfigError, Settings, settings_from_env
+
+
+def test_without_variables_the_defaults_hold():
+    assert settings_from_env({"PATH": "/bin", "joinder_port": "1"}) == Settings()
+
+
+def test_every_setting_is_read():
+    env = {
+        "JOINDER_DATABASE_URL": "sqlite:////data/hub.sqlite3",
+        "JOINDER_KEY_FILE": "/data/key",
+        "JOINDER_PUBLIC_URL": "https://hub.example",
+        "JOINDER_HOST": "::",
+        "JOINDER_PORT": "8443",
+        "JOINDER_PLUGINS": "joinder-enphase, joinder-iqgateway,",
+        "JOINDER_ALLOWED_NETWORKS": "192.168.1.0/24,fd00::/64",
+        "JOINDER_REROUTE": "api.vendor.example=http://127.0.0.1:9001",
+        "JOINDER_LOG_LEVEL": "DEBUG",
+        "JOINDER_REFRESH_DEADLINE_S": "45.5",
+    }
+    assert set(env) == {f"JOINDER_{name.upper()}" for name in Settings.__struct_fields__}
+    assert settings_from_env(env) == Settings(
+        database_url="sqlite:////data/hub.sqlite3",
+        key_file="/data/key",
+        public_url="https://hub.example",
+        host="::",
+        port=8443,
+        plugins=("joinder-enphase", "joinder-iqgateway"),
+        allowed_networks=("192.168.1.0/24", "fd00::/64"),
+        reroute={"api.vendor.example": "http://127.0.0.1:9001"},
+        log_level="DEBUG",
+        refresh_deadline_s=45.5,
+    )
+
+
+def test_an_empty_plugin_list_allows_none():
+    assert settings_from_env({"JOINDER_PLUGINS": ""}).plugins == ()
+
+
+def test_an_unknown_setting_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match=r"JOINDER_PUBLIC_URI is not a setting; did you mean JOINDER_PUBLIC_URL\?"):
+        settings_from_env({"JOINDER_PUBLIC_URI": "https://hub.example"})
+
+
+@pytest.mark.parametrize("name", ["JOINDER_", "JOINDER_XYZZY", "JOINDER_port"])
+def test_an_unknown_setting_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} is not a setting"):
+        settings_from_env({name: "1"})
+
+
+UNUSABLE = [
+    ("PORT", "http"), ("PORT", ""), ("PORT", "80.5"), ("PORT", "-1"), ("PORT", "65536"),
+    ("REFRESH_DEADLINE_S", "0"), ("REFRESH_DEADLINE_S", "-1"), ("REFRESH_DEADLINE_S", "301"),
+    ("REFRESH_DEADLINE_S", "nan"), ("REFRESH_DEADLINE_S", "inf"), ("REFRESH_DEADLINE_S", "soon"),
+    ("ALLOWED_NETWORKS", "192.168.1.5/24"), ("ALLOWED_NETWORKS", "192.168.1"), ("ALLOWED_NETWORKS", "home"),
+    ("ALLOWED_NETWORKS", "10.0.0.0/33"), ("ALLOWED_NETWORKS", "10.0.0.0/8;192.168.0.0/16"),
+    ("REROUTE", "api.vendor.example"), ("REROUTE", "api.vendor.example=http://evil.example"),
+    ("REROUTE", "api.vendor.example=http://127.0.0.1.evil.example"), ("REROUTE", "api.vendor.example="),
+    ("REROUTE", "api.vendor.example=http://[::1]:80"), ("REROUTE", "api.vendor.example=http://[broken"),
+    ("REROUTE", "api.vendor.example=http://127.0.0.1:80@evil.example"),
+    ("REROUTE", "api.vendor.example=ftp://127.0.0.1:21"), ("REROUTE", "api.vendor.example=127.0.0.1:80"),
+    ("PUBLIC_URL", ""), ("PUBLIC_URL", "hub.example"), ("PUBLIC_URL", "http://hub.example"),
+    ("PUBLIC_URL", "https://"), ("PUBLIC_URL", "https://hub.example/joinder"), ("PUBLIC_URL", "https://hub.example?x=1"),
+    ("PUBLIC_URL", "https://hub.example#x"), ("PUBLIC_URL", "https://hub.example/?"), ("PUBLIC_URL", "https://[broken"),
+    ("PUBLIC_URL", "https://user:word@hub.example"), ("PUBLIC_URL", "https://@hub.example"),
+    ("PUBLIC_URL", "https://hub.example:99999"), ("PUBLIC_URL", "https://hub.example:"), ("PUBLIC_URL", "ftp://127.0.0.1"),
+    ("PUBLIC_URL", "http://127.0.0.1.evil.example"), ("PUBLIC_URL", "http://127.0.0.2:8080"),
+    ("LOG_LEVEL", "LOUD"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), UNUSABLE)
+def test_a_value_that_cannot_work_is_refused(name, value):
+    with pytest.raises(ConfigError, match="JOINDER_"):
+        settings_from_env({f"JOINDER_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("url", "https"),
+    [
+        ("https://hub.example", True),
+        ("https://hub.example/", True),
+        ("HTTPS://Hub.Example", True),
+        ("https://hub.example:8443", True),
+        ("https://[2001:db8::1]:8443", True),
+        ("http://127.0.0.1:8080", False),
+        ("http://localhost:8080/", False),
+        ("http://[::1]:8080", False),
+    ],
+)
+def test_a_public_origin_is_accepted_and_known_as_https(url, https):
+    assert settings_from_env({"JOINDER_PUBLIC_URL": url}).is_https is https
