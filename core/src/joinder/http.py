@@ -128,6 +128,7 @@ class Http:
     ) -> None:
         self._client = client
         self._hosts = hosts
+        self._port: int | None = None  # beside 443, which httpx writes as None
         self._reroute = reroute
         self._unreachable = unreachable
 
@@ -181,7 +182,8 @@ class Http:
             await response.aclose()
 
     def _refuse_undeclared(self, target: httpx.URL) -> None:
-        if target.scheme != "https" or target.host not in self._hosts or target.userinfo:
+        declared = target.scheme == "https" and target.host in self._hosts and target.port in (None, self._port)
+        if not declared or target.userinfo:
             raise PluginBug(f"call to {target.host} refused: the vendor declares {', '.join(self._hosts) or 'no host'}")
 
     def _rerouted(self, target: httpx.URL) -> httpx.URL:
@@ -233,7 +235,6 @@ class DeviceHttp(Http):
     def __init__(self, host: str, port: int, pin_sha256: str | None, backend: GuardedBackend) -> None:
         self._pinned = _PinnedTls(pin_sha256)
         self._backend = backend
-        self._host = host
         self.origin = f"https://{_bracketed(host)}" + ("" if port == 443 else f":{port}")
         super().__init__(
             _client(self._pinned.context, backend, cookies=CookieJar(), concurrency=1),
@@ -241,6 +242,7 @@ class DeviceHttp(Http):
             reroute={},
             unreachable=DeviceUnreachable,
         )
+        self._port = port
 
     async def __aenter__(self) -> DeviceHttp:
         return self

@@ -56,10 +56,11 @@ class Registry:
     def load(cls, *, allow: Collection[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
         """Loads every entry point of the group; with `allow`, only those of the named distributions are imported."""
         registry = cls()
+        enabled = None if allow is None else {_normal(name) for name in allow}
         for entry in sorted(found if found is not None else entry_points(group=ENTRY_POINT_GROUP)):
             distribution = entry.dist.name if entry.dist else "?"
             version = entry.dist.version if entry.dist else "?"
-            if allow is not None and distribution not in allow:
+            if enabled is not None and _normal(distribution) not in enabled:
                 problem = f"found, not enabled: add {distribution} to JOINDER_PLUGINS to load it"
                 registry._note(entry.name, distribution, version, problem=problem)
                 continue
@@ -231,7 +232,7 @@ def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ct
     if changed:
         raise PluginBug(f"plugin {vendor.name} changed {', '.join(changed)} in the authorize URL")
     plain = _PLAIN.fullmatch(url) and "@" not in parts.netloc and "#" not in url
-    if not plain or parts.scheme != "https" or parts.hostname not in vendor.hosts:
+    if not plain or parts.scheme != "https" or parts.netloc not in vendor.hosts:  # the netloc: no other port either
         raise outside
     decoded = unquote_plus(url)
     leaked = [name for name, value in _app_secrets(vendor, ctx) if value in url or value in decoded]
@@ -247,6 +248,11 @@ def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
     return [
         (field.name, ctx.app[field.name]) for field in kind.fields if field.secret and ctx.app.secrets.get(field.name)
     ]
+
+
+def _normal(distribution: str) -> str:
+    """PEP 503: joinder_enphase and joinder-enphase are one name."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _where(error: BaseException) -> str:
