@@ -1,0 +1,130 @@
+"""One hub with vendors in memory and clients of its REST API, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from api.fakes import Tenant, Vendors
+from joinder.api.app import create_app
+from joinder.api.auth import new_failures
+from joinder.services import accounts
+from joinder.services.accounts import Tokens
+from joinder.services.hub import Hub, open_hub
+from joinder.settings import Settings
+from joinder.store.vault import create_key_file
+from joinder.vendors.registry import Registry
+
+NewTenant = Callable[..., Awaitable[Tenant]]
+NewBrowser = Callable[[], Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database with its key, copied for every test: migrating takes longer than most of them."""
+    folder = tmp_path_factory.mktemp("template")
+    create_key_file(folder / "key")
+
+    async def migrate() -> None:
+        async with open_hub(_settings(folder, "http://127.0.0.1:8080"), Registry()):
+            pass
+
+    asyncio.run(migrate())
+    return folder
+
+
+@pytest.fixture
+def public_url() -> str:
+    return "http://127.0.0.1:8080"
+
+
+@pytest.fixture
+def vendors() -> Vendors:
+    return Vendors()
+
+
+@pytest.fixture
+async def hub(tmp_path: Path, template: Path, vendors: Vendors, public_url: str) -> AsyncIterator[Hub]:
+    folder = Path(shutil.copytree(template, tmp_path / "hub"))
+    async with open_hub(_settings(folder, public_url), vendors.registry()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def apps() -> dict[str, Litestar]:
+    """By public URL: building an application takes longer than most tests of it."""
+    return {}
+
+
+@pytest.fixture
+def app(hub: Hub, apps: dict[str, Litestar], public_url: str) -> Litestar:
+    """The application as it would be if it were new: with this hub, no remembered token, no counted failure."""
+    if public_url not in apps:
+        apps[public_url] = create_app(hub)
+    made = apps[public_url]
+    made.state.hub, made.state.tokens, made.state.failures = hub, Tokens(hub), new_failures()
+    return made
+
+
+@pytest.fixture
+async def new_browser(app: Litestar, public_url: str) -> AsyncIterator[NewBrowser]:
+    """A client with cookies of its own that follows no redirect."""
+    async with AsyncExitStack() as exits:
+
+        async def make() -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            return await exits.enter_async_context(httpx.AsyncClient(transport=transport, base_url=public_url))
+
+        yield make
+
+
+@pytest.fixture
+async def anonymous(new_browser: NewBrowser) -> httpx.AsyncClient:
+    return await new_browser()
+
+
+@pytest.fixture
+async def browser(new_browser: NewBrowser) -> httpx.AsyncClient:
+    """The owner's."""
+    return await new_browser()
+
+
+@pytest.fixture
+async def new_tenant(hub: Hub, new_browser: NewBrowser) -> NewTenant:
+    """A fresh account with one client that holds these scopes."""
+
+    async def make(scopes: tuple[str, ...] = accounts.SCOPES) -> Tenant:
+        account = await accounts.create_account(hub, "test")
+        client = await accounts.create_client(hub, account.id, "test", scopes)
+        http = await new_browser()
+        answer = await http.post(
+            "/oauth2/token", data={"grant_type": "client_credentials"}, auth=(client.client_id, client.client_secret)
+        )
+        http.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+        return Tenant(account.id, client, http)
+
+    return make
+
+
+@pytest.fixture
+async def tenant(new_tenant: NewTenant) -> Tenant:
+    return await new_tenant()
+
+
+@pytest.fixture
+def api(tenant: Tenant) -> httpx.AsyncClient:
+    """Authenticated as a client of a fresh account."""
+    return tenant.api
+
+
+def _settings(folder: Path, public_url: str) -> Settings:
+    return Settings(
+        database_url=f"sqlite:///{folder}/joinder.sqlite3", key_file=str(folder / "key"), public_url=public_url
+    )
