@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from joinder.clock import boot_id, monotonic, now
-from joinder.errors import VendorError
-from joinder.services import leases, poll, refresh
+from joinder.errors import TransientError, VendorError
+from joinder.services import poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.refusals import Refusal
+from joinder.store.tables import Due
 
 TICK_S = 1.0
 AT_ONCE = 32
+BROKEN_WAIT_S = 900.0
 log = logging.getLogger("joinder.worker")
 _DUE = (
     "SELECT enrollment_id FROM due WHERE kind = :kind AND due_at <= :now "
@@ -82,13 +84,21 @@ async def _guarded(hub: Hub, kind: str, enrollment_id: str) -> None:
         await _JOBS[kind](hub, enrollment_id)
     except (VendorError, Refusal) as error:
         log.warning("%s of %s: %s", kind, enrollment_id, error)
+        await _postpone(hub, kind, enrollment_id, _wait_s(error))
     except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
         log.error("%s of %s failed: %s", kind, enrollment_id, type(error).__name__)
         with contextlib.suppress(Exception):
-            await _postpone(hub, kind, enrollment_id)
+            await _postpone(hub, kind, enrollment_id, BROKEN_WAIT_S)
 
 
-async def _postpone(hub: Hub, kind: str, enrollment_id: str) -> None:
+def _wait_s(error: VendorError | Refusal) -> float:
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    return retry_after.total_seconds() if retry_after else BROKEN_WAIT_S
 
+
+async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> None:
+    """Work that failed before it could plan its next try would otherwise be due again at once."""
     async with hub.store.write() as session:
-        await leases.schedule(session, kind, enrollment_id, now() + 900)
+        row = await session.get(Due, (kind, enrollment_id))
+        if row is not None and row.due_at <= now():
+            row.due_at = now() + max(1, int(wait_s))

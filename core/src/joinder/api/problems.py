@@ -81,6 +81,7 @@ _VENDOR_TITLES = {
     "app-credentials-rejected": "The vendor refuses the app credentials",
     "device-identity-changed": "The device shows another certificate",
     "not-supported": "The vendor has no such data",
+    "vendor-not-installed": "The vendor's plugin is not installed",
     "plugin-bug": "The vendor's plugin failed",
 }
 PROBLEM_TYPES = (

@@ -179,7 +179,6 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
 
 
 def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryIntervals:
-    """Clients need both directions; one that the vendor does not tell is 0 in a `partial` interval."""
     when = _local_times(page)
     intervals = [
         schemas.BatteryInterval(
@@ -188,7 +187,7 @@ def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryI
             start=when(total.start),
             end=when(total.end),
             state_of_charge_percent=total.values["soc_percent"],
-            quality="partial" if None in (total.values["charge_wh"], total.values["discharge_wh"]) else total.quality,
+            quality=total.quality,
         )
         for total in page.totals
     ]

@@ -20,7 +20,8 @@ from joinder.store.readings import METRICS, Span, read_coverage, read_intervals
 from joinder.vendor import History, Resolution
 
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
-# What each kind is asked for; a period that has none of the first ones is left out.
+# What each kind is asked for; a period without any of it is left out, a battery's also when one direction is unknown:
+# the wire format has no interval of half a battery, and 0 would not be true.
 _ENERGIES = {
     DeviceKind.INVERTER: ("solar_wh",),
     DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
@@ -222,7 +223,8 @@ def _summed(rows: Sequence[Row], asked: Asked) -> list[Total]:
 def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind) -> list[Total]:
     """One period, or nothing when it holds none of the asked energies."""
     values = {name: _sum(part, _COLUMN[name]) for name in _ENERGIES[kind]}
-    if all(value is None for value in values.values()):
+    known = [value is not None for value in values.values()]
+    if not (all(known) if kind is DeviceKind.BATTERY else any(known)):
         return []
     if kind is DeviceKind.BATTERY:
         soc = [row[_COLUMN["soc_percent"]] for row in part if row[_COLUMN["soc_percent"]] is not None]

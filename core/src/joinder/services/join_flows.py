@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
+from joinder.errors import UnknownVendor
 from joinder.ids import new_id
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.redirects import problem_with
 from joinder.services.refusals import Invalid, pointer
 from joinder.store.tables import JoinFlow, VendorCredentials
 from joinder.vendor import Flow, Vendor
-from joinder.vendors.registry import UnknownVendor
 
 
 class FlowVendor(Struct, frozen=True, kw_only=True):

@@ -30,9 +30,9 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
         enrollment = await session.get(Enrollment, enrollment_id)
     if lease is None or enrollment is None:
         return False
-    vendor = hub.registry.vendor(enrollment.vendor)
     due_at = after_failure(enrollment.failures, utc_now())
     try:
+        vendor = hub.registry.vendor(enrollment.vendor)
         async with hub.store.read() as session:
             query = select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id)
             sites = list((await session.execute(query)).scalars())

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
+from joinder.errors import UnknownVendor
 from joinder.grants import AppCredentials
 from joinder.ids import new_id
 from joinder.redact import Secrets
@@ -18,7 +19,6 @@ from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Due, Enrollment, JoinFlow, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow
-from joinder.vendors.registry import UnknownVendor
 
 _TABLE = "vendor_credentials"
 

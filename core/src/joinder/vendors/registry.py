@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 import pluggy
 
 from joinder.energy import Readings, ReadingsQuery, Site
-from joinder.errors import PluginBug, TransientError, VendorError
+from joinder.errors import PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.vendor import Flow, Refresh, Vendor
@@ -26,10 +26,6 @@ ENTRY_POINT_GROUP = "joinder.vendors"
 HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 log = logging.getLogger("joinder.vendors")
-
-
-class UnknownVendor(LookupError):
-    """No working plugin has this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +138,7 @@ class Registry:
         for vendor in self.vendors:
             if vendor.name == name:
                 return vendor
-        raise UnknownVendor(name)
+        raise UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
 
     async def build_authorize_url(self, name: str, ctx: Context, request: AuthorizeRequest) -> str:
         """The vendor's consent URL, proven to carry core's state, redirect URI and challenge unchanged."""
@@ -164,7 +160,7 @@ class Registry:
 
     async def _call(self, name: str, hook: str, answer_type: type[T], /, **arguments: Any) -> T:
         if name not in self._plugins:
-            raise UnknownVendor(name)
+            raise UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
         others = [plugin for other, plugin in self._plugins.items() if other != name]
         try:
             answer = self._manager.subset_hook_caller(hook, others)(**arguments)
