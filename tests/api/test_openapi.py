@@ -122,3 +122,13 @@ async def test_it_is_the_only_page_of_documentation(anonymous: httpx.AsyncClient
     """Litestar would serve pages that load scripts and fonts from third parties."""
     for path in ("/docs/api", "/docs/api/", "/docs/api/swagger", "/docs/api/openapi.json", "/schema", "/schema/redoc"):
         assert (await anonymous.get(path)).headers["content-type"] == "application/problem+json", path
+
+
+async def test_every_operation_says_what_its_errors_look_like(anonymous: httpx.AsyncClient) -> None:
+    schema = (await anonymous.get("/openapi.json")).json()
+    answers = [operation["responses"] for path in schema["paths"].values() for operation in path.values()]
+    assert answers
+    for answer in answers:
+        reference = answer["default"]["content"]["application/problem+json"]["schema"]["$ref"]
+        assert reference == "#/components/schemas/Problem"
+    assert set(schema["components"]["schemas"]["Problem"]["required"]) >= {"type", "title", "status", "detail"}

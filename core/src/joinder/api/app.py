@@ -17,7 +17,7 @@ from joinder.api import deps
 from joinder.api.auth import OAuth2Controller, new_failures, provide_caller
 from joinder.api.join import JoinController
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
-from joinder.api.problems import HANDLERS, MEDIA_TYPE, problem
+from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
 from joinder.api.reads import CONTROLLERS
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub
@@ -71,7 +71,14 @@ async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Litestar's schema, and on every operation what all errors look like."""
     schema: dict[str, Any] = request.app.openapi_schema.to_schema()
+    (reference,), components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
+    schema["components"]["schemas"].update(components)
+    problem_answer = {"description": "A problem (RFC 9457)", "content": {MEDIA_TYPE: {"schema": reference}}}
+    for path in schema["paths"].values():
+        for operation in path.values():
+            operation["responses"] = {**operation["responses"], "default": problem_answer}
     return schema
 
 

@@ -7,7 +7,7 @@ import rich_click as click
 @click.argument("vendor", nargs=-1)
 @click.option("--port", type=int, default=8701, show_default=True, help="Port of the first; the others follow.")
 def command(vendor: tuple[str, ...], port: int) -> None:
-    """Run vendor simulators on 127.0.0.1 until stopped. Example:  joinder simulate enphase
+    """Run vendor simulators on 127.0.0.1 until stopped. Example:  joinder simulate
 
     Prints the JOINDER_ settings that send a server to them, and what an operator and an owner enter.
     """

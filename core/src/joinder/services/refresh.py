@@ -241,7 +241,8 @@ async def _end_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None:
         enrollment = await session.get(Enrollment, attempt.enrollment_id)
         grant = await session.get(GrantRow, attempt.enrollment_id)
         if enrollment is None or grant is None or grant.version != attempt.version:
-            return
+            await leases.release(session, KIND, attempt.enrollment_id, attempt.lease, None)
+            return  # a newer consent has replaced this grant
         due_at = _next_try(hub, enrollment, error)
         if isinstance(error, OutcomeUnknown | UnexpectedPayload):
             health.failed(session, enrollment, error)

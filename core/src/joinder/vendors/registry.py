@@ -247,7 +247,7 @@ def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
 
 
 def _normal(distribution: str) -> str:
-    """PEP 503: joinder_enphase and joinder-enphase are one name."""
+    """PEP 503: joinder_acme and joinder-acme are one name."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
