@@ -1,0 +1,131 @@
+"""Every command as a process: exit codes, JSON on stdout, sentences on stderr, no traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("litestar", "sqlmodel", "sqlalchemy", "granian", "alembic", "httpx", "authlib", "jinja2", "joinder_enphase")
+
+
+class Shell:
+    """`joinder` with a key and a database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
+        database = f"sqlite:///{folder}/joinder.sqlite3"
+        self.env = {**kept, "JOINDER_DATABASE_URL": database, "JOINDER_KEY_FILE": f"{folder}/joinder.key"}
+
+    def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "joinder", *arguments], env={**self.env, **env}, capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr + done.stdout
+        return done
+
+    def json(self, *arguments: str) -> list[dict[str, object]]:
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        answer: list[dict[str, object]] = json.loads(done.stdout)
+        return answer
+
+
+@pytest.fixture
+def joinder(tmp_path: Path) -> Shell:
+    shell = Shell(tmp_path)
+    assert shell("keys", "create").returncode == 0
+    return shell
+
+
+def test_accounts_and_clients(joinder: Shell) -> None:
+    account = joinder.json("accounts", "create", "Acme Energy")[0]
+    assert joinder.json("accounts", "list") == [account]
+    client = joinder.json("clients", "create", str(account["id"]), "backend")[0]
+    shown = joinder.json("clients", "list", str(account["id"]))
+    assert [(row["id"], row["revoked"]) for row in shown] == [(client["clientID"], False)]
+    assert str(client["clientSecret"]) not in json.dumps(shown)
+    assert joinder("clients", "revoke", str(account["id"]), str(client["clientID"])).returncode == 0
+    assert joinder.json("clients", "list", str(account["id"]))[0]["revoked"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("clients", "create", "acct-aaaaaaaaaaaaaaaa", "x"), 3, "exists"),
+        (("clients", "revoke", "acct-aaaaaaaaaaaaaaaa", "clnt-aaaaaaaaaaaaaaaa"), 3, "exists"),
+        (("keys", "create"), 78, "never overwritten"),
+        (("nonsense",), 2, "No such command"),
+        (("simulate", "nobody"), 2, "installed: enphase, iqgateway"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence_and_an_exit_code(
+    joinder: Shell, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    done = joinder(*arguments)
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"JOINDER_KEYFILE": "x"}, "did you mean JOINDER_KEY_FILE?"),
+        ({"JOINDER_PUBLIC_URL": "http://example.com"}, "JOINDER_PUBLIC_URL"),
+        ({"JOINDER_KEY_FILE": "/nowhere/key"}, "joinder keys create"),
+        ({"JOINDER_DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "does not exist"),
+        ({"JOINDER_DATABASE_URL": "postgresql://localhost/x"}, "PostgreSQL is not supported yet"),
+    ],
+)
+def test_a_setting_that_cannot_work_stops_the_start(joinder: Shell, env: dict[str, str], says: str) -> None:
+    for command in (("accounts", "list"), ("serve",)):
+        done = joinder(*command, **env)
+        assert (done.returncode, says in done.stderr) == (78, True), done.stderr
+
+
+def test_the_wrong_key_is_refused_before_anything_is_written(joinder: Shell, tmp_path: Path) -> None:
+    joinder.json("accounts", "create", "Acme")
+    other = tmp_path / "other.key"
+    assert joinder("keys", "create", str(other)).returncode == 0
+    before = joinder.json("accounts", "list")
+    done = joinder("accounts", "create", "Intruder", JOINDER_KEY_FILE=str(other))
+    assert (done.returncode, "Wrong key" in done.stderr) == (78, True)
+    assert joinder.json("accounts", "list") == before
+
+
+def test_vendors_are_listed(joinder: Shell) -> None:
+    rows = joinder.json("vendors")
+    assert [(row["vendor"], row["state"]) for row in rows] == [("enphase", "ok"), ("iqgateway", "ok")]
+    only = joinder("vendors", JOINDER_PLUGINS="joinder-enphase")
+    assert only.returncode == 0
+    assert "found, not enabled" in only.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['joinder', '--help']\n"
+        "from joinder.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "read-gateway" in done.stdout
+    assert set(done.stdout.split("MODULES")[1].split()).isdisjoint(HEAVY)
+
+
+async def test_simulate_prints_what_a_server_and_an_owner_need(joinder: Shell) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "joinder", "simulate", "enphase", "--port", "0"),
+        env=joinder.env,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    first = (await process.stdout.readline()).decode()
+    assert first.startswith("JOINDER_REROUTE=api.enphaseenergy.com=http://127.0.0.1:")
+    process.terminate()
+    await process.communicate()
