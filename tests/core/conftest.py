@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from core_servers import Serve, Served
 from joinder.vendors.registry import ENTRY_POINT_GROUP
+from misbehaving import Serve, Served
 
 # The same examples in every run, and none fails for being slow on a busy machine.
 settings.register_profile(

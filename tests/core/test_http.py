@@ -23,7 +23,6 @@ import httpcore
 import msgspec
 import pytest
 
-from core_servers import CUT, HANG, RESET, TRICKLE, Served, http_answer
 from joinder import http as module
 from joinder.errors import (
     DeviceIdentityChanged,
@@ -48,6 +47,7 @@ from joinder.http import (
     raise_for_status,
 )
 from joinder.simulate.tls import self_signed
+from misbehaving import CUT, HANG, RESET, TRICKLE, Served, http_answer
 
 HOST = "api.vendor.example"
 QUERY_SECRET = "query-secret-7f3a91"

@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from core_servers import CUT, HANG, RESET, Serve, Served, http_answer
 from joinder import AppCredentials, AuthorizeRequest, Callback, Context, OAuth2, Secrets, oauth
 from joinder.errors import (
     AppCredentialsRejected,
@@ -29,6 +28,7 @@ from joinder.errors import (
 )
 from joinder.http import Answer, HttpFactory
 from joinder.oauth import Token, authorize_url, code_from, exchange_code, refresh_token, token_error
+from misbehaving import CUT, HANG, RESET, Serve, Served, http_answer
 
 HOST = "login.vendor.example"
 APP = {"clientID": "client-1", "clientSecret": "client-secret-5d1f"}
