@@ -34,7 +34,8 @@ check: test  ## test, lint, types, layers
 	$(RUN)/lint-imports
 
 bench: install  ## the figures of docs/figures.md (minutes)
-	$(RUN)/python -m bench
+	$(RUN)/python tests/bench/api_reads.py
+	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
 lock: $(UV)  ## resolve dependencies anew
 	$(UV) lock --upgrade

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,9 +58,11 @@ def test_accounts_and_clients(joinder: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("clients", "create", "acct-aaaaaaaaaaaaaaaa", "x"), 3, "exists"),
+        (("clients", "create", "acct-aaaaaaaaaaaaaaaa", "x"), 3, "no such account"),
         (("clients", "revoke", "acct-aaaaaaaaaaaaaaaa", "clnt-aaaaaaaaaaaaaaaa"), 3, "exists"),
         (("keys", "create"), 78, "never overwritten"),
+        (("accounts", "create", "two\nlines"), 1, "printable"),
+        (("poll", "enrl-aaaaaaaaaaaaaaaa"), 3, "exists"),
         (("nonsense",), 2, "No such command"),
         (("simulate", "nobody"), 2, "installed: enphase, iqgateway"),
     ],
@@ -79,6 +82,7 @@ def test_what_cannot_work_is_a_sentence_and_an_exit_code(
         ({"JOINDER_KEY_FILE": "/nowhere/key"}, "joinder keys create"),
         ({"JOINDER_DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "does not exist"),
         ({"JOINDER_DATABASE_URL": "postgresql://localhost/x"}, "PostgreSQL is not supported yet"),
+        ({"JOINDER_DATABASE_URL": f"sqlite:///{__file__}"}, "cannot be used as Joinder's SQLite database"),
     ],
 )
 def test_a_setting_that_cannot_work_stops_the_start(joinder: Shell, env: dict[str, str], says: str) -> None:
@@ -95,6 +99,15 @@ def test_the_wrong_key_is_refused_before_anything_is_written(joinder: Shell, tmp
     done = joinder("accounts", "create", "Intruder", JOINDER_KEY_FILE=str(other))
     assert (done.returncode, "Wrong key" in done.stderr) == (78, True)
     assert joinder.json("accounts", "list") == before
+
+
+def test_a_port_that_is_taken_stops_the_start(joinder: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = joinder("serve", JOINDER_PORT=port)
+        assert (done.returncode, "Cannot listen" in done.stderr) == (78, True)
+        done = joinder("simulate", "--port", port)
+        assert (done.returncode, "--port" in done.stderr) == (1, True)
 
 
 def test_vendors_are_listed(joinder: Shell) -> None:

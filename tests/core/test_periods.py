@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 from typing import get_args
@@ -11,9 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joinder.services.periods import SummaryLevel, ceiling, floor, following, periods, zone_of
+from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
 
 LEVELS = get_args(SummaryLevel)
+
+
+def periods(start: int, end: int, level: SummaryLevel, zone: ZoneInfo) -> Iterator[tuple[int, int]]:
+    """(start, end) of every period of [start, end), which begins and ends on one."""
+    while start < end:
+        after = following(start, level, zone)
+        yield start, after
+        start = after
+
+
 ZONES = {
     "UTC": "no change",
     "Europe/Berlin": "an hour at 2",

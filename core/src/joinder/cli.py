@@ -13,7 +13,7 @@ from joinder.settings import ConfigError
 COMMANDS = ("serve", "demo", "simulate", "vendors", "accounts", "clients", "keys", "poll")
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
-EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_AUTH, EXIT_VENDOR, EXIT_CONFIG = 1, 2, 3, 4, 5, 6, 78
+EXIT_FAILED, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_VENDOR, EXIT_CONFIG = 1, 3, 4, 6, 78
 
 
 class Commands(click.RichGroup):

@@ -12,13 +12,11 @@ import asyncio
 import hashlib
 import logging
 import math
-import random
 import re
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -83,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True):
         return value
 
     def _unexpected(self, why: str, *, detail: str | None = None) -> UnexpectedPayload:
-        return UnexpectedPayload(f"Unexpected answer from {self.place}: {why}", detail=detail)
+        return UnexpectedPayload(f"{self.place} answered something unexpected ({why})", detail=detail)
 
     def retry_after(self, now: datetime | None = None) -> timedelta | None:
         """Retry-After in either form (RFC 9110 §10.2.3), capped at a day; None when absent or nonsense."""
@@ -322,7 +320,9 @@ class HttpFactory:
 
     def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
         """A client for a device the operator names at a command line: any unicast address, any port."""
-        return DeviceHttp(host, port, pin_sha256, GuardedBackend(lambda address: not address.is_multicast, {}))
+        return DeviceHttp(
+            host, port, pin_sha256, GuardedBackend(lambda address: not address.is_multicast, self._stand_ins())
+        )
 
     async def close(self) -> None:
         for http in self._vendors.values():
@@ -479,18 +479,3 @@ def silence_client_loggers() -> None:
 
 def _nothing(record: logging.LogRecord) -> bool:
     return False
-
-
-def jittered(wait: timedelta, share: float = 0.2) -> timedelta:
-    """`wait` varied by ± share, so that what started together does not come back together."""
-    return wait * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreading load, not a secret
-
-
-@asynccontextmanager
-async def open_http(**settings: Any) -> AsyncIterator[HttpFactory]:
-    """An HttpFactory for a short command."""
-    factory = HttpFactory(**settings)
-    try:
-        yield factory
-    finally:
-        await factory.close()

@@ -17,6 +17,7 @@ from joinder.errors import (
     AuthorizationLost,
     ConsentDenied,
     ConsentInvalid,
+    OutcomeUnknown,
     RateLimited,
     TransientError,
     UnexpectedPayload,
@@ -95,6 +96,8 @@ async def exchange_code(ctx: Context, oauth2: OAuth2, callback: Callback, **extr
         return await token_call(ctx, oauth2, parameters)
     except AuthorizationLost as error:
         raise ConsentInvalid("The vendor refused the authorization code", detail=error.detail) from None
+    except OutcomeUnknown:
+        raise TransientError("The connection to the vendor was cut off; nothing was saved, start again") from None
 
 
 async def refresh_token(ctx: Context, oauth2: OAuth2, secrets: Secrets, **extra: str) -> Token:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
+import socket
 
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from joinder.api.app import create_app
 from joinder.services.hub import Hub, open_hub
-from joinder.settings import Settings
+from joinder.settings import ConfigError, Settings
 from joinder.worker import working
+
+log = logging.getLogger("joinder")
 
 
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError."""
+    _check_address(settings)
     async with open_hub(settings) as hub, working(hub):
+        log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
         await _answer(hub)
+
+
+def _check_address(settings: Settings) -> None:
+    """granian shares its port with whoever asks: a second server on it would take half of the requests."""
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"Cannot listen on {settings.host}:{settings.port} (JOINDER_HOST, JOINDER_PORT): {error}"
+        ) from None
 
 
 async def _answer(hub: Hub) -> None:

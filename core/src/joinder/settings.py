@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -95,4 +95,12 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
     if not 0 < settings.refresh_deadline_s <= 300:
         raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 300 seconds")
-    return settings
+    return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
+
+
+def _as_browsers_write(origin: str) -> str:
+    """Lower case, without a default port: what an Origin header is compared with."""
+    parts = urlsplit(origin)
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    default = 443 if parts.scheme == "https" else 80
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, default) else f":{parts.port}")

@@ -14,7 +14,7 @@ import pytest
 
 import joinder_enphase
 from joinder import AuthorizeRequest, Callback, Consent, Context, Grant, Readings, ReadingsQuery, Secrets, Site
-from joinder.http import HttpFactory, open_http
+from joinder.http import HttpFactory
 from joinder.simulate.run import reroute_of, running
 from joinder.vendors.registry import Registry
 from joinder_enphase.simulator import DEVELOPER_APP, Cloud, simulator
@@ -78,9 +78,10 @@ async def _open(**dials: Any) -> AsyncIterator[Stand]:
     registry = Registry()
     assert registry.add("enphase", joinder_enphase).problem is None
     async with running([stand_in]) as origins:
-        reroute = reroute_of([stand_in], origins)
-        async with open_http(reroute=reroute) as factory, httpx.AsyncClient(base_url=origins["enphase"]) as browser:
+        factory = HttpFactory(reroute=reroute_of([stand_in], origins))
+        async with httpx.AsyncClient(base_url=origins["enphase"]) as browser:
             yield Stand(cloud, registry, factory, browser)
+        await factory.close()
 
 
 @pytest.fixture

@@ -40,22 +40,21 @@ def provide_caller(request: Request[Any, Any, Any]) -> Caller:
 
 
 class _Failures:
-    """Failed log-ins of a client id from an address in the running minute: guessing slows down nobody else."""
+    """Failed log-ins of a client id from an address in the running minute. A right secret is never held up by them."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
 
-    def check(self, key: tuple[str, str]) -> None:
-        minute, count = self._counts.get(key, (0, 0))
-        if minute == int(time.time() // 60) and count >= FAILURES_PER_MINUTE:
-            raise TooManyRequests(60 - int(time.time() % 60))
-
     def note(self, key: tuple[str, str]) -> None:
+        """Raises TooManyRequests beyond FAILURES_PER_MINUTE."""
         minute, count = self._counts.pop(key, (0, 0))
         this = int(time.time() // 60)
-        self._counts[key] = (this, count + 1 if minute == this else 1)
+        count = count + 1 if minute == this else 1
+        self._counts[key] = (this, count)
         if len(self._counts) > 10_000:
             self._counts.popitem(last=False)
+        if count > FAILURES_PER_MINUTE:
+            raise TooManyRequests(60 - int(time.time() % 60))
 
 
 class OAuth2Controller(Controller):
@@ -77,7 +76,6 @@ class OAuth2Controller(Controller):
             code = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
             return _oauth_error(code, "grant_type must be client_credentials.")
         key = (presented[0], request.client.host if request.client else "")
-        failures.check(key)
         try:
             token = await tokens_of(request.app).issue(*presented, form.get("scope"))
         except InvalidClient:

@@ -23,13 +23,14 @@ def command(once: bool, as_json: bool, folder: Path) -> None:
     import asyncio
     import contextlib
 
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(_demo(once, as_json, folder))
 
 
 async def _demo(once: bool, as_json: bool, folder: Path) -> None:
     import asyncio
     import json
+    import signal
     import sys
     import time
 
@@ -40,6 +41,9 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
     from joinder.demo import report, sequence
 
     logs.configure("ERROR")  # a device whose clock runs a day in seconds is warned about, rightly, at every poll
+    task = asyncio.current_task()
+    if task is not None:  # SIGTERM, as SIGINT, stops the server too
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     begun = time.monotonic()
 
     def say(text: str) -> None:
@@ -68,7 +72,8 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
                 for name, origin in demo.origins.items():
                     click.echo(f"simulator of {name}: {origin}", err=as_json)
                 click.echo("Ctrl-C stops everything.", err=as_json)
-                await asyncio.Event().wait()
+                await demo.server.wait()
+                raise sequence.StepFailed("server", f"it ended; see {folder}/server.log")
     except sequence.StepFailed as failed:
         if as_json:
             click.echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))

@@ -12,4 +12,4 @@ def command(enrollment_id: str) -> None:
     from joinder.services import poll
 
     done = on_hub(lambda hub: poll.poll(hub, enrollment_id))
-    click.echo("read" if done else "another process is reading it, or there is no such enrollment")
+    click.echo("read" if done else "another process is reading it")

@@ -18,5 +18,4 @@ def command() -> None:
 
     settings = settings_from_env()
     logs.configure(settings.log_level)
-    click.echo(f"Joinder on http://{settings.host}:{settings.port} as {settings.public_url}", err=True)
     asyncio.run(serve(settings))

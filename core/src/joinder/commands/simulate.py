@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
+
+from joinder.cli import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from joinder.simulate import Simulator
 
 
 @click.command(name="simulate")
@@ -19,21 +26,34 @@ def command(vendor: tuple[str, ...], port: int) -> None:
 
 
 async def _simulate(names: tuple[str, ...], port: int) -> None:
-    import asyncio
-    import json
-
     from joinder.commands.running import fail
     from joinder.simulate import installed_simulators
-    from joinder.simulate.run import reroute_of, running
 
     try:
         simulators = installed_simulators(names)
     except LookupError as error:
         fail(str(error), 2)
     ports = {simulator.vendor: port + index for index, simulator in enumerate(simulators)}
+    try:
+        await _run(simulators, ports)
+    except OSError as error:
+        fail(f"Cannot listen on ports from {port} on: {error.strerror}; name others with --port", EXIT_FAILED)
+
+
+async def _run(simulators: list[Simulator], ports: dict[str, int]) -> None:
+    import asyncio
+    import json
+
+    from joinder.simulate.run import reroute_of, running
+
     async with running(simulators, ports) as origins:
         reroute = reroute_of(simulators, origins)
+        devices = ",".join(
+            f"{host}/32" for simulator in simulators if simulator.tls for host in simulator.stands_in_for
+        )
         click.echo("JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
+        if devices:
+            click.echo(f"JOINDER_ALLOWED_NETWORKS={devices}")
         for simulator in simulators:
             click.echo(f"\n{simulator.vendor} at {origins[simulator.vendor]}")
             if simulator.app_credentials:

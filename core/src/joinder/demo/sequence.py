@@ -68,6 +68,7 @@ class Running(Struct):
     origins: dict[str, str]
     folder: Path
     hub: Hub
+    server: asyncio.subprocess.Process
 
 
 Say = Callable[[str], None]
@@ -89,9 +90,9 @@ async def stack(folder: Path, say: Say) -> AsyncIterator[Running]:
         client = await accounts.create_client(hub, account.id, "demo")
         _write_env(folder, settings, client)
         say(f"Starting the server and its worker on {settings.public_url}")
-        await exits.enter_async_context(_server(folder, settings))
+        server = await exits.enter_async_context(_server(folder, settings))
         token = await _token(settings, client, say)
-        yield Running(settings.public_url, token, simulators, origins, folder, hub)
+        yield Running(settings.public_url, token, simulators, origins, folder, hub, server)
 
 
 async def connect(demo: Running, simulator: Simulator, say: Say) -> Connected:
@@ -204,7 +205,7 @@ async def _call(
 ) -> Any:
     """One call as an integrator makes it, shown as the equivalent curl with secrets left out."""
     base = str(api.base_url).rstrip("/")
-    sent = f" -H 'Content-Type: application/json' -d '{json.dumps(_masked(body))}'" if body else ""
+    sent = f" -H 'Content-Type: application/json' -d '{json.dumps(_masked(body), ensure_ascii=False)}'" if body else ""
     verb = "" if method == "GET" else f" -X {method}"
     say(f"curl{verb} -H \"Authorization: Bearer $JOINDER_TOKEN\" '{base}{path}'{sent}")
     answer = await api.request(method, path, json=body)
@@ -264,7 +265,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _server(folder: Path, settings: Settings) -> AsyncIterator[None]:
+async def _server(folder: Path, settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -277,7 +278,7 @@ async def _server(folder: Path, settings: Settings) -> AsyncIterator[None]:
     )
     try:
         await _ready(settings.public_url, process, folder)
-        yield
+        yield process
     finally:
         if process.returncode is None:
             process.terminate()

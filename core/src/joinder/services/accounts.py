@@ -79,7 +79,9 @@ class AccessToken(Struct, frozen=True):
 
 
 async def create_account(hub: Hub, name: str) -> Account:
-    account = Account(id=new_id("acct"), name=name, created_at=now())
+    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
+        raise Unprocessable("An account's name is 1 to 100 printable characters; owners read it on the join page")
+    account = Account(id=new_id("acct"), name=name.strip(), created_at=now())
     async with hub.store.write() as session:
         session.add(account)
         await hub.vault.unlock(session, account.id, create=True)
@@ -100,7 +102,7 @@ async def create_client(hub: Hub, account_id: str, name: str, scopes: tuple[str,
     secret, client_id = new_token(), new_id("clnt")
     async with hub.store.write() as session:
         if await session.get(Account, account_id) is None:
-            raise NotFound
+            raise NotFound("There is no such account; see `joinder accounts list`.")
         session.add(
             ApiClient(
                 id=client_id,

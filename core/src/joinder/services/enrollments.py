@@ -186,7 +186,7 @@ async def _attach_sites(session: AsyncSession, enrollment: Enrollment, vendor_id
     known = {site.vendor_id: site for site in (await session.execute(query)).scalars()}
     for vendor_id in vendor_ids:
         if vendor_id in known:
-            known[vendor_id].enrollment_id = enrollment.id
+            await _move_site(session, known[vendor_id], enrollment)
         else:
             session.add(
                 SiteRow(
@@ -198,3 +198,11 @@ async def _attach_sites(session: AsyncSession, enrollment: Enrollment, vendor_id
                     name=vendor_id,
                 )
             )
+
+
+async def _move_site(session: AsyncSession, site: SiteRow, to: Enrollment) -> None:
+    before = await session.get(Enrollment, site.enrollment_id)
+    if before is not None and before.id != to.id:
+        health.write_event(session, before, "enrollment.site_moved", {"siteID": site.id, "to": to.id})
+        health.write_event(session, to, "enrollment.site_moved", {"siteID": site.id, "from": before.id})
+    site.enrollment_id = to.id

@@ -19,6 +19,7 @@ from joinder.store.engine import Row
 from joinder.store.readings import METRICS, Span, read_coverage, read_intervals
 from joinder.vendor import History, Resolution
 
+CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
 # What each kind is asked for; a period without any of it is left out, a battery's also when one direction is unknown:
 # the wire format has no interval of half a battery, and 0 would not be true.
@@ -93,7 +94,7 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
     level, days = window.level, MAX_SPAN_DAYS[window.level]
     if window.end <= window.start:
         raise Unprocessable("end must lie after start")
-    if window.end - window.start > days * 86400:
+    if window.end - window.start > days * 86400 + CLOCK_CHANGE_S:
         raise Unprocessable(f"At level {level} one request spans at most {days} days")
     zone = zone_of(site.timezone)
     return Asked(

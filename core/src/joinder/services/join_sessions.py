@@ -293,6 +293,8 @@ async def _exchange(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> st
 
 async def _store(hub: Hub, row: JoinSession, flow: JoinFlow, consent: Consent, options: Mapping[str, str]) -> str:
     async with hub.store.write() as session:
+        if await session.get(JoinFlow, flow.id) is None:  # deleted while the vendor answered
+            raise JoinRefused("unknown_flow", status=404)
         enrollment = await enrollments.store_consent(
             hub,
             session,

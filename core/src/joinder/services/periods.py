@@ -5,7 +5,6 @@ On the days the clocks change a day has 23 or 25 hours, and in a few zones half 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -50,14 +49,6 @@ def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:
 def ceiling(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
     start = floor(at, level, zone)
     return at if start == at else following(start, level, zone)
-
-
-def periods(start: int, end: int, level: SummaryLevel, zone: ZoneInfo) -> Iterator[tuple[int, int]]:
-    """(start, end) of every period of [start, end), which begins and ends on one."""
-    while start < end:
-        after = following(start, level, zone)
-        yield start, after
-        start = after
 
 
 def _moment(local: datetime, zone: ZoneInfo) -> int:

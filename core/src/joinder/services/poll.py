@@ -7,9 +7,10 @@ import logging
 from sqlmodel import col, select
 
 from joinder.clock import now, utc_now
-from joinder.errors import TransientError, VendorError
+from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError, VendorError
 from joinder.services import leases, readings
 from joinder.services.hub import Hub
+from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_poll
 from joinder.services.sites import get_site, refresh_site
 from joinder.store.readings import read_coverage
@@ -24,11 +25,13 @@ log = logging.getLogger("joinder.poll")
 
 
 async def poll(hub: Hub, enrollment_id: str) -> bool:
-    """Polls now, unless another process does. False then. Raises the vendor's error after planning the next try."""
+    """Polls now, unless another process does. False then. Raises NotFound, or the vendor's error after planning."""
     async with hub.store.write() as session:
         lease = await leases.take(session, KIND, enrollment_id, LEASE_S)
         enrollment = await session.get(Enrollment, enrollment_id)
-    if lease is None or enrollment is None:
+    if enrollment is None:
+        raise NotFound
+    if lease is None:
         return False
     due_at = after_failure(enrollment.failures, utc_now())
     try:
@@ -36,8 +39,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
         async with hub.store.read() as session:
             query = select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id)
             sites = list((await session.execute(query)).scalars())
-        for site in sites:
-            await _poll_site(hub, vendor, site)
+        await _poll_sites(hub, vendor, sites, enrollment_id, lease)
         due_at = next_poll(vendor, utc_now())
     except VendorError as error:
         due_at = _next_try(enrollment, error)
@@ -46,6 +48,22 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
         async with hub.store.write() as session:
             await leases.release(session, KIND, enrollment_id, lease, due_at)
     return True
+
+
+async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[SiteRow], enrollment_id: str, lease: str) -> None:
+    """Every site, whatever happens to one; then raises the first failure. What concerns all of them ends it at once."""
+    failures = []
+    for site in sites:
+        try:
+            await _poll_site(hub, vendor, site)
+        except (AuthorizationLost, AppCredentialsRejected, RateLimited):
+            raise
+        except VendorError as error:
+            failures.append(error)
+        async with hub.store.write() as session:
+            await leases.renew(session, KIND, enrollment_id, lease, LEASE_S)
+    if failures:
+        raise failures[0]
 
 
 async def _poll_site(hub: Hub, vendor: Vendor, site: SiteRow) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.energy import Readings, ReadingsQuery
+from joinder.energy import Counter, Readings, ReadingsQuery
 from joinder.services.counters import MAX_GAP_S, Sample, quarter_hours
 from joinder.services.hub import Hub
 from joinder.services.sites import site_of, store_devices
@@ -29,6 +30,8 @@ from joinder.store.tables import DeviceRow, SiteRow
 from joinder.vendor import Resolution
 
 KEEP_COUNTERS_S = 2 * 86400
+MAX_AHEAD_S = 300
+_NEWEST = text("SELECT max(at) FROM counter WHERE subject_id = :subject")
 log = logging.getLogger("joinder.readings")
 
 
@@ -75,14 +78,23 @@ async def _store(session: AsyncSession, site: SiteRow, readings: Readings, query
     ]
     await save_intervals(session, query.resolution, inside, now())
     if readings.counters:
-        counted = [
-            (subjects[counter.device_id], counter) for counter in readings.counters if counter.device_id in subjects
-        ]
-        await save_counters(session, counted)
-        for subject, counter in counted:
-            await _derive_intervals(session, subject, int(counter.at.timestamp()))
+        await _store_counters(session, subjects, readings.counters)
     if readings.live is not None:
         await save_live(session, site.id, readings.live, now())
+
+
+async def _store_counters(
+    session: AsyncSession, subjects: Mapping[str | None, str], counters: Sequence[Counter]
+) -> None:
+    """A device's clock may be wrong: a register of the future, or of before the last one, would invent energy."""
+    for counter in counters:
+        at, subject = int(counter.at.timestamp()), subjects.get(counter.device_id)
+        if subject is None or at > now() + MAX_AHEAD_S:
+            continue
+        newest = (await session.execute(_NEWEST, {"subject": subject})).scalar()
+        if newest is None or at >= newest:
+            await save_counters(session, [(subject, counter)])
+            await _derive_intervals(session, subject, at)
 
 
 async def _subjects(session: AsyncSession, site: SiteRow) -> dict[str | None, str]:

@@ -179,7 +179,9 @@ def _wait_for_late_answer(hub: Hub, grant: GrantRow) -> None:
         return
     wait_s = grant.intent_at + hub.settings.refresh_deadline_s + MARGIN_S - now()
     if 0 < wait_s <= _ttl(hub):
-        raise TransientError("An earlier renewal was cut off; trying again soon", retry_after=timedelta(seconds=wait_s))
+        raise TransientError(
+            "An earlier renewal has no known outcome yet; trying again soon", retry_after=timedelta(seconds=wait_s)
+        )
 
 
 async def _exchange(hub: Hub, attempt: Attempt) -> Grant:
@@ -229,8 +231,9 @@ async def _save(hub: Hub, session: AsyncSession, attempt: Attempt, fresh: Grant)
     )
     saved = await session.execute(change.where(holds_lease))
     if not saved.rowcount:  # type: ignore[attr-defined]
-        log.error("the lease of %s ended before its answer came", attempt.enrollment_id)
-        await session.execute(change)  # nobody has a newer token, so this one is the best there is
+        late = await session.execute(change)  # nobody has a newer token, so this one is the best there is
+        if late.rowcount:  # type: ignore[attr-defined]
+            log.error("the lease of %s ended before its answer came", attempt.enrollment_id)
     due_at = next_refresh(attempt.vendor, fresh, utc_now())
     await leases.release(session, KIND, attempt.enrollment_id, attempt.lease, due_at)
 

@@ -35,8 +35,8 @@ class NotFound(Refusal):
     problem = "not-found"
     title = "There is no such resource"
 
-    def __init__(self) -> None:
-        super().__init__("No resource with this id exists in this account.")
+    def __init__(self, detail: str = "No resource with this id exists in this account.") -> None:
+        super().__init__(detail)
 
 
 class Conflict(Refusal):

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from joinder.settings import ConfigError
@@ -61,8 +61,12 @@ def open_store(database_url: str) -> Store:
         raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    migrate(path)
-    return Store(path)
+    try:
+        migrate(path)
+        return Store(path)
+    except (DatabaseError, sqlite3.Error) as error:
+        cause = getattr(error, "orig", error)
+        raise ConfigError(f"{path} cannot be used as Joinder's SQLite database: {cause}") from None
 
 
 def sqlite_path(database_url: str) -> Path:
@@ -70,9 +74,9 @@ def sqlite_path(database_url: str) -> Path:
         url = make_url(database_url)
     except ArgumentError:
         url = None
-    if url is None or url.get_backend_name() != "sqlite" or not url.database:
+    if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         raise ConfigError("JOINDER_DATABASE_URL must be sqlite:///FILE; PostgreSQL is not supported yet")
-    return Path(url.database).absolute()
+    return Path(str(url.database)).absolute()
 
 
 def _sqlite_engine(path: Path, *, begin: str, size: int) -> AsyncEngine:

@@ -14,6 +14,7 @@ import rich_click as click
 from joinder import DeviceKind, Readings
 from joinder.errors import AuthorizationLost, DeviceUnreachable, VendorError, VendorTimeout
 from joinder.http import DeviceHttp, HttpFactory
+from joinder.settings import settings_from_env
 from joinder_iq_gateway.api import Gateway, take_snapshot
 from joinder_iq_gateway.info import TOO_OLD, Info, identify
 from joinder_iq_gateway.mapping import readings
@@ -70,7 +71,7 @@ def command(host: str, token_file: TextIO, pin: str | None, as_json: bool) -> No
 async def _read(host: str, port: int, token: str, pin: str | None) -> Report:
     try:
         claims = check_token(token, datetime.now(UTC))
-        async with HttpFactory().operator_device(host, port, pin_sha256=pin) as box:
+        async with HttpFactory(reroute=settings_from_env().reroute).operator_device(host, port, pin_sha256=pin) as box:
             info = await _identified(box, host, port)
             if info.serial != claims.serial:
                 raise TokenRefused("This token belongs to another gateway than the one that answered")

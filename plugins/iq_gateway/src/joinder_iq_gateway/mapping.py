@@ -88,7 +88,7 @@ class Figures:
         at = max((time for time in map(moment, stamps) if time), default=self._now)
         if abs(at - self._now) > MAX_SKEW:
             self.warnings.append(f"The gateway's clock or its meters' is {_minutes(at - self._now)} min off")
-        return at
+        return self._now if at > self._now + MAX_SKEW else at  # nothing was measured in the future
 
     def _solar_segment(self) -> Segment | None:
         """Of /production.json, where that is the source of the solar figures."""
