@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import logging
 import math
-import re
 import socket
 import ssl
 import zlib
@@ -45,7 +44,6 @@ Network = IPv4Network | IPv6Network
 
 MAX_ANSWER_BYTES = 5 * 2**20
 MAX_RETRY_AFTER = timedelta(hours=24)
-_NOT_FINITE = re.compile(rb'(?i)"\s*[+-]?(?:nan|inf)')  # strings that msgspec reads as numbers
 _CHATTY_LOGGERS = (
     "httpx",
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
@@ -70,13 +68,20 @@ class Answer(msgspec.Struct, frozen=True):
     def json(self, into: type[T]) -> T:
         """The body as `into`. Raises UnexpectedPayload when it is HTML, cut off, of other types, or no number."""
         try:
-            value = msgspec.json.decode(self.content, type=into, strict=False)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if isinstance(error, msgspec.ValidationError):  # its text may quote the answer
-                raise self._unexpected("members are not as documented", detail=str(error)) from None
+            return msgspec.json.decode(self.content, type=into)
+        except msgspec.ValidationError:
+            return self._leniently(into)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             kind = "HTML" if self.content.lstrip()[:1] == b"<" else "something else"
             raise self._unexpected(f"body is {kind}, not the documented JSON") from None
-        if _NOT_FINITE.search(self.content) and not _finite(msgspec.to_builtins(value)):
+
+    def _leniently(self, into: type[T]) -> T:
+        """Numbers and booleans as text are read too, as vendors write them; text such as "NaN" is no number."""
+        try:
+            value = msgspec.json.decode(self.content, type=into, strict=False)
+        except msgspec.ValidationError as error:  # its text may quote the answer
+            raise self._unexpected("members are not as documented", detail=str(error)) from None
+        if not _finite(msgspec.to_builtins(value)):
             raise self._unexpected("a number is NaN or infinite")
         return value
 
