@@ -24,6 +24,7 @@ import msgspec
 import pytest
 
 from joinder import http as module
+from joinder.egress import GuardedBackend, is_lan, is_public
 from joinder.errors import (
     DeviceIdentityChanged,
     DeviceUnreachable,
@@ -38,11 +39,8 @@ from joinder.http import (
     MAX_ANSWER_BYTES,
     MAX_RETRY_AFTER,
     Answer,
-    GuardedBackend,
     Http,
     HttpFactory,
-    is_lan,
-    is_public,
     raise_for_status,
 )
 from joinder.simulate.tls import self_signed

@@ -9,23 +9,22 @@ them into exception texts, and vendors take API keys in the query.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import math
-import socket
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, TypeVar
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TypeVar
 
 import httpcore
 import httpx
 import msgspec
 
+from joinder.egress import Address, GuardedBackend, PinnedTls, is_lan, is_public, plain_host
 from joinder.errors import (
     DeviceIdentityChanged,
     DeviceUnreachable,
@@ -39,7 +38,6 @@ from joinder.errors import (
 )
 
 T = TypeVar("T")
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_ANSWER_BYTES = 5 * 2**20
@@ -236,7 +234,7 @@ class DeviceHttp(Http):
     """
 
     def __init__(self, host: str, port: int, pin_sha256: str | None, backend: GuardedBackend) -> None:
-        self._pinned = _PinnedTls(pin_sha256)
+        self._pinned = PinnedTls(pin_sha256)
         self._backend = backend
         self.origin = f"https://{_bracketed(host)}" + ("" if port == 443 else f":{port}")
         super().__init__(
@@ -265,29 +263,6 @@ class DeviceHttp(Http):
         if self._pinned.mismatch:
             return DeviceIdentityChanged("The device shows another certificate than before; its token was not sent")
         return super()._classify(error, place, exchange=exchange)
-
-
-class _PinnedTls:
-    """Accepts exactly one self-signed certificate, checked inside the handshake: a wrong peer sees no HTTP at all."""
-
-    def __init__(self, pin_sha256: str | None) -> None:
-        self.seen_sha256: str | None = None
-        self.mismatch = False
-        pinned = self
-
-        class CheckedHandshake(ssl.SSLObject):
-            def do_handshake(self) -> None:
-                super().do_handshake()
-                pinned.seen_sha256 = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
-                if pin_sha256 is not None and pinned.seen_sha256 != pin_sha256:
-                    pinned.mismatch = True
-                    raise ssl.SSLCertVerificationError("certificate differs from the pinned one")
-
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.context.check_hostname = False
-        self.context.verify_mode = ssl.CERT_NONE  # devices sign their own; the pin above replaces the chain
-        self.context.set_ciphers("DEFAULT")  # Python's own list is narrower than old devices offer
-        self.context.sslobject_class = CheckedHandshake
 
 
 class HttpFactory:
@@ -320,7 +295,7 @@ class HttpFactory:
         """
         if not self._networks:
             raise DeviceUnreachable("This server may not reach devices in any network; its operator must allow one")
-        host = _plain_host(address)
+        host = plain_host(address)
         return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self._in_allowed_network, self._stand_ins()))
 
     def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
@@ -345,112 +320,6 @@ class HttpFactory:
             dial[(host, 443)] = target
             dial[target] = target
         return dial
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens a socket only to an address that `allowed` accepts; resolves once and connects to what it checked."""
-
-    def __init__(
-        self, allowed: Callable[[Address], bool], stand_ins: Mapping[tuple[str, int], tuple[str, int]]
-    ) -> None:
-        self._allowed = allowed
-        self._stand_ins = stand_ins
-        self._inner = httpcore.AnyIOBackend()
-        self.reached: str | None = None
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> httpcore.AsyncNetworkStream:
-        stand_in = self._stand_ins.get((host, port))
-        is_stand_in_itself = stand_in == (host, port)
-        if stand_in and (is_stand_in_itself or not _is_literal(host)):
-            self.reached = host
-            return await self._inner.connect_tcp(*stand_in, timeout, local_address, socket_options)
-        addresses = await _resolve(host, port)
-        if not addresses or not all(self._allowed(address) for address in addresses):
-            raise httpcore.ConnectError("address refused")
-        self.reached = str(addresses[0])
-        target = stand_in or (self.reached, port)
-        return await self._inner.connect_tcp(*target, timeout, local_address, socket_options)
-
-    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
-        raise httpcore.ConnectError("unix sockets are refused")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-_NEVER = tuple(
-    ip_network(network)
-    for network in (
-        "0.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32", "192.88.99.0/24",
-        "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48",
-        "2001::/32", "2002::/16", "fe80::/10", "fec0::/10",
-        "fd00:ec2::254/128", "fd20:ce::254/128", "ff00::/8",
-    )
-)  # fmt: skip
-
-
-def is_public(address: Address) -> bool:
-    """A global unicast address. `is_global` alone accepts NAT64, 6to4, multicast and site-local ones."""
-    return address.is_global and not any(address in network for network in _NEVER)
-
-
-def is_lan(address: Address) -> bool:
-    """A private unicast address that is not this machine: no loopback, link-local, metadata, CGNAT or tunnel form."""
-    return address.is_private and not any(address in network for network in _NEVER) and not _is_own(address)
-
-
-def _is_own(address: Address) -> bool:
-    """Only an address of this machine can be bound."""
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError:
-            return False
-        return True
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-async def _resolve(host: str, port: int) -> list[Address]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        raise httpcore.ConnectError("name does not resolve") from None
-    return [ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
-
-
-def _plain_host(address: str) -> str:
-    """An IP literal in normal form, or a plain DNS or mDNS name. Odd number forms (0x7f.1, 2130706433) are refused."""
-    text = address.strip().rstrip(".").lower()
-    if _is_literal(text) and "%" not in text:
-        return str(ip_address(text))
-    labels = text.split(".")
-    plain = all(
-        label
-        and len(label) <= 63
-        and label.isascii()
-        and label.replace("-", "").isalnum()
-        and label.strip("-") == label
-        for label in labels
-    )
-    if not plain or len(text) > 253 or labels[-1][:1].isdigit():
-        raise DeviceUnreachable("That is not an IP address or a host name")
-    return text
 
 
 def _bracketed(host: str) -> str:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from joinder.demo.sequence import Connected, Running
 
 
 @click.command(name="demo")
@@ -34,11 +38,9 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
     import sys
     import time
 
-    import msgspec
-
     from joinder import logs
     from joinder.cli import EXIT_FAILED
-    from joinder.demo import report, sequence
+    from joinder.demo import sequence
 
     logs.configure("ERROR")  # a device whose clock runs a day in seconds is warned about, rightly, at every poll
     task = asyncio.current_task()
@@ -56,26 +58,37 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
                 say(f"── {simulator.vendor} ──")
                 seen.append(await sequence.connect(demo, simulator, say))
                 sequence.check(seen[-1])
-            if as_json:
-                summary = {
-                    "ok": True,
-                    "seconds": round(time.monotonic() - begun, 1),
-                    "vendors": msgspec.to_builtins(seen),
-                }
-                click.echo(json.dumps(summary, indent=2))
-            else:
-                click.echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
+            _show(seen, time.monotonic() - begun, as_json)
             if not once:
-                click.echo(
-                    f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {folder}/demo.env", err=as_json
-                )
-                for name, origin in demo.origins.items():
-                    click.echo(f"simulator of {name}: {origin}", err=as_json)
-                click.echo("Ctrl-C stops everything.", err=as_json)
-                await demo.server.wait()
-                raise sequence.StepFailed("server", f"it ended; see {folder}/server.log")
+                await _stay_up(demo, as_json)
     except sequence.StepFailed as failed:
         if as_json:
             click.echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
         click.echo(f"Failed at: {failed.step}\n{failed}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def _show(seen: list[Connected], seconds: float, as_json: bool) -> None:
+    import json
+
+    import msgspec
+
+    from joinder.demo import report
+
+    if as_json:
+        summary = {"ok": True, "seconds": round(seconds, 1), "vendors": msgspec.to_builtins(seen)}
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        click.echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
+
+
+async def _stay_up(demo: Running, as_json: bool) -> None:
+    """Until the server ends, or somebody ends the demo."""
+    from joinder.demo.sequence import StepFailed
+
+    click.echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {demo.folder}/demo.env", err=as_json)
+    for name, origin in demo.origins.items():
+        click.echo(f"simulator of {name}: {origin}", err=as_json)
+    click.echo("Ctrl-C stops everything.", err=as_json)
+    await demo.server.wait()
+    raise StepFailed("server", f"it ended; see {demo.folder}/server.log")
