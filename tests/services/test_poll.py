@@ -73,6 +73,22 @@ async def test_a_spent_quota_ends_the_poll(hub: Hub, vendor: Scripted, enrollmen
     assert len(vendor.asked) == 1
 
 
+async def test_after_a_spent_quota_the_sites_that_waited_come_first(
+    hub: Hub, vendor: Scripted, enrollment_id: str
+) -> None:
+    def answer(query: ReadingsQuery) -> Readings:
+        if len(vendor.asked) % 2 == 0:
+            raise RateLimited("429")
+        return Readings(live=Live(measured_at=datetime.now(UTC), solar_w=1.0))
+
+    vendor.answer = answer
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await poll(hub, enrollment_id)
+    read = {one for index, one in enumerate(vendor.asked) if index % 2 == 0}
+    assert read == {"a", "b", "c"}
+
+
 async def test_registers_out_of_order_are_left_out(hub: Hub, vendor: Scripted, enrollment_id: str) -> None:
     """A steady 3 kW: 50 Wh a minute. Once the clock is an hour ahead, once half an hour behind."""
     begun = now() // 900 * 900 - 3600

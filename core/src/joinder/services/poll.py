@@ -14,7 +14,7 @@ from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_poll
 from joinder.services.sites import get_site, refresh_site
 from joinder.store.readings import read_coverage
-from joinder.store.tables import Enrollment, SiteRow
+from joinder.store.tables import Enrollment, LiveRow, SiteRow
 from joinder.vendor import Vendor
 
 KIND = "poll"
@@ -37,8 +37,10 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
     try:
         vendor = hub.registry.vendor(enrollment.vendor)
         async with hub.store.read() as session:
-            query = select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id)
-            sites = list((await session.execute(query)).scalars())
+            query = select(SiteRow).outerjoin(LiveRow, col(LiveRow.site_id) == col(SiteRow.id))
+            query = query.where(col(SiteRow.enrollment_id) == enrollment_id)
+            longest_ago = col(LiveRow.fetched_at).asc().nulls_first()  # a quota that ends a poll starves no site
+            sites = list((await session.execute(query.order_by(longest_ago, col(SiteRow.id)))).scalars())
         await _poll_sites(hub, vendor, sites, enrollment_id, lease)
         due_at = next_poll(vendor, utc_now())
     except VendorError as error:
