@@ -56,7 +56,7 @@ def test_an_unknown_setting_is_refused(name):
 
 UNUSABLE = [
     ("PORT", "http"), ("PORT", ""), ("PORT", "80.5"), ("PORT", "-1"), ("PORT", "65536"),
-    ("REFRESH_DEADLINE_S", "0"), ("REFRESH_DEADLINE_S", "-1"), ("REFRESH_DEADLINE_S", "301"),
+    ("REFRESH_DEADLINE_S", "0"), ("REFRESH_DEADLINE_S", "-1"), ("REFRESH_DEADLINE_S", "81"),
     ("REFRESH_DEADLINE_S", "nan"), ("REFRESH_DEADLINE_S", "inf"), ("REFRESH_DEADLINE_S", "soon"),
     ("ALLOWED_NETWORKS", "192.168.1.5/24"), ("ALLOWED_NETWORKS", "192.168.1"), ("ALLOWED_NETWORKS", "home"),
     ("ALLOWED_NETWORKS", "10.0.0.0/33"), ("ALLOWED_NETWORKS", "10.0.0.0/8;192.168.0.0/16"),

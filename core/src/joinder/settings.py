@@ -93,8 +93,8 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError("JOINDER_PORT must lie between 0 and 65535")
     if settings.log_level.upper() not in logging.getLevelNamesMapping():
         raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    if not 0 < settings.refresh_deadline_s <= 300:
-        raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 300 seconds")
+    if not 0 < settings.refresh_deadline_s <= 80:  # a hook itself ends after 90, and that must not come first
+        raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 80 seconds")
     return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
 
 
