@@ -10,11 +10,13 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from litestar import Controller, Request, Response, get, post
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from joinder.api.deps import tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
 from joinder.services.accounts import REVEAL, SCOPES, Caller, InvalidClient, InvalidScope, InvalidToken
+from joinder.services.hub import Hub
 
 FAILURES_PER_MINUTE = 20
 
@@ -34,7 +36,7 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
     connection.scope["state"]["caller"] = caller
 
 
-def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+def provide_caller(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Caller:
     caller: Caller = request.scope["state"]["caller"]
     return caller
 

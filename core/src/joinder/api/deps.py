@@ -1,4 +1,8 @@
-"""What controllers get handed: the hub, pages, filters and time ranges out of the query."""
+"""What controllers get handed: the hub, pages, filters and time ranges out of the query.
+
+Each names one before it, used or not: Litestar runs independent dependencies in a task group, and that costs more than
+all of them together.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from litestar import Litestar, Request
+from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
 from joinder.ids import is_id
-from joinder.services.accounts import Tokens
+from joinder.services.accounts import Caller, Tokens
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
 from joinder.services.periods import SummaryLevel
@@ -58,7 +63,7 @@ class DeviceFilter(Struct, frozen=True):
     vendor_site_id: str | None
 
 
-def provide_paging(page_size: PageSize = 50, token: PageToken = None) -> Paging:
+def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, token: PageToken = None) -> Paging:
     if token is None:
         return Paging("", page_size)
     key = _key(token)
@@ -68,6 +73,7 @@ def provide_paging(page_size: PageSize = 50, token: PageToken = None) -> Paging:
 
 
 def provide_device_filter(
+    paging: NamedDependency[Paging],
     vendor: FromQuery[str | None] = None,
     vendor_id: Annotated[str | None, QueryParameter(name="vendorID")] = None,
     vendor_site_id: Annotated[str | None, QueryParameter(name="vendorSiteID")] = None,
@@ -76,6 +82,7 @@ def provide_device_filter(
 
 
 def provide_window(
+    caller: NamedDependency[Caller],
     start: When = None,
     end: When = None,
     summary_level: Level = "hour",
