@@ -14,7 +14,7 @@ from litestar import Litestar
 
 from api.fakes import Tenant, Vendors
 from joinder.api.app import create_app
-from joinder.api.auth import new_failures
+from joinder.api.auth import FailedLogins
 from joinder.services import accounts
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub, open_hub
@@ -69,7 +69,7 @@ def app(hub: Hub, apps: dict[str, Litestar], public_url: str) -> Litestar:
     if public_url not in apps:
         apps[public_url] = create_app(hub)
     made = apps[public_url]
-    made.state.hub, made.state.tokens, made.state.failures = hub, Tokens(hub), new_failures()
+    made.state.hub, made.state.tokens, made.state.failures = hub, Tokens(hub), FailedLogins()
     return made
 
 

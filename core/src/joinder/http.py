@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import TypeVar
 
 import httpcore
@@ -38,7 +38,6 @@ from joinder.errors import (
 )
 
 T = TypeVar("T")
-Network = IPv4Network | IPv6Network
 
 MAX_ANSWER_BYTES = 5 * 2**20
 MAX_RETRY_AFTER = timedelta(hours=24)

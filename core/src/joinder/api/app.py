@@ -14,7 +14,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from joinder.api import deps
-from joinder.api.auth import OAuth2Controller, new_failures, provide_caller
+from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.join import JoinController
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
@@ -41,7 +41,7 @@ def create_app(hub: Hub) -> Litestar:
             ready,
             openapi_json,
         ],
-        state=State({"hub": hub, "tokens": Tokens(hub), "failures": new_failures()}),
+        state=State({"hub": hub, "tokens": Tokens(hub), "failures": FailedLogins()}),
         dependencies={
             "hub": Provide(deps.provide_hub, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),

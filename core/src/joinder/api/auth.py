@@ -41,7 +41,7 @@ def provide_caller(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -
     return caller
 
 
-class _Failures:
+class FailedLogins:
     """Failed log-ins of a client id from an address in the running minute. A right secret is never held up by them."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class OAuth2Controller(Controller):
     @post("/oauth2/token", status_code=200, summary="Get an access token")
     async def token(self, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         """Form `grant_type=client_credentials[&scope=…]`, the client by HTTP Basic or in the form."""
-        failures: _Failures = request.app.state.failures
+        failures: FailedLogins = request.app.state.failures
         form = _form(request, await request.body())
         if form is None:
             return _oauth_error("invalid_request", "Send application/x-www-form-urlencoded, each parameter once.")
@@ -101,7 +101,7 @@ class OAuth2Controller(Controller):
 
     @get("/.well-known/oauth-authorization-server", summary="Authorization server metadata")
     async def metadata(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
-        issuer = request.app.state.hub.settings.public_url.rstrip("/")
+        issuer = request.app.state.hub.settings.public_url
         return {
             "issuer": issuer,
             "token_endpoint": f"{issuer}/oauth2/token",
@@ -150,7 +150,3 @@ def _oauth_error(code: str, description: str) -> Response[dict[str, Any]]:
 
 def _no_store(body: dict[str, Any]) -> Response[dict[str, Any]]:
     return Response(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
-
-
-def new_failures() -> _Failures:
-    return _Failures()

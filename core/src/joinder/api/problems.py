@@ -84,13 +84,6 @@ _VENDOR_TITLES = {
     "vendor-not-installed": "The vendor's plugin is not installed",
     "plugin-bug": "The vendor's plugin failed",
 }
-PROBLEM_TYPES = (
-    "validation-error",
-    "conflict",
-    "unprocessable",
-    *(name for name, _ in _TITLES.values()),
-    *_VENDOR_TITLES,
-)
 
 
 def problem(

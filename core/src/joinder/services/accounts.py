@@ -135,7 +135,7 @@ class Tokens:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._issuer = hub.settings.public_url.rstrip("/")
+        self._issuer = hub.settings.public_url
         self._signing: ECKey | None = None
         self._public = KeySet([])
         self._loading = asyncio.Lock()

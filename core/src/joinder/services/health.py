@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.errors import Actor, AppCredentialsRejected, HealthState, TransientError, VendorError
+from joinder.errors import Actor, HealthState, TransientError, VendorError
 from joinder.ids import new_id
 from joinder.store.tables import Enrollment, Event
 
@@ -19,7 +19,6 @@ NEXT_STEP: dict[str, str] = {
     "operator_action": "Correct the vendor credentials of this app (PATCH /vendor-credentials/{id}).",
     "lost_in_flight": "Send the owner through the join flow again: the connection was cut while its token was renewed.",
     "quarantined": "The plugin keeps failing on this enrollment; look at the log, then refresh it by hand.",
-    "revoked": "Nothing to do: the enrollment was ended.",
 }
 _ACTOR: dict[str, Actor] = {
     "pending_approval": "vendor",
@@ -45,8 +44,8 @@ def failed(session: AsyncSession, enrollment: Enrollment, error: VendorError) ->
     enrollment.last_attempt_at = now()
     enrollment.failures += 1
     state = error.health
-    if isinstance(error, AppCredentialsRejected) or state in ("needs_consent", "operator_action", "pending_approval"):
-        change(session, enrollment, state or "degraded", str(error), error.actor)
+    if state in ("needs_consent", "operator_action", "pending_approval"):
+        change(session, enrollment, state, str(error), error.actor)
     elif state == "degraded" and enrollment.failures >= FAILURES_UNTIL_DEGRADED:
         stuck = enrollment.failures >= FAILURES_UNTIL_QUARANTINED and not isinstance(error, TransientError)
         change(session, enrollment, "quarantined" if stuck else "degraded", str(error), error.actor)

@@ -206,7 +206,7 @@ async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
 
 def callback_url(hub: Hub, vendor: str) -> str:
     """What the operator registers at the vendor."""
-    return f"{hub.settings.public_url.rstrip('/')}/join/{vendor}/auth-granted"
+    return f"{hub.settings.public_url}/join/{vendor}/auth-granted"
 
 
 def cookie_name(hub: Hub, token: str) -> str:
@@ -317,9 +317,8 @@ async def _store(hub: Hub, row: JoinSession, flow: JoinFlow, consent: Consent, o
 async def _context(
     hub: Hub, session: AsyncSession, vendor: Vendor, credentials_id: str | None, options: Mapping[str, str]
 ) -> Context:
-    row = await session.get(VendorCredentials, credentials_id) if credentials_id else None
-    app = vendor_credentials.open_app(hub, row) if row is not None else None
-    return vendor_context(hub, vendor.name, app, options)
+    row = await session.get(VendorCredentials, credentials_id or "")
+    return vendor_context(hub, vendor.name, vendor_credentials.open_app(hub, row), options)
 
 
 async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:

@@ -159,7 +159,7 @@ async def _write_intent(
     await hub.vault.unlock(session, enrollment.account_id)
     follows_unknown = grant.intent_count > 0
     grant.intent_id, grant.intent_at, grant.intent_count = secrets.token_hex(8), now(), grant.intent_count + 1
-    app = vendor_credentials.open_app(hub, credentials) if credentials is not None else None
+    app = vendor_credentials.open_app(hub, credentials)
     return Attempt(
         enrollment_id=enrollment.id,
         account_id=enrollment.account_id,

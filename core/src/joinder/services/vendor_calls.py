@@ -72,7 +72,7 @@ async def _open(hub: Hub, enrollment_id: str) -> Held:
             raise NotFound
         await hub.vault.unlock(session, enrollment.account_id)
         credentials = await session.get(VendorCredentials, enrollment.credentials_id or "")
-    app = vendor_credentials.open_app(hub, credentials) if credentials is not None else None
+    app = vendor_credentials.open_app(hub, credentials)
     return Held(
         enrollment=enrollment,
         version=row.version,

@@ -158,9 +158,9 @@ async def reject(session: AsyncSession, credentials_id: str, error: Exception) -
         await leases.schedule(session, "refresh", enrollment.id, leases.NEVER)
 
 
-def open_app(hub: Hub, row: VendorCredentials) -> AppCredentials:
-    """Decrypted, for a hook call."""
-    return AppCredentials(type=row.type, secrets=Secrets(_opened(hub, row)))
+def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
+    """Decrypted, for a hook call; None for a vendor without app credentials."""
+    return None if row is None else AppCredentials(type=row.type, secrets=Secrets(_opened(hub, row)))
 
 
 async def _resume(session: AsyncSession, row: VendorCredentials) -> None:
