@@ -6,16 +6,23 @@ import logging
 from collections.abc import Mapping
 
 from joinder.clock import utc_now
+from joinder.errors import PluginBug
 from joinder.grants import AppCredentials, Context
+from joinder.http import DeviceHttp
 from joinder.services.hub import Hub
+
+
+def _undeclared(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+    raise PluginBug("device access refused: the vendor does not declare it")
 
 
 def vendor_context(
     hub: Hub, vendor: str, app: AppCredentials | None, options: Mapping[str, str] | None = None
 ) -> Context:
+    described = hub.registry.vendor(vendor)
     return Context(
-        http=hub.http.vendor(hub.registry.vendor(vendor).hosts),
-        device=hub.http.device,
+        http=hub.http.vendor(described.hosts),
+        device=hub.http.device if described.device_access else _undeclared,
         app=app,
         options=options or {},
         now=utc_now,

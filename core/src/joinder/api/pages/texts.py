@@ -71,4 +71,5 @@ LABELS = {
     "form_problem": "There is a problem",
     "form_again": "Try again. Your entries were not saved.",
     "optional": "(optional)",
+    "example": "For example: ",
 }
