@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from joinder.app_tokens import AppTokenCache
 from joinder.grants import AppCredentials, Context
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
-from joinder.vendor import Vendor
+from joinder.vendor import Vendor, endpoint_hosts
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -35,10 +36,12 @@ def make_context(
 ) -> Context:
     """A context as core makes it; `app` is a `credentials` object of the API (vendor, type and fields)."""
     fields = {name: value for name, value in (app or {}).items() if name not in ("vendor", "type")}
+    credentials = AppCredentials(type=app["type"], secrets=Secrets(fields)) if app else None
     return Context(
-        http=factory.vendor(vendor.hosts),
+        http=factory.vendor(vendor.hosts + endpoint_hosts(vendor, credentials)),
         device=factory.device,
-        app=AppCredentials(type=app["type"], secrets=Secrets(fields)) if app else None,
+        app=credentials,
+        app_token=AppTokenCache().of(vendor.name, credentials),
         options=options or {},
         now=now,
         log=logging.getLogger("joinder.test"),

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from joinder import AppCredentials, AuthorizeRequest, Callback, Context, OAuth2, Secrets, oauth
+from joinder.app_tokens import AppTokenCache
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
@@ -49,6 +50,7 @@ async def context(served: Served) -> AsyncIterator[Context]:
             http=factory.vendor((HOST,)),
             device=factory.device,
             app=AppCredentials(type="app", secrets=Secrets(APP)),
+            app_token=AppTokenCache().of("acme", None),
             options={},
             now=lambda: NOW,
             log=logging.getLogger("test"),

@@ -34,6 +34,7 @@ from joinder import (
     Vendor,
     hookimpl,
 )
+from joinder.app_tokens import AppTokenCache
 from joinder.errors import AuthorizationLost, PluginBug, TransientError, VendorError
 from joinder.http import HttpFactory
 from joinder.vendors import registry as module
@@ -259,6 +260,7 @@ def context(**app_fields: str) -> Context:
         http=None,  # type: ignore[arg-type]  # no hook here calls out
         device=factory.device,
         app=AppCredentials(type="app", secrets=Secrets(app_fields)) if app_fields else None,
+        app_token=AppTokenCache().of("acme", None),
         options={},
         now=lambda: datetime.now(UTC),
         log=logging.getLogger("test"),

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from joinder import errors, http, oauth
+    from joinder import errors, http, oauth, series
     from joinder.energy import (
         Counter,
         Device,
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
         ReadingsQuery,
         Site,
     )
-    from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
+    from joinder.grants import (
+        AppCredentials,
+        AuthorizeRequest,
+        Callback,
+        Consent,
+        Context,
+        Grant,
+        GrantState,
+        MachineToken,
+    )
     from joinder.hookspecs import hookimpl
     from joinder.redact import Secrets
     from joinder.vendor import (
@@ -29,7 +38,9 @@ if TYPE_CHECKING:
         History,
         Limits,
         OAuth2,
+        OperatorAction,
         Refresh,
+        ServedFile,
         Support,
         Vendor,
     )
@@ -52,13 +63,16 @@ __all__ = [
     "History",
     "Limits",
     "Live",
+    "MachineToken",
     "MeterRole",
     "OAuth2",
+    "OperatorAction",
     "Reading",
     "Readings",
     "ReadingsQuery",
     "Refresh",
     "Secrets",
+    "ServedFile",
     "Site",
     "Support",
     "Vendor",
@@ -66,6 +80,7 @@ __all__ = [
     "hookimpl",
     "http",
     "oauth",
+    "series",
 ]
 
 _HOMES = ("energy", "grants", "hookspecs", "redact", "vendor")
@@ -74,7 +89,7 @@ _HOMES = ("energy", "grants", "hookspecs", "redact", "vendor")
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module joinder has no attribute {name}")
-    if name in ("errors", "http", "oauth"):
+    if name in ("errors", "http", "oauth", "series"):
         return import_module(f"joinder.{name}")
     homes = (import_module(f"joinder.{home}") for home in _HOMES)
     return next(getattr(home, name) for home in homes if hasattr(home, name))

@@ -13,7 +13,9 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     ├─ ConsentDenied               owner      –                   403   no   (redirect, error=access_denied)
     ├─ ConsentInvalid              owner      –                   422   no   (the owner can correct a form)
     ├─ ApprovalPending             vendor     pending_approval    409   later
-    ├─ AppCredentialsRejected      operator   operator_action     502   no
+    ├─ ApprovalRefused             operator   operator_action     409   no
+    ├─ AppCredentialsRejected      operator   operator_action     502   no   (health of all grants of that app)
+    ├─ OperatorActionNeeded        operator   operator_action     502   no
     ├─ DeviceIdentityChanged       operator   operator_action     502   no
     ├─ NotSupported                nobody     –                   404   no
     ├─ UnknownVendor               operator   –                   502   when its plugin is back
@@ -142,6 +144,22 @@ class ApprovalPending(VendorError):
     health = "pending_approval"
     status = 409
     problem = "approval-pending"
+
+
+class ApprovalRefused(VendorError):
+    """The vendor decided against this enrollment: rejected, withdrawn, or never possible for this site."""
+
+    health = "operator_action"
+    status = 409
+    problem = "approval-refused"
+
+
+class OperatorActionNeeded(VendorError):
+    """The operator must do something other than correct the app's credentials: register the app, set the clock,
+    move to another API because the vendor retired this one. The text says what."""
+
+    health = "operator_action"
+    problem = "operator-action-needed"
 
 
 class AppCredentialsRejected(VendorError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -14,6 +14,9 @@ from joinder.redact import Secrets
 
 
 class GrantState(enum.StrEnum):
+    """PENDING_APPROVAL: the vendor decides later. Core then calls `refresh` from time to time, which asks the vendor
+    once and answers the grant as it now is (ACTIVE, or still pending), or raises ApprovalRefused."""
+
     ACTIVE = "active"
     PENDING_APPROVAL = "pending_approval"
 
@@ -74,12 +77,30 @@ class DeviceAccess(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MachineToken:
+    """A token of the app itself (client credentials). `expires_at` is aware; None: unknown, kept for five minutes."""
+
+    value: str = field(repr=False)
+    expires_at: datetime | None = None
+
+
+class AppTokens(Protocol):
+    """Core keeps one token per app: `fetch` runs only when there is none, it ends soon, or it is the `refused` one.
+
+    Callers at the same time share one fetch. Answers the token's value.
+    """
+
+    async def __call__(self, fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What core lends to a hook call."""
 
     http: Http  # declared hosts only, deadlines and redaction built in
     device: DeviceAccess
     app: AppCredentials | None
+    app_token: AppTokens  # the app's own token, where the vendor knows one
     options: Mapping[str, str]  # the join flow's values for Vendor.flow_fields
     now: Callable[[], datetime]  # aware, UTC; tests move it
     log: logging.Logger

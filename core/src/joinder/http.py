@@ -140,12 +140,17 @@ class Http:
         params: Mapping[str, str | int] | None = None,
         form: Mapping[str, str] | None = None,
         json: object = None,
+        content: bytes | None = None,
+        multipart: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         basic: tuple[str, str] | None = None,
         deadline: float = 30.0,
         exchange: bool = False,
     ) -> Answer:
-        """One call, no retry. `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown."""
+        """One call, no retry. `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown.
+
+        At most one body: `form` is urlencoded, `json` encoded, `multipart` form-data fields, `content` as it is.
+        """
         target = httpx.URL(url)
         place = f"{method} {target.host}{target.path}"
         self._refuse_undeclared(target)
@@ -154,7 +159,8 @@ class Http:
             self._rerouted(target),
             params=target.params.merge(params) if params else None,
             data=dict(form) if form is not None else None,
-            content=msgspec.json.encode(json) if json is not None else None,
+            content=msgspec.json.encode(json) if json is not None else content,
+            files={name: (None, value) for name, value in multipart.items()} if multipart else None,
             headers={**({"content-type": "application/json"} if json is not None else {}), **(headers or {})},
         )
         auth = httpx.BasicAuth(*basic) if basic else None
@@ -182,12 +188,12 @@ class Http:
             await response.aclose()
 
     def _refuse_undeclared(self, target: httpx.URL) -> None:
-        declared = target.scheme == "https" and target.host in self._hosts and target.port in (None, self._port)
-        if not declared or target.userinfo:
-            raise PluginBug(f"call to {target.host} refused: the vendor declares {', '.join(self._hosts) or 'no host'}")
+        place = target.host if target.port in (None, self._port) else f"{target.host}:{target.port}"
+        if target.scheme != "https" or place not in self._hosts or target.userinfo:
+            raise PluginBug(f"call to {place} refused: the vendor declares {', '.join(self._hosts) or 'no host'}")
 
     def _rerouted(self, target: httpx.URL) -> httpx.URL:
-        stand_in = self._reroute.get(target.host)
+        stand_in = self._reroute.get(_authority(target))
         if stand_in is None or not stand_in.startswith("http://"):
             return target
         origin = httpx.URL(stand_in)
@@ -313,12 +319,16 @@ class HttpFactory:
 
     def _stand_ins(self) -> dict[tuple[str, int], tuple[str, int]]:
         dial = {}
-        for host, stand_in in self.reroute.items():
-            origin = httpx.URL(stand_in)
+        for declared, stand_in in self.reroute.items():
+            origin, host = httpx.URL(stand_in), httpx.URL(f"https://{declared}")
             target = (origin.host, origin.port or 443)
-            dial[(host, 443)] = target
+            dial[(host.host, host.port or 443)] = target
             dial[target] = target
         return dial
+
+
+def _authority(url: httpx.URL) -> str:
+    return url.host if url.port is None else f"{url.host}:{url.port}"
 
 
 def _bracketed(host: str) -> str:

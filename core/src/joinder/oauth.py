@@ -23,7 +23,7 @@ from joinder.errors import (
     UnexpectedPayload,
     VendorError,
 )
-from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context
+from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context, MachineToken
 from joinder.http import Answer, raise_for_status
 from joinder.redact import Secrets
 from joinder.vendor import OAuth2
@@ -100,25 +100,41 @@ async def exchange_code(ctx: Context, oauth2: OAuth2, callback: Callback, **extr
         raise TransientError("The connection to the vendor was cut off; nothing was saved, start again") from None
 
 
-async def refresh_token(ctx: Context, oauth2: OAuth2, secrets: Secrets, **extra: str) -> Token:
-    """Refresh token → token, one exchange."""
+async def refresh_token(
+    ctx: Context, oauth2: OAuth2, secrets: Secrets, *, send_secret: bool = True, **extra: str
+) -> Token:
+    """Refresh token → token, one exchange. `send_secret` False: the vendor wants the client id alone."""
     parameters = {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"], **extra}
-    return await token_call(ctx, oauth2, parameters)
+    return await token_call(ctx, oauth2, parameters, send_secret=send_secret)
 
 
-async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]) -> Token:
+async def client_token(ctx: Context, oauth2: OAuth2, **extra: str) -> MachineToken:
+    """The app's own token (client credentials). Call it through ctx.app_token, which keeps and shares it."""
+    try:
+        token = await token_call(ctx, oauth2, {"grant_type": "client_credentials", **extra})
+    except OutcomeUnknown:
+        raise TransientError("The connection to the vendor's token service was cut off") from None
+    except AuthorizationLost as error:
+        raise AppCredentialsRejected("The vendor refuses this app's client credentials", detail=error.detail) from None
+    return MachineToken(value=token.access_token, expires_at=token.expires_at)
+
+
+async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str], *, send_secret: bool = True) -> Token:
     """One POST to the token endpoint with the app's client credentials. Raises as `token_error` says."""
     app = ctx.require_app()
-    client = (app["clientID"], app["clientSecret"])
+    client = (app["clientID"], app["clientSecret"]) if send_secret else None
     body = dict(parameters)
-    if oauth2.client_auth == "post":
+    if client is None:
+        body |= {"client_id": app["clientID"]}
+    elif oauth2.client_auth == "post":
         body |= {"client_id": client[0], "client_secret": client[1]}
-    in_query = oauth2.parameters_in == "query"
+    sent_as = oauth2.parameters_in
     answer = await ctx.http.request(
         "POST",
         oauth2.token_url,
-        params=body if in_query else None,
-        form={} if in_query else body,
+        params=body if sent_as == "query" else None,
+        form={"form": body, "query": {}, "json": None}[sent_as],
+        json=body if sent_as == "json" else None,
         basic=client if oauth2.client_auth == "basic" else None,
         deadline=EXCHANGE_DEADLINE,
         exchange=True,

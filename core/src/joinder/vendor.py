@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from joinder.grants import AppCredentials, Context
 
 Resolution = Literal["15mins", "day"]
 
@@ -56,6 +60,7 @@ class Field(Struct, frozen=True, kw_only=True):
     help: str | None = None
     example: str | None = None
     max_length: int = 4096
+    endpoint: bool = False  # app credentials: an https URL; its host joins Vendor.hosts for calls of this app
 
 
 class AppCredentialType(Struct, frozen=True, kw_only=True):
@@ -75,7 +80,8 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     pkce: bool = False  # True only where the vendor is known to accept RFC 7636 S256
     client_auth: Literal["basic", "post"] = "basic"
-    parameters_in: Literal["form", "query"] = "form"  # where the token call carries its parameters
+    parameters_in: Literal["form", "query", "json"] = "form"  # where the token call carries its parameters
+    state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -101,6 +107,30 @@ class Limits(Struct, frozen=True, kw_only=True):
         return next((entry for entry in self.history if entry.resolution == name), None)
 
 
+class OperatorAction(Struct, frozen=True, kw_only=True):
+    """A step the operator takes once at the vendor with an app credential, such as registering a domain.
+
+    `run` takes the context and the values of `fields`, and answers a sentence that tells the outcome; it raises
+    joinder.errors. Running it twice must be harmless.
+    """
+
+    name: str
+    label: str
+    run: Callable[[Context, Mapping[str, str]], Awaitable[str]]
+    help: str | None = None
+    fields: tuple[Field, ...] = ()
+    credential_types: tuple[str, ...] = ()  # empty: any type of the vendor
+
+
+class ServedFile(Struct, frozen=True, kw_only=True):
+    """A public file the vendor fetches from this server, put by the operator into JOINDER_PUBLIC_FILES."""
+
+    path: str  # /.well-known/…; the file is looked up by its last part
+    label: str
+    media_type: str = "application/x-pem-file"
+    starts_with: str = "-----BEGIN PUBLIC KEY-----"  # anything else is never served
+
+
 class Vendor(Struct, frozen=True, kw_only=True):
     """One vendor. `name` equals the entry-point name and the API's vendor value."""
 
@@ -108,7 +138,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     label: str
     docs_url: str
     flow: Flow  # of the owner; a credential type may say OPERATOR
-    hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches
+    hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches, with ":port" where it is not 443
     device_access: bool = False  # True: ctx.device reaches an address the owner names, inside allowed networks
     app_credentials: tuple[AppCredentialType, ...] = ()
     consent_fields: tuple[Field, ...] = ()  # FORM: what the owner enters
@@ -120,8 +150,30 @@ class Vendor(Struct, frozen=True, kw_only=True):
     refresh_grace: timedelta | None = None  # ROTATING: how long the previous refresh token still works
     refresh_margin: timedelta = timedelta(minutes=10)  # refresh this long before expiry
     refresh_at_least_every: timedelta | None = None  # keeps idle grants alive
+    operator_actions: tuple[OperatorAction, ...] = ()
+    served_files: tuple[ServedFile, ...] = ()
     limits: Limits
     capabilities: Mapping[Capability, Support]
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)
+
+    def operator_action(self, name: str) -> OperatorAction | None:
+        return next((action for action in self.operator_actions if action.name == name), None)
+
+
+def endpoint_hosts(vendor: Vendor, app: AppCredentials | None) -> tuple[str, ...]:
+    """Hosts of the app's `endpoint` fields, as Vendor.hosts writes them."""
+    kind = vendor.app_credential(app.type) if app else None
+    if app is None or kind is None:
+        return ()
+    given = [app.secrets.get(entry.name) for entry in kind.fields if entry.endpoint]
+    return tuple(dict.fromkeys(https_host(url) for url in given if url))
+
+
+def https_host(url: str) -> str:
+    """`host` or `host:port`. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an https URL without user information")
+    return parts.hostname if parts.port in (None, 443) else f"{parts.hostname}:{parts.port}"

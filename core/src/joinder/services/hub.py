@@ -12,6 +12,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
+from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.http import HttpFactory
 from joinder.ids import new_id
@@ -34,6 +35,7 @@ class Hub:
     vault: Vault
     http: HttpFactory
     refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
+    app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     async def drain(self) -> None:

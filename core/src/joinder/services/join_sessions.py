@@ -141,13 +141,15 @@ async def _start(hub: Hub, flow: JoinFlow, entry: FlowVendor, state: str | None)
 
 async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], cookies: Mapping[str, str]) -> str:
     """Ends a session on the vendor's callback; answers where the owner goes. Raises JoinRefused."""
-    row = await _session_of(hub, query.get("state", ""), cookies)
+    carriers = _state_carriers(hub, vendor_name)
+    state = next((query[name] for name in carriers if query.get(name)), "")
+    row = await _session_of(hub, state, cookies)
     if row.vendor != vendor_name:
         raise JoinRefused("invalid_link")
     if (done := await _already_done(hub, row)) is not None:
         return done
     await _claim(hub, row)
-    values = {name: value for name, value in query.items() if name != "state"}
+    values = {name: value for name, value in query.items() if name not in carriers}
     try:
         enrollment_id = await asyncio.shield(_exchange(hub, row, values))
     except VendorError as error:
@@ -158,6 +160,12 @@ async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], 
             error_description=str(error),
         )
     return with_result(row.client_redirect_uri, state=row.client_state, enrollmentID=enrollment_id)
+
+
+def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
+    """Callback parameters in which this vendor may return the state."""
+    vendor = next((vendor for vendor in hub.registry.vendors if vendor.name == vendor_name), None)
+    return vendor.oauth2.state_returned_as if vendor and vendor.oauth2 else ("state",)
 
 
 async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:

@@ -10,6 +10,7 @@ from joinder.errors import PluginBug
 from joinder.grants import AppCredentials, Context
 from joinder.http import DeviceHttp
 from joinder.services.hub import Hub
+from joinder.vendor import endpoint_hosts
 
 
 def _undeclared(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
@@ -21,9 +22,10 @@ def vendor_context(
 ) -> Context:
     described = hub.registry.vendor(vendor)
     return Context(
-        http=hub.http.vendor(described.hosts),
+        http=hub.http.vendor(described.hosts + endpoint_hosts(described, app)),
         device=hub.http.device if described.device_access else _undeclared,
         app=app,
+        app_token=hub.app_tokens.of(vendor, app),
         options=options or {},
         now=utc_now,
         log=logging.getLogger(f"joinder.vendor.{vendor}"),

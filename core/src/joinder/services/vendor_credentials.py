@@ -18,7 +18,7 @@ from joinder.services import enrollments, health, leases
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Due, Enrollment, JoinFlow, VendorCredentials
-from joinder.vendor import AppCredentialType, Flow
+from joinder.vendor import AppCredentialType, Flow, https_host
 
 _TABLE = "vendor_credentials"
 
@@ -211,11 +211,20 @@ def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredential
             continue
         if not isinstance(value, str) or not value.strip() or len(value) > entry.max_length:
             errors[f"/credentials/{name}"] = f"must be a text of 1 to {entry.max_length} characters ({entry.label})"
+        elif entry.endpoint and not _is_endpoint(value.strip()):
+            errors[f"/credentials/{name}"] = "must be an https URL without user information"
         else:
             values[name] = value.strip()
     if errors:
         raise Invalid("The credentials are incomplete or malformed", errors=errors)
     return kind, values
+
+
+def _is_endpoint(url: str) -> bool:
+    try:
+        return bool(https_host(url))
+    except ValueError:
+        return False
 
 
 def _name(value: object) -> str | None:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import re
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.errors import PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
-from joinder.vendor import Flow, Refresh, Vendor
+from joinder.vendor import Flow, OperatorAction, Refresh, Vendor, endpoint_hosts
 
 T = TypeVar("T")
 ENTRY_POINT_GROUP = "joinder.vendors"
@@ -158,24 +158,33 @@ class Registry:
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
         return await self._call(name, "fetch_readings", Readings, ctx=ctx, grant=grant, query=query)
 
+    async def act(self, name: str, ctx: Context, action: OperatorAction, values: Mapping[str, str]) -> str:
+        """Runs one of the vendor's operator actions; the sentence it answers."""
+        return await self._answer(name, f"action {action.name}", str, lambda: action.run(ctx, values))
+
     async def _call(self, name: str, hook: str, answer_type: type[T], /, **arguments: Any) -> T:
         if name not in self._plugins:
             raise UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
         others = [plugin for other, plugin in self._plugins.items() if other != name]
+        caller = self._manager.subset_hook_caller(hook, others)
+        return await self._answer(name, hook, answer_type, lambda: caller(**arguments))
+
+    async def _answer(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
+        """What plugin code answers inside its deadline, checked. Raises VendorError and nothing else."""
         try:
-            answer = self._manager.subset_hook_caller(hook, others)(**arguments)
+            answer = call()
             if inspect.isawaitable(answer):
                 async with asyncio.timeout(HOOK_DEADLINE):
                     answer = await answer
         except VendorError:
             raise
         except TimeoutError:
-            raise TransientError(f"{name} did not finish {hook} within {HOOK_DEADLINE:.0f} s") from None
+            raise TransientError(f"{name} did not finish {what} within {HOOK_DEADLINE:.0f} s") from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raised is the plugin's bug
-            raise PluginBug(f"plugin {name} failed in {hook}", detail=_where(error)) from None
+            raise PluginBug(f"plugin {name} failed in {what}", detail=_where(error)) from None
         if not isinstance(answer, answer_type):
             raise PluginBug(
-                f"plugin {name} answered {type(answer).__name__} to {hook}, expected {answer_type.__name__}"
+                f"plugin {name} answered {type(answer).__name__} to {what}, expected {answer_type.__name__}"
             )
         return answer
 
@@ -228,7 +237,9 @@ def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ct
     if changed:
         raise PluginBug(f"plugin {vendor.name} changed {', '.join(changed)} in the authorize URL")
     plain = _PLAIN.fullmatch(url) and "@" not in parts.netloc and "#" not in url
-    if not plain or parts.scheme != "https" or parts.netloc not in vendor.hosts:  # the netloc: no other port either
+    if (
+        not plain or parts.scheme != "https" or parts.netloc not in vendor.hosts + endpoint_hosts(vendor, ctx.app)
+    ):  # the netloc: no other port either
         raise outside
     decoded = unquote_plus(url)
     leaked = [name for name, value in _app_secrets(vendor, ctx) if value in url or value in decoded]

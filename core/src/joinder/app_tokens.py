@@ -1,0 +1,61 @@
+"""Tokens of the apps themselves (client credentials): one per app and process, fetched by one caller for all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import msgspec
+
+from joinder.clock import utc_now
+from joinder.errors import PluginBug
+from joinder.grants import AppCredentials, AppTokens, MachineToken
+
+ENDS_SOON = timedelta(seconds=60)
+UNSTATED_LIFE = timedelta(minutes=5)
+
+
+@dataclass
+class _Entry:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    token: MachineToken | None = None
+
+
+class AppTokenCache:
+    """In memory only: a machine token is worth one call, and a restart fetches a new one."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, _Entry] = {}
+
+    def of(self, vendor: str, app: AppCredentials | None) -> AppTokens:
+        """The door a context gets. Corrected credentials are another app: they never see the old token."""
+        if app is None:
+            return _no_app
+
+        async def app_token(fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
+            entry = self._entries.setdefault(_fingerprint(vendor, app), _Entry())
+            async with entry.lock:
+                if entry.token is None or entry.token.value == refused or _ends_soon(entry.token):
+                    entry.token = _stated(await fetch())
+                return entry.token.value
+
+        return app_token
+
+
+async def _no_app(fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
+    raise PluginBug("an app token was asked for, but the flow names no app credential")
+
+
+def _ends_soon(token: MachineToken) -> bool:
+    return token.expires_at is not None and token.expires_at - utc_now() < ENDS_SOON
+
+
+def _stated(token: MachineToken) -> MachineToken:
+    return token if token.expires_at else MachineToken(value=token.value, expires_at=utc_now() + UNSTATED_LIFE)
+
+
+def _fingerprint(vendor: str, app: AppCredentials) -> bytes:
+    return hashlib.sha256(msgspec.json.encode([vendor, app.type, sorted(app.secrets.items())])).digest()

@@ -1,0 +1,1 @@
+"""What a vendor plugin is tested with: the conformance class, cassettes, fakes."""
