@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -27,7 +27,8 @@ class _Entry:
 class AppTokenCache:
     """In memory only: a machine token is worth one call, and a restart fetches a new one."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+        self._now = now
         self._entries: dict[bytes, _Entry] = {}
 
     def of(self, vendor: str, app: AppCredentials | None) -> AppTokens:
@@ -38,23 +39,22 @@ class AppTokenCache:
         async def app_token(fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
             entry = self._entries.setdefault(_fingerprint(vendor, app), _Entry())
             async with entry.lock:
-                if entry.token is None or entry.token.value == refused or _ends_soon(entry.token):
-                    entry.token = _stated(await fetch())
+                if entry.token is None or entry.token.value == refused or self._ends_soon(entry.token):
+                    entry.token = self._stated(await fetch())
                 return entry.token.value
 
         return app_token
 
+    def _ends_soon(self, token: MachineToken) -> bool:
+        return token.expires_at is not None and token.expires_at - self._now() < ENDS_SOON
+
+    def _stated(self, token: MachineToken) -> MachineToken:
+        """A token without a stated life gets a short one."""
+        return token if token.expires_at else MachineToken(value=token.value, expires_at=self._now() + UNSTATED_LIFE)
+
 
 async def _no_app(fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
     raise PluginBug("an app token was asked for, but the flow names no app credential")
-
-
-def _ends_soon(token: MachineToken) -> bool:
-    return token.expires_at is not None and token.expires_at - utc_now() < ENDS_SOON
-
-
-def _stated(token: MachineToken) -> MachineToken:
-    return token if token.expires_at else MachineToken(value=token.value, expires_at=utc_now() + UNSTATED_LIFE)
 
 
 def _fingerprint(vendor: str, app: AppCredentials) -> bytes:

@@ -10,7 +10,10 @@ import rich_click as click
 
 from joinder.settings import ConfigError
 
-COMMANDS = ("serve", "demo", "simulate", "vendors", "accounts", "clients", "keys", "poll")
+COMMANDS = (
+    *("serve", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
+    *("accounts", "clients", "keys", "poll"),
+)
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
 EXIT_FAILED, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_VENDOR, EXIT_CONFIG = 1, 3, 4, 6, 78
@@ -24,7 +27,7 @@ class Commands(click.RichGroup):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in COMMANDS:
-            command: click.Command = import_module(f"joinder.commands.{name}").command
+            command: click.Command = import_module(f"joinder.commands.{name.replace('-', '_')}").command
             return command
         for entry in entry_points(group=PLUGIN_COMMANDS, name=name):
             return click.Command(name, help=f"A command of {entry.dist.name if entry.dist else 'a plugin'}.")

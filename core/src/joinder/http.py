@@ -161,7 +161,11 @@ class Http:
             data=dict(form) if form is not None else None,
             content=msgspec.json.encode(json) if json is not None else content,
             files={name: (None, value) for name, value in multipart.items()} if multipart else None,
-            headers={**({"content-type": "application/json"} if json is not None else {}), **(headers or {})},
+            headers={
+                "host": target.netloc.decode(),  # a stand-in, too, is told which of the vendor's hosts was meant
+                **({"content-type": "application/json"} if json is not None else {}),
+                **(headers or {}),
+            },
         )
         auth = httpx.BasicAuth(*basic) if basic else None
         try:

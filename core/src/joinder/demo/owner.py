@@ -15,7 +15,7 @@ class OwnerStuck(Exception):
     """The owner met a page that leads nowhere; the text is what it says."""
 
 
-class _Page(HTMLParser):
+class Page(HTMLParser):
     """The first form of a page: where it goes, and what it already holds."""
 
     def __init__(self, html: str) -> None:
@@ -53,7 +53,7 @@ async def consent(url: str, *, until: str, entries: Mapping[str, str]) -> str:
                     return target
                 answer = await browser.get(target)
                 continue
-            page = _Page(answer.text)
+            page = Page(answer.text)
             if answer.status_code != 200 or page.action is None:
                 raise OwnerStuck(f"{answer.status_code} {page.heading or answer.text[:100]}")
             action = urljoin(str(answer.url), page.action)

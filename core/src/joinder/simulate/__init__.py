@@ -28,9 +28,11 @@ class Simulator:
     app_credentials: Mapping[str, str] | None = None  # a `credentials` object its token endpoint accepts
     owner_form: Mapping[str, str] = field(default_factory=dict)  # what a FORM owner types
     owner_choice: Mapping[str, str] = field(default_factory=dict)  # what a REDIRECT owner posts on its consent page
+    flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
     tls: bool = False  # True: a device with a self-signed certificate
     has_history: bool = True  # False: readings exist only where somebody polled
     notes: tuple[str, ...] = ()
+    conformance_skips: Mapping[str, str] = field(default_factory=dict)  # check → reason it cannot hold here
 
 
 def installed_simulators(names: tuple[str, ...] = ()) -> list[Simulator]:

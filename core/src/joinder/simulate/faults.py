@@ -3,7 +3,8 @@
     POST /_faults {"fault": "slow", "times": 3, "path": "/oauth/token", "seconds": 2}
 
 fault: slow (waits `seconds`, then answers) · 429 · 5xx · html · cut (half the body) · lost (acts, but the answer never
-arrives whole) · skew (Date header `seconds` off). `times` absent: until DELETE /_faults. `path` is a prefix.
+arrives whole) · skew (Date header `seconds` off) · answer (`status`, `body` and `headers` as given). `times` absent:
+until DELETE /_faults. `path` is a prefix.
     POST /_clock {"at": 1790000000} freezes the simulated clock, {"shift": -3600} runs it an hour behind, {} resets it.
 """
 
@@ -17,7 +18,7 @@ import msgspec
 
 from joinder.simulate.clock import SimulatedClock
 
-FaultName = Literal["slow", "429", "5xx", "html", "cut", "lost", "skew"]
+FaultName = Literal["slow", "429", "5xx", "html", "cut", "lost", "skew", "answer"]
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True):
@@ -26,6 +27,9 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     path: str = "/"
     seconds: float = 1.0
     retry_after: int | None = None
+    status: int = 500
+    body: str = ""
+    headers: dict[str, str] = {}
 
 
 class ClockMove(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,6 +75,8 @@ class FaultDial:
             await _answer(send, 503, b'{"message":"Service Unavailable","code":503}')
         elif fault.fault == "html":
             await _answer(send, 200, b"<!DOCTYPE html><title>Maintenance</title>", **{"content-type": "text/html"})
+        elif fault.fault == "answer":
+            await _answer(send, fault.status, fault.body.encode(), **fault.headers)
         elif fault.fault in ("cut", "lost"):
             await self._app(scope, receive, _Truncating(send, keep=0.0 if fault.fault == "lost" else 0.5))
         else:

@@ -56,13 +56,13 @@ class Home:
         self.installed = installed
         self._seed = seed
         self._peak_w = peak_w
-        self._zone = ZoneInfo(timezone)
+        self.zone = ZoneInfo(timezone)
         self._day = lru_cache(maxsize=1024)(self._simulate_day)
         self._day_total = lru_cache(maxsize=4096)(self._sum_day)
 
     def power(self, at: float) -> Power:
         """At epoch second `at`."""
-        day = datetime.fromtimestamp(at, self._zone).date()
+        day = datetime.fromtimestamp(at, self.zone).date()
         slots = self._day(day)
         return slots[min(int((at - self._midnight(day)) // SLOT_S), len(slots) - 1)]
 
@@ -80,7 +80,7 @@ class Home:
 
     def lifetime(self, at: float) -> Energy:
         """Since `installed`, up to epoch second `at`; nothing before."""
-        day, today = self.installed, datetime.fromtimestamp(at, self._zone).date()
+        day, today = self.installed, datetime.fromtimestamp(at, self.zone).date()
         if today < day:
             return Energy()
         totals = [0.0] * 6
@@ -92,7 +92,7 @@ class Home:
         return _energy([total + wh for total, wh in zip(totals, parts, strict=True)], rest.soc_percent)
 
     def _midnight(self, day: date) -> float:
-        return datetime.combine(day, time(), self._zone).astimezone(UTC).timestamp()
+        return datetime.combine(day, time(), self.zone).astimezone(UTC).timestamp()
 
     def _sum_day(self, day: date) -> tuple[float, ...]:
         columns = zip(*(_energies(power, SLOT_S) for power in self._day(day)), strict=True)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from joinder.cli import EXIT_FAILED
+from joinder.commands.running import fail, json_option
+
+if TYPE_CHECKING:
+    from joinder.testing.checks import Outcome
+
+
+@click.command(name="check")
+@click.argument("vendor", nargs=-1, required=True)
+@click.option(
+    "--cassettes",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the cassettes. Default: tests/plugins/VENDOR/cassettes, or tests/cassettes.",
+)
+@json_option
+def command(vendor: tuple[str, ...], cassettes: Path | None, as_json: bool) -> None:
+    """Run the conformance checks on installed vendor plugins. Example:  joinder check acme
+
+    Everything happens on 127.0.0.1: the plugin meets its own simulator and its cassettes. Exit code 1 when a check
+    fails.
+    """
+    import asyncio
+    import logging
+
+    from joinder.testing.checks import all_checks, run
+    from joinder.testing.subject import Subject
+
+    logging.disable(logging.NOTSET)
+    failed = False
+    for name in vendor:
+        try:
+            subject = Subject.installed(name, cassettes=cassettes or _cassettes(name))
+        except LookupError as error:
+            fail(str(error), 3)
+        outcomes = [asyncio.run(run(entry, subject)) for entry in all_checks()]
+        failed = failed or any(outcome.state == "failed" for outcome in outcomes)
+        _show(name, outcomes, as_json)
+    sys.exit(EXIT_FAILED if failed else 0)
+
+
+def _cassettes(name: str) -> Path | None:
+    return next(
+        (folder for folder in (Path(f"tests/plugins/{name}/cassettes"), Path("tests/cassettes")) if folder.is_dir()),
+        None,
+    )
+
+
+def _show(name: str, outcomes: list[Outcome], as_json: bool) -> None:
+    import json
+    from collections import Counter
+
+    counts = Counter(outcome.state for outcome in outcomes)
+    if as_json:
+        rows = [
+            {
+                "vendor": name,
+                "group": one.check.group,
+                "check": one.check.name,
+                "state": one.state,
+                "reason": one.reason,
+            }
+            for one in outcomes
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    group = ""
+    for one in outcomes:
+        if one.check.group != group:
+            group = one.check.group
+            click.echo(f"\n{name} · {group}")
+        reason = f"  {one.reason}" if one.reason else ""
+        click.echo(f"  {one.state:<8} {one.check.name.replace('_', ' ')}{reason}")
+    click.echo(
+        f"\n{name}: " + ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped", "n/a"))
+    )

@@ -1,0 +1,112 @@
+"""Acme for Joinder. What is said of the vendor here should name its source: a URL, or a section of a document."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from joinder import (
+    AppCredentialType,
+    AuthorizeRequest,
+    Callback,
+    Capability,
+    Consent,
+    Context,
+    Field,
+    Flow,
+    Grant,
+    History,
+    Limits,
+    OAuth2,
+    Reading,
+    Readings,
+    ReadingsQuery,
+    Refresh,
+    Site,
+    Support,
+    Vendor,
+    hookimpl,
+    oauth,
+)
+from joinder.errors import ConsentInvalid
+from joinder_acme import api, mapping
+
+_OAUTH2 = OAuth2(
+    authorize_url="https://auth.acme.example/authorize",
+    token_url="https://auth.acme.example/token",  # noqa: S106 - an address
+    scopes=("energy", "offline_access"),
+    pkce=True,
+)
+VENDOR = Vendor(
+    name="acme",
+    label="Acme",
+    docs_url="https://developer.acme.example/",
+    flow=Flow.REDIRECT,
+    hosts=("auth.acme.example", "api.acme.example"),
+    app_credentials=(
+        AppCredentialType(
+            type="oauth",
+            label="OAuth app",
+            fields=(
+                Field(name="clientID", label="Client ID"),
+                Field(name="clientSecret", label="Client secret", secret=True),
+            ),
+        ),
+    ),
+    oauth2=_OAUTH2,
+    refresh=Refresh.ROTATING,  # single use: each refresh answers a new refresh token
+    limits=Limits(
+        poll_every=timedelta(minutes=15),
+        history=(
+            History(resolution="15mins", window=timedelta(days=7)),
+            History(resolution="day", window=timedelta(days=31)),
+        ),
+    ),
+    capabilities=dict.fromkeys(Capability, Support.YES),
+)
+
+
+@hookimpl
+def describe_vendor() -> Vendor:
+    return VENDOR
+
+
+@hookimpl
+async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
+    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)
+
+
+@hookimpl
+async def handle_callback(ctx: Context, callback: Callback) -> Consent:
+    token = await oauth.exchange_code(ctx, _OAUTH2, callback)
+    grant = Grant(secrets=token.secrets(), expires_at=token.expires_at)
+    listed = await api.get(ctx, grant, "/sites", api.Sites)
+    if not listed.sites:
+        raise ConsentInvalid("This Acme account has no system; the owner of a system must give the consent")
+    sites = tuple(entry.id for entry in listed.sites)
+    return Consent(grant=replace(grant, site_ids=sites), account_id=listed.account)
+
+
+@hookimpl
+async def refresh(ctx: Context, grant: Grant) -> Grant:
+    """One exchange, no retry: core holds the lease, and retries what may be retried."""
+    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)
+    return replace(grant, secrets=token.secrets(grant.secrets), expires_at=token.expires_at)
+
+
+@hookimpl
+async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
+    return mapping.site(await api.get(ctx, grant, api.site_path(site_id), api.SiteDetails))
+
+
+@hookimpl
+async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+    path = api.site_path(query.site.vendor_id)
+    intervals: tuple[Reading, ...] = ()
+    live = None
+    if query.start < query.end:
+        span = {"start": query.start.isoformat(), "end": query.end.isoformat(), "step": query.resolution}
+        intervals = mapping.readings(await api.get(ctx, grant, f"{path}/energy", api.Energy, **span), query)
+    if query.live:
+        live = mapping.live(await api.get(ctx, grant, f"{path}/power", api.Power))
+    return Readings(intervals=intervals, live=live)

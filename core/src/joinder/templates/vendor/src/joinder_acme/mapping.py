@@ -1,0 +1,77 @@
+"""What Acme's answers mean. Pure: no clock, no network. Unknown stays None."""
+
+from __future__ import annotations
+
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site
+from joinder.series import Days, Quarters, with_load, zone
+from joinder_acme.api import DeviceEntry, Energy, Power, Row, SiteDetails
+
+_KINDS = {"inverter": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY, "meter": DeviceKind.METER}
+
+
+def site(details: SiteDetails) -> Site:
+    devices = tuple(_device(entry) for entry in details.devices if entry.kind in _KINDS)
+    return Site(vendor_id=details.id, name=details.name, timezone=details.timezone, devices=devices)
+
+
+def _device(entry: DeviceEntry) -> Device:
+    kind = _KINDS[entry.kind]
+    return Device(
+        vendor_id=entry.serial,
+        serial=entry.serial,
+        kind=kind,
+        model=entry.model,
+        role=MeterRole.GRID if kind is DeviceKind.METER else None,
+        nameplate_wh=entry.capacity_wh,
+    )
+
+
+def readings(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
+    rows = _quarters(energy, query) if query.resolution == "15mins" else _days(energy, query)
+    return tuple(with_load(row, battery=True) for row in rows)
+
+
+def _quarters(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
+    quarters = Quarters(query.start, query.end)
+    for row in energy.rows:
+        for metric, wh in _metrics(row).items():
+            quarters.energy(metric, row.start, row.end, wh)
+        quarters.soc(row.start, row.end, row.soc)
+    return quarters.readings()
+
+
+def _days(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
+    where = zone(query.site.timezone)
+    if where is None:
+        return ()
+    days = Days(where, query.start, query.end)
+    for row in energy.rows:
+        for metric, wh in _metrics(row).items():
+            days.energy(metric, row.start.astimezone(where).date(), wh)
+    return days.readings()
+
+
+def _metrics(row: Row) -> dict[str, float | None]:
+    return {
+        "solar_wh": row.solar,
+        "charge_wh": row.charged,
+        "discharge_wh": row.discharged,
+        "import_wh": row.imported,
+        "export_wh": row.exported,
+    }
+
+
+def live(power: Power) -> Live:
+    """Acme's signs turned: Joinder's are + discharging and + importing."""
+    battery_w = None if power.battery is None else -power.battery
+    grid_w = None if power.grid is None else -power.grid
+    parts = (power.solar, battery_w, grid_w)
+    load_w = None if None in parts else sum(part or 0.0 for part in parts)
+    return Live(
+        measured_at=power.at,
+        solar_w=power.solar,
+        battery_w=battery_w,
+        grid_w=grid_w,
+        load_w=load_w,
+        soc_percent=power.soc if power.soc is not None and 0 <= power.soc <= 100 else None,
+    )

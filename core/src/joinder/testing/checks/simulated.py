@@ -1,0 +1,256 @@
+"""The plugin against its own simulator: behaviour, clock changes, and the fault dial."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+from joinder.energy import Reading, Readings, ReadingsQuery
+from joinder.errors import AuthorizationLost, ConsentInvalid, PluginBug, VendorError
+from joinder.grants import Grant
+from joinder.redact import Secrets
+from joinder.series import day_span, zone
+from joinder.testing.checks import check
+from joinder.testing.expectations import (
+    expect_consent,
+    expect_intervals,
+    expect_live,
+    expect_refreshed,
+    expect_rows,
+    expect_site,
+)
+from joinder.testing.flow import DAY, REFRESHED, last_day, last_days
+from joinder.testing.subject import Failed, Stand, Subject, standing
+from joinder.vendor import Flow, Refresh, Vendor
+
+CLOCK_CHANGES = {  # local days of 23 and of 25 hours in 2026
+    23: (date(2026, 3, 8), date(2026, 3, 29)),
+    25: (date(2026, 10, 25), date(2026, 11, 1)),
+}
+FAULTS = ("429", "5xx", "html", "cut", "lost")
+LEVELS_AGREE = 0.02
+
+
+def _keeps_quarters(vendor: Vendor) -> bool:
+    return vendor.limits.resolution("15mins") is not None
+
+
+def _keeps_days(vendor: Vendor) -> bool:
+    return vendor.limits.resolution("day") is not None
+
+
+def _refreshes(vendor: Vendor) -> bool:
+    return vendor.refresh in REFRESHED
+
+
+def _rotates(vendor: Vendor) -> bool:
+    return vendor.refresh is Refresh.ROTATING
+
+
+@check()
+async def consent_opens_sites(subject: Subject) -> None:
+    """The default owner's consent becomes a grant that opens sites; the same owner again has the same account id."""
+    async with standing(subject) as stand:
+        first, second = await stand.consent(), None
+        expect_consent(first, stand.clock.now())
+        if stand.flow is not Flow.OPERATOR:
+            second = await stand.consent()
+        if second is not None and (second.account_id, second.grant.site_ids) != (
+            first.account_id,
+            first.grant.site_ids,
+        ):
+            raise Failed("the same owner's second consent has another account id or other sites")
+
+
+@check()
+async def nonsense_is_no_consent(subject: Subject) -> None:
+    """A made-up code or key ends in ConsentInvalid or another VendorError, never in a grant or a bug."""
+    async with standing(subject) as stand:
+        if stand.flow is Flow.OPERATOR:
+            return
+        callback = await stand.callback()
+        made_up = dict.fromkeys(callback.values, "made-up-value-0")
+        callback = replace(callback, values=Secrets(made_up))
+        try:
+            await stand.registry.handle_callback(stand.vendor.name, stand.context(), callback)
+        except PluginBug:
+            raise
+        except VendorError as error:
+            if not isinstance(error, ConsentInvalid | AuthorizationLost) and error.actor == "operator":
+                raise Failed(f"a made-up value is the owner's to correct, not {type(error).__name__}") from None
+            return
+    raise Failed("made-up values were taken for a consent")
+
+
+@check(_refreshes)
+async def refresh_keeps_or_rotates(subject: Subject) -> None:
+    """Refresh answers a new access token, and the refresh token as Vendor.refresh says; the grant still reads."""
+    async with standing(subject) as stand:
+        before = (await stand.consent()).grant
+        after = await stand.registry.refresh(stand.vendor.name, stand.context(), before)
+        expect_refreshed(stand.vendor, before, after, stand.clock.now())
+        if after.secrets.get("access_token") == before.secrets.get("access_token"):
+            raise Failed("the access token is the old one")
+        await stand.registry.fetch_site(stand.vendor.name, stand.context(), after, after.site_ids[0])
+
+
+@check(_refreshes)
+async def refresh_is_one_exchange(subject: Subject) -> None:
+    """One refresh is one call of the token endpoint, and never sends a used token again."""
+    async with standing(subject) as stand:
+        grant = (await stand.consent()).grant
+        for _ in range(3):
+            before = (await stand.state()).get("token_calls", 0)
+            grant = await stand.registry.refresh(stand.vendor.name, stand.context(), grant)
+            state = await stand.state()
+            if state.get("token_calls", 0) != before + 1:
+                raise Failed(
+                    f"{state.get('token_calls', 0) - before} token calls for one refresh (GET /_state token_calls)"
+                )
+        if _rotates(stand.vendor) and state.get("reuse_seen", 0):
+            raise Failed("a used refresh token was sent again")
+
+
+@check()
+async def site_is_normalised(subject: Subject) -> None:
+    """fetch_site answers the site asked for with its devices, for every site of the grant."""
+    async with standing(subject) as stand:
+        grant = (await stand.consent()).grant
+        for site_id in grant.site_ids[:3]:
+            site = await stand.registry.fetch_site(stand.vendor.name, stand.context(), grant, site_id)
+            expect_site(stand.vendor, site, site_id)
+
+
+@check(_keeps_quarters)
+async def quarter_hours_are_whole(subject: Subject) -> None:
+    """Every quarter hour of a day: inside the window, sorted, aware, unique, finite, with the promised metrics."""
+    async with standing(subject) as stand:
+        grant, query = await _last_day(stand)
+        readings = await _fetch(stand, grant, query)
+        count = int((query.end - query.start) / timedelta(minutes=15))
+        expect_intervals(stand.vendor, readings, query, count=count)
+
+
+@check(_keeps_days)
+async def days_are_whole(subject: Subject) -> None:
+    """Three local days, each with the promised metrics."""
+    async with standing(subject) as stand:
+        grant, query = await _last_day(stand)
+        days = last_days(stand, query.site)
+        if days is None:
+            raise Failed("days are declared, but the site has no time zone to cut them by")
+        expect_intervals(stand.vendor, await _fetch(stand, grant, days), days, count=3)
+
+
+@check(lambda vendor: _keeps_days(vendor) and _keeps_quarters(vendor))
+async def levels_agree(subject: Subject) -> None:
+    """The quarter hours of a day add up to that day's value, within 2 %."""
+    async with standing(subject) as stand:
+        grant, query = await _last_day(stand)
+        where = zone(query.site.timezone)
+        if where is None:
+            raise Failed("the site has no time zone to cut days by")
+        day = (stand.clock.now() - DAY).astimezone(where).date()
+        start, end = day_span(day, where)
+        quarters = await _whole_span(stand, grant, ReadingsQuery(site=query.site, start=start, end=end))
+        days = await _fetch(stand, grant, ReadingsQuery(site=query.site, start=start, end=end, resolution="day"))
+        for metric in ("solar_wh", "import_wh", "export_wh"):
+            fine = sum(getattr(row, metric) or 0 for row in quarters)
+            coarse = sum(getattr(row, metric) or 0 for row in days.intervals)
+            if coarse and fine and abs(fine - coarse) > LEVELS_AGREE * max(fine, coarse):
+                raise Failed(f"{metric}: quarter hours add up to {fine:.0f}, the day is {coarse:.0f}")
+
+
+@check(_keeps_quarters)
+async def spring_day_has_92_quarters(subject: Subject) -> None:
+    """The day the clock goes forward is read whole: 23 hours, nothing twice, nothing outside."""
+    await _clock_change(subject, 23)
+
+
+@check(_keeps_quarters)
+async def autumn_day_has_100_quarters(subject: Subject) -> None:
+    """The day the clock goes back is read whole: 25 hours, both passes of the repeated hour."""
+    await _clock_change(subject, 25)
+
+
+@check()
+async def live_power_balances(subject: Subject) -> None:
+    """Live power is of now, and load = solar + battery + grid within 1 % where all four are known."""
+    async with standing(subject) as stand:
+        grant, query = await _last_day(stand)
+        only_live = ReadingsQuery(site=query.site, start=query.end, end=query.end, live=True)
+        readings = await _fetch(stand, grant, only_live)
+        if readings.intervals:
+            raise Failed("an empty window was asked for, rows came")
+        expect_live(stand.vendor, readings.live, stand.clock.now())
+
+
+@check()
+async def faults_make_no_numbers(subject: Subject) -> None:
+    """Under every fault of the dial a read fails with a VendorError, or answers only what is also there without it."""
+    async with standing(subject) as stand:
+        grant, query = await _last_day(stand)
+        sound = {row.start: row for row in (await _fetch(stand, grant, query)).intervals}
+        for fault in FAULTS:
+            await stand.fault(fault)
+            try:
+                readings = await _fetch(stand, grant, query)
+            except PluginBug as error:
+                raise Failed(f"under {fault}: {error} ({error.detail})") from None
+            except VendorError:
+                continue
+            finally:
+                await stand.heal()
+            expect_rows(readings.intervals, query)
+            wrong = [row for row in readings.intervals if row != sound.get(row.start)]
+            if wrong:
+                raise Failed(f"under {fault}: {len(wrong)} rows differ from those without it")
+
+
+async def _clock_change(subject: Subject, hours: int) -> None:
+    async with standing(subject) as stand:
+        consent = await stand.consent()
+        site_id = consent.grant.site_ids[0]
+        site = await stand.registry.fetch_site(stand.vendor.name, stand.context(), consent.grant, site_id)
+    where = zone(site.timezone)
+    days = [day for day in CLOCK_CHANGES[hours] if where and _hours(day, where) == hours]
+    if where is None or not days:
+        raise Failed(f"the simulator's default home must lie in a zone whose clock changes, not {site.timezone}")
+    start, end = day_span(days[0], where)
+    async with standing(subject, at=end + timedelta(hours=12)) as stand:
+        grant = (await stand.consent()).grant
+        query = ReadingsQuery(site=site, start=start, end=end)
+        rows = await _whole_span(stand, grant, query)
+        expect_rows(rows, query)
+        if len(rows) != hours * 4:
+            raise Failed(f"{len(rows)} quarter hours on {days[0]}, which has {hours * 4}")
+
+
+def _hours(day: date, where: ZoneInfo) -> int:
+    start, end = day_span(day, where)
+    return int((end - start).total_seconds() // 3600)
+
+
+async def _whole_span(stand: Stand, grant: Grant, query: ReadingsQuery) -> list[Reading]:
+    """The span in pieces the vendor's window allows, as core asks."""
+    history = stand.vendor.limits.resolution("15mins")
+    step = history.window if history else DAY
+    rows: list[Reading] = []
+    at = query.start
+    while at < query.end:
+        until = min(at + step, query.end)
+        piece = ReadingsQuery(site=query.site, start=at, end=until)
+        rows += (await _fetch(stand, grant, piece)).intervals
+        at = until
+    return rows
+
+
+async def _last_day(stand: Stand) -> tuple[Grant, ReadingsQuery]:
+    grant = (await stand.consent()).grant
+    site = await stand.registry.fetch_site(stand.vendor.name, stand.context(), grant, grant.site_ids[0])
+    return grant, last_day(stand, site)
+
+
+async def _fetch(stand: Stand, grant: Grant, query: ReadingsQuery) -> Readings:
+    return await stand.registry.fetch_readings(stand.vendor.name, stand.context(), grant, query)

@@ -1,0 +1,277 @@
+"""The plugin under test, its simulator running on loopback, and an owner's browser."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urljoin, urlsplit
+
+import httpx
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+from joinder.app_tokens import AppTokenCache
+from joinder.demo.owner import Page
+from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
+from joinder.http import HttpFactory
+from joinder.redact import Secrets
+from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
+from joinder.simulate import Simulator
+from joinder.simulate.clock import SimulatedClock
+from joinder.simulate.run import reroute_of, running
+from joinder.vendor import AppCredentialType, Flow, Vendor, endpoint_hosts
+from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
+from joinder.vendors.registry import Registry
+
+NOON = datetime(2026, 10, 28, 12, tzinfo=UTC)  # after both clock changes of 2026, on either side of the Atlantic
+APPROVALS_MOST = 20
+APPROVAL_STEP_S = 30.0
+HURRY_S = 0.5  # how long a hook under test waits for a stand-in that never answers
+
+
+class Failed(AssertionError):
+    """A check does not hold; the text says what was seen and what the contract asks for."""
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """One vendor plugin: its entry point, its simulator, the folder of its cassettes."""
+
+    name: str
+    entry: EntryPoint
+    make_simulator: Callable[[], Simulator] | None
+    cassettes: Path | None = None
+
+    @classmethod
+    def installed(cls, name: str, cassettes: Path | None = None) -> Subject:
+        """Raises LookupError when no installed distribution has this entry point."""
+        found = list(entry_points(group=VENDORS, name=name))
+        if not found:
+            known = ", ".join(sorted(entry.name for entry in entry_points(group=VENDORS)))
+            raise LookupError(f"no entry point {name} in group {VENDORS}; installed: {known}")
+        stand_ins = list(entry_points(group=SIMULATORS, name=name))
+        make = stand_ins[0].load() if stand_ins else None
+        return cls(name=name, entry=found[0], make_simulator=make, cassettes=cassettes)
+
+    def registry(self) -> Registry:
+        """A registry with this plugin alone, as core loads it. Raises Failed with core's reason."""
+        registry = Registry.load(found=[self.entry])
+        problem = registry.installed[0].problem
+        if problem:
+            raise Failed(f"core disables the plugin: {problem}")
+        return registry
+
+    def vendor(self) -> Vendor:
+        return self.registry().vendor(self.name)
+
+    def simulator(self) -> Simulator:
+        if self.make_simulator is None:
+            raise Failed(f"no simulator: name one in the entry-point group {SIMULATORS}")
+        return self.make_simulator()
+
+
+@dataclass(kw_only=True)
+class Stand:
+    """A plugin behind a real registry. `hurry_s` caps the deadline of every call it makes."""
+
+    vendor: Vendor
+    registry: Registry
+    factory: HttpFactory
+    clock: SimulatedClock
+    simulator: Simulator
+    origin: str = ""
+    hurry_s: float | None = None
+    tokens: AppTokenCache = field(init=False)
+    told: list[str] = field(default_factory=list)  # all that was logged while it stood
+
+    def __post_init__(self) -> None:
+        self.tokens = AppTokenCache(self.clock.now)
+
+    def app(self) -> AppCredentials | None:
+        given = dict(self.simulator.app_credentials or {})
+        given.pop("vendor", None)
+        return AppCredentials(type=given.pop("type"), secrets=Secrets(given)) if given else None
+
+    def context(self) -> Context:
+        app = self.app()
+        http = self.factory.vendor(self.vendor.hosts + endpoint_hosts(self.vendor, app))
+        device = self.factory.device
+
+        def hurried(client: Any) -> Any:
+            return _Hurried(client, self.hurry_s) if self.hurry_s else client
+
+        return Context(
+            http=hurried(http),
+            device=lambda address, *, pin_sha256=None: hurried(device(address, pin_sha256=pin_sha256)),
+            app=app,
+            app_token=self.tokens.of(self.vendor.name, app),
+            options=self.simulator.flow_options,
+            now=self.clock.now,
+            log=logging.getLogger(f"joinder.vendor.{self.vendor.name}"),
+        )
+
+    @property
+    def flow(self) -> Flow:
+        kind = self.credential_type()
+        return Flow.OPERATOR if kind is not None and kind.flow is Flow.OPERATOR else self.vendor.flow
+
+    def credential_type(self) -> AppCredentialType | None:
+        app = self.app()
+        return self.vendor.app_credential(app.type) if app else None
+
+    def authorize_request(self) -> tuple[AuthorizeRequest, str | None]:
+        """As core makes it, with the verifier of its challenge."""
+        pkce = self.vendor.oauth2 is not None and self.vendor.oauth2.pkce
+        verifier = secrets.token_urlsafe(48) if pkce else None
+        challenge = str(create_s256_code_challenge(verifier)) if verifier else None  # type: ignore[no-untyped-call]
+        redirect_uri = f"https://hub.example/join/{self.vendor.name}/auth-granted"
+        request = AuthorizeRequest(state=secrets.token_urlsafe(24), redirect_uri=redirect_uri, code_challenge=challenge)
+        return request, verifier
+
+    async def callback(self, **choice: str) -> Callback:
+        """What the scenario owner brings back; `choice` replaces what it would pick."""
+        if self.flow is Flow.OPERATOR:
+            return Callback(values=Secrets({}))
+        if self.flow is Flow.FORM:
+            return Callback(values=Secrets({**self.simulator.owner_form, **choice}))
+        request, verifier = self.authorize_request()
+        url = await self.registry.build_authorize_url(self.vendor.name, self.context(), request)
+        values = await self._consents(url, request.redirect_uri, {**self.simulator.owner_choice, **choice})
+        carriers = self.vendor.oauth2.state_returned_as if self.vendor.oauth2 else ("state",)
+        if not any(values.get(name) == request.state for name in carriers):
+            raise Failed(f"the state did not come back in {' or '.join(carriers)}")
+        kept = {name: value for name, value in values.items() if name not in carriers}
+        return Callback(values=Secrets(kept), redirect_uri=request.redirect_uri, code_verifier=verifier)
+
+    async def consent(self, callback: Callback | None = None) -> Consent:
+        """A usable grant; one that waits for approval is asked about until the simulator approves."""
+        callback = callback or await self.callback()
+        consent = await self.registry.handle_callback(self.vendor.name, self.context(), callback)
+        return replace(consent, grant=await self.approved(consent.grant))
+
+    async def approved(self, grant: Grant) -> Grant:
+        for _ in range(APPROVALS_MOST):
+            if grant.state is GrantState.ACTIVE:
+                return grant
+            self.clock.freeze(self.clock.time() + APPROVAL_STEP_S)
+            grant = await self.registry.refresh(self.vendor.name, self.context(), grant)
+        raise Failed(f"still pending after {APPROVALS_MOST} questions: the simulator must approve its default owner")
+
+    async def fault(self, fault: str, **settings: Any) -> None:
+        """Sets the simulator's fault dial (joinder.simulate.faults)."""
+        async with _browser() as browser:
+            answer = await browser.post(f"{self.origin}/_faults", json={"fault": fault, **settings})
+            if answer.status_code != 200:
+                raise Failed(f"the fault dial answered {answer.status_code}")
+
+    async def heal(self) -> None:
+        async with _browser() as browser:
+            await browser.delete(f"{self.origin}/_faults")
+
+    async def state(self) -> dict[str, Any]:
+        """The simulator's own counts (GET /_state); empty where it keeps none."""
+        async with _browser() as browser:
+            answer = await browser.get(f"{self.origin}/_state")
+        found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+        return found
+
+    async def _consents(self, url: str, redirect_uri: str, choice: Mapping[str, str]) -> dict[str, str]:
+        async with _browser() as browser:
+            answer = await browser.get(self._stand_in(url))
+            page = Page(answer.text)
+            if answer.status_code != 200 or page.action is None:
+                raise Failed(f"the simulator's consent page answered {answer.status_code} {page.heading}")
+            answer = await browser.post(self._stand_in(urljoin(url, page.action)), data={**page.values, **choice})
+        target = answer.headers.get("location", "")
+        if not target.startswith(redirect_uri):
+            raise Failed(f"consent ended with {answer.status_code}, not with a redirect to the redirect URI")
+        return dict(parse_qsl(urlsplit(target).query))
+
+    def _stand_in(self, url: str) -> str:
+        parts = urlsplit(url)
+        return f"{self.origin}{parts.path}?{parts.query}"
+
+
+class _Hurried:
+    """An Http whose calls end after a moment, for stand-ins that never answer."""
+
+    def __init__(self, http: Any, longest_s: float | None) -> None:
+        self._http = http
+        self._longest_s = longest_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._http, name)
+
+    async def __aenter__(self) -> _Hurried:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._http.__aexit__(*error)
+
+    async def request(self, method: str, url: str, **options: Any) -> Any:
+        deadline = min(options.pop("deadline", 30.0), self._longest_s or 30.0)
+        return await self._http.request(method, url, deadline=deadline, **options)
+
+
+class _Listener(logging.Handler):
+    """Keeps whatever is logged, at any level."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told.append(self.format(record))
+
+
+@asynccontextmanager
+async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[Stand]:
+    """The plugin against its running simulator, whose clock stands still at `at`."""
+    registry, simulator = subject.registry(), subject.simulator()
+    simulator.clock.freeze(at.timestamp())
+    async with running([simulator]) as origins:
+        networks = tuple(f"{host}/32" for host in simulator.stands_in_for) if simulator.tls else ()
+        reroute = reroute_of([simulator], origins)
+        factory = HttpFactory(allowed_networks=networks, reroute=reroute)
+        stand = Stand(
+            vendor=registry.vendor(subject.name),
+            registry=registry,
+            factory=factory,
+            clock=simulator.clock,
+            simulator=simulator,
+            origin=origins[simulator.vendor],
+        )
+        with listening(stand.told):
+            try:
+                yield stand
+            finally:
+                await factory.close()
+
+
+class listening:
+    """Hears every logger at every level while the block runs."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._handler = _Listener(told)
+        self._level = logging.root.level
+
+    def __enter__(self) -> None:
+        self._level = logging.root.level
+        logging.root.addHandler(self._handler)
+        logging.root.setLevel(logging.DEBUG)
+
+    def __exit__(self, *_: object) -> None:
+        logging.root.removeHandler(self._handler)
+        logging.root.setLevel(self._level)
+
+
+def _browser() -> httpx.AsyncClient:
+    """The owner's and the tester's, not the plugin's. Simulated devices sign their own certificates."""
+    return httpx.AsyncClient(verify=False, trust_env=False, timeout=30)  # noqa: S501 - loopback

@@ -1,0 +1,121 @@
+"""One broken vendor for each conformance check: the template plugin with one change that this check must find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INIT, API, MAPPING, CASSETTE = (
+    "src/joinder_acme/__init__.py",
+    "src/joinder_acme/api.py",
+    "src/joinder_acme/mapping.py",
+    "tests/cassettes/flow.yaml",
+)
+_URL = "    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)"
+_EXCHANGE = "    token = await oauth.exchange_code(ctx, _OAUTH2, callback)"
+_REFRESH = "    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)"
+_SITE = "    return mapping.site(await api.get(ctx, grant, api.site_path(site_id), api.SiteDetails))"
+_PATH = "    path = api.site_path(query.site.vendor_id)"
+_CALL = '    answer = await ctx.http.request("GET", BASE + path, params=params, headers=headers)'
+_FAKE = 'Consent(grant=Grant(secrets=joinder.Secrets({"a": "b"}), site_ids=("site-1",)))'
+_DETAILS = "class SiteDetails(Struct):\n    id: str\n    name: str\n    timezone: str\n    devices: list[DeviceEntry]"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """`old` is replaced by `new` in `file`."""
+
+    file: str
+    old: str
+    new: str
+
+
+def _renamed(error: str, becomes: str, call: str, file: str = INIT) -> Bad:
+    """`call` raises `becomes` wherever it raised `error`."""
+    guarded = "\n".join(f"    {line}" for line in call.splitlines())
+    raised = f'raise joinder.errors.{becomes}("changed") from None'
+    return Bad(file, call, f"    try:\n{guarded}\n    except joinder.errors.{error}:\n        {raised}")
+
+
+BAD = {
+    "entry_point": Bad(INIT, 'name="acme"', 'name="another"'),
+    "imports_light": Bad(INIT, "from datetime import timedelta", "from datetime import timedelta\n\nimport sqlalchemy"),
+    "hook_signatures": Bad(INIT, "async def build_authorize_url", "def build_authorize_url"),
+    "description_is_pure": Bad(
+        INIT, "    return VENDOR", "    return msgspec.structs.replace(VENDOR, docs_url=f'https://x/{next(COUNT)}')"
+    ),
+    "description_is_whole": Bad(INIT, 'docs_url="https:', 'docs_url="http:'),
+    "authorize_url_is_intact": Bad(INIT, _URL, _URL + '.replace("redirect_uri=https", "redirect_uri=http")'),
+    "authorize_url_asks_for_scopes": Bad(
+        INIT, _URL, _URL.replace("_OAUTH2", "msgspec.structs.replace(_OAUTH2, scopes=())")
+    ),
+    "authorize_url_holds_no_secret": Bad(INIT, _URL, _URL + ' + "&s=" + ctx.require_app()["clientSecret"]'),
+    "authorize_url_needs_no_call": Bad(
+        INIT,
+        _URL,
+        '    await api.get(ctx, Grant(secrets=joinder.Secrets({"access_token": "x"})), "/sites", api.Sites)\n' + _URL,
+    ),
+    "denial_is_understood": Bad(
+        INIT, _EXCHANGE, f'    if "error" in callback.values:\n        return {_FAKE}\n{_EXCHANGE}'
+    ),
+    "consent_opens_sites": Bad(INIT, "account_id=listed.account", "account_id=str(next(COUNT))"),
+    "nonsense_is_no_consent": Bad(
+        INIT, _EXCHANGE, f'    if "made-up" in callback.values.get("code", ""):\n        return {_FAKE}\n{_EXCHANGE}'
+    ),
+    "refresh_keeps_or_rotates": Bad(INIT, "secrets=token.secrets(grant.secrets)", "secrets=grant.secrets"),
+    "refresh_is_one_exchange": Bad(
+        INIT, _REFRESH, f"{_REFRESH}\n    token = await oauth.refresh_token(ctx, _OAUTH2, token.secrets())"
+    ),
+    "site_is_normalised": Bad(MAPPING, "name=details.name", 'name=""'),
+    "quarter_hours_are_whole": Bad(MAPPING, "    return quarters.readings()", "    return quarters.readings()[1:]"),
+    "days_are_whole": Bad(MAPPING, "    return days.readings()", "    return days.readings()[1:]"),
+    "levels_agree": Bad(MAPPING, "astimezone(where).date(), wh)", "astimezone(where).date(), wh and wh * 1.5)"),
+    "spring_day_has_92_quarters": Bad(
+        MAPPING, "Quarters(query.start, query.end)", "Quarters(query.start, query.start)"
+    ),
+    "autumn_day_has_100_quarters": Bad(
+        MAPPING, "    return quarters.readings()", "    return quarters.readings()[: 24 * 4]"
+    ),
+    "live_power_balances": Bad(MAPPING, "load_w=load_w", "load_w=(load_w or 0) + 500"),
+    "faults_make_no_numbers": Bad(
+        API,
+        _CALL,
+        f"{_CALL}\n    if into is Power and answer.status == 503:\n        return Power(datetime.now().astimezone())\n"
+        "    if into is Energy and answer.status == 503:\n"
+        '        span = [datetime.fromisoformat(params[name]) for name in ("start", "end")]\n'
+        "        return Energy([Row(*span, 0.0)])",
+    ),
+    "rate_limit_is_obeyed": _renamed("RateLimited", "TransientError", "    raise_for_status(answer)", API),
+    "server_errors_are_transient": _renamed("TransientError", "AuthorizationLost", "    raise_for_status(answer)", API),
+    "silence_is_transient": _renamed("VendorTimeout", "NotSupported", _CALL, API),
+    "unreachable_is_transient": _renamed("TransientError", "NotSupported", _CALL, API),
+    "html_is_no_answer": _renamed("UnexpectedPayload", "NotSupported", "    return answer.json(into)", API),
+    "cut_answers_are_no_answers": _renamed(
+        "UnexpectedPayload", "AuthorizationLost", "    return answer.json(into)", API
+    ),
+    "nonsense_is_no_answer": Bad(
+        API,
+        _DETAILS,
+        _DETAILS.replace(": str", ': str = "site-1"').replace(": list[DeviceEntry]", ": list[DeviceEntry] = []"),
+    ),
+    "refused_token_is_not_passing_trouble": Bad(API, "answer.status == 401", "answer.status == 499"),
+    "invalid_grant_is_the_owners": _renamed("AuthorizationLost", "TransientError", _REFRESH),
+    "invalid_client_is_the_operators": _renamed("AppCredentialsRejected", "AuthorizationLost", _REFRESH),
+    "lost_refresh_is_unknown": _renamed("OutcomeUnknown", "AuthorizationLost", _REFRESH),
+    "cancellation_is_let_through": Bad(
+        API,
+        _CALL,
+        f"    try:\n    {_CALL}\n    except asyncio.CancelledError:\n        raise NotSupported('x') from None",
+    ),
+    "cassette_plays_whole": Bad(CASSETTE, "/v1/sites/site-1/power", "/v1/sites/site-1/watts"),
+    "cassette_says_its_source": Bad(CASSETTE, "# recorded from ", "# "),
+    "cassette_holds_no_secret": Bad(CASSETTE, "SCRUBBED-3", "Zk3fQ9xT1bLw7RmCvY5pH2sNdE8gUaJ4"),
+    "only_declared_hosts": Bad(
+        INIT, _SITE, f'    with socket.socket() as own:\n        own.connect_ex(("127.0.0.1", 9))\n{_SITE}'
+    ),
+    "no_secret_is_told": Bad(INIT, _SITE, f'    ctx.log.debug(grant.secrets["access_token"])\n{_SITE}'),
+    "grant_is_left_alone": Bad(INIT, _PATH, f'{_PATH}\n    grant.facts["seen"] = "yes"'),
+}
+PREAMBLE = {
+    INIT: "import itertools\nimport socket\n\nimport joinder\nimport msgspec\n\nCOUNT = itertools.count()\n",
+    API: "import asyncio\n\nimport joinder\n",
+}

@@ -1,0 +1,94 @@
+"""The conformance kit itself: the template vendor passes every check, and each check finds the vendor broken for it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from bad_vendors import BAD, PREAMBLE
+from joinder.templates import FILES, render
+from joinder.testing.checks import Check, all_checks, run
+from joinder.testing.subject import Subject
+from joinder.vendors.registry import ENTRY_POINT_GROUP
+
+CHECKS = {entry.name: entry for entry in all_checks()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place to render a vendor to, importable while the test runs."""
+    monkeypatch.syspath_prepend(str(tmp_path / "src"))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("joinder_acme")]:
+        del sys.modules[name]
+
+
+def rendered(folder: Path, check: str | None = None) -> Subject:
+    """The template vendor, or the one that is broken for `check`."""
+    render("acme", "Acme", folder)
+    if check is not None:
+        bad = BAD[check]
+        text = (folder / bad.file).read_text()
+        assert bad.old in text, f"{bad.file} no longer holds {bad.old!r}"
+        changed = text.replace(bad.old, bad.new)
+        future = "from __future__ import annotations\n"
+        (folder / bad.file).write_text(changed.replace(future, future + PREAMBLE.get(bad.file, ""), 1))
+    importlib.invalidate_caches()
+    return Subject(
+        name="acme",
+        entry=EntryPoint(name="acme", value="joinder_acme", group=ENTRY_POINT_GROUP),
+        make_simulator=lambda: importlib.import_module("joinder_acme.simulator").simulator(),
+        cassettes=folder / "tests/cassettes",
+    )
+
+
+@pytest.mark.parametrize("entry", CHECKS.values(), ids=lambda entry: entry.name)
+async def test_the_template_passes(entry: Check, folder: Path) -> None:
+    outcome = await run(entry, rendered(folder))
+    assert (outcome.state, outcome.reason) == ("passed", "")
+
+
+@pytest.mark.parametrize("entry", CHECKS.values(), ids=lambda entry: entry.name)
+async def test_each_check_finds_the_vendor_broken_for_it(entry: Check, folder: Path) -> None:
+    outcome = await run(entry, rendered(folder, entry.name))
+    assert outcome.state == "failed"
+    assert outcome.reason
+
+
+def test_every_check_has_its_broken_vendor_and_a_promise() -> None:
+    assert set(BAD) == set(CHECKS)
+    assert all(entry.promise.endswith(".") for entry in CHECKS.values())
+    print(f"\n{len(CHECKS)} checks, each with a vendor that only it must refuse")
+
+
+def test_a_vendor_is_small() -> None:
+    assert len(FILES) <= 8
+
+
+async def test_a_skip_needs_a_known_check_and_a_reason(folder: Path) -> None:
+    subject = rendered(folder)
+    make = subject.make_simulator
+    assert make is not None
+    for skips, state in (
+        ({"levels_agree": "its days are estimates"}, "skipped"),
+        ({"levels_agree": " "}, "failed"),
+        ({"levels_disagree": "no such check"}, "failed"),
+    ):
+        simulator = make()
+        simulator.conformance_skips = skips
+        subject.make_simulator = lambda simulator=simulator: simulator  # type: ignore[misc]
+        outcome = await run(CHECKS["levels_agree"], subject)
+        assert outcome.state == state
+
+
+async def test_without_a_simulator_or_cassette_nothing_passes_by_being_absent(folder: Path) -> None:
+    subject = rendered(folder)
+    subject.cassettes = folder / "nowhere"
+    assert (await run(CHECKS["cassette_plays_whole"], subject)).state == "failed"
+    subject.make_simulator = None
+    assert (await run(CHECKS["site_is_normalised"], subject)).state == "failed"
