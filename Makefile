@@ -37,10 +37,14 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/api_reads.py
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
+cassettes: install  ## record every vendor's cassette anew, from the simulators
+	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
+		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
+
 lock: $(UV)  ## resolve dependencies anew
 	$(UV) lock --upgrade
 
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run test check bench lock clean
+.PHONY: help install run test check bench cassettes lock clean

@@ -13,6 +13,7 @@ from granian.server.embed import Server
 from joinder.api.app import create_app
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import ConfigError, Settings
+from joinder.vendors.watch import watching
 from joinder.worker import working
 
 log = logging.getLogger("joinder")
@@ -21,7 +22,7 @@ log = logging.getLogger("joinder")
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError."""
     _check_address(settings)
-    async with open_hub(settings) as hub, working(hub):
+    async with open_hub(settings) as hub, watching(hub.registry.note_blocked), working(hub):
         log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
         await _answer(hub)
 

@@ -46,6 +46,7 @@ class Registry:
         self._manager = pluggy.PluginManager("joinder")
         self._manager.add_hookspecs(VendorSpecs)
         self._plugins: dict[str, object] = {}
+        self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
         self.installed: list[Installed] = []
 
     @classmethod
@@ -158,6 +159,15 @@ class Registry:
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
         return await self._call(name, "fetch_readings", Readings, ctx=ctx, grant=grant, query=query)
 
+    def note_blocked(self, packages: Collection[str], seconds: float) -> None:
+        """Disables the plugin whose code is on the stack of an event loop that stands still (watch.py)."""
+        for name, plugin in self._plugins.items():
+            module = getattr(plugin, "__name__", type(plugin).__module__)
+            if module.partition(".")[0] in packages and name not in self._blockers:
+                reason = f"plugin {name} blocked the whole server for {seconds:.0f} s; it is disabled until a restart"
+                self._blockers[name] = reason
+                log.critical(reason)
+
     async def act(self, name: str, ctx: Context, action: OperatorAction, values: Mapping[str, str]) -> str:
         """Runs one of the vendor's operator actions; the sentence it answers."""
         return await self._answer(name, f"action {action.name}", str, lambda: action.run(ctx, values))
@@ -171,6 +181,8 @@ class Registry:
 
     async def _answer(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
         """What plugin code answers inside its deadline, checked. Raises VendorError and nothing else."""
+        if name in self._blockers:
+            raise PluginBug(self._blockers[name])
         try:
             answer = call()
             if inspect.isawaitable(answer):

@@ -1,0 +1,71 @@
+"""A third party's hour, as far as a machine can go: render a vendor, install it beside Joinder's wheel in a fresh
+environment, check it, run its tests, see it served by core, and take it out again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from joinder.templates import render
+
+ROOT = Path(__file__).parents[2]
+UV = ROOT / ".uv/bin/uv"
+
+
+def uv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(UV), *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with Joinder from its wheel; dependencies come from the versions of uv.lock."""
+    if not UV.exists():
+        pytest.skip("uv is not in .uv/: run `make install`")
+    folder = tmp_path_factory.mktemp("fresh")
+    built = uv("build", "--quiet", "--wheel", "--package", "joinder", "--out-dir", folder / "wheels")
+    assert built.returncode == 0, built.stderr
+    assert uv("venv", "--quiet", "--python", sys.executable, folder / "venv").returncode == 0
+    locked = uv("export", "--quiet", "--frozen", "--no-dev", "--no-hashes", "--no-emit-workspace")
+    (folder / "constraints.txt").write_text(locked.stdout)
+    wheel = next((folder / "wheels").glob("joinder-*.whl"))
+    installed = install(folder, f"joinder[simulator,testing] @ {wheel.as_uri()}")
+    if installed.returncode:
+        pytest.skip(f"no package index in reach: {installed.stderr.strip()[-200:]}")
+    return folder
+
+
+def install(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    python = folder / "venv/bin/python"
+    return uv("pip", "install", "--quiet", "--python", python, "--constraints", folder / "constraints.txt", *what)
+
+
+def run(folder: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    binary = folder / "venv/bin" / command[0]
+    return subprocess.run([str(binary), *command[1:]], capture_output=True, text=True, cwd=cwd, timeout=280)
+
+
+@pytest.mark.timeout(300)
+def test_a_rendered_vendor_is_green_in_a_fresh_environment(environment: Path, tmp_path: Path) -> None:
+    package = tmp_path / "joinder-sunny"
+    assert len(render("sunny", "Sunny", package)) <= 8
+    assert install(environment, "-e", str(package)).returncode == 0
+    checked = run(environment, "joinder", "check", "sunny", "--json", cwd=package)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    states = [row["state"] for row in json.loads(checked.stdout)]
+    print(f"\nrendered vendor: {len(states)} checks, {states.count('passed')} passed")
+    assert set(states) == {"passed"}
+    tested = run(environment, "python", "-m", "pytest", "-q", cwd=package)
+    assert tested.returncode == 0, tested.stdout
+    assert f"{len(states)} passed" in tested.stdout
+    listed = json.loads(run(environment, "joinder", "vendors", "--json", cwd=package).stdout)
+    assert [(row["vendor"], row["state"]) for row in listed] == [("sunny", "ok")]
+    python = environment / "venv/bin/python"
+    assert uv("pip", "uninstall", "--quiet", "--python", python, "joinder-sunny").returncode == 0
+    gone = run(environment, "joinder", "check", "sunny", cwd=package)
+    assert (gone.returncode, "no entry point sunny" in gone.stderr) == (3, True)
+    shutil.rmtree(package)
