@@ -46,10 +46,14 @@ def recording(path: Path, *, source: str, needs: Needs, scrubber: Scrubber) -> I
     if os.environ.get("CI"):
         raise Failed("cassettes are not recorded under CI")
     path.unlink(missing_ok=True)
-    with _vcr(scrubber).use_cassette(str(path), record_mode="all") as cassette:
-        yield
-        if not len(cassette):
-            raise Failed("nothing was recorded: the plugin made no call")
+    try:
+        with _vcr(scrubber).use_cassette(str(path), record_mode="all") as cassette:
+            yield
+            if not len(cassette):
+                raise Failed("nothing was recorded: the plugin made no call")
+    except BaseException:
+        path.unlink(missing_ok=True)  # half a flow is no cassette
+        raise
     about = json.dumps({"at": needs.at.isoformat(), "callback": dict(needs.callback)})
     path.write_text(f"{_PROVENANCE}{source}\n{_NEEDS}{about}\n{path.read_text()}")
 

@@ -1,0 +1,105 @@
+"""SolisCloud for Joinder: an owner's API ID and secret sign every call.
+
+Facts come from "SolisCloud Platform API Document V2.0" and from clients that run against it; README.md lists what is
+not confirmed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from joinder import (
+    Callback,
+    Capability,
+    Consent,
+    Context,
+    Field,
+    Flow,
+    Grant,
+    History,
+    Limits,
+    Readings,
+    ReadingsQuery,
+    Refresh,
+    Secrets,
+    Site,
+    Support,
+    Vendor,
+    hookimpl,
+)
+from joinder.errors import AuthorizationLost, ConsentInvalid
+from joinder_solis import api, mapping
+
+VENDOR = Vendor(
+    name="solis",
+    label="SolisCloud",
+    docs_url="https://solis-service.solisinverters.com/en/support/solutions/articles/44002212561",
+    flow=Flow.FORM,
+    hosts=(api.HOST,),
+    consent_fields=(
+        Field(name="keyID", label="API ID", help="19 digits", example="1300386381676488475"),
+        Field(name="keySecret", label="API secret", secret=True, help="32 letters and digits"),
+    ),
+    consent_steps=(
+        "Sign in at www.soliscloud.com",
+        "Open Account, then Basic Settings, then API Management",
+        "Activate the API, confirm the code sent to your e-mail address, and open View Key",
+        "Copy the API ID and the API secret",
+    ),
+    refresh=Refresh.STATIC_KEY,
+    limits=Limits(
+        poll_every=timedelta(minutes=15),
+        live_max_age=timedelta(minutes=5),  # the vendor's data is renewed every five minutes
+        max_concurrency=1,
+        calls_per_minute=60,
+        history=(
+            History(resolution="15mins", window=timedelta(days=2)),
+            History(resolution="day", window=timedelta(days=62)),
+        ),
+    ),
+    capabilities=dict.fromkeys(Capability, Support.YES),
+)
+
+
+@hookimpl
+def describe_vendor() -> Vendor:
+    return VENDOR
+
+
+@hookimpl
+async def handle_callback(ctx: Context, callback: Callback) -> Consent:
+    key_id, secret = callback.values.get("keyID", "").strip(), callback.values.get("keySecret", "").strip()
+    grant = Grant(secrets=Secrets({"key_secret": secret}), facts={"key_id": key_id})
+    try:
+        stations = await api.pages(ctx, grant, "userStationList")
+    except AuthorizationLost:
+        refused = "SolisCloud refuses this API ID and secret; copy both again, and check that the API is activated"
+        raise ConsentInvalid(refused, fields={"keySecret": refused}) from None
+    site_ids = tuple(dict.fromkeys(found for station in stations if (found := station.text("id"))))
+    if not site_ids:
+        raise ConsentInvalid("This SolisCloud account has no plant", fields={"keyID": "An account without a plant"})
+    return Consent(grant=replace(grant, site_ids=site_ids), account_id=key_id)
+
+
+@hookimpl
+async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
+    station = await api.one(ctx, grant, "stationDetail", id=site_id)
+    inverters = await api.pages(ctx, grant, "inverterList", stationId=site_id)
+    meters = await api.pages(ctx, grant, "epmList", stationId=site_id)
+    return mapping.site(station, inverters, meters, ctx.now())
+
+
+@hookimpl
+async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+    site_id = query.site.vendor_id
+    live = None
+    if query.live and query.device_id is None:
+        live = mapping.live(await api.one(ctx, grant, "stationDetail", id=site_id), query.site)
+    if query.start >= query.end:
+        return Readings(live=live)
+    if query.resolution == "day":
+        months = [await api.rows(ctx, grant, path, **body) for path, body in mapping.months_to_ask(query)]
+        return Readings(intervals=mapping.days([row for month in months for row in month], query), live=live)
+    parts = [await api.rows(ctx, grant, path, **body) for path, body in mapping.days_to_ask(query)]
+    return Readings(intervals=mapping.quarters([row for part in parts for row in part], query), live=live)
