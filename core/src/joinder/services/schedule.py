@@ -11,6 +11,7 @@ from joinder.vendor import Refresh, Vendor
 
 BACKOFF_FIRST = timedelta(seconds=30)
 BACKOFF_MOST = timedelta(minutes=15)
+SHORT_LIVED = timedelta(minutes=15)  # an access token this short is renewed when it is used, not by a timer all day
 DEATH_PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this long after the first (R8)
 
 
@@ -22,8 +23,8 @@ def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
     if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
         return NEVER
     waits = []
-    if grant.expires_at is not None:
-        life = grant.expires_at - moment
+    life = grant.expires_at - moment if grant.expires_at is not None else None
+    if life is not None and (life > SHORT_LIVED or vendor.refresh_at_least_every is None):
         latest = max(life - vendor.refresh_margin, life / 2)
         waits.append(max(latest * _spread(), timedelta(0)))
     if vendor.refresh_at_least_every is not None:

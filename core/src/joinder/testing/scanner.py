@@ -16,8 +16,9 @@ SHAPES = {
     "a private key": re.compile(r"-----BEGIN (?:\w+ )*PRIVATE KEY-----"),
     "a key in a query": re.compile(r"(?i)[?&](?:api_?key|key|token|code|state|secret)=(?!SCRUBBED)[\w.%~-]{12,}"),
 }
-_WORD = re.compile(r"[A-Za-z0-9_+/=-]{28,}")
+_WORD = re.compile(r"[A-Za-z0-9_+=-]{28,}")
 ENTROPY = 4.0  # bits for each character: prose, names and hex stay below, random base64 lies above
+_WORDS = re.compile(r"[A-Z]?[a-z]{3,}")  # of prose, file names and camelCase; random text has hardly any
 _TEXT = (".py", ".yaml", ".yml", ".json", ".txt", ".toml", ".md", ".html")
 
 
@@ -53,7 +54,9 @@ def _found(line: str) -> Iterable[tuple[str, str]]:
 
 
 def _random(word: str) -> bool:
-    """Letters of both cases and digits, evenly spread."""
+    """Letters of both cases and digits, evenly spread, that do not read as words."""
+    if sum(map(len, _WORDS.findall(word))) > len(word) / 2:
+        return False
     mixed = re.search(r"[a-z]", word) and re.search(r"[A-Z]", word) and re.search(r"\d", word)
     return bool(mixed) and _entropy(word) >= ENTROPY
 

@@ -1,0 +1,137 @@
+"""SMA for Joinder: the Monitoring API, in production (`sma`) and in SMA's sandbox (`smasbox`).
+
+Facts come from clients that run against it and from recorded answers; README.md lists what is not confirmed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from joinder import (
+    AppCredentialType,
+    AuthorizeRequest,
+    Callback,
+    Capability,
+    Consent,
+    Context,
+    Field,
+    Flow,
+    Grant,
+    History,
+    Limits,
+    OAuth2,
+    Readings,
+    ReadingsQuery,
+    Refresh,
+    Secrets,
+    Site,
+    Support,
+    Vendor,
+    hookimpl,
+    oauth,
+)
+from joinder.errors import ConsentInvalid
+from joinder.series import zone
+from joinder_sma import api, mapping, measurements
+
+
+def _oauth2(auth_host: str) -> OAuth2:
+    return OAuth2(
+        authorize_url=f"https://{auth_host}/oauth2/auth",
+        token_url=f"https://{auth_host}/oauth2/token",
+        scopes=("offline_access",),  # without it a refresh token ends after two days
+        client_auth="post",
+    )
+
+
+def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
+    return Vendor(
+        name=name,
+        label=label,
+        docs_url="https://developer.sma.de/sma-apis.html",
+        flow=Flow.REDIRECT,
+        hosts=(auth_host, data_host),
+        app_credentials=(
+            AppCredentialType(
+                type="oauthclient",
+                label="Code grant client",
+                fields=(
+                    Field(name="clientID", label="Client ID", help="SMA sends it with the redirect URI it registered"),
+                    Field(name="clientSecret", label="Client secret", secret=True),
+                ),
+            ),
+        ),
+        oauth2=_oauth2(auth_host),
+        refresh=Refresh.ROTATING,  # answers bring a new token; whether the old one lives on is not documented
+        refresh_margin=timedelta(seconds=60),
+        refresh_at_least_every=timedelta(days=1),
+        limits=Limits(
+            poll_every=timedelta(minutes=15),
+            live_max_age=timedelta(minutes=10),
+            calls_per_minute=60,
+            history=(
+                History(resolution="15mins", window=timedelta(days=2)),
+                History(resolution="day", window=timedelta(days=62)),
+            ),
+        ),
+        capabilities=dict.fromkeys(Capability, Support.YES),
+    )
+
+
+class Sma:
+    """The hooks of one of SMA's two worlds, which differ in their addresses only."""
+
+    def __init__(self, name: str, label: str, auth_host: str, data_host: str, data_path: str = "") -> None:
+        self._vendor = _described(name, label, auth_host, data_host)
+        self._oauth2 = _oauth2(auth_host)
+        self._base = f"https://{data_host}{data_path}/v1"
+
+    @hookimpl
+    def describe_vendor(self) -> Vendor:
+        return self._vendor
+
+    @hookimpl
+    async def build_authorize_url(self, ctx: Context, request: AuthorizeRequest) -> str:
+        return oauth.authorize_url(self._oauth2, ctx.require_app(), request)
+
+    @hookimpl
+    async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        token = await oauth.exchange_code(ctx, self._oauth2, callback)
+        grant = _granted(token, Grant(secrets=Secrets({})))
+        plants = (await self._client(ctx, grant).get("/plants", api.Plants)).plants
+        if not plants:
+            raise ConsentInvalid("This SMA account opens no plant; the plant's owner in Sunny Portal must consent")
+        site_ids = tuple(dict.fromkeys(plant.plant_id for plant in plants))
+        return Consent(grant=replace(grant, site_ids=site_ids))
+
+    @hookimpl
+    async def refresh(self, ctx: Context, grant: Grant) -> Grant:
+        return _granted(await oauth.refresh_token(ctx, self._oauth2, grant.secrets), grant)
+
+    @hookimpl
+    async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
+        client = self._client(ctx, grant)
+        plant = await client.get(api.path("plants", site_id), api.Plant)
+        listed = await client.get(api.path("plants", site_id, "devices", "lean"), api.Devices)
+        active = [entry for entry in listed.devices if entry.is_active]
+        sets = {entry.device_id: await client.sets("devices", entry.device_id) for entry in active}
+        return mapping.site(plant, active, sets)
+
+    @hookimpl
+    async def fetch_readings(self, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+        where = zone(query.site.timezone)
+        if where is None:
+            return Readings(warnings=("SMA's times have no offset, and this plant's time zone is unknown",))
+        return await measurements.Reader(self._client(ctx, grant), query, where).readings()
+
+    def _client(self, ctx: Context, grant: Grant) -> api.Client:
+        return api.Client(ctx, self._base, grant.secrets["access_token"])
+
+
+def _granted(token: oauth.Token, before: Grant) -> Grant:
+    return replace(before, secrets=token.secrets(before.secrets), expires_at=token.expires_at)
+
+
+PRODUCTION = Sma("sma", "SMA", "auth.smaapis.de", "monitoring.smaapis.de")
+SANDBOX = Sma("smasbox", "SMA sandbox", "sandbox-auth.smaapis.de", "sandbox.smaapis.de", "/monitoring")
