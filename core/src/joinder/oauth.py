@@ -140,7 +140,7 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
         exchange=True,
     )
     if not answer.ok:
-        raise token_error(answer)
+        raise token_error(answer, lost_codes=oauth2.lost_codes)
     return _token(answer, ctx.now())
 
 
@@ -148,8 +148,8 @@ class _ErrorBody(Struct):
     error: str | None = None
 
 
-def token_error(answer: Answer) -> VendorError:
-    """The class of a non-2xx token answer."""
+def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorError:
+    """The class of a non-2xx token answer; `lost_codes` are the vendor's own words for invalid_grant."""
     try:
         code = msgspec.json.decode(answer.content, type=_ErrorBody).error or ""
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -161,7 +161,7 @@ def token_error(answer: Answer) -> VendorError:
         return TransientError("The vendor's token service failed", retry_after=answer.retry_after(), detail=detail)
     if code in _APP_REJECTED:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
-    if code in _GRANT_DEAD:
+    if code in (*_GRANT_DEAD, *lost_codes):
         return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
     if answer.status == 401 and not code:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)

@@ -82,6 +82,7 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     client_auth: Literal["basic", "post"] = "basic"
     parameters_in: Literal["form", "query", "json"] = "form"  # where the token call carries its parameters
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
+    lost_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,0 +1,182 @@
+"""Tesla for Joinder: energy sites of the Fleet API, consented to by their owners.
+
+Facts come from developer.tesla.com/docs/fleet-api and clients that run against it; README.md lists what is not
+confirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from joinder import (
+    AppCredentialType,
+    AuthorizeRequest,
+    Callback,
+    Capability,
+    Consent,
+    Context,
+    Field,
+    Flow,
+    Grant,
+    History,
+    Limits,
+    OAuth2,
+    OperatorAction,
+    Reading,
+    Readings,
+    ReadingsQuery,
+    Refresh,
+    Secrets,
+    ServedFile,
+    Site,
+    Support,
+    Vendor,
+    hookimpl,
+    oauth,
+)
+from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported
+from joinder_tesla import api, mapping
+
+REFRESH_TOKEN_LIFE = timedelta(days=90)  # "expires after 3 months"
+_OAUTH2 = OAuth2(
+    authorize_url="https://auth.tesla.com/oauth2/v3/authorize",
+    token_url="https://fleet-auth.prd.vn.cloud.tesla.com/oauth2/v3/token",  # noqa: S106 - an address
+    scopes=("openid", "offline_access", "energy_device_data"),
+    client_auth="post",
+    lost_codes=("login_required", "invalid_auth_code"),
+    extra_authorize_params={"prompt_missing_scopes": "true"},
+)
+
+
+async def _register(ctx: Context, values: Mapping[str, str]) -> str:
+    """Once for each app and region; doing it again changes nothing."""
+    domain, done = values["domain"].strip().lower(), []
+    for region, base in api.BASES.items():
+        token = await oauth.client_token(ctx, _OAUTH2, audience=base, scope="openid energy_device_data")
+        await api.register(ctx, base, token.value, domain)
+        done.append(region)
+    return f"{domain} is registered in {' and '.join(done)}; Tesla has read its public key"
+
+
+VENDOR = Vendor(
+    name="tesla",
+    label="Tesla",
+    docs_url="https://developer.tesla.com/docs/fleet-api",
+    flow=Flow.REDIRECT,
+    hosts=("auth.tesla.com", "fleet-auth.prd.vn.cloud.tesla.com", *(base[8:] for base in api.BASES.values())),
+    app_credentials=(
+        AppCredentialType(
+            type="app",
+            label="Fleet API app",
+            fields=(
+                Field(name="clientID", label="Client ID", help="On the app's page at developer.tesla.com"),
+                Field(name="clientSecret", label="Client secret", secret=True),
+            ),
+        ),
+    ),
+    oauth2=_OAUTH2,
+    refresh=Refresh.ROTATING,
+    refresh_grace=timedelta(hours=24),  # the token used last stays valid so long
+    refresh_margin=timedelta(minutes=30),
+    refresh_at_least_every=timedelta(days=21),
+    operator_actions=(
+        OperatorAction(
+            name="register",
+            label="Register the app's domain in every region",
+            help="Needed once, also for energy alone. Tesla fetches the public key from this domain meanwhile.",
+            run=_register,
+            fields=(Field(name="domain", label="Domain of this server", example="hub.example.com"),),
+        ),
+    ),
+    served_files=(
+        ServedFile(path="/.well-known/appspecific/com.tesla.3p.public-key.pem", label="EC P-256 public key"),
+    ),
+    limits=Limits(
+        poll_every=timedelta(minutes=15),
+        live_max_age=timedelta(minutes=5),  # faster reads answer the same timestamp again
+        calls_per_minute=60,
+        history=(
+            History(resolution="15mins", window=timedelta(days=2)),
+            History(resolution="day", window=timedelta(days=62)),
+        ),
+    ),
+    capabilities=dict.fromkeys(Capability, Support.YES),
+)
+
+
+@hookimpl
+def describe_vendor() -> Vendor:
+    return VENDOR
+
+
+@hookimpl
+async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
+    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)
+
+
+@hookimpl
+async def handle_callback(ctx: Context, callback: Callback) -> Consent:
+    base = api.base_of_code(callback.values.get("code", ""))
+    token = await oauth.exchange_code(ctx, _OAUTH2, callback, audience=base)
+    grant = _granted(token, ctx.now(), Grant(secrets=Secrets({}), facts={"base": base}))
+    try:
+        region = await api.get(ctx, grant, "/api/1/users/region", api.Region)
+        if region.fleet_api_base_url in api.BASES.values():
+            grant = replace(grant, facts={"base": region.fleet_api_base_url or base})
+        products = await api.get(ctx, grant, "/api/1/products", list[api.Product])
+    except AuthorizationLost as error:
+        raise ConsentInvalid(
+            "Tesla shows no energy data: allow it on the consent page, with an account that has used Tesla's app",
+            detail=error.detail,
+        ) from None
+    site_ids = mapping.site_ids(products)
+    if not site_ids:
+        raise ConsentInvalid("This Tesla account has no energy site")
+    return Consent(grant=replace(grant, site_ids=site_ids), account_id=api.subject(token.access_token))
+
+
+@hookimpl
+async def refresh(ctx: Context, grant: Grant) -> Grant:
+    """Tesla wants no client secret here."""
+    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets, send_secret=False)
+    return _granted(token, ctx.now(), grant)
+
+
+@hookimpl
+async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
+    return mapping.site(site_id, await api.get(ctx, grant, api.site_path(site_id, "site_info"), api.SiteInfo))
+
+
+@hookimpl
+async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+    live = None
+    rows: tuple[Reading, ...] = ()
+    if query.device_id is not None:
+        raise NotSupported("Tesla has no intervals of one device alone")
+    if query.live:
+        path = api.site_path(query.site.vendor_id, "live_status")
+        live = mapping.live(await api.get(ctx, grant, path, api.LiveStatus), query.site)
+    if query.start < query.end and query.resolution == "15mins":
+        rows = mapping.quarters(await _history(ctx, grant, query, "power", mapping.days_to_ask(query)), query)
+    elif query.start < query.end:
+        rows = mapping.days(await _history(ctx, grant, query, "energy", mapping.months_to_ask(query)), query)
+    return Readings(intervals=rows, live=live)
+
+
+async def _history(
+    ctx: Context, grant: Grant, query: ReadingsQuery, kind: str, spans: list[dict[str, str]]
+) -> list[api.Row]:
+    path = api.site_path(query.site.vendor_id, "calendar_history")
+    found = [await api.get(ctx, grant, path, api.History, kind=kind, **span) for span in spans]
+    return [row for history in found for row in history.time_series or ()]
+
+
+def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:
+    return replace(
+        before,
+        secrets=token.secrets(before.secrets),
+        expires_at=token.expires_at,
+        refresh_expires_at=now + REFRESH_TOKEN_LIFE if token.refresh_token else before.refresh_expires_at,
+    )

@@ -1,0 +1,230 @@
+"""Tesla's Fleet API on the wire: energy answers as structs, one authenticated GET, its failures by class.
+
+Every answer is wrapped in {"response": …}. Powers W, energies Wh, times with offset. Shapes: endpoints/energy of
+developer.tesla.com/docs/fleet-api, and recorded answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from joinder.errors import AuthorizationLost, NotSupported, OperatorActionNeeded, RateLimited, TransientError
+from joinder.grants import Context, Grant
+from joinder.http import Answer, raise_for_status
+from joinder.series import Number
+
+T = TypeVar("T")
+BASES = {  # the hosts of China are not confirmed, and left out
+    "north america": "https://fleet-api.prd.na.vn.cloud.tesla.com",
+    "europe": "https://fleet-api.prd.eu.vn.cloud.tesla.com",
+}
+CALL_DEADLINE = 20.0  # four calls, the most of one hook, stay inside the registry's 90 s
+_TRANSIENT = (408, 424, 499, 540)
+_OTHER_REGION = re.compile(r"use base URL: (https://[\w.-]+)")
+_RETRY_IN = re.compile(rb"Retry in (\d{1,6}) seconds")
+
+
+class Wrapped(Struct, Generic[T]):
+    response: T
+
+
+class Region(Struct):
+    fleet_api_base_url: str | None = None
+
+
+class Product(Struct):
+    """A car, or an energy site: only the latter has energy_site_id."""
+
+    energy_site_id: int | str | None = None
+    components: dict[str, Any] | None = None
+
+
+class Part(Struct):
+    """One inverter or battery of a site; only some installations list them."""
+
+    din: str | None = None
+    serial_number: str | None = None
+    part_name: str | None = None
+    nameplate_energy: Number | None = None
+    nameplate_max_discharge_power: Number | None = None
+    is_active: bool | None = None
+
+
+class Components(Struct):
+    solar: bool | None = None
+    battery: bool | None = None
+    grid: bool | None = None
+    load_meter: bool | None = None
+    inverters: list[Part] | None = None
+    batteries: list[Part] | None = None
+
+
+class SiteInfo(Struct):
+    site_name: str | None = None
+    installation_date: datetime | None = None
+    installation_time_zone: str | None = None
+    time_zone_offset: int | None = None  # minutes; of sites that ignore summer time
+    nameplate_power: Number | None = None
+    nameplate_energy: Number | None = None
+    default_real_mode: str | None = None
+    components: Components | None = None
+
+
+class LiveStatus(Struct):
+    timestamp: datetime | None = None
+    solar_power: Number | None = None
+    battery_power: Number | None = None
+    grid_power: Number | None = None
+    load_power: Number | None = None
+    percentage_charged: Number | None = None
+
+
+class Row(Struct):
+    """Of kind=power (mean W from `timestamp` on) or kind=energy (Wh of a day); totals of 0 are left out."""
+
+    timestamp: datetime
+    solar_power: Number | None = None
+    battery_power: Number | None = None
+    grid_power: Number | None = None
+    generator_power: Number | None = None
+    solar_energy_exported: Number | None = None
+    grid_energy_imported: Number | None = None
+    grid_energy_exported_from_solar: Number | None = None
+    grid_energy_exported_from_battery: Number | None = None
+    grid_energy_exported_from_generator: Number | None = None
+    battery_energy_exported: Number | None = None
+    battery_energy_imported_from_grid: Number | None = None
+    battery_energy_imported_from_solar: Number | None = None
+    battery_energy_imported_from_generator: Number | None = None
+    consumer_energy_imported_from_grid: Number | None = None
+    consumer_energy_imported_from_solar: Number | None = None
+    consumer_energy_imported_from_battery: Number | None = None
+    consumer_energy_imported_from_generator: Number | None = None
+
+
+class History(Struct):
+    """An empty day has no rows at all: null, or no member."""
+
+    time_series: list[Row] | None = None
+
+
+class _Error(Struct):
+    error: str | None = None
+
+
+def site_path(site_id: str, endpoint: str) -> str:
+    return f"/api/1/energy_sites/{quote(site_id, safe='')}/{endpoint}"
+
+
+def base_of_code(code: str) -> str:
+    """Codes and refresh tokens begin with the region: NA_…, EU_…"""
+    return BASES["europe"] if code.startswith("EU_") else BASES["north america"]
+
+
+def subject(access_token: str) -> str | None:
+    """The account's id in the access token, a JWT straight from the token endpoint; None for another form."""
+    try:
+        part = access_token.split(".")[1]
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=dict[str, Any])
+    except (IndexError, binascii.Error, ValueError, msgspec.DecodeError):
+        return None
+    found = claims.get("sub")
+    return found if isinstance(found, str) and found else None
+
+
+async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str) -> T:
+    """`response` of one GET; a second one where Tesla names the account's own region (421)."""
+    answer = await _send(ctx, grant.facts["base"], grant, path, params)
+    elsewhere = _own_region(answer) if answer.status == 421 else None
+    if elsewhere is not None:
+        ctx.log.info("this account's region is served by %s", elsewhere)
+        answer = await _send(ctx, elsewhere, grant, path, params)
+    check(answer, ctx.now())
+    wrapped: Wrapped[T] = answer.json(Wrapped[into])  # type: ignore[valid-type]
+    return wrapped.response
+
+
+async def _send(ctx: Context, base: str, grant: Grant, path: str, params: dict[str, str]) -> Answer:
+    headers = {"authorization": f"Bearer {grant.secrets['access_token']}"}
+    return await ctx.http.request("GET", base + path, params=params, headers=headers, deadline=CALL_DEADLINE)
+
+
+def _own_region(answer: Answer) -> str | None:
+    found = _OTHER_REGION.search(error_of(answer))
+    return found.group(1) if found and found.group(1) in BASES.values() else None
+
+
+async def register(ctx: Context, base: str, partner_token: str, domain: str) -> None:
+    """POST partner_accounts (authentication/partner-tokens). Raises OperatorActionNeeded with what to mend."""
+    headers = {"authorization": f"Bearer {partner_token}"}
+    url = f"{base}/api/1/partner_accounts"
+    answer = await ctx.http.request("POST", url, json={"domain": domain}, headers=headers, deadline=CALL_DEADLINE)
+    if answer.status == 424:
+        raise OperatorActionNeeded(
+            f"Tesla could not fetch the public key from {domain}: put it into JOINDER_PUBLIC_FILES, and check that the "
+            "domain reaches this server over https"
+        )
+    if answer.status in (400, 403, 412, 422):
+        raise OperatorActionNeeded(
+            f"Tesla refuses {domain}: it must be an allowed origin of the app at developer.tesla.com",
+            detail=str(answer.status),
+        )
+    check(answer, ctx.now())
+
+
+def error_of(answer: Answer) -> str:
+    try:
+        return msgspec.json.decode(answer.content, type=_Error).error or ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def check(answer: Answer, now: datetime) -> None:
+    """Raises what a refusal means (getting-started/conventions, and bodies users report)."""
+    status, said = answer.status, error_of(answer).lower()
+    if status == 401:
+        raise AuthorizationLost(
+            "Tesla no longer accepts this consent", detail="unknown user" if "unknown" in said else None
+        )
+    if status == 402:
+        raise OperatorActionNeeded("Tesla wants a payment method or a higher billing limit for this app")
+    if status == 403:
+        raise AuthorizationLost("The owner's consent does not include energy data; it must be given again")
+    if status == 404:
+        raise NotSupported("Tesla has no such site for this account")
+    if status == 412:
+        raise OperatorActionNeeded(
+            "Tesla does not know this app in the owner's region: run the operator action `register`"
+            if "registered" in said
+            else "Tesla refuses this endpoint"
+        )
+    if status == 423:
+        raise OperatorActionNeeded("Tesla has locked this app's account")
+    if status == 451:
+        raise NotSupported("The owner's privacy settings at Tesla forbid it")
+    if status == 429:
+        raise RateLimited("Tesla allows no more calls for now", retry_after=_wait(answer, now))
+    if status in _TRANSIENT:
+        raise TransientError(f"Tesla answered {status}", retry_after=answer.retry_after(now))
+    raise_for_status(answer)
+
+
+def _wait(answer: Answer, now: datetime) -> timedelta | None:
+    """Retry-After, the reset of a RateLimit header, or what the plain body says."""
+    stated = answer.retry_after(now)
+    resets = [
+        value for name, value in answer.headers.items() if name.startswith("ratelimit") and name.endswith("reset")
+    ]
+    seconds = [int(value[:6]) for value in resets if value.isascii() and value.isdigit()]
+    body = _RETRY_IN.search(answer.content[:200])
+    if stated is None and (seconds or body):
+        return timedelta(seconds=min(max(seconds) if seconds else int(body.group(1)) if body else 60, 86400))
+    return stated
