@@ -69,7 +69,7 @@ class Components(Struct):
 
 class SiteInfo(Struct):
     site_name: str | None = None
-    installation_date: datetime | None = None
+    installation_date: str | None = None  # also with blanks inside
     installation_time_zone: str | None = None
     time_zone_offset: int | None = None  # minutes; of sites that ignore summer time
     nameplate_power: Number | None = None

@@ -6,7 +6,8 @@ answers zeros for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Literal
@@ -49,9 +50,17 @@ def site(site_id: str, info: SiteInfo) -> Site:
         vendor_id=site_id,
         name=info.site_name or "Tesla energy site",
         timezone=_zone_name(info),
-        operational_since=info.installation_date,
+        operational_since=_moment(info.installation_date),
         devices=(*_inverters(parts), *_batteries(parts, info), *_meters(parts)),
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        at = datetime.fromisoformat((text or "").replace(" ", ""))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
 
 
 def _zone_name(info: SiteInfo) -> str | None:
@@ -68,8 +77,7 @@ def _inverters(parts: Components) -> tuple[Device, ...]:
     """Those that are listed, else one that stands for all."""
     listed = tuple(
         Device(vendor_id=key, kind=DeviceKind.INVERTER, serial=part.serial_number, model=part.part_name)
-        for part in parts.inverters or ()
-        if (key := _key(part))
+        for key, part in _keyed(parts.inverters)
     )
     return listed or ((Device(vendor_id="solar", kind=DeviceKind.INVERTER, name="Solar"),) if parts.solar else ())
 
@@ -86,8 +94,7 @@ def _batteries(parts: Components, info: SiteInfo) -> tuple[Device, ...]:
             max_power_w=part.nameplate_max_discharge_power or None,
             mode=mode,
         )
-        for part in parts.batteries or ()
-        if (key := _key(part))
+        for key, part in _keyed(parts.batteries)
     )
     whole = Device(
         vendor_id="battery",
@@ -100,8 +107,14 @@ def _batteries(parts: Components, info: SiteInfo) -> tuple[Device, ...]:
     return listed or ((whole,) if parts.battery else ())
 
 
-def _key(part: Part) -> str | None:
-    return None if part.is_active is False else part.serial_number or part.din
+def _keyed(parts: Iterable[Part] | None) -> Iterator[tuple[str, Part]]:
+    """Active parts with ids of their own; expansions may repeat the serial number of what they hang on."""
+    seen: Counter[str] = Counter()
+    for part in parts or ():
+        key = part.serial_number or part.din
+        if key and part.is_active is not False:
+            seen[key] += 1
+            yield (key if seen[key] == 1 else f"{key}:{seen[key]}"), part
 
 
 def _meters(parts: Components) -> tuple[Device, ...]:
