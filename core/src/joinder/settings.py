@@ -28,6 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     plugins: tuple[str, ...] | None = None  # distributions to load; None: every installed one
     allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
+    public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
 

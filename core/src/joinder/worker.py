@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from joinder.clock import boot_id, monotonic, now
 from joinder.errors import TransientError, VendorError
-from joinder.services import poll, refresh
+from joinder.services import approvals, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.refusals import Refusal
 from joinder.store.tables import Due
@@ -33,7 +33,11 @@ async def _refresh(hub: Hub, enrollment_id: str) -> None:
     await refresh.refresh(hub, enrollment_id, wait_s=3600)
 
 
-_JOBS: dict[str, Callable[[Hub, str], Awaitable[None]]] = {"refresh": _refresh, "poll": _poll}
+async def _ask(hub: Hub, enrollment_id: str) -> None:
+    await approvals.ask(hub, enrollment_id)
+
+
+_JOBS: dict[str, Callable[[Hub, str], Awaitable[None]]] = {"refresh": _refresh, "poll": _poll, approvals.KIND: _ask}
 
 
 @asynccontextmanager

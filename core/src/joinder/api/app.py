@@ -19,6 +19,7 @@ from joinder.api.join import JoinController
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
 from joinder.api.reads import CONTROLLERS
+from joinder.api.well_known import well_known
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub
 
@@ -35,6 +36,7 @@ def create_app(hub: Hub) -> Litestar:
             VendorCredentialsController,
             JoinFlowController,
             JoinController,
+            well_known,
             VendorController,
             *CONTROLLERS,
             live,

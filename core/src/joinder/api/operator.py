@@ -12,12 +12,12 @@ from joinder.api import schemas
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging
 from joinder.api.problems import Forbidden
-from joinder.services import join_flows, vendor_credentials
+from joinder.services import join_flows, operator_actions, vendor_credentials
 from joinder.services.accounts import REVEAL, Caller
 from joinder.services.hub import Hub
 from joinder.services.join_sessions import callback_url
 from joinder.store.tables import JoinFlow
-from joinder.vendor import Field, Flow, Vendor
+from joinder.vendor import Field, Flow, OperatorAction, Vendor
 
 IncludeSecrets = Annotated[bool, QueryParameter(name="includeSecrets", description="Needs scope reveal:credentials.")]
 
@@ -96,6 +96,34 @@ class VendorCredentialsController(Controller):
     ) -> None:
         """409 while a join flow or an enrollment uses them."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
+
+    @get("/{credentials_id:str}/actions", opt={"scope": "read:credentials"}, summary="List operator actions")
+    async def actions(
+        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
+    ) -> schemas.ActionList:
+        """Steps the vendor wants once for an app, such as registering a domain."""
+        found = await operator_actions.list_actions(hub, caller.account_id, credentials_id)
+        return schemas.ActionList(actions=[_action(action) for action in found])
+
+    @post(
+        "/{credentials_id:str}/actions/{name:str}",
+        opt={"scope": "manage:credentials"},
+        status_code=200,
+        summary="Run an operator action",
+    )
+    async def act(
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        credentials_id: FromPath[str],
+        name: FromPath[str],
+        data: JSONBody[dict[str, Any]],
+    ) -> schemas.ActionOutcome:
+        """The body holds the action's fields. Running it twice is harmless."""
+        message = await operator_actions.run(
+            hub, caller.account_id, credentials_id, caller.client_id, name=name, values=data
+        )
+        return schemas.ActionOutcome(message=message)
 
 
 class JoinFlowController(Controller):
@@ -214,10 +242,16 @@ def _vendor(hub: Hub, vendor: Vendor, distribution: str, version: str) -> schema
             for kind in vendor.app_credentials
         ],
         consent_fields=[_field(entry) for entry in vendor.consent_fields],
+        flow_fields=[_field(entry) for entry in vendor.flow_fields],
         capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
         limits={name: value for name, value in calls.items() if value is not None},
         callback_url=callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None,
     )
+
+
+def _action(action: OperatorAction) -> schemas.ActionInfo:
+    fields = [_field(entry) for entry in action.fields]
+    return schemas.ActionInfo(name=action.name, label=action.label, help=action.help, fields=fields)
 
 
 def _field(entry: Field) -> schemas.FieldInfo:

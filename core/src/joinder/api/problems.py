@@ -77,6 +77,8 @@ _VENDOR_TITLES = {
     "authorization-lost": "The owner must consent again",
     "consent-denied": "The owner did not consent",
     "consent-invalid": "What was entered does not work at the vendor",
+    "approval-refused": "The vendor decided against this enrollment",
+    "operator-action-needed": "The operator must do something at the vendor or on this server",
     "approval-pending": "The vendor has not approved this enrollment yet",
     "app-credentials-rejected": "The vendor refuses the app credentials",
     "device-identity-changed": "The device shows another certificate",

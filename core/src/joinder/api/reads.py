@@ -12,7 +12,7 @@ from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import DeviceFilter, Paging
 from joinder.energy import DeviceKind
-from joinder.services import enrollments, intervals, live, refresh, sites
+from joinder.services import enrollments, intervals, live, renewal, sites
 from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
@@ -62,11 +62,12 @@ class EnrollmentController(Controller):
         "/{enrollment_id:str}/refresh",
         opt={"scope": "manage:enrollments"},
         status_code=200,
-        summary="Renew the vendor token now",
+        summary="Renew the connection now",
     )
     async def renew(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+        """Renews the vendor token; asks whether a pending enrollment is approved; polls one that had stopped."""
         await enrollments.get(hub, caller.account_id, enrollment_id)
-        await refresh.refresh(hub, enrollment_id)
+        await renewal.renew(hub, enrollment_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
 

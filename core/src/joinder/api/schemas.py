@@ -293,6 +293,23 @@ class FieldInfo(Wire, kw_only=True):
     help: str | None = None
 
 
+class ActionInfo(Wire, kw_only=True):
+    """A step the operator takes at the vendor with this credential."""
+
+    name: str
+    label: str
+    help: str | None = None
+    fields: list[FieldInfo]
+
+
+class ActionList(Wire, kw_only=True):
+    actions: list[ActionInfo]
+
+
+class ActionOutcome(Wire, kw_only=True):
+    message: str
+
+
 class CredentialTypeInfo(Wire, kw_only=True):
     type: str
     label: str
@@ -309,6 +326,7 @@ class VendorInfo(Wire, kw_only=True):
     version: str
     credential_types: list[CredentialTypeInfo]
     consent_fields: list[FieldInfo]
+    flow_fields: list[FieldInfo]
     capabilities: dict[str, str]
     limits: dict[str, int]
     callback_url: str | None = field(name="callbackURL", default=None)

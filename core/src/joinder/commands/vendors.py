@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from joinder.cli import EXIT_FAILED
 from joinder.commands.running import json_option, show
 from joinder.settings import settings_from_env
+
+if TYPE_CHECKING:
+    from joinder.vendor import Vendor
 
 
 @click.command(name="vendors")
@@ -21,7 +25,8 @@ def command(as_json: bool) -> None:
     from joinder.vendors.registry import Registry
 
     logging.disable(logging.WARNING)  # the table says it
-    installed = Registry.load(allow=settings_from_env().plugins).installed
+    settings = settings_from_env()
+    installed = Registry.load(allow=settings.plugins).installed
     show(
         [
             {
@@ -34,4 +39,19 @@ def command(as_json: bool) -> None:
         ],
         as_json,
     )
+    if not as_json:
+        for line in _missing_files([entry.vendor for entry in installed if entry.vendor], settings.public_files):
+            click.echo(line)
     sys.exit(EXIT_FAILED if any(entry.problem and "not enabled" not in entry.problem for entry in installed) else 0)
+
+
+def _missing_files(vendors: list[Vendor], folder: str | None) -> list[str]:
+    """Public files a vendor wants to fetch, and whether they would be served."""
+    from joinder.services.public_files import found
+
+    return [
+        f"{vendor.name}: {declared.label} at {declared.path}: "
+        + ("served" if found(folder, declared) else f"not there (JOINDER_PUBLIC_FILES is {folder or 'not set'})")
+        for vendor in vendors
+        for declared in vendor.served_files
+    ]

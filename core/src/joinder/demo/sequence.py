@@ -31,6 +31,8 @@ from joinder.store.vault import create_key_file
 
 REDIRECT_URI = "https://integrator.example/connected"
 QUARTER_S, DAY_S = 900, 86400
+APPROVAL_MOST_S = 60
+BALANCE, NOISE_KW = 0.01, 0.1
 
 
 class StepFailed(Exception):
@@ -46,6 +48,7 @@ class Connected(Struct, rename="camel"):
 
     vendor: str
     enrollment_id: str = field(name="enrollmentID")
+    was_pending: bool
     health: str
     site_id: str = field(name="siteID")
     site_name: str
@@ -80,7 +83,7 @@ async def stack(folder: Path, say: Say) -> AsyncIterator[Running]:
     silence_client_loggers()  # the owner's browser and the integrator here are httpx clients too
     say("Making a key and an empty database in " + str(folder))
     _empty(folder)
-    simulators = installed_simulators()
+    simulators = [simulator for simulator in installed_simulators() if simulator.in_demo]
     async with AsyncExitStack() as exits:
         say(f"Starting {len(simulators)} simulators: {', '.join(simulator.vendor for simulator in simulators)}")
         origins = await exits.enter_async_context(running(simulators))
@@ -103,15 +106,21 @@ async def connect(demo: Running, simulator: Simulator, say: Say) -> Connected:
         if not simulator.has_history:
             simulator.clock.freeze(_day_end() - DAY_S)
         enrollment = await _enrollment(api, simulator, say)
+        pending = enrollment["status"] == "pendingvendor"
+        if pending:
+            await _approved(api, simulator.vendor, enrollment["id"], say)
         site_id = enrollment["sites"][0]["id"]
         if not simulator.has_history:
             await _time_lapse(demo.hub, simulator, enrollment["id"], say)
-        return await _read(api, simulator.vendor, enrollment["id"], site_id, say)
+        seen = await _read(api, simulator.vendor, enrollment["id"], site_id, say)
+        return structs.replace(seen, was_pending=pending)
 
 
 async def _enrollment(api: httpx.AsyncClient, simulator: Simulator, say: Say) -> dict[str, Any]:
     vendor = simulator.vendor
-    offered: dict[str, str] = {"vendor": vendor}
+    offered: dict[str, Any] = {"vendor": vendor}
+    if simulator.flow_options:
+        offered["options"] = dict(simulator.flow_options)
     if simulator.app_credentials:
         body = {"name": f"my-{vendor}-app", "credentials": dict(simulator.app_credentials)}
         made = await _call(api, "POST", "/vendor-credentials", say, body=body)
@@ -130,6 +139,18 @@ async def _enrollment(api: httpx.AsyncClient, simulator: Simulator, say: Say) ->
     say(f"… consents, and lands on {landed}")
     enrollment: dict[str, Any] = await _call(api, "GET", f"/enrollments/{result['enrollmentID']}", say)
     return enrollment
+
+
+async def _approved(api: httpx.AsyncClient, vendor: str, enrollment_id: str, say: Say) -> None:
+    """The vendor decides later: asked every second here, by the worker within minutes to hours otherwise."""
+    say(f"{vendor} has not approved the enrollment yet: status pendingvendor")
+    for _ in range(APPROVAL_MOST_S):
+        enrollment = await _call(api, "POST", f"/enrollments/{enrollment_id}/refresh", lambda _: None)
+        if enrollment["status"] == "enrolled":
+            say(f"{vendor} approves: status enrolled")
+            return
+        await asyncio.sleep(1)
+    raise StepFailed(f"{vendor}: approval", f"still {enrollment['status']} after {APPROVAL_MOST_S} s")
 
 
 async def _time_lapse(hub: Hub, simulator: Simulator, enrollment_id: str, say: Say) -> None:
@@ -169,6 +190,7 @@ async def _read(api: httpx.AsyncClient, vendor: str, enrollment_id: str, site_id
     return Connected(
         vendor=vendor,
         enrollment_id=enrollment_id,
+        was_pending=False,
         health=enrollment["health"]["state"],
         site_id=site_id,
         site_name=site["name"],
@@ -193,6 +215,7 @@ def check(seen: Connected) -> None:
             "96 quarter hours": seen.quarter_hours == 96,
             "energy": seen.day_kwh > 0,
             "live power": "solarKw" in seen.live and not seen.live["stale"],
+            "load = solar + battery + grid": _balances(seen.live),
         }.items()
         if not holds
     ]
@@ -310,6 +333,15 @@ async def _token(settings: Settings, client: accounts.NewClient, say: Say) -> st
         raise StepFailed("POST /oauth2/token", f"{answer.status_code} {answer.text}")
     token: str = answer.json()["access_token"]
     return token
+
+
+def _balances(live: Mapping[str, Any]) -> bool:
+    """Within 1 %, where all four are told."""
+    parts = [live.get(name) for name in ("solarKw", "batteryKw", "gridKw", "loadKw")]
+    if any(part is None for part in parts):
+        return True
+    solar, battery, grid, load = (float(part or 0) for part in parts)
+    return abs(load - solar - battery - grid) <= BALANCE * max(abs(load), solar, NOISE_KW)
 
 
 def _day_end() -> int:

@@ -28,6 +28,8 @@ from joinder.store.tables import (
     SiteRow,
 )
 
+FIRST_QUESTION_S = 60
+
 
 @dataclass(kw_only=True)
 class Overview:
@@ -74,12 +76,18 @@ async def store_consent(
     enrollment.failures = 0
     await _replace_grant(hub, session, enrollment, consent.grant)
     await _attach_sites(session, enrollment, consent.grant.site_ids)
-    await leases.schedule(
-        session, "refresh", enrollment.id, next_refresh(hub.registry.vendor(vendor), consent.grant, utc_now())
-    )
-    await leases.schedule(session, "poll", enrollment.id, now())
+    await _schedule(hub, session, enrollment, consent.grant)
     audit(session, account_id, "owner" if flow_id else "operator", "enrollment.consent", enrollment.id)
     return enrollment
+
+
+async def _schedule(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+    """What is due: its first poll now, or a question to the vendor while it waits for approval."""
+    pending = grant.state is GrantState.PENDING_APPROVAL
+    refresh_at = next_refresh(hub.registry.vendor(enrollment.vendor), grant, utc_now())
+    await leases.schedule(session, "refresh", enrollment.id, leases.NEVER if pending else refresh_at)
+    await leases.schedule(session, "poll", enrollment.id, leases.NEVER if pending else now())
+    await leases.schedule(session, "approval", enrollment.id, now() + FIRST_QUESTION_S if pending else leases.NEVER)
 
 
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:

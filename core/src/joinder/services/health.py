@@ -16,7 +16,10 @@ NEXT_STEP: dict[str, str] = {
     "pending_approval": "Wait: the vendor has not approved this enrollment yet.",
     "degraded": "Nothing to do yet: Joinder keeps trying.",
     "needs_consent": "Send the owner through the join flow again; the enrollment, its ids and history are kept.",
-    "operator_action": "Correct the vendor credentials of this app (PATCH /vendor-credentials/{id}).",
+    "operator_action": (
+        "Do what the reason says: correct the credentials (PATCH /vendor-credentials/{id}), or anything else and then "
+        "POST /enrollments/{id}/refresh."
+    ),
     "lost_in_flight": "Send the owner through the join flow again: the connection was cut while its token was renewed.",
     "quarantined": "The plugin keeps failing on this enrollment; look at the log, then refresh it by hand.",
 }

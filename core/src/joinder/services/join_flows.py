@@ -89,6 +89,12 @@ async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: Flo
         return {f"{place}/vendor": f"unknown vendor; installed: {known}"}
     unknown = set(entry.options) - {option.name for option in vendor.flow_fields}
     errors = {place + pointer("options", name): "unknown member" for name in sorted(unknown)}
+    for option in vendor.flow_fields:
+        value = entry.options.get(option.name)
+        if value is None and option.required:
+            errors[place + pointer("options", option.name)] = f"is needed: {option.label}"
+        elif value is not None and not 0 < len(value.strip()) <= option.max_length:
+            errors[place + pointer("options", option.name)] = f"must have 1 to {option.max_length} characters"
     problem = await _credentials_problem(session, account_id, entry, vendor)
     return {**errors, f"{place}/credentialsID": problem} if problem else errors
 

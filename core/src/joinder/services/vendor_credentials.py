@@ -170,7 +170,8 @@ async def _resume(session: AsyncSession, row: VendorCredentials) -> None:
     for enrollment in await _enrollments_of(session, row.id):
         if enrollment.health == "operator_action":
             health.change(session, enrollment, "degraded", "The app credentials were changed; trying again.")
-        for kind in ("refresh", "poll"):
+        pending = enrollment.status == "pendingvendor"
+        for kind in ("approval",) if pending else ("refresh", "poll"):
             if await session.get(Due, (kind, enrollment.id)) is not None:
                 await leases.schedule(session, kind, enrollment.id, now())
 

@@ -31,6 +31,7 @@ class Simulator:
     flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
     tls: bool = False  # True: a device with a self-signed certificate
     has_history: bool = True  # False: readings exist only where somebody polled
+    in_demo: bool = True  # False: the twin of another one, such as a vendor's sandbox
     notes: tuple[str, ...] = ()
     conformance_skips: Mapping[str, str] = field(default_factory=dict)  # check → reason it cannot hold here
 

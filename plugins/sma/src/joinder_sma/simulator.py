@@ -283,4 +283,5 @@ def _simulator(vendor: str, hosts: tuple[str, ...], cloud: Cloud) -> Simulator:
         clock=cloud.clock,
         app_credentials={"vendor": vendor, "type": "oauthclient", **cloud.app},
         owner_choice={"owner": "grants"},
+        in_demo=vendor == "sma",
     )

@@ -1,0 +1,37 @@
+"""What "try again now" means for an enrollment, by its state and vendor."""
+
+from __future__ import annotations
+
+from joinder.clock import now
+from joinder.services import approvals, leases, poll, refresh
+from joinder.services.hub import Hub
+from joinder.services.refusals import Conflict, NotFound
+from joinder.store.tables import Enrollment
+from joinder.vendor import Refresh
+
+
+async def renew(hub: Hub, enrollment_id: str) -> None:
+    """Raises NotFound, Conflict where there is nothing to renew, or the vendor's error."""
+    async with hub.store.read() as session:
+        enrollment = await session.get(Enrollment, enrollment_id)
+    if enrollment is None:
+        raise NotFound
+    if enrollment.status in ("pendingvendor", "rejected"):
+        await approvals.ask(hub, enrollment_id)
+        return
+    vendor = hub.registry.vendor(enrollment.vendor)
+    if vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE):
+        await refresh.refresh(hub, enrollment_id)
+        await _poll_again(hub, enrollment)
+    elif enrollment.health == "ok":
+        raise Conflict(f"{vendor.label} grants are not renewed, and this one works.")
+    else:
+        await poll.poll(hub, enrollment_id)
+
+
+async def _poll_again(hub: Hub, enrollment: Enrollment) -> None:
+    """Polling that stopped for somebody's action goes on."""
+    if enrollment.health == "ok":
+        return
+    async with hub.store.write() as session:
+        await leases.schedule(session, "poll", enrollment.id, now())
