@@ -135,6 +135,7 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
         params=body if sent_as == "query" else None,
         form={"form": body, "query": {}, "json": None}[sent_as],
         json=body if sent_as == "json" else None,
+        headers={"content-type": "application/x-www-form-urlencoded"} if sent_as == "query" else None,  # of no body
         basic=client if oauth2.client_auth == "basic" else None,
         deadline=EXCHANGE_DEADLINE,
         exchange=True,

@@ -22,6 +22,7 @@ _IN_PAIRS = ("state", "external_id")  # of an authorization request; in JSON, `s
 _NOT_SECRET = ("token_type", "grant_type", "response_type", "code_challenge_method")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?")
+_BOUNDARY = re.compile(r"boundary=\"?([\w'()+,./:=?-]+)\"?")
 SHORTEST = 6  # shorter values (codes such as "0" or "200") are no secrets
 
 
@@ -45,12 +46,16 @@ class Scrubber:
     def headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
         """Values are texts, or lists of texts as vcrpy keeps a response's."""
         kept = {name.lower(): value for name, value in headers.items() if name.lower() in KEPT_HEADERS}
+        if isinstance(kept.get("content-type"), str):
+            kept["content-type"] = _BOUNDARY.sub("boundary=parts", kept["content-type"])
         return {
             name: [self._known(v) for v in value] if isinstance(value, list) else value for name, value in kept.items()
         }
 
     def body(self, body: bytes, content_type: str) -> bytes:
         text = body.decode("utf-8", "replace")
+        if boundary := _BOUNDARY.search(content_type):  # drawn anew for every request
+            text = text.replace(boundary.group(1), "parts")
         if "x-www-form-urlencoded" in content_type:
             return self._known(self._pairs(text)).encode()
         try:

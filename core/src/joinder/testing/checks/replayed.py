@@ -24,7 +24,7 @@ from joinder.vendor import Refresh
 async def cassette_plays_whole(subject: Subject) -> None:
     """Consent, refresh, site and readings play from the cassette; every recorded call is made, and no other."""
     seen, stand = await replay(subject)
-    expect_consent(seen.consent, stand.clock.now())
+    expect_consent(stand.vendor, seen.consent, stand.clock.now())
     expect_site(stand.vendor, seen.site, seen.consent.grant.site_ids[0])
     expect_rows(seen.quarters.intervals, seen.quarters_of)
     if stand.vendor.limits.resolution("15mins") is not None:

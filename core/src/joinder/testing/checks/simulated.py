@@ -53,7 +53,7 @@ async def consent_opens_sites(subject: Subject) -> None:
     """The default owner's consent becomes a grant that opens sites; the same owner again has the same account id."""
     async with standing(subject) as stand:
         first, second = await stand.consent(), None
-        expect_consent(first, stand.clock.now())
+        expect_consent(stand.vendor, first, stand.clock.now())
         if stand.flow is not Flow.OPERATOR:
             second = await stand.consent()
         if second is not None and (second.account_id, second.grant.site_ids) != (

@@ -1,0 +1,143 @@
+"""Grid Services answers as Joinder's sites and live power. Pure: no clock, no network.
+
+The vendor counts battery power + while charging; here it is + while discharging. Unknown stays None.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec.structs import replace
+
+from joinder.energy import Device, DeviceKind, Live, MeterRole, Site
+from joinder.series import zone
+from joinder_enphase_vpp.api import DeviceEntry, DeviceLists, Latest, PowerRow, Summary, System, Telemetry
+
+TOGETHER_S = 1800  # values measured further apart than this are not put together
+_CONSUMPTION_ROLES = {"net": MeterRole.GRID, "total": MeterRole.LOAD}
+_LATEST_EPOCH = 2**33
+
+
+def site(system: System, lists: DeviceLists, capacity_wh: float | None) -> Site:
+    """`capacity_wh` of all batteries is shared out when all are of one model: our arithmetic, not the vendor's."""
+    listed = [*(lists.encharges or ()), *(lists.acbs or ())]
+    batteries = list({entry.serial_number or entry.id: entry for entry in listed}.values())
+    alike = len({entry.part_number for entry in batteries}) == 1
+    each_wh = capacity_wh / len(batteries) if capacity_wh and capacity_wh > 0 and alike else None
+    devices = [
+        *(_device(entry, DeviceKind.INVERTER) for entry in lists.micros or ()),
+        *(_meter(entry) for entry in lists.meters or () if entry.state != "disabled"),  # no CT is connected there
+        *(replace(_device(entry, DeviceKind.BATTERY), nameplate_wh=each_wh) for entry in batteries),
+    ]
+    return Site(
+        vendor_id=str(system.system_id),
+        name=system.name or f"Enphase system {system.system_id}",
+        timezone=system.timezone if zone(system.timezone) else None,
+        operational_since=instant(system.operational_at),
+        devices=tuple({device.vendor_id: device for device in devices if device.vendor_id}.values()),
+    )
+
+
+def _device(entry: DeviceEntry, kind: DeviceKind) -> Device:
+    return Device(
+        vendor_id=entry.serial_number or str(entry.id or ""),
+        kind=kind,
+        serial=entry.serial_number or None,
+        model=entry.product_name or entry.model or None,
+        name=entry.name or None,
+        reported_at=instant(entry.last_report_at),
+    )
+
+
+def _meter(entry: DeviceEntry) -> Device:
+    """A consumption meter set up as Net sits at the grid connection, one set up as Total sees the home's load."""
+    if entry.name == "consumption":
+        role = _CONSUMPTION_ROLES.get((entry.config_type or "").lower())
+    else:
+        role = {"production": MeterRole.PRODUCTION, "storage": MeterRole.STORAGE}.get(entry.name or "")
+    return replace(_device(entry, DeviceKind.METER), role=role or MeterRole.OTHER)
+
+
+def instant(epoch: float | None) -> datetime | None:
+    return datetime.fromtimestamp(epoch, UTC) if epoch and 0 < epoch < _LATEST_EPOCH else None
+
+
+def live(latest: Latest, of: Site) -> Live | None:
+    """Power now; None when no device that counts has reported in the last seven days.
+
+    A Net consumption meter shows production + grid, a Total one the load. What inverters draw at night (negative
+    production) belongs to the load.
+    """
+    meters, batteries = latest.devices.meters or [], latest.devices.encharges or []
+    newest = max((row.last_report_at for row in [*meters, *batteries] if row.last_report_at), default=None)
+    measured_at = instant(newest)
+    if newest is None or measured_at is None:
+        return None
+    produced, used = (_total(_used(meters, name), newest) for name in ("production", "consumption"))
+    solar = None if produced is None else max(0.0, produced)
+    known = sum(device.kind is DeviceKind.BATTERY for device in of.devices)
+    battery = _battery_w(batteries, newest, at_least=known)
+    beside = battery if known or batteries else 0.0  # what batteries add to the balance
+    grid = load = None
+    roles = {device.role for device in of.devices}
+    if MeterRole.GRID in roles:
+        grid = _sum(used, _negative(produced))
+        load = _sum(solar, beside, grid)
+    elif MeterRole.LOAD in roles:
+        grid, load = _sum(used, _negative(solar), _negative(beside)), used
+    return Live(measured_at=measured_at, solar_w=solar, battery_w=battery, grid_w=grid, load_w=load)
+
+
+def _used(rows: list[PowerRow], name: str) -> list[PowerRow]:
+    return [row for row in rows if row.name == name and row.power is not None]  # phases without a CT are null
+
+
+def _total(rows: list[PowerRow], newest: float) -> float | None:
+    """Of rows that belong together; None when there are none or one is older than the others."""
+    if not rows or any(newest - (row.last_report_at or 0) > TOGETHER_S for row in rows):
+        return None
+    return sum(row.power or 0.0 for row in rows)
+
+
+def _battery_w(rows: list[PowerRow], newest: float, *, at_least: int) -> float | None:
+    """+ discharging. A battery that is silent (null) or not listed makes the sum unknown."""
+    if len(rows) < at_least or any(row.power is None for row in rows) or _total(rows, newest) is None:
+        return None
+    return sum(_discharging_w(row.operational_mode, row.power or 0.0) for row in rows)
+
+
+def _discharging_w(mode: str | None, power: float) -> float:
+    """The mode decides where it can; without one + is charging, as in the vendor's example."""
+    if mode == "Charging":
+        return -abs(power)
+    return abs(power) if mode == "Discharging" else 0.0 - power
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _sum(*parts: float | None) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def with_summary(so_far: Live | None, summary: Summary) -> Live | None:
+    """`so_far` with the summary's production where no meter told it, if both are of the same half hour."""
+    at, watts = instant(summary.last_interval_end_at), summary.current_power
+    if at is None or watts is None or watts < 0:
+        return so_far
+    if so_far is None:
+        return Live(measured_at=at, solar_w=watts)
+    return replace(so_far, solar_w=watts) if _together(at, so_far) else so_far
+
+
+def with_charge(so_far: Live, battery: Telemetry) -> Live:
+    """`so_far` with the state of charge over all batteries, if it is of the same half hour."""
+    at, percent = instant(battery.last_report_at), battery.soc
+    fits = at is not None and percent is not None and 0 <= percent <= 100 and _together(at, so_far)
+    return replace(so_far, soc_percent=percent) if fits else so_far
+
+
+def _together(at: datetime, live: Live) -> bool:
+    return abs((at - live.measured_at).total_seconds()) <= TOGETHER_S
