@@ -12,6 +12,7 @@ import httpx
 
 from joinder import hookimpl
 from joinder.energy import Device, DeviceKind, Live, Readings, ReadingsQuery, Site
+from joinder.errors import TransientError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.oauth import code_from
 from joinder.redact import Secrets
@@ -25,7 +26,9 @@ from joinder.vendor import (
     History,
     Limits,
     OAuth2,
+    OperatorAction,
     Refresh,
+    ServedFile,
     Support,
     Vendor,
 )
@@ -43,6 +46,13 @@ _APP_FIELDS = (
 )
 _ALL = dict.fromkeys(Capability, Support.YES)
 
+
+async def _register(ctx: Context, values: Mapping[str, str]) -> str:
+    if values["domain"] == "away.example":
+        raise TransientError("Sunny is away")
+    return f"{values['domain']} is registered for {ctx.require_app()['clientID']}"
+
+
 SUNNY = Vendor(
     name="sunny",
     label="Sunny <Home>",
@@ -54,6 +64,16 @@ SUNNY = Vendor(
         AppCredentialType(type="customgrant", label="Fleet", fields=_APP_FIELDS, flow=Flow.OPERATOR),
     ),
     flow_fields=(Field(name="region", label="Region", required=False),),
+    operator_actions=(
+        OperatorAction(
+            name="register",
+            label="Register a domain",
+            run=_register,
+            fields=(Field(name="domain", label="Domain"), Field(name="note", label="Note", required=False)),
+            credential_types=("oauthclient",),
+        ),
+    ),
+    served_files=(ServedFile(path="/.well-known/sunny/key.pem", label="Public key"),),
     oauth2=OAuth2(authorize_url="https://sunny.example/authorize", token_url="https://sunny.example/token", pkce=True),
     refresh=Refresh.ROTATING,
     limits=Limits(

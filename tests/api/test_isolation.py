@@ -57,6 +57,7 @@ def _root(template: str) -> str:
 async def _ask(api: httpx.AsyncClient, method: str, template: str, row_id: str) -> tuple[int, str, list[Any]]:
     """Status, body and headers, with the id itself taken out."""
     path = template.replace(template[template.index("{") : template.index("}") + 1], row_id)
+    path = path.replace("{name}", "register")
     body = BODIES.get((method, template))
     answer = await api.request(method.upper(), path, **({"json": body} if body else {}))
     return answer.status_code, answer.text.replace(row_id, "ID"), sorted(answer.headers.items())

@@ -29,6 +29,7 @@ from joinder.services.hub import Hub
 UNKNOWN = {"credentials_id": "cred", "flow_id": "flow", "enrollment_id": "enrl", "site_id": "site", "device_id": "solr"}
 PUBLIC = ("/oauth2/", "/.well-known/", "/health/", "/openapi.json")
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("post", "/vendor-credentials/{credentials_id}/actions/{name}"): {"domain": "hub.example"},
     ("post", "/vendor-credentials"): {"credentials": app_credentials()},
     ("patch", "/vendor-credentials/{credentials_id}"): {"name": "x"},
     ("post", "/join/flows"): {"vendors": [{"vendor": "boxy"}], "redirectURI": REDIRECT_URI},
@@ -49,6 +50,7 @@ async def operations(api: httpx.AsyncClient) -> list[tuple[str, str]]:
 def filled(path: str, random_part: str) -> str:
     for name, tag in UNKNOWN.items():
         path = path.replace(f"{{{name}}}", f"{tag}-{random_part}")
+    path = path.replace("{name}", "register")  # of an action, not an id
     assert "{" not in path, f"{path}: name the new parameter in UNKNOWN"
     return path
 

@@ -21,6 +21,7 @@ def test_every_setting_is_read():
         "JOINDER_PLUGINS": "joinder-enphase, joinder-iqgateway,",
         "JOINDER_ALLOWED_NETWORKS": "192.168.1.0/24,fd00::/64",
         "JOINDER_REROUTE": "api.vendor.example=http://127.0.0.1:9001",
+        "JOINDER_PUBLIC_FILES": "/etc/joinder/public",
         "JOINDER_LOG_LEVEL": "DEBUG",
         "JOINDER_REFRESH_DEADLINE_S": "45.5",
     }
@@ -34,6 +35,7 @@ def test_every_setting_is_read():
         plugins=("joinder-enphase", "joinder-iqgateway"),
         allowed_networks=("192.168.1.0/24", "fd00::/64"),
         reroute={"api.vendor.example": "http://127.0.0.1:9001"},
+        public_files="/etc/joinder/public",
         log_level="DEBUG",
         refresh_deadline_s=45.5,
     )
