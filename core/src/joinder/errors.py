@@ -18,7 +18,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     ├─ OperatorActionNeeded        operator   operator_action     502   no
     ├─ DeviceIdentityChanged       operator   operator_action     502   no
     ├─ NotSupported                nobody     –                   404   no
-    ├─ UnknownVendor               operator   –                   502   when its plugin is back
+    ├─ UnknownVendor               operator   degraded            502   when its plugin is back
     └─ PluginBug                   operator   degraded            500   yes, then quarantined
 
 The text is one sentence for the person who must act. It reaches owners, API clients and logs, so it never holds
@@ -188,7 +188,6 @@ class NotSupported(VendorError):
 class UnknownVendor(VendorError):
     """No working plugin has this name: it was removed, disabled, or does not load."""
 
-    health = None
     problem = "vendor-not-installed"
 
 

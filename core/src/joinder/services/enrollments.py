@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import delete as sql_delete
@@ -139,7 +140,7 @@ def open_grant(hub: Hub, account_id: str, row: GrantRow) -> Grant:
     value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
     return Grant(
         secrets=Secrets(value["secrets"]),
-        facts=value["facts"],
+        facts=MappingProxyType(value["facts"]),
         expires_at=from_epoch(row.expires_at),
         refresh_expires_at=from_epoch(row.refresh_expires_at),
         site_ids=tuple(value["site_ids"]),

@@ -7,8 +7,15 @@ import logging
 from sqlmodel import col, select
 
 from joinder.clock import now, utc_now
-from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError, VendorError
-from joinder.services import leases, readings
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    RateLimited,
+    TransientError,
+    UnknownVendor,
+    VendorError,
+)
+from joinder.services import health, leases, readings
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_poll
@@ -45,6 +52,8 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
         due_at = next_poll(vendor, utc_now())
     except VendorError as error:
         due_at = _next_try(enrollment, error)
+        if isinstance(error, UnknownVendor):
+            await _note_missing(hub, enrollment_id, error)
         raise
     finally:
         async with hub.store.write() as session:
@@ -86,6 +95,14 @@ def _resume_at(covered_until: int | None, moment: int) -> int:
     """A little before where the last poll ended: its newest rows may have been incomplete."""
     at = moment - FIRST_LOOK_BACK_S if covered_until is None else covered_until - 2 * 3600
     return at - at % 900
+
+
+async def _note_missing(hub: Hub, enrollment_id: str, error: UnknownVendor) -> None:
+    """A plugin that is not there makes no call that could note its failure."""
+    async with hub.store.write() as session:
+        enrollment = await session.get(Enrollment, enrollment_id)
+        if enrollment is not None:
+            health.failed(session, enrollment, error)
 
 
 def _next_try(enrollment: Enrollment, error: VendorError) -> int:

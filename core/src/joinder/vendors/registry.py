@@ -139,7 +139,14 @@ class Registry:
         for vendor in self.vendors:
             if vendor.name == name:
                 return vendor
-        raise UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownVendor:
+        """Says why its plugin does not work, if there is one."""
+        problem = next((entry.problem for entry in self.installed if entry.name == name and entry.problem), None)
+        if problem:
+            return UnknownVendor(f"The plugin for {name} does not work: {problem}")
+        return UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
 
     async def build_authorize_url(self, name: str, ctx: Context, request: AuthorizeRequest) -> str:
         """The vendor's consent URL, proven to carry core's state, redirect URI and challenge unchanged."""
@@ -174,7 +181,7 @@ class Registry:
 
     async def _call(self, name: str, hook: str, answer_type: type[T], /, **arguments: Any) -> T:
         if name not in self._plugins:
-            raise UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
+            raise self._unknown(name)
         others = [plugin for other, plugin in self._plugins.items() if other != name]
         caller = self._manager.subset_hook_caller(hook, others)
         return await self._answer(name, hook, answer_type, lambda: caller(**arguments))

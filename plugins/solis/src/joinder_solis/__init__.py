@@ -6,6 +6,7 @@ not confirmed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from joinder import (
     Grant,
     History,
     Limits,
+    Live,
     Readings,
     ReadingsQuery,
     Refresh,
@@ -28,8 +30,10 @@ from joinder import (
     Vendor,
     hookimpl,
 )
-from joinder.errors import AuthorizationLost, ConsentInvalid
+from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported, TransientError, UnexpectedPayload
 from joinder_solis import api, mapping
+
+_KEY_ID = re.compile(r"[0-9A-Za-z_-]+", re.ASCII)  # it travels in a header; a paste may bring invisible characters
 
 VENDOR = Vendor(
     name="solis",
@@ -70,6 +74,9 @@ def describe_vendor() -> Vendor:
 @hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
     key_id, secret = callback.values.get("keyID", "").strip(), callback.values.get("keySecret", "").strip()
+    if not _KEY_ID.fullmatch(key_id):
+        wrong = "This is not an API ID; copy its digits again, without spaces"
+        raise ConsentInvalid(wrong, fields={"keyID": wrong})
     grant = Grant(secrets=Secrets({"key_secret": secret}), facts={"key_id": key_id})
     try:
         stations = await api.pages(ctx, grant, "userStationList")
@@ -86,20 +93,29 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
 async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
     station = await api.one(ctx, grant, "stationDetail", id=site_id)
     inverters = await api.pages(ctx, grant, "inverterList", stationId=site_id)
-    meters = await api.pages(ctx, grant, "epmList", stationId=site_id)
+    try:
+        meters = await api.pages(ctx, grant, "epmList", stationId=site_id)
+    except (AuthorizationLost, NotSupported):  # the key just read the plant: this list alone is closed to it
+        meters = []
     return mapping.site(station, inverters, meters, ctx.now())
 
 
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
     site_id = query.site.vendor_id
-    live = None
+    live: Live | None = None
+    warnings: tuple[str, ...] = ()
     if query.live and query.device_id is None:
-        live = mapping.live(await api.one(ctx, grant, "stationDetail", id=site_id), query.site)
+        try:
+            live = mapping.live(await api.one(ctx, grant, "stationDetail", id=site_id), query.site)
+        except (TransientError, UnexpectedPayload) as error:
+            if query.start >= query.end:
+                raise
+            warnings = (f"Live power: {error}",)
     if query.start >= query.end:
         return Readings(live=live)
-    if query.resolution == "day":
-        months = [await api.rows(ctx, grant, path, **body) for path, body in mapping.months_to_ask(query)]
-        return Readings(intervals=mapping.days([row for month in months for row in month], query), live=live)
-    parts = [await api.rows(ctx, grant, path, **body) for path, body in mapping.days_to_ask(query)]
-    return Readings(intervals=mapping.quarters([row for part in parts for row in part], query), live=live)
+    by_day = query.resolution == "day"
+    asked = mapping.months_to_ask(query) if by_day else mapping.days_to_ask(query)
+    rows = [row for path, body in asked for row in await api.rows(ctx, grant, path, **body)]
+    intervals = mapping.days(rows, query) if by_day else mapping.quarters(rows, query)
+    return Readings(intervals=intervals, live=live, warnings=warnings)

@@ -17,8 +17,8 @@ from joinder.errors import NotSupported
 from joinder.series import Days, Quarters, days_between, plausible, with_load, zone
 from joinder_solis.api import Record
 
-ROW_MOST = timedelta(minutes=15)  # a row stands until the next, but no longer: a gap is no energy
-ROW_LAST = timedelta(minutes=5)
+ROW_MOST = timedelta(minutes=15)  # a row stands until the next; one farther off is a gap, which is no energy
+ROW_ALONE = timedelta(minutes=5)  # what the last row before a gap stands for
 STALE_AFTER = timedelta(hours=1)
 _METERED = {2, 3, 4, 5, 6, 7, 8, 1001, 1002}  # inverterMeterModel of inverters with a meter, document appendix 3
 _STORAGE_STATIONS = {1, 6, 7, 9, 10, 11}  # stationTypeNew
@@ -42,14 +42,14 @@ def site(station: Record, inverters: Sequence[Record], meters: Sequence[Record],
 
 
 def _zone_name(station: Record) -> str | None:
-    """The IANA name, or a fixed offset of whole hours for a plant without summer time."""
+    """The IANA name, or a fixed offset of whole hours for a plant that says it has no summer time."""
     stated = station.text("timeZoneStandardId")
     tail = _ZONE_TAIL.search(station.text("timeZoneName") or "")
     for name in (stated, tail.group(1) if tail else None):
         if zone(name) is not None:
             return name
-    hours = station.number("timeZone")
-    if hours is None or hours != int(hours) or not -12 <= hours <= 14 or station.number("daylightSwitch") == 1:
+    hours, summer = station.number("timeZone"), station.number("daylightSwitch") != 0 or station.number("daylight")
+    if summer or hours is None or hours != int(hours) or not -12 <= hours <= 14:
         return None
     return f"Etc/GMT{-int(hours):+d}" if hours else "Etc/GMT"  # POSIX signs: Etc/GMT-10 lies east
 
@@ -61,20 +61,21 @@ def _inverter(record: Record, now: datetime, *, storage: bool, metered_elsewhere
         return
     reported = instant(record.number("dataTimestamp"))
     stale = record.number("state") == 2 or reported is None or now - reported > STALE_AFTER
+    percent = record.number("batteryCapacitySoc")
+    hybrid = storage or record.number("type") == 2 or (percent or 0) > 0
     lifetime_kwh = record.number("etotal1")
     yield Device(
         vendor_id=serial,
         kind=DeviceKind.INVERTER,
         serial=serial,
         model=record.text("productModel") or record.text("model"),
-        power_w=None if stale else plausible(record.watts("pac")),
+        power_w=None if stale else _generated_w(record, hybrid=hybrid),
         max_power_w=record.watts("power") or None,
-        lifetime_wh=lifetime_kwh * 1000 if lifetime_kwh else record.watt_hours("etotal"),
+        lifetime_wh=plausible(lifetime_kwh * 1000 if lifetime_kwh else record.watt_hours("etotal")),
         reported_at=reported,
         stale=stale,
     )
-    percent = record.number("batteryCapacitySoc")
-    if storage or record.number("type") == 2 or (percent or 0) > 0:
+    if hybrid:
         yield Device(
             vendor_id=f"{serial}:battery",
             kind=DeviceKind.BATTERY,
@@ -86,6 +87,15 @@ def _inverter(record: Record, now: datetime, *, storage: bool, metered_elsewhere
         )
     if not metered_elsewhere and record.number("inverterMeterModel") in _METERED:
         yield Device(vendor_id=f"{serial}:meter", kind=DeviceKind.METER, name=f"Meter of {serial}", role=MeterRole.GRID)
+
+
+def _generated_w(record: Record, *, hybrid: bool) -> float | None:
+    """`pac` of a hybrid may hold what its battery gives, so its strings count; all 0 beside a `pac` tells nothing."""
+    pac = plausible(record.watts("pac"))
+    strings = [watts for number in range(1, 33) if (watts := plausible(record.watts(f"pow{number}", "W"))) is not None]
+    if not hybrid or not strings:
+        return pac
+    return sum(strings) or (None if pac else pac)
 
 
 def _epm(record: Record, now: datetime) -> Device | None:
@@ -128,16 +138,15 @@ def live(station: Record, of: Site) -> Live | None:
 
 
 def _discharging_w(record: Record, charging_w: float | None) -> float | None:
-    """Older firmware sends batteryPower without a sign: the unsigned halves in W tell, else the battery's current."""
-    charged, discharged = record.number("batteryPowerZheng"), record.number("batteryPowerFu")
+    """Older firmware sends batteryPower without a sign; what it sends below 0 has one. For the rest the battery's
+    current tells, and where there is none the unsigned halves in W: a cloud can make those of the unsigned power."""
+    current = record.number("storageBatteryCurrent")
+    if charging_w is not None and (charging_w < 0 or (charging_w and current)):
+        return -charging_w if charging_w < 0 or (current or 0) > 0 else charging_w
+    charged, discharged = record.watts("batteryPowerZheng", "W"), record.watts("batteryPowerFu", "W")
     if charged or discharged:
         return abs(discharged or 0.0) - abs(charged or 0.0)
-    if charging_w is None:
-        return None
-    current = record.number("storageBatteryCurrent")
-    if current:
-        return -abs(charging_w) if current > 0 else abs(charging_w)
-    return 0.0 - charging_w
+    return None if charging_w is None else 0.0 - charging_w
 
 
 def days_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
@@ -170,12 +179,12 @@ def _standard_offset_h(query: ReadingsQuery) -> float:
 
 
 def quarters(rows: Iterable[Record], query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Five-minute rows of power. Each counts until the next one, at most 15 minutes; asked twice, counted once."""
+    """Five-minute rows of power. Each counts until the next one, before a gap for five; asked twice, counted once."""
     at_rows = {at: row for row in rows if (at := instant(row.number("time")) or instant(row.number("dataTimestamp")))}
     ordered = sorted(at_rows)
     found = Quarters(query.start, query.end)
     for at, following in zip_longest(ordered, ordered[1:]):
-        end = min(following, at + ROW_MOST) if following else at + ROW_LAST
+        end = following if following and following - at <= ROW_MOST else at + ROW_ALONE
         _add(found, at_rows[at], at, end, query)
     has_battery = _has(query.site, DeviceKind.BATTERY)
     whole = query.device_id is None
@@ -188,11 +197,11 @@ def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: Readi
     if query.device_id is None or not part:
         found.power("solar_wh", at, end, row.watts("power") if query.device_id is None else row.watts("pac"))
     if part == "battery" or (query.device_id is None and _has(query.site, DeviceKind.BATTERY)):
-        found.flow("discharge_wh", "charge_wh", at, end, _discharging_w(row, row.number("batteryPower")))
+        found.flow("discharge_wh", "charge_wh", at, end, _discharging_w(row, row.watts("batteryPower", "W")))
         percent = row.number("batteryCapacitySoc")
         found.soc(at, end, percent or None)
     if part == "meter" or (query.device_id is None and _has(query.site, DeviceKind.METER)):
-        found.flow("export_wh", "import_wh", at, end, row.number("psum"))
+        found.flow("export_wh", "import_wh", at, end, row.watts("psum", "W"))
 
 
 def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
@@ -227,8 +236,7 @@ def days(rows: Iterable[Record], query: ReadingsQuery) -> tuple[Reading, ...]:
         seen.add(day)
         found.energy("solar_wh", day, row.watt_hours("energy"))
         for metric, member in metrics.items():
-            kwh = row.number(member)
-            found.energy(metric, day, None if kwh is None else kwh * 1000)
+            found.energy(metric, day, row.watt_hours(member, "kWh"))
     return found.readings()
 
 
