@@ -64,7 +64,7 @@ def test_accounts_and_clients(joinder: Shell) -> None:
         (("accounts", "create", "two\nlines"), 1, "printable"),
         (("poll", "enrl-aaaaaaaaaaaaaaaa"), 3, "exists"),
         (("nonsense",), 2, "No such command"),
-        (("simulate", "nobody"), 2, "installed: enphase, iqgateway"),
+        (("simulate", "nobody"), 2, "installed: enphase, enphasevpp, iqgateway, sma"),
     ],
 )
 def test_what_cannot_work_is_a_sentence_and_an_exit_code(
@@ -112,7 +112,8 @@ def test_a_port_that_is_taken_stops_the_start(joinder: Shell) -> None:
 
 def test_vendors_are_listed(joinder: Shell) -> None:
     rows = joinder.json("vendors")
-    assert [(row["vendor"], row["state"]) for row in rows] == [("enphase", "ok"), ("iqgateway", "ok")]
+    names = ("enphase", "enphasevpp", "iqgateway", "sma", "smasbox", "solaredge", "solis", "tesla")
+    assert [(row["vendor"], row["state"]) for row in rows] == [(name, "ok") for name in names]
     only = joinder("vendors", JOINDER_PLUGINS="joinder-enphase")
     assert only.returncode == 0
     assert "found, not enabled" in only.stdout

@@ -14,10 +14,13 @@ import pytest
 
 from joinder.demo import sequence
 from joinder.services.accounts import NewClient
-from joinder_enphase.simulator_tokens import Tokens
+from joinder.simulate.oauth import Issued, TokenService
 
 PUBLIC = {"code", "authorization_code", "refresh_token", "client_credentials", "password", "grants", "connect"}
-IN_QUERY_OR_BODY = {"state", "code", "key", "apiKey", "clientSecret", "refresh_token", "form_token", "token"}
+IN_QUERY_OR_BODY = {
+    *("state", "code", "key", "apiKey", "clientSecret", "refresh_token", "form_token", "token"),
+    *("keySecret", "consentClientSecret", "external_id"),
+}
 
 
 class Collector:
@@ -46,26 +49,26 @@ class Collector:
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Collector:
     seen = Collector()
-    send, issue, new_code = httpx.AsyncClient.send, Tokens._issue, Tokens.new_code
+    send, issue, new_code = httpx.AsyncClient.send, TokenService.issue, TokenService.new_code
 
     async def sent(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
         seen.see(request)
         return await send(self, request, **options)
 
-    def issued(self: Tokens, *arguments: Any) -> dict[str, Any]:
+    def issued(self: TokenService, *arguments: Any) -> Issued:
         answer = issue(self, *arguments)
-        seen.add("access_token", answer["access_token"])
-        seen.add("refresh_token", answer["refresh_token"])
+        seen.add("access_token", answer.access_token)
+        seen.add("refresh_token", answer.refresh_token)
         return answer
 
-    def coded(self: Tokens, *arguments: str) -> str:
+    def coded(self: TokenService, *arguments: Any) -> str:
         code = new_code(self, *arguments)
         seen.add("code", code)
         return code
 
     monkeypatch.setattr(httpx.AsyncClient, "send", sent)
-    monkeypatch.setattr(Tokens, "_issue", issued)
-    monkeypatch.setattr(Tokens, "new_code", coded)
+    monkeypatch.setattr(TokenService, "issue", issued)
+    monkeypatch.setattr(TokenService, "new_code", coded)
     monkeypatch.setattr(sequence, "secrets", SimpleNamespace(token_urlsafe=lambda _: "integrator-state"))
     return seen
 

@@ -17,7 +17,6 @@ import pytest
 from joinder import MeterRole, ReadingsQuery, Site, oauth
 from joinder.errors import AppCredentialsRejected, NotSupported, UnexpectedPayload
 from joinder.http import Answer
-from joinder.series import Quarters
 from joinder_solaredge import api, mapping, v1
 from support import shared
 
@@ -86,11 +85,9 @@ def telemetry(into: type[T], serial: str, wanted: mapping.Energies, **totals: fl
 
     def verify(content: bytes) -> None:
         start = datetime(2026, 9, 29, 17, tzinfo=UTC)
-        found = Quarters(start, start + timedelta(hours=1))
-        metrics = read(content, into).devices[serial]  # type: ignore[attr-defined]
-        mapping.add_quarters(found, metrics, wanted)
-        mapping.add_soc(found, metrics.get("stateOfEnergy"))
-        rows = found.readings()
+        told = [read(content, into).devices[serial]]  # type: ignore[attr-defined]
+        metrics = mapping.energies(told, wanted, hours=0.25) | {mapping.SOC: mapping.charge_states(told)}
+        rows = mapping.quarters(metrics, start, start + timedelta(hours=1), None)
         assert [row.start.minute for row in rows] == [15, 30]
         for metric, total in totals.items():
             assert sum(getattr(row, metric) or 0 for row in rows) == pytest.approx(total)

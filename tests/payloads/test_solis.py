@@ -103,9 +103,8 @@ def months(content: bytes) -> None:
 
 
 def years(content: bytes) -> None:
-    rows = [Record(row) for row in data(content)]
-    assert rows
-    assert all((row.watt_hours("energy") or 0) > 0 for row in rows)
+    (year,) = [Record(row) for row in data(content)]
+    assert year.watt_hours("energy") == pytest.approx(5_616_000)  # 468 full hours of 12 kWp
 
 
 def inverter_list(content: bytes) -> None:
@@ -128,10 +127,14 @@ def inverter_day(content: bytes) -> None:
     assert (reading.solar_wh, reading.quality) == (pytest.approx(74 / 12, abs=0.01), "partial")
 
 
-def inverter_rows(content: bytes) -> None:
-    rows = [Record(row) for row in data(content)]
-    assert rows
-    assert all(row.watt_hours("energy") is not None for row in rows)
+def inverter_month(content: bytes) -> None:
+    energies = [Record(row).watt_hours("energy") for row in data(content)]
+    assert energies == [pytest.approx(41_600), pytest.approx(44_900)]  # 5.2 and 5.61 full hours of 8 kWp
+
+
+def inverter_year(content: bytes) -> None:
+    energies = [Record(row).watt_hours("energy") for row in data(content)]
+    assert energies == [pytest.approx(866_000), pytest.approx(852_000)]  # 108.25 and 106.5 full hours of 8 kWp
 
 
 def inverter_detail(content: bytes) -> None:
@@ -184,8 +187,8 @@ READ: dict[str, Callable[[bytes], None]] = {
     "doc-v2-stationAll.json": years,
     "doc-v2-inverterList.json": inverter_list,
     "doc-v2-inverterDay.json": inverter_day,
-    "doc-v2-inverterMonth.json": inverter_rows,
-    "doc-v2-inverterYear.json": inverter_rows,
+    "doc-v2-inverterMonth.json": inverter_month,
+    "doc-v2-inverterYear.json": inverter_year,
     "doc-v2-inverterDetail.json": inverter_detail,
     "doc-v2-epmList.json": epm_list,
     "fragment-inverterDetail-2022-summer-uk-chinese-msg.json": chinese_message,

@@ -12,7 +12,7 @@ import pytest
 from joinder import ReadingsQuery, Site
 from joinder.errors import UnexpectedPayload
 from joinder.http import Answer
-from joinder.series import Days, Quarters, day_span
+from joinder.series import day_span
 from joinder_solaredge import mapping, v1
 from joinder_solaredge.api import DeviceEntry, Series, SiteDetails, Storage
 
@@ -31,9 +31,11 @@ def buckets(day: date, wh: float | None = 25.0) -> list[tuple[datetime, float | 
 
 
 def quarters(day: date, metrics: dict[str, Series], wanted: mapping.Energies = mapping.SOLAR) -> list[Any]:
-    found = Quarters(*day_span(day, ROME))
-    mapping.add_quarters(found, metrics, wanted)
-    return list(found.readings())
+    return whole(day, mapping.energies([metrics], wanted, hours=0.25))
+
+
+def whole(day: date, metrics: dict[str, mapping.Rows]) -> list[Any]:
+    return list(mapping.quarters(metrics, *day_span(day, ROME), None))
 
 
 @pytest.mark.parametrize(("day", "count"), [(date(2026, 3, 29), 92), (date(2026, 6, 1), 96), (date(2026, 10, 25), 100)])
@@ -66,23 +68,40 @@ def test_unknown_energy_is_no_reading(value: float | None) -> None:
 def test_the_edge_of_two_chunks_counts_once() -> None:
     day = date(2026, 6, 1)
     rows = buckets(day)
-    joined = mapping.joined([{"I": {"energy": series(rows[:49])}}, {"I": {"energy": series(rows[48:])}}])
-    assert sum(row.solar_wh for row in quarters(day, joined["I"])) == 25.0 * 96
+    chunks = [{"energy": series(rows[:49])}, {"energy": series(rows[48:])}]
+    assert sum(row.solar_wh for row in whole(day, mapping.energies(chunks, mapping.SOLAR))) == 25.0 * 96
+
+
+@pytest.mark.parametrize(("unit", "total"), [("KWH", 25_025.0), ("VOLT", 25.0), (None, 25.0)])
+def test_each_chunk_has_a_unit_of_its_own(unit: str | None, total: float) -> None:
+    day = date(2026, 6, 1)
+    rows = buckets(day)
+    chunks = [{"energy": series(rows[:1])}, {"energy": series(rows[1:2], unit)}]
+    assert sum(row.solar_wh for row in whole(day, mapping.energies(chunks, mapping.SOLAR))) == total
+
+
+def test_batteries_add_up_only_where_all_are_known() -> None:
+    day = date(2026, 6, 1)
+    (one, _), (two, _) = buckets(day)[:2]
+    first = {"charge_wh": {one: 100.0, two: 100.0}, "soc_percent": {one: 40.0, two: 40.0}}
+    second = {"charge_wh": {one: 50.0}, "soc_percent": {one: 60.0}}
+    (row,) = whole(day, mapping.over_all([first, second]))
+    assert (row.start, row.charge_wh, row.soc_percent) == (one, 150.0, 50.0)
 
 
 def test_days_by_their_local_date() -> None:
-    found = Days(ROME, day_span(date(2026, 6, 1), ROME)[0], day_span(date(2026, 6, 2), ROME)[1])
+    start, end = day_span(date(2026, 6, 1), ROME)[0], day_span(date(2026, 6, 2), ROME)[1]
     rows = [(day_span(date(2026, 6, day), ROME)[0], 1000.0 * day) for day in (1, 2, 3)]
-    mapping.add_days(found, {"energy": series(rows)}, mapping.SOLAR, ROME)
-    assert [row.solar_wh for row in found.readings()] == [1000.0, 2000.0]
+    metrics = mapping.energies([{"energy": series(rows)}], mapping.SOLAR)
+    assert [row.solar_wh for row in mapping.days(metrics, start, end, ROME, None)] == [1000.0, 2000.0]
 
 
 @pytest.mark.parametrize(("percent", "unit"), [(67.8, "PERCENTAGE"), (67.8, "PERCENTAGE_100"), (101.0, "PERCENTAGE")])
 def test_state_of_charge_in_percent_only(percent: float, unit: str) -> None:
     day = date(2026, 6, 1)
-    found = Quarters(*day_span(day, ROME))
-    mapping.add_soc(found, series(buckets(day, percent)[:1], unit))
-    assert [row.soc_percent for row in found.readings()] == ([67.8] if (percent, unit) == (67.8, "PERCENTAGE") else [])
+    found = mapping.charge_states([{"stateOfEnergy": series(buckets(day, percent)[:1], unit)}])
+    told = [row.soc_percent for row in whole(day, {"soc_percent": found})]
+    assert told == ([67.8] if (percent, unit) == (67.8, "PERCENTAGE") else [])
 
 
 def test_live_power_is_the_newest_quarter_hour_that_is_known() -> None:

@@ -57,6 +57,10 @@ def test_a_storage_station_has_a_battery_behind_each_inverter(station: dict[str,
         ({"batteryPower": 0.888, "storageBatteryCurrent": -3.0}, 888),  # older firmware: no sign
         ({"batteryPower": 0.888, "storageBatteryCurrent": 3.0}, -888),
         ({"batteryPower": 0.888, "batteryPowerZheng": 888, "batteryPowerFu": 0}, -888),
+        ({"batteryPower": 0.888, "batteryPowerZheng": 0, "batteryPowerFu": 888}, 888),
+        ({"batteryPower": 0.888, "storageBatteryCurrent": 0, "batteryPowerFu": 888}, 888),
+        ({"batteryPower": 0.9, "storageBatteryCurrent": -3, "batteryPowerZheng": 900, "batteryPowerFu": 0}, 900),
+        ({"batteryPower": -0.9, "storageBatteryCurrent": 3}, 900),  # a sign that is sent counts
         ({"batteryPower": 0}, 0),
         ({"batteryPower": "NaN"}, None),
         ({}, None),
@@ -72,6 +76,25 @@ def test_a_meter_is_seen_by_its_model() -> None:
     assert [device.kind for device in devices(inverter(inverterMeterModel=1))] == ["inverter"]
 
 
+@pytest.mark.parametrize(
+    ("members", "watts"),
+    [
+        ({"pow1": 900.0, "pow2": 700}, 1600),
+        ({"pow1": 0, "pow2": 0}, None),  # 2 kW of the battery, or strings nobody fills in
+        ({"pow1": 0, "pac": 0}, 0),
+        ({}, 2000),
+    ],
+)
+def test_a_hybrid_generates_what_its_strings_give(members: dict[str, Any], watts: float | None) -> None:
+    assert devices(inverter(type=2, **members))[0].power_w == watts
+    assert devices(inverter(**{**members, "pac": 2.0}))[0].power_w == 2000
+
+
+@pytest.mark.parametrize("members", [{"etotal1": -5}, {"etotal": -1, "etotalStr": "kWh"}, {"etotal": 7}, {}])
+def test_a_lifetime_that_cannot_be_is_unknown(members: dict[str, Any]) -> None:
+    assert devices(inverter(**members))[0].lifetime_wh is None
+
+
 @pytest.mark.parametrize("members", [{"state": 2}, {"dataTimestamp": str(NOW_MS - 7_200_000)}, {"dataTimestamp": None}])
 def test_an_inverter_that_is_silent_has_no_power(members: dict[str, Any]) -> None:
     (only,) = devices(inverter(**members))
@@ -84,10 +107,12 @@ def test_an_inverter_that_is_silent_has_no_power(members: dict[str, Any]) -> Non
         ({"timeZoneStandardId": "Europe/Amsterdam"}, "Europe/Amsterdam"),
         ({"timeZoneName": "(UTC+01:00)Europe/Amsterdam"}, "Europe/Amsterdam"),
         ({"timeZone": 10.0, "timeZoneName": "(UTC+10:00)", "daylightSwitch": 0}, "Etc/GMT-10"),
-        ({"timeZone": -3.0}, "Etc/GMT+3"),
-        ({"timeZone": 0}, "Etc/GMT"),
+        ({"timeZone": -3.0, "daylightSwitch": 0}, "Etc/GMT+3"),
+        ({"timeZone": 0, "daylightSwitch": 0, "daylight": "0"}, "Etc/GMT"),
+        ({"timeZone": 0}, None),  # nothing said about summer time
+        ({"timeZone": 0, "daylightSwitch": 0, "daylight": 3_600_000}, None),
         ({"timeZone": 1.0, "daylightSwitch": 1}, None),
-        ({"timeZone": 9.5}, None),
+        ({"timeZone": 9.5, "daylightSwitch": 0}, None),
         ({"timeZoneStandardId": "../etc/passwd"}, None),
         ({}, None),
     ],
@@ -139,7 +164,26 @@ def test_a_slower_logger_counts_in_full() -> None:
 
 
 def test_a_gap_is_no_energy() -> None:
-    assert read([row(0), row(45), row(50), row(55), row(60)]) == [(300, "measured"), (300, "measured")]
+    assert read([row(0), row(45), row(50), row(55), row(60)]) == [(100, "partial"), (300, "measured")]
+
+
+def test_a_member_of_a_day_row_with_a_unit_of_its_own() -> None:
+    own = {"batteryPower": 0.2, "batteryPowerStr": "kW", "psum": -400.0, "psumStr": "kW", "psumPec": "0.001"}
+    query = ReadingsQuery(site=WHOLE, start=NOW, end=NOW + timedelta(minutes=15))
+    (reading,) = mapping.quarters([row(minute, 0.0, **own) for minute in range(0, 20, 5)], query)
+    assert (reading.import_wh, reading.charge_wh) == (100, 50)
+    strange = {"batteryPowerStr": "A", "psumStr": "?"}
+    (reading,) = mapping.quarters([row(minute, **own | strange) for minute in range(0, 20, 5)], query)
+    assert (reading.solar_wh, reading.import_wh, reading.charge_wh, reading.load_wh) == (300, None, None, None)
+
+
+@pytest.mark.parametrize("length", [23, 25])
+def test_a_day_of_a_clock_change_has_its_own_length(length: int) -> None:
+    start = datetime(2026, 3, 28, 23, tzinfo=UTC) if length == 23 else datetime(2026, 10, 24, 22, tzinfo=UTC)
+    first_ms = int(start.timestamp() * 1000)
+    rows = [row(0, time=first_ms + slot * 300_000) for slot in range(-12, length * 12 + 12)]
+    found = mapping.quarters(rows, ReadingsQuery(site=BARE, start=start, end=start + timedelta(hours=length)))
+    assert [len(found), {(reading.solar_wh, reading.quality) for reading in found}] == [length * 4, {(300, "measured")}]
 
 
 def test_a_row_asked_twice_counts_once() -> None:

@@ -7,7 +7,7 @@ members the mapping reads are named. Energies are Wh, powers W, times epoch seco
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -22,9 +22,9 @@ from joinder.errors import (
 )
 from joinder.grants import Context, Grant
 from joinder.http import Answer, raise_for_status
+from joinder.series import Number
 
 T = TypeVar("T")
-Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
 BASE = "https://api.enphaseenergy.com/api/v4"
 CALL_DEADLINE = 12.0  # seven calls, the most of one fetch_readings, stay inside the registry's 90 s
 PAGE_SIZE = 100  # the documented maximum

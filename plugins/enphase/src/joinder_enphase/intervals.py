@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from joinder.energy import Device, DeviceKind, MeterRole, Reading, Site
+from joinder.series import Span, day_span
 from joinder_enphase.api import Lifetime, Row, Telemetry
 from joinder_enphase.mapping import flat, has, instant
 
@@ -44,7 +45,6 @@ class Slot:
     partial: bool = False
 
 
-Span = tuple[datetime, datetime]
 Slots = dict[Span, Slot]
 
 _MICRO: RowColumns = {"solar_wh": lambda row: row.enwh}
@@ -187,7 +187,7 @@ def local_days(series: Series, lifetime: Lifetime, where: ZoneInfo, start: datet
     for metric, read in series.day_columns.items():
         values = read(lifetime) or []
         for offset in asked[: max(_known_length(values, reported_days) - asked.start, 0)]:
-            span, value = _day_span(first + timedelta(days=offset), where), values[offset]
+            span, value = day_span(first + timedelta(days=offset), where), values[offset]
             if value is None or value < 0 or span[0] < start or span[1] > end:
                 continue
             slot = slots.setdefault(span, Slot())
@@ -209,11 +209,6 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat((text or "")[:10])
     except ValueError:
         return None
-
-
-def _day_span(day: date, where: ZoneInfo) -> Span:
-    midnights = (datetime.combine(day + timedelta(days=more), time(), where).astimezone(UTC) for more in (0, 1))
-    return next(midnights), next(midnights)
 
 
 def readings(parts: Iterable[Slots], of: Site, device_id: str | None) -> tuple[Reading, ...]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from joinder.energy import Device, DeviceKind, Live, MeterRole, Site
+from joinder.series import zone
 from joinder_enphase.api import DeviceEntry, DeviceLists, Latest, PowerRow, Row, Summary, System, Telemetry
 
 TOGETHER_S = 1800  # powers measured further apart than this are not added up
@@ -58,14 +58,6 @@ def _meter(entry: DeviceEntry) -> Device:
     else:
         role = {"production": MeterRole.PRODUCTION, "storage": MeterRole.STORAGE}.get(entry.name or "")
     return replace(_device(entry, DeviceKind.METER), role=role or MeterRole.OTHER)
-
-
-def zone(name: str | None) -> ZoneInfo | None:
-    """None for a missing or unknown name; legacy ones such as US/Pacific are known."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (OSError, ValueError, LookupError):
-        return None
 
 
 def instant(epoch: float | None) -> datetime | None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, NotSupported, RateLimited, VendorError
 from joinder.grants import Context, Grant
+from joinder.series import zone
 from joinder_enphase import api, intervals, mapping
 from joinder_enphase.intervals import Series, Slots
 
@@ -125,17 +126,17 @@ class _Poll:
         await self._telemetry(intervals.BATTERY, int((self.ctx.now() - quarter).timestamp()), quarter)
 
     async def _days(self, series: Series) -> Slots:
-        zone = mapping.zone(self.query.site.timezone)
-        if zone is None or series.day_path is None:
-            raise NotSupported("Enphase has no daily values of it" if zone else "The site's time zone is unknown")
+        where = zone(self.query.site.timezone)
+        if where is None or series.day_path is None:
+            raise NotSupported("Enphase has no daily values of it" if where else "The site's time zone is unknown")
         last = min(self.query.end, self.ctx.now()) - timedelta(seconds=1)
         lifetime = await self._get(
             series.day_path,
             api.Lifetime,
-            start_date=self.query.start.astimezone(zone).date().isoformat(),
-            end_date=last.astimezone(zone).date().isoformat(),
+            start_date=self.query.start.astimezone(where).date().isoformat(),
+            end_date=last.astimezone(where).date().isoformat(),
         )
-        return intervals.local_days(series, lifetime, zone, self.query.start, self.query.end)
+        return intervals.local_days(series, lifetime, where, self.query.start, self.query.end)
 
     async def _get(self, path: str, into: type[T], **params: str | int) -> T:
         path = api.system_path(self.query.site.vendor_id, path)

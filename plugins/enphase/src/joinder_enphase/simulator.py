@@ -8,15 +8,13 @@ What the vendor does not document is chosen by us: the token endpoint's error bo
 
 from __future__ import annotations
 
-import base64
-import binascii
-import html
+import secrets
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import Litestar, Request, Response, get, post
@@ -24,11 +22,25 @@ from litestar.datastructures import State
 
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
+from joinder.simulate.oauth import (
+    Family,
+    Issued,
+    Rotation,
+    TokenRefused,
+    TokenService,
+    back_to,
+    basic,
+    bearer,
+    consent_page,
+    error_page,
+    random_token,
+)
 from joinder_enphase.simulator_intervals import DEVICE_ENDPOINTS, ENDPOINTS
 from joinder_enphase.simulator_systems import Asked, Body, Refused, SimulatedSystem, system_entry
-from joinder_enphase.simulator_tokens import App, Rotation, TokenRefused, Tokens
 
 HOST = "api.enphaseenergy.com"
+ACCESS_LIFE_S = 86_399  # the documented day
+REFRESH_LIFE_S = 2_629_746  # the month decoded from a real token
 DEVELOPER_APP = {
     "vendor": "enphase",
     "type": "developerapp",
@@ -45,6 +57,7 @@ PARTNER_APP = {
     "username": "installer@example.com",
     "password": "simulated-installer-password",
 }
+APPS = {app["clientID"]: app for app in (DEVELOPER_APP, PARTNER_APP)}
 FIRST = SimulatedSystem(system_id=4100001, name="Enphase home")
 SECOND = SimulatedSystem(
     system_id=4100002,
@@ -87,8 +100,15 @@ class Cloud:
         plan_lacks: tuple[str, ...] = (),
     ) -> None:
         self.clock = SimulatedClock()
-        installers = {PARTNER_APP["clientID"]: (PARTNER_APP["username"], PARTNER_APP["password"])}
-        self.tokens = Tokens(self.clock, (_app(DEVELOPER_APP), _app(PARTNER_APP)), installers, rotation or Rotation())
+        self.tokens = TokenService(
+            self.clock,
+            {client_id: app["clientSecret"] for client_id, app in APPS.items()},
+            access_life_s=ACCESS_LIFE_S,
+            refresh_life_s=REFRESH_LIFE_S,
+            rotation=rotation,
+            new_token=_new_token,
+            refused={"client": (401, "unauthorized"), "expired": (401, "invalid_token")},
+        )
         self.per_minute, self.per_month = per_minute, per_month
         self.lag_s = lag_s
         self.plan_lacks = plan_lacks
@@ -106,20 +126,38 @@ class Cloud:
             return _page(OWNERS[account], query, asked)
         return _endpoint(asked(system=_shared(account, system_id)), endpoint)
 
+    def grant(self, client: tuple[str, str], parameters: Mapping[str, str]) -> Body:
+        """The token answer; raises TokenRefused."""
+        client_id, kind = client[0], parameters.get("grant_type")
+        self.tokens.check_client(*client)
+        if kind == "authorization_code":
+            redirect_uri = parameters.get("redirect_uri", "")
+            return _token(self.tokens.by_code(client_id, parameters.get("code", ""), redirect_uri))
+        if kind == "refresh_token":
+            return _token(self.tokens.by_refresh(client_id, parameters.get("refresh_token", "")))
+        if kind != "password":
+            raise TokenRefused(400, "unsupported_grant_type")
+        if client_id != PARTNER_APP["clientID"]:
+            raise TokenRefused(401, "unauthorized_client")
+        if (parameters.get("username"), parameters.get("password")) != (
+            PARTNER_APP["username"],
+            PARTNER_APP["password"],
+        ):
+            raise TokenRefused(400, "invalid_grant")
+        return _token(self.tokens.issue(Family(client_id, PARTNER_APP["username"])))
+
     def _account(self, query: Mapping[str, str], headers: Mapping[str, str], name: str) -> str:
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        held = self.tokens.holder(token) if kind.lower() == "bearer" else None
+        held = self.tokens.holder(bearer(headers.get("authorization", "")))
         if held is None:
             raise _unauthorized()
-        app, account = held
-        if (query.get("key") or headers.get("key")) != app.api_key:
+        if (query.get("key") or headers.get("key")) != APPS[held.client_id]["apiKey"]:
             raise Refused(401, "API Key -Client mismatch", "API key does not belong to this client")
-        self._count(app, name)
+        self._count(held.client_id, name)
         if name in self.plan_lacks:
             raise _unauthorized()
-        return account
+        return held.owner
 
-    def _count(self, app: App, name: str) -> None:
+    def _count(self, client_id: str, name: str) -> None:
         now = self.clock.now()
         minute = now.replace(second=0, microsecond=0)
         month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -129,7 +167,7 @@ class Cloud:
             ("month", month, next_month, self.per_month),
         )
         for period, start, end, limit in periods:
-            counted = (app.client_id, period, int(start.timestamp()))
+            counted = (client_id, period, int(start.timestamp()))
             self._used[counted] += 1
             if self._used[counted] > limit:
                 raise _limit_exceeded(name, period, start, end, limit)
@@ -138,8 +176,27 @@ class Cloud:
         return {**self.tokens.counts(), "calls": dict(self.calls)}
 
 
-def _app(fields: Mapping[str, str]) -> App:
-    return App(fields["clientID"], fields["clientSecret"], fields["apiKey"])
+def _new_token(kind: str) -> str:
+    """Codes have six letters or digits."""
+    letters = string.ascii_letters + string.digits
+    return "".join(secrets.choice(letters) for _ in range(6)) if kind == "code" else random_token(kind)
+
+
+def _token(issued: Issued) -> Body:
+    return {
+        "access_token": issued.access_token,
+        "token_type": "bearer",
+        "refresh_token": issued.refresh_token,
+        "expires_in": ACCESS_LIFE_S,
+        "scope": "read write",
+        "enl_uid": f"sim-{issued.family.owner}",
+        "enl_cid": "",
+        "enl_password_last_changed": "1700000000",
+        "is_internal_app": False,
+        "app_type": "system",
+        "app_Id": issued.family.client_id,
+        "jti": secrets.token_hex(16),
+    }
 
 
 def endpoint_name(endpoint: str) -> str:
@@ -198,35 +255,23 @@ def _cloud(request: Request[Any, Any, State]) -> Cloud:
 
 
 @get("/oauth/authorize", sync_to_thread=False)
-def consent_page(request: Request[Any, Any, State]) -> Response[str]:
+def page(request: Request[Any, Any, State]) -> Response[str]:
     query = request.query_params
     known = query.get("client_id") == DEVELOPER_APP["clientID"] and query.get("response_type") == "code"
     if not known or not query.get("redirect_uri"):
-        return Response("<!DOCTYPE html><title>Error</title><p>Unknown app", status_code=400, media_type="text/html")
-    hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{html.escape(query.get(name, ""))}">'
-        for name in ("client_id", "redirect_uri", "state")
-    )
+        return error_page("Unknown app")
     owners = [owner for owner in OWNERS if owner != PARTNER_APP["username"]]
-    buttons = "".join(f'<button name="owner" value="{owner}">{owner}</button>' for owner in owners)
-    form = f'<form method="post" action="/oauth/authorize">{hidden}{buttons}</form>'
-    return Response(
-        f"<!DOCTYPE html><title>Simulated Enphase</title><h1>Which owner are you?</h1>{form}",
-        media_type="text/html",
-    )
+    return consent_page("Simulated Enphase", "/oauth/authorize", query, owners)
 
 
 @post("/oauth/authorize")
-async def consent(request: Request[Any, Any, State]) -> Response[None]:
+async def consent(request: Request[Any, Any, State]) -> Response[Any]:
     form = await request.form()
     owner, redirect_uri, state = (str(form.get(name, "")) for name in ("owner", "redirect_uri", "state"))
     if owner == "denies" or owner not in OWNERS:
-        outcome = {"error": "access_denied"}
-    else:
-        outcome = {"code": _cloud(request).tokens.new_code(DEVELOPER_APP["clientID"], owner, redirect_uri)}
-    separator = "&" if "?" in redirect_uri else "?"
-    target = f"{redirect_uri}{separator}{urlencode({**outcome, 'state': state})}"
-    return Response(None, status_code=302, headers={"location": target})
+        return back_to(redirect_uri, error="access_denied", state=state)
+    code = _cloud(request).tokens.new_code(DEVELOPER_APP["clientID"], owner, redirect_uri)
+    return back_to(redirect_uri, code=code, state=state)
 
 
 @post("/oauth/token")
@@ -234,19 +279,10 @@ async def token(request: Request[Any, Any, State]) -> Response[Body]:
     form = await request.form()
     parameters = {**dict(request.query_params), **{name: str(value) for name, value in form.items()}}
     try:
-        body = _cloud(request).tokens.grant(_basic(request.headers.get("authorization", "")), parameters)
+        body = _cloud(request).grant(basic(request.headers.get("authorization", "")), parameters)
     except TokenRefused as refused:
         return Response({"error": refused.error, "error_description": refused.error}, status_code=refused.status)
     return Response(body, status_code=200, headers={"cache-control": "no-store"})
-
-
-def _basic(header: str) -> tuple[str, str]:
-    kind, _, value = header.partition(" ")
-    try:
-        name, _, secret = base64.b64decode(value).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return (name, secret) if kind.lower() == "basic" else ("", "")
 
 
 @get("/api/v4/{path:path}", sync_to_thread=False)
@@ -277,7 +313,7 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
     """A fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar(
-        [consent_page, consent, token, monitoring, rotation, state],
+        [page, consent, token, monitoring, rotation, state],
         openapi_config=None,
         logging_config=None,
         state=State({"cloud": cloud}),

@@ -11,10 +11,10 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from typing import Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from joinder.errors import AuthorizationLost, DeviceIdentityChanged, VendorError, VendorTimeout
 from joinder.http import Answer, DeviceHttp, raise_for_status
+from joinder.series import zone
 from joinder_iq_gateway import payloads
 from joinder_iq_gateway.info import parse_info, version
 
@@ -242,12 +242,10 @@ def _is_measured(segment: payloads.Segment) -> bool:
 
 def _is_absent(answer: Answer) -> bool:
     """No such page on this firmware (3xx: never followed), or not for this role, or nothing in it."""
-    return answer.status in (301, 302, 303, 307, 308, 401, 403, 404, 405) or answer.content.strip() == b"{}"
+    gone = answer.status in (301, 302, 303, 307, 308, 401, 403, 404, 405)
+    return gone or (answer.ok and answer.content.strip() == b"{}")
 
 
 def _is_nightly_stall(now: datetime, timezone: str | None) -> bool:
-    try:
-        local = now.astimezone(ZoneInfo(timezone)) if timezone else None
-    except (ZoneInfoNotFoundError, ValueError):
-        return False
-    return local is not None and NIGHTLY_STALL[0] <= local.time() < NIGHTLY_STALL[1]
+    where = zone(timezone)
+    return where is not None and NIGHTLY_STALL[0] <= now.astimezone(where).time() < NIGHTLY_STALL[1]

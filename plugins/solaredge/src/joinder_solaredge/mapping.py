@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
-from joinder.series import QUARTER, Days, Quarters, with_load
+from joinder.series import QUARTER, Days, Quarters, plausible, with_load
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
 
 _KINDS = {"INVERTER": DeviceKind.INVERTER, "BATTERY": DeviceKind.BATTERY, "METER": DeviceKind.METER}
 _ENERGY_UNITS = {"WH": 1.0, "KWH": 1e3, "MWH": 1e6, "GWH": 1e9}
 _POWER_UNITS = {"W": 1.0, "KW": 1e3, "MW": 1e6}
+_SHARE_UNITS = {"PERCENTAGE": 1.0}  # what PERCENTAGE_100 means is not documented
+LIVE_SPAN = timedelta(hours=1)
+SOC = "soc_percent"
+Rows = dict[datetime, float]  # what is known, by the start of its bucket
 Energies = Mapping[str, tuple[str, str]]
 STORAGE: Energies = {
     "charge_wh": ("chargeEnergy", "chargePower"),
@@ -63,62 +67,82 @@ def _role(meter_type: str | None) -> MeterRole:
     return MeterRole.LOAD if "CONSUMPTION" in told else MeterRole.GRID
 
 
-def add_quarters(found: Quarters, metrics: Mapping[str, Series], wanted: Energies) -> None:
-    """Energies where they are told, else mean powers."""
-    for metric, (energy, power) in wanted.items():
-        if energy in metrics:
-            _add(found, metric, metrics[energy], power=False)
-        elif power in metrics:
-            _add(found, metric, metrics[power], power=True)
+def energies(parts: Iterable[Mapping[str, Series]], wanted: Energies, *, hours: float | None = None) -> dict[str, Rows]:
+    """Wh by bucket of one device's or site's answers, each block by its own unit: a vendor may change it between two.
 
-
-def _add(found: Quarters, metric: str, series: Series, *, power: bool) -> None:
-    factor = (_POWER_UNITS if power else _ENERGY_UNITS).get((series.unit or "").upper())
-    if factor is None:
-        return  # a unit nobody knows is no number
-    put = found.power if power else found.energy
-    for at, value in _unique(series).items():
-        put(metric, at, at + QUARTER, None if value is None else value * factor)
-
-
-def add_soc(found: Quarters, series: Series | None) -> None:
-    if series is not None and (series.unit or "").upper() == "PERCENTAGE":
-        for at, value in _unique(series).items():
-            found.soc(at, at + QUARTER, value)
-
-
-def add_days(found: Days, metrics: Mapping[str, Series], wanted: Energies, where: ZoneInfo) -> None:
-    for metric, (energy, _) in wanted.items():
-        series = metrics.get(energy)
-        factor = _ENERGY_UNITS.get((series.unit or "").upper()) if series else None
-        for at, value in (_unique(series) if series else {}).items():
-            day = at.astimezone(where).date()
-            found.energy(metric, day, None if value is None or factor is None else value * factor)
-
-
-def _unique(series: Series) -> dict[datetime, float | None]:
-    """By instant: both passes of autumn's hour have an offset, and chunks may share their edge."""
-    return {row.timestamp: row.value for row in series.values if row.timestamp.tzinfo is not None}
-
-
-def joined(parts: Iterable[Mapping[str, Mapping[str, Series]]]) -> dict[str, dict[str, Series]]:
-    """Several chunks' answers as one: device → metric → values."""
-    found: dict[str, dict[str, Series]] = {}
+    Where no energy is told, mean power over buckets of `hours` stands in.
+    """
+    found: dict[str, Rows] = {metric: {} for metric in wanted}
     for part in parts:
-        for serial, metrics in part.items():
-            for name, series in metrics.items():
-                known = found.setdefault(serial, {}).get(name)
-                values = [*(known.values if known else []), *series.values]
-                found[serial][name] = Series(unit=series.unit or (known.unit if known else None), values=values)
+        for metric, (energy, power) in wanted.items():
+            rows = _scaled(part.get(energy), _ENERGY_UNITS)
+            if not rows and hours is not None:
+                rows = {at: watts * hours for at, watts in _scaled(part.get(power), _POWER_UNITS).items()}
+            found[metric] |= rows
     return found
 
 
+def charge_states(parts: Iterable[Mapping[str, Series]]) -> Rows:
+    found: Rows = {}
+    for part in parts:
+        rows = _scaled(part.get("stateOfEnergy"), _SHARE_UNITS)
+        found |= {at: percent for at, percent in rows.items() if percent <= 100}
+    return found
+
+
+def _scaled(series: Series | None, units: Mapping[str, float]) -> Rows:
+    """By instant, so both passes of autumn's hour stay apart; in a unit that nobody knows there is no number."""
+    factor = units.get((series.unit or "").upper()) if series is not None else None
+    if series is None or factor is None:
+        return {}
+    told = ((row.timestamp, plausible(row.value)) for row in series.values if row.timestamp.tzinfo is not None)
+    return {at: value * factor for at, value in told if value is not None}
+
+
+def over_all(batteries: Sequence[Mapping[str, Rows]]) -> dict[str, Rows]:
+    """Several batteries as one, where all of them are known; state of charge is their mean, as sizes are not told."""
+    found: dict[str, Rows] = {}
+    for metric in batteries[0]:
+        each = [battery[metric] for battery in batteries]
+        shared = set(each[0]).intersection(*each[1:])
+        share = 1 / len(each) if metric == SOC else 1.0
+        found[metric] = {at: sum(rows[at] for rows in each) * share for at in shared}
+    return found
+
+
+def quarters(metrics: Mapping[str, Rows], start: datetime, end: datetime, device_id: str | None) -> tuple[Reading, ...]:
+    found = Quarters(start, end)
+    for metric, rows in metrics.items():
+        for at, value in rows.items():
+            if metric == SOC:
+                found.soc(at, at + QUARTER, value)
+            else:
+                found.energy(metric, at, at + QUARTER, value)
+    return found.readings(device_id)
+
+
+def days(
+    metrics: Mapping[str, Rows], start: datetime, end: datetime, where: ZoneInfo, device_id: str | None
+) -> tuple[Reading, ...]:
+    found = Days(where, start, end)
+    for metric, rows in metrics.items():
+        for at, value in rows.items():
+            if metric != SOC:
+                found.energy(metric, at.astimezone(where).date(), value)
+    return found.readings(device_id)
+
+
 def live(rows: tuple[Reading, ...], of: Site, now: datetime) -> Live | None:
-    """The newest quarter hour whose production is known, as mean power: SolarEdge tells nothing more current."""
-    known = [row for row in rows if row.solar_wh is not None and row.end <= now + timedelta(minutes=1)]
-    if not known:
+    """Mean power of the newest quarter hour: nothing more current is told.
+
+    The last hour's newest with production, as it comes in late; else the newest of all, which at night has none.
+    """
+    past = [row for row in rows if row.end <= now]
+    if not past:
         return None
-    row = with_load(known[-1], battery=any(device.kind is DeviceKind.BATTERY for device in of.devices))
+    producing = [row for row in past if row.solar_wh is not None and now - row.end <= LIVE_SPAN]
+    newest = (producing or past)[-1]
+    row = with_load(newest, battery=any(device.kind is DeviceKind.BATTERY for device in of.devices))
     return Live(
         measured_at=row.end,
         solar_w=_watts(row.solar_wh),

@@ -10,14 +10,15 @@ from zoneinfo import ZoneInfo
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Readings, ReadingsQuery
 from joinder.errors import NotSupported
 from joinder.grants import Context, Grant
-from joinder.series import QUARTER, Days, Quarters, with_load, zone
+from joinder.series import QUARTER, with_load, zone
 from joinder_solaredge import api, mapping
 from joinder_solaredge.api import Inverters, Meters, Series, Storage
 
 T = TypeVar("T")
 SPAN_MOST = timedelta(hours=12)  # of quarter hours in one call, as documented; longer ones were answered too
-LIVE_SPAN = timedelta(hours=1)
+Spans = list[tuple[datetime, datetime]]
 Devices = Mapping[str, Mapping[str, Series]]
+Metrics = dict[str, mapping.Rows]
 _SOURCES = {
     DeviceKind.INVERTER: ("/inverters/telemetry", Inverters),
     DeviceKind.BATTERY: ("/storage/telemetry", Storage),
@@ -49,58 +50,51 @@ class Reader:
             raise self._refused[0]
         return Readings(intervals=rows, live=live, warnings=tuple(self._warnings))
 
-    async def _live(self, rows: tuple[Reading, ...]) -> Live | None:
-        """Out of what was read anyway, if that reaches to now."""
-        now = self._ctx.now()
-        if not rows or now - self._query.end > QUARTER:
-            end = datetime.fromtimestamp(now.timestamp() // 900 * 900, UTC)
-            rows = await self._quarters(end - LIVE_SPAN, end)
-        return mapping.live(rows, self._query.site, now)
+    async def _live(self, quarters: tuple[Reading, ...]) -> Live | None:
+        """Out of the quarter hours that were read anyway, where they cover the last hour."""
+        now, query = self._ctx.now(), self._query
+        covered = query.start <= now - mapping.LIVE_SPAN and now - query.end <= QUARTER
+        if query.resolution != "15mins" or not covered:
+            quarters = await self._quarters(now - mapping.LIVE_SPAN, now)
+        return mapping.live(quarters, query.site, now)
 
     async def _quarters(self, start: datetime, end: datetime) -> tuple[Reading, ...]:
-        found = Quarters(start, end)
-        spans = list(_spans(start, end))
-        for wanted, metrics in await self._metrics("QUARTER_HOUR", spans):
-            mapping.add_quarters(found, metrics, wanted)
-            mapping.add_soc(found, metrics.get("stateOfEnergy"))
-        return self._with_load(found.readings(self._query.device_id))
+        """Whole ones alone: what SolarEdge makes of a span that begins inside a bucket is not documented."""
+        start, end = _quarter_before(start + QUARTER - timedelta(microseconds=1)), _quarter_before(end)
+        metrics = await self._metrics("QUARTER_HOUR", list(_spans(start, end)))
+        return self._with_load(mapping.quarters(metrics, start, end, self._query.device_id))
 
     async def _days(self, where: ZoneInfo) -> tuple[Reading, ...]:
-        found = Days(where, self._query.start, self._query.end)
-        for wanted, metrics in await self._metrics("DAY", [(self._query.start, self._query.end)]):
-            mapping.add_days(found, metrics, wanted, where)
-        return self._with_load(found.readings(self._query.device_id))
+        start, end = self._query.start, self._query.end
+        metrics = await self._metrics("DAY", [(start, end)])
+        return self._with_load(mapping.days(metrics, start, end, where, self._query.device_id))
 
-    async def _metrics(
-        self, resolution: str, spans: list[tuple[datetime, datetime]]
-    ) -> list[tuple[mapping.Energies, Mapping[str, Series]]]:
-        """Series to read, each with what is wanted of it: of one device, or of the site."""
+    async def _metrics(self, resolution: str, spans: Spans) -> Metrics:
+        """Values by bucket: of one device, or of the site."""
+        hours = 0.25 if resolution == "QUARTER_HOUR" else None
         if self._query.device_id is not None:
             device = self._device(self._query.device_id)
-            devices = await self._telemetry(device.kind, resolution, spans)
-            return [(_wanted(device), devices.get(device.vendor_id, {}))]
-        parts: list[tuple[mapping.Energies, Mapping[str, Series]]] = [
-            (mapping.SOLAR, {"energy": await self._production(resolution, spans)})
-        ]
+            answers = await self._telemetry(device.kind, resolution, spans)
+            return _of(device.vendor_id, answers, _wanted(device), hours)
+        production = [await self._ask("/energy", Series, resolution, span, unit="WH") for span in spans]
+        parts = [{"energy": answer} for answer in production if answer is not None]
+        found = mapping.energies(parts, mapping.SOLAR)
         kinds = {device.kind for device in self._query.site.devices}
         if DeviceKind.BATTERY in kinds:
-            devices = await self._telemetry(DeviceKind.BATTERY, resolution, spans)
-            parts += [(mapping.STORAGE, metrics) for metrics in devices.values()]
+            answers = await self._telemetry(DeviceKind.BATTERY, resolution, spans)
+            installed = {device.vendor_id for device in self._query.site.devices if device.kind is DeviceKind.BATTERY}
+            told = {serial: _of(serial, answers, mapping.STORAGE, hours) for serial in installed | _serials(answers)}
+            found |= mapping.over_all([rows for serial, rows in told.items() if serial in installed or _any(rows)])
         if DeviceKind.METER in kinds:
-            devices = await self._telemetry(DeviceKind.METER, resolution, spans)
-            parts += [(wanted, _first_with(devices, wanted)) for wanted in (mapping.GRID, mapping.LOAD)]
-        return parts
+            answers = await self._telemetry(DeviceKind.METER, resolution, spans)
+            for wanted in (mapping.GRID, mapping.LOAD):
+                found |= _first_known([_of(serial, answers, wanted, hours) for serial in sorted(_serials(answers))])
+        return found
 
-    async def _production(self, resolution: str, spans: list[tuple[datetime, datetime]]) -> Series:
-        answers = [await self._ask("/energy", Series, resolution, span, unit="WH") for span in spans]
-        found = [answer for answer in answers if answer is not None]
-        values = [value for answer in found for value in answer.values]
-        return Series(unit=next((answer.unit for answer in found), None), values=values)
-
-    async def _telemetry(self, kind: DeviceKind, resolution: str, spans: list[tuple[datetime, datetime]]) -> Devices:
+    async def _telemetry(self, kind: DeviceKind, resolution: str, spans: Spans) -> list[Devices]:
         path, into = _SOURCES[kind]
         answers = [await self._ask(path, into, resolution, span) for span in spans]
-        return mapping.joined(answer.devices for answer in answers if answer is not None)  # type: ignore[attr-defined]
+        return [answer.devices for answer in answers if answer is not None]  # type: ignore[attr-defined]
 
     async def _ask(
         self, path: str, into: type[T], resolution: str, span: tuple[datetime, datetime], **more: str
@@ -141,10 +135,27 @@ def _wanted(device: Device) -> mapping.Energies:
     return roles.get(device.role or MeterRole.GRID, mapping.GRID)
 
 
-def _first_with(devices: Devices, wanted: mapping.Energies) -> Mapping[str, Series]:
-    """One meter's series: two that measure the same would count twice."""
-    names = {name for pair in wanted.values() for name in pair}
-    return next((metrics for _, metrics in sorted(devices.items()) if names & metrics.keys()), {})
+def _serials(answers: list[Devices]) -> set[str]:
+    return {serial for devices in answers for serial in devices}
+
+
+def _of(serial: str, answers: list[Devices], wanted: mapping.Energies, hours: float | None) -> Metrics:
+    parts = [devices.get(serial, {}) for devices in answers]
+    found = mapping.energies(parts, wanted, hours=hours)
+    return {**found, mapping.SOC: mapping.charge_states(parts)} if wanted is mapping.STORAGE else found
+
+
+def _first_known(meters: list[Metrics]) -> Metrics:
+    """One meter's values: two that measure the same would count twice."""
+    return next((metrics for metrics in meters if _any(metrics)), {})
+
+
+def _any(metrics: Metrics) -> bool:
+    return any(metrics.values())
+
+
+def _quarter_before(at: datetime) -> datetime:
+    return datetime.fromtimestamp(at.timestamp() // 900 * 900, UTC)
 
 
 def _spans(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

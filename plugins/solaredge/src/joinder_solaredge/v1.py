@@ -58,7 +58,6 @@ class Item(Struct):
     name: str | None = None
     model: str | None = None
     type: str | None = None  # meters: Production, Consumption, FeedInPurchased
-    nameplate_kwh: Number | None = field(name="nameplateCapacity", default=None)
 
 
 class _Inventory(Struct):
