@@ -25,7 +25,7 @@ run: install  ## the demo: simulators, server, worker and a complete enrollment 
 	$(RUN)/joinder demo
 
 test: install  ## every test, loopback only
-	$(RUN)/pytest -n 2 --dist loadgroup
+	$(RUN)/pytest -n 4 --dist loadgroup
 
 check: test  ## test, lint, types, layers
 	$(RUN)/ruff check .

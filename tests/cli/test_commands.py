@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,11 +38,17 @@ class Shell:
         return answer
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("key")
+    assert Shell(folder)("keys", "create").returncode == 0
+    return folder / "joinder.key"
+
+
 @pytest.fixture
-def joinder(tmp_path: Path) -> Shell:
-    shell = Shell(tmp_path)
-    assert shell("keys", "create").returncode == 0
-    return shell
+def joinder(tmp_path: Path, key: Path) -> Shell:
+    shutil.copy2(key, tmp_path)
+    return Shell(tmp_path)
 
 
 def test_accounts_and_clients(joinder: Shell) -> None:
@@ -75,20 +82,23 @@ def test_what_cannot_work_is_a_sentence_and_an_exit_code(
 
 
 @pytest.mark.parametrize(
-    ("env", "says"),
+    ("command", "env", "says"),
     [
-        ({"JOINDER_KEYFILE": "x"}, "did you mean JOINDER_KEY_FILE?"),
-        ({"JOINDER_PUBLIC_URL": "http://example.com"}, "JOINDER_PUBLIC_URL"),
-        ({"JOINDER_KEY_FILE": "/nowhere/key"}, "joinder keys create"),
-        ({"JOINDER_DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "does not exist"),
-        ({"JOINDER_DATABASE_URL": "postgresql://localhost/x"}, "PostgreSQL is not supported yet"),
-        ({"JOINDER_DATABASE_URL": f"sqlite:///{__file__}"}, "cannot be used as Joinder's SQLite database"),
+        ("accounts list", {"JOINDER_KEYFILE": "x"}, "did you mean JOINDER_KEY_FILE?"),
+        ("serve", {"JOINDER_PUBLIC_URL": "http://example.com"}, "JOINDER_PUBLIC_URL"),
+        ("serve", {"JOINDER_KEY_FILE": "/nowhere/key"}, "joinder keys create"),
+        ("accounts list", {"JOINDER_KEY_FILE": "/nowhere/key"}, "joinder keys create"),
+        ("accounts list", {"JOINDER_DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "does not exist"),
+        ("serve", {"JOINDER_DATABASE_URL": "postgresql://localhost/x"}, "PostgreSQL is not supported yet"),
+        ("serve", {"JOINDER_DATABASE_URL": f"sqlite:///{__file__}"}, "cannot be used as Joinder's SQLite database"),
+        ("accounts list", {"JOINDER_DATABASE_URL": f"sqlite:///{__file__}"}, "cannot be used as Joinder's SQLite"),
     ],
 )
-def test_a_setting_that_cannot_work_stops_the_start(joinder: Shell, env: dict[str, str], says: str) -> None:
-    for command in (("accounts", "list"), ("serve",)):
-        done = joinder(*command, **env)
-        assert (done.returncode, says in done.stderr) == (78, True), done.stderr
+def test_a_setting_that_cannot_work_stops_the_start(
+    joinder: Shell, command: str, env: dict[str, str], says: str
+) -> None:
+    done = joinder(*command.split(), **env)
+    assert (done.returncode, says in done.stderr) == (78, True), done.stderr
 
 
 def test_the_wrong_key_is_refused_before_anything_is_written(joinder: Shell, tmp_path: Path) -> None:
