@@ -14,14 +14,17 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from api.conftest import NewBrowser
 from api.fakes import (
     ACCESS_TOKEN,
     APP_SECRET,
+    CLOUDY,
     OWNER_TOKEN,
     REDIRECT_URI,
+    FakeVendor,
     Vendors,
     begin,
     come_back,
@@ -123,6 +126,32 @@ async def test_a_vendor_without_pkce_gets_none(
     result_of(await come_back(browser, token, "cloudy"))
     assert vendors.cloudy.requests[0].code_challenge is None
     assert vendors.cloudy.exchanges[0].code_verifier is None
+
+
+@pytest.mark.parametrize(
+    ("query", "comes_back"),
+    [
+        ({"external": "TOKEN"}, True),
+        ({"state": "TOKEN"}, True),
+        ({"external": "TOKEN", "state": "of-somebody-else"}, True),
+        ({"external": "of-somebody-else", "state": "TOKEN"}, False),
+        ({"external": "", "state": "TOKEN"}, True),
+        ({"other": "TOKEN"}, False),
+    ],
+)
+async def test_a_vendor_may_return_the_state_under_another_name(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, hub: Hub, query: dict[str, str], comes_back: bool
+) -> None:
+    assert CLOUDY.oauth2 is not None
+    windy = FakeVendor(
+        replace(CLOUDY, name="windy", oauth2=replace(CLOUDY.oauth2, state_returned_as=("external", "state")))
+    )
+    hub.registry.add("windy", windy)
+    token = await begin(browser, await new_flow(api, "windy"))
+    sent = {name: token if value == "TOKEN" else value for name, value in query.items()}
+    answer = await browser.get("/join/windy/auth-granted", params={"code": "code-1", "site_id": "7", **sent})
+    assert (answer.status_code, len(windy.exchanges)) == ((303, 1) if comes_back else (400, 0))
+    assert [dict(done.values) for done in windy.exchanges] == [{"code": "code-1", "site_id": "7"}] * comes_back
 
 
 async def test_the_plugin_gets_the_callback_without_our_state(

@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
+from msgspec.structs import replace
 
-from api.fakes import REDIRECT_URI, assert_problem, connect, count, new_credentials, new_flow, pointers
+from api.fakes import (
+    CLOUDY,
+    REDIRECT_URI,
+    FakeVendor,
+    assert_problem,
+    connect,
+    count,
+    new_credentials,
+    new_flow,
+    pointers,
+)
 from joinder.services.hub import Hub
+from joinder.vendor import Field
 
 
 async def test_created_listed_shown_and_deleted(api: httpx.AsyncClient) -> None:
@@ -61,6 +74,32 @@ async def test_vendors_that_cannot_work(api: httpx.AsyncClient) -> None:
         "/vendors/0/vendor",
     }
     assert (await api.get("/join/flows")).json() == {"joinFlows": []}
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"programme": "summer"}, []),
+        ({"programme": "summer", "region": "eu"}, []),
+        ({}, ["/vendors/0/options/programme"]),
+        ({"region": "eu"}, ["/vendors/0/options/programme"]),
+        ({"programme": " "}, ["/vendors/0/options/programme"]),
+        ({"programme": "x" * 41}, ["/vendors/0/options/programme"]),
+        ({"programme": "summer", "region": ""}, ["/vendors/0/options/region"]),
+        ({"colour": "red"}, ["/vendors/0/options/colour", "/vendors/0/options/programme"]),
+    ],
+)
+async def test_options_a_vendor_declares(
+    api: httpx.AsyncClient, hub: Hub, options: dict[str, str], refused: list[str]
+) -> None:
+    fields = (
+        Field(name="programme", label="Programme", max_length=40),
+        Field(name="region", label="R", required=False),
+    )
+    hub.registry.add("windy", FakeVendor(replace(CLOUDY, name="windy", flow_fields=fields)))
+    entry = {"vendor": "windy", **({"options": options} if options else {})}
+    answer = await api.post("/join/flows", json={"vendors": [entry], "redirectURI": REDIRECT_URI})
+    assert (answer.status_code, pointers(answer)) == (400 if refused else 201, refused)
 
 
 async def test_creation_and_deletion_are_written_down(api: httpx.AsyncClient, hub: Hub) -> None:

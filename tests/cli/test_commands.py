@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,42 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.conftest import Shell
+
 HEAVY = ("litestar", "sqlmodel", "sqlalchemy", "granian", "alembic", "httpx", "authlib", "jinja2", "joinder_enphase")
-
-
-class Shell:
-    """`joinder` with a key and a database of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
-        database = f"sqlite:///{folder}/joinder.sqlite3"
-        self.env = {**kept, "JOINDER_DATABASE_URL": database, "JOINDER_KEY_FILE": f"{folder}/joinder.key"}
-
-    def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "joinder", *arguments], env={**self.env, **env}, capture_output=True, text=True
-        )
-        assert "Traceback" not in done.stderr + done.stdout
-        return done
-
-    def json(self, *arguments: str) -> list[dict[str, object]]:
-        done = self(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        answer: list[dict[str, object]] = json.loads(done.stdout)
-        return answer
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("key")
-    assert Shell(folder)("keys", "create").returncode == 0
-    return folder / "joinder.key"
-
-
-@pytest.fixture
-def joinder(tmp_path: Path, key: Path) -> Shell:
-    shutil.copy2(key, tmp_path)
-    return Shell(tmp_path)
 
 
 def test_accounts_and_clients(joinder: Shell) -> None:

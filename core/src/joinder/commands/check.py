@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.cli import EXIT_FAILED
-from joinder.commands.running import fail, json_option
+from joinder.commands.running import fail, json_option, show
 
 if TYPE_CHECKING:
     from joinder.testing.checks import Outcome
@@ -34,15 +34,18 @@ def command(vendor: tuple[str, ...], cassettes: Path | None, as_json: bool) -> N
     from joinder.testing.subject import Subject
 
     logging.disable(logging.NOTSET)
-    failed = False
+    found: dict[str, list[Outcome]] = {}
     for name in vendor:
         try:
             subject = Subject.installed(name, cassettes=cassettes or _cassettes(name))
         except LookupError as error:
             fail(str(error), 3)
-        outcomes = [asyncio.run(run(entry, subject)) for entry in all_checks()]
-        failed = failed or any(outcome.state == "failed" for outcome in outcomes)
-        _show(name, outcomes, as_json)
+        found[name] = [asyncio.run(run(entry, subject)) for entry in all_checks()]
+        if not as_json:
+            _show(name, found[name])
+    if as_json:
+        show([row for name, outcomes in found.items() for row in _rows(name, outcomes)], as_json)
+    failed = any(outcome.state == "failed" for outcomes in found.values() for outcome in outcomes)
     sys.exit(EXIT_FAILED if failed else 0)
 
 
@@ -53,24 +56,17 @@ def _cassettes(name: str) -> Path | None:
     )
 
 
-def _show(name: str, outcomes: list[Outcome], as_json: bool) -> None:
-    import json
+def _rows(name: str, outcomes: list[Outcome]) -> list[dict[str, str]]:
+    return [
+        {"vendor": name, "group": one.check.group, "check": one.check.name, "state": one.state, "reason": one.reason}
+        for one in outcomes
+    ]
+
+
+def _show(name: str, outcomes: list[Outcome]) -> None:
     from collections import Counter
 
     counts = Counter(outcome.state for outcome in outcomes)
-    if as_json:
-        rows = [
-            {
-                "vendor": name,
-                "group": one.check.group,
-                "check": one.check.name,
-                "state": one.state,
-                "reason": one.reason,
-            }
-            for one in outcomes
-        ]
-        click.echo(json.dumps(rows, indent=2))
-        return
     group = ""
     for one in outcomes:
         if one.check.group != group:

@@ -94,7 +94,9 @@ async def _owner_consents(stand: Stand, redirect_uri: str | None) -> Callback:
 
 
 def _read(path: Path | None) -> dict[str, str]:
-    import json
+    import msgspec
 
-    found: dict[str, str] = json.loads(path.read_text()) if path else {}
-    return found
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path else {}
+    except (OSError, ValueError):
+        fail(f"{path} is not a JSON object of texts", 2)

@@ -39,7 +39,8 @@ def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
     except NotFound as error:
         fail(error.detail, EXIT_NOT_FOUND)
     except Refusal as error:
-        fail(error.detail, EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
+        members = [f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items()]
+        fail("\n".join([error.detail, *members]), EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
     except VendorError as error:
         fail(str(error), EXIT_VENDOR)
 

@@ -37,8 +37,15 @@ class Outcome:
     reason: str = ""
 
 
-def check(applies: Callable[[Vendor], bool] = lambda _: True) -> Callable[[Run], Run]:
-    """Registers a check under its function's name, in the group its module is named after."""
+def _always(_: Vendor) -> bool:
+    return True
+
+
+def check(applies: Callable[[Vendor], bool] = _always) -> Callable[[Run], Run]:
+    """Registers a check under its function's name, in the group its module is named after.
+
+    The docstring of `applies` says whom the check is for.
+    """
 
     def register(run: Run) -> Run:
         group = run.__module__.rpartition(".")[2]
@@ -63,7 +70,7 @@ async def run(entry: Check, subject: Subject) -> Outcome:
     except Failed as error:
         return Outcome(check=entry, state="failed", reason=str(error))
     if not entry.applies(vendor):
-        return Outcome(check=entry, state="n/a")
+        return Outcome(check=entry, state="n/a", reason=f"only {entry.applies.__doc__}")
     try:
         reason = skips(subject).get(entry.name)
         if reason:

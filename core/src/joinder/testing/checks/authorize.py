@@ -10,6 +10,7 @@ from joinder.vendor import Flow, Vendor
 
 
 def _redirects(vendor: Vendor) -> bool:
+    """for owners who consent on the vendor's pages"""
     return vendor.flow is Flow.REDIRECT
 
 

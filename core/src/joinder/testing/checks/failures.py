@@ -33,10 +33,12 @@ CLOSED_PORT = "https://127.0.0.1:9"  # discard: nothing listens
 
 
 def _by_oauth(vendor: Vendor) -> bool:
+    """for OAuth grants that are refreshed"""
     return vendor.refresh in REFRESHED and vendor.oauth2 is not None
 
 
 def _by_cloud(vendor: Vendor) -> bool:
+    """for vendors that are reached in a cloud"""
     return not vendor.device_access
 
 

@@ -33,18 +33,27 @@ LEVELS_AGREE = 0.02
 
 
 def _keeps_quarters(vendor: Vendor) -> bool:
+    """for vendors that keep quarter hours"""
     return vendor.limits.resolution("15mins") is not None
 
 
 def _keeps_days(vendor: Vendor) -> bool:
+    """for vendors that keep days"""
     return vendor.limits.resolution("day") is not None
 
 
+def _keeps_both(vendor: Vendor) -> bool:
+    """for vendors that keep quarter hours and days"""
+    return _keeps_quarters(vendor) and _keeps_days(vendor)
+
+
 def _refreshes(vendor: Vendor) -> bool:
+    """for grants that are refreshed"""
     return vendor.refresh in REFRESHED
 
 
 def _rotates(vendor: Vendor) -> bool:
+    """for refresh tokens that rotate"""
     return vendor.refresh is Refresh.ROTATING
 
 
@@ -143,7 +152,7 @@ async def days_are_whole(subject: Subject) -> None:
         expect_intervals(stand.vendor, await _fetch(stand, grant, days), days, count=3)
 
 
-@check(lambda vendor: _keeps_days(vendor) and _keeps_quarters(vendor))
+@check(_keeps_both)
 async def levels_agree(subject: Subject) -> None:
     """The quarter hours of a day add up to that day's value, within 2 %."""
     async with standing(subject) as stand:

@@ -1,0 +1,78 @@
+"""What a plugin's author and an operator run: check, record, new-vendor, act."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Shell
+from joinder.services import accounts, vendor_credentials
+from joinder.services.hub import open_hub
+from joinder.settings import Settings
+from joinder.simulate.run import reroute_of, running
+from joinder_tesla.simulator import simulator
+
+NOBODY = "cred-aaaaaaaaaaaaaaaa"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("check", "nobody"), 3, "installed: enphase"),
+        (("check",), 2, "Missing argument"),
+        (("record", "nobody", "--simulator"), 3, "installed: enphase"),
+        (("record", "tesla", "--credentials", __file__), 2, "is not a JSON object of texts"),
+        (("record", "tesla", "--credentials", "/nowhere.json"), 2, "does not exist"),
+        (("new-vendor", "Acme"), 2, "lower-case letters and digits"),
+        (("new-vendor", "../acme"), 2, "lower-case letters and digits"),
+        (("new-vendor", "acme", "--label", 'A"; import os'), 2, "it stands in source code"),
+        (("new-vendor", "acme", "--into", os.path.dirname(__file__)), 4, "exists already"),
+        (("act", NOBODY), 3, "No resource"),
+        (("act", NOBODY, "register", "--set", "domain"), 2, "NAME=VALUE"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence_and_an_exit_code(
+    joinder: Shell, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    done = joinder(*arguments)
+    assert (done.returncode, says in " ".join(done.stderr.split())) == (code, True), done.stderr
+
+
+def test_a_checked_vendor_is_a_table_and_json(joinder: Shell) -> None:
+    done = joinder("check", "solis", "--json")
+    rows = json.loads(done.stdout)
+    assert done.returncode == 0, [row for row in rows if row["state"] == "failed"]
+    assert {row["state"] for row in rows} == {"passed", "n/a"}
+    assert all(row["reason"] for row in rows if row["state"] == "n/a")
+
+
+async def test_an_operator_action_is_listed_and_run(joinder: Shell, tmp_path: Path) -> None:
+    tesla = simulator()
+    async with running([tesla]) as origins:
+        reroute = reroute_of([tesla], origins)
+        settings = Settings(
+            database_url=joinder.env["JOINDER_DATABASE_URL"],
+            key_file=joinder.env["JOINDER_KEY_FILE"],
+            reroute=reroute,
+        )
+        async with open_hub(settings) as hub:
+            account = await accounts.create_account(hub, "Acme")
+            app = dict(tesla.app_credentials or {})
+            credentials = await vendor_credentials.create(hub, account.id, "test", name=None, credentials=app)
+        rerouted = ",".join(f"{host}={origin}" for host, origin in reroute.items())
+
+        async def act(*arguments: str) -> tuple[int, str]:
+            done = await asyncio.to_thread(joinder, "act", credentials.id, *arguments, JOINDER_REROUTE=rerouted)
+            return done.returncode, done.stdout + done.stderr
+
+        listed = json.loads((await act("--json"))[1])
+        assert [(row["action"], row["asks for"]) for row in listed] == [("register", "domain")]
+        assert await act("dance") == (3, "No resource with this id exists in this account.\n")
+        code, said = await act("register", "--set", "colour=red")
+        assert (code, "domain: must be" in said, "colour: unknown member" in said) == (1, True, True)
+        code, said = await act("register", "--set", "domain=hub.example.com")
+        assert (code, "hub.example.com" in said) == (0, True), said
