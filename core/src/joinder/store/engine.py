@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -12,8 +14,9 @@ from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
 
@@ -25,6 +28,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         logging.getLogger("aiosqlite").addFilter(_no_parameters)
+        for pool in ("AsyncAdaptedQueuePool", "QueuePool"):
+            logging.getLogger(f"sqlalchemy.pool.impl.{pool}").addFilter(_no_cancellation)
         self._reader = _sqlite_engine(path, begin="BEGIN", size=4)
         # BEGIN IMMEDIATE: a deferred transaction that reads, then writes, fails at once when another process wrote.
         self._writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", size=1)
@@ -100,12 +105,24 @@ def _sqlite_engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
     def start(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def end(connection: Any, _: object, __: object) -> None:
+        """A cancelled statement keeps a closed connection, and with it the one write lock, until it is collected."""
+        if connection is not None:
+            with contextlib.suppress(MissingGreenlet, ValueError):
+                await_only(asyncio.shield(connection.driver_connection.rollback()))
+
     return engine
 
 
 def _no_parameters(record: logging.LogRecord) -> bool:
     """aiosqlite logs statements with their values at DEBUG."""
     return record.levelno > logging.DEBUG
+
+
+def _no_cancellation(record: logging.LogRecord) -> bool:
+    """Work that is cancelled is no error of the pool."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 async def write_many(session: AsyncSession, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
