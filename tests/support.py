@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from joinder.app_tokens import AppTokenCache
 from joinder.grants import AppCredentials, Context
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
+from joinder.simulate import Simulator
+from joinder.simulate.run import reroute_of, running
 from joinder.vendor import Vendor, endpoint_hosts
+from joinder.vendors.registry import Registry
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -46,3 +50,14 @@ def make_context(
         now=now,
         log=logging.getLogger("joinder.test"),
     )
+
+
+@asynccontextmanager
+async def simulated(plugin: object, simulator: Simulator) -> AsyncIterator[tuple[Registry, HttpFactory, str]]:
+    """A registry of this one plugin, HTTP that reaches its running simulator, and the simulator's base URL."""
+    registry = Registry()
+    assert registry.add(simulator.vendor, plugin).problem is None
+    async with running([simulator]) as origins:
+        factory = HttpFactory(reroute=reroute_of([simulator], origins))
+        yield registry, factory, origins[simulator.vendor]
+        await factory.close()

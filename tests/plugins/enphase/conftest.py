@@ -15,10 +15,9 @@ import pytest
 import joinder_enphase
 from joinder import AuthorizeRequest, Callback, Consent, Context, Grant, Readings, ReadingsQuery, Secrets, Site
 from joinder.http import HttpFactory
-from joinder.simulate.run import reroute_of, running
 from joinder.vendors.registry import Registry
 from joinder_enphase.simulator import DEVELOPER_APP, Cloud, simulator
-from support import make_context
+from support import make_context, simulated
 
 REDIRECT_URI = "https://hub.example/join/enphase/auth-granted"
 STATE = "opaque-state-of-core"
@@ -75,13 +74,11 @@ Open = Callable[..., AbstractAsyncContextManager[Stand]]
 @asynccontextmanager
 async def _open(**dials: Any) -> AsyncIterator[Stand]:
     stand_in = simulator(cloud := Cloud(**dials))
-    registry = Registry()
-    assert registry.add("enphase", joinder_enphase).problem is None
-    async with running([stand_in]) as origins:
-        factory = HttpFactory(reroute=reroute_of([stand_in], origins))
-        async with httpx.AsyncClient(base_url=origins["enphase"]) as browser:
-            yield Stand(cloud, registry, factory, browser)
-        await factory.close()
+    async with (
+        simulated(joinder_enphase, stand_in) as (registry, factory, origin),
+        httpx.AsyncClient(base_url=origin) as browser,
+    ):
+        yield Stand(cloud, registry, factory, browser)
 
 
 @pytest.fixture

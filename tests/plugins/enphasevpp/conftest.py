@@ -17,11 +17,10 @@ from joinder import AuthorizeRequest, Callback, Consent, Context, Grant, GrantSt
 from joinder.app_tokens import AppTokenCache
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
-from joinder.simulate.run import reroute_of, running
 from joinder.vendors.registry import Registry
 from joinder_enphase_vpp.simulator import simulator
 from joinder_enphase_vpp.simulator_cloud import APP, PROGRAM_ID, Cloud
-from support import make_context
+from support import make_context, simulated
 
 REDIRECT_URI = "https://hub.example/join/enphasevpp/auth-granted"
 STATE = "opaque-state-of-core"
@@ -106,13 +105,11 @@ Open = Callable[..., AbstractAsyncContextManager[Stand]]
 @asynccontextmanager
 async def _open(**dials: Any) -> AsyncIterator[Stand]:
     stand_in = simulator(cloud := Cloud(**dials))
-    registry = Registry()
-    assert registry.add("enphasevpp", joinder_enphase_vpp).problem is None
-    async with running([stand_in]) as origins:
-        factory = HttpFactory(reroute=reroute_of([stand_in], origins))
-        async with httpx.AsyncClient(base_url=origins["enphasevpp"]) as browser:
-            yield Stand(cloud, registry, factory, browser)
-        await factory.close()
+    async with (
+        simulated(joinder_enphase_vpp, stand_in) as (registry, factory, origin),
+        httpx.AsyncClient(base_url=origin) as browser,
+    ):
+        yield Stand(cloud, registry, factory, browser)
 
 
 @pytest.fixture

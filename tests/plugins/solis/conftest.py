@@ -14,10 +14,9 @@ import pytest
 import joinder_solis
 from joinder import Callback, Consent, Context, Grant, Readings, ReadingsQuery, Secrets, Site
 from joinder.http import HttpFactory
-from joinder.simulate.run import reroute_of, running
 from joinder.vendors.registry import Registry
 from joinder_solis.simulator import GRANTS, Cloud, simulator
-from support import make_context
+from support import make_context, simulated
 
 
 @dataclass
@@ -55,13 +54,11 @@ Open = Callable[..., AbstractAsyncContextManager[Stand]]
 @asynccontextmanager
 async def _open(**dials: Any) -> AsyncIterator[Stand]:
     stand_in = simulator(cloud := Cloud(**dials))
-    registry = Registry()
-    assert registry.add("solis", joinder_solis).problem is None
-    async with running([stand_in]) as origins:
-        factory = HttpFactory(reroute=reroute_of([stand_in], origins))
-        async with httpx.AsyncClient(base_url=origins["solis"]) as tester:
-            yield Stand(cloud, registry, factory, tester, cloud.clock.now)
-        await factory.close()
+    async with (
+        simulated(joinder_solis, stand_in) as (registry, factory, origin),
+        httpx.AsyncClient(base_url=origin) as tester,
+    ):
+        yield Stand(cloud, registry, factory, tester, cloud.clock.now)
 
 
 @pytest.fixture

@@ -53,7 +53,6 @@ def _refreshes(vendor: Vendor) -> bool:
 
 
 def _rotates(vendor: Vendor) -> bool:
-    """for refresh tokens that rotate"""
     return vendor.refresh is Refresh.ROTATING
 
 
