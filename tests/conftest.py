@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from databases import databases, fresh_database, pytest_generate_tests
+
+__all__ = ["databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
+
 _connect, _getaddrinfo = socket.socket.connect, socket.getaddrinfo
 
 

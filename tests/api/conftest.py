@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 from litestar import Litestar
+from msgspec import structs
 
 from api.fakes import Tenant, Vendors
 from joinder.api.app import create_app
@@ -19,25 +17,9 @@ from joinder.services import accounts
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
-from joinder.vendors.registry import Registry
 
 NewTenant = Callable[..., Awaitable[Tenant]]
 NewBrowser = Callable[[], Awaitable[httpx.AsyncClient]]
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty database with its key, copied for every test: migrating takes longer than most of them."""
-    folder = tmp_path_factory.mktemp("template")
-    create_key_file(folder / "key")
-
-    async def migrate() -> None:
-        async with open_hub(_settings(folder, "http://127.0.0.1:8080"), Registry()):
-            pass
-
-    asyncio.run(migrate())
-    return folder
 
 
 @pytest.fixture
@@ -51,9 +33,8 @@ def vendors() -> Vendors:
 
 
 @pytest.fixture
-async def hub(tmp_path: Path, template: Path, vendors: Vendors, public_url: str) -> AsyncIterator[Hub]:
-    folder = Path(shutil.copytree(template, tmp_path / "hub"))
-    async with open_hub(_settings(folder, public_url), vendors.registry()) as opened:
+async def hub(fresh_database: Settings, vendors: Vendors, public_url: str) -> AsyncIterator[Hub]:
+    async with open_hub(structs.replace(fresh_database, public_url=public_url), vendors.registry()) as opened:
         yield opened
 
 
@@ -122,9 +103,3 @@ async def tenant(new_tenant: NewTenant) -> Tenant:
 def api(tenant: Tenant) -> httpx.AsyncClient:
     """Authenticated as a client of a fresh account."""
     return tenant.api
-
-
-def _settings(folder: Path, public_url: str) -> Settings:
-    return Settings(
-        database_url=f"sqlite:///{folder}/joinder.sqlite3", key_file=str(folder / "key"), public_url=public_url
-    )

@@ -13,6 +13,8 @@ from sqlmodel import SQLModel
 
 from joinder.store import tables
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 
 

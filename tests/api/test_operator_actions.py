@@ -8,6 +8,8 @@ import pytest
 from api.fakes import Vendors, assert_problem, count, new_credentials, pointers
 from joinder.services.hub import Hub
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 
 async def test_actions_of_a_credential_are_listed(api: httpx.AsyncClient) -> None:
     path = f"/vendor-credentials/{await new_credentials(api)}/actions"

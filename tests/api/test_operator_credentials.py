@@ -11,6 +11,8 @@ from api.fakes import APP_SECRET, Vendors, app_credentials, assert_problem, coun
 from joinder import errors
 from joinder.services.hub import Hub
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 
 async def test_they_make_an_enrollment_at_once(api: httpx.AsyncClient, vendors: Vendors) -> None:
     await new_credentials(api, "customgrant")

@@ -26,6 +26,8 @@ from joinder.api.problems import _VENDOR_TITLES
 from joinder.services import sites
 from joinder.services.hub import Hub
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 UNKNOWN = {"credentials_id": "cred", "flow_id": "flow", "enrollment_id": "enrl", "site_id": "site", "device_id": "solr"}
 PUBLIC = ("/oauth2/", "/.well-known/", "/health/", "/openapi.json")
 BODIES: dict[tuple[str, str], dict[str, Any]] = {

@@ -21,6 +21,8 @@ from joinder.services import accounts
 from joinder.services.accounts import SCOPES, Tokens
 from joinder.services.hub import Hub
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 GRANT = {"grant_type": "client_credentials"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 

@@ -26,6 +26,8 @@ from api.fakes import EVERYTHING, SUNNY, FakeVendor, Vendors
 from api.test_reads import home_series
 from joinder.vendor import AppCredentialType, Field, Flow
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 UV = Path(__file__).parents[2] / ".uv/bin/uv"
 VENV = Path(tempfile.gettempdir()) / "joinder-derapi-0.1.2"
 SCRIPT = Path(__file__).with_name("upstream_client.py")

@@ -11,6 +11,8 @@ from msgspec import structs
 from api.fakes import assert_problem
 from joinder.services.hub import Hub
 
+DATABASES = ("sqlite",)  # nothing here depends on the database
+
 PATH = "/.well-known/sunny/key.pem"
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkwEwYH\n-----END PUBLIC KEY-----\n"
 

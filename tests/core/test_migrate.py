@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -14,17 +16,26 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
+from databases import Databases
 from joinder.settings import ConfigError
 from joinder.store import tables
-from joinder.store.engine import Store, open_store, sqlite_path
-from joinder.store.migrate import migrate
+from joinder.store.engine import open_store, parsed_url
+from joinder.store.migrate import migrate_sqlite
+from joinder.store.sqlite import SqliteStore
 
-START = "import sys; from pathlib import Path; from joinder.store.migrate import migrate; migrate(Path(sys.argv[1]))"
-DIE = """
+START = """
+import asyncio, sys
+from joinder.store.engine import open_store
+
+async def start():
+    await (await open_store(sys.argv[1])).close()
+
+asyncio.run(start())
+"""
+DIE = (
+    """
 import os, sys
-from pathlib import Path
 from alembic.operations import Operations
-from joinder.store.migrate import migrate
 
 create_table, made = Operations.create_table, []
 
@@ -34,8 +45,9 @@ def create_then_die(self, name, *columns, **options):
         os.kill(os.getpid(), 9)
 
 Operations.create_table = create_then_die
-migrate(Path(sys.argv[1]))
 """
+    + START
+)
 
 
 def names(path: Path) -> set[str]:
@@ -56,7 +68,7 @@ def differences(path: Path) -> list[object]:
 
 def test_an_empty_database_gets_exactly_the_tables_of_the_models(tmp_path):
     path = tmp_path / "hub.sqlite3"
-    migrate(path)
+    migrate_sqlite(path)
     assert differences(path) == []
     assert names(path) == {*SQLModel.metadata.tables, "alembic_version"}
     assert tables.Account.__tablename__ in names(path)
@@ -64,7 +76,7 @@ def test_an_empty_database_gets_exactly_the_tables_of_the_models(tmp_path):
 
 def test_a_missing_column_would_be_seen(tmp_path):
     path = tmp_path / "hub.sqlite3"
-    migrate(path)
+    migrate_sqlite(path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE site DROP COLUMN lat")
     connection.close()
@@ -73,27 +85,27 @@ def test_a_missing_column_would_be_seen(tmp_path):
 
 def test_migrating_again_changes_nothing(tmp_path):
     path = tmp_path / "hub.sqlite3"
-    migrate(path)
+    migrate_sqlite(path)
     before = path.read_bytes()
-    migrate(path)
+    migrate_sqlite(path)
     assert path.read_bytes() == before
 
 
-def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
+async def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "hub.sqlite3"
-    migrate(path)
+    migrate_sqlite(path)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(ConfigError, match="newer Joinder"):
-        open_store(f"sqlite:///{path}")
+        await open_store(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
 def test_processes_that_start_at_once_migrate_once(tmp_path):
     path = tmp_path / "hub.sqlite3"
-    started = [subprocess.Popen([sys.executable, "-c", START, str(path)]) for _ in range(3)]
+    started = [subprocess.Popen([sys.executable, "-c", START, f"sqlite:///{path}"]) for _ in range(3)]
     assert [process.wait(60) for process in started] == [0, 0, 0]
     assert differences(path) == []
 
@@ -101,10 +113,10 @@ def test_processes_that_start_at_once_migrate_once(tmp_path):
 @pytest.mark.parametrize("after", [1, 7])
 def test_a_migration_killed_in_the_middle_leaves_nothing_and_runs_again(tmp_path, after):
     path = tmp_path / "hub.sqlite3"
-    killed = subprocess.run([sys.executable, "-c", DIE, str(path), str(after)], check=False, timeout=60)
+    killed = subprocess.run([sys.executable, "-c", DIE, f"sqlite:///{path}", str(after)], check=False, timeout=60)
     assert killed.returncode == -9
     assert names(path) == set()
-    migrate(path)
+    migrate_sqlite(path)
     assert differences(path) == []
 
 
@@ -118,10 +130,10 @@ def test_a_migration_that_fails_leaves_nothing_and_runs_again(tmp_path, monkeypa
 
     monkeypatch.setattr(command, "upgrade", fail)
     with pytest.raises(RuntimeError):
-        migrate(path)
+        migrate_sqlite(path)
     assert names(path) == set()
     monkeypatch.undo()
-    migrate(path)
+    migrate_sqlite(path)
     assert differences(path) == []
 
 
@@ -129,8 +141,8 @@ def test_a_migration_that_fails_leaves_nothing_and_runs_again(tmp_path, monkeypa
 async def test_the_database_lies_where_its_url_says(tmp_path, folder):
     path = tmp_path / folder / "hub.sqlite3"
     path.parent.mkdir()
-    migrate(path)
-    store = Store(path)
+    migrate_sqlite(path)
+    store = SqliteStore(path)
     assert await store.rows("SELECT version_num FROM alembic_version", {})
     async with store.write() as session:
         session.add(tables.Account(id="acct-1", name="x", created_at=0))
@@ -140,21 +152,95 @@ async def test_the_database_lies_where_its_url_says(tmp_path, folder):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "hub.sqlite3", "postgresql://localhost/hub", "sqlite://", "mysql://x/y", "sqlite+nothing", "://"]
+    "url",
+    [
+        "",
+        "hub.sqlite3",
+        "postgresql://localhost",
+        "postgresql+psycopg://x/hub",
+        "sqlite://",
+        "mysql://x/y",
+        "sqlite+nothing",
+        "://",
+    ],
 )
 def test_a_database_url_that_cannot_work_is_a_config_error(url):
     with pytest.raises(ConfigError, match="JOINDER_DATABASE_URL"):
-        sqlite_path(url)
+        parsed_url(url)
 
 
-def test_a_folder_that_does_not_exist_is_a_config_error(tmp_path):
+async def test_a_folder_that_does_not_exist_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
-        open_store(f"sqlite:///{tmp_path}/absent/hub.sqlite3")
+        await open_store(f"sqlite:///{tmp_path}/absent/hub.sqlite3")
 
 
-def test_a_file_that_is_no_database_is_not_overwritten(tmp_path):
+async def test_a_file_that_is_no_database_is_not_overwritten(tmp_path):
     path = tmp_path / "hub.sqlite3"
     path.write_bytes(b"my only copy of a novel" * 100)
     with pytest.raises(Exception, match="not a database"):
-        open_store(f"sqlite:///{path}")
+        await open_store(f"sqlite:///{path}")
     assert path.read_bytes() == b"my only copy of a novel" * 100
+
+
+class OnPostgres:
+    """A database that nobody has migrated yet, and what lies in it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def ask(self, sql: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetch(sql)
+        finally:
+            await connection.close()
+
+    async def tables(self) -> set[str]:
+        rows = await self.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {row[0] for row in rows}
+
+    async def start(self, script: str, *arguments: str) -> int:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, self.url, *arguments)
+        return await process.wait()
+
+
+@pytest.fixture
+def postgres(databases: Databases) -> OnPostgres:
+    return OnPostgres(databases.empty())
+
+
+async def test_postgres_gets_exactly_the_tables_of_the_models_whoever_starts_first(postgres):
+    assert await asyncio.gather(*(postgres.start(START) for _ in range(3))) == [0, 0, 0]
+    assert await postgres.tables() == {*SQLModel.metadata.tables, "alembic_version"}
+    store = await open_store(postgres.url)
+    async with store._reader.connect() as connection:
+        found = await connection.run_sync(
+            lambda sync: list(compare_metadata(MigrationContext.configure(sync), SQLModel.metadata))
+        )
+    await store.close()
+    assert found == []
+
+
+async def test_postgres_killed_in_the_middle_of_a_migration_has_nothing_half(postgres):
+    assert await postgres.start(DIE, "7") == -9
+    assert await postgres.tables() == set()
+    assert await postgres.start(START) == 0
+
+
+async def test_postgres_refuses_a_newer_schema(postgres):
+    assert await postgres.start(START) == 0
+    await postgres.ask("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match="newer Joinder"):
+        await open_store(postgres.url)
+
+
+async def test_a_postgres_that_forgets_commits_is_refused(postgres):
+    await postgres.ask(f"ALTER DATABASE {parsed_url(postgres.url).database} SET synchronous_commit = off")
+    with pytest.raises(ConfigError, match="synchronous_commit"):
+        await open_store(postgres.url)
+
+
+async def test_a_postgres_that_is_not_there_is_a_config_error_without_the_password():
+    with pytest.raises(ConfigError, match="cannot be used") as refused:
+        await open_store("postgresql://joinder:canary-9b7f@127.0.0.1:1/hub")
+    assert "canary" not in str(refused.value)

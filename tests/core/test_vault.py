@@ -23,7 +23,7 @@ PLACE = {"table": "grant", "row": "enrl-1", "column": "sealed", "owner": "acct-a
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path / 'hub.sqlite3'}")
+    store = await open_store(f"sqlite:///{tmp_path / 'hub.sqlite3'}")
     yield store
     await store.close()
 
@@ -190,7 +190,7 @@ async def test_no_key_is_in_the_repr(store):
 async def test_fingerprints_depend_on_the_database(store, tmp_path):
     vault = await ready(store)
     assert vault.fingerprint(CANARY) == (await ready(store)).fingerprint(CANARY)
-    other = open_store(f"sqlite:///{tmp_path / 'other.sqlite3'}")
+    other = await open_store(f"sqlite:///{tmp_path / 'other.sqlite3'}")
     assert (await ready(other)).fingerprint(CANARY) != vault.fingerprint(CANARY)
     await other.close()
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from joinder.services import accounts, enrollments, vendor_credentials
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 from services.strict_vendor import StrictVendor
 
@@ -21,11 +20,8 @@ def vendor() -> StrictVendor:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    create_key_file(tmp_path / "key")
-    return Settings(
-        database_url=f"sqlite:///{tmp_path}/joinder.sqlite3", key_file=str(tmp_path / "key"), refresh_deadline_s=1.0
-    )
+def settings(fresh_database: Settings) -> Settings:
+    return structs.replace(fresh_database, refresh_deadline_s=1.0)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def _wait_s(error: VendorError | Refusal) -> float:
 
 async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> None:
     """Work that failed before it could plan its next try would otherwise be due again at once."""
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         row = await session.get(Due, (kind, enrollment_id))
         if row is not None and row.due_at <= now():
             row.due_at = now() + max(1, int(wait_s))

@@ -15,6 +15,7 @@ from msgspec import Struct
 from joinder.api.schemas import wire_name
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
+from joinder.store.engine import NotText
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("joinder.api")
@@ -150,6 +151,10 @@ def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Resp
     return _plain(request, 429, f"Try again in {error.retry_after_s} seconds.", wait)
 
 
+def on_not_text(request: Request[Any, Any, Any], _: NotText) -> Response[Problem]:
+    return _plain(request, 400, "A text of the request contains a NUL character.")
+
+
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     """Litestar's own refusals: routing, parsing, size. Their texts may quote the query, so ours replace them."""
     if isinstance(error, ValidationException):
@@ -220,6 +225,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Unauthorized: on_unauthorized,
     Forbidden: on_forbidden,
     TooManyRequests: on_too_many,
+    NotText: on_not_text,
     HTTPException: on_http_error,
     Exception: on_bug,
 }

@@ -82,7 +82,7 @@ async def create_account(hub: Hub, name: str) -> Account:
     if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
         raise Unprocessable("An account's name is 1 to 100 printable characters; owners read it on the join page")
     account = Account(id=new_id("acct"), name=name.strip(), created_at=now())
-    async with hub.store.write() as session:
+    async with hub.store.write(account.id) as session:
         session.add(account)
         await hub.vault.unlock(session, account.id, create=True)
         audit(session, account.id, "cli", "account.create", account.id)
@@ -100,7 +100,7 @@ async def create_client(hub: Hub, account_id: str, name: str, scopes: tuple[str,
     if unknown:
         raise Unprocessable(f"Unknown scopes: {', '.join(sorted(unknown))}. Known: {', '.join((*SCOPES, REVEAL))}")
     secret, client_id = new_token(), new_id("clnt")
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         if await session.get(Account, account_id) is None:
             raise NotFound("There is no such account; see `joinder accounts list`.")
         session.add(
@@ -124,7 +124,7 @@ async def list_clients(hub: Hub, account_id: str) -> list[ApiClient]:
 
 
 async def revoke_client(hub: Hub, account_id: str, client_id: str) -> None:
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         client = await owned(session, ApiClient, client_id, account_id)
         client.revoked_at = client.revoked_at or now()
         audit(session, account_id, "cli", "client.revoke", client_id)
@@ -223,7 +223,7 @@ class Tokens:
         return self._signing
 
     async def _load_keys(self) -> None:
-        async with self._hub.store.write() as session:
+        async with self._hub.store.write("signing_key") as session:
             rows = list((await session.execute(select(SigningKey).order_by(col(SigningKey.created_at)))).scalars())
             if not rows:
                 rows = [self._new_signing_key()]

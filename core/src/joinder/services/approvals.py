@@ -30,7 +30,7 @@ LATEST = timedelta(hours=6)
 
 async def ask(hub: Hub, enrollment_id: str) -> bool:
     """Asks the vendor now, unless another process does: False then. Raises NotFound, or the vendor's error."""
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         lease = await leases.take(session, KIND, enrollment_id, LEASE_S)
         if await session.get(Enrollment, enrollment_id) is None:
             raise NotFound
@@ -43,7 +43,7 @@ async def ask(hub: Hub, enrollment_id: str) -> bool:
         due_at = await _failed(hub, enrollment_id, error)
         raise
     finally:
-        async with hub.store.write() as session:
+        async with hub.store.write(enrollment_id) as session:
             await leases.release(session, KIND, enrollment_id, lease, due_at)
     return True
 
@@ -64,7 +64,7 @@ async def _ask(hub: Hub, enrollment_id: str) -> int:
         answered = await hub.registry.refresh(enrollment.vendor, ctx, grant)
     except ApprovalPending:
         answered = grant
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         return await _save(hub, session, enrollment_id, row.version, answered)
 
 
@@ -93,7 +93,7 @@ async def _save(hub: Hub, session: AsyncSession, enrollment_id: str, version: in
 
 
 async def _failed(hub: Hub, enrollment_id: str, error: VendorError) -> int:
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         if enrollment is None:
             return leases.NEVER

@@ -59,7 +59,8 @@ async def store_consent(
     options: Mapping[str, str] | None = None,
 ) -> Enrollment:
     """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay."""
-    enrollment = await _known(session, account_id, vendor, consent)
+    known_id = await _known(session, account_id, vendor, consent)
+    enrollment = await _locked(hub, session, known_id) if known_id else None
     if enrollment is None:
         enrollment = Enrollment(
             id=new_id("enrl"), account_id=account_id, vendor=vendor, health_since=now(), created_at=now()
@@ -118,7 +119,7 @@ async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
 
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
     """Erases tokens, sites, devices and readings. The event and the audit entry remain."""
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id, enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         sites = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id)
         devices = select(DeviceRow.id).where(col(DeviceRow.site_id).in_(sites))
@@ -148,10 +149,10 @@ def open_grant(hub: Hub, account_id: str, row: GrantRow) -> Grant:
     )
 
 
-async def _known(session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> Enrollment | None:
+async def _known(session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> str | None:
     """The same owner's enrollment: by the vendor's account id, else by a site both consents open."""
     if consent.account_id is not None:
-        query = select(Enrollment).where(
+        query = select(Enrollment.id).where(
             col(Enrollment.account_id) == account_id,
             col(Enrollment.vendor) == vendor,
             col(Enrollment.vendor_account_id) == consent.account_id,
@@ -159,15 +160,25 @@ async def _known(session: AsyncSession, account_id: str, vendor: str, consent: C
         found = (await session.execute(query.limit(1))).scalar_one_or_none()
         if found is not None:
             return found
-    by_site = select(SiteRow.enrollment_id).where(
-        col(SiteRow.account_id) == account_id,
-        col(SiteRow.vendor) == vendor,
-        col(SiteRow.vendor_id).in_(consent.grant.site_ids),
+    by_site = (
+        select(Enrollment.id, Enrollment.vendor_account_id)
+        .join(SiteRow, col(SiteRow.enrollment_id) == col(Enrollment.id))
+        .where(
+            col(SiteRow.account_id) == account_id,
+            col(SiteRow.vendor) == vendor,
+            col(SiteRow.vendor_id).in_(consent.grant.site_ids),
+        )
     )
-    same_site = (await session.execute(by_site.limit(1))).scalar_one_or_none()
-    found = await session.get(Enrollment, same_site) if same_site else None
-    differs = found and found.vendor_account_id and consent.account_id
-    return None if differs else found
+    same_site = (await session.execute(by_site.limit(1))).first()
+    if same_site is None or (same_site.vendor_account_id and consent.account_id):
+        return None
+    return str(same_site.id)
+
+
+async def _locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:
+    """Nobody else's block about this enrollment runs until this one ends."""
+    await hub.store.serialise(session, enrollment_id)
+    return await session.get(Enrollment, enrollment_id, populate_existing=True)
 
 
 async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:

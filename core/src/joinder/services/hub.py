@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.http import HttpFactory
-from joinder.ids import new_id
+from joinder.ids import is_id, new_id
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
@@ -48,10 +48,10 @@ class Hub:
 async def open_hub(settings: Settings, registry: Registry | None = None) -> AsyncIterator[Hub]:
     """Opens the store and proves the key. Raises ConfigError."""
     vault = Vault(read_key_file(Path(settings.key_file)))
-    store = open_store(settings.database_url)
+    store = await open_store(settings.database_url)
     http = HttpFactory(allowed_networks=settings.allowed_networks, reroute=settings.reroute)
     try:
-        async with store.write() as session:
+        async with store.write("data_key") as session:
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http)
@@ -64,7 +64,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
 
 async def owned(session: AsyncSession, table: type[M], row_id: str, account_id: str) -> M:
     """The row of this account. Raises NotFound, also for another account's."""
-    row = await session.get(table, row_id)
+    row = await session.get(table, row_id) if is_id(row_id) else None
     if row is None or getattr(row, "account_id", None) != account_id:
         raise NotFound
     return row

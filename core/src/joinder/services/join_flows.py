@@ -36,7 +36,7 @@ async def create(
         errors["/redirectURI"] = problem
     if not vendors:
         errors["/vendors"] = "must name at least one vendor"
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         for index, entry in enumerate(vendors):
             if any(other.vendor == entry.vendor for other in vendors[:index]):
                 errors[f"/vendors/{index}/vendor"] = "a vendor may be named once"
@@ -69,7 +69,7 @@ async def get(hub: Hub, account_id: str, flow_id: str) -> JoinFlow:
 
 async def delete(hub: Hub, account_id: str, flow_id: str, actor: str) -> None:
     """Owners who are under way with it are sent away; enrollments it made stay."""
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         await session.delete(await owned(session, JoinFlow, flow_id, account_id))
         audit(session, account_id, actor, "flow.delete", flow_id)
 

@@ -107,7 +107,7 @@ async def _start(hub: Hub, flow: JoinFlow, entry: FlowVendor, state: str | None)
     vendor = hub.registry.vendor(entry.vendor)
     token, cookie, verifier = new_token(), new_token(), new_token()
     row_id = token_hash(token)
-    async with hub.store.write() as session:
+    async with hub.store.write(flow.account_id) as session:
         await hub.vault.unlock(session, flow.account_id)
         await session.execute(delete(JoinSession).where(col(JoinSession.expires_at) < now() - 86400))
         session.add(
@@ -263,7 +263,7 @@ async def _already_done(hub: Hub, row: JoinSession) -> str | None:
 
 async def _claim(hub: Hub, row: JoinSession) -> None:
     """Of two requests at once, one goes on."""
-    async with hub.store.write() as session:
+    async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
             update(JoinSession)
             .where(
@@ -278,7 +278,7 @@ async def _claim(hub: Hub, row: JoinSession) -> None:
 
 
 async def _unclaim(hub: Hub, row: JoinSession) -> None:
-    async with hub.store.write() as session:
+    async with hub.store.write(row.account_id) as session:
         await session.execute(
             update(JoinSession).where(col(JoinSession.token_hash) == row.token_hash).values(used_at=None)
         )
@@ -300,7 +300,7 @@ async def _exchange(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> st
 
 
 async def _store(hub: Hub, row: JoinSession, flow: JoinFlow, consent: Consent, options: Mapping[str, str]) -> str:
-    async with hub.store.write() as session:
+    async with hub.store.write(row.account_id) as session:
         if await session.get(JoinFlow, flow.id) is None:  # deleted while the vendor answered
             raise JoinRefused("unknown_flow", status=404)
         enrollment = await enrollments.store_consent(

@@ -37,7 +37,7 @@ async def run(
     if action is None:
         raise NotFound
     checked = _checked(action, values)
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, f"credentials.{name}", credentials_id)

@@ -33,7 +33,7 @@ log = logging.getLogger("joinder.poll")
 
 async def poll(hub: Hub, enrollment_id: str) -> bool:
     """Polls now, unless another process does. False then. Raises NotFound, or the vendor's error after planning."""
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         lease = await leases.take(session, KIND, enrollment_id, LEASE_S)
         enrollment = await session.get(Enrollment, enrollment_id)
     if enrollment is None:
@@ -56,7 +56,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
             await _note_missing(hub, enrollment_id, error)
         raise
     finally:
-        async with hub.store.write() as session:
+        async with hub.store.write(enrollment_id) as session:
             await leases.release(session, KIND, enrollment_id, lease, due_at)
     return True
 
@@ -71,7 +71,7 @@ async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[SiteRow], enrollment
             raise
         except VendorError as error:
             failures.append(error)
-        async with hub.store.write() as session:
+        async with hub.store.write(enrollment_id) as session:
             await leases.renew(session, KIND, enrollment_id, lease, LEASE_S)
     if failures:
         raise failures[0]
@@ -99,7 +99,7 @@ def _resume_at(covered_until: int | None, moment: int) -> int:
 
 async def _note_missing(hub: Hub, enrollment_id: str, error: UnknownVendor) -> None:
     """A plugin that is not there makes no call that could note its failure."""
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         if enrollment is not None:
             health.failed(session, enrollment, error)

@@ -60,7 +60,7 @@ async def fetch(
     )
     for warning in readings.warnings:
         log.warning("%s of %s: %s", site.vendor, site.enrollment_id, warning)
-    async with hub.store.write() as session:
+    async with hub.store.write(site.enrollment_id) as session:
         await _store(session, site, readings, query)
         if start < end:
             subject = device.id if device else site.id

@@ -102,7 +102,7 @@ async def _refresh(hub: Hub, enrollment_id: str, newer_than: int | None) -> None
                 await _end_failed(hub, attempt, error)
                 raise
             await _commit(hub, attempt, fresh)
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         if enrollment is not None:
             health.succeeded(session, enrollment)
@@ -124,7 +124,7 @@ async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attemp
     ttl_s = _ttl(hub)
     give_up = asyncio.get_running_loop().time() + 2 * ttl_s
     while True:
-        async with hub.store.write() as session:
+        async with hub.store.write(enrollment_id) as session:
             held = await _held(session, enrollment_id)
             if newer_than is None:
                 newer_than = held[1].version
@@ -198,7 +198,7 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
     """The new grant on disk, first thing. It exists nowhere else, so trouble with the disk is waited out."""
     for tries in range(COMMIT_ATTEMPTS):
         try:
-            async with hub.store.write() as session:
+            async with hub.store.write(attempt.enrollment_id) as session:
                 await _save(hub, session, attempt, fresh)
             return
         except SQLAlchemyError as error:
@@ -240,7 +240,7 @@ async def _save(hub: Hub, session: AsyncSession, attempt: Attempt, fresh: Grant)
 
 async def _end_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None:
     """Records what the failure means and when to try again, in one transaction with the lease."""
-    async with hub.store.write() as session:
+    async with hub.store.write(attempt.enrollment_id) as session:
         enrollment = await session.get(Enrollment, attempt.enrollment_id)
         grant = await session.get(GrantRow, attempt.enrollment_id)
         if enrollment is None or grant is None or grant.version != attempt.version:
@@ -294,7 +294,7 @@ async def _lease_renewed(hub: Hub, attempt: Attempt) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(_ttl(hub) / 3)
             with contextlib.suppress(SQLAlchemyError):
-                async with hub.store.write() as session:
+                async with hub.store.write(attempt.enrollment_id) as session:
                     await leases.renew(session, KIND, attempt.enrollment_id, attempt.lease, _ttl(hub))
 
     watchdog = asyncio.create_task(keep())

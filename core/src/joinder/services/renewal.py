@@ -33,5 +33,5 @@ async def _poll_again(hub: Hub, enrollment: Enrollment) -> None:
     """Polling that stopped for somebody's action goes on."""
     if enrollment.health == "ok":
         return
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment.id) as session:
         await leases.schedule(session, "poll", enrollment.id, now())

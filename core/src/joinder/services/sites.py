@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from joinder.clock import from_epoch, now, to_epoch
 from joinder.energy import Device, DeviceKind, Site
-from joinder.ids import Tag, new_id
+from joinder.ids import Tag, is_id, new_id
 from joinder.services.hub import Hub, owned
 from joinder.services.refusals import NotFound
 from joinder.services.vendor_calls import with_grant
@@ -60,6 +60,8 @@ class DeviceHead(Struct, frozen=True):
 
 async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
     """Raises NotFound."""
+    if not is_id(site_id, "site"):
+        raise NotFound
     for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
         return SiteHead(*row)
     raise NotFound
@@ -67,6 +69,8 @@ async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
 
 async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceHead:
     """Raises NotFound."""
+    if not is_id(device_id):
+        raise NotFound
     for row in await hub.store.rows(_DEVICE, {"id": device_id, "account": account_id, "kind": str(kind)}):
         return DeviceHead(*row)
     raise NotFound
@@ -147,7 +151,7 @@ async def refresh_site(hub: Hub, row: SiteRow) -> Site:
         row.enrollment_id,
         lambda ctx, grant: hub.registry.fetch_site(row.vendor, ctx, grant, row.vendor_id),
     )
-    async with hub.store.write() as session:
+    async with hub.store.write(row.enrollment_id) as session:
         await store_site(session, row.id, site)
     return site
 

@@ -109,7 +109,7 @@ def _refreshable(hub: Hub, held: Held) -> bool:
 
 
 async def _note_success(hub: Hub, enrollment_id: str) -> None:
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         if enrollment is not None:
             health.succeeded(session, enrollment)
@@ -118,7 +118,7 @@ async def _note_success(hub: Hub, enrollment_id: str) -> None:
 async def _note_failure(hub: Hub, enrollment_id: str, error: VendorError) -> None:
     if isinstance(error, NotSupported):
         return
-    async with hub.store.write() as session:
+    async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         if enrollment is None:
             return

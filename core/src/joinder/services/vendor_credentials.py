@@ -47,7 +47,7 @@ async def create(
     vendor, credentials_id = str(credentials["vendor"]), new_id("cred")
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = await enrollments.operator_consent(hub, vendor, app) if kind.flow is Flow.OPERATOR else None
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
         row = VendorCredentials(
             id=credentials_id,
@@ -88,7 +88,7 @@ async def get(hub: Hub, account_id: str, credentials_id: str, actor: str, *, rev
     if not reveal:
         async with hub.store.read() as session:
             return _shown(await owned(session, VendorCredentials, credentials_id, account_id))
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, "credentials.reveal", credentials_id)
@@ -117,7 +117,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
         consent = await enrollments.operator_consent(
             hub, row.vendor, AppCredentials(type=kind.type, secrets=Secrets(values))
         )
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         if "name" in patch:
             row.name = _name(patch["name"])
@@ -134,7 +134,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
 
 async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> None:
     """Raises Conflict while a flow or an enrollment depends on it."""
-    async with hub.store.write() as session:
+    async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         flows = [flow.id for flow in await _flows_using(session, row)]
         used = await session.execute(

@@ -8,33 +8,46 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from joinder.settings import ConfigError
 
 HERE = Path(__file__).parent / "migrations"
+# Two processes starting at once migrate one after the other.
+_ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(6013374)"}
 
 
-def migrate(path: Path) -> None:
+def migrate_sqlite(path: Path) -> None:
     """Raises ConfigError when the database was written by a newer Joinder."""
-    config = Config()
-    config.set_main_option("script_location", str(HERE))
-    script = ScriptDirectory.from_config(config)
     engine = create_engine(URL.create("sqlite", database=str(path)))
     try:
         with engine.connect() as connection:
-            revision = _revision(connection)
-            if revision == script.get_current_head():
-                return
-            if revision is not None and revision not in {entry.revision for entry in script.walk_revisions()}:
-                raise ConfigError(f"{path} was written by a newer Joinder (schema {revision}); install that version")
             connection.execute(text("PRAGMA busy_timeout=30000"))
-            connection.execute(text("BEGIN IMMEDIATE"))  # two processes starting at once migrate one after the other
-            if _revision(connection) != script.get_current_head():
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            connection.commit()
+            _migrate(connection, str(path))
     finally:
         engine.dispose()
+
+
+async def migrate_postgres(connection: AsyncConnection, place: str) -> None:
+    """Raises ConfigError when the database was written by a newer Joinder."""
+    await connection.run_sync(_migrate, place)
+
+
+def _migrate(connection: Connection, place: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    script = ScriptDirectory.from_config(config)
+    revision = _revision(connection)
+    if revision == script.get_current_head():
+        return
+    if revision is not None and revision not in {entry.revision for entry in script.walk_revisions()}:
+        raise ConfigError(f"{place} was written by a newer Joinder (schema {revision}); install that version")
+    connection.rollback()  # ends the transaction the look began
+    connection.execute(text(_ALONE[connection.dialect.name]))
+    if _revision(connection) != script.get_current_head():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    connection.commit()
 
 
 def _revision(connection: Connection) -> str | None:

@@ -10,14 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import to_epoch
 from joinder.energy import ENERGY_METRICS, Counter, Live, Reading
-from joinder.store.engine import Row, Store, upsert, write_many
+from joinder.store.engine import Row, Store
+from joinder.store.statements import upsert_many
 
 METRICS = (*ENERGY_METRICS, "soc_percent")
-_UPSERT_INTERVAL = upsert("interval", ("subject_id", "resolution", "start"), ("end", *METRICS, "quality", "fetched_at"))
-_UPSERT_COUNTER = upsert("counter", ("subject_id", "at"), METRICS)
 _POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
-_UPSERT_LIVE = upsert("live", ("site_id",), ("measured_at", "fetched_at", *_POWERS))
-_UPSERT_COVERAGE = upsert("coverage", ("subject_id", "resolution", "start"), ("end", "fetched_at"))
+_SPAN = ("subject_id", "resolution", "start")
 _RANGE = (
     f'SELECT start, "end", {", ".join(METRICS)}, quality FROM interval '  # noqa: S608 - our own names
     "WHERE subject_id = :subject AND resolution = :resolution AND start >= :start AND start < :end ORDER BY start"
@@ -49,7 +47,7 @@ async def save_intervals(
         }
         for subject, reading in rows
     ]
-    await write_many(session, _UPSERT_INTERVAL, values)
+    await upsert_many(session, "interval", _SPAN, ("end", *METRICS, "quality", "fetched_at"), values)
 
 
 async def read_intervals(store: Store, subject_id: str, resolution: str, start: int, end: int) -> Sequence[Row]:
@@ -62,7 +60,7 @@ async def save_counters(session: AsyncSession, rows: Iterable[tuple[str, Counter
         {"subject_id": subject, "at": to_epoch(counter.at), **{name: getattr(counter, name) for name in METRICS}}
         for subject, counter in rows
     ]
-    await write_many(session, _UPSERT_COUNTER, values)
+    await upsert_many(session, "counter", ("subject_id", "at"), METRICS, values)
 
 
 async def read_counters(session: AsyncSession, subject_id: str, since: int) -> Sequence[Row]:
@@ -82,7 +80,7 @@ async def forget_counters(session: AsyncSession, subject_id: str, before: int) -
 async def save_live(session: AsyncSession, site_id: str, live: Live, fetched_at: int) -> None:
     values = {name: getattr(live, name) for name in _POWERS}
     row = {"site_id": site_id, "measured_at": to_epoch(live.measured_at), "fetched_at": fetched_at, **values}
-    await write_many(session, _UPSERT_LIVE, [row])
+    await upsert_many(session, "live", ("site_id",), ("measured_at", "fetched_at", *_POWERS), [row])
 
 
 async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[Span]:
@@ -103,4 +101,4 @@ async def save_coverage(session: AsyncSession, subject_id: str, resolution: str,
         'AND start >= :start AND "end" <= :end'
     )
     await session.execute(inside, values)
-    await write_many(session, _UPSERT_COVERAGE, [{**values, "fetched_at": span.fetched_at}])
+    await upsert_many(session, "coverage", _SPAN, ("end", "fetched_at"), [{**values, "fetched_at": span.fetched_at}])

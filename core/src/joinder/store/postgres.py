@@ -1,0 +1,123 @@
+"""PostgreSQL 15 or newer, through asyncpg (docs/decisions/0010): for several servers and workers on one store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from joinder.settings import ConfigError
+from joinder.store.engine import NotText, Row, Store
+from joinder.store.migrate import migrate_postgres
+
+OLDEST = 150000
+CONNECTIONS = 8
+CONNECT_S = 10
+# A connection that waits this long for a lock, or sits in a transaction this long, belongs to a stuck process.
+_SESSION = {"application_name": "joinder", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "120s"}
+_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError)
+
+
+class PostgresStore(Store):
+    def __init__(self, url: URL, hot: asyncpg.Pool[asyncpg.Record]) -> None:
+        super().__init__(
+            reader=_engine(url, size=CONNECTIONS, isolation_level="REPEATABLE READ"),
+            writer=_engine(url, size=CONNECTIONS, isolation_level="READ COMMITTED"),
+        )
+        self.place = f"{url.host or 'localhost'}/{url.database}"
+        self._hot = hot
+
+    async def serialise(self, session: AsyncSession, *about: str) -> None:
+        if about:
+            names = {f"about{index}": name for index, name in enumerate(sorted(about))}
+            locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:{name}, 0))" for name in names)
+            await session.execute(text(f"SELECT {locks}"), names)
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        statement, names = numbered(sql)
+        values = [parameters[name] for name in names]
+        try:
+            return await self._fetch(statement, values)
+        except _GONE:  # the server restarted; the pool makes new connections
+            await self._hot.expire_connections()
+            return await self._fetch(statement, values)
+
+    async def _fetch(self, statement: str, values: Sequence[object]) -> list[Row]:
+        try:
+            found: list[Any] = await self._hot.fetch(statement, *values)
+        except asyncpg.CharacterNotInRepertoireError:
+            raise NotText from None
+        return found
+
+    async def close(self) -> None:
+        await self._hot.close()
+        await super().close()
+
+
+async def open_postgres(url: URL) -> PostgresStore:
+    """Raises ConfigError when it cannot be reached, is too old, forgets commits, or has a newer schema."""
+    try:
+        hot = await asyncpg.create_pool(
+            _dsn(url), min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, command_timeout=60, server_settings=_SESSION
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
+        raise ConfigError(f"JOINDER_DATABASE_URL: {url.host}/{url.database} cannot be used: {_reason(error)}") from None
+    store = PostgresStore(url, hot)
+    try:
+        await _check_server(hot)
+        async with store._writer.connect() as connection:
+            await migrate_postgres(connection, store.place)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def _check_server(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    version = int(await pool.fetchval("SHOW server_version_num"))
+    if version < OLDEST:
+        raise ConfigError(f"PostgreSQL {OLDEST // 10000} or newer is needed; this server is {version // 10000}")
+    if await pool.fetchval("SHOW synchronous_commit") == "off":
+        raise ConfigError("PostgreSQL's synchronous_commit is off: a crash would lose single-use tokens; set it to on")
+
+
+def _reason(error: BaseException) -> str:
+    """The server's words; never the URL."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _engine(url: URL, *, size: int, isolation_level: str) -> AsyncEngine:
+    async def connect() -> asyncpg.Connection[asyncpg.Record]:
+        return await asyncpg.connect(_dsn(url), timeout=CONNECT_S, command_timeout=60, server_settings=_SESSION)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,  # so that asyncpg alone reads the URL, sslmode and all
+        hide_parameters=True,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=60,
+        pool_pre_ping=True,  # a restarted server leaves dead connections in the pool
+        isolation_level=isolation_level,
+    )
+
+
+def _dsn(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+@cache
+def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
+    """`:name` parameters as asyncpg's `$1`, and the names in that order."""
+    names: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return f"${names.setdefault(match[1], len(names) + 1)}"
+
+    return re.sub(r"(?<!:):([a-z_]\w*)", number, sql), tuple(names)

@@ -1,0 +1,107 @@
+"""SQLite: one file, readers beside one writer at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.util import await_only
+
+from joinder.settings import ConfigError
+from joinder.store.engine import Row, Store
+from joinder.store.migrate import migrate_sqlite
+
+
+class SqliteStore(Store):
+    def __init__(self, path: Path) -> None:
+        logging.getLogger("aiosqlite").addFilter(_no_parameters)
+        for pool in ("AsyncAdaptedQueuePool", "QueuePool"):
+            logging.getLogger(f"sqlalchemy.pool.impl.{pool}").addFilter(_no_cancellation)
+        # BEGIN IMMEDIATE: a deferred transaction that reads, then writes, fails at once when another process wrote.
+        super().__init__(
+            reader=_engine(path, begin="BEGIN", size=4), writer=_engine(path, begin="BEGIN IMMEDIATE", size=1)
+        )
+        self.place = str(path)
+        self._hot = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        self._hot.execute("PRAGMA query_only=ON")
+
+    async def serialise(self, session: AsyncSession, *about: str) -> None:
+        """Nothing to do: there is one writer."""
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """In the event loop: a thread hop costs more than the read."""
+        return self._hot.execute(sql, parameters).fetchall()
+
+    async def close(self) -> None:
+        self._hot.close()
+        await super().close()
+
+
+def open_sqlite(url: URL) -> SqliteStore:
+    """Raises ConfigError."""
+    path = sqlite_path(url)
+    if not path.parent.is_dir():
+        raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        migrate_sqlite(path)
+        return SqliteStore(path)
+    except (DatabaseError, sqlite3.Error) as error:
+        cause = getattr(error, "orig", error)
+        raise ConfigError(f"{path} cannot be used as Joinder's SQLite database: {cause}") from None
+
+
+def sqlite_path(url: URL) -> Path:
+    return Path(str(url.database)).absolute()
+
+
+def _engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        hide_parameters=True,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=60,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # SQLAlchemy, not the driver, says BEGIN
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def end(connection: Any, _: object, __: object) -> None:
+        """A cancelled statement keeps a closed connection, and with it the one write lock, until it is collected."""
+        if connection is not None:
+            with contextlib.suppress(MissingGreenlet, ValueError):
+                await_only(asyncio.shield(connection.driver_connection.rollback()))
+
+    return engine
+
+
+def _no_parameters(record: logging.LogRecord) -> bool:
+    """aiosqlite logs statements with their values at DEBUG."""
+    return record.levelno > logging.DEBUG
+
+
+def _no_cancellation(record: logging.LogRecord) -> bool:
+    """Work that is cancelled is no error of the pool."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

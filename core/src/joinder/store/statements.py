@@ -1,0 +1,48 @@
+"""Statements for many rows, each in the form its driver does best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+COPY_FROM = 500  # rows from which PostgreSQL's COPY into a temporary table wins
+
+
+async def upsert_many(
+    session: AsyncSession, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Inserts rows, or replaces the columns of those whose key exists; of equal keys the last counts."""
+    if not rows:
+        return
+    names = (*key, *columns)
+    records = list({tuple(row[name] for name in key): tuple(row[name] for name in names) for row in rows}.values())
+    connection = await session.connection()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if connection.dialect.name == "sqlite":
+        places = ", ".join("?" * len(names))
+        await driver.executemany(_insert(table, key, columns, f"VALUES ({places})"), records)
+        return
+    if not driver.is_in_transaction():  # SQLAlchemy begins one with its own first statement
+        await connection.exec_driver_sql("SELECT 1")
+    if len(records) < COPY_FROM:
+        places = ", ".join(f"${index + 1}" for index in range(len(names)))
+        await driver.executemany(_insert(table, key, columns, f"VALUES ({places})"), records)
+    else:
+        staged = f"{table}_staged"
+        await driver.execute(f'CREATE TEMPORARY TABLE IF NOT EXISTS "{staged}" (LIKE "{table}") ON COMMIT DELETE ROWS')
+        await driver.copy_records_to_table(staged, records=records, columns=names)
+        await driver.execute(_insert(table, key, columns, f'SELECT {_quoted(names)} FROM "{staged}"'))  # noqa: S608
+        await driver.execute(f'TRUNCATE "{staged}"')
+
+
+def _insert(table: str, key: Sequence[str], columns: Sequence[str], source: str) -> str:
+    """Names are quoted: `end` is a keyword. They are ours, never a caller's."""
+    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in columns)
+    into = f'INSERT INTO "{table}" ({_quoted((*key, *columns))}) {source}'
+    return f"{into} ON CONFLICT ({_quoted(key)}) DO UPDATE SET {changes}"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

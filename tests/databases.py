@@ -1,0 +1,111 @@
+"""Empty, migrated databases of both kinds, for every test that asks for one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
+from joinder.services.hub import open_hub
+from joinder.settings import Settings
+from joinder.store.vault import create_key_file
+from joinder.vendors.registry import Registry
+
+KINDS = ("sqlite", "postgresql")
+
+
+class Databases:
+    """Migrating takes longer than most tests, so each gets a copy of a template, and the template's key."""
+
+    def __init__(self, folder: Path, exits: ExitStack) -> None:
+        self._folder = folder
+        self._exits = exits
+        self._numbers = itertools.count()
+        self._postgres: LocalPostgres | NoPostgres | None = None
+        self._ready: set[str] = set()
+        create_key_file(folder / "key")
+
+    def fresh(self, kind: str, folder: Path) -> Settings:
+        """Settings of a database of its own; skips when this machine has no PostgreSQL."""
+        shutil.copy(self._folder / "key", folder / "key")
+        url = self._sqlite(folder) if kind == "sqlite" else self._copied(self.postgres())
+        return Settings(database_url=url, key_file=str(folder / "key"))
+
+    def postgres(self) -> LocalPostgres:
+        if self._postgres is None:
+            try:
+                self._postgres = self._exits.enter_context(local_postgres(durable=False))
+            except NoPostgres as error:
+                self._postgres = error
+        if isinstance(self._postgres, NoPostgres):
+            pytest.skip(str(self._postgres))
+        return self._postgres
+
+    def empty(self) -> str:
+        """The URL of a PostgreSQL database that nobody has migrated yet."""
+        name = f"test_{next(self._numbers)}"
+        _execute(self.postgres(), f"CREATE DATABASE {name}")
+        return self.postgres().url(name)
+
+    def _sqlite(self, folder: Path) -> str:
+        template = self._folder / "joinder.sqlite3"
+        self._prepare(f"sqlite:///{template}")
+        shutil.copy(template, folder / "joinder.sqlite3")
+        return f"sqlite:///{folder}/joinder.sqlite3"
+
+    def _copied(self, server: LocalPostgres) -> str:
+        if "template" not in self._ready:
+            _execute(server, "CREATE DATABASE template_joinder")
+            self._ready.add("template")
+        self._prepare(server.url("template_joinder"))
+        name = f"test_{next(self._numbers)}"
+        _execute(server, f"CREATE DATABASE {name} TEMPLATE template_joinder STRATEGY file_copy")
+        return server.url(name)
+
+    def _prepare(self, url: str) -> None:
+        if url not in self._ready:
+            asyncio.run(_migrated(Settings(database_url=url, key_file=str(self._folder / "key"))))
+            self._ready.add(url)
+
+
+async def _migrated(settings: Settings) -> None:
+    async with open_hub(settings, Registry()):
+        pass
+
+
+def _execute(server: LocalPostgres, statement: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(server.url())
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute())
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    with ExitStack() as exits:
+        yield Databases(tmp_path_factory.mktemp("databases"), exits)
+
+
+@pytest.fixture
+def fresh_database(database_kind: str, databases: Databases, tmp_path: Path) -> Settings:
+    """Sync, as the template is made in an event loop of its own."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    return databases.fresh(database_kind, folder)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`."""
+    if "database_kind" in metafunc.fixturenames:
+        metafunc.parametrize("database_kind", getattr(metafunc.module, "DATABASES", KINDS), scope="session")
