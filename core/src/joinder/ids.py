@@ -7,7 +7,24 @@ import re
 import secrets
 from typing import Literal
 
-Tag = Literal["cred", "flow", "sess", "enrl", "site", "solr", "batt", "metr", "acct", "clnt", "evnt", "dkey", "jkey"]
+Tag = Literal[
+    "cred",
+    "flow",
+    "sess",
+    "enrl",
+    "site",
+    "solr",
+    "batt",
+    "metr",
+    "acct",
+    "clnt",
+    "evnt",
+    "dkey",
+    "jkey",
+    "whep",
+    "dlvy",
+    "fill",
+]
 _SHAPE = re.compile(r"[a-z]{4}-[a-z2-7]{16}")
 
 

@@ -144,18 +144,35 @@ class GrantRow(SQLModel, table=True):
     intent_at: int | None = _big(default=None)
     intent_count: int = 0  # exchanges begun on this version without a known outcome
     refused_at: int | None = _big(default=None)  # first invalid_grant on this version
+    suspected_at: int | None = _big(default=None)  # refused twice, but so were too many others of its vendor
+    warned_at: int | None = _big(default=None)  # half of the refresh token's life went by without a renewal
+
+
+class GrantVersion(SQLModel, table=True):
+    """Where each token of a grant came from, without the token: the last few, for people who must explain a loss."""
+
+    __tablename__ = "grant_version"
+    __table_args__ = {"sqlite_with_rowid": False}
+    enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    version: int = Field(primary_key=True)
+    obtained_by: str
+    obtained_at: int = _big()
+    expires_at: int | None = _big(default=None)
+    refresh_expires_at: int | None = _big(default=None)
 
 
 class Due(SQLModel, table=True):
-    """Narrow on purpose: what is due, when, and who holds it. A lease counts on one boot's monotonic clock."""
+    """Narrow on purpose: what is due, when, for whose app, and who holds it (services/leases.py)."""
 
     __table_args__ = (Index("due_next", "kind", "due_at"),)
-    kind: str = Field(primary_key=True)  # refresh | poll
+    kind: str = Field(primary_key=True)  # refresh | poll | approval
     enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    app: str = ""  # whose budget the work is on: the vendor credentials' id, or the vendor's name
     due_at: int = _big()
     lease: str | None = None
     lease_boot: str | None = None
     lease_until: float | None = None
+    strikes: int = 0  # times in a row it broke in a way no error class explains
 
 
 class SiteRow(SQLModel, table=True):
@@ -255,16 +272,101 @@ class Coverage(SQLModel, table=True):
     fetched_at: int = _big()
 
 
-class Event(SQLModel, table=True):
-    """Every change of an enrollment's status or health, written in the change's own transaction."""
+class Quota(SQLModel, table=True):
+    """Calls of one vendor app in one window of time, taken in blocks before they are made."""
 
-    __table_args__ = (Index("event_by_enrollment", "enrollment_id", "at"),)
+    __table_args__ = {"sqlite_with_rowid": False}
+    app: str = Field(primary_key=True)
+    span: str = Field(primary_key=True)  # minute | day | month | blocked
+    window: int = _big(primary_key=True)  # when the window began; of `blocked`, 0
+    used: int = _big(default=0)
+    until: int | None = _big(default=None)  # the vendor's own word: no calls before this
+
+
+class Backfill(SQLModel, table=True):
+    """A job that fetches the history of an enrollment's sites, newest first. It goes on where it stopped."""
+
+    __table_args__ = (Index("backfill_by_account", "account_id", "id"), Index("backfill_next", "status", "due_at"))
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    enrollment_id: str = Field(foreign_key="enrollment.id", ondelete="CASCADE")
+    start: int = _big()
+    end: int = _big()
+    status: str = "running"  # running | done | cancelled | failed
+    windows_total: int = 0
+    windows_done: int = 0
+    reason: str | None = None  # why it waits, or failed
+    created_at: int = _big()
+    updated_at: int = _big()
+    due_at: int = _big()
+    lease: str | None = None
+    lease_boot: str | None = None
+    lease_until: float | None = None
+
+
+class StoreState(SQLModel, table=True):
+    """Facts about this very database, such as that it was restored from a copy."""
+
+    __tablename__ = "store_state"
+    name: str = Field(primary_key=True)
+    value: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class WebhookEndpoint(SQLModel, table=True):
+    """Where an account's events go. Deliveries are signed with `secret_sealed` (Standard Webhooks 1.0)."""
+
+    __tablename__ = "webhook_endpoint"
+    __table_args__ = (Index("webhook_endpoint_by_account", "account_id", "id"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    url: str
+    types: list[str] = Field(sa_column=Column(JSON, nullable=False))  # empty: every type
+    secret_sealed: bytes
+    old_secret_sealed: bytes | None = None  # still signs for a day after a rotation
+    old_secret_until: int | None = _big(default=None)
+    disabled_at: int | None = _big(default=None)
+    disabled_reason: str | None = None
+    created_at: int = _big()
+
+
+class Delivery(SQLModel, table=True):
+    """One event on its way to one endpoint."""
+
+    __table_args__ = (
+        Index("delivery_next", "status", "due_at"),
+        Index("delivery_by_endpoint", "endpoint_id", "id"),
+        UniqueConstraint("endpoint_id", "event_id"),
+    )
+    id: str = Field(primary_key=True)
+    account_id: str
+    endpoint_id: str = Field(foreign_key="webhook_endpoint.id", ondelete="CASCADE")
+    event_id: str = Field(foreign_key="event.id", ondelete="CASCADE")
+    status: str = "pending"  # pending | delivered | failed
+    attempts: int = 0
+    answered: int | None = None  # HTTP status of the last attempt
+    reason: str | None = None
+    created_at: int = _big()
+    delivered_at: int | None = _big(default=None)
+    due_at: int = _big()
+    lease: str | None = None
+    lease_boot: str | None = None
+    lease_until: float | None = None
+
+
+class Event(SQLModel, table=True):
+    """The outbox: every change of an enrollment, written in the change's own transaction, fanned out afterwards."""
+
+    __table_args__ = (
+        Index("event_by_enrollment", "enrollment_id", "at"),
+        Index("event_to_fan_out", "fanned_out", "at"),
+    )
     id: str = Field(primary_key=True)
     account_id: str = Field(index=True)
     enrollment_id: str
     type: str
     data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     at: int = _big()
+    fanned_out: bool = False
 
 
 class Audit(SQLModel, table=True):
