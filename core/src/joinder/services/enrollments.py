@@ -87,9 +87,18 @@ async def _schedule(hub: Hub, session: AsyncSession, enrollment: Enrollment, gra
     """What is due: its first poll now, or a question to the vendor while it waits for approval."""
     pending = grant.state is GrantState.PENDING_APPROVAL
     refresh_at = next_refresh(hub.registry.vendor(enrollment.vendor), grant, utc_now())
-    await leases.schedule(session, "refresh", enrollment.id, leases.NEVER if pending else refresh_at)
-    await leases.schedule(session, "poll", enrollment.id, leases.NEVER if pending else now())
-    await leases.schedule(session, "approval", enrollment.id, now() + FIRST_QUESTION_S if pending else leases.NEVER)
+    due = {
+        "refresh": leases.NEVER if pending else refresh_at,
+        "poll": leases.NEVER if pending else now(),
+        "approval": now() + FIRST_QUESTION_S if pending else leases.NEVER,
+    }
+    for kind, due_at in due.items():
+        await leases.schedule(session, kind, enrollment.id, due_at, app=app_of(enrollment))
+
+
+def app_of(enrollment: Enrollment) -> str:
+    """Whose budget the vendor calls of this enrollment are on."""
+    return enrollment.credentials_id or enrollment.vendor
 
 
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:

@@ -61,10 +61,14 @@ async def _change(session: AsyncSession, kind: str, enrollment_id: str, lease: s
     return bool(held.rowcount)  # type: ignore[attr-defined]
 
 
-async def schedule(session: AsyncSession, kind: str, enrollment_id: str, due_at: int) -> None:
-    """Makes the work due at `due_at`, whoever holds it now."""
+async def schedule(
+    session: AsyncSession, kind: str, enrollment_id: str, due_at: int, *, app: str | None = None
+) -> None:
+    """Makes the work due at `due_at`, whoever holds it now. `app`: whose budget it is on, where that is new."""
     row = await session.get(Due, (kind, enrollment_id))
     if row is None:
-        session.add(Due(kind=kind, enrollment_id=enrollment_id, due_at=due_at))
-    else:
-        row.due_at = due_at
+        session.add(Due(kind=kind, enrollment_id=enrollment_id, due_at=due_at, app=app or ""))
+        return
+    row.due_at = due_at
+    if app is not None:
+        row.app = app

@@ -97,6 +97,7 @@ class JoinSession(SQLModel, table=True):
     attempts: int = 0
     used_at: int | None = _big(default=None)
     enrollment_id: str | None = None
+    reconnects_id: str | None = None  # the enrollment whose grant this consent replaces, and no other
     created_at: int = _big()
     expires_at: int = _big(index=True)
 
@@ -164,8 +165,8 @@ class GrantVersion(SQLModel, table=True):
 class Due(SQLModel, table=True):
     """Narrow on purpose: what is due, when, for whose app, and who holds it (services/leases.py)."""
 
-    __table_args__ = (Index("due_next", "kind", "due_at"),)
-    kind: str = Field(primary_key=True)  # refresh | poll | approval
+    __table_args__ = (Index("due_by_app", "kind", "app", "due_at"),)
+    kind: str = Field(primary_key=True)  # refresh | poll | approval | backfill
     enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
     app: str = ""  # whose budget the work is on: the vendor credentials' id, or the vendor's name
     due_at: int = _big()
@@ -284,9 +285,12 @@ class Quota(SQLModel, table=True):
 
 
 class Backfill(SQLModel, table=True):
-    """A job that fetches the history of an enrollment's sites, newest first. It goes on where it stopped."""
+    """A job that fetches the history of an enrollment's sites, newest first. When it goes on is in `due`."""
 
-    __table_args__ = (Index("backfill_by_account", "account_id", "id"), Index("backfill_next", "status", "due_at"))
+    __table_args__ = (
+        Index("backfill_by_account", "account_id", "id"),
+        Index("backfill_by_enrollment", "enrollment_id", "status"),
+    )
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id")
     enrollment_id: str = Field(foreign_key="enrollment.id", ondelete="CASCADE")
@@ -298,10 +302,6 @@ class Backfill(SQLModel, table=True):
     reason: str | None = None  # why it waits, or failed
     created_at: int = _big()
     updated_at: int = _big()
-    due_at: int = _big()
-    lease: str | None = None
-    lease_boot: str | None = None
-    lease_until: float | None = None
 
 
 class StoreState(SQLModel, table=True):

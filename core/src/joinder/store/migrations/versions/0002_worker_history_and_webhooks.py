@@ -1,4 +1,7 @@
-"""Budgets, backfill jobs, token lineage, webhooks. Only adds, so that the version before goes on beside this one."""
+"""Budgets, backfill jobs, token lineage, webhooks.
+
+Adds, and replaces an index: the version before goes on beside this one.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,6 +27,9 @@ def _add_columns() -> None:
     op.add_column("grant", sa.Column("warned_at", sa.BigInteger(), nullable=True))
     op.add_column("due", sa.Column("app", sa.String(), nullable=False, server_default=""))
     op.add_column("due", sa.Column("strikes", sa.Integer(), nullable=False, server_default="0"))
+    op.create_index("due_by_app", "due", ["kind", "app", "due_at"])
+    op.drop_index("due_next", "due")
+    op.add_column("join_session", sa.Column("reconnects_id", sa.String(), nullable=True))
     # What happened before there were webhooks is told to nobody.
     op.add_column("event", sa.Column("fanned_out", sa.Boolean(), nullable=False, server_default=sa.true()))
     op.create_index("event_to_fan_out", "event", ["fanned_out", "at"])
@@ -74,14 +80,12 @@ def _add_budgets_and_jobs() -> None:
         sa.Column("reason", sa.String(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.Column("due_at", sa.BigInteger(), nullable=False),
-        *(sa.Column(name, kind, nullable=True) for name, kind in LEASE),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"]),
         sa.ForeignKeyConstraint(["enrollment_id"], ["enrollment.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("backfill_by_account", "backfill", ["account_id", "id"])
-    op.create_index("backfill_next", "backfill", ["status", "due_at"])
+    op.create_index("backfill_by_enrollment", "backfill", ["enrollment_id", "status"])
 
 
 def _add_webhooks() -> None:
