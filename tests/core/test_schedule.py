@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from joinder import Flow, Grant, Limits, Refresh, Secrets, Vendor
 from joinder.services.leases import NEVER
-from joinder.services.schedule import BACKOFF_FIRST, BACKOFF_MOST, after_failure, next_poll, next_refresh
+from joinder.services.schedule import BACKOFF_FIRST, BACKOFF_MOST, SHORT_LIVED, after_failure, next_poll, next_refresh
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
@@ -67,14 +67,20 @@ def test_a_refresh_is_never_later_than_its_margin(life):
 @given(lives)
 def test_a_refresh_is_not_much_earlier_than_needed(life):
     due = next_refresh(vendor(), grant(life), NOW)
-    assert due >= int(EPOCH + 0.74 * (life - MARGIN).total_seconds())
+    assert due >= int(EPOCH + 0.74 * min((life - MARGIN).total_seconds(), 86400))
 
 
-@given(st.timedeltas(timedelta(seconds=20), timedelta(minutes=20)))
-def test_a_short_life_is_no_reason_to_refresh_at_once(life):
-    """Else a vendor whose tokens live shorter than its margin is asked without a pause."""
+@given(st.timedeltas(timedelta(seconds=1), SHORT_LIVED))
+def test_a_short_life_is_no_reason_to_refresh_all_day(life):
+    """Such a token is renewed when somebody reads; by a timer only often enough to keep the grant alive."""
     due = next_refresh(vendor(), grant(life), NOW)
-    assert EPOCH + int(0.37 * life.total_seconds()) <= due <= EPOCH + life.total_seconds() / 2 + 600
+    assert timedelta(hours=18) <= timedelta(seconds=due - EPOCH + 1) <= timedelta(hours=24, seconds=1)
+
+
+@given(st.timedeltas(timedelta(seconds=1), timedelta(days=400)), lives)
+def test_no_grant_waits_longer_than_a_quarter_of_its_refresh_tokens_life(left, life):
+    held = Grant(secrets=Secrets({}), expires_at=NOW + life, refresh_expires_at=NOW + left)
+    assert next_refresh(vendor(), held, NOW) <= EPOCH + left.total_seconds() / 4
 
 
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=1), timedelta(days=30)])
@@ -87,10 +93,11 @@ def test_what_cannot_be_refreshed_is_never_due(kind):
     assert next_refresh(vendor(kind, idle=timedelta(days=1)), grant(timedelta(hours=1)), NOW) == NEVER
 
 
-def test_an_unknown_life_waits_for_the_idle_limit_or_for_ever():
-    assert next_refresh(vendor(), grant(None), NOW) == NEVER
-    due = next_refresh(vendor(idle=timedelta(days=7)), grant(None), NOW)
-    assert timedelta(days=5) < timedelta(seconds=due - EPOCH) <= timedelta(days=7)
+def test_an_unknown_life_is_renewed_every_day_or_as_the_vendor_wants():
+    due = next_refresh(vendor(), grant(None), NOW)
+    assert timedelta(hours=18) <= timedelta(seconds=due - EPOCH + 1) <= timedelta(hours=24, seconds=1)
+    due = next_refresh(vendor(idle=timedelta(hours=4)), grant(None), NOW)
+    assert timedelta(hours=3) <= timedelta(seconds=due - EPOCH + 1) <= timedelta(hours=4, seconds=1)
 
 
 @given(lives)

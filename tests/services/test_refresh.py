@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from joinder.errors import (
     AppCredentialsRejected,
@@ -16,11 +15,12 @@ from joinder.errors import (
     TransientError,
     UnexpectedPayload,
 )
-from joinder.services import enrollments, leases, vendor_credentials
+from joinder.services import enrollments, failed_refresh, leases, vendor_credentials
 from joinder.services import refresh as refresh_module
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
 from joinder.settings import Settings
+from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
@@ -48,6 +48,12 @@ async def health_of(hub: Hub, enrollment_id: str) -> str:
         enrollment = await session.get(Enrollment, enrollment_id)
     assert enrollment is not None
     return enrollment.health
+
+
+def move_on(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    later = refresh_module.now() + seconds
+    for module in (refresh_module, failed_refresh):
+        monkeypatch.setattr(module, "now", lambda: later)
 
 
 async def due_of(hub: Hub, enrollment_id: str) -> Due:
@@ -145,8 +151,7 @@ async def cut_off_after_rotation(hub: Hub, vendor: StrictVendor, enrollment_id: 
     with pytest.raises(OutcomeUnknown):
         await refresh(hub, enrollment_id)
     vendor.after = None
-    later = refresh_module.now() + 60
-    monkeypatch.setattr(refresh_module, "now", lambda: later)
+    move_on(monkeypatch, 60)
 
 
 async def test_a_lost_answer_is_repaired_where_the_vendor_has_grace(
@@ -181,8 +186,7 @@ async def test_one_refusal_is_no_proof_of_death(
         with pytest.raises(AuthorizationLost):
             await refresh(hub, enrollment_id)
     assert await health_of(hub, enrollment_id) == "degraded"
-    later = refresh_module.now() + 301
-    monkeypatch.setattr(refresh_module, "now", lambda: later)
+    move_on(monkeypatch, 301)
     with pytest.raises(AuthorizationLost):
         await refresh(hub, enrollment_id)
     assert await health_of(hub, enrollment_id) == "needs_consent"
@@ -239,15 +243,15 @@ async def test_a_disk_in_trouble_is_waited_out(
     hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrollment_id = await enroll("ada")
-    save, failures = refresh_module._save, [2]
+    apply, failures = hub.store.apply, [2]
 
-    async def flaky(*arguments: Any) -> None:
-        if failures[0]:
+    async def flaky(*statements: Any, about: str = "") -> list[int]:
+        if failures[0] and statements[0][0].startswith('UPDATE "grant"'):
             failures[0] -= 1
-            raise OperationalError("UPDATE", {}, Exception("disk I/O error"))
-        await save(*arguments)
+            raise StoreTrouble("disk I/O error")
+        return await apply(*statements, about=about)
 
-    monkeypatch.setattr(refresh_module, "_save", flaky)
+    monkeypatch.setattr(hub.store, "apply", flaky)
     await refresh(hub, enrollment_id)
     assert await token_of(hub, enrollment_id) == "ada#2"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +25,7 @@ from joinder.store.tables import (
     DeviceRow,
     Enrollment,
     GrantRow,
+    GrantVersion,
     Interval,
     SiteRow,
 )
@@ -145,7 +146,22 @@ def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> b
     return hub.vault.seal(value, table="grant", row=enrollment_id, column="sealed", owner=account_id)
 
 
-def open_grant(hub: Hub, account_id: str, row: GrantRow) -> Grant:
+class SealedGrant(Protocol):
+    """A row of `grant`, however it was read."""
+
+    @property
+    def enrollment_id(self) -> str: ...
+    @property
+    def sealed(self) -> bytes: ...
+    @property
+    def expires_at(self) -> int | None: ...
+    @property
+    def refresh_expires_at(self) -> int | None: ...
+    @property
+    def state(self) -> str: ...
+
+
+def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
     """Decrypted, for a hook call; the account's key must be unlocked."""
     value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
     return Grant(
@@ -201,8 +217,18 @@ async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment
     row.expires_at, row.refresh_expires_at = to_epoch(grant.expires_at), to_epoch(grant.refresh_expires_at)
     row.state = str(grant.state)
     row.obtained_by, row.obtained_at, row.refresh_count = "consent", now(), 0
-    row.intent_id = row.intent_at = row.refused_at = None
+    row.intent_id = row.intent_at = row.refused_at = row.suspected_at = row.warned_at = None
     row.intent_count = 0
+    session.add(
+        GrantVersion(
+            enrollment_id=enrollment.id,
+            version=row.version,
+            obtained_by=row.obtained_by,
+            obtained_at=row.obtained_at,
+            expires_at=row.expires_at,
+            refresh_expires_at=row.refresh_expires_at,
+        )
+    )
 
 
 async def _attach_sites(session: AsyncSession, enrollment: Enrollment, vendor_ids: tuple[str, ...]) -> None:

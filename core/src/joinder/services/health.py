@@ -15,6 +15,7 @@ FAILURES_UNTIL_QUARANTINED = 10
 NEXT_STEP: dict[str, str] = {
     "pending_approval": "Wait: the vendor has not approved this enrollment yet.",
     "degraded": "Nothing to do yet: Joinder keeps trying.",
+    "suspected": "Nothing to do yet: the vendor refused many grants at once, and Joinder asks it again.",
     "needs_consent": "Send the owner through the join flow again; the enrollment, its ids and history are kept.",
     "operator_action": (
         "Do what the reason says: correct the credentials (PATCH /vendor-credentials/{id}), or anything else and then "
@@ -26,11 +27,13 @@ NEXT_STEP: dict[str, str] = {
 _ACTOR: dict[str, Actor] = {
     "pending_approval": "vendor",
     "degraded": "nobody",
+    "suspected": "vendor",
     "needs_consent": "owner",
     "operator_action": "operator",
     "lost_in_flight": "owner",
     "quarantined": "operator",
 }
+_WORSE = ("suspected", "needs_consent", "lost_in_flight", "operator_action")  # passing trouble does not hide these
 
 
 def succeeded(session: AsyncSession, enrollment: Enrollment) -> None:
@@ -49,7 +52,7 @@ def failed(session: AsyncSession, enrollment: Enrollment, error: VendorError) ->
     state = error.health
     if state in ("needs_consent", "operator_action", "pending_approval"):
         change(session, enrollment, state, str(error), error.actor)
-    elif state == "degraded" and enrollment.failures >= FAILURES_UNTIL_DEGRADED:
+    elif state == "degraded" and enrollment.failures >= FAILURES_UNTIL_DEGRADED and enrollment.health not in _WORSE:
         stuck = enrollment.failures >= FAILURES_UNTIL_QUARANTINED and not isinstance(error, TransientError)
         change(session, enrollment, "quarantined" if stuck else "degraded", str(error), error.actor)
 

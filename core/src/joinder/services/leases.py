@@ -7,58 +7,91 @@ shares; on PostgreSQL on the database server's clock, as the processes may run o
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, func, literal, or_, update
+from sqlalchemy import ColumnElement, Float, func, literal, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from joinder.clock import boot_id, monotonic
+from joinder.store.engine import Statement
 from joinder.store.tables import Due
 
 NEVER = 2**52  # due, but only when something else changes
+_TIMES = {"sqlite": ":time", "postgresql": "extract(epoch FROM clock_timestamp())::float8"}
+_TAKE = (
+    "UPDATE due SET lease = :lease, lease_boot = :clock, lease_until = {time} + :ttl "
+    "WHERE kind = :kind AND enrollment_id = :enrollment "
+    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {time})"
+)
+_RENEW = (
+    "UPDATE due SET lease_until = {time} + :ttl WHERE kind = :kind AND enrollment_id = :enrollment AND lease = :lease"
+)
+_RELEASE = (
+    "UPDATE due SET lease = NULL, lease_until = NULL, due_at = coalesce(:due_at, due_at) "
+    "WHERE kind = :kind AND enrollment_id = :enrollment AND lease = :lease"
+)
+
+
+def new_lease() -> str:
+    """A fencing token."""
+    return secrets.token_hex(8)
 
 
 def clock(session: AsyncSession) -> tuple[str, ColumnElement[float]]:
     """The clock leases count on, by name, and its time: the database server's, or this boot's monotonic one."""
-    if session.get_bind().dialect.name == "postgresql":
+    if _dialect(session) == "postgresql":
         return "database", func.extract("epoch", func.clock_timestamp()).cast(Float)
     return boot_id(), literal(monotonic(), Float)
 
 
+def on_clock(dialect: str, sql: str, parameters: Mapping[str, Any]) -> Statement:
+    """The statement with `{time}` as the time of the leases' clock, and its name as `:clock`."""
+    if dialect == "postgresql":
+        return sql.format(time=_TIMES[dialect]), {**parameters, "clock": "database"}
+    return sql.format(time=_TIMES[dialect]), {**parameters, "clock": boot_id(), "time": monotonic()}
+
+
+def taking(dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> Statement:
+    """Changes one row, or none while another holder's lease runs."""
+    return on_clock(dialect, _TAKE, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)})
+
+
+def renewing(dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> Statement:
+    """Changes no row when the lease is not held any more."""
+    return on_clock(dialect, _RENEW, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)})
+
+
+def releasing(kind: str, enrollment_id: str, lease: str, due_at: int | None) -> Statement:
+    """Gives the lease back and says when the work is due next (None: unchanged)."""
+    return _RELEASE, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "due_at": due_at}
+
+
 async def take(session: AsyncSession, kind: str, enrollment_id: str, ttl_s: float) -> str | None:
     """A fencing token, or None while another holder's lease runs."""
-    lease = secrets.token_hex(8)
-    name, time = clock(session)
-    free = or_(col(Due.lease).is_(None), col(Due.lease_boot) != name, col(Due.lease_until) < time)
-    taken = await session.execute(
-        update(Due)
-        .where(col(Due.kind) == kind, col(Due.enrollment_id) == enrollment_id, free)
-        .values(lease=lease, lease_boot=name, lease_until=time + ttl_s)
-    )
-    return lease if taken.rowcount else None  # type: ignore[attr-defined]
+    lease = new_lease()
+    taken = await _changed(session, taking(_dialect(session), kind, enrollment_id, lease, ttl_s))
+    return lease if taken else None
 
 
 async def renew(session: AsyncSession, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> bool:
-    _, time = clock(session)
-    return await _change(session, kind, enrollment_id, lease, {"lease_until": time + ttl_s})
+    return await _changed(session, renewing(_dialect(session), kind, enrollment_id, lease, ttl_s))
 
 
 async def release(session: AsyncSession, kind: str, enrollment_id: str, lease: str, due_at: int | None) -> bool:
-    """Gives the lease back and says when the work is due next (None: unchanged). False: it was not held any more."""
-    values: dict[str, Any] = {"lease": None, "lease_until": None}
-    if due_at is not None:
-        values["due_at"] = due_at
-    return await _change(session, kind, enrollment_id, lease, values)
+    """As `releasing`. False: it was not held any more."""
+    return await _changed(session, releasing(kind, enrollment_id, lease, due_at))
 
 
-async def _change(session: AsyncSession, kind: str, enrollment_id: str, lease: str, values: dict[str, Any]) -> bool:
-    held = await session.execute(
-        update(Due)
-        .where(col(Due.kind) == kind, col(Due.enrollment_id) == enrollment_id, col(Due.lease) == lease)
-        .values(**values)
-    )
-    return bool(held.rowcount)  # type: ignore[attr-defined]
+async def _changed(session: AsyncSession, statement: Statement) -> bool:
+    sql, parameters = statement
+    await session.flush()
+    changed = await session.execute(text(sql.replace("::", r"\:\:")), dict(parameters))
+    return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def _dialect(session: AsyncSession) -> str:
+    return session.get_bind().dialect.name
 
 
 async def schedule(

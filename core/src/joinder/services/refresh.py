@@ -1,8 +1,7 @@
 """Renews grants without ever losing one (docs/decisions/0003, measured in the design's reliability notes).
 
-lease → re-read → intent on disk → one exchange, shielded, with a total deadline → the new grant committed before
-anything else → lease given back → only then health and events. A refresh token may be single-use: whoever breaks this
-order loses customers.
+lease and intent on disk → one exchange, shielded, with a total deadline → the new grant committed before anything else
+→ only then health and events. A refresh token may be single-use: whoever breaks this order loses customers.
 """
 
 from __future__ import annotations
@@ -16,50 +15,78 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import exists, update
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
-
 from joinder.clock import now, to_epoch, utc_now
-from joinder.errors import (
-    AppCredentialsRejected,
-    AuthorizationLost,
-    OutcomeUnknown,
-    TransientError,
-    UnexpectedPayload,
-    VendorError,
-)
-from joinder.grants import Context, Grant
-from joinder.services import health, leases, vendor_credentials
-from joinder.services.enrollments import open_grant, seal_grant
+from joinder.errors import AppCredentialsRejected, OutcomeUnknown, TransientError, VendorError
+from joinder.grants import Grant
+from joinder.services import failed_refresh, health, leases
+from joinder.services.enrollments import seal_grant
+from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
-from joinder.services.refusals import Conflict, NotFound
-from joinder.services.schedule import DEATH_PROOF_AFTER, after_failure, next_refresh
-from joinder.services.vendor_context import vendor_context
-from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
+from joinder.services.refusals import Conflict
+from joinder.services.schedule import next_refresh
+from joinder.store.engine import Statement, StoreTrouble
+from joinder.store.tables import Due, Enrollment, GrantRow
 from joinder.vendor import Refresh, Vendor
 
 KIND = "refresh"
 COMMIT_S = 5.0
 MARGIN_S = 5.0
 COMMIT_ATTEMPTS = 12
+ASK_AGAIN_S = 0.2
+VERSIONS_KEPT = 20
 log = logging.getLogger("joinder.refresh")
+
+_INTEND = (
+    'UPDATE "grant" SET intent_id = :intent, intent_at = :now, intent_count = intent_count + 1 '
+    "WHERE enrollment_id = :enrollment AND version = :version AND intent_count = :intents "
+    "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :now) AND EXISTS "
+    "(SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
+)
+_WITHDRAW = (
+    "UPDATE due SET lease = NULL, lease_until = NULL WHERE kind = 'refresh' AND enrollment_id = :enrollment "
+    "AND lease = :lease AND NOT EXISTS "
+    '(SELECT 1 FROM "grant" WHERE enrollment_id = :enrollment AND intent_id = :intent)'
+)
+_SAVE = (
+    'UPDATE "grant" SET sealed = :sealed, version = version + 1, expires_at = :expires_at, '
+    "refresh_expires_at = :refresh_expires_at, state = :state, obtained_by = 'refresh', obtained_at = :now, "
+    "refresh_count = refresh_count + 1, intent_id = NULL, intent_at = NULL, intent_count = 0, refused_at = NULL, "
+    "suspected_at = NULL, warned_at = NULL WHERE enrollment_id = :enrollment AND version = :version"
+)
+_HELD = " AND EXISTS (SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
+_REMEMBER = (
+    "INSERT INTO grant_version (enrollment_id, version, obtained_by, obtained_at, expires_at, refresh_expires_at) "
+    "SELECT enrollment_id, version, obtained_by, obtained_at, expires_at, refresh_expires_at "
+    'FROM "grant" WHERE enrollment_id = :enrollment ON CONFLICT DO NOTHING'
+)
+_FORGET = "DELETE FROM grant_version WHERE enrollment_id = :enrollment AND version <= :oldest"
+_WELL = (
+    "UPDATE enrollment SET failures = 0, last_success_at = :now, last_attempt_at = :now "
+    "WHERE id = :enrollment AND health = 'ok'"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One exchange, its intent already on disk."""
 
-    enrollment_id: str
-    account_id: str
+    held: Held
     vendor: Vendor
     lease: str
-    version: int
     intent_id: str
-    grant: Grant
-    ctx: Context
-    follows_unknown: bool  # an earlier exchange with this very token never told its outcome
+
+    @property
+    def enrollment_id(self) -> str:
+        return self.held.row.id
+
+    @property
+    def version(self) -> int:
+        return self.held.row.version
+
+    @property
+    def follows_unknown(self) -> bool:
+        """An earlier exchange with this very token never told its outcome."""
+        return self.held.row.intent_count > 0
 
 
 async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None, wait_s: float = 20.0) -> None:
@@ -99,94 +126,89 @@ async def _refresh(hub: Hub, enrollment_id: str, newer_than: int | None) -> None
             try:
                 fresh = await _exchange(hub, attempt)
             except VendorError as error:
-                await _end_failed(hub, attempt, error)
+                await failed_refresh.end(hub, attempt, error)
                 raise
-            await _commit(hub, attempt, fresh)
-    async with hub.store.write(enrollment_id) as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is not None:
-            health.succeeded(session, enrollment)
+            well = await _commit(hub, attempt, fresh)
+    if not well:
+        await _recovered(hub, enrollment_id)
 
 
 async def _slot(hub: Hub, enrollment_id: str) -> asyncio.Semaphore | contextlib.nullcontext[None]:
     """Only so many exchanges of single-use tokens at once, so that one hard kill can lose only so many."""
-    async with hub.store.read() as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-    if enrollment is None:
-        raise NotFound
-    vendor = hub.registry.vendor(enrollment.vendor)
+    vendor = hub.registry.vendor((await open_held(hub, enrollment_id)).row.vendor)
     strict = vendor.refresh is Refresh.ROTATING and vendor.refresh_grace is None
     return hub.strict_refreshes if strict else contextlib.nullcontext()
 
 
 async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attempt | None:
-    """Waits for the lease, then decides. None: another holder has renewed the grant meanwhile."""
-    ttl_s = _ttl(hub)
-    give_up = asyncio.get_running_loop().time() + 2 * ttl_s
+    """Waits for the lease. None: another holder has renewed the grant meanwhile."""
+    give_up = asyncio.get_running_loop().time() + 2 * _ttl(hub)
     while True:
-        async with hub.store.write(enrollment_id) as session:
-            held = await _held(session, enrollment_id)
-            if newer_than is None:
-                newer_than = held[1].version
-            if held[1].version > newer_than:
-                return None
-            lease = await leases.take(session, KIND, enrollment_id, ttl_s)
-            if lease is not None:
-                return await _write_intent(hub, session, *held, lease=lease)
+        held = await open_held(hub, enrollment_id)
+        if newer_than is None:
+            newer_than = held.row.version
+        if held.row.version > newer_than:
+            return None
+        attempt = await _intend(hub, held)
+        if attempt is not None:
+            return attempt
+        await _wait_for_late_answer(hub, held)
         if asyncio.get_running_loop().time() > give_up:
             raise TransientError("Another process has been renewing this token for too long")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
-async def _held(session: AsyncSession, enrollment_id: str) -> tuple[Enrollment, GrantRow]:
-    enrollment, grant = await session.get(Enrollment, enrollment_id), await session.get(GrantRow, enrollment_id)
-    if enrollment is None or grant is None:
-        raise NotFound
-    return enrollment, grant
+async def _intend(hub: Hub, held: Held) -> Attempt | None:
+    """Lease and intent on disk in one transaction. None: the grant is leased, or no longer what was read."""
+    vendor = hub.registry.vendor(held.row.vendor)
+    _check(held, vendor)
+    attempt = Attempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=secrets.token_hex(8))
+    values = {
+        "enrollment": held.row.id,
+        "version": held.row.version,
+        "intents": held.row.intent_count,
+        "intent": attempt.intent_id,
+        "lease": attempt.lease,
+        "now": now(),
+        "too_late": _too_late(hub),
+    }
+    take = leases.taking(hub.store.dialect, KIND, held.row.id, attempt.lease, _ttl(hub))
+    try:
+        _, intended, _ = await hub.store.apply(take, (_INTEND, values), (_WITHDRAW, values), about=held.row.id)
+    except StoreTrouble as trouble:
+        raise TransientError("The store cannot write down a renewal now", detail=str(trouble)) from None
+    return attempt if intended else None
 
 
-async def _write_intent(
-    hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: GrantRow, *, lease: str
-) -> Attempt:
-    """Part of the lease's own transaction: both are on disk before the vendor is called."""
-    vendor = hub.registry.vendor(enrollment.vendor)
+def _check(held: Held, vendor: Vendor) -> None:
+    """Raises what stands against calling the vendor now."""
     if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
         raise Conflict(f"{vendor.label} grants cannot be refreshed; the owner consents again when one ends.")
-    credentials = await session.get(VendorCredentials, enrollment.credentials_id or "")
-    if credentials is not None and credentials.rejected_at is not None:
+    if held.row.app_rejected_at is not None:
         raise AppCredentialsRejected("The vendor refuses this app's credentials; they must be corrected first")
-    _wait_for_late_answer(hub, grant)
-    await hub.vault.unlock(session, enrollment.account_id)
-    follows_unknown = grant.intent_count > 0
-    grant.intent_id, grant.intent_at, grant.intent_count = secrets.token_hex(8), now(), grant.intent_count + 1
-    app = vendor_credentials.open_app(hub, credentials)
-    return Attempt(
-        enrollment_id=enrollment.id,
-        account_id=enrollment.account_id,
-        vendor=vendor,
-        lease=lease,
-        version=grant.version,
-        intent_id=grant.intent_id,
-        grant=open_grant(hub, enrollment.account_id, grant),
-        ctx=vendor_context(hub, vendor.name, app, enrollment.options),
-        follows_unknown=follows_unknown,
-    )
 
 
-def _wait_for_late_answer(hub: Hub, grant: GrantRow) -> None:
-    """An exchange of unknown outcome may still succeed at the vendor: only after its deadline is it tried again."""
-    if grant.intent_at is None:
+async def _wait_for_late_answer(hub: Hub, held: Held) -> None:
+    """Nobody holds the lease, yet an exchange of unknown outcome may still succeed at the vendor until its deadline."""
+    intent_at = held.row.intent_at
+    if intent_at is None or not _too_late(hub) <= intent_at <= now():
         return
-    wait_s = grant.intent_at + hub.settings.refresh_deadline_s + MARGIN_S - now()
-    if 0 < wait_s <= _ttl(hub):
-        raise TransientError(
-            "An earlier renewal has no known outcome yet; trying again soon", retry_after=timedelta(seconds=wait_s)
-        )
+    async with hub.store.read() as session:
+        grant, due = await session.get(GrantRow, held.row.id), await session.get(Due, (KIND, held.row.id))
+    same = grant is not None and (grant.version, grant.intent_at) == (held.row.version, intent_at)
+    if same and due is not None and due.lease is None:
+        wait = timedelta(seconds=max(1, intent_at - _too_late(hub)))
+        raise TransientError("An earlier renewal has no known outcome yet; trying again soon", retry_after=wait)
+
+
+def _too_late(hub: Hub) -> int:
+    """Exchanges begun before this can no longer succeed."""
+    return now() - int(hub.settings.refresh_deadline_s + MARGIN_S)
 
 
 async def _exchange(hub: Hub, attempt: Attempt) -> Grant:
     """One call in a task of its own, under a total deadline."""
-    call = asyncio.create_task(hub.registry.refresh(attempt.vendor.name, attempt.ctx, attempt.grant))
+    call = asyncio.create_task(hub.registry.refresh(attempt.vendor.name, attempt.held.ctx, attempt.held.grant))
     done, _ = await asyncio.wait({call}, timeout=hub.settings.refresh_deadline_s)
     if not done:
         call.cancel()
@@ -194,96 +216,59 @@ async def _exchange(hub: Hub, attempt: Attempt) -> Grant:
     return call.result()
 
 
-async def _commit(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
-    """The new grant on disk, first thing. It exists nowhere else, so trouble with the disk is waited out."""
+async def _commit(hub: Hub, attempt: Attempt, fresh: Grant) -> bool:
+    """The new grant on disk, first thing; True when its enrollment was and is well.
+
+    The grant exists nowhere else, so trouble with the disk is waited out. A try whose commit told no outcome is
+    harmless to repeat: the version it was for is then gone.
+    """
+    save, *others = _statements(hub, attempt, fresh)
     for tries in range(COMMIT_ATTEMPTS):
         try:
-            async with hub.store.write(attempt.enrollment_id) as session:
-                await _save(hub, session, attempt, fresh)
-            return
-        except SQLAlchemyError as error:
-            log.critical("new token of %s not saved yet: %s", attempt.enrollment_id, type(error).__name__)
+            saved, _, _, well, _ = await _save(hub, attempt, save, others)
+            return bool(well) or not saved
+        except StoreTrouble as trouble:
+            log.critical("new token of %s not saved yet: %s", attempt.enrollment_id, trouble)
             await asyncio.sleep(min(0.1 * 2**tries, 10))
     raise TransientError("The renewed token could not be saved")
 
 
-async def _save(hub: Hub, session: AsyncSession, attempt: Attempt, fresh: Grant) -> None:
-    holds_lease = exists().where(
-        col(Due.kind) == KIND, col(Due.enrollment_id) == attempt.enrollment_id, col(Due.lease) == attempt.lease
-    )
-    change = (
-        update(GrantRow)
-        .where(col(GrantRow.enrollment_id) == attempt.enrollment_id, col(GrantRow.version) == attempt.version)
-        .values(
-            sealed=seal_grant(hub, attempt.account_id, attempt.enrollment_id, fresh),
-            version=attempt.version + 1,
-            expires_at=to_epoch(fresh.expires_at),
-            refresh_expires_at=to_epoch(fresh.refresh_expires_at),
-            state=str(fresh.state),
-            obtained_by="refresh",
-            obtained_at=now(),
-            refresh_count=GrantRow.refresh_count + 1,
-            intent_id=None,
-            intent_at=None,
-            intent_count=0,
-            refused_at=None,
-        )
-    )
-    saved = await session.execute(change.where(holds_lease))
-    if not saved.rowcount:  # type: ignore[attr-defined]
-        late = await session.execute(change)  # nobody has a newer token, so this one is the best there is
-        if late.rowcount:  # type: ignore[attr-defined]
-            log.error("the lease of %s ended before its answer came", attempt.enrollment_id)
+async def _save(hub: Hub, attempt: Attempt, save: Statement, others: list[Statement]) -> list[int]:
+    sql, values = save
+    changed = await hub.store.apply((sql + _HELD, values), *others, about=attempt.enrollment_id)
+    if changed[0]:
+        return changed
+    late = await hub.store.apply(save, *others, about=attempt.enrollment_id)
+    if late[0]:  # nobody has a newer token, so this one is the best there is
+        log.error("the lease of %s ended before its answer came", attempt.enrollment_id)
+    return late
+
+
+def _statements(hub: Hub, attempt: Attempt, fresh: Grant) -> list[Statement]:
+    row = attempt.held.row
+    values = {
+        "enrollment": row.id,
+        "lease": attempt.lease,
+        "version": row.version,
+        "oldest": row.version + 1 - VERSIONS_KEPT,
+        "sealed": seal_grant(hub, row.account_id, row.id, fresh),
+        "expires_at": to_epoch(fresh.expires_at),
+        "refresh_expires_at": to_epoch(fresh.refresh_expires_at),
+        "state": str(fresh.state),
+        "now": now(),
+    }
     due_at = next_refresh(attempt.vendor, fresh, utc_now())
-    await leases.release(session, KIND, attempt.enrollment_id, attempt.lease, due_at)
+    release = leases.releasing(KIND, row.id, attempt.lease, due_at)
+    return [(_SAVE, values), (_REMEMBER, values), (_FORGET, values), (_WELL, values), release]
 
 
-async def _end_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None:
-    """Records what the failure means and when to try again, in one transaction with the lease."""
-    async with hub.store.write(attempt.enrollment_id) as session:
-        enrollment = await session.get(Enrollment, attempt.enrollment_id)
-        grant = await session.get(GrantRow, attempt.enrollment_id)
-        if enrollment is None or grant is None or grant.version != attempt.version:
-            await leases.release(session, KIND, attempt.enrollment_id, attempt.lease, None)
-            return  # a newer consent has replaced this grant
-        due_at = _next_try(hub, enrollment, error)
-        if isinstance(error, OutcomeUnknown | UnexpectedPayload):
-            health.failed(session, enrollment, error)
-        else:
-            grant.intent_id = grant.intent_at = None
-            if isinstance(error, AuthorizationLost):
-                due_at = _refused(session, enrollment, grant, attempt, error)
-            else:
-                grant.intent_count = 0
-                health.failed(session, enrollment, error)
-        await leases.release(session, KIND, attempt.enrollment_id, attempt.lease, due_at)
-        if isinstance(error, AppCredentialsRejected) and enrollment.credentials_id:
-            await vendor_credentials.reject(session, enrollment.credentials_id, error)
-
-
-def _next_try(hub: Hub, enrollment: Enrollment, error: VendorError) -> int:
-    retry_after = error.retry_after if isinstance(error, TransientError) else None
-    if isinstance(error, OutcomeUnknown | UnexpectedPayload):
-        retry_after = timedelta(seconds=hub.settings.refresh_deadline_s + MARGIN_S)
-    return after_failure(enrollment.failures, utc_now(), retry_after)
-
-
-def _refused(
-    session: AsyncSession, enrollment: Enrollment, grant: GrantRow, attempt: Attempt, error: AuthorizationLost
-) -> int:
-    """Death needs proof: a second refusal of the same token, minutes after the first. When it is due next."""
-    if attempt.follows_unknown:
-        health.change(session, enrollment, "lost_in_flight", "The connection was cut while the token was renewed.")
-        return leases.NEVER
-    grant.intent_count = 0
-    if grant.refused_at is None:
-        grant.refused_at = now()
-        reason = "The vendor refused the token once; Joinder checks again in five minutes."
-        health.change(session, enrollment, "degraded", reason)
-    elif now() - grant.refused_at >= DEATH_PROOF_AFTER.total_seconds():
-        health.change(session, enrollment, "needs_consent", str(error))
-        return leases.NEVER
-    return grant.refused_at + int(DEATH_PROOF_AFTER.total_seconds())
+async def _recovered(hub: Hub, enrollment_id: str) -> None:
+    """Whatever was wrong with the enrollment is over; polling that had stopped for it goes on."""
+    async with hub.store.write(enrollment_id) as session:
+        enrollment = await session.get(Enrollment, enrollment_id)
+        if enrollment is not None:
+            health.succeeded(session, enrollment)
+            await leases.schedule(session, "poll", enrollment_id, now())
 
 
 @asynccontextmanager
@@ -293,9 +278,10 @@ async def _lease_renewed(hub: Hub, attempt: Attempt) -> AsyncIterator[None]:
     async def keep() -> None:
         while True:
             await asyncio.sleep(_ttl(hub) / 3)
-            with contextlib.suppress(SQLAlchemyError):
-                async with hub.store.write(attempt.enrollment_id) as session:
-                    await leases.renew(session, KIND, attempt.enrollment_id, attempt.lease, _ttl(hub))
+            with contextlib.suppress(StoreTrouble):
+                await hub.store.apply(
+                    leases.renewing(hub.store.dialect, KIND, attempt.enrollment_id, attempt.lease, _ttl(hub))
+                )
 
     watchdog = asyncio.create_task(keep())
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from joinder.clock import now
-from joinder.services import approvals, leases, poll, refresh
+from joinder.services import approvals, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict, NotFound
 from joinder.store.tables import Enrollment
@@ -22,16 +21,7 @@ async def renew(hub: Hub, enrollment_id: str) -> None:
     vendor = hub.registry.vendor(enrollment.vendor)
     if vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE):
         await refresh.refresh(hub, enrollment_id)
-        await _poll_again(hub, enrollment)
     elif enrollment.health == "ok":
         raise Conflict(f"{vendor.label} grants are not renewed, and this one works.")
     else:
         await poll.poll(hub, enrollment_id)
-
-
-async def _poll_again(hub: Hub, enrollment: Enrollment) -> None:
-    """Polling that stopped for somebody's action goes on."""
-    if enrollment.health == "ok":
-        return
-    async with hub.store.write(enrollment.id) as session:
-        await leases.schedule(session, "poll", enrollment.id, now())

@@ -11,25 +11,34 @@ from joinder.vendor import Refresh, Vendor
 
 BACKOFF_FIRST = timedelta(seconds=30)
 BACKOFF_MOST = timedelta(minutes=15)
+KEEP_ALIVE_MOST = timedelta(hours=24)
 SHORT_LIVED = timedelta(minutes=15)  # an access token this short is renewed when it is used, not by a timer all day
 DEATH_PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this long after the first (R8)
 
 
 def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
-    """Epoch seconds: inside the last quarter of the access token's life, never later than its margin.
+    """Epoch seconds: inside the last quarter of the access token's life, never later than its margin, and often enough
+    to keep the refresh token alive though nobody reads.
 
     A life shorter than twice the margin is halved instead, or its grant would always be due.
     """
     if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
         return NEVER
-    waits = []
+    longest = keep_alive(vendor, grant, moment)
     life = grant.expires_at - moment if grant.expires_at is not None else None
-    if life is not None and (life > SHORT_LIVED or vendor.refresh_at_least_every is None):
-        latest = max(life - vendor.refresh_margin, life / 2)
-        waits.append(max(latest * _spread(), timedelta(0)))
+    if life is not None and (life > SHORT_LIVED or life <= timedelta(0)):
+        longest = min(longest, max(life - vendor.refresh_margin, life / 2, timedelta(0)))
+    return int((moment + longest * _spread()).timestamp())
+
+
+def keep_alive(vendor: Vendor, grant: Grant, moment: datetime) -> timedelta:
+    """The longest a grant goes unrenewed (reliability R9): a day, or a quarter of what is left of its refresh token."""
+    waits = [KEEP_ALIVE_MOST]
     if vendor.refresh_at_least_every is not None:
-        waits.append(vendor.refresh_at_least_every * _spread())
-    return int((moment + min(waits)).timestamp()) if waits else NEVER
+        waits.append(vendor.refresh_at_least_every)
+    if grant.refresh_expires_at is not None:
+        waits.append(max((grant.refresh_expires_at - moment) / 4, timedelta(0)))
+    return min(waits)
 
 
 def after_failure(failures: int, moment: datetime, retry_after: timedelta | None = None) -> int:

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from joinder.clock import now, utc_now
-from joinder.errors import AppCredentialsRejected, ApprovalPending, AuthorizationLost, NotSupported, VendorError
+from joinder.errors import (
+    AppCredentialsRejected,
+    ApprovalPending,
+    AuthorizationLost,
+    NotSupported,
+    TransientError,
+    VendorError,
+)
 from joinder.grants import Context, Grant, GrantState
 from joinder.services import health, vendor_credentials
-from joinder.services.enrollments import open_grant
+from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refresh import refresh
-from joinder.services.refusals import NotFound
-from joinder.services.vendor_context import vendor_context
-from joinder.store.tables import Enrollment, GrantRow, VendorCredentials
+from joinder.services.schedule import DEATH_PROOF_AFTER
+from joinder.store.tables import Enrollment
 from joinder.vendor import Refresh
 
 T = TypeVar("T")
 FRESH_FOR_S = 60  # a token with less than this left is renewed before it is used
+NOTED_EVERY_S = 60
 _LOST = ("needs_consent", "lost_in_flight")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """An enrollment opened for a hook call."""
-
-    enrollment: Enrollment
-    version: int
-    grant: Grant
-    ctx: Context
+_WELL = (
+    "UPDATE enrollment SET failures = 0, last_success_at = :now, last_attempt_at = :now "
+    "WHERE id = :id AND health = 'ok'"
+)
 
 
 async def with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Grant], Awaitable[T]]) -> T:
     """Runs `call` with a usable grant. Raises the vendor's error after writing down what it means."""
-    held = await _usable(hub, await _open(hub, enrollment_id))
+    held = await _usable(hub, await open_held(hub, enrollment_id))
     try:
         answer = await call(held.ctx, held.grant)
     except AuthorizationLost as error:
@@ -43,7 +44,7 @@ async def with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Gran
     except VendorError as error:
         await _note_failure(hub, enrollment_id, error)
         raise
-    await _note_success(hub, enrollment_id)
+    await _note_success(hub, held)
     return answer
 
 
@@ -51,34 +52,16 @@ async def _renewed_once(
     hub: Hub, held: Held, call: Callable[[Context, Grant], Awaitable[T]], error: AuthorizationLost
 ) -> T:
     """A refused token that is not expired: one renewal tells a stale token from a withdrawn consent."""
-    enrollment_id = held.enrollment.id
     if not _refreshable(hub, held):
-        await _note_failure(hub, enrollment_id, error)
+        await _note_failure(hub, held.row.id, error)
         raise error
-    await refresh(hub, enrollment_id, newer_than=held.version)  # records its own failures
-    renewed = await _open(hub, enrollment_id)
+    await _renew(hub, held)
+    renewed = await open_held(hub, held.row.id)
     try:
         return await call(renewed.ctx, renewed.grant)
     except VendorError as again:
-        await _note_failure(hub, enrollment_id, again)
+        await _note_failure(hub, held.row.id, again)
         raise
-
-
-async def _open(hub: Hub, enrollment_id: str) -> Held:
-    async with hub.store.read() as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-        row = await session.get(GrantRow, enrollment_id)
-        if enrollment is None or row is None:
-            raise NotFound
-        await hub.vault.unlock(session, enrollment.account_id)
-        credentials = await session.get(VendorCredentials, enrollment.credentials_id or "")
-    app = vendor_credentials.open_app(hub, credentials)
-    return Held(
-        enrollment=enrollment,
-        version=row.version,
-        grant=open_grant(hub, enrollment.account_id, row),
-        ctx=vendor_context(hub, enrollment.vendor, app, enrollment.options),
-    )
 
 
 async def _usable(hub: Hub, held: Held) -> Held:
@@ -87,32 +70,47 @@ async def _usable(hub: Hub, held: Held) -> Held:
     expires_at = held.grant.expires_at
     if expires_at is None or expires_at.timestamp() - now() > FRESH_FOR_S:
         return held
+    expired = expires_at <= utc_now()
     if _refreshable(hub, held):
-        if held.enrollment.health in _LOST and expires_at <= utc_now():
-            raise AuthorizationLost(held.enrollment.health_reason or "The owner must consent again")
         try:
-            await refresh(hub, held.enrollment.id, newer_than=held.version)
+            await _renew(hub, held)
         except VendorError:
-            if expires_at <= utc_now():
+            if expired:
                 raise
             return held  # the old token still works
-        return await _open(hub, held.enrollment.id)
-    if expires_at <= utc_now():
+        return await open_held(hub, held.row.id)
+    if expired:
         lost = AuthorizationLost("The owner's token has expired; a new one is needed")
-        await _note_failure(hub, held.enrollment.id, lost)
+        await _note_failure(hub, held.row.id, lost)
         raise lost
     return held
 
 
+async def _renew(hub: Hub, held: Held) -> None:
+    """One exchange, which records its own failures; none while a refused token waits for its next test."""
+    if held.row.health in _LOST:
+        raise AuthorizationLost(held.row.health_reason or "The owner must consent again")
+    proof_s = DEATH_PROOF_AFTER.total_seconds()
+    if held.row.health == "suspected" or (held.row.refused_at or 0) > now() - proof_s:
+        wait = timedelta(seconds=proof_s)
+        raise TransientError("The vendor refused this token; Joinder tests it again soon", retry_after=wait)
+    await refresh(hub, held.row.id, newer_than=held.row.version)
+
+
 def _refreshable(hub: Hub, held: Held) -> bool:
-    return hub.registry.vendor(held.enrollment.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE)
+    return hub.registry.vendor(held.row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE)
 
 
-async def _note_success(hub: Hub, enrollment_id: str) -> None:
-    async with hub.store.write(enrollment_id) as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is not None:
-            health.succeeded(session, enrollment)
+async def _note_success(hub: Hub, held: Held) -> None:
+    """Written down when it changes something, or once a minute."""
+    row = held.row
+    if row.health != "ok":
+        async with hub.store.write(row.id) as session:
+            enrollment = await session.get(Enrollment, row.id)
+            if enrollment is not None:
+                health.succeeded(session, enrollment)
+    elif row.failures or now() - (row.last_success_at or 0) >= NOTED_EVERY_S:
+        await hub.store.apply((_WELL, {"id": row.id, "now": now()}))
 
 
 async def _note_failure(hub: Hub, enrollment_id: str, error: VendorError) -> None:

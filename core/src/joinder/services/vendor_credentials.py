@@ -160,7 +160,13 @@ async def reject(session: AsyncSession, credentials_id: str, error: Exception) -
 
 def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
     """Decrypted, for a hook call; None for a vendor without app credentials."""
-    return None if row is None else AppCredentials(type=row.type, secrets=Secrets(_opened(hub, row)))
+    return None if row is None else open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed)
+
+
+def open_sealed(hub: Hub, account_id: str, credentials_id: str, type_name: str, sealed: bytes) -> AppCredentials:
+    """The account's key must be unlocked."""
+    place = {"table": _TABLE, "row": credentials_id, "column": "secrets_sealed", "owner": account_id}
+    return AppCredentials(type=type_name, secrets=Secrets(hub.vault.open_strings(sealed, **place)))
 
 
 async def _resume(session: AsyncSession, row: VendorCredentials) -> None:
@@ -239,9 +245,7 @@ def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str,
 
 
 def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
-    return hub.vault.open_strings(
-        row.secrets_sealed, table=_TABLE, row=row.id, column="secrets_sealed", owner=row.account_id
-    )
+    return open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
 
 
 def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:

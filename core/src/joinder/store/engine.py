@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from joinder.settings import ConfigError
 
 Row = Sequence[Any]
+Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
 NOT_IN_REPERTOIRE = "22021"  # SQLSTATE of PostgreSQL for a NUL in a text
 
 
@@ -21,9 +22,18 @@ class NotText(ValueError):
     """A NUL character, which PostgreSQL stores in no text."""
 
 
+class StoreTrouble(Exception):
+    """The database did not carry out a write, or did not say that it did. The text names the driver's error only."""
+
+
+class StoreFull(StoreTrouble):
+    """No room left on the disk."""
+
+
 class Store(ABC):
     """`read()` sees a consistent snapshot; `write()` is one durable transaction."""
 
+    dialect: ClassVar[str]
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
@@ -55,6 +65,14 @@ class Store(ABC):
     @abstractmethod
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """For the hottest reads: one indexed SELECT on the driver itself (docs/decisions/0004)."""
+
+    @abstractmethod
+    async def apply(self, *statements: Statement, about: str = "") -> list[int]:
+        """For the hottest writes: statements of one durable transaction on the driver itself; the rows each changed.
+
+        Conditions stand in the statements, as nothing can be decided between them. `about` is as in `write`. Raises
+        StoreTrouble.
+        """
 
     async def close(self) -> None:
         await self._reader.dispose()

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from joinder.settings import ConfigError
-from joinder.store.engine import NotText, Row, Store
+from joinder.store.engine import NotText, Row, Statement, Store, StoreFull, StoreTrouble
 from joinder.store.migrate import migrate_postgres
 
 OLDEST = 150000
@@ -21,10 +21,13 @@ CONNECTIONS = 8
 CONNECT_S = 10
 # A connection that waits this long for a lock, or sits in a transaction this long, belongs to a stuck process.
 _SESSION = {"application_name": "joinder", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "120s"}
+_SERIALISE = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 _GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError)
 
 
 class PostgresStore(Store):
+    dialect = "postgresql"
+
     def __init__(self, url: URL, hot: asyncpg.Pool[asyncpg.Record]) -> None:
         super().__init__(
             reader=_engine(url, size=CONNECTIONS, isolation_level="REPEATABLE READ"),
@@ -55,9 +58,27 @@ class PostgresStore(Store):
             raise NotText from None
         return found
 
+    async def apply(self, *statements: Statement, about: str = "") -> list[int]:
+        try:
+            async with self._hot.acquire() as connection, connection.transaction():
+                if about:
+                    await connection.execute(_SERIALISE, about)
+                return [await _changed(connection, statement) for statement in statements]
+        except asyncpg.DiskFullError as error:
+            raise StoreFull(type(error).__name__) from None
+        except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
+            raise StoreTrouble(type(error).__name__) from None
+
     async def close(self) -> None:
         await self._hot.close()
         await super().close()
+
+
+async def _changed(connection: Any, statement: Statement) -> int:
+    sql, parameters = statement
+    numbered_sql, names = numbered(sql)
+    told: str = await connection.execute(numbered_sql, *(parameters[name] for name in names))
+    return int(told.rpartition(" ")[2])
 
 
 async def open_postgres(url: URL) -> PostgresStore:

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
-from joinder.store.engine import Row, Store
+from joinder.store.engine import Row, Statement, Store
+from joinder.store.group_commit import PRAGMAS, GroupCommit
 from joinder.store.migrate import migrate_sqlite
 
 
 class SqliteStore(Store):
+    dialect = "sqlite"
+
     def __init__(self, path: Path) -> None:
         logging.getLogger("aiosqlite").addFilter(_no_parameters)
         for pool in ("AsyncAdaptedQueuePool", "QueuePool"):
@@ -34,6 +38,13 @@ class SqliteStore(Store):
         self.place = str(path)
         self._hot = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self._hot.execute("PRAGMA query_only=ON")
+        self._writing = asyncio.Lock()  # one writer of this process at a time: waiting here costs no polling
+        self._commits = GroupCommit(path, self._writing)
+
+    @asynccontextmanager
+    async def write(self, *about: str) -> AsyncIterator[AsyncSession]:
+        async with self._writing, super().write(*about) as session:
+            yield session
 
     async def serialise(self, session: AsyncSession, *about: str) -> None:
         """Nothing to do: there is one writer."""
@@ -42,7 +53,11 @@ class SqliteStore(Store):
         """In the event loop: a thread hop costs more than the read."""
         return self._hot.execute(sql, parameters).fetchall()
 
+    async def apply(self, *statements: Statement, about: str = "") -> list[int]:
+        return await self._commits.apply(statements)
+
     async def close(self) -> None:
+        await self._commits.close()
         self._hot.close()
         await super().close()
 
@@ -79,7 +94,7 @@ def _engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # SQLAlchemy, not the driver, says BEGIN
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        for pragma in PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

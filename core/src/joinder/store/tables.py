@@ -132,6 +132,7 @@ class GrantRow(SQLModel, table=True):
     """The secrets of an enrollment. `version` grows with every token; `intent_*` is an exchange begun, not ended."""
 
     __tablename__ = "grant"
+    __table_args__ = (Index("grant_refused", "refused_at"),)
     enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
     sealed: bytes
     version: int = 1

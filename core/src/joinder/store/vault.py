@@ -102,6 +102,9 @@ class Vault:
             event.listen(session.sync_session, "after_rollback", lambda _: self._keys.pop((owner, purpose), None))
         self._keys[owner, purpose] = (found.id, self._unwrapped(found))
 
+    def is_unlocked(self, owner: str, purpose: str = "data") -> bool:
+        return (owner, purpose) in self._keys
+
     def _new_key(self, owner: str, purpose: str) -> DataKey:
         key_id, nonce = new_id("dkey"), secrets.token_bytes(_NONCE)
         wrapped = nonce + self._kek.encrypt(nonce, secrets.token_bytes(32), _bound("data_key", key_id, purpose, owner))

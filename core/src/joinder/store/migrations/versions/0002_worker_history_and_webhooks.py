@@ -25,6 +25,7 @@ def upgrade() -> None:
 def _add_columns() -> None:
     op.add_column("grant", sa.Column("suspected_at", sa.BigInteger(), nullable=True))
     op.add_column("grant", sa.Column("warned_at", sa.BigInteger(), nullable=True))
+    op.create_index("grant_refused", "grant", ["refused_at"])
     op.add_column("due", sa.Column("app", sa.String(), nullable=False, server_default=""))
     op.add_column("due", sa.Column("strikes", sa.Integer(), nullable=False, server_default="0"))
     op.create_index("due_by_app", "due", ["kind", "app", "due_at"])

@@ -1,0 +1,99 @@
+"""Small writes of one process, committed together: SQLite waits for the disk once, not once for each of them.
+
+What is asked for while a commit runs goes into the next one. Each keeps its own savepoint, so one that fails takes
+nothing else with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from joinder.store.engine import Statement, StoreFull, StoreTrouble
+
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON")
+AT_ONCE = 200
+Outcome = list[int] | StoreTrouble
+_Asked = tuple[Sequence[Statement], "asyncio.Future[Outcome]"]
+
+
+class GroupCommit:
+    """`writing` keeps the other writers of this process out while a group is committed."""
+
+    def __init__(self, path: Path, writing: asyncio.Lock) -> None:
+        self._path = path
+        self._writing = writing
+        self._thread = ThreadPoolExecutor(1, "joinder-commit")
+        self._connection: sqlite3.Connection | None = None
+        self._asked: list[_Asked] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def apply(self, statements: Sequence[Statement]) -> list[int]:
+        """The rows each statement changed, once they are on disk. Raises StoreTrouble; cancelling undoes nothing."""
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._asked.append((statements, done))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        outcome = await asyncio.shield(done)
+        if isinstance(outcome, StoreTrouble):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        while self._flushing is not None and not self._flushing.done():
+            await self._flushing
+        if self._connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+
+    async def _flush(self) -> None:
+        while self._asked:
+            async with self._writing:
+                group, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
+                work = [statements for statements, _ in group]
+                outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, work)
+            for (_, done), outcome in zip(group, outcomes, strict=True):
+                if not done.done():
+                    done.set_result(outcome)
+
+    def _commit(self, group: Sequence[Sequence[Statement]]) -> Sequence[Outcome]:
+        """In the thread."""
+        try:
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                outcomes = [_one(connection, statements) for statements in group]
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            return [_trouble(error)] * len(group)
+        return outcomes
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path, isolation_level=None)
+            for pragma in PRAGMAS:
+                self._connection.execute(f"PRAGMA {pragma}")
+        return self._connection
+
+
+def _one(connection: sqlite3.Connection, statements: Sequence[Statement]) -> Outcome:
+    connection.execute("SAVEPOINT one")
+    try:
+        changed = [connection.execute(sql, parameters).rowcount for sql, parameters in statements]
+    except sqlite3.IntegrityError as error:
+        connection.execute("ROLLBACK TO one")
+        return _trouble(error)
+    finally:
+        connection.execute("RELEASE one")
+    return changed
+
+
+def _trouble(error: sqlite3.Error) -> StoreTrouble:
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return (StoreFull if full else StoreTrouble)(type(error).__name__)
