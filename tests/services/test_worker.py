@@ -38,7 +38,7 @@ async def until(condition) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "TICK_S", 0.02)
+    monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.02)
 
 
 async def test_due_refreshes_and_polls_are_done_and_planned_anew(hub: Hub, enroll: Enroll) -> None:

@@ -30,6 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
     public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
+    refreshes_per_second: float = 2.0  # token exchanges of one vendor app, over all processes
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
 
     @property
@@ -96,6 +97,8 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
     if not 0 < settings.refresh_deadline_s <= 80:  # a hook itself ends after 90, and that must not come first
         raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 80 seconds")
+    if settings.refreshes_per_second < 1:
+        raise ConfigError("JOINDER_REFRESHES_PER_SECOND must be at least 1")
     return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
 
 

@@ -16,6 +16,7 @@ from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
+from joinder.services.pace import Pace
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
@@ -35,6 +36,9 @@ class Hub:
     vault: Vault
     http: HttpFactory
     refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
+    work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
+    pace: Pace = field(default_factory=Pace)
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from joinder.services.hub import Hub
 
@@ -19,4 +20,4 @@ class Job:
 
     name: str
     due: Callable[[Hub], Awaitable[list[str]]]
-    work: Callable[[Hub, str], Awaitable[None]]
+    work: Callable[[Hub, str], Coroutine[Any, Any, None]]

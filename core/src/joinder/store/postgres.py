@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
@@ -29,6 +30,7 @@ class PostgresStore(Store):
     dialect = "postgresql"
 
     def __init__(self, url: URL, hot: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._url = url
         super().__init__(
             reader=_engine(url, size=CONNECTIONS, isolation_level="REPEATABLE READ"),
             writer=_engine(url, size=CONNECTIONS, isolation_level="READ COMMITTED"),
@@ -68,6 +70,14 @@ class PostgresStore(Store):
             raise StoreFull(type(error).__name__) from None
         except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
             raise StoreTrouble(type(error).__name__) from None
+
+    @asynccontextmanager
+    async def pool(self, connections: int) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
+        """Connections of one's own, such as one that listens."""
+        async with asyncpg.create_pool(
+            _dsn(self._url), min_size=1, max_size=connections, timeout=CONNECT_S, server_settings=_SESSION
+        ) as pool:
+            yield pool
 
     async def close(self) -> None:
         await self._hot.close()

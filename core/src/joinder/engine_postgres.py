@@ -1,0 +1,63 @@
+"""The queue's own schema in PostgreSQL: unlogged, as it holds nothing that is not found again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from pgqueuer import PgQueuer
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
+from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.domain.settings import DBSettings, Durability
+from pgqueuer.ports.driver import Driver
+from pgqueuer.queries import Queries
+from pgqueuer.types import Channel
+
+from joinder.store.engine import Store
+from joinder.store.postgres import PostgresStore
+
+SCHEMA = "joinder_engine"
+CONNECTIONS = 4
+LOCK = 6013375
+_FORGET = (
+    f"DELETE FROM {SCHEMA}.pgqueuer_log WHERE created < now() - interval '1 hour'",  # noqa: S608 - our own name
+    f"DELETE FROM {SCHEMA}.pgqueuer_statistics WHERE created < now() - interval '1 day'",  # noqa: S608
+)
+
+
+@asynccontextmanager
+async def queue_on(store: Store) -> AsyncIterator[PgQueuer]:
+    """`store` lies in PostgreSQL."""
+    if not isinstance(store, PostgresStore):
+        raise TypeError("not a PostgreSQL store")
+    await _install(store)
+    async with store.pool(CONNECTIONS) as pool:
+        driver = AsyncpgPoolDriver(pool)
+        yield PgQueuer(connection=driver, channel=Channel(SCHEMA), queries=_queries(driver))
+
+
+async def _install(store: PostgresStore) -> None:
+    """Once, by one of the processes that start; a newer release converges it. Forgets what nobody reads any more."""
+    async with store.pool(1) as pool, pool.acquire() as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        try:
+            queries = _queries(AsyncpgDriver(cast(Any, connection)))
+            if await queries.schema_is_installed():
+                await queries.upgrade()
+            else:
+                await queries.install()
+            for statement in _FORGET:
+                await connection.execute(statement)
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+
+
+def _queries(driver: Driver) -> Queries:
+    settings = DBSettings(db_schema=SCHEMA, channel=Channel(SCHEMA), durability=Durability.volatile)
+    return Queries(
+        driver,
+        qbe=QueryBuilderEnvironment(settings),
+        qbq=QueryQueueBuilder(settings),
+        qbs=QuerySchedulerBuilder(settings),
+    )

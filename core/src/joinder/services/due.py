@@ -1,0 +1,160 @@
+"""Due work of the `due` table, by vendor app: which apps have some, and a batch of it, each row under its own lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from joinder.clock import now
+from joinder.errors import TransientError, VendorError
+from joinder.services import health, leases
+from joinder.services.hub import Hub
+from joinder.services.jobs import Job
+from joinder.services.refusals import NotFound, Refusal
+from joinder.services.schedule import BACKOFF_MOST
+from joinder.store.tables import Due, Enrollment
+
+AT_ONCE = 32
+BATCH = 200
+SLOTS = 4  # jobs one app may keep busy, when it has that many batches
+JOB_S = 20.0  # then the job ends, and the next look decides who goes on
+STRIKES = 5  # a row that broke its worker so often in a row waits for the operator
+log = logging.getLogger("joinder.worker")
+
+# One index probe for each app, however many rows are due (a loose index scan).
+_APPS = (
+    "WITH RECURSIVE apps(app) AS (SELECT min(app) FROM due WHERE kind = :kind UNION ALL "
+    "SELECT (SELECT min(d.app) FROM due d WHERE d.kind = :kind AND d.app > apps.app) FROM apps WHERE app IS NOT NULL) "
+    "SELECT app, (SELECT count(*) FROM (SELECT 1 FROM due d WHERE d.kind = :kind AND d.app = apps.app "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) LIMIT :most) found) "
+    "FROM apps WHERE app IS NOT NULL"
+)
+_NEXT = (
+    "SELECT d.enrollment_id, d.strikes FROM due d {join} WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
+    "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
+    "ORDER BY {order} LIMIT :limit OFFSET :offset"
+)
+_BY_DUE = _NEXT.replace("{join}", "").replace("{order}", "d.due_at")
+_BY_EXPIRY = _NEXT.replace("{join}", 'JOIN "grant" g ON g.enrollment_id = d.enrollment_id').replace(
+    "{order}", "coalesce(g.expires_at, g.refresh_expires_at, d.due_at)"
+)
+_STRIKE = "UPDATE due SET strikes = strikes + 1 WHERE kind = :kind AND enrollment_id = :id"
+_CLEAR = "UPDATE due SET strikes = 0 WHERE kind = :kind AND enrollment_id = :id AND strikes > 0"
+
+Run = Callable[[Hub, str], Awaitable[None]]
+Pace = Callable[[Hub, str], Awaitable[None]]
+
+
+class Row(NamedTuple):
+    enrollment_id: str
+    strikes: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of due row. `run` works one of them; `pace`, where there is one, is waited for before each."""
+
+    name: str
+    run: Run
+    nearest_to_expiry_first: bool = False
+    pace: Pace | None = None
+
+    def job(self) -> Job:
+        return Job(self.name, self._keys, self._work)
+
+    async def _keys(self, hub: Hub) -> list[str]:
+        values = {"kind": self.name, "now": now(), "most": BATCH * SLOTS}
+        rows = await hub.store.rows(*leases.on_clock(hub.store.dialect, _APPS, values))
+        return [f"{slot}:{app}" for app, count in rows for slot in range(-(-count // BATCH))]
+
+    async def _work(self, hub: Hub, key: str) -> None:
+        slot, _, app = key.partition(":")
+        loop = asyncio.get_running_loop()
+        until, seen = loop.time() + JOB_S, set[str]()
+        while loop.time() < until and not hub.stopping.is_set():
+            rows = await self._next(hub, app, int(slot) * BATCH)
+            fresh = [row for row in rows if row.enrollment_id not in seen]
+            if not fresh:
+                return
+            seen.update(row.enrollment_id for row in fresh)
+            await _run_all(hub, self, app, fresh, until)
+
+    async def _next(self, hub: Hub, app: str, offset: int) -> list[Row]:
+        values = {"kind": self.name, "app": app, "now": now(), "limit": BATCH, "offset": offset}
+        sql = _BY_EXPIRY if self.nearest_to_expiry_first else _BY_DUE
+        return [Row(*row) for row in await hub.store.rows(*leases.on_clock(hub.store.dialect, sql, values))]
+
+
+async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float) -> None:
+    """So many at a time; none is begun once the job's time is over or the process stops."""
+    left = iter(rows)
+
+    async def one_after_another() -> None:
+        async for row in _paced(hub, kind, app, left, until):
+            await run_one(hub, kind, row)
+
+    await asyncio.gather(*(one_after_another() for _ in range(min(AT_ONCE, len(rows)))))
+
+
+async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: float) -> AsyncIterator[Row]:
+    loop = asyncio.get_running_loop()
+    for row in left:
+        if kind.pace is not None:
+            await kind.pace(hub, app)
+        if hub.stopping.is_set() or loop.time() >= until:
+            return
+        yield row
+
+
+async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
+    """One row, whatever it does: its trouble is nobody else's."""
+    if row.strikes >= STRIKES:
+        await _quarantine(hub, kind.name, row.enrollment_id)
+        return
+    try:
+        await kind.run(hub, row.enrollment_id)
+    except NotFound:
+        return
+    except (VendorError, Refusal) as error:
+        log.warning("%s of %s: %s", kind.name, row.enrollment_id, error)
+        await _postpone(hub, kind.name, row.enrollment_id, _wait_s(error))
+    except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
+        log.error("%s of %s failed: %s", kind.name, row.enrollment_id, type(error).__name__)
+        with suppress(Exception):
+            await _strike(hub, kind.name, row)
+    else:
+        if row.strikes:
+            await hub.store.apply((_CLEAR, {"kind": kind.name, "id": row.enrollment_id}))
+
+
+def _wait_s(error: VendorError | Refusal) -> float:
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    return (retry_after or BACKOFF_MOST).total_seconds()
+
+
+async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> None:
+    """Work that failed before it could plan its next try would otherwise be due again at once."""
+    async with hub.store.write(enrollment_id) as session:
+        row = await session.get(Due, (kind, enrollment_id))
+        if row is not None and row.due_at <= now():
+            row.due_at = now() + max(1, int(wait_s))
+
+
+async def _strike(hub: Hub, kind: str, row: Row) -> None:
+    await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes)
+    await hub.store.apply((_STRIKE, {"kind": kind, "id": row.enrollment_id}))
+
+
+async def _quarantine(hub: Hub, kind: str, enrollment_id: str) -> None:
+    async with hub.store.write(enrollment_id) as session:
+        enrollment = await session.get(Enrollment, enrollment_id)
+        row = await session.get(Due, (kind, enrollment_id))
+        if enrollment is None or row is None:
+            return
+        row.due_at, row.strikes = leases.NEVER, 0
+        reason = f"Its {kind} broke {STRIKES} times in a row, or took its worker down; look at the log."
+        health.change(session, enrollment, "quarantined", reason)
