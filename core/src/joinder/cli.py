@@ -11,7 +11,7 @@ import rich_click as click
 from joinder.settings import ConfigError
 
 COMMANDS = (
-    *("serve", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
+    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
     *("accounts", "clients", "keys", "poll", "act"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own

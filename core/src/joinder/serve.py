@@ -1,4 +1,4 @@
-"""One process that answers requests and works on what is due. Run as many as you like behind a proxy."""
+"""The processes: one that answers requests and works on what is due, one that only works. Run as many as you like."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Callable
 
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
@@ -47,7 +48,23 @@ async def _answer(hub: Hub) -> None:
         websockets=False,
         log_enabled=False,
     )
+    def stop() -> None:
+        hub.stopping.set()  # not ready any more, before the first connection is refused
+        server.stop()
+
+    _on_signal(stop)
+    await server.serve()
+
+
+async def work(settings: Settings) -> None:
+    """As `serve`, without the API. Raises ConfigError."""
+    async with open_hub(settings) as hub, watching(hub.registry.note_blocked), working(hub):
+        log.info("working on %s", hub.store.place)
+        _on_signal(hub.stopping.set)
+        await hub.stopping.wait()
+
+
+def _on_signal(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, server.stop)
-    await server.serve()
+        loop.add_signal_handler(name, stop)

@@ -17,7 +17,7 @@ from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.join import JoinController
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
-from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
+from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.reads import CONTROLLERS
 from joinder.api.well_known import well_known
 from joinder.services.accounts import Tokens
@@ -67,6 +67,8 @@ async def live() -> dict[str, str]:
 
 @get("/health/ready", summary="The store answers and the key fits", tags=["Health"])
 async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
+    if hub.stopping.is_set():
+        raise NotReady("It is stopping.")
     await hub.store.rows("SELECT 1", {})
     return {"status": "ok"}
 

@@ -56,6 +56,10 @@ class TooManyRequests(Exception):
         self.retry_after_s = retry_after_s
 
 
+class NotReady(Exception):
+    """This process takes no new work; the text says why."""
+
+
 _TITLES = {
     400: ("bad-request", "The request cannot be understood"),
     401: ("unauthorized", "A valid access token is needed"),
@@ -66,6 +70,7 @@ _TITLES = {
     415: ("unsupported-media-type", "The request body has the wrong media type"),
     429: ("rate-limited", "Too many requests"),
     500: ("internal-error", "Something went wrong here"),
+    503: ("not-ready", "This server takes no new work"),
 }
 _VENDOR_TITLES = {
     "vendor-error": "The vendor's answer cannot be used",
@@ -151,6 +156,10 @@ def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Resp
     return _plain(request, 429, f"Try again in {error.retry_after_s} seconds.", wait)
 
 
+def on_not_ready(request: Request[Any, Any, Any], error: NotReady) -> Response[Problem]:
+    return _plain(request, 503, str(error), {"retry-after": "5"})
+
+
 def on_not_text(request: Request[Any, Any, Any], _: NotText) -> Response[Problem]:
     return _plain(request, 400, "A text of the request contains a NUL character.")
 
@@ -225,6 +234,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Unauthorized: on_unauthorized,
     Forbidden: on_forbidden,
     TooManyRequests: on_too_many,
+    NotReady: on_not_ready,
     NotText: on_not_text,
     HTTPException: on_http_error,
     Exception: on_bug,

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import rich_click as click
+
+from joinder.settings import settings_from_env
+
+
+@click.command(name="worker")
+def command() -> None:
+    """Work on what is due, beside any number of servers and workers. Example:  joinder worker
+
+    Ends at SIGTERM: nothing new begins, token exchanges in flight end, the store closes last.
+    """
+    import asyncio
+
+    from joinder import logs
+    from joinder.serve import work
+
+    settings = settings_from_env()
+    logs.configure(settings.log_level)
+    asyncio.run(work(settings))
