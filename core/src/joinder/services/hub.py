@@ -16,6 +16,8 @@ from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
+from joinder.metrics import Metrics
+from joinder.services.breakers import Breakers
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
@@ -36,6 +38,8 @@ class Hub:
     http: HttpFactory
     refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
+    breakers: Breakers = field(default_factory=Breakers)
+    metrics: Metrics = field(default_factory=Metrics)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     async def drain(self) -> None:
@@ -55,6 +59,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http)
+        vendors.observer = hub.metrics
         yield hub
         await hub.drain()
     finally:
