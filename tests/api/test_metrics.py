@@ -55,7 +55,7 @@ async def test_a_line_names_the_route_and_neither_path_nor_query(
     await tenant.api.request("CANARY", "/sites")
     assert lines(caplog.records) == [
         ("GET", "/sites/{site_id}", 404),
-        ("GET", "/join/sessions/{token}", 404),
+        ("GET", "/join/sessions/{token}", 400),
         ("POST", "none", 404),
         ("other", "none", 405),
     ]
@@ -102,7 +102,7 @@ async def test_the_page_is_for_who_holds_the_token(
 
 async def test_the_page_names_no_account_and_no_row(
     app: Litestar,
-    new_tenant: NewTenant,
+    tenant: Tenant,
     browser: httpx.AsyncClient,
     anonymous: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,

@@ -125,17 +125,18 @@ async def fill(hub: Hub, count: int, first: int = 0) -> None:
     account = await accounts.create_account(hub, "test")
     async with hub.store.write() as session:
         for number in range(first, first + count):
-            vendor = ("sunny", "cloudy")[number % 2]
-            key = f"enrl-{number:016d}"
             health = ("ok", "degraded", "needs_consent")[number % 3]
-            session.add(
-                Enrollment(
-                    id=key, account_id=account.id, vendor=vendor, health=health, health_since=now(), created_at=now()
-                )
-            )
-            await session.flush()
-            session.add(Due(kind="refresh", enrollment_id=key, app=vendor, due_at=now() - 60 * number))
-            session.add(Due(kind="poll", enrollment_id=key, app=vendor, due_at=now() + 1000))
+            row = Enrollment(account_id=account.id, **ids(number), health=health, health_since=now(), created_at=now())
+            session.add(row)
+        await session.flush()
+        for number in range(first, first + count):
+            key, app = ids(number).values()
+            session.add(Due(kind="refresh", enrollment_id=key, app=app, due_at=now() - 60 * number))
+            session.add(Due(kind="poll", enrollment_id=key, app=app, due_at=now() + 1000))
+
+
+def ids(number: int) -> dict[str, str]:
+    return {"id": f"enrl-{number:016d}", "vendor": ("sunny", "cloudy")[number % 2]}
 
 
 async def test_a_thousand_enrollments_add_no_series(fresh_database: Settings, registry: Registry) -> None:

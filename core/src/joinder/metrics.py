@@ -48,6 +48,7 @@ class Metrics:
     def _count_calls(self) -> None:
         self._calls = self._counter("vendor_calls", "Hook calls by how they ended", "vendor", "outcome")
         self._call_s = self._histogram("vendor_call_seconds", "Duration of hook calls", _HOOK_S, "vendor", "hook")
+        self._of_call: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._requests = self._counter("api_requests", "Requests answered", "route", "method", "status")
         self._request_s = self._histogram("api_request_seconds", "Duration of requests", _API_S, "route", "method")
         self._blocked = self._counter("plugin_blocked", "Plugins that stopped the whole process", "vendor")
@@ -97,8 +98,12 @@ class Metrics:
         self._blocked.labels(vendor).inc()
 
     def called(self, vendor: str, hook: str, result: str, seconds: float) -> None:
-        self._calls.labels(vendor, result).inc()
-        self._call_s.labels(vendor, hook).observe(seconds)
+        key = vendor, hook, result
+        if key not in self._of_call:  # looking labels up costs more than all the rest of a call
+            self._of_call[key] = self._calls.labels(vendor, result), self._call_s.labels(vendor, hook)
+        ended, took = self._of_call[key]
+        ended.inc()
+        took.observe(seconds)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"joinder_{name}", text, labels, registry=self.registry)
