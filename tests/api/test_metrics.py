@@ -8,12 +8,15 @@ from pathlib import Path
 import httpx
 import pytest
 from litestar import Litestar
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from api.fakes import Tenant, connect_site
 from joinder.api.observe import read_metrics_token
 from joinder.redact import Secrets
 from joinder.services.hub import Hub
 from joinder.settings import ConfigError, Settings
+from joinder.tracing import tracing_to
+from log_lines import json_lines
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 TOKEN = "scraper-token-4b1c9a77de"
@@ -62,6 +65,43 @@ async def test_a_line_names_the_route_and_neither_path_nor_query(
     assert "canary" not in str([vars(record) for record in caplog.records]).lower()
     assert counted(hub, "/sites/{site_id}", "GET", "4xx") == 1
     assert counted(hub, "none", "POST", "4xx") == 1
+
+
+async def test_a_line_says_whose_request_it_was(tenant: Tenant) -> None:
+    with json_lines("joinder.access") as lines:
+        await tenant.api.get("/sites", headers={"x-request-id": "mine-1234"})
+    (line,) = lines
+    assert line.pop("duration_ms") >= 0
+    line.pop("timestamp")
+    assert line == {
+        "level": "INFO",
+        "logger": "joinder.access",
+        "event": "GET /sites: 200",
+        "request_id": "mine-1234",
+        "account_id": tenant.account_id,
+        "method": "GET",
+        "route": "/sites",
+        "status": 200,
+    }
+
+
+async def test_a_request_is_a_span_without_path_or_query(api: httpx.AsyncClient) -> None:
+    exporter = InMemorySpanExporter()
+    with tracing_to(exporter):
+        await api.get("/sites/site-canarycanarycana?secret=canary")
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "GET /sites/{site_id}"
+    assert dict(span.attributes or {}) == {"joinder.status": 404}
+    assert "canary" not in span.to_json()
+
+
+async def test_health_checks_that_work_are_not_told(
+    anonymous: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "joinder.access")
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        await anonymous.get(path)
+    assert lines(caplog.records) == [("GET", "/metrics", 404)]
 
 
 async def test_paths_and_methods_add_no_series(anonymous: httpx.AsyncClient, hub: Hub) -> None:

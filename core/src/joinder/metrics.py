@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from joinder import errors
 from joinder.errors import VendorError
@@ -28,6 +28,7 @@ class Metrics:
     """One per hub; `registry` is what /metrics prints."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each, which nothing reads
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         self._count_work()

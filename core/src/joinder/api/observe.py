@@ -26,6 +26,7 @@ from joinder.settings import ConfigError, Settings
 REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ASKED_BY_MACHINES = ("/health/live", "/health/ready", "/metrics")
 log = logging.getLogger("joinder.access")
 
 
@@ -59,7 +60,8 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     hub: Hub = scope["litestar_app"].state.hub
     hub.metrics.answered(route, method, status, seconds)
     seen = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
-    log.info("%s %s: %d", method, route, status, extra=seen)
+    level = logging.DEBUG if route in _ASKED_BY_MACHINES and status < 400 else logging.INFO
+    log.log(level, "%s %s: %d", method, route, status, extra=seen)
 
 
 def _route(scope: Scope) -> str:
