@@ -15,6 +15,7 @@ from joinder.api.app import create_app
 from joinder.api.auth import FailedLogins
 from joinder.services import accounts
 from joinder.services.accounts import Tokens
+from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 
@@ -51,6 +52,7 @@ def app(hub: Hub, apps: dict[str, Litestar], public_url: str) -> Litestar:
         apps[public_url] = create_app(hub)
     made = apps[public_url]
     made.state.hub, made.state.tokens, made.state.failures = hub, Tokens(hub), FailedLogins()
+    made.state.gauges = Gauges(hub)
     return made
 
 

@@ -24,10 +24,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from sqlmodel import col, select
-
-from stub import stub  # noqa: I001 - also finds the template vendor
 import joinder_acme
+from sqlmodel import col, select
+from stub import stub
 
 from joinder import Consent, Grant, Secrets
 from joinder.demo.postgres import local_postgres

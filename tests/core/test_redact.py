@@ -8,12 +8,13 @@ import io
 import json
 import logging
 import pickle
+from typing import Literal
 
 import msgspec
 import pytest
 
 from joinder.errors import ConsentInvalid, PluginBug
-from joinder.logs import RedactingFormatter
+from joinder.logs import formatter
 from joinder.redact import MASK, Secrets, redact
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
@@ -167,10 +168,10 @@ def test_errors_redact_their_text_detail_and_fields():
     assert LEAK not in f"{bug} {bug!r} {bug.detail} {wrong.fields}"
 
 
-def log_line(log: object) -> str:
+def log_line(log: object, format: Literal["json", "text"]) -> str:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(RedactingFormatter("%(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(formatter(format))
     logger = logging.Logger("test")  # noqa: LOG001 - with no parent that could log as well
     logger.addHandler(handler)
     log(logger)  # type: ignore[operator]
@@ -187,6 +188,7 @@ def raise_and_log(logger: logging.Logger) -> None:
         logger.exception("failed with %s", JWT)
 
 
+@pytest.mark.parametrize("format", ["json", "text"])
 @pytest.mark.parametrize(
     "log",
     [
@@ -199,13 +201,14 @@ def raise_and_log(logger: logging.Logger) -> None:
         raise_and_log,
     ],
 )
-def test_log_lines_hold_no_secret_at_any_level(log):
-    line = log_line(log)
+def test_log_lines_hold_no_secret_at_any_level(log, format):
+    line = log_line(log, format)
     assert MASK in line
     assert LEAK not in line
     assert JWT not in line
 
 
-def test_a_traceback_is_still_readable():
-    assert "RuntimeError" in log_line(raise_and_log)
-    assert "raise_and_log" in log_line(raise_and_log)
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_a_traceback_is_still_readable(format):
+    assert "RuntimeError" in log_line(raise_and_log, format)
+    assert "raise_and_log" in log_line(raise_and_log, format)

@@ -23,6 +23,9 @@ def test_every_setting_is_read():
         "JOINDER_REROUTE": "api.vendor.example=http://127.0.0.1:9001",
         "JOINDER_PUBLIC_FILES": "/etc/joinder/public",
         "JOINDER_LOG_LEVEL": "DEBUG",
+        "JOINDER_LOG_FORMAT": "json",
+        "JOINDER_METRICS_PORT": "9464",
+        "JOINDER_METRICS_TOKEN_FILE": "/etc/joinder/metrics",
         "JOINDER_REFRESH_DEADLINE_S": "45.5",
     }
     assert set(env) == {f"JOINDER_{name.upper()}" for name in Settings.__struct_fields__}
@@ -37,6 +40,9 @@ def test_every_setting_is_read():
         reroute={"api.vendor.example": "http://127.0.0.1:9001"},
         public_files="/etc/joinder/public",
         log_level="DEBUG",
+        log_format="json",
+        metrics_port=9464,
+        metrics_token_file="/etc/joinder/metrics",
         refresh_deadline_s=45.5,
     )
 

@@ -36,6 +36,7 @@ from joinder.errors import (
     VendorError,
     VendorTimeout,
 )
+from joinder.skew import ClockSkew
 
 T = TypeVar("T")
 
@@ -125,8 +126,10 @@ class Http:
         hosts: tuple[str, ...],
         reroute: Mapping[str, str],
         unreachable: type[TransientError] = TransientError,
+        skew: ClockSkew | None = None,
     ) -> None:
         self._client = client
+        self._skew = skew
         self._hosts = hosts
         self._port: int | None = None  # beside 443, which httpx writes as None
         self._reroute = reroute
@@ -181,6 +184,8 @@ class Http:
     async def _send(self, request: httpx.Request, auth: httpx.Auth | None, place: str) -> Answer:
         response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
         try:
+            if self._skew is not None:
+                self._skew.note(response.headers)
             body = bytearray()
             inflate = _inflater(response.headers.get("content-encoding", ""))
             async for chunk in response.aiter_raw():
@@ -285,6 +290,7 @@ class HttpFactory:
         self._networks = tuple(ip_network(network) for network in allowed_networks)
         self._context: ssl.SSLContext | None = None
         self._vendors: dict[tuple[str, ...], Http] = {}
+        self.skew = ClockSkew()
 
     def vendor(self, hosts: tuple[str, ...], *, concurrency: int = 100) -> Http:
         """The shared client for a vendor's declared hosts."""
@@ -294,7 +300,7 @@ class HttpFactory:
             cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # shared by owners: keep none
             backend = GuardedBackend(is_public, self._stand_ins())
             client = _client(self._context, backend, cookies=cookies, concurrency=concurrency)
-            self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute)
+            self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute, skew=self.skew)
         return self._vendors[hosts]
 
     def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:

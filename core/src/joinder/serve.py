@@ -12,6 +12,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from joinder.api.app import create_app
+from joinder.exposition import exposed
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import ConfigError, Settings
 from joinder.vendors.watch import watching
@@ -23,7 +24,7 @@ log = logging.getLogger("joinder")
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError."""
     _check_address(settings)
-    async with open_hub(settings) as hub, watching(hub.registry.note_blocked), working(hub):
+    async with open_hub(settings) as hub, exposed(hub), watching(hub.registry.note_blocked), working(hub):
         log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
         await _answer(hub)
 
@@ -48,6 +49,7 @@ async def _answer(hub: Hub) -> None:
         websockets=False,
         log_enabled=False,
     )
+
     def stop() -> None:
         hub.stopping.set()  # not ready any more, before the first connection is refused
         server.stop()
@@ -58,7 +60,7 @@ async def _answer(hub: Hub) -> None:
 
 async def work(settings: Settings) -> None:
     """As `serve`, without the API. Raises ConfigError."""
-    async with open_hub(settings) as hub, watching(hub.registry.note_blocked), working(hub):
+    async with open_hub(settings) as hub, exposed(hub), watching(hub.registry.note_blocked), working(hub):
         log.info("working on %s", hub.store.place)
         _on_signal(hub.stopping.set)
         await hub.stopping.wait()

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from ipaddress import ip_network
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,6 +32,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
     refreshes_per_second: float = 2.0  # token exchanges of one vendor app, over all processes
+    log_format: Literal["auto", "json", "text"] = "auto"  # auto: text at a terminal, else JSON
+    metrics_port: int | None = None  # /metrics on 127.0.0.1, without a token
+    metrics_token_file: str | None = None  # who presents its content may read /metrics beside the API
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
 
     @property
@@ -93,6 +97,8 @@ def _checked(settings: Settings) -> Settings:
             raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
     if not 0 <= settings.port <= 65535:
         raise ConfigError("JOINDER_PORT must lie between 0 and 65535")
+    if settings.metrics_port is not None and not 0 < settings.metrics_port <= 65535:
+        raise ConfigError("JOINDER_METRICS_PORT must lie between 1 and 65535")
     if settings.log_level.upper() not in logging.getLevelNamesMapping():
         raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
     if not 0 < settings.refresh_deadline_s <= 80:  # a hook itself ends after 90, and that must not come first

@@ -16,11 +16,13 @@ from litestar.openapi.spec import Components, SecurityScheme
 from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.join import JoinController
+from joinder.api.observe import metrics_page, observed, read_metrics_token
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.reads import CONTROLLERS
 from joinder.api.well_known import well_known
 from joinder.services.accounts import Tokens
+from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub
 
 MAX_BODY_BYTES = 256 * 1024
@@ -29,8 +31,8 @@ _JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 
 def create_app(hub: Hub) -> Litestar:
-    """Serves this hub; opening and closing it is the caller's."""
-    return Litestar(
+    """Serves this hub; opening and closing it is the caller's. Raises ConfigError."""
+    app = Litestar(
         route_handlers=[
             OAuth2Controller,
             VendorCredentialsController,
@@ -42,8 +44,17 @@ def create_app(hub: Hub) -> Litestar:
             live,
             ready,
             openapi_json,
+            metrics_page,
         ],
-        state=State({"hub": hub, "tokens": Tokens(hub), "failures": FailedLogins()}),
+        state=State(
+            {
+                "hub": hub,
+                "tokens": Tokens(hub),
+                "failures": FailedLogins(),
+                "metrics_token": read_metrics_token(hub.settings),
+                "gauges": Gauges(hub),
+            }
+        ),
         dependencies={
             "hub": Provide(deps.provide_hub, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
@@ -58,6 +69,8 @@ def create_app(hub: Hub) -> Litestar:
         openapi_config=_openapi(),
         logging_config=None,
     )
+    app.asgi_handler = observed(app.asgi_handler)
+    return app
 
 
 @get("/health/live", summary="The process answers", tags=["Health"])

@@ -13,6 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
+from joinder.about import bind
 from joinder.api.deps import tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
 from joinder.services.accounts import REVEAL, SCOPES, Caller, InvalidClient, InvalidScope, InvalidToken
@@ -34,6 +35,7 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
     if needed is not None and needed not in caller.scopes:
         raise Forbidden(needed)
     connection.scope["state"]["caller"] = caller
+    bind(account_id=caller.account_id)
 
 
 def provide_caller(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Caller:

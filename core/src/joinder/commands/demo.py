@@ -42,7 +42,7 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
     from joinder.cli import EXIT_FAILED
     from joinder.demo import sequence
 
-    logs.configure("ERROR")  # a device whose clock runs a day in seconds is warned about, rightly, at every poll
+    logs.configure("ERROR", "text")  # a device whose clock runs a day in seconds is warned about at every poll
     task = asyncio.current_task()
     if task is not None:  # SIGTERM, as SIGINT, stops the server too
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

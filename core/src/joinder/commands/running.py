@@ -28,7 +28,7 @@ def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
     from joinder.services.refusals import Conflict, NotFound, Refusal
 
     settings = settings_from_env()
-    logs.configure("WARNING")
+    logs.configure("WARNING", "text")
 
     async def run() -> T:
         async with open_hub(settings) as hub:

@@ -13,9 +13,10 @@ def command() -> None:
     """
     import asyncio
 
-    from joinder import logs
+    from joinder import logs, tracing
     from joinder.serve import work
 
     settings = settings_from_env()
-    logs.configure(settings.log_level)
-    asyncio.run(work(settings))
+    logs.configure(settings.log_level, settings.log_format)
+    with tracing.exporting():
+        asyncio.run(work(settings))

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from joinder import tracing
+from joinder.about import about
 from joinder.clock import now
 from joinder.errors import TransientError, VendorError
 from joinder.services import health, leases
@@ -116,7 +118,8 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
         await _quarantine(hub, kind.name, row.enrollment_id)
         return
     try:
-        await kind.run(hub, row.enrollment_id)
+        with about(job=kind.name, enrollment_id=row.enrollment_id), tracing.span("job", kind=kind.name):
+            await kind.run(hub, row.enrollment_id)
     except NotFound:
         return
     except (VendorError, Refusal) as error:

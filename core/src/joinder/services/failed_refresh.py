@@ -35,8 +35,11 @@ async def end(hub: Hub, attempt: Attempt, error: VendorError) -> None:
         if enrollment is None or grant is None or grant.version != attempt.version:
             await leases.release(session, "refresh", attempt.enrollment_id, attempt.lease, None)
             return  # a newer consent has replaced this grant
+        before = enrollment.health
         due_at = await _noted(hub, session, enrollment, grant, attempt, error)
         await leases.release(session, "refresh", attempt.enrollment_id, attempt.lease, due_at)
+    if enrollment.health == "lost_in_flight" != before:
+        hub.metrics.lost_in_flight(enrollment.vendor)
     if enrollment.health == "suspected":
         await burst_brake.recall(hub, enrollment.vendor)
 

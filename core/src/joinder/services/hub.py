@@ -16,6 +16,8 @@ from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
+from joinder.metrics import Metrics
+from joinder.services.breakers import Breakers
 from joinder.services.pace import Pace
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
@@ -40,6 +42,8 @@ class Hub:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     pace: Pace = field(default_factory=Pace)
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
+    breakers: Breakers = field(default_factory=Breakers)
+    metrics: Metrics = field(default_factory=Metrics)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     async def drain(self) -> None:
@@ -59,6 +63,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http)
+        vendors.observer = hub.metrics
         yield hub
         await hub.drain()
     finally:

@@ -10,14 +10,23 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from joinder.clock import now, to_epoch, utc_now
-from joinder.errors import AppCredentialsRejected, OutcomeUnknown, TransientError, VendorError
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    OutcomeUnknown,
+    TransientError,
+    UnexpectedPayload,
+    VendorError,
+)
 from joinder.grants import Grant
+from joinder.metrics import RefreshResult
 from joinder.services import failed_refresh, health, leases
 from joinder.services.enrollments import seal_grant
 from joinder.services.held import Held, open_held
@@ -122,13 +131,18 @@ async def _refresh(hub: Hub, enrollment_id: str, newer_than: int | None) -> None
         attempt = await _begin(hub, enrollment_id, newer_than)
         if attempt is None:
             return
+        vendor = attempt.vendor.name
         async with _lease_renewed(hub, attempt):
             try:
-                fresh = await _exchange(hub, attempt)
+                with hub.metrics.refreshing(vendor):
+                    fresh = await _exchange(hub, attempt)
             except VendorError as error:
+                hub.metrics.refreshed(vendor, _result(error))
                 await failed_refresh.end(hub, attempt, error)
                 raise
+            answered_at = time.perf_counter()
             well = await _commit(hub, attempt, fresh)
+        hub.metrics.made_durable(vendor, time.perf_counter() - answered_at)
     if not well:
         await _recovered(hub, enrollment_id)
 
@@ -226,6 +240,7 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant) -> bool:
     for tries in range(COMMIT_ATTEMPTS):
         try:
             saved, _, _, well, _ = await _save(hub, attempt, save, others)
+            hub.metrics.refreshed(attempt.vendor.name, "renewed" if saved or tries else "overtaken")
             return bool(well) or not saved
         except StoreTrouble as trouble:
             log.critical("new token of %s not saved yet: %s", attempt.enrollment_id, trouble)
@@ -240,8 +255,15 @@ async def _save(hub: Hub, attempt: Attempt, save: Statement, others: list[Statem
         return changed
     late = await hub.store.apply(save, *others, about=attempt.enrollment_id)
     if late[0]:  # nobody has a newer token, so this one is the best there is
+        hub.metrics.lease_overrun(KIND)
         log.error("the lease of %s ended before its answer came", attempt.enrollment_id)
     return late
+
+
+def _result(error: VendorError) -> RefreshResult:
+    if isinstance(error, OutcomeUnknown | UnexpectedPayload):
+        return "unknown"
+    return "refused" if isinstance(error, AuthorizationLost | AppCredentialsRejected) else "failed"
 
 
 def _statements(hub: Hub, attempt: Attempt, fresh: Grant) -> list[Statement]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from joinder.about import about
 from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -36,6 +37,11 @@ _WELL = (
 
 async def with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Grant], Awaitable[T]]) -> T:
     """Runs `call` with a usable grant. Raises the vendor's error after writing down what it means."""
+    with about(enrollment_id=enrollment_id):
+        return await _with_grant(hub, enrollment_id, call)
+
+
+async def _with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Grant], Awaitable[T]]) -> T:
     held = await _usable(hub, await open_held(hub, enrollment_id))
     try:
         answer = await call(held.ctx, held.grant)

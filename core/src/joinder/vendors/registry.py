@@ -8,13 +8,16 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
+from joinder import tracing
+from joinder.about import about
 from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.errors import PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
@@ -39,6 +42,22 @@ class Installed:
     problem: str | None = None
 
 
+class Observer(Protocol):
+    """Counts what the registry does (metrics.py); the plugin API itself needs no metrics."""
+
+    def calling(self, vendor: str, hook: str) -> AbstractContextManager[object]: ...
+
+    def blocked(self, vendor: str) -> None: ...
+
+
+class _Unobserved:
+    def calling(self, vendor: str, hook: str) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def blocked(self, vendor: str) -> None:
+        pass
+
+
 class Registry:
     """The vendors of this process. `load` never raises for a broken plugin: it disables that one and says why."""
 
@@ -48,6 +67,7 @@ class Registry:
         self._plugins: dict[str, object] = {}
         self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
         self.installed: list[Installed] = []
+        self.observer: Observer = _Unobserved()
 
     @classmethod
     def load(cls, *, allow: Collection[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
@@ -174,6 +194,7 @@ class Registry:
                 reason = f"plugin {name} blocked the whole server for {seconds:.0f} s; it is disabled until a restart"
                 self._blockers[name] = reason
                 log.critical(reason)
+                self.observer.blocked(name)
 
     async def act(self, name: str, ctx: Context, action: OperatorAction, values: Mapping[str, str]) -> str:
         """Runs one of the vendor's operator actions; the sentence it answers."""
@@ -187,6 +208,13 @@ class Registry:
         return await self._answer(name, hook, answer_type, lambda: caller(**arguments))
 
     async def _answer(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
+        """Counted, and with the vendor's name on everything logged inside."""
+        hook = what.partition(" ")[0]  # actions are the plugin's to name: together one hook
+        traced = tracing.span(f"hook {hook}", vendor=name, hook=hook)
+        with about(vendor=name), traced, self.observer.calling(name, hook):
+            return await self._checked(name, what, answer_type, call)
+
+    async def _checked(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
         """What plugin code answers inside its deadline, checked. Raises VendorError and nothing else."""
         if name in self._blockers:
             raise PluginBug(self._blockers[name])

@@ -1,0 +1,30 @@
+"""What the work at hand is about: names and ids that log lines and figures of this task and its children carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_bound: ContextVar[Mapping[str, str]] = ContextVar("about", default=_NOTHING)
+
+
+@contextmanager
+def about(**values: str) -> Iterator[None]:
+    """Around work on one request, account, enrollment, vendor or job: `about(enrollment_id=…, vendor=…)`."""
+    token = _bound.set({**_bound.get(), **values})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def bind(**values: str) -> None:
+    """For what is learnt on the way: holds until the `about` around it ends."""
+    _bound.set({**_bound.get(), **values})
+
+
+def bound() -> Mapping[str, str]:
+    return _bound.get()

@@ -1,0 +1,106 @@
+"""Around every request: an id, one line in the log, its figures and its span. And /metrics, for who holds the token."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from joinder import tracing
+from joinder.about import about
+from joinder.api.problems import Unauthorized
+from joinder.redact import Secrets
+from joinder.services.gauges import CONTENT_TYPE, Gauges
+from joinder.services.hub import Hub
+from joinder.settings import ConfigError, Settings
+
+REQUEST_ID = b"x-request-id"
+_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ASKED_BY_MACHINES = ("/health/live", "/health/ready", "/metrics")
+log = logging.getLogger("joinder.access")
+
+
+def observed(app: ASGIApp) -> ASGIApp:
+    """Outside of the router, so that what no route answers is seen too."""
+
+    async def observing(scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = _request_id(scope["headers"])
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (REQUEST_ID, request_id.encode())]
+            await send(message)
+
+        began = time.perf_counter()
+        with about(request_id=request_id), tracing.span("request") as span:
+            try:
+                await app(scope, receive, sending)
+            finally:
+                tracing.rename(span, f"{_method(scope)} {_route(scope)}", status=status)
+                _note(scope, status, time.perf_counter() - began)
+
+    return observing
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    route, method = _route(scope), _method(scope)
+    hub: Hub = scope["litestar_app"].state.hub
+    hub.metrics.answered(route, method, status, seconds)
+    seen = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
+    level = logging.DEBUG if route in _ASKED_BY_MACHINES and status < 400 else logging.INFO
+    log.log(level, "%s %s: %d", method, route, status, extra=seen)
+
+
+def _route(scope: Scope) -> str:
+    """The template, never the path: paths of owners' pages hold tokens."""
+    return str(scope.get("path_template") or "none")
+
+
+def _method(scope: Scope) -> str:
+    method = str(scope.get("method"))
+    return method if method in _METHODS else "other"
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own, if it can stand in a log."""
+    given = next((value for name, value in headers if name == REQUEST_ID), b"")
+    return given.decode() if _VALID_ID.fullmatch(given) else secrets.token_hex(12)
+
+
+def read_metrics_token(settings: Settings) -> Secrets | None:
+    """Raises ConfigError when the file cannot be read or holds something short."""
+    if settings.metrics_token_file is None:
+        return None
+    try:
+        token = Path(settings.metrics_token_file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"JOINDER_METRICS_TOKEN_FILE cannot be read: {type(error).__name__}") from None
+    if len(token) < 20 or not token.isascii():
+        raise ConfigError("JOINDER_METRICS_TOKEN_FILE must hold at least 20 ASCII characters")
+    return Secrets({"metrics token": token})
+
+
+@get("/metrics", include_in_schema=False)
+async def metrics_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Not there without a token file: behind a proxy on this host everybody comes from 127.0.0.1."""
+    token: Secrets | None = request.app.state.metrics_token
+    if token is None:
+        raise NotFoundException
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token["metrics token"].encode()):
+        raise Unauthorized
+    gauges: Gauges = request.app.state.gauges
+    return Response(await gauges.page(), media_type=CONTENT_TYPE, headers={"cache-control": "no-store"})
