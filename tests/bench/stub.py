@@ -5,6 +5,7 @@ template vendor (joinder_acme) does and costs next to nothing, so that what is m
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import multiprocessing
@@ -18,14 +19,18 @@ from pathlib import Path
 
 import joinder
 
-sys.path.insert(0, str(Path(joinder.__file__).parent / "templates/vendor/src"))
-
 QUARTER_S = 900
 _numbers = itertools.count()
 
 
 def day_start(at: float) -> int:
     return int(at) // 86400 * 86400
+
+
+def template_vendor() -> object:
+    """The plugin that `joinder new-vendor` writes."""
+    sys.path.insert(0, str(Path(joinder.__file__).parent / "templates/vendor/src"))
+    return importlib.import_module("joinder_acme")
 
 
 def _energy() -> bytes:

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/bench/worker_rates.py [refresh|poll] [sqlite|postgresql]
 
-Ours: the worker's own path (lease, intent, call, durable commit; a poll asks for a day and live power, and stores both).
+Ours: the worker's own path (lease, intent, call, durable commit; a poll asks for a day and live power and stores both).
 Beside it, against the same loopback stub in the same run: httpx alone with the same calls, the limit; and a script
 (authlib, or httpx + json + sqlite3) with one commit each. 25 calls in flight, five rounds in turn, medians of ratios.
 """
@@ -24,9 +24,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import joinder_acme
 from sqlmodel import col, select
-from stub import stub
+from stub import stub, template_vendor
 
 from joinder import Consent, Grant, Secrets
 from joinder.demo.postgres import local_postgres
@@ -133,8 +132,8 @@ async def script_poll(origin: str) -> Rate:
     with tempfile.TemporaryDirectory() as folder:
         database = durable(Path(folder))
         database.execute(
-            "CREATE TABLE interval (site INTEGER, start TEXT, solar REAL, charged REAL, discharged REAL, imported REAL, "
-            "exported REAL, soc REAL, PRIMARY KEY (site, start)) WITHOUT ROWID"
+            "CREATE TABLE interval (site INTEGER, start TEXT, solar REAL, charged REAL, discharged REAL, "
+            "imported REAL, exported REAL, soc REAL, PRIMARY KEY (site, start)) WITHOUT ROWID"
         )
         database.execute("CREATE TABLE live (site INTEGER PRIMARY KEY, value TEXT)")
         async with clients() as client:
@@ -173,7 +172,7 @@ def database_url(kind: str, folder: Path) -> Iterator[str]:
 async def run(what: str, kind: str) -> None:
     silence_client_loggers()
     registry = Registry()
-    assert registry.add("acme", joinder_acme).problem is None
+    assert registry.add("acme", template_vendor()).problem is None
     with tempfile.TemporaryDirectory() as folder, stub() as origin, database_url(kind, Path(folder)) as url:
         create_key_file(Path(folder) / "key")
         settings = Settings(

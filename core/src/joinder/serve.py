@@ -52,7 +52,7 @@ async def _answer(hub: Hub) -> None:
 
     def stop() -> None:
         hub.stopping.set()  # not ready any more, before the first connection is refused
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
 
     _on_signal(stop)
     await server.serve()

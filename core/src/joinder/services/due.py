@@ -32,7 +32,7 @@ _APPS = (
     "WITH RECURSIVE apps(app) AS (SELECT min(app) FROM due WHERE kind = :kind UNION ALL "
     "SELECT (SELECT min(d.app) FROM due d WHERE d.kind = :kind AND d.app > apps.app) FROM apps WHERE app IS NOT NULL) "
     "SELECT app, (SELECT count(*) FROM (SELECT 1 FROM due d WHERE d.kind = :kind AND d.app = apps.app "
-    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) LIMIT :most) found) "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) LIMIT :most) w) "
     "FROM apps WHERE app IS NOT NULL"
 )
 _NEXT = (
