@@ -16,7 +16,11 @@ from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
+from joinder.services.breakers import Breakers
+from joinder.services.budgets import Budgets
+from joinder.services.guard import guarding
 from joinder.services.refusals import NotFound
+from joinder.services.retries import Retries
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
 from joinder.store.tables import Audit
@@ -34,6 +38,9 @@ class Hub:
     store: Store
     vault: Vault
     http: HttpFactory
+    budgets: Budgets
+    breakers: Breakers = field(default_factory=Breakers)
+    retries: Retries = field(default_factory=Retries)
     refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
@@ -54,9 +61,12 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         async with store.write("data_key") as session:
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
-        hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http)
+        budgets = Budgets(store)
+        hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http, budgets=budgets)
+        vendors.around = guarding(vendors, hub.breakers)
         yield hub
         await hub.drain()
+        await budgets.close()
     finally:
         await http.close()
         await store.close()

@@ -1,4 +1,4 @@
-"""Every read from a vendor: a fresh token before it, one renewal when it is refused, health after it."""
+"""Every read from a vendor: a fresh token before it, one more try or renewal where it helps, health after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from joinder.clock import now, utc_now
 from joinder.errors import AppCredentialsRejected, ApprovalPending, AuthorizationLost, NotSupported, VendorError
 from joinder.grants import Context, Grant, GrantState
 from joinder.services import health, vendor_credentials
-from joinder.services.enrollments import open_grant
+from joinder.services.breakers import BreakerOpen
+from joinder.services.budgets import BudgetSpent
+from joinder.services.enrollments import budget_of, open_grant
 from joinder.services.hub import Hub
 from joinder.services.refresh import refresh
 from joinder.services.refusals import NotFound
@@ -37,7 +39,7 @@ async def with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Gran
     """Runs `call` with a usable grant. Raises the vendor's error after writing down what it means."""
     held = await _usable(hub, await _open(hub, enrollment_id))
     try:
-        answer = await call(held.ctx, held.grant)
+        answer = await hub.retries.run(budget_of(held.enrollment), lambda: call(held.ctx, held.grant))
     except AuthorizationLost as error:
         answer = await _renewed_once(hub, held, call, error)
     except VendorError as error:
@@ -77,7 +79,7 @@ async def _open(hub: Hub, enrollment_id: str) -> Held:
         enrollment=enrollment,
         version=row.version,
         grant=open_grant(hub, enrollment.account_id, row),
-        ctx=vendor_context(hub, enrollment.vendor, app, enrollment.options),
+        ctx=vendor_context(hub, enrollment.vendor, app, enrollment.options, budget=budget_of(enrollment)),
     )
 
 
@@ -116,12 +118,12 @@ async def _note_success(hub: Hub, enrollment_id: str) -> None:
 
 
 async def _note_failure(hub: Hub, enrollment_id: str, error: VendorError) -> None:
-    if isinstance(error, NotSupported):
+    if isinstance(error, NotSupported | BudgetSpent):  # tells nothing about this enrollment
         return
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is None:
-            return
+        if enrollment is None or (isinstance(error, BreakerOpen) and enrollment.health != "ok"):
+            return  # what is known says more
         health.failed(session, enrollment, error)
         if isinstance(error, AppCredentialsRejected) and enrollment.credentials_id:
             await vendor_credentials.reject(session, enrollment.credentials_id, error)
