@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Literal
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, TextClause, bindparam, text
 
 from joinder.clock import monotonic, now
 from joinder.errors import RateLimited, VendorTimeout
@@ -34,12 +35,20 @@ SLOT_WAIT_S = 30.0
 AWAY_WAIT = timedelta(seconds=5)
 log = logging.getLogger("joinder.budgets")
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default="read")
-_BLOCK = text(
+
+
+def _statement(sql: str, *numbers: str) -> TextClause:
+    """PostgreSQL would take a number for 32 bits wide."""
+    return text(sql).bindparams(*(bindparam(name, type_=BigInteger) for name in numbers))
+
+
+_BLOCK = _statement(
     "INSERT INTO quota (app, span, \"window\", used, until) VALUES (:app, 'blocked', 0, 0, :until) "
     'ON CONFLICT (app, span, "window") DO UPDATE SET until = '
-    "CASE WHEN quota.until > :until AND quota.until <= :latest THEN quota.until ELSE :until END"
+    "CASE WHEN quota.until > :until AND quota.until <= :latest THEN quota.until ELSE :until END",
+    *("until", "latest"),
 )
-_FORGET = text('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before')
+_FORGET = _statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
 _UNTIL = "SELECT until FROM quota WHERE app = :app AND span = 'blocked'"
 _USED = 'SELECT span, "window", used FROM quota WHERE app = :app'
 
@@ -126,7 +135,6 @@ class AppMeter:
         self._app = app
         self._slots = asyncio.Semaphore(limits.max_concurrency)
         self._spans: list[Span] = spans(limits, now())
-        self._take_sql = text(_take_sql([span.name for span in self._spans]))
         self._hand: dict[Purpose, int] = {}  # calls taken for the running windows, not yet made
         self._spent: dict[Purpose, Span] = {}
         self._taking = asyncio.Lock()
@@ -249,7 +257,9 @@ class AppMeter:
             values[span.name] = span.start
             values[f"{span.name}_most"] = 2**62 if share is None else max(1, int(span.limit * share))
         async with self._store.write() as session:
-            used = {row[0]: row[1] for row in await session.execute(self._take_sql, values)}
+            used = {
+                row[0]: row[1] for row in await session.execute(_taking(tuple(span.name for span in taken)), values)
+            }
             refused = [span for span in taken if span.name not in used]
             if refused:
                 raise _Spent(max(refused, key=lambda span: span.end))
@@ -301,14 +311,17 @@ def _refusal(span: Span) -> BudgetSpent:
     return BudgetSpent(said, retry_after=wait)
 
 
-def _take_sql(names: list[str]) -> str:
+@cache
+def _taking(names: tuple[str, ...]) -> TextClause:
     """One statement for all windows. A window's own row is answered only when there is room in it."""
     rows = ", ".join(f"(:app, '{name}', :{name}, :calls)" for name in names)
     most = " ".join(f"WHEN '{name}' THEN :{name}_most" for name in names)
-    return (
+    numbers = [number for name in names for number in (name, f"{name}_most")]
+    return _statement(
         f'INSERT INTO quota (app, span, "window", used) VALUES {rows} '  # noqa: S608 - names of our own
         'ON CONFLICT (app, span, "window") DO UPDATE SET used = quota.used + excluded.used '
-        f"WHERE quota.used + excluded.used <= CASE quota.span {most} ELSE 0 END RETURNING span, used"
+        f"WHERE quota.used + excluded.used <= CASE quota.span {most} ELSE 0 END RETURNING span, used",
+        *("calls", *numbers),
     )
 
 
