@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from joinder import Callback, Consent, Context, Grant, Limits, Readings, Secrets, Site, hookimpl
 from joinder.errors import RateLimited
 from joinder.http import raise_for_status
+from joinder.ids import new_id
 from joinder.services import accounts, sites, vendor_credentials
 from joinder.services.budgets import BudgetSpent
 from joinder.services.enrollments import store_consent
@@ -71,7 +72,7 @@ class World:
     quick: Served
 
     async def site(self, vendor: str, credentials_id: str | None) -> SiteRow:
-        consent = Consent(grant=Grant(secrets=Secrets({"key": "k"}), site_ids=("s",)))
+        consent = Consent(grant=Grant(secrets=Secrets({"key": "k"}), site_ids=(new_id("site"),)))
         async with self.hub.store.write() as session:
             await self.hub.vault.unlock(session, self.account_id)
             made = await store_consent(
@@ -175,7 +176,7 @@ async def test_a_vendor_that_hangs_delays_no_other_and_no_list(world: World) -> 
     waiting = [asyncio.create_task(refresh_site(world.hub, hanging)) for _ in range(8)]
     while len(world.slow.requests) < LIMITS.max_concurrency:
         await asyncio.sleep(0.01)
-    assert (await refresh_site(world.hub, quick)).name == "s"
+    assert (await refresh_site(world.hub, quick)).name == quick.vendor_id
     assert len(await sites.site_ids(world.hub, world.account_id, after="", limit=10)) == 2
     assert await sites.troubled_vendors(world.hub, world.account_id) == {}
     assert not any(task.done() for task in waiting)
