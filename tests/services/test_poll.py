@@ -13,6 +13,7 @@ from joinder import Counter, Live, Readings, ReadingsQuery, hookimpl
 from joinder.clock import now
 from joinder.errors import RateLimited, TransientError
 from joinder.services import enrollments
+from joinder.services.budgets import spending
 from joinder.services.hub import Hub
 from joinder.services.poll import poll
 from joinder.store.tables import CounterRow, Interval
@@ -58,7 +59,7 @@ async def test_one_failing_site_does_not_keep_the_others_waiting(
         return Readings(live=Live(measured_at=datetime.now(UTC), solar_w=1.0))
 
     vendor.answer = answer
-    with pytest.raises(TransientError):
+    with pytest.raises(TransientError), spending("poll"):
         await poll(hub, enrollment_id)
     assert sorted(vendor.asked) == ["a", "b", "c"]
 

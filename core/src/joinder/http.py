@@ -9,16 +9,18 @@ them into exception texts, and vendors take API keys in the query.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import math
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_network
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpcore
 import httpx
@@ -116,8 +118,20 @@ def raise_for_status(answer: Answer) -> None:
         raise UnexpectedPayload(f"{answer.place} answered {answer.status}")
 
 
+class Meter(Protocol):
+    """Counts the calls of one vendor app before they are made."""
+
+    def call(self, *, exchange: bool) -> AbstractAsyncContextManager[None]:
+        """Around one call. Raises RateLimited instead of letting it through; never for a token exchange."""
+
+    async def limited(self, wait: timedelta | None) -> None:
+        """The vendor allows no more calls for now."""
+
+
 class Http:
     """A client for one vendor, shared by all its grants in this process."""
+
+    meter: Meter | None = None
 
     def __init__(
         self,
@@ -134,6 +148,12 @@ class Http:
         self._port: int | None = None  # beside 443, which httpx writes as None
         self._reroute = reroute
         self._unreachable = unreachable
+
+    def metered(self, meter: Meter) -> Http:
+        """The same client, its calls counted."""
+        made = copy.copy(self)
+        made.meter = meter
+        return made
 
     async def request(
         self,
@@ -171,6 +191,14 @@ class Http:
             },
         )
         auth = httpx.BasicAuth(*basic) if basic else None
+        if self.meter is None:
+            return await self._complete(request, auth, place, deadline=deadline, exchange=exchange)
+        async with self.meter.call(exchange=exchange):
+            return await self._complete(request, auth, place, deadline=deadline, exchange=exchange)
+
+    async def _complete(
+        self, request: httpx.Request, auth: httpx.Auth | None, place: str, *, deadline: float, exchange: bool
+    ) -> Answer:
         try:
             async with asyncio.timeout(deadline):
                 return await self._send(request, auth, place)

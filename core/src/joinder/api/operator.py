@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from joinder.api import schemas
+from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging
 from joinder.api.problems import Forbidden
@@ -97,6 +98,14 @@ class VendorCredentialsController(Controller):
         """409 while a join flow or an enrollment uses them."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
 
+    @get("/{credentials_id:str}/quota", opt={"scope": "read:credentials"}, summary="Show what may still be called")
+    async def quota(
+        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
+    ) -> schemas.Quotas:
+        """Of the limits the vendor declares (`GET /vendors`), over all processes."""
+        left = await vendor_credentials.quotas(hub, caller.account_id, credentials_id)
+        return wire.quotas(left)
+
     @get("/{credentials_id:str}/actions", opt={"scope": "read:credentials"}, summary="List operator actions")
     async def actions(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
@@ -178,11 +187,17 @@ class VendorController(Controller):
 
     @get("/", summary="List installed vendors")
     async def list_all(self, hub: NamedDependency[Hub]) -> schemas.VendorList:
-        """What each asks for and can do, from its own data; and plugins that were found but do not work."""
+        """What each asks for and can do, from its own data; and plugins that were found but do not work.
+
+        `breakers` names hooks that are not called now, as the vendor did not answer the last calls.
+        """
         installed = hub.registry.installed
+        states = hub.breakers.states()
         return schemas.VendorList(
             vendors=[
-                _vendor(hub, entry.vendor, entry.distribution, entry.version) for entry in installed if entry.vendor
+                _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
+                for entry in installed
+                if entry.vendor
             ],
             broken=[
                 schemas.BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)
@@ -219,7 +234,9 @@ def _flow(row: JoinFlow) -> schemas.JoinFlow:
     return schemas.JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
 
 
-def _vendor(hub: Hub, vendor: Vendor, distribution: str, version: str) -> schemas.VendorInfo:
+def _vendor(
+    hub: Hub, vendor: Vendor, distribution: str, version: str, states: Mapping[tuple[str, str], str]
+) -> schemas.VendorInfo:
     limits = vendor.limits
     calls: dict[str, Any] = {
         "pollEverySeconds": int(limits.poll_every.total_seconds()),
@@ -245,6 +262,7 @@ def _vendor(hub: Hub, vendor: Vendor, distribution: str, version: str) -> schema
         flow_fields=[_field(entry) for entry in vendor.flow_fields],
         capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
         limits={name: value for name, value in calls.items() if value is not None},
+        breakers={hook: state for (name, hook), state in states.items() if name == vendor.name and state != "closed"},
         callback_url=callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None,
     )
 

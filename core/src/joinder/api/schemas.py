@@ -59,6 +59,22 @@ class CredentialsPage(Wire, kw_only=True):
     next_page_token: str | None = None
 
 
+class Quota(Wire, kw_only=True):
+    """Calls of one window: `minute`, `day` or `month` of UTC. `used` counts what running processes have taken."""
+
+    span: str
+    limit: int
+    used: int
+    resets_at: str
+
+
+class Quotas(Wire, kw_only=True):
+    """`blockedUntil`: the vendor asked for a pause. A vendor without a declared limit has no `quotas`."""
+
+    quotas: list[Quota]
+    blocked_until: str | None = None
+
+
 # Join flows
 
 
@@ -329,6 +345,7 @@ class VendorInfo(Wire, kw_only=True):
     flow_fields: list[FieldInfo]
     capabilities: dict[str, str]
     limits: dict[str, int]
+    breakers: dict[str, str] = field(default_factory=dict)
     callback_url: str | None = field(name="callbackURL", default=None)
 
 

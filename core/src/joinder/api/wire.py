@@ -13,6 +13,7 @@ from msgspec import Struct
 from joinder.api import schemas
 from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
+from joinder.services.budgets import Quotas
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
 from joinder.services.intervals import Page
@@ -44,6 +45,16 @@ def _utc(at: int) -> str:
 
 def _kilo(value: float | None) -> float | None:
     return None if value is None else round(value / 1000, 6)
+
+
+def quotas(left: Quotas) -> schemas.Quotas:
+    return schemas.Quotas(
+        quotas=[
+            schemas.Quota(span=one.span, limit=one.limit, used=one.used, resets_at=_utc(one.resets_at))
+            for one in left.quotas
+        ],
+        blocked_until=utc(left.blocked_until),
+    )
 
 
 def enrollment(overview: Overview) -> schemas.Enrollment:

@@ -15,7 +15,7 @@ from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import AppCredentialsRejected, ApprovalPending, ApprovalRefused, TransientError, VendorError
 from joinder.grants import Grant, GrantState
 from joinder.services import health, leases, vendor_credentials
-from joinder.services.enrollments import open_grant, seal_grant
+from joinder.services.enrollments import budget_of, open_grant, seal_grant
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_refresh
@@ -58,7 +58,7 @@ async def _ask(hub: Hub, enrollment_id: str) -> int:
         if credentials is not None and credentials.rejected_at is not None:
             raise AppCredentialsRejected("The vendor refuses this app's credentials; they must be corrected first")
     app = vendor_credentials.open_app(hub, credentials)
-    ctx = vendor_context(hub, enrollment.vendor, app, enrollment.options)
+    ctx = vendor_context(hub, enrollment.vendor, app, enrollment.options, budget=budget_of(enrollment))
     grant = open_grant(hub, enrollment.account_id, row)
     try:
         answered = await hub.registry.refresh(enrollment.vendor, ctx, grant)

@@ -1,49 +1,60 @@
-"""Calls a vendor app may make: counted in the `quota` table before they are made, so that a restart forgets nothing.
+"""Calls a vendor app may make: counted in the `quota` table before they are made, over all processes and restarts.
 
-A window is a minute, a day or a month of UTC. Work that can wait leaves room for work that cannot: history is fetched
-while half of a window is left, polls while a tenth is. A vendor's own word (429, Retry-After) stops everybody until
-then. Token exchanges are counted and never refused: a lost token is worse than a call too many.
+A window is a minute, a day or a month of UTC. Work that can wait leaves room for work that cannot: history uses at
+most half of a window, polls leave the last tenth. A vendor's own word (429, Retry-After) stops everybody until then.
+Token exchanges are counted and never refused or delayed: a lost token is worse than a call too many.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Literal
 
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import BigInteger, TextClause, bindparam, text
 
-from joinder.clock import now
-from joinder.errors import RateLimited, TransientError
+from joinder.clock import monotonic, now
+from joinder.errors import RateLimited, VendorTimeout
 from joinder.store.engine import Store
 from joinder.vendor import Limits
 
 Purpose = Literal["read", "poll", "backfill"]
-SHARES: dict[Purpose, float] = {"read": 1.0, "poll": 0.9, "backfill": 0.5}
-UNSTATED_WAIT = timedelta(minutes=5)  # a 429 without Retry-After
-PATIENCE_S = 5.0  # a call waits this long for the next window rather than fail
-BLOCKS = 50  # a process takes a fiftieth of the smallest limit at once: one write for many calls
-_KEPT_S = {"minute": 3600, "day": 40 * 86400, "month": 400 * 86400}
+SHARES: dict[Purpose, float] = {"backfill": 0.5, "poll": 0.9, "read": 1.0}
+UNSTATED_PAUSE = timedelta(minutes=5)  # a 429 without Retry-After
+LONGEST_PAUSE = timedelta(days=1)  # then the vendor is asked again, whatever it said
+BLOCKS = 20  # a process takes a twentieth of the smallest limit at once: one write for many calls
+LOOK_S = 2.0  # another process's 429 is known here this much later
+SETTLE_S = 0.5  # exchanges are written down together
+SLOT_WAIT_S = 30.0
+AWAY_WAIT = timedelta(seconds=5)
+log = logging.getLogger("joinder.budgets")
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default="read")
-_TAKE = text(
-    'INSERT INTO quota (app, span, "window", used) VALUES (:app, :span, :start, :calls) '
-    'ON CONFLICT (app, span, "window") DO UPDATE SET used = quota.used + :calls '
-    "WHERE quota.used + :calls <= :most RETURNING used"
-)
-_BLOCK = text(
+
+
+def _statement(sql: str, *numbers: str) -> TextClause:
+    """PostgreSQL would take a number for 32 bits wide."""
+    return text(sql).bindparams(*(bindparam(name, type_=BigInteger) for name in numbers))
+
+
+_BLOCK = _statement(
     "INSERT INTO quota (app, span, \"window\", used, until) VALUES (:app, 'blocked', 0, 0, :until) "
-    'ON CONFLICT (app, span, "window") DO UPDATE SET until = CASE WHEN coalesce(quota.until, 0) > :until '
-    "THEN quota.until ELSE :until END"
+    'ON CONFLICT (app, span, "window") DO UPDATE SET until = '
+    "CASE WHEN quota.until > :until AND quota.until <= :latest THEN quota.until ELSE :until END",
+    *("until", "latest"),
 )
-_UNTIL = text("SELECT until FROM quota WHERE app = :app AND span = 'blocked'")
-_FORGET = text('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before')
-_USED = 'SELECT span, "window", used, until FROM quota WHERE app = :app'
+_FORGET = _statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
+_UNTIL = "SELECT until FROM quota WHERE app = :app AND span = 'blocked'"
+_USED = 'SELECT span, "window", used FROM quota WHERE app = :app'
+
+
+class BudgetSpent(RateLimited):
+    """Refused here, before the call: it tells nothing about the vendor or the enrollment."""
 
 
 @contextmanager
@@ -56,6 +67,10 @@ def spending(purpose: Purpose) -> Iterator[None]:
         _purpose.reset(token)
 
 
+def purpose() -> Purpose:
+    return _purpose.get()
+
+
 @dataclass(frozen=True)
 class Span:
     """One limit and its running window, in epoch seconds."""
@@ -66,9 +81,9 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Left:
-    """What an admin sees of one limit."""
+    """One limit as shown; `used` counts what processes have taken, `resets_at` is epoch seconds."""
 
     span: str
     limit: int
@@ -76,120 +91,238 @@ class Left:
     resets_at: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """Of one app. `blocked_until`: the vendor allows no call before (epoch seconds)."""
+
+    quotas: list[Left]
+    blocked_until: int | None
+
+
 class Budgets:
-    """The meters of one process, by app."""
+    """The meters of one process, by app: the id of vendor credentials, or of an enrollment with the owner's own key."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._meters: dict[str, AppMeter] = {}
 
     def meter(self, app: str, limits: Limits) -> AppMeter:
-        if app not in self._meters:
-            self._meters[app] = AppMeter(self._store, app, limits)
-        return self._meters[app]
+        made = self._meters.get(app)
+        if made is None or made.limits != limits:
+            made = self._meters[app] = AppMeter(self._store, app, limits)
+        return made
 
-    async def left(self, app: str, limits: Limits) -> list[Left]:
+    async def left(self, app: str, limits: Limits) -> Quotas:
         rows = await self._store.rows(_USED, {"app": app})
         used = {(row[0], row[1]): row[2] for row in rows}
-        return [
-            Left(span.name, span.limit, used.get((span.name, span.start), 0), span.end) for span in spans(limits, now())
+        quotas = [
+            Left(span=span.name, limit=span.limit, used=used.get((span.name, span.start), 0), resets_at=span.end)
+            for span in spans(limits, now())
         ]
+        return Quotas(quotas=quotas, blocked_until=await _blocked_until(self._store, app) or None)
+
+    async def close(self) -> None:
+        """Writes down what is counted in memory only."""
+        await asyncio.gather(*(meter.close() for meter in self._meters.values()))
 
 
 class AppMeter:
-    """Lets calls of one app through: so many at once, so many in a window."""
+    """Lets calls of one app through: so many at once in this process, so many in a window over all."""
 
     def __init__(self, store: Store, app: str, limits: Limits) -> None:
+        self.limits = limits
         self._store = store
         self._app = app
-        self._limits = limits
         self._slots = asyncio.Semaphore(limits.max_concurrency)
-        self._blocked_until = 0
-        self._block: dict[str, int] = {}  # span → start of the window the calls in hand belong to
-        self._in_hand = 0
+        self._spans: list[Span] = spans(limits, now())
+        self._hand: dict[Purpose, int] = {}  # calls taken for the running windows, not yet made
+        self._spent: dict[Purpose, Span] = {}
         self._taking = asyncio.Lock()
+        self._owed = 0  # exchanges made, not yet written down
+        self._settling: asyncio.Task[None] | None = None
+        self._blocked_until = 0
+        self._looked_at = float("-inf")
 
     @asynccontextmanager
     async def call(self, *, exchange: bool) -> AsyncIterator[None]:
-        """Around one call. Raises RateLimited, before the call, when nothing is left."""
+        """Around one call. Raises BudgetSpent, or VendorTimeout while earlier calls hang, before the call."""
         if exchange:
-            await self._take(exchange=True)
+            self._count_exchange()
             yield
             return
-        async with self._slots:
-            await self._take(exchange=False)
+        await self._slot()
+        try:
+            await self._take()
             yield
+        finally:
+            self._slots.release()
 
     async def limited(self, wait: timedelta | None) -> None:
         """The vendor allows no more calls for now; it said for how long, or not."""
-        until = now() + max(1, int((wait or UNSTATED_WAIT).total_seconds()))
+        pause = max(timedelta(seconds=1), min(wait or UNSTATED_PAUSE, LONGEST_PAUSE))
+        until = now() + int(pause.total_seconds())
         self._blocked_until = max(self._blocked_until, until)
-        self._in_hand = 0
-        async with self._store.write(self._app) as session:
-            await session.execute(_BLOCK, {"app": self._app, "until": until})
+        values = {"app": self._app, "until": until, "latest": now() + int(LONGEST_PAUSE.total_seconds())}
+        try:
+            async with self._store.write() as session:
+                await session.execute(_BLOCK, values)
+        except Exception as error:  # noqa: BLE001 - this process knows it, and the caller's own error says more
+            log.error("the pause of %s is not written down: %s", self._app, type(error).__name__)
 
-    async def _take(self, *, exchange: bool) -> None:
-        wanted = spans(self._limits, now())
-        if not wanted and self._blocked_until <= now():
+    async def close(self) -> None:
+        await self._settle()
+        if self._settling is not None:  # asleep by now, or done
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+
+    async def _slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
             return
         try:
-            async with self._taking:
-                await self._one(exchange=exchange)
-        except SQLAlchemyError as error:  # or the plugin, in whose call this happens, would be blamed
-            raise TransientError("The call budget cannot be read now", detail=type(error).__name__) from None
+            async with asyncio.timeout(SLOT_WAIT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise VendorTimeout("The vendor has not answered earlier calls of this app") from None
 
-    async def _one(self, *, exchange: bool) -> None:
-        """One call out of the block in hand, or of a new block."""
-        most = 1.0 if exchange else SHARES[_purpose.get()]
-        for last in (False, True):
-            wanted = spans(self._limits, now())
-            running = {span.name: span.start for span in wanted}
-            if self._in_hand and most == 1.0 and running == self._block and self._blocked_until <= now():
-                self._in_hand -= 1
-                return
-            try:
-                self._in_hand = await self._new_block(wanted, most, exchange=exchange) - 1
-                self._block = running
-                return
-            except RateLimited as refusal:
-                wait_s = refusal.retry_after.total_seconds() if refusal.retry_after else PATIENCE_S
-                if last or wait_s > PATIENCE_S:
-                    raise
-            await asyncio.sleep(wait_s)
-
-    async def _new_block(self, wanted: list[Span], share: float, *, exchange: bool) -> int:
-        calls = 1 if share < 1 or not wanted else max(1, min(span.limit for span in wanted) // BLOCKS)
+    async def _take(self) -> None:
+        """One call out of the block in hand, or of a new block. Fails closed when the database is away."""
         try:
-            return await self._write(wanted, share, calls, exchange=exchange)
-        except RateLimited:
-            if calls == 1:
-                raise
-        return await self._write(wanted, share, 1, exchange=exchange)
+            await self._refuse_blocked()
+            if not self._spans or self._from_hand():
+                return
+            async with self._taking:
+                if not self._from_hand():
+                    await self._new_block()
+        except BudgetSpent:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises; the plugin would be blamed for it
+            unknown = BudgetSpent("The call budget cannot be read now", retry_after=AWAY_WAIT)
+            unknown.detail = type(error).__name__
+            raise unknown from None
 
-    async def _write(self, wanted: list[Span], share: float, calls: int, *, exchange: bool) -> int:
-        """All windows, or none. Raises RateLimited."""
-        async with self._store.write(self._app) as session:
-            if not exchange:
-                await self._refuse_blocked(session)
-            for span in wanted:
-                most = 2**62 if exchange else max(1, int(span.limit * share))
-                values = {"app": self._app, "span": span.name, "start": span.start, "calls": calls, "most": most}
-                used = (await session.execute(_TAKE, values)).scalar()
-                if used is None:
-                    wait = timedelta(seconds=max(1, span.end - now()))
-                    budget = f"{span.limit} calls a {span.name}"
-                    raise RateLimited(f"Our budget of {budget} with this vendor is spent for now", retry_after=wait)
-                if used == calls:
-                    values["before"] = span.start - _KEPT_S[span.name]
-                    await session.execute(_FORGET, values)
-        return calls
+    async def _refuse_blocked(self) -> None:
+        if monotonic() - self._looked_at > LOOK_S:
+            known = await _blocked_until(self._store, self._app)
+            self._blocked_until = max(self._blocked_until, known)
+            self._looked_at = monotonic()
+        wait_s = self._blocked_until - now()
+        if 0 < wait_s <= LONGEST_PAUSE.total_seconds():
+            wait = timedelta(seconds=wait_s)
+            raise BudgetSpent("The vendor asked for a pause; no call before it is over", retry_after=wait)
 
-    async def _refuse_blocked(self, session: AsyncSession) -> None:
-        until = (await session.execute(_UNTIL, {"app": self._app})).scalar() or 0
-        self._blocked_until = until
-        if until > now():
-            wait = timedelta(seconds=until - now())
-            raise RateLimited("The vendor asked for a pause; no call before it is over", retry_after=wait)
+    def _from_hand(self) -> bool:
+        """Reads may use up what polls left, never the other way round."""
+        self._turn()
+        share = SHARES[purpose()]
+        for taken_for, calls in self._hand.items():
+            if calls and SHARES[taken_for] <= share:
+                self._hand[taken_for] -= 1
+                return True
+        if purpose() in self._spent:
+            raise _refusal(self._spent[purpose()])
+        return False
+
+    def _turn(self) -> None:
+        """What was taken or spent in windows that are over counts no more."""
+        moment = now()
+        if not all(span.start <= moment < span.end for span in self._spans):
+            self._spans = spans(self.limits, moment)
+            self._hand.clear()
+            self._spent.clear()
+
+    async def _new_block(self) -> None:
+        running = self._spans
+        block = max(1, min(span.limit for span in running) // BLOCKS)
+        try:
+            try:
+                await self._write(block, SHARES[purpose()])
+            except _Spent:
+                if block == 1:
+                    raise
+                block = 1
+                await self._write(block, SHARES[purpose()])
+        except _Spent as spent:
+            if self._spans is running:
+                self._spent[purpose()] = spent.span
+            raise _refusal(spent.span) from None
+        if self._spans is running:
+            self._hand[purpose()] = self._hand.get(purpose(), 0) + block - 1
+
+    async def _write(self, calls: int, share: float | None) -> None:
+        """Takes `calls` of every window, or of none and raises _Spent. `share` None: whatever is left."""
+        owed, taken = self._owed, self._spans
+        values: dict[str, object] = {"app": self._app, "calls": calls + owed}
+        for span in taken:
+            values[span.name] = span.start
+            values[f"{span.name}_most"] = 2**62 if share is None else max(1, int(span.limit * share))
+        async with self._store.write() as session:
+            used = {
+                row[0]: row[1] for row in await session.execute(_taking(tuple(span.name for span in taken)), values)
+            }
+            refused = [span for span in taken if span.name not in used]
+            if refused:
+                raise _Spent(max(refused, key=lambda span: span.end))
+            for span in taken:
+                if used[span.name] == calls + owed:  # the first of its window; one before may still be somebody's
+                    before = 2 * span.start - span.end
+                    await session.execute(_FORGET, {"app": self._app, "span": span.name, "before": before})
+        self._owed -= owed
+
+    def _count_exchange(self) -> None:
+        if not self._spans:
+            return
+        self._owed += 1
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle_soon())
+
+    async def _settle_soon(self) -> None:
+        await asyncio.sleep(SETTLE_S)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        try:
+            async with self._taking:
+                while self._owed:
+                    self._turn()
+                    await self._write(0, None)
+        except Exception as error:  # noqa: BLE001 - still owed; the next one tries again
+            log.warning("calls of %s are not written down yet: %s", self._app, type(error).__name__)
+
+
+class _Spent(Exception):
+    """This window has no room."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span.name)
+        self.span = span
+
+
+async def _blocked_until(store: Store, app: str) -> int:
+    """0 when it is not. A time beyond the longest pause is a clock's mistake."""
+    rows = await store.rows(_UNTIL, {"app": app})
+    until = int(rows[0][0] or 0) if rows else 0
+    return until if now() < until <= now() + LONGEST_PAUSE.total_seconds() else 0
+
+
+def _refusal(span: Span) -> BudgetSpent:
+    wait = min(timedelta(seconds=max(1, span.end - now())), LONGEST_PAUSE)
+    said = f"Our budget of {span.limit} calls a {span.name} with this vendor is spent for now"
+    return BudgetSpent(said, retry_after=wait)
+
+
+@cache
+def _taking(names: tuple[str, ...]) -> TextClause:
+    """One statement for all windows. A window's own row is answered only when there is room in it."""
+    rows = ", ".join(f"(:app, '{name}', :{name}, :calls)" for name in names)
+    most = " ".join(f"WHEN '{name}' THEN :{name}_most" for name in names)
+    numbers = [number for name in names for number in (name, f"{name}_most")]
+    return _statement(
+        f'INSERT INTO quota (app, span, "window", used) VALUES {rows} '  # noqa: S608 - names of our own
+        'ON CONFLICT (app, span, "window") DO UPDATE SET used = quota.used + excluded.used '
+        f"WHERE quota.used + excluded.used <= CASE quota.span {most} ELSE 0 END RETURNING span, used",
+        *("calls", *numbers),
+    )
 
 
 def spans(limits: Limits, moment: int) -> list[Span]:

@@ -42,9 +42,10 @@ class Overview:
     site_ids: list[str]
 
 
-async def operator_consent(hub: Hub, vendor: str, app: AppCredentials) -> Consent:
+async def operator_consent(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: str) -> Consent:
     """Opens the sites an app credential reaches without any owner."""
-    return await hub.registry.handle_callback(vendor, vendor_context(hub, vendor, app), Callback(values=Secrets({})))
+    ctx = vendor_context(hub, vendor, app, budget=credentials_id)
+    return await hub.registry.handle_callback(vendor, ctx, Callback(values=Secrets({})))
 
 
 async def store_consent(
@@ -98,8 +99,13 @@ async def _schedule(hub: Hub, session: AsyncSession, enrollment: Enrollment, gra
 
 
 def app_of(enrollment: Enrollment) -> str:
-    """Whose budget the vendor calls of this enrollment are on."""
+    """With whose due work that of this enrollment is done."""
     return enrollment.credentials_id or enrollment.vendor
+
+
+def budget_of(enrollment: Enrollment) -> str:
+    """Whose budget the vendor calls of this enrollment are on: an owner's own key has limits of its own."""
+    return enrollment.credentials_id or enrollment.id
 
 
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:

@@ -54,6 +54,7 @@ class Held:
     row: HeldRow
     grant: Grant
     ctx: Context
+    budget: str  # whose call limits count: the app's, or those of the owner's own key
 
 
 async def open_held(hub: Hub, enrollment_id: str) -> Held:
@@ -64,11 +65,13 @@ async def open_held(hub: Hub, enrollment_id: str) -> Held:
     else:
         raise NotFound
     await _unlock(hub, row.account_id)
-    app = _app(hub, row)
+    options = msgspec.json.decode(row.options, type=dict[str, str])
+    budget = row.credentials_id or row.id
     return Held(
         row=row,
         grant=open_grant(hub, row.account_id, row),
-        ctx=vendor_context(hub, row.vendor, app, msgspec.json.decode(row.options, type=dict[str, str])),
+        ctx=vendor_context(hub, row.vendor, _app(hub, row), options, budget=budget),
+        budget=budget,
     )
 
 

@@ -18,8 +18,11 @@ from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
 from joinder.metrics import Metrics
 from joinder.services.breakers import Breakers
+from joinder.services.budgets import Budgets
+from joinder.services.guard import guarding
 from joinder.services.pace import Pace
 from joinder.services.refusals import NotFound
+from joinder.services.retries import Retries
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
 from joinder.store.tables import Audit
@@ -37,12 +40,14 @@ class Hub:
     store: Store
     vault: Vault
     http: HttpFactory
+    budgets: Budgets
+    breakers: Breakers = field(default_factory=Breakers)
+    retries: Retries = field(default_factory=Retries)
     refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     pace: Pace = field(default_factory=Pace)
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
-    breakers: Breakers = field(default_factory=Breakers)
     metrics: Metrics = field(default_factory=Metrics)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
@@ -62,10 +67,12 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         async with store.write("data_key") as session:
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
-        hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http)
-        vendors.observer = hub.metrics
+        budgets = Budgets(store)
+        hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http, budgets=budgets)
+        vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)
         yield hub
         await hub.drain()
+        await budgets.close()
     finally:
         await http.close()
         await store.close()

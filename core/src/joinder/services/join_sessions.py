@@ -326,7 +326,7 @@ async def _context(
     hub: Hub, session: AsyncSession, vendor: Vendor, credentials_id: str | None, options: Mapping[str, str]
 ) -> Context:
     row = await session.get(VendorCredentials, credentials_id or "")
-    return vendor_context(hub, vendor.name, vendor_credentials.open_app(hub, row), options)
+    return vendor_context(hub, vendor.name, vendor_credentials.open_app(hub, row), options, budget=credentials_id)
 
 
 async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:

@@ -41,7 +41,7 @@ async def run(
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, f"credentials.{name}", credentials_id)
-    ctx = vendor_context(hub, row.vendor, vendor_credentials.open_app(hub, row))
+    ctx = vendor_context(hub, row.vendor, vendor_credentials.open_app(hub, row), budget=row.id)
     return await hub.registry.act(row.vendor, ctx, action, checked)
 
 

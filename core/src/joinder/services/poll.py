@@ -16,6 +16,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.services import health, leases, readings
+from joinder.services.budgets import spending
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_poll
@@ -48,7 +49,8 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
             query = query.where(col(SiteRow.enrollment_id) == enrollment_id)
             longest_ago = col(LiveRow.fetched_at).asc().nulls_first()  # a quota that ends a poll starves no site
             sites = list((await session.execute(query.order_by(longest_ago, col(SiteRow.id)))).scalars())
-        await _poll_sites(hub, vendor, sites, enrollment_id, lease)
+        with spending("poll"):
+            await _poll_sites(hub, vendor, sites, enrollment_id, lease)
         due_at = next_poll(vendor, utc_now())
     except VendorError as error:
         due_at = _next_try(enrollment, error)

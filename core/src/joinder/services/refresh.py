@@ -176,6 +176,7 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
     """Lease and intent on disk in one transaction. None: the grant is leased, or no longer what was read."""
     vendor = hub.registry.vendor(held.row.vendor)
     _check(held, vendor)
+    hub.breakers.refuse_open(vendor, "refresh", held.ctx.app)
     attempt = Attempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=secrets.token_hex(8))
     values = {
         "enrollment": held.row.id,

@@ -42,9 +42,10 @@ def keep_alive(vendor: Vendor, grant: Grant, moment: datetime) -> timedelta:
 
 
 def after_failure(failures: int, moment: datetime, retry_after: timedelta | None = None) -> int:
-    """Epoch seconds: exponential from 30 s to 15 min, full jitter, never before the vendor's own word."""
+    """Epoch seconds: exponential from 30 s to 15 min, jittered, never before the vendor's own word."""
     ceiling = min(BACKOFF_FIRST * 2 ** min(failures, 10), BACKOFF_MOST)
-    wait = max(ceiling * random.uniform(0.5, 1.0), retry_after or timedelta(0))  # noqa: S311 - spreading load
+    told = (retry_after or timedelta(0)) * random.uniform(1.0, 1.1)  # noqa: S311 - spreading load
+    wait = max(ceiling * random.uniform(0.5, 1.0), told)  # noqa: S311
     return int((moment + wait).timestamp())
 
 

@@ -1,4 +1,4 @@
-"""Every read from a vendor: a fresh token before it, one renewal when it is refused, health after it."""
+"""Every read from a vendor: a fresh token before it, one more try or renewal where it helps, health after it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from joinder.errors import (
 )
 from joinder.grants import Context, Grant, GrantState
 from joinder.services import health, vendor_credentials
+from joinder.services.breakers import BreakerOpen
+from joinder.services.budgets import BudgetSpent
 from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refresh import refresh
@@ -44,7 +46,7 @@ async def with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Gran
 async def _with_grant(hub: Hub, enrollment_id: str, call: Callable[[Context, Grant], Awaitable[T]]) -> T:
     held = await _usable(hub, await open_held(hub, enrollment_id))
     try:
-        answer = await call(held.ctx, held.grant)
+        answer = await hub.retries.run(held.budget, lambda: call(held.ctx, held.grant))
     except AuthorizationLost as error:
         answer = await _renewed_once(hub, held, call, error)
     except VendorError as error:
@@ -120,12 +122,12 @@ async def _note_success(hub: Hub, held: Held) -> None:
 
 
 async def _note_failure(hub: Hub, enrollment_id: str, error: VendorError) -> None:
-    if isinstance(error, NotSupported):
+    if isinstance(error, NotSupported | BudgetSpent):  # tells nothing about this enrollment
         return
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is None:
-            return
+        if enrollment is None or (isinstance(error, BreakerOpen) and enrollment.health != "ok"):
+            return  # what is known says more
         health.failed(session, enrollment, error)
         if isinstance(error, AppCredentialsRejected) and enrollment.credentials_id:
             await vendor_credentials.reject(session, enrollment.credentials_id, error)

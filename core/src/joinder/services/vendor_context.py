@@ -18,11 +18,20 @@ def _undeclared(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
 
 
 def vendor_context(
-    hub: Hub, vendor: str, app: AppCredentials | None, options: Mapping[str, str] | None = None
+    hub: Hub,
+    vendor: str,
+    app: AppCredentials | None,
+    options: Mapping[str, str] | None = None,
+    *,
+    budget: str | None = None,
 ) -> Context:
+    """`budget`: whose calls these are, the id of the vendor credentials or else of the enrollment; None: not known yet,
+    as of an owner's key that the vendor has not accepted.
+    """
     described = hub.registry.vendor(vendor)
+    http = hub.http.vendor(described.hosts + endpoint_hosts(described, app))
     return Context(
-        http=hub.http.vendor(described.hosts + endpoint_hosts(described, app)),
+        http=http if budget is None else http.metered(hub.budgets.meter(budget, described.limits)),
         device=hub.http.device if described.device_access else _undeclared,
         app=app,
         app_token=hub.app_tokens.of(vendor, app),

@@ -15,8 +15,9 @@ from joinder.grants import AppCredentials
 from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.services import enrollments, health, leases
+from joinder.services.budgets import Quotas
 from joinder.services.hub import Hub, audit, owned
-from joinder.services.refusals import Conflict, Invalid, pointer
+from joinder.services.refusals import Conflict, Invalid, NotFound, pointer
 from joinder.store.tables import Due, Enrollment, JoinFlow, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
 
@@ -46,7 +47,9 @@ async def create(
     name, (kind, values) = _name(name), _checked(hub, credentials)
     vendor, credentials_id = str(credentials["vendor"]), new_id("cred")
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
-    consent = await enrollments.operator_consent(hub, vendor, app) if kind.flow is Flow.OPERATOR else None
+    consent = None
+    if kind.flow is Flow.OPERATOR:
+        consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
         row = VendorCredentials(
@@ -95,6 +98,26 @@ async def get(hub: Hub, account_id: str, credentials_id: str, actor: str, *, rev
         return _shown(row, _opened(hub, row))
 
 
+async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
+    """What these credentials may still call. Raises NotFound."""
+    async with hub.store.read() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+    return await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)
+
+
+async def all_quotas(hub: Hub, credentials_id: str | None = None) -> list[tuple[VendorCredentials, Quotas]]:
+    """For the command line, whose user may see every account; those of installed vendors. Raises NotFound."""
+    table = VendorCredentials
+    query = select(table).where(col(table.vendor).in_([vendor.name for vendor in hub.registry.vendors]))
+    if credentials_id is not None:
+        query = query.where(col(table.id) == credentials_id)
+    async with hub.store.read() as session:
+        rows = list((await session.execute(query.order_by(col(table.id)))).scalars())
+    if credentials_id is not None and not rows:
+        raise NotFound
+    return [(row, await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)) for row in rows]
+
+
 async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:
     """JSON Merge Patch (RFC 7386) of `name` and the secret members; vendor and type stay as they are.
 
@@ -114,9 +137,8 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
     kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
     consent = None
     if kind.flow is Flow.OPERATOR and changed:
-        consent = await enrollments.operator_consent(
-            hub, row.vendor, AppCredentials(type=kind.type, secrets=Secrets(values))
-        )
+        app = AppCredentials(type=kind.type, secrets=Secrets(values))
+        consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         if "name" in patch:

@@ -8,7 +8,7 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar
@@ -25,6 +25,7 @@ from joinder.hookspecs import VendorSpecs
 from joinder.vendor import Flow, OperatorAction, Refresh, Vendor, endpoint_hosts
 
 T = TypeVar("T")
+Around = Callable[[str, str, Context], AbstractAsyncContextManager[None]]  # vendor, hook, context
 ENTRY_POINT_GROUP = "joinder.vendors"
 HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
 _PLAIN = re.compile(r"[\x21-\x7e]+")
@@ -68,6 +69,7 @@ class Registry:
         self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
         self.installed: list[Installed] = []
         self.observer: Observer = _Unobserved()
+        self.around: Around = lambda vendor, hook, ctx: nullcontext()  # every call of a hook or action runs inside
 
     @classmethod
     def load(cls, *, allow: Collection[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
@@ -198,14 +200,16 @@ class Registry:
 
     async def act(self, name: str, ctx: Context, action: OperatorAction, values: Mapping[str, str]) -> str:
         """Runs one of the vendor's operator actions; the sentence it answers."""
-        return await self._answer(name, f"action {action.name}", str, lambda: action.run(ctx, values))
+        async with self.around(name, "act", ctx):
+            return await self._answer(name, f"action {action.name}", str, lambda: action.run(ctx, values))
 
     async def _call(self, name: str, hook: str, answer_type: type[T], /, **arguments: Any) -> T:
         if name not in self._plugins:
             raise self._unknown(name)
         others = [plugin for other, plugin in self._plugins.items() if other != name]
         caller = self._manager.subset_hook_caller(hook, others)
-        return await self._answer(name, hook, answer_type, lambda: caller(**arguments))
+        async with self.around(name, hook, arguments["ctx"]):
+            return await self._answer(name, hook, answer_type, lambda: caller(**arguments))
 
     async def _answer(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
         """Counted, and with the vendor's name on everything logged inside."""
