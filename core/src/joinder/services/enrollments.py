@@ -15,7 +15,7 @@ from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import health, leases
+from joinder.services import expiry, health, leases
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.schedule import next_refresh
 from joinder.services.vendor_context import vendor_context
@@ -91,6 +91,7 @@ async def _schedule(hub: Hub, session: AsyncSession, enrollment: Enrollment, gra
         "refresh": leases.NEVER if pending else refresh_at,
         "poll": leases.NEVER if pending else now(),
         "approval": now() + FIRST_QUESTION_S if pending else leases.NEVER,
+        expiry.KIND: expiry.first_look(hub.registry.vendor(enrollment.vendor), grant, utc_now()),
     }
     for kind, due_at in due.items():
         await leases.schedule(session, kind, enrollment.id, due_at, app=app_of(enrollment))
@@ -201,7 +202,7 @@ async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment
     row.expires_at, row.refresh_expires_at = to_epoch(grant.expires_at), to_epoch(grant.refresh_expires_at)
     row.state = str(grant.state)
     row.obtained_by, row.obtained_at, row.refresh_count = "consent", now(), 0
-    row.intent_id = row.intent_at = row.refused_at = None
+    row.intent_id = row.intent_at = row.refused_at = row.warned_at = None
     row.intent_count = 0
 
 
