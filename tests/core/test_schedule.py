@@ -80,7 +80,13 @@ def test_a_short_life_is_no_reason_to_refresh_all_day(life):
 @given(st.timedeltas(timedelta(seconds=1), timedelta(days=400)), lives)
 def test_no_grant_waits_longer_than_a_quarter_of_its_refresh_tokens_life(left, life):
     held = Grant(secrets=Secrets({}), expires_at=NOW + life, refresh_expires_at=NOW + left)
-    assert next_refresh(vendor(), held, NOW) <= EPOCH + left.total_seconds() / 4
+    assert next_refresh(vendor(), held, NOW) <= EPOCH + max(left / 4, BACKOFF_MOST).total_seconds()
+
+
+@given(st.integers(0, 20), st.timedeltas(timedelta(0), timedelta(days=1)), st.integers(1, 10**6))
+def test_no_word_of_the_vendors_outlasts_a_refresh_token(failures, retry_after, left_s):
+    due = after_failure(failures, NOW, retry_after, ends_at=EPOCH + left_s)
+    assert due <= EPOCH + max(left_s / 4, BACKOFF_FIRST.total_seconds())
 
 
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=1), timedelta(days=30)])

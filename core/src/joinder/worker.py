@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
-from joinder.services import approvals, due, poll, refresh
+from joinder.services import approvals, due, expiry, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -37,6 +37,7 @@ JOBS: tuple[Job, ...] = (
     due.Kind(refresh.KIND, _refresh, nearest_to_expiry_first=True, pace=_pace).job(),
     due.Kind(poll.KIND, _poll).job(),
     due.Kind(approvals.KIND, _ask).job(),
+    due.Kind(expiry.KIND, expiry.look).job(),
 )
 
 

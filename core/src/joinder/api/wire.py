@@ -13,6 +13,7 @@ from msgspec import Struct
 from joinder.api import schemas
 from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
+from joinder.services import expiry
 from joinder.services.budgets import Quotas
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
@@ -59,6 +60,7 @@ def quotas(left: Quotas) -> schemas.Quotas:
 
 def enrollment(overview: Overview) -> schemas.Enrollment:
     row, grant = overview.row, overview.grant
+    shown = expiry.shown(row, grant) if grant else None
     return schemas.Enrollment(
         id=row.id,
         vendor=row.vendor,
@@ -69,9 +71,9 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
         health=schemas.Health(
             state=row.health,
             since=_utc(row.health_since),
-            reason=row.health_reason,
-            actor=row.health_actor,
-            next_step=NEXT_STEP.get(row.health),
+            reason=shown.reason if shown else row.health_reason,
+            actor=shown.actor if shown else row.health_actor,
+            next_step=shown.next_step if shown else NEXT_STEP.get(row.health),
             last_success_at=utc(row.last_success_at),
             last_attempt_at=utc(row.last_attempt_at),
             expires_at=utc(grant.expires_at) if grant else None,

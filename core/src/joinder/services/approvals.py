@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import AppCredentialsRejected, ApprovalPending, ApprovalRefused, TransientError, VendorError
 from joinder.grants import Grant, GrantState
-from joinder.services import health, leases, vendor_credentials
+from joinder.services import expiry, health, leases, vendor_credentials
 from joinder.services.enrollments import budget_of, open_grant, seal_grant
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
@@ -89,6 +89,7 @@ async def _save(hub: Hub, session: AsyncSession, enrollment_id: str, version: in
     vendor = hub.registry.vendor(enrollment.vendor)
     await leases.schedule(session, "refresh", enrollment_id, next_refresh(vendor, answered, utc_now()))
     await leases.schedule(session, "poll", enrollment_id, now())
+    await leases.schedule(session, expiry.KIND, enrollment_id, expiry.first_look(vendor, answered, utc_now()))
     return leases.NEVER
 
 

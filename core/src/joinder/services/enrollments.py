@@ -15,7 +15,7 @@ from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import health, leases
+from joinder.services import expiry, health, leases
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.schedule import next_refresh
 from joinder.services.vendor_context import vendor_context
@@ -93,6 +93,7 @@ async def _schedule(hub: Hub, session: AsyncSession, enrollment: Enrollment, gra
         "refresh": leases.NEVER if pending else refresh_at,
         "poll": leases.NEVER if pending else now(),
         "approval": now() + FIRST_QUESTION_S if pending else leases.NEVER,
+        expiry.KIND: expiry.first_look(hub.registry.vendor(enrollment.vendor), grant, utc_now()),
     }
     for kind, due_at in due.items():
         await leases.schedule(session, kind, enrollment.id, due_at, app=app_of(enrollment))

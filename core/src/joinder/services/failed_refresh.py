@@ -48,11 +48,10 @@ async def _noted(
     hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: GrantRow, attempt: Attempt, error: VendorError
 ) -> int:
     """When it is due next."""
-    _warn(session, enrollment, grant)
     if isinstance(error, OutcomeUnknown | UnexpectedPayload):  # the intent stays: this token may be spent
         health.failed(session, enrollment, error)
         late = timedelta(seconds=hub.settings.refresh_deadline_s + LATE_ANSWER_S)
-        return after_failure(enrollment.failures, utc_now(), late)
+        return after_failure(enrollment.failures, utc_now(), late, ends_at=grant.refresh_expires_at)
     grant.intent_id = grant.intent_at = None
     grant.intent_count = attempt.held.row.intent_count
     if isinstance(error, AuthorizationLost):
@@ -62,7 +61,7 @@ async def _noted(
         await vendor_credentials.reject(session, enrollment.credentials_id, error)
         return leases.NEVER
     retry_after = error.retry_after if isinstance(error, TransientError) else None
-    return after_failure(enrollment.failures, utc_now(), retry_after)
+    return after_failure(enrollment.failures, utc_now(), retry_after, ends_at=grant.refresh_expires_at)
 
 
 async def _refused(
@@ -86,12 +85,3 @@ async def _refused(
         return burst_brake.next_test()
     health.change(session, enrollment, "needs_consent", str(error))
     return leases.NEVER
-
-
-def _warn(session: AsyncSession, enrollment: Enrollment, grant: GrantRow) -> None:
-    """Once, when half of the refresh token's life went by without a renewal."""
-    if grant.refresh_expires_at is None or grant.warned_at is not None:
-        return
-    if now() - grant.obtained_at >= (grant.refresh_expires_at - grant.obtained_at) / 2:
-        grant.warned_at = now()
-        health.write_event(session, enrollment, "enrollment.expiring", {"expiresAt": grant.refresh_expires_at})

@@ -20,32 +20,39 @@ def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
     """Epoch seconds: inside the last quarter of the access token's life, never later than its margin, and often enough
     to keep the refresh token alive though nobody reads.
 
-    A life shorter than twice the margin is halved instead, or its grant would always be due.
+    A life shorter than twice the margin is halved instead, or its grant would always be due. A token that ends before
+    the next poll is renewed when it is used; the timer only keeps its grant alive.
     """
     if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
         return NEVER
     longest = keep_alive(vendor, grant, moment)
     life = grant.expires_at - moment if grant.expires_at is not None else None
-    if life is not None and (life > SHORT_LIVED or life <= timedelta(0)):
+    if life is not None and (life > max(SHORT_LIVED, vendor.limits.poll_every) or life <= timedelta(0)):
         longest = min(longest, max(life - vendor.refresh_margin, life / 2, timedelta(0)))
     return int((moment + longest * _spread()).timestamp())
 
 
 def keep_alive(vendor: Vendor, grant: Grant, moment: datetime) -> timedelta:
-    """The longest a grant goes unrenewed (reliability R9): a day, or a quarter of what is left of its refresh token."""
+    """The longest a grant goes unrenewed (reliability R9): a day, or a quarter of a rotating refresh token's life."""
     waits = [KEEP_ALIVE_MOST]
     if vendor.refresh_at_least_every is not None:
         waits.append(vendor.refresh_at_least_every)
-    if grant.refresh_expires_at is not None:
-        waits.append(max((grant.refresh_expires_at - moment) / 4, timedelta(0)))
+    if vendor.refresh is Refresh.ROTATING and grant.refresh_expires_at is not None:
+        waits.append(max((grant.refresh_expires_at - moment) / 4, BACKOFF_MOST))  # an answer may bring no new token
     return min(waits)
 
 
-def after_failure(failures: int, moment: datetime, retry_after: timedelta | None = None) -> int:
-    """Epoch seconds: exponential from 30 s to 15 min, jittered, never before the vendor's own word."""
+def after_failure(
+    failures: int, moment: datetime, retry_after: timedelta | None = None, *, ends_at: int | None = None
+) -> int:
+    """Epoch seconds: exponential from 30 s to 15 min, jittered, never before the vendor's own word, unless a refresh
+    token that ends at `ends_at` could not wait so long.
+    """
     ceiling = min(BACKOFF_FIRST * 2 ** min(failures, 10), BACKOFF_MOST)
     told = (retry_after or timedelta(0)) * random.uniform(1.0, 1.1)  # noqa: S311 - spreading load
     wait = max(ceiling * random.uniform(0.5, 1.0), told)  # noqa: S311
+    if ends_at is not None:
+        wait = min(wait, max(timedelta(seconds=ends_at - moment.timestamp()) / 4, BACKOFF_FIRST))
     return int((moment + wait).timestamp())
 
 

@@ -10,7 +10,14 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
-from joinder.errors import AppCredentialsRejected, AuthorizationLost, NotSupported, RateLimited, VendorError
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    NotSupported,
+    RateLimited,
+    TransientError,
+    VendorError,
+)
 from joinder.grants import Context, Grant
 from joinder.series import zone
 from joinder_enphase import api, intervals, mapping
@@ -18,6 +25,7 @@ from joinder_enphase.intervals import Series, Slots
 
 T = TypeVar("T")
 _DECISIVE = (AppCredentialsRejected, RateLimited, AuthorizationLost)
+_AWAY_AFTER = 2  # calls cut off or failed with 5xx, and none answered: the vendor is away, and a plan counts every call
 
 
 async def fetch(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
@@ -58,8 +66,9 @@ class _Poll:
         return replace(now, soc_percent=self._soc_percent()) if now else None
 
     async def attempt(self, title: str, call: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
-        """The call's answer, or None with its failure noted. After a refused app or a full quota no more are made."""
-        if any(isinstance(error, AppCredentialsRejected | RateLimited) for _, error in self.failures):
+        """The call's answer, or None with its failure noted. After a refused app, a full quota or no answer at all, no
+        more are made."""
+        if self._is_hopeless():
             return None
         try:
             answer = await call(*arguments)
@@ -71,6 +80,11 @@ class _Poll:
             return None
         self.answered += 1
         return answer
+
+    def _is_hopeless(self) -> bool:
+        errors = [error for _, error in self.failures]
+        away = not self.answered and sum(isinstance(error, TransientError) for error in errors) >= _AWAY_AFTER
+        return away or any(isinstance(error, AppCredentialsRejected | RateLimited) for error in errors)
 
     async def raise_if_all_failed(self) -> None:
         """401 also stands for a missing access control; only a call that every app may make tells them apart."""

@@ -6,7 +6,7 @@ Facts come from clients that run against it and from recorded answers; README.md
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from joinder import (
     AppCredentialType,
@@ -98,7 +98,7 @@ class Sma:
     @hookimpl
     async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
         token = await oauth.exchange_code(ctx, self._oauth2, callback)
-        grant = _granted(token, Grant(secrets=Secrets({})))
+        grant = _granted(token, ctx.now(), Grant(secrets=Secrets({})))
         plants = (await self._client(ctx, grant).get("/plants", api.Plants)).plants
         if not plants:
             raise ConsentInvalid("This SMA account opens no plant; the plant's owner in Sunny Portal must consent")
@@ -107,7 +107,7 @@ class Sma:
 
     @hookimpl
     async def refresh(self, ctx: Context, grant: Grant) -> Grant:
-        return _granted(await oauth.refresh_token(ctx, self._oauth2, grant.secrets), grant)
+        return _granted(await oauth.refresh_token(ctx, self._oauth2, grant.secrets), ctx.now(), grant)
 
     @hookimpl
     async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
@@ -129,8 +129,16 @@ class Sma:
         return api.Client(ctx, self._base, grant.secrets["access_token"])
 
 
-def _granted(token: oauth.Token, before: Grant) -> Grant:
-    return replace(before, secrets=token.secrets(before.secrets), expires_at=token.expires_at)
+def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:
+    """`refresh_expires_in` is 0 with offline access: no end. Without it, the session's seconds."""
+    stated = token.extra.get("refresh_expires_in", "")
+    life_s = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else 0
+    return replace(
+        before,
+        secrets=token.secrets(before.secrets),
+        expires_at=token.expires_at,
+        refresh_expires_at=now + timedelta(seconds=life_s) if life_s else None,
+    )
 
 
 PRODUCTION = Sma("sma", "SMA", "auth.smaapis.de", "monitoring.smaapis.de")

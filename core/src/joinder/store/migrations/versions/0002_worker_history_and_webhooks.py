@@ -37,6 +37,10 @@ def _add_columns() -> None:
     op.execute(
         "UPDATE due SET app = (SELECT coalesce(credentials_id, vendor) FROM enrollment WHERE id = due.enrollment_id)"
     )
+    op.execute(
+        "INSERT INTO due (kind, enrollment_id, app, due_at, strikes) "
+        "SELECT 'expiry', id, coalesce(credentials_id, vendor), 0, 0 FROM enrollment"
+    )
 
 
 def _add_budgets_and_jobs() -> None:
