@@ -31,6 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
+    ballast_mib: int = 64  # SQLite: room held for tokens in flight when the disk is full; 0: none
 
     @property
     def is_https(self) -> bool:
@@ -96,6 +97,8 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
     if not 0 < settings.refresh_deadline_s <= 80:  # a hook itself ends after 90, and that must not come first
         raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 80 seconds")
+    if not 0 <= settings.ballast_mib <= 4096:
+        raise ConfigError("JOINDER_BALLAST_MIB must lie between 0 and 4096")
     return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
 
 

@@ -20,6 +20,7 @@ from joinder.api.operator import JoinFlowController, VendorController, VendorCre
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
 from joinder.api.reads import CONTROLLERS
 from joinder.api.well_known import well_known
+from joinder.services import durability
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub
 
@@ -65,10 +66,13 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/health/ready", summary="The store answers and the key fits", tags=["Health"])
-async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
+@get("/health/ready", summary="The store answers, the key fits and the disk has room", tags=["Health"])
+async def ready(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Response[Any]:
     await hub.store.rows("SELECT 1", {})
-    return {"status": "ok"}
+    trouble = durability.trouble(hub)
+    if trouble is not None:
+        return problem(request, "disk-full", "The disk is full", 503, trouble)
+    return Response({"status": "ok"})
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

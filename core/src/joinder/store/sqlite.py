@@ -18,8 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
+from joinder.store.ballast import Ballast
 from joinder.store.engine import Row, Store
 from joinder.store.migrate import migrate_sqlite
+
+# Read back after they are set: a file system without shared memory has no WAL, and with less than FULL a power cut
+# takes commits back.
+_DURABLE = {"journal_mode": ("WAL", "wal"), "synchronous": ("FULL", 2)}
 
 
 class SqliteStore(Store):
@@ -32,6 +37,7 @@ class SqliteStore(Store):
             reader=_engine(path, begin="BEGIN", size=4), writer=_engine(path, begin="BEGIN IMMEDIATE", size=1)
         )
         self.place = str(path)
+        self.ballast = Ballast(path)
         self._hot = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self._hot.execute("PRAGMA query_only=ON")
 
@@ -79,8 +85,9 @@ def _engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # SQLAlchemy, not the driver, says BEGIN
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        for pragma in ("busy_timeout=30000", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
+        _make_durable(cursor, path)
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -95,6 +102,16 @@ def _engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
                 await_only(asyncio.shield(connection.driver_connection.rollback()))
 
     return engine
+
+
+def _make_durable(cursor: Any, path: Path) -> None:
+    """Raises ConfigError where SQLite cannot keep what it commits."""
+    for pragma, (wanted, reads_as) in _DURABLE.items():
+        cursor.execute(f"PRAGMA {pragma}={wanted}")
+        cursor.execute(f"PRAGMA {pragma}")
+        told = cursor.fetchone()[0]
+        if told != reads_as:
+            raise ConfigError(f"{path}: SQLite's {pragma} stays {told}, so a crash could lose single-use tokens")
 
 
 def _no_parameters(record: logging.LogRecord) -> bool:
