@@ -71,6 +71,12 @@ async def facts_in(url: URL) -> Facts:
         return await facts_from(connection.fetch, _place(url))
 
 
+async def has_schema(url: URL) -> bool:
+    """Raises ConfigError when the database is not there."""
+    async with _connected(url) as connection:
+        return await connection.fetchval("SELECT to_regclass('alembic_version')") is not None
+
+
 async def is_empty(url: URL) -> bool:
     """Absent, or nobody has an account in it."""
     if not await exists(url):
