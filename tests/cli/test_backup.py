@@ -14,6 +14,13 @@ import pytest
 from cli.conftest import Shell
 from databases import Databases
 
+TROUBLE = """
+INSERT INTO due (kind, enrollment_id, app, due_at, strikes) VALUES ('poll', 'enrl-aaaaaaaaaaaaaaaa', 'x', 1, 0);
+INSERT INTO quota (app, span, "window", used, until) VALUES ('x', 'blocked', 0, 0, 9999999999);
+INSERT INTO webhook_endpoint (id, account_id, url, types, secret_sealed, disabled_at, disabled_reason, created_at)
+SELECT 'whep-x', id, 'u', '[]', x'00', 1, 'gone for days', 1 FROM account;
+"""
+
 
 @pytest.fixture
 def installed(joinder: Shell) -> Shell:
@@ -32,9 +39,11 @@ def changed(folder: Path) -> Iterator[sqlite3.Connection]:
 def enrolled(folder: Path, vendor: str, health: str = "ok") -> None:
     with changed(folder) as database:
         account = database.execute("SELECT id FROM account").fetchone()[0]
-        columns = "id, account_id, vendor, options, status, health, health_since, failures, created_at"
-        row = ("enrl-aaaaaaaaaaaaaaaa", account, vendor, "{}", "enrolled", health, 0, 0, 0)
-        database.execute(f"INSERT INTO enrollment ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute(
+            "INSERT INTO enrollment (id, account_id, vendor, options, status, health, health_since, failures, "
+            "created_at) VALUES ('enrl-aaaaaaaaaaaaaaaa', ?, ?, '{}', 'enrolled', ?, 0, 0, 0)",
+            (account, vendor, health),
+        )
 
 
 def test_a_copy_is_made_and_put_back(installed: Shell, tmp_path: Path) -> None:
@@ -158,16 +167,7 @@ def test_each_finding_names_the_next_step(installed: Shell, tmp_path: Path) -> N
     assert "nobody" in str(finding(installed, "plugins")["text"])
     assert "join flow" in str(finding(installed, "enrollments")["nextStep"])
     with changed(tmp_path) as database:
-        database.execute(
-            "INSERT INTO due (kind, enrollment_id, app, due_at, strikes) VALUES ('poll', 'enrl-aaaaaaaaaaaaaaaa', 'x', 1, 0)"
-        )
-        database.execute(
-            "INSERT INTO quota (app, span, \"window\", used, until) VALUES ('x', 'blocked', 0, 0, 9999999999)"
-        )
-        columns = "id, account_id, url, types, secret_sealed, disabled_at, disabled_reason, created_at"
-        database.execute(
-            f"INSERT INTO webhook_endpoint ({columns}) SELECT 'whep-x', id, 'u', '[]', x'00', 1, 'gone for days', 1 FROM account"
-        )
+        database.executescript(TROUBLE)
     assert "poll: 1 late" in str(finding(installed, "work")["text"])
     assert "no call" in str(finding(installed, "quotas")["text"])
     assert "gone for days" in str(finding(installed, "webhooks")["text"])
