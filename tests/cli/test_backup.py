@@ -14,6 +14,7 @@ import pytest
 from cli.conftest import Shell
 from databases import Databases
 
+pytestmark = pytest.mark.timeout(300)  # many processes each
 TROUBLE = """
 INSERT INTO due (kind, enrollment_id, app, due_at, strikes) VALUES ('poll', 'enrl-aaaaaaaaaaaaaaaa', 'x', 1, 0);
 INSERT INTO quota (app, span, "window", used, until) VALUES ('x', 'blocked', 0, 0, 9999999999);
@@ -150,27 +151,28 @@ def test_a_well_installation_has_no_findings(installed: Shell, tmp_path: Path) -
     assert {"schema", "commits", "disk", "modes", "plugins", "work"} <= checks
 
 
-def finding(joinder: Shell, check: str, code: int = 1, **env: str) -> dict[str, object]:
+def findings(joinder: Shell, code: int = 1, **env: str) -> dict[str, dict[str, str]]:
+    """What is not well, by check; each names a next step."""
     done = joinder("doctor", "--json", **env)
     assert done.returncode == code, done.stdout + done.stderr
-    found = [row for row in json.loads(done.stdout) if row["check"] == check and not row["ok"]]
-    assert found, done.stdout
-    assert found[0]["nextStep"]
-    return dict(found[0])
+    found = {row["check"]: row for row in json.loads(done.stdout) if not row["ok"]}
+    assert all(row["nextStep"] for row in found.values())
+    return found
 
 
 def test_each_finding_names_the_next_step(installed: Shell, tmp_path: Path) -> None:
-    assert "missing" in str(finding(installed, "ballast")["text"])
     os.chmod(tmp_path / "joinder.sqlite3", 0o644)
-    assert "chmod 600" in str(finding(installed, "modes")["nextStep"])
     enrolled(tmp_path, "nobody", health="needs_consent")
-    assert "nobody" in str(finding(installed, "plugins")["text"])
-    assert "join flow" in str(finding(installed, "enrollments")["nextStep"])
     with changed(tmp_path) as database:
         database.executescript(TROUBLE)
-    assert "poll: 1 late" in str(finding(installed, "work")["text"])
-    assert "no call" in str(finding(installed, "quotas")["text"])
-    assert "gone for days" in str(finding(installed, "webhooks")["text"])
+    found = findings(installed)
+    assert "missing" in found["ballast"]["text"]
+    assert "chmod 600" in found["modes"]["nextStep"]
+    assert "nobody" in found["plugins"]["text"]
+    assert "join flow" in found["enrollments"]["nextStep"]
+    assert "poll: 1 late" in found["work"]["text"]
+    assert "no call" in found["quotas"]["text"]
+    assert "gone for days" in found["webhooks"]["text"]
 
 
 def test_a_barrier_is_a_finding(installed: Shell, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_a_barrier_is_a_finding(installed: Shell, tmp_path: Path) -> None:
     assert installed("backup", str(copy)).returncode == 0
     done = installed.json("restore", str(copy), "--replace", "--confirm", "joinder.sqlite3")[0]
     assert done["waiting"] == {"tesla": 1}
-    assert "joinder reconcile" in str(finding(installed, "barrier")["nextStep"])
+    assert "joinder reconcile" in findings(installed)["barrier"]["nextStep"]
     released = installed.json("reconcile")[0]  # the copy is younger than this vendor's grace
     assert (released["vendor"], released["released"]) == ("tesla", ["enrl-aaaaaaaaaaaaaaaa"])
 
@@ -199,14 +201,14 @@ def test_a_barrier_is_a_finding(installed: Shell, tmp_path: Path) -> None:
     ],
 )
 def test_a_configuration_that_cannot_work_is_a_finding_too(installed: Shell, env: dict[str, str], says: str) -> None:
-    assert says in str(finding(installed, "configuration", 78, **env)["text"])
+    assert says in findings(installed, 78, **env)["configuration"]["text"]
 
 
 def test_looking_migrates_nothing(installed: Shell, tmp_path: Path) -> None:
     with changed(tmp_path) as database:
         database.execute("UPDATE alembic_version SET version_num = '0001'")
-    assert "older" in str(finding(installed, "schema")["text"])
+    assert "older" in findings(installed)["schema"]["text"]
     with changed(tmp_path) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    assert "newer" in str(finding(installed, "schema")["text"])
+    assert "newer" in findings(installed)["schema"]["text"]
