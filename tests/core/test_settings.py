@@ -24,6 +24,7 @@ def test_every_setting_is_read():
         "JOINDER_PUBLIC_FILES": "/etc/joinder/public",
         "JOINDER_LOG_LEVEL": "DEBUG",
         "JOINDER_REFRESH_DEADLINE_S": "45.5",
+        "JOINDER_BALLAST_MIB": "128",
     }
     assert set(env) == {f"JOINDER_{name.upper()}" for name in Settings.__struct_fields__}
     assert settings_from_env(env) == Settings(
@@ -38,6 +39,7 @@ def test_every_setting_is_read():
         public_files="/etc/joinder/public",
         log_level="DEBUG",
         refresh_deadline_s=45.5,
+        ballast_mib=128,
     )
 
 
