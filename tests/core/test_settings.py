@@ -27,6 +27,7 @@ def test_every_setting_is_read():
         "JOINDER_METRICS_PORT": "9464",
         "JOINDER_METRICS_TOKEN_FILE": "/etc/joinder/metrics",
         "JOINDER_REFRESH_DEADLINE_S": "45.5",
+        "JOINDER_BALLAST_MIB": "128",
     }
     assert set(env) == {f"JOINDER_{name.upper()}" for name in Settings.__struct_fields__}
     assert settings_from_env(env) == Settings(
@@ -44,6 +45,7 @@ def test_every_setting_is_read():
         metrics_port=9464,
         metrics_token_file="/etc/joinder/metrics",
         refresh_deadline_s=45.5,
+        ballast_mib=128,
     )
 
 

@@ -13,6 +13,7 @@ from joinder.settings import ConfigError
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
     *("accounts", "clients", "keys", "poll", "act", "quota"),
+    *("backup", "restore", "reconcile", "doctor"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 

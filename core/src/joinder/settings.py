@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None  # /metrics on 127.0.0.1, without a token
     metrics_token_file: str | None = None  # who presents its content may read /metrics beside the API
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
+    ballast_mib: int = 64  # SQLite: room held for tokens in flight when the disk is full; 0: none
 
     @property
     def is_https(self) -> bool:
@@ -105,6 +106,8 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 80 seconds")
     if settings.refreshes_per_second < 1:
         raise ConfigError("JOINDER_REFRESHES_PER_SECOND must be at least 1")
+    if not 0 <= settings.ballast_mib <= 4096:
+        raise ConfigError("JOINDER_BALLAST_MIB must lie between 0 and 4096")
     return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
 
 

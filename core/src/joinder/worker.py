@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
-from joinder.services import approvals, due, expiry, poll, refresh
+from joinder.services import approvals, due, durability, expiry, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -38,12 +38,14 @@ JOBS: tuple[Job, ...] = (
     due.Kind(poll.KIND, _poll).job(),
     due.Kind(approvals.KIND, _ask).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
+    durability.JOB,
 )
 
 
 @asynccontextmanager
 async def working(hub: Hub) -> AsyncIterator[None]:
     """Works beside the block. On leaving no row is begun any more; what is under way ends, polls within seconds."""
+    durability.arm(hub)
     async with engine.running(hub.store, lambda name, key: _work(hub, name, key)) as queue:
         looking = asyncio.create_task(_look(hub, queue))
         try:

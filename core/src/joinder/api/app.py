@@ -21,6 +21,7 @@ from joinder.api.operator import JoinFlowController, VendorController, VendorCre
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.reads import CONTROLLERS
 from joinder.api.well_known import well_known
+from joinder.services import durability
 from joinder.services.accounts import Tokens
 from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub
@@ -78,10 +79,11 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/health/ready", summary="The store answers and the key fits", tags=["Health"])
+@get("/health/ready", summary="The store answers, the key fits and the disk has room", tags=["Health"])
 async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
-    if hub.stopping.is_set():
-        raise NotReady("It is stopping.")
+    trouble = "It is stopping." if hub.stopping.is_set() else durability.trouble(hub)
+    if trouble is not None:
+        raise NotReady(trouble)
     await hub.store.rows("SELECT 1", {})
     return {"status": "ok"}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import rich_click as click
 
 from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_VENDOR
-from joinder.settings import settings_from_env
+from joinder.settings import Settings, settings_from_env
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -22,17 +22,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
     """Runs `work` on this configuration's hub; refusals become one line and an exit code."""
+    from joinder.services.hub import open_hub
+
+    async def run(settings: Settings) -> T:
+        async with open_hub(settings) as hub:
+            return await work(hub)
+
+    return on_settings(run)
+
+
+def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
+    """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
     from joinder import logs
     from joinder.errors import VendorError
-    from joinder.services.hub import open_hub
     from joinder.services.refusals import Conflict, NotFound, Refusal
 
     settings = settings_from_env()
     logs.configure("WARNING", "text")
 
     async def run() -> T:
-        async with open_hub(settings) as hub:
-            return await work(hub)
+        return await work(settings)
 
     try:
         return asyncio.run(run())

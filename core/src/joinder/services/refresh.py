@@ -27,7 +27,7 @@ from joinder.errors import (
 )
 from joinder.grants import Grant
 from joinder.metrics import RefreshResult
-from joinder.services import failed_refresh, health, leases
+from joinder.services import barrier, durability, failed_refresh, health, leases
 from joinder.services.enrollments import seal_grant
 from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
@@ -176,6 +176,8 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
     """Lease and intent on disk in one transaction. None: the grant is leased, or no longer what was read."""
     vendor = hub.registry.vendor(held.row.vendor)
     _check(held, vendor)
+    durability.check(hub)
+    await barrier.check(hub, held.row, vendor)
     hub.breakers.refuse_open(vendor, "refresh", held.ctx.app)
     attempt = Attempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=secrets.token_hex(8))
     values = {
@@ -245,6 +247,8 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant) -> bool:
             return bool(well) or not saved
         except StoreTrouble as trouble:
             log.critical("new token of %s not saved yet: %s", attempt.enrollment_id, trouble)
+            if durability.make_room(hub, trouble):
+                continue
             await asyncio.sleep(min(0.1 * 2**tries, 10))
     raise TransientError("The renewed token could not be saved")
 

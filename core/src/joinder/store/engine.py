@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from joinder.settings import ConfigError
+from joinder.store.ballast import Ballast
 
 Row = Sequence[Any]
 Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
@@ -34,6 +35,7 @@ class Store(ABC):
     """`read()` sees a consistent snapshot; `write()` is one durable transaction."""
 
     dialect: ClassVar[str]
+    ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:

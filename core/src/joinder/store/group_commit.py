@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from joinder.store.engine import Statement, StoreFull, StoreTrouble
+from joinder.store.pragmas import prepare
 
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON")
 AT_ONCE = 200
 Outcome = list[int] | StoreTrouble
 _Asked = tuple[Sequence[Statement], "asyncio.Future[Outcome]"]
@@ -47,6 +47,7 @@ class GroupCommit:
             await self._flushing
         if self._connection is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+            self._connection = None
         self._thread.shutdown()
 
     async def _flush(self) -> None:
@@ -77,21 +78,20 @@ class GroupCommit:
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(self._path, isolation_level=None)
-            for pragma in PRAGMAS:
-                self._connection.execute(f"PRAGMA {pragma}")
+            prepare(self._connection.cursor(), self._path)
         return self._connection
 
 
 def _one(connection: sqlite3.Connection, statements: Sequence[Statement]) -> Outcome:
+    """Anything worse than a broken constraint may have ended the whole transaction, and is the group's."""
     connection.execute("SAVEPOINT one")
     try:
-        changed = [connection.execute(sql, parameters).rowcount for sql, parameters in statements]
+        outcome: Outcome = [connection.execute(sql, parameters).rowcount for sql, parameters in statements]
     except sqlite3.IntegrityError as error:
         connection.execute("ROLLBACK TO one")
-        return _trouble(error)
-    finally:
-        connection.execute("RELEASE one")
-    return changed
+        outcome = _trouble(error)
+    connection.execute("RELEASE one")
+    return outcome
 
 
 def _trouble(error: sqlite3.Error) -> StoreTrouble:

@@ -19,9 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
+from joinder.store.ballast import Ballast
 from joinder.store.engine import Row, Statement, Store
-from joinder.store.group_commit import PRAGMAS, GroupCommit
+from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
+from joinder.store.pragmas import prepare
 
 
 class SqliteStore(Store):
@@ -36,6 +38,7 @@ class SqliteStore(Store):
             reader=_engine(path, begin="BEGIN", size=4), writer=_engine(path, begin="BEGIN IMMEDIATE", size=1)
         )
         self.place = str(path)
+        self.ballast = Ballast(path)
         self._hot = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self._hot.execute("PRAGMA query_only=ON")
         self._writing = asyncio.Lock()  # one writer of this process at a time: waiting here costs no polling
@@ -94,8 +97,7 @@ def _engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # SQLAlchemy, not the driver, says BEGIN
         cursor = connection.cursor()
-        for pragma in PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
+        prepare(cursor, path)
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

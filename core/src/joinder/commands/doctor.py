@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from joinder.cli import EXIT_CONFIG, EXIT_FAILED
+from joinder.commands.running import json_option, on_settings, show
+from joinder.settings import ConfigError
+
+if TYPE_CHECKING:
+    from joinder.services.doctor import Finding
+    from joinder.settings import Settings
+
+
+@click.command(name="doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Look for what is wrong, with the next step for each finding. Example:  joinder doctor
+
+    Changes nothing. Exit code 0 when all is well, 1 with findings, 78 when the configuration stops every start.
+    """
+    from joinder.services.doctor import Finding
+
+    try:
+        findings = on_settings(_examined)
+        code = EXIT_FAILED if any(not one.ok for one in findings) else 0
+    except ConfigError as error:
+        findings = [Finding(check="configuration", text=str(error), next_step="correct it, then run this again")]
+        code = EXIT_CONFIG
+    if as_json:
+        show([_row(one) for one in findings], True)
+    else:
+        for one in findings:
+            click.echo(f"{'ok  ' if one.ok else 'LOOK'}  {one.check}: {one.text}")
+            if one.next_step:
+                click.echo(f"        next: {one.next_step}")
+    sys.exit(code)
+
+
+async def _examined(settings: Settings) -> list[Finding]:
+    import logging
+
+    from joinder.services import doctor
+    from joinder.services.hub import open_hub
+
+    logging.disable(logging.WARNING)  # the findings say it
+    first = await doctor.before_opening(settings)
+    if not all(one.ok for one in first):
+        return first
+    async with open_hub(settings) as hub:
+        return [*first, *await doctor.examine(hub)]
+
+
+def _row(one: Finding) -> dict[str, object]:
+    return {"check": one.check, "ok": one.ok, "text": one.text, "nextStep": one.next_step}

@@ -1,0 +1,235 @@
+"""What is wrong with this installation, and what to do next. Looks only: nothing is migrated, created or called."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from joinder.clock import boot_id, monotonic, now
+from joinder.services import barrier, health
+from joinder.services.budgets import Budgets
+from joinder.services.hub import Hub
+from joinder.settings import Settings
+from joinder.store import copies, dumps
+from joinder.store.engine import parsed_url
+from joinder.store.migrate import HERE
+from joinder.store.sqlite import SqliteStore, sqlite_path
+from joinder.store.vault import read_key_file
+
+LOW_DISK_BYTES = 512 * 1024**2
+SKEW_S = 5.0
+LATE_S = 600
+MIB = 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at. `next_step` when it is not well."""
+
+    check: str
+    text: str
+    next_step: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.next_step is None
+
+
+async def before_opening(settings: Settings) -> list[Finding]:
+    """What opening the store would change or refuse. Raises ConfigError for what stops every start."""
+    url = parsed_url(settings.database_url)
+    read_key_file(Path(settings.key_file))
+    if url.get_backend_name() == "sqlite":
+        path = sqlite_path(url)
+        revision = copies.facts_in(path).revision if path.exists() else None
+    else:
+        revision = (await dumps.facts_in(url)).revision if await dumps.has_schema(url) else None
+    return [_schema(revision)]
+
+
+def _schema(revision: str | None) -> Finding:
+    script = ScriptDirectory(str(HERE))
+    if revision is None:
+        return Finding(check="schema", text="there is no database yet", next_step="joinder serve creates it")
+    if revision == script.get_current_head():
+        return Finding(check="schema", text=f"schema {revision}")
+    known = revision in {entry.revision for entry in script.walk_revisions()}
+    if known:
+        step = "joinder backup, then start this version: it migrates"
+        return Finding(check="schema", text=f"schema {revision} is older than this version's", next_step=step)
+    step = "install the version that wrote it, or restore an older copy"
+    return Finding(check="schema", text=f"schema {revision} is newer than this version", next_step=step)
+
+
+async def examine(hub: Hub) -> list[Finding]:
+    """Every check, the well ones too."""
+    return [finding for check in CHECKS for finding in await check(hub)]
+
+
+async def commits(hub: Hub) -> list[Finding]:
+    """Opening has refused anything less already; this says what is in force."""
+    async with hub.store.write() as session:
+        if not isinstance(hub.store, SqliteStore):
+            told = (await session.execute(text("SHOW synchronous_commit"))).scalar_one()
+            return [Finding(check="commits", text=f"synchronous_commit is {told}")]
+        mode = (await session.execute(text("PRAGMA journal_mode"))).scalar_one()
+        level = (await session.execute(text("PRAGMA synchronous"))).scalar_one()
+    return [Finding(check="commits", text=f"journal_mode is {mode}, synchronous is {level} (2 is FULL)")]
+
+
+async def disk(hub: Hub) -> list[Finding]:
+    ballast = hub.store.ballast
+    if ballast is None:
+        return []
+    free = ballast.free_bytes()
+    low = f"free some of {ballast.path.parent}" if free < LOW_DISK_BYTES else None
+    found = [Finding(check="disk", text=f"{free // MIB} MiB free", next_step=low)]
+    if hub.settings.ballast_mib and not ballast.path.exists():
+        step = f"joinder serve lays it once {4 * hub.settings.ballast_mib} MiB are free; without it nothing is renewed"
+        found.append(Finding(check="ballast", text=f"{ballast.path} is missing", next_step=step))
+    return found
+
+
+async def modes(hub: Hub) -> list[Finding]:
+    """The key's is proved on opening."""
+    if not isinstance(hub.store, SqliteStore):
+        return []
+    path = Path(hub.store.place)
+    beside = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+    open_to_others = [str(each) for each in beside if each.exists() and _open_to_others(each)]
+    if open_to_others:
+        named = " ".join(open_to_others)
+        return [Finding(check="modes", text=f"readable by others: {named}", next_step=f"chmod 600 {named}")]
+    return [Finding(check="modes", text="the database is readable by its owner alone")]
+
+
+def _open_to_others(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+async def clocks(hub: Hub) -> list[Finding]:
+    """Against the database server; a vendor refuses signatures and tokens of a wrong clock."""
+    if isinstance(hub.store, SqliteStore):
+        return []
+    before = time.time()
+    async with hub.store.read() as session:
+        there = float((await session.execute(text("SELECT extract(epoch FROM clock_timestamp())"))).scalar_one())
+    skew_s = there - (before + time.time()) / 2
+    step = "set both clocks by NTP" if abs(skew_s) > SKEW_S else None
+    return [Finding(check="clocks", text=f"the database server's clock is {skew_s:+.1f} s from ours", next_step=step)]
+
+
+async def due_work(hub: Hub) -> list[Finding]:
+    """Late work that nobody holds is how a worker that does not run, or does not keep up, shows."""
+    sql = "SELECT kind, count(*), min(due_at) FROM due WHERE due_at < :late GROUP BY kind ORDER BY kind"
+    late = await hub.store.rows(sql, {"late": now() - LATE_S})
+    if not late:
+        return [Finding(check="work", text=f"nothing is more than {LATE_S // 60} minutes late")]
+    held = await _leases_held(hub)
+    step = "it works through them" if held else "start joinder serve; if it runs, look at its log"
+    return [
+        Finding(
+            check="work",
+            text=f"{kind}: {count} late, the oldest by {(now() - oldest) // 60} minutes; {held} leases are held",
+            next_step=step,
+        )
+        for kind, count, oldest in late
+    ]
+
+
+async def _leases_held(hub: Hub) -> int:
+    if isinstance(hub.store, SqliteStore):
+        sql = "SELECT count(*) FROM due WHERE lease_boot = :boot AND lease_until > :moment"
+        return int((await hub.store.rows(sql, {"boot": boot_id(), "moment": monotonic()}))[0][0])
+    sql = "SELECT count(*) FROM due WHERE lease_until > extract(epoch FROM clock_timestamp())"
+    return int((await hub.store.rows(sql, {}))[0][0])
+
+
+async def enrollments(hub: Hub) -> list[Finding]:
+    sql = "SELECT vendor, health, count(*) FROM enrollment GROUP BY vendor, health ORDER BY vendor, health"
+    return [
+        Finding(
+            check="enrollments",
+            text=f"{vendor}: {count} {state}",
+            next_step=None if state == "ok" else health.NEXT_STEP.get(state, "see the enrollments' reasons"),
+        )
+        for vendor, state, count in await hub.store.rows(sql, {})
+    ]
+
+
+async def plugins(hub: Hub) -> list[Finding]:
+    stored = {row[0] for row in await hub.store.rows("SELECT DISTINCT vendor FROM enrollment", {})}
+    working = {vendor.name for vendor in hub.registry.vendors}
+    found = [
+        Finding(check="plugins", text=f"{entry.name}: {entry.problem}", next_step="reinstall or remove the plugin")
+        for entry in hub.registry.installed
+        if entry.problem and "not enabled" not in entry.problem
+    ]
+    missing = sorted(stored - working)
+    found += [
+        Finding(
+            check="plugins",
+            text=f"{name}: enrollments are stored, no working plugin is",
+            next_step=f"install the plugin of {name}, or add it to JOINDER_PLUGINS",
+        )
+        for name in missing
+    ]
+    return found or [Finding(check="plugins", text=f"{len(working)} vendors work")]
+
+
+async def quotas(hub: Hub) -> list[Finding]:
+    """Budgets used up, and vendors that told us to wait."""
+    blocked = await hub.store.rows(
+        "SELECT app, until FROM quota WHERE span = 'blocked' AND until > :now", {"now": now()}
+    )
+    found = [
+        Finding(
+            check="quotas",
+            text=f"{app}: the vendor allows no call for {until - now()} s",
+            next_step="wait; it goes on then",
+        )
+        for app, until in blocked
+    ]
+    budgets, working = Budgets(hub.store), {vendor.name: vendor for vendor in hub.registry.vendors}
+    apps = "SELECT DISTINCT d.app, e.vendor FROM due d JOIN enrollment e ON e.id = d.enrollment_id WHERE d.app <> ''"
+    for app, vendor in await hub.store.rows(apps, {}):
+        if vendor in working:
+            found += [
+                Finding(
+                    check="quotas",
+                    text=f"{app}: all {left.limit} calls of this {left.span} are used",
+                    next_step=f"wait {left.resets_at - now()} s, or buy more calls from {working[vendor].label}",
+                )
+                for left in (await budgets.left(app, working[vendor].limits)).quotas
+                if left.used >= left.limit
+            ]
+    return found
+
+
+async def behind_barrier(hub: Hub) -> list[Finding]:
+    async with hub.store.read() as session:
+        origin, waiting = await barrier.restored(session), await barrier.waiting(session)
+    if origin is None:
+        return []
+    step = "joinder reconcile, then joinder reconcile --probe" if waiting else None
+    return [Finding(check="barrier", text=f"{origin}; {len(waiting)} grants are not renewed", next_step=step)]
+
+
+async def webhooks(hub: Hub) -> list[Finding]:
+    sql = "SELECT id, disabled_reason FROM webhook_endpoint WHERE disabled_at IS NOT NULL ORDER BY id"
+    return [
+        Finding(check="webhooks", text=f"{row[0]} is disabled: {row[1]}", next_step="correct it, then enable it again")
+        for row in await hub.store.rows(sql, {})
+    ]
+
+
+CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
+    *(commits, disk, modes, clocks),
+    *(plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
+)

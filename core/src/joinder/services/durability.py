@@ -1,0 +1,57 @@
+"""What keeps a new token from being lost to a full disk (reliability R15)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from joinder.errors import TransientError
+from joinder.services.hub import Hub
+from joinder.services.jobs import Job
+from joinder.store.engine import StoreFull, StoreTrouble
+
+RETRY_AFTER = timedelta(minutes=1)
+
+
+def arm(hub: Hub) -> None:
+    """For processes that renew tokens; a passing command leaves the disk as it is."""
+    ballast = hub.store.ballast
+    if ballast is not None:
+        ballast.arm(hub.settings.ballast_mib * 1024 * 1024)
+
+
+def trouble(hub: Hub) -> str | None:
+    """Why no renewal may begin now, in a sentence for the operator."""
+    ballast = hub.store.ballast
+    if ballast is None or ballast.ok:
+        return None
+    return (
+        f"The disk of the database is full: {ballast.path.name} had to be given up, and comes back by itself when "
+        f"{4 * ballast.size_bytes // 1024**2} MiB are free. Until then no token is renewed."
+    )
+
+
+def check(hub: Hub) -> None:
+    """Before a vendor is called for a new token. Raises TransientError."""
+    reason = trouble(hub)
+    if reason is not None:
+        raise TransientError(reason, retry_after=RETRY_AFTER)
+
+
+def make_room(hub: Hub, trouble: StoreTrouble) -> bool:
+    """After a failed commit of a new token: True when there is room now, and it should be tried again at once."""
+    return hub.store.ballast is not None and isinstance(trouble, StoreFull) and hub.store.ballast.free()
+
+
+async def _due(hub: Hub) -> list[str]:
+    ballast = hub.store.ballast
+    return ["ballast"] if ballast is not None and not ballast.ok and ballast.has_room() else []
+
+
+async def _work(hub: Hub, _: str) -> None:
+    ballast = hub.store.ballast
+    if ballast is not None:
+        await asyncio.to_thread(ballast.lay)
+
+
+JOB = Job("ballast", _due, _work)
