@@ -19,6 +19,7 @@ from joinder.api.join import JoinController
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
 from joinder.api.reads import CONTROLLERS
+from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub
@@ -39,6 +40,8 @@ def create_app(hub: Hub) -> Litestar:
             well_known,
             VendorController,
             *CONTROLLERS,
+            EventController,
+            WebhookController,
             live,
             ready,
             openapi_json,

@@ -61,6 +61,7 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
             reason=row.health_reason,
             actor=row.health_actor,
             next_step=NEXT_STEP.get(row.health),
+            reconnect_url=overview.reconnect_url,
             last_success_at=utc(row.last_success_at),
             last_attempt_at=utc(row.last_attempt_at),
             expires_at=utc(grant.expires_at) if grant else None,
