@@ -287,11 +287,14 @@ class WebhookHttp(Http):
         super().__init__(_client(context, backend, cookies=cookies, concurrency=256), hosts=(), reroute={})
 
     async def post(self, url: str, content: bytes, headers: Mapping[str, str], *, deadline: float) -> Answer:
-        """One call, no redirect followed; the answer's content is empty. Raises TransientError when none came."""
+        """One call, no redirect followed; the answer's content is empty. Raises TransientError when none came.
+
+        Its `detail` says why no connection was made; it has none where one was made and cut.
+        """
         try:
             return await self.request("POST", url, content=content, headers=headers, deadline=deadline)
         except (httpx.InvalidURL, ValueError):
-            raise TransientError("not a URL") from None
+            raise TransientError("not a URL", detail="URL") from None
 
     async def _send(self, request: httpx.Request, auth: httpx.Auth | None, place: str) -> Answer:
         response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
@@ -304,7 +307,7 @@ class WebhookHttp(Http):
     def _refuse_undeclared(self, target: httpx.URL) -> None:
         local = self._loopback and target.scheme == "http" and target.host == LOOPBACK
         if target.userinfo or not (target.scheme == "https" or local):
-            raise TransientError("only https addresses are called")
+            raise TransientError("only https addresses are called", detail="URL")
 
     def _allowed(self, address: Address) -> bool:
         return is_public(address) or (self._loopback and str(address) == LOOPBACK)

@@ -192,7 +192,9 @@ async def _send(hub: Hub, attempt: Attempt) -> Outcome:
         answer = await hub.http.webhooks().post(attempt.url, attempt.body, headers, deadline=DEADLINE_S)
     except VendorTimeout:
         return Outcome(status=None, reason=f"No answer within {DEADLINE_S:.0f} seconds.")
-    except TransientError:
+    except TransientError as error:
+        if error.detail is None:
+            return Outcome(status=None, reason="It cut the connection before it answered.")
         return Outcome(status=None, reason="It could not be reached. Only public https addresses are called.")
     if answer.ok:
         return Outcome(status=answer.status)

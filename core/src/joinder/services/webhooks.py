@@ -6,7 +6,7 @@ import base64
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,7 +37,10 @@ class WithSecret:
     """The one moment a signing secret is shown."""
 
     row: WebhookEndpoint
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"WithSecret({self.row.id})"  # the URL, too, may hold a secret
 
 
 async def create(hub: Hub, account_id: str, actor: str, *, url: str, types: Sequence[str]) -> WithSecret:
