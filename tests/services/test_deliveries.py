@@ -304,6 +304,22 @@ async def test_a_disabled_endpoint_gets_nothing_until_it_is_replayed(
     assert sorted(receiver.types) == ["enrollment.created", "enrollment.deleted"]
 
 
+async def test_what_was_put_in_line_while_it_was_being_disabled_is_not_sent(
+    hub: Hub, account_id: str, receiver: Receiver
+) -> None:
+    made = await listen(hub, account_id, receiver)
+    live = await endpoint_of(hub, made)
+    await webhooks.change(hub, account_id, made.row.id, "test", patch={"disabled": True})
+    await add_events(hub, account_id, "enrollment.health")
+    async with hub.store.write() as session:
+        event = (await session.execute(select(Event))).scalar_one()
+        await deliveries.enqueue(session, [(event, live)])  # as a fan-out that read it before
+    await work(hub)
+    assert receiver.got == []
+    assert (await only(hub)).status == "failed"
+    assert await DELIVERY.due(hub) == []
+
+
 async def test_a_replay_since_begins_at_its_time_and_pages(
     hub: Hub, account_id: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

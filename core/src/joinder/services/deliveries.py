@@ -159,6 +159,9 @@ async def _take(hub: Hub, endpoint_id: str) -> Attempt | None:
         event = await session.get(Event, row.event_id) if row is not None else None
         if row is None or endpoint is None or event is None:
             return None
+        if endpoint.disabled_at is not None:  # while the fan-out took it for live
+            await webhooks.drop_waiting(session, endpoint)
+            return None
         lease = secrets.token_hex(8)
         name, time = leases.clock(session)
         held = {"lease": lease, "lease_boot": name, "lease_until": time + LEASE_S}

@@ -221,7 +221,7 @@ async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment
     row.expires_at, row.refresh_expires_at = to_epoch(grant.expires_at), to_epoch(grant.refresh_expires_at)
     row.state = str(grant.state)
     row.obtained_by, row.obtained_at, row.refresh_count = "consent", now(), 0
-    row.intent_id = row.intent_at = row.refused_at = None
+    row.intent_id = row.intent_at = row.refused_at = row.suspected_at = row.warned_at = None
     row.intent_count = 0
 
 

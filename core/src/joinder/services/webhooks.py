@@ -119,6 +119,10 @@ async def rotate(hub: Hub, account_id: str, endpoint_id: str, actor: str) -> Wit
 async def disable(session: AsyncSession, row: WebhookEndpoint, reason: str) -> None:
     """Nothing is sent any more. What was waiting counts as failed; a replay brings it back."""
     row.disabled_at, row.disabled_reason = now(), reason
+    await drop_waiting(session, row)
+
+
+async def drop_waiting(session: AsyncSession, row: WebhookEndpoint) -> None:
     await session.execute(
         update(Delivery)
         .where(col(Delivery.endpoint_id) == row.id, col(Delivery.status) == "pending")
