@@ -23,6 +23,8 @@ LISTS = {
     "/solar-inverters": "solarInverters",
     "/batteries": "batteries",
     "/meters": "meters",
+    "/events": "events",
+    "/webhooks": "webhooks",
 }
 
 
@@ -46,6 +48,7 @@ async def owned(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> dict[str,
         "/solar-inverters/{device_id}": site["solarInverters"][0]["id"],
         "/batteries/{device_id}": site["batteries"][0]["id"],
         "/meters/{device_id}": site["meters"][0]["id"],
+        "/webhooks/{webhook_id}": (await api.post("/webhooks", json={"url": "https://hook.example/"})).json()["id"],
     }
 
 
@@ -57,7 +60,7 @@ def _root(template: str) -> str:
 async def _ask(api: httpx.AsyncClient, method: str, template: str, row_id: str) -> tuple[int, str, list[Any]]:
     """Status, body and headers, with the id itself taken out."""
     path = template.replace(template[template.index("{") : template.index("}") + 1], row_id)
-    path = path.replace("{name}", "register")
+    path = path.replace("{name}", "register").replace("{delivery_id}", f"dlvy-{RANDOM}")
     body = BODIES.get((method, template))
     same_id = {"x-request-id": "the-same-for-both"}  # it alone may differ
     answer = await api.request(method.upper(), path, headers=same_id, **({"json": body} if body else {}))
@@ -125,6 +128,9 @@ async def test_filters_and_page_tokens_open_nothing(
     ]
     for path, query in filters:
         answer = await stranger.api.get(path, params=query)
+        if path == "/events" and "pageToken" in query:  # pages by time: only an event of one's own is a place in them
+            assert answer.status_code == 400
+            continue
         assert answer.status_code == 200
         assert answer.json()[LISTS[path]] == [], (path, query)
 

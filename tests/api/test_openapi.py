@@ -88,7 +88,8 @@ async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -
         for entry in operation.get("parameters", []) if entry["in"] == "query"
     }  # fmt: skip
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
-                     "health", "programID", "flowID", "expand", "start", "end", "summaryLevel"}  # fmt: skip
+                     "health", "programID", "flowID", "expand", "start", "end", "summaryLevel", "enrollmentID",
+                     "type"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:
@@ -103,7 +104,7 @@ async def test_success_codes_are_those_the_upstream_client_checks(document: dict
         success = {status for status in operation["responses"] if status.startswith("2")}
         if method == "delete":
             assert success == {"204"}, path
-        elif path in ("/vendor-credentials", "/join/flows") and method == "post":
+        elif path in ("/vendor-credentials", "/join/flows", "/webhooks") and method == "post":
             assert success == {"201"}, path
 
 

@@ -28,18 +28,35 @@ from joinder.services.hub import Hub
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 
-UNKNOWN = {"credentials_id": "cred", "flow_id": "flow", "enrollment_id": "enrl", "site_id": "site", "device_id": "solr"}
+UNKNOWN = {
+    "credentials_id": "cred",
+    "flow_id": "flow",
+    "enrollment_id": "enrl",
+    "site_id": "site",
+    "device_id": "solr",
+    "webhook_id": "whep",
+    "delivery_id": "dlvy",
+}
 PUBLIC = ("/oauth2/", "/.well-known/", "/health/", "/openapi.json")
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/vendor-credentials/{credentials_id}/actions/{name}"): {"domain": "hub.example"},
     ("post", "/vendor-credentials"): {"credentials": app_credentials()},
     ("patch", "/vendor-credentials/{credentials_id}"): {"name": "x"},
     ("post", "/join/flows"): {"vendors": [{"vendor": "boxy"}], "redirectURI": REDIRECT_URI},
+    ("post", "/webhooks"): {"url": "https://integrator.example/hook"},
+    ("patch", "/webhooks/{webhook_id}"): {"disabled": True},
+    ("post", "/webhooks/{webhook_id}/replay"): {"since": "2026-06-01T00:00:00Z"},
 }
 
 
 def is_public(path: str) -> bool:
-    return path.startswith(PUBLIC) or "authorize" in path or "auth-granted" in path or "/join/sessions/" in path
+    return (
+        path.startswith(PUBLIC)
+        or "authorize" in path
+        or "auth-granted" in path
+        or "/join/sessions/" in path
+        or path == "/join/reconnect"
+    )
 
 
 async def operations(api: httpx.AsyncClient) -> list[tuple[str, str]]:
@@ -181,6 +198,10 @@ WRONG_MEMBERS: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/vendor-credentials", {"credentials": app_credentials(vendor=["sunny"])}, "/credentials/vendor"),
     ("POST", "/vendor-credentials", {"credentials": app_credentials("other")}, "/credentials/type"),
     ("POST", "/vendor-credentials", {"credentials": app_credentials(vendor="boxy")}, "/credentials/type"),
+    ("POST", "/webhooks", {}, "/url"),
+    ("POST", "/webhooks", {"url": "https://a.example/", "secret": "x"}, "/secret"),
+    ("POST", "/webhooks", {"url": "https://a.example/", "types": ["enrollment.created", "nothing"]}, "/types/1"),
+    ("POST", "/webhooks", {"url": "http://a.example/"}, "/url"),
 ]  # fmt: skip
 
 
@@ -215,6 +236,8 @@ LISTS = (
     "/solar-inverters",
     "/batteries",
     "/meters",
+    "/events",
+    "/webhooks",
 )
 
 

@@ -164,6 +164,8 @@ SCOPE_OF = {
     "manage:flows": ("DELETE", "/join/flows/flow-aaaaaaaaaaaaaaaa"),
     "read:credentials": ("GET", "/vendor-credentials"),
     "manage:credentials": ("DELETE", "/vendor-credentials/cred-aaaaaaaaaaaaaaaa"),
+    "read:webhooks": ("GET", "/webhooks"),
+    "manage:webhooks": ("DELETE", "/webhooks/whep-aaaaaaaaaaaaaaaa"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every byte that leaves for a vendor or a device passes here; the only module that imports httpx.
+"""Every byte that leaves for a vendor, a device or a webhook passes here; the only module that imports httpx.
 
 What it adds to httpx: declared hosts only, addresses checked where the socket is opened (so DNS rebinding does not
 help), no redirects, no proxies from the environment, no cookies between owners, a total deadline, a size cap,
@@ -9,6 +9,7 @@ them into exception texts, and vendors take API keys in the query.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import math
@@ -43,7 +44,9 @@ from joinder.skew import ClockSkew
 T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 5 * 2**20
+MAX_IGNORED_BYTES = 64 * 1024  # of a webhook's answer, before its connection is given up
 MAX_RETRY_AFTER = timedelta(hours=24)
+LOOPBACK = "127.0.0.1"
 _CHATTY_LOGGERS = (
     "httpx",
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
@@ -307,10 +310,66 @@ class DeviceHttp(Http):
         return super()._classify(error, place, exchange=exchange)
 
 
-class HttpFactory:
-    """Makes the clients of one process and closes them. `reroute` sends declared hosts to loopback simulators."""
+class WebhookHttp(Http):
+    """Posts events to addresses that integrators chose; only the status and Retry-After of an answer count."""
 
-    def __init__(self, *, allowed_networks: tuple[str, ...] = (), reroute: Mapping[str, str] | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext, *, loopback: bool) -> None:
+        self._loopback = loopback
+        backend = GuardedBackend(self._allowed, {})
+        cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        super().__init__(_client(context, backend, cookies=cookies, concurrency=256), hosts=(), reroute={})
+
+    async def post(self, url: str, content: bytes, headers: Mapping[str, str], *, deadline: float) -> Answer:
+        """One call, no redirect followed; the answer's content is empty. Raises TransientError when none came.
+
+        Its `detail` says why no connection was made; it has none where one was made and cut.
+        """
+        try:
+            return await self.request("POST", url, content=content, headers=headers, deadline=deadline)
+        except (httpx.InvalidURL, ValueError):
+            raise TransientError("not a URL", detail="URL") from None
+
+    async def _send(self, request: httpx.Request, auth: httpx.Auth | None, place: str) -> Answer:
+        response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
+        try:
+            await _drain(response)
+            return Answer(response.status_code, dict(response.headers), b"", place)
+        finally:
+            await response.aclose()
+
+    def _refuse_undeclared(self, target: httpx.URL) -> None:
+        local = self._loopback and target.scheme == "http" and target.host == LOOPBACK
+        if target.userinfo or not (target.scheme == "https" or local):
+            raise TransientError("only https addresses are called", detail="URL")
+
+    def _allowed(self, address: Address) -> bool:
+        return is_public(address) or (self._loopback and str(address) == LOOPBACK)
+
+
+async def _drain(response: httpx.Response) -> None:
+    """Reads a short body, so that the connection serves again; the status has been told, whatever follows."""
+    size = 0
+    with contextlib.suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size > MAX_IGNORED_BYTES:
+                    return
+
+
+class HttpFactory:
+    """Makes the clients of one process and closes them. `reroute` sends declared hosts to loopback simulators.
+
+    `loopback_webhooks`: webhooks may go to http://127.0.0.1, which only a server that is itself there wants.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_networks: tuple[str, ...] = (),
+        reroute: Mapping[str, str] | None = None,
+        loopback_webhooks: bool = False,
+    ) -> None:
         self.reroute = dict(reroute or {})
         for stand_in in self.reroute.values():
             if httpx.URL(stand_in).host != "127.0.0.1":
@@ -319,15 +378,15 @@ class HttpFactory:
         self._context: ssl.SSLContext | None = None
         self._vendors: dict[tuple[str, ...], Http] = {}
         self.skew = ClockSkew()
+        self._loopback_webhooks = loopback_webhooks
+        self._webhooks: WebhookHttp | None = None
 
     def vendor(self, hosts: tuple[str, ...], *, concurrency: int = 100) -> Http:
         """The shared client for a vendor's declared hosts."""
         if hosts not in self._vendors:
-            if self._context is None:
-                self._context = httpx.create_ssl_context(trust_env=False)  # 70 ms of CPU: one per process
             cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # shared by owners: keep none
             backend = GuardedBackend(is_public, self._stand_ins())
-            client = _client(self._context, backend, cookies=cookies, concurrency=concurrency)
+            client = _client(self._tls(), backend, cookies=cookies, concurrency=concurrency)
             self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute, skew=self.skew)
         return self._vendors[hosts]
 
@@ -347,10 +406,22 @@ class HttpFactory:
             host, port, pin_sha256, GuardedBackend(lambda address: not address.is_multicast, self._stand_ins())
         )
 
+    def webhooks(self) -> WebhookHttp:
+        """The shared client for integrators' endpoints: https and public addresses only."""
+        if self._webhooks is None:
+            self._webhooks = WebhookHttp(self._tls(), loopback=self._loopback_webhooks)
+        return self._webhooks
+
     async def close(self) -> None:
-        for http in self._vendors.values():
+        for http in (*self._vendors.values(), *([self._webhooks] if self._webhooks else [])):
             await http._client.aclose()
         self._vendors.clear()
+        self._webhooks = None
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = httpx.create_ssl_context(trust_env=False)  # 70 ms of CPU: one per process
+        return self._context
 
     def _in_allowed_network(self, address: Address) -> bool:
         return is_lan(address) and any(address in network for network in self._networks)

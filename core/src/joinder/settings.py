@@ -42,6 +42,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def is_https(self) -> bool:
         return urlsplit(self.public_url).scheme == "https"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Development and tests: nobody else reaches this server."""
+        return not self.is_https and urlsplit(self.public_url).hostname in LOOPBACK_HOSTS
+
 
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
     """Raises ConfigError for an unknown or unusable JOINDER_* variable."""

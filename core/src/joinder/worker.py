@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
-from joinder.services import approvals, due, durability, expiry, poll, refresh
+from joinder.services import approvals, deliveries, due, durability, expiry, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -39,6 +39,8 @@ JOBS: tuple[Job, ...] = (
     due.Kind(approvals.KIND, _ask).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
     durability.JOB,
+    deliveries.FAN_OUT,
+    deliveries.DELIVERY,
 )
 
 

@@ -20,6 +20,7 @@ from joinder.api.observe import metrics_page, observed, read_metrics_token
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.reads import CONTROLLERS
+from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.services import durability
 from joinder.services.accounts import Tokens
@@ -42,6 +43,8 @@ def create_app(hub: Hub) -> Litestar:
             well_known,
             VendorController,
             *CONTROLLERS,
+            EventController,
+            WebhookController,
             live,
             ready,
             openapi_json,

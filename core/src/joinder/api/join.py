@@ -15,8 +15,9 @@ from litestar.params import FromPath
 from joinder.api.pages import render
 from joinder.errors import ConsentInvalid, TransientError, VendorError
 from joinder.services import join_sessions
+from joinder.services.consents import JoinRefused
 from joinder.services.hub import Hub
-from joinder.services.join_sessions import Choice, FormRefused, JoinRefused
+from joinder.services.join_sessions import Choice, FormRefused, Started
 
 RETRY_AFTER_S = 60
 log = logging.getLogger("joinder.join")
@@ -69,16 +70,12 @@ class JoinController(Controller):
         started = await join_sessions.start(hub, flow_id, query.get("vendor"), query.get("state"))
         if isinstance(started, Choice):
             return render.choose(started)
-        cookie = Cookie(
-            key=started.cookie_name,
-            value=started.cookie,
-            path="/",
-            max_age=join_sessions.LIFE_S,
-            secure=hub.settings.is_https,
-            httponly=True,
-            samesite="lax",  # strict cookies do not come back from a vendor's redirect
-        )
-        return render.see_other(started.url, cookie)
+        return _sent_on(hub, started)
+
+    @get("/reconnect", media_type="text/html", summary="Send an owner to consent again")
+    async def reconnect(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+        """Public. Query: `link`, as POST /enrollments/{id}/reconnect made it."""
+        return _sent_on(hub, await join_sessions.start_reconnect(hub, _single(request).get("link", "")))
 
     @get("/{vendor:str}/auth-granted", media_type="text/html", summary="The vendor sends the owner back")
     async def granted(self, request: Incoming, hub: NamedDependency[Hub], vendor: FromPath[str]) -> Response[str]:
@@ -101,6 +98,19 @@ class JoinController(Controller):
     @get("/style.css", media_type="text/css", include_in_schema=False)
     async def style(self) -> Response[bytes]:
         return Response(render.stylesheet(), headers={"cache-control": "max-age=3600"})
+
+
+def _sent_on(hub: Hub, started: Started) -> Response[str]:
+    cookie = Cookie(
+        key=started.cookie_name,
+        value=started.cookie,
+        path="/",
+        max_age=join_sessions.LIFE_S,
+        secure=hub.settings.is_https,
+        httponly=True,
+        samesite="lax",  # strict cookies do not come back from a vendor's redirect
+    )
+    return render.see_other(started.url, cookie)
 
 
 def _single(request: Incoming) -> Mapping[str, str]:

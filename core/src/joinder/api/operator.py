@@ -15,8 +15,8 @@ from joinder.api.deps import Paging
 from joinder.api.problems import Forbidden
 from joinder.services import join_flows, operator_actions, vendor_credentials
 from joinder.services.accounts import REVEAL, Caller
+from joinder.services.consents import callback_url
 from joinder.services.hub import Hub
-from joinder.services.join_sessions import callback_url
 from joinder.store.tables import JoinFlow
 from joinder.vendor import Field, Flow, OperatorAction, Vendor
 

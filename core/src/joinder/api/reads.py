@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import DeviceFilter, Paging
 from joinder.energy import DeviceKind
-from joinder.services import enrollments, intervals, live, renewal, sites
+from joinder.services import enrollments, intervals, live, reconnect, renewal, sites
 from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
@@ -69,6 +69,23 @@ class EnrollmentController(Controller):
         await enrollments.get(hub, caller.account_id, enrollment_id)
         await renewal.renew(hub, enrollment_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+
+    @post(
+        "/{enrollment_id:str}/reconnect",
+        opt={"scope": "manage:enrollments"},
+        status_code=200,
+        summary="Make a link for the owner to consent again",
+    )
+    async def reconnect(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        enrollment_id: FromPath[str],
+        data: JSONBody[schemas.Reconnect | None] = None,
+    ) -> schemas.ReconnectLink:
+        """The enrollment, its sites and history are kept. `redirectURI`: the join flow's, when left out."""
+        redirect_uri = data.redirect_uri if data is not None else None
+        return schemas.ReconnectLink(url=await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri))
 
 
 class SiteController(Controller):

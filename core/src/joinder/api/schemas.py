@@ -117,6 +117,7 @@ class Health(Wire, kw_only=True):
     reason: str | None = None
     actor: str | None = None
     next_step: str | None = None
+    reconnect_url: str | None = field(name="reconnectURL", default=None)
     last_success_at: str | None = None
     last_attempt_at: str | None = None
     expires_at: str | None = None
@@ -132,6 +133,16 @@ class Enrollment(Wire, kw_only=True):
     sites: list[Reference]
     health: Health
     created_at: str
+
+
+class Reconnect(Body, kw_only=True):
+    redirect_uri: str | None = None
+
+
+class ReconnectLink(Wire, kw_only=True):
+    """Where to send the owner; it works for 30 days."""
+
+    url: str
 
 
 class EnrollmentPage(Wire, kw_only=True):

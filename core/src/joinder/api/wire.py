@@ -74,6 +74,7 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
             reason=shown.reason if shown else row.health_reason,
             actor=shown.actor if shown else row.health_actor,
             next_step=shown.next_step if shown else NEXT_STEP.get(row.health),
+            reconnect_url=overview.reconnect_url,
             last_success_at=utc(row.last_success_at),
             last_attempt_at=utc(row.last_attempt_at),
             expires_at=utc(grant.expires_at) if grant else None,

@@ -30,6 +30,8 @@ SCOPES = (
     "manage:flows",
     "read:credentials",
     "manage:credentials",
+    "read:webhooks",
+    "manage:webhooks",
 )
 REVEAL = "reveal:credentials"  # never granted by default: shows stored vendor secrets
 TOKEN_LIFE_S = 3600

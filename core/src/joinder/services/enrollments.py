@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import expiry, health, leases
+from joinder.services import expiry, health, leases, reconnect
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.schedule import next_refresh
 from joinder.services.vendor_context import vendor_context
@@ -40,6 +40,7 @@ class Overview:
     row: Enrollment
     grant: GrantRow | None
     site_ids: list[str]
+    reconnect_url: str | None = None  # for the owner, where the owner must act
 
 
 async def operator_consent(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: str) -> Consent:
@@ -59,10 +60,14 @@ async def store_consent(
     flow_id: str | None = None,
     program_id: str | None = None,
     options: Mapping[str, str] | None = None,
+    replaces: Enrollment | None = None,
 ) -> Enrollment:
-    """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay."""
-    known_id = await _known(session, account_id, vendor, consent)
-    enrollment = await _locked(hub, session, known_id) if known_id else None
+    """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
+
+    `replaces`: exactly this one, which the caller has locked and knows to be the owner's.
+    """
+    known_id = None if replaces else await _known(session, account_id, vendor, consent)
+    enrollment = await locked(hub, session, known_id) if known_id else replaces
     if enrollment is None:
         enrollment = Enrollment(
             id=new_id("enrl"), account_id=account_id, vendor=vendor, health_since=now(), created_at=now()
@@ -73,7 +78,8 @@ async def store_consent(
     else:
         health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
-    enrollment.vendor_account_id, enrollment.options = consent.account_id, dict(options or {})
+    enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
+    enrollment.options = dict(options or {})
     pending = consent.grant.state is GrantState.PENDING_APPROVAL
     enrollment.status = "pendingvendor" if pending else "enrolled"
     health.change(session, enrollment, "pending_approval" if pending else "ok")
@@ -81,7 +87,7 @@ async def store_consent(
     await _replace_grant(hub, session, enrollment, consent.grant)
     await _attach_sites(session, enrollment, consent.grant.site_ids)
     await _schedule(hub, session, enrollment, consent.grant)
-    audit(session, account_id, "owner" if flow_id else "operator", "enrollment.consent", enrollment.id)
+    audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
 
 
@@ -122,7 +128,16 @@ async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after
         sites: dict[str, list[str]] = {row_id: [] for row_id in ids}
         for site in (await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id).in_(ids)))).scalars():
             sites[site.enrollment_id].append(site.id)
-    return [Overview(row=row, grant=by_enrollment.get(row.id), site_ids=sorted(sites[row.id])) for row in rows]
+        urls = await _reconnect_urls(hub, session, rows)
+    return [
+        Overview(
+            row=row,
+            grant=by_enrollment.get(row.id),
+            site_ids=sorted(sites[row.id]),
+            reconnect_url=urls.get(row.id),
+        )
+        for row in rows
+    ]
 
 
 async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
@@ -131,7 +146,12 @@ async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         grant = await session.get(GrantRow, enrollment_id)
         sites = await session.execute(select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id))
-        return Overview(row=row, grant=grant, site_ids=sorted(sites.scalars()))
+        url = (await _reconnect_urls(hub, session, [row])).get(row.id)
+        return Overview(row=row, grant=grant, site_ids=sorted(sites.scalars()), reconnect_url=url)
+
+
+async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:
+    return await reconnect.links(hub, session, [row for row in rows if row.health in health.OWNER_MUST_ACT])
 
 
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
@@ -207,7 +227,7 @@ async def _known(session: AsyncSession, account_id: str, vendor: str, consent: C
     return str(same_site.id)
 
 
-async def _locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:
+async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:
     """Nobody else's block about this enrollment runs until this one ends."""
     await hub.store.serialise(session, enrollment_id)
     return await session.get(Enrollment, enrollment_id, populate_existing=True)

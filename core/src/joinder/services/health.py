@@ -11,17 +11,23 @@ from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
 FAILURES_UNTIL_QUARANTINED = 10
+OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
 NEXT_STEP: dict[str, str] = {
     "pending_approval": "Wait: the vendor has not approved this enrollment yet.",
     "degraded": "Nothing to do yet: Joinder keeps trying.",
     "suspected": "Nothing to do yet: the vendor refused many grants at once, and Joinder asks it again.",
-    "needs_consent": "Send the owner through the join flow again; the enrollment, its ids and history are kept.",
+    "needs_consent": (
+        "Send the owner to reconnectURL, or through the join flow again; the enrollment, its ids and history are kept."
+    ),
     "operator_action": (
         "Do what the reason says: correct the credentials (PATCH /vendor-credentials/{id}), or anything else and then "
         "POST /enrollments/{id}/refresh."
     ),
-    "lost_in_flight": "Send the owner through the join flow again: the connection was cut while its token was renewed.",
+    "lost_in_flight": (
+        "Send the owner to reconnectURL, or through the join flow again: the connection was cut while its token was "
+        "renewed."
+    ),
     "quarantined": "The plugin keeps failing on this enrollment; look at the log, then refresh it by hand.",
 }
 _ACTOR: dict[str, Actor] = {

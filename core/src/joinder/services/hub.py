@@ -62,7 +62,11 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
     """Opens the store and proves the key. Raises ConfigError."""
     vault = Vault(read_key_file(Path(settings.key_file)))
     store = await open_store(settings.database_url)
-    http = HttpFactory(allowed_networks=settings.allowed_networks, reroute=settings.reroute)
+    http = HttpFactory(
+        allowed_networks=settings.allowed_networks,
+        reroute=settings.reroute,
+        loopback_webhooks=settings.is_loopback,
+    )
     try:
         async with store.write("data_key") as session:
             await vault.prepare(session)

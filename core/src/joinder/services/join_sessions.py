@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from sqlalchemy import CursorResult, delete, update
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from joinder.clock import now
@@ -24,31 +23,20 @@ from joinder.errors import (
     TransientError,
     VendorError,
 )
-from joinder.grants import AuthorizeRequest, Callback, Consent, Context
-from joinder.ids import is_id, new_token
-from joinder.redact import Secrets
-from joinder.services import enrollments, vendor_credentials
+from joinder.grants import AuthorizeRequest
+from joinder.ids import new_token
+from joinder.services import consents, reconnect
+from joinder.services.consents import JoinRefused, callback_url
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor, entries
 from joinder.services.redirects import with_result
-from joinder.services.vendor_context import vendor_context
-from joinder.store.tables import Account, JoinFlow, JoinSession, VendorCredentials
+from joinder.store.tables import Account, Enrollment, JoinSession
 from joinder.store.vault import token_hash
 from joinder.vendor import Flow, Vendor
 
 LIFE_S = 30 * 60
 MAX_ATTEMPTS = 5
 MAX_STATE = 1024
-
-
-class JoinRefused(Exception):
-    """The owner cannot go on here. `code` names the page that explains it; nothing was stored, no vendor called."""
-
-    def __init__(self, code: str, *, status: int = 400, restart_url: str | None = None) -> None:
-        super().__init__(code)
-        self.code = code
-        self.status = status
-        self.restart_url = restart_url
 
 
 class FormRefused(Exception):
@@ -90,7 +78,7 @@ class Form:
 
 async def start(hub: Hub, flow_id: str, vendor_name: str | None, state: str | None) -> Started | Choice:
     """Begins a session, or asks for the vendor. Raises JoinRefused or the vendor's error."""
-    flow = await _flow(hub, flow_id)
+    flow = await consents.flow_of(hub, flow_id)
     if state is not None and len(state) > MAX_STATE:
         raise JoinRefused("state_too_long")
     offered = {entry.vendor: entry for entry in entries(flow)}
@@ -100,32 +88,60 @@ async def start(hub: Hub, flow_id: str, vendor_name: str | None, state: str | No
     entry = offered.get(vendor_name) if vendor_name is not None else next(iter(offered.values()))
     if entry is None:
         raise JoinRefused("vendor_not_offered")
-    return await _start(hub, flow, entry, state)
+    return await _begin(hub, flow.account_id, entry, flow_id=flow.id, redirect_uri=flow.redirect_uri, state=state)
 
 
-async def _start(hub: Hub, flow: JoinFlow, entry: FlowVendor, state: str | None) -> Started:
+async def start_reconnect(hub: Hub, text: str) -> Started:
+    """Begins a session that renews one enrollment (reconnect.py). Raises JoinRefused or the vendor's error."""
+    try:
+        link = reconnect.read(hub, text)
+    except reconnect.BadLink:
+        raise JoinRefused("invalid_link") from None
+    if link.expires_at <= now():
+        raise JoinRefused("link_expired")
+    async with hub.store.read() as session:
+        row = await session.get(Enrollment, link.enrollment_id)
+    if row is None:
+        raise JoinRefused("unknown_flow", status=404)
+    entry = FlowVendor(vendor=row.vendor, credentials_id=row.credentials_id, options=row.options)
+    return await _begin(
+        hub, row.account_id, entry, flow_id=row.flow_id or "", redirect_uri=link.redirect_uri, reconnects_id=row.id
+    )
+
+
+async def _begin(
+    hub: Hub,
+    account_id: str,
+    entry: FlowVendor,
+    *,
+    flow_id: str,
+    redirect_uri: str,
+    state: str | None = None,
+    reconnects_id: str | None = None,
+) -> Started:
     vendor = hub.registry.vendor(entry.vendor)
     token, cookie, verifier = new_token(), new_token(), new_token()
     row_id = token_hash(token)
-    async with hub.store.write(flow.account_id) as session:
-        await hub.vault.unlock(session, flow.account_id)
+    async with hub.store.write(account_id) as session:
+        await hub.vault.unlock(session, account_id)
         await session.execute(delete(JoinSession).where(col(JoinSession.expires_at) < now() - 86400))
         session.add(
             JoinSession(
                 token_hash=row_id,
-                account_id=flow.account_id,
-                flow_id=flow.id,
+                account_id=account_id,
+                flow_id=flow_id,
                 vendor=vendor.name,
                 credentials_id=entry.credentials_id,
                 cookie_hash=token_hash(cookie),
-                secrets_sealed=_seal(hub, flow.account_id, row_id, {"verifier": verifier, "form": new_token()}),
-                client_redirect_uri=flow.redirect_uri,
+                secrets_sealed=consents.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
+                client_redirect_uri=redirect_uri,
                 client_state=state,
+                reconnects_id=reconnects_id,
                 created_at=now(),
                 expires_at=now() + LIFE_S,
             )
         )
-        ctx = await _context(hub, session, vendor, entry.credentials_id, entry.options)
+        ctx = await consents.context(hub, session, vendor, entry.credentials_id, entry.options)
     if vendor.flow is Flow.FORM:
         url = f"/join/sessions/{token}"
     else:
@@ -151,7 +167,7 @@ async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], 
     await _claim(hub, row)
     values = {name: value for name, value in query.items() if name not in carriers}
     try:
-        enrollment_id = await asyncio.shield(_exchange(hub, row, values))
+        enrollment_id = await asyncio.shield(consents.exchange(hub, row, values))
     except VendorError as error:
         return with_result(
             row.client_redirect_uri,
@@ -173,7 +189,7 @@ async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
     row = await _session_of(hub, token, cookies)
     vendor = hub.registry.vendor(row.vendor)
     if vendor.flow is not Flow.FORM or row.used_at is not None:
-        raise JoinRefused("session_used", restart_url=_restart_url(row))
+        raise JoinRefused("session_used", restart_url=_restart_url(hub, row))
     return await _form(hub, row, vendor)
 
 
@@ -189,11 +205,11 @@ async def submit_form(
         raise JoinRefused("invalid_link")
     form = await _form(hub, row, vendor)
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
-        raise JoinRefused("wrong_browser", status=403, restart_url=_restart_url(row))
+        raise JoinRefused("wrong_browser", status=403, restart_url=_restart_url(hub, row))
     entered = _entered(form, values)
     await _claim(hub, row)
     try:
-        enrollment_id = await asyncio.shield(_exchange(hub, row, entered))
+        enrollment_id = await asyncio.shield(consents.exchange(hub, row, entered))
     except VendorError as error:
         await _unclaim(hub, row)
         raise FormRefused(form, values, error) from None
@@ -212,11 +228,6 @@ async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
     )
 
 
-def callback_url(hub: Hub, vendor: str) -> str:
-    """What the operator registers at the vendor."""
-    return f"{hub.settings.public_url}/join/{vendor}/auth-granted"
-
-
 def cookie_name(hub: Hub, token: str) -> str:
     """One cookie per session, so that two tabs do not disturb each other. `__Host-` needs https."""
     prefix = "__Host-" if hub.settings.is_https else ""
@@ -230,14 +241,6 @@ def oauth_error(error: VendorError) -> str:
     return "temporarily_unavailable" if isinstance(error, TransientError) else "server_error"
 
 
-async def _flow(hub: Hub, flow_id: str) -> JoinFlow:
-    async with hub.store.read() as session:
-        flow = await session.get(JoinFlow, flow_id) if is_id(flow_id, "flow") else None
-    if flow is None:
-        raise JoinRefused("unknown_flow", status=404)
-    return flow
-
-
 async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinSession:
     """The live session of this token in this browser."""
     async with hub.store.read() as session:
@@ -245,10 +248,10 @@ async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinS
     if row is None:
         raise JoinRefused("invalid_link")
     if row.expires_at <= now():
-        raise JoinRefused("session_expired", restart_url=_restart_url(row))
+        raise JoinRefused("session_expired", restart_url=_restart_url(hub, row))
     cookie = cookies.get(cookie_name(hub, token), "")
     if not hmac.compare_digest(token_hash(cookie), row.cookie_hash):
-        raise JoinRefused("wrong_browser", restart_url=_restart_url(row))
+        raise JoinRefused("wrong_browser", restart_url=_restart_url(hub, row))
     return row
 
 
@@ -257,7 +260,7 @@ async def _already_done(hub: Hub, row: JoinSession) -> str | None:
     if row.used_at is None:
         return None
     if row.enrollment_id is None:
-        raise JoinRefused("session_used", restart_url=_restart_url(row))
+        raise JoinRefused("session_used", restart_url=_restart_url(hub, row))
     return with_result(row.client_redirect_uri, state=row.client_state, enrollmentID=row.enrollment_id)
 
 
@@ -274,7 +277,7 @@ async def _claim(hub: Hub, row: JoinSession) -> None:
             .values(used_at=now(), attempts=JoinSession.attempts + 1)
         )
     if not isinstance(claimed, CursorResult) or not claimed.rowcount:
-        raise JoinRefused("session_used", restart_url=_restart_url(row))
+        raise JoinRefused("session_used", restart_url=_restart_url(hub, row))
 
 
 async def _unclaim(hub: Hub, row: JoinSession) -> None:
@@ -284,56 +287,11 @@ async def _unclaim(hub: Hub, row: JoinSession) -> None:
         )
 
 
-async def _exchange(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> str:
-    """Consent at the vendor, then grant, enrollment and sites in one transaction. Answers the enrollment's id."""
-    vendor = hub.registry.vendor(row.vendor)
-    flow = await _flow(hub, row.flow_id)
-    options = next((entry.options for entry in entries(flow) if entry.vendor == row.vendor), {})
-    async with hub.store.read() as session:
-        await hub.vault.unlock(session, row.account_id)
-        ctx = await _context(hub, session, vendor, row.credentials_id, options)
-    verifier = (await _secrets(hub, row))["verifier"] if vendor.oauth2 and vendor.oauth2.pkce else None
-    redirect_uri = callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None
-    callback = Callback(values=Secrets(values), redirect_uri=redirect_uri, code_verifier=verifier)
-    consent = await hub.registry.handle_callback(vendor.name, ctx, callback)
-    return await _store(hub, row, flow, consent, options)
-
-
-async def _store(hub: Hub, row: JoinSession, flow: JoinFlow, consent: Consent, options: Mapping[str, str]) -> str:
-    async with hub.store.write(row.account_id) as session:
-        if await session.get(JoinFlow, flow.id) is None:  # deleted while the vendor answered
-            raise JoinRefused("unknown_flow", status=404)
-        enrollment = await enrollments.store_consent(
-            hub,
-            session,
-            row.account_id,
-            consent,
-            vendor=row.vendor,
-            credentials_id=row.credentials_id,
-            flow_id=flow.id,
-            program_id=flow.program_id,
-            options=options,
-        )
-        await session.execute(
-            update(JoinSession)
-            .where(col(JoinSession.token_hash) == row.token_hash)
-            .values(enrollment_id=enrollment.id, used_at=now())
-        )
-        return enrollment.id
-
-
-async def _context(
-    hub: Hub, session: AsyncSession, vendor: Vendor, credentials_id: str | None, options: Mapping[str, str]
-) -> Context:
-    row = await session.get(VendorCredentials, credentials_id or "")
-    return vendor_context(hub, vendor.name, vendor_credentials.open_app(hub, row), options, budget=credentials_id)
-
-
 async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
     async with hub.store.read() as session:
         account = await session.get(Account, row.account_id)
     asked_by = account.name if account else ""
-    return Form(vendor=vendor, asked_by=asked_by, form_token=(await _secrets(hub, row))["form"])
+    return Form(vendor=vendor, asked_by=asked_by, form_token=(await consents.secrets_of(hub, row))["form"])
 
 
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
@@ -350,7 +308,9 @@ def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in entered.items() if value}
 
 
-def _restart_url(row: JoinSession) -> str:
+def _restart_url(hub: Hub, row: JoinSession) -> str:
+    if row.reconnects_id is not None:
+        return reconnect.path(hub, row.reconnects_id, row.client_redirect_uri, LIFE_S)
     return with_result(f"/join/flows/{row.flow_id}/authorize", vendor=row.vendor, state=row.client_state)
 
 
@@ -360,17 +320,3 @@ def _rerouted(hub: Hub, url: str) -> str:
         if url.startswith(f"https://{host}/"):
             return stand_in + url.removeprefix(f"https://{host}")
     return url
-
-
-async def _secrets(hub: Hub, row: JoinSession) -> Mapping[str, str]:
-    async with hub.store.read() as session:
-        await hub.vault.unlock(session, row.account_id)
-    return hub.vault.open_strings(row.secrets_sealed, **_place(row.account_id, row.token_hash))
-
-
-def _seal(hub: Hub, account_id: str, row_id: bytes, value: Mapping[str, str]) -> bytes:
-    return hub.vault.seal(dict(value), **_place(account_id, row_id))
-
-
-def _place(account_id: str, row_id: bytes) -> dict[str, str]:
-    return {"table": "join_session", "row": row_id.hex(), "column": "secrets_sealed", "owner": account_id}

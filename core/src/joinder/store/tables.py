@@ -325,6 +325,7 @@ class WebhookEndpoint(SQLModel, table=True):
     secret_sealed: bytes
     old_secret_sealed: bytes | None = None  # still signs for a day after a rotation
     old_secret_until: int | None = _big(default=None)
+    failing_since: int | None = _big(default=None)  # nothing but failures since then
     disabled_at: int | None = _big(default=None)
     disabled_reason: str | None = None
     created_at: int = _big()
@@ -358,12 +359,13 @@ class Event(SQLModel, table=True):
     """The outbox: every change of an enrollment, written in the change's own transaction, fanned out afterwards."""
 
     __table_args__ = (
+        Index("event_by_account", "account_id", "at", "id"),
         Index("event_by_enrollment", "enrollment_id", "at"),
         Index("event_to_fan_out", "fanned_out", "at"),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(index=True)
-    enrollment_id: str
+    enrollment_id: str  # "" where an event is about none, such as one about a webhook
     type: str
     data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     at: int = _big()

@@ -23,6 +23,11 @@ PAGES: dict[str, tuple[str, str, str]] = {
         "It is incomplete, or it was not made here. Nothing was saved.",
         "Go back to the page that sent you here and start again.",
     ),
+    "link_expired": (
+        "This link is too old",
+        "It was made more than 30 days ago. Nothing was saved.",
+        "Ask the people who sent it for a new one.",
+    ),
     "session_expired": (
         "That took too long",
         "For your safety a connection must be finished within 30 minutes. Nothing was saved.",

@@ -34,6 +34,7 @@ def _add_columns() -> None:
     # What happened before there were webhooks is told to nobody.
     op.add_column("event", sa.Column("fanned_out", sa.Boolean(), nullable=False, server_default=sa.true()))
     op.create_index("event_to_fan_out", "event", ["fanned_out", "at"])
+    op.create_index("event_by_account", "event", ["account_id", "at", "id"])
     op.execute(
         "UPDATE due SET app = (SELECT coalesce(credentials_id, vendor) FROM enrollment WHERE id = due.enrollment_id)"
     )
@@ -103,6 +104,7 @@ def _add_webhooks() -> None:
         sa.Column("secret_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("old_secret_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("old_secret_until", sa.BigInteger(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.Column("disabled_reason", sa.String(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

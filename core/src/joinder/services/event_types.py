@@ -1,0 +1,19 @@
+"""Every type of event, and what it means to whoever gets it. `data` is stored as it goes out: wire names, no secret."""
+
+from __future__ import annotations
+
+TEST = "webhook.test"
+DISABLED = "webhook.disabled"
+
+EVENT_TYPES: dict[str, str] = {
+    "enrollment.created": "An owner, or an operator's credentials, opened a system.",
+    "enrollment.reconnected": "A newer consent replaced the enrollment's grant; ids and history stayed.",
+    "enrollment.health": "The connection went `from` one state `to` another, for a `reason` where there is one.",
+    "enrollment.expiring": "The grant ends at `expiresAt`, for a `reason`, and nothing has renewed it yet.",
+    "enrollment.approved": "The vendor approved the enrollment; its data is read from now on.",
+    "enrollment.rejected": "The vendor decided against the enrollment, for a `reason`.",
+    "enrollment.site_moved": "The site `siteID` went `from` another enrollment of the same owner, or `to` it.",
+    "enrollment.deleted": "The enrollment ended; its tokens, sites, devices and readings are erased.",
+    DISABLED: "The endpoint `webhookID` gets nothing any more, for a `reason`; your other endpoints hear of it.",
+    TEST: "You asked for it: POST /webhooks/{id}/test.",
+}

@@ -1,0 +1,74 @@
+"""What happened, as it is told: listed in order of time, and as the payload of webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.ids import new_id
+from joinder.services.hub import Hub
+from joinder.services.refusals import Invalid
+from joinder.store.tables import Enrollment, Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """An event and its `data` in wire names: `enrollmentID` and `vendor` where known, and what its type adds."""
+
+    row: Event
+    data: dict[str, Any]
+
+
+def write(session: AsyncSession, account_id: str, kind: str, data: dict[str, Any], *, fanned_out: bool = False) -> str:
+    """An event about no enrollment. Answers its id."""
+    row = Event(
+        id=new_id("evnt"),
+        account_id=account_id,
+        enrollment_id="",
+        type=kind,
+        data=data,
+        at=now(),
+        fanned_out=fanned_out,
+    )
+    session.add(row)
+    return row.id
+
+
+async def list_page(
+    hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
+) -> list[Told]:
+    """Keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
+    query = select(Event).where(col(Event.account_id) == account_id)
+    if enrollment_id is not None:
+        query = query.where(col(Event.enrollment_id) == enrollment_id)
+    if kind is not None:
+        query = query.where(col(Event.type) == kind)
+    async with hub.store.read() as session:
+        if after:
+            last = await session.get(Event, after)
+            if last is None or last.account_id != account_id:
+                raise Invalid("pageToken is not one of ours", errors={"/pageToken": "use a nextPageToken as it came"})
+            later = (col(Event.at) == last.at) & (col(Event.id) > last.id)
+            query = query.where(or_(col(Event.at) > last.at, later))
+        query = query.order_by(col(Event.at), col(Event.id)).limit(limit)
+        rows = list((await session.execute(query)).scalars())
+        vendors = await _vendors(session, rows)
+    return [told(row, vendors.get(row.enrollment_id)) for row in rows]
+
+
+def told(row: Event, vendor: str | None) -> Told:
+    """The unknown is left out, never null."""
+    subject = {"enrollmentID": row.enrollment_id or None, "vendor": vendor}
+    return Told(row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None})
+
+
+async def _vendors(session: AsyncSession, rows: Sequence[Event]) -> dict[str, str]:
+    ids = {row.enrollment_id for row in rows}
+    found = await session.execute(select(Enrollment.id, Enrollment.vendor).where(col(Enrollment.id).in_(ids)))
+    return {row.id: row.vendor for row in found}
