@@ -247,25 +247,27 @@ class MeterInterval(Wire, kw_only=True):
     quality: str
 
 
-class SolarIntervals(Wire, kw_only=True):
+class IntervalPage(Wire, kw_only=True):
+    """`stale`: the vendor did not answer for all of it, so this is what was stored; `as_of` is when the oldest part of
+    it was fetched."""
+
     id: str
     summary_level: str
+    stale: bool = False
+    as_of: str | None = None
+    next_page_token: str | None = None
+
+
+class SolarIntervals(IntervalPage, kw_only=True):
     intervals: list[SolarInterval]
-    next_page_token: str | None = None
 
 
-class BatteryIntervals(Wire, kw_only=True):
-    id: str
-    summary_level: str
+class BatteryIntervals(IntervalPage, kw_only=True):
     intervals: list[BatteryInterval]
-    next_page_token: str | None = None
 
 
-class MeterIntervals(Wire, kw_only=True):
-    id: str
-    summary_level: str
+class MeterIntervals(IntervalPage, kw_only=True):
     intervals: list[MeterInterval]
-    next_page_token: str | None = None
 
 
 class Live(Wire, kw_only=True):

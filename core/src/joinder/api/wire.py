@@ -173,9 +173,7 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
         )
         for total in page.totals
     ]
-    return schemas.SolarIntervals(
-        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
-    )
+    return schemas.SolarIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
 
 
 def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryIntervals:
@@ -191,9 +189,7 @@ def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryI
         )
         for total in page.totals
     ]
-    return schemas.BatteryIntervals(
-        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
-    )
+    return schemas.BatteryIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
 
 
 def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterIntervals:
@@ -209,9 +205,7 @@ def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterInter
         )
         for total in page.totals
     ]
-    return schemas.MeterIntervals(
-        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
-    )
+    return schemas.MeterIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
 
 
 def _local_times(page: Page) -> Callable[[int], str]:
@@ -225,8 +219,9 @@ def _local_times(page: Page) -> Callable[[int], str]:
     return when
 
 
-def _following(page: Page) -> str | None:
-    return page_token(str(page.next_start)) if page.next_start is not None else None
+def _page(page: Page) -> dict[str, Any]:
+    following = page_token(str(page.next_start)) if page.next_start is not None else None
+    return {"stale": page.as_of is not None, "as_of": utc(page.as_of), "next_page_token": following}
 
 
 def live(site_id: str, power: LivePower) -> schemas.Live:

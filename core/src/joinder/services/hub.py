@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 
 from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
+from joinder.fetches import Fetches
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
 from joinder.services.refusals import NotFound
@@ -35,11 +36,13 @@ class Hub:
     vault: Vault
     http: HttpFactory
     refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
+    fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
+        await self.fetches.stop()
         while self.refreshes:
             await asyncio.gather(*self.refreshes.values(), return_exceptions=True)
 
