@@ -12,7 +12,7 @@ from joinder.settings import ConfigError
 
 COMMANDS = (
     *("serve", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
-    *("accounts", "clients", "keys", "poll", "act"),
+    *("accounts", "clients", "keys", "poll", "backfill", "act"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 

@@ -15,6 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
+from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.join import JoinController
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, Problem, problem
@@ -39,6 +40,8 @@ def create_app(hub: Hub) -> Litestar:
             well_known,
             VendorController,
             *CONTROLLERS,
+            EnrollmentBackfillController,
+            BackfillController,
             live,
             ready,
             openapi_json,

@@ -123,6 +123,38 @@ class EnrollmentPage(Wire, kw_only=True):
     next_page_token: str | None = None
 
 
+# Backfills
+
+
+class NewBackfill(Body, kw_only=True):
+    """ISO 8601 with offset. Without `start` everything the vendor keeps, without `end` up to now."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Backfill(Wire, kw_only=True):
+    """`reason` says why it waits, or failed; `oldest_day`, not on lists, is the UTC day from which on all is there."""
+
+    id: str
+    enrollment_id: str
+    status: str
+    start: str | None = None
+    end: str
+    windows_total: int
+    windows_done: int
+    percent: float
+    reason: str | None = None
+    oldest_day: str | None = None
+    created_at: str
+    updated_at: str
+
+
+class BackfillPage(Wire, kw_only=True):
+    backfills: list[Backfill]
+    next_page_token: str | None = None
+
+
 # Sites and devices
 
 

@@ -13,8 +13,10 @@ from msgspec import Struct
 from joinder.api import schemas
 from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
+from joinder.services.backfill import Progress
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
+from joinder.services.history import EVERYTHING
 from joinder.services.intervals import Page
 from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
@@ -73,6 +75,24 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
 def _lineage(grant: GrantRow) -> schemas.Lineage:
     return schemas.Lineage(
         obtained_by=grant.obtained_by, obtained_at=_utc(grant.obtained_at), refresh_count=grant.refresh_count
+    )
+
+
+def backfill(progress: Progress) -> schemas.Backfill:
+    job = progress.job
+    return schemas.Backfill(
+        id=job.id,
+        enrollment_id=job.enrollment_id,
+        status=job.status,
+        start=_utc(job.start) if job.start != EVERYTHING else None,
+        end=_utc(job.end),
+        windows_total=job.windows_total,
+        windows_done=job.windows_done,
+        percent=progress.percent,
+        reason=job.reason,
+        oldest_day=_utc(progress.reached)[:10] if progress.reached is not None else None,
+        created_at=_utc(job.created_at),
+        updated_at=_utc(job.updated_at),
     )
 
 

@@ -92,8 +92,7 @@ class Budgets:
         rows = await self._store.rows(_USED, {"app": app})
         used = {(row[0], row[1]): row[2] for row in rows}
         return [
-            Left(span.name, span.limit, used.get((span.name, span.start), 0), span.end)
-            for span in spans(limits, now())
+            Left(span.name, span.limit, used.get((span.name, span.start), 0), span.end) for span in spans(limits, now())
         ]
 
 

@@ -27,6 +27,7 @@ class Freshness:
 
     settles_after_s: int
     ask_again_after_s: int = ASK_AGAIN_AFTER_S
+    enough_since: int | None = None  # an answer of since then is good enough, settled or not
 
     def settled_until(self, span: Span) -> int:
         """Whole quarter hours: one that has settled in part is asked for again."""
@@ -38,7 +39,8 @@ class Freshness:
         return end + -end % QUARTER_S + self.settles_after_s
 
     def is_young(self, span: Span, moment: int) -> bool:
-        return moment - span.fetched_at < self.ask_again_after_s
+        is_enough = self.enough_since is not None and span.fetched_at >= self.enough_since
+        return is_enough or moment - span.fetched_at < self.ask_again_after_s
 
 
 def reachable(
@@ -61,6 +63,8 @@ def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Fr
     missing, at = [], start
     present = None  # up to here the vendor was asked just now: the seconds since hold nothing new
     for span in known:
+        if span.start >= end:
+            break
         young = freshness.is_young(span, moment)
         until = span.end if young else freshness.settled_until(span)
         if young and span.end >= span.fetched_at - 1:
@@ -68,7 +72,7 @@ def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Fr
         if until <= max(at, span.start):
             continue
         if span.start > at:
-            missing.append((at, min(span.start, end)))
+            missing.append((at, span.start))
         at = max(at, until)
     if at < end and not (present == at and end - at < freshness.ask_again_after_s):
         missing.append((at, end))

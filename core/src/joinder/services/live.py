@@ -44,7 +44,7 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
                 await hub.fetches.join(("live", site.id), lambda: _fetch(hub, site, devices))
         except (TransientError, TimeoutError) as error:
             if row is None:
-                raise uncovered.too_late() if isinstance(error, TimeoutError) else error
+                raise (uncovered.too_late() if isinstance(error, TimeoutError) else error) from None
             failed = True
         row = await _stored(hub, site)
     if row is None:

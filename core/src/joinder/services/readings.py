@@ -17,6 +17,7 @@ from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, merged
 from joinder.services.hub import Hub
 from joinder.services.sites import site_of, store_devices
 from joinder.services.vendor_calls import with_grant
+from joinder.services.watching import Watch
 from joinder.store.readings import (
     METRICS,
     Span,
@@ -49,7 +50,11 @@ async def fetch(
     device: DeviceRow | None = None,
     live: bool = False,
 ) -> Readings:
-    """Asks the vendor for [start, end) (nothing when equal) and stores the answer in one transaction."""
+    """Asks the vendor for [start, end) (nothing when equal) and stores the answer in one transaction.
+
+    A part that failed and may work the next time leaves the span uncovered; without `live` its error is raised, after
+    what came is stored.
+    """
     query = ReadingsQuery(
         site=site_of(site, devices),
         start=datetime.fromtimestamp(start, UTC),
@@ -58,16 +63,22 @@ async def fetch(
         device_id=device.vendor_id if device else None,
         live=live,
     )
+    watch = Watch()
     readings = await with_grant(
-        hub, site.enrollment_id, lambda ctx, grant: hub.registry.fetch_readings(site.vendor, ctx, grant, query)
+        hub,
+        site.enrollment_id,
+        lambda ctx, grant: hub.registry.fetch_readings(site.vendor, watch.over(ctx), grant, query),
     )
+    trouble = watch.trouble if readings.warnings else None
     for warning in readings.warnings:
         log.warning("%s of %s: %s", site.vendor, site.enrollment_id, warning)
     async with hub.store.write(site.enrollment_id) as session:
         await _store(session, site, readings, query)
-        if start < end:
+        if start < end and trouble is None:
             subject = device.id if device else site.id
             await note_asked(hub, session, site.vendor, subject, resolution, start, end)
+    if trouble is not None and not live:
+        raise trouble
     return readings
 
 

@@ -67,4 +67,6 @@ def deadline() -> asyncio.Timeout:
 
 
 def too_late() -> VendorTimeout:
-    return VendorTimeout("The vendor takes too long to answer; the readings are still being fetched", retry_after=_NEXT_TRY)
+    return VendorTimeout(
+        "The vendor takes too long to answer; the readings are still being fetched", retry_after=_NEXT_TRY
+    )
