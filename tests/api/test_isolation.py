@@ -23,6 +23,7 @@ LISTS = {
     "/solar-inverters": "solarInverters",
     "/batteries": "batteries",
     "/meters": "meters",
+    "/backfills": "backfills",
 }
 
 
@@ -46,6 +47,7 @@ async def owned(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> dict[str,
         "/solar-inverters/{device_id}": site["solarInverters"][0]["id"],
         "/batteries/{device_id}": site["batteries"][0]["id"],
         "/meters/{device_id}": site["meters"][0]["id"],
+        "/backfills/{backfill_id}": (await api.post(f"/enrollments/{enrollment['id']}/backfill")).json()["id"],
     }
 
 

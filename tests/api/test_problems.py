@@ -28,7 +28,14 @@ from joinder.services.hub import Hub
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 
-UNKNOWN = {"credentials_id": "cred", "flow_id": "flow", "enrollment_id": "enrl", "site_id": "site", "device_id": "solr"}
+UNKNOWN = {
+    "credentials_id": "cred",
+    "flow_id": "flow",
+    "enrollment_id": "enrl",
+    "site_id": "site",
+    "device_id": "solr",
+    "backfill_id": "fill",
+}
 PUBLIC = ("/oauth2/", "/.well-known/", "/health/", "/openapi.json")
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/vendor-credentials/{credentials_id}/actions/{name}"): {"domain": "hub.example"},
