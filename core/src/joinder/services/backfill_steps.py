@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 from joinder.clock import now, utc_now
@@ -160,5 +161,5 @@ def _next_try(enrollment: Enrollment, error: VendorError) -> int:
     if not isinstance(error, TransientError):
         return now() + LOOK_AGAIN_S
     if error.retry_after is not None:
-        return now() + max(1, int(error.retry_after.total_seconds()))
+        return now() + math.ceil(error.retry_after.total_seconds()) + 1  # a second early is one refused call more
     return after_failure(enrollment.failures, utc_now())
