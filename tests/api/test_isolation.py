@@ -25,6 +25,7 @@ LISTS = {
     "/meters": "meters",
     "/events": "events",
     "/webhooks": "webhooks",
+    "/backfills": "backfills",
 }
 
 
@@ -49,6 +50,7 @@ async def owned(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> dict[str,
         "/batteries/{device_id}": site["batteries"][0]["id"],
         "/meters/{device_id}": site["meters"][0]["id"],
         "/webhooks/{webhook_id}": (await api.post("/webhooks", json={"url": "https://hook.example/"})).json()["id"],
+        "/backfills/{backfill_id}": (await api.post(f"/enrollments/{enrollment['id']}/backfill")).json()["id"],
     }
 
 

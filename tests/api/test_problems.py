@@ -36,6 +36,7 @@ UNKNOWN = {
     "device_id": "solr",
     "webhook_id": "whep",
     "delivery_id": "dlvy",
+    "backfill_id": "fill",
 }
 PUBLIC = ("/oauth2/", "/.well-known/", "/health/", "/openapi.json")
 BODIES: dict[tuple[str, str], dict[str, Any]] = {

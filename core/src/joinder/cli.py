@@ -12,7 +12,7 @@ from joinder.settings import ConfigError
 
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
-    *("accounts", "clients", "keys", "poll", "act", "quota"),
+    *("accounts", "clients", "keys", "poll", "backfill", "act", "quota"),
     *("backup", "restore", "reconcile", "doctor"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
-from joinder.services import approvals, deliveries, due, durability, expiry, poll, refresh
+from joinder.services import approvals, backfill, backfill_steps, deliveries, due, durability, expiry, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -29,6 +29,10 @@ async def _ask(hub: Hub, enrollment_id: str) -> None:
     await approvals.ask(hub, enrollment_id)
 
 
+async def _backfill(hub: Hub, enrollment_id: str) -> None:
+    await backfill_steps.work_one(hub, enrollment_id)
+
+
 async def _pace(hub: Hub, app: str) -> None:
     await hub.pace.take(hub, app)
 
@@ -38,6 +42,7 @@ JOBS: tuple[Job, ...] = (
     due.Kind(poll.KIND, _poll).job(),
     due.Kind(approvals.KIND, _ask).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
+    due.Kind(backfill.KIND, _backfill).job(),
     durability.JOB,
     deliveries.FAN_OUT,
     deliveries.DELIVERY,

@@ -15,6 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
+from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed, read_metrics_token
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
@@ -45,6 +46,8 @@ def create_app(hub: Hub) -> Litestar:
             *CONTROLLERS,
             EventController,
             WebhookController,
+            EnrollmentBackfillController,
+            BackfillController,
             live,
             ready,
             openapi_json,

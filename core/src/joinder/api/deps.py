@@ -90,8 +90,8 @@ def provide_window(
     token: PageToken = None,
 ) -> Window:
     """The last day when left out; a page token moves the start. Raises Invalid naming the parameter."""
-    until = moment("end", end) if end is not None else int(datetime.now(UTC).timestamp())
-    since = moment("start", start) if start is not None else until - 86400
+    until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
+    since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
         return Window(summary_level, since, until, page_size)
     key = _key(token)
@@ -118,8 +118,8 @@ def _bad_token() -> Invalid:
     return Invalid("pageToken is not one of ours", errors={"/pageToken": "use a nextPageToken as it came"})
 
 
-def moment(name: str, text: str) -> int:
-    """Epoch seconds. Raises Invalid naming the member."""
+def moment_of(name: str, text: str) -> int:
+    """Epoch seconds. Raises Invalid naming the member or parameter."""
     try:
         found = datetime.fromisoformat(text.replace(" ", "+"))  # a `+` left bare in a query arrives as a blank
         if found.tzinfo is None or not 2000 <= found.year < 2200:

@@ -150,6 +150,38 @@ class EnrollmentPage(Wire, kw_only=True):
     next_page_token: str | None = None
 
 
+# Backfills
+
+
+class NewBackfill(Body, kw_only=True):
+    """ISO 8601 with offset. Without `start` everything the vendor keeps, without `end` up to now."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Backfill(Wire, kw_only=True):
+    """`reason` says why it waits, or failed; `oldest_day`, not on lists, is the UTC day from which on all is there."""
+
+    id: str
+    enrollment_id: str
+    status: str
+    start: str | None = None
+    end: str
+    windows_total: int
+    windows_done: int
+    percent: float
+    reason: str | None = None
+    oldest_day: str | None = None
+    created_at: str
+    updated_at: str
+
+
+class BackfillPage(Wire, kw_only=True):
+    backfills: list[Backfill]
+    next_page_token: str | None = None
+
+
 # Sites and devices
 
 
@@ -274,25 +306,27 @@ class MeterInterval(Wire, kw_only=True):
     quality: str
 
 
-class SolarIntervals(Wire, kw_only=True):
+class IntervalPage(Wire, kw_only=True):
+    """`stale`: the vendor did not answer for all of it, so this is what was stored; `as_of` is when the oldest part of
+    it was fetched."""
+
     id: str
     summary_level: str
+    stale: bool = False
+    as_of: str | None = None
+    next_page_token: str | None = None
+
+
+class SolarIntervals(IntervalPage, kw_only=True):
     intervals: list[SolarInterval]
-    next_page_token: str | None = None
 
 
-class BatteryIntervals(Wire, kw_only=True):
-    id: str
-    summary_level: str
+class BatteryIntervals(IntervalPage, kw_only=True):
     intervals: list[BatteryInterval]
-    next_page_token: str | None = None
 
 
-class MeterIntervals(Wire, kw_only=True):
-    id: str
-    summary_level: str
+class MeterIntervals(IntervalPage, kw_only=True):
     intervals: list[MeterInterval]
-    next_page_token: str | None = None
 
 
 class Live(Wire, kw_only=True):

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api import webhook_schemas as schemas
 from joinder.api.auth import require_caller
-from joinder.api.deps import Paging, moment
+from joinder.api.deps import Paging, moment_of
 from joinder.api.wire import utc
 from joinder.services import events, replays, webhooks
 from joinder.services.accounts import Caller
@@ -135,7 +135,7 @@ class WebhookController(Controller):
     ) -> schemas.Replayed:
         """Events since then whose delivery failed, or that were never put in line."""
         count = await replays.replay_since(
-            hub, caller.account_id, webhook_id, caller.client_id, since=moment("since", data.since)
+            hub, caller.account_id, webhook_id, caller.client_id, since=moment_of("since", data.since)
         )
         return schemas.Replayed(deliveries=count)
 

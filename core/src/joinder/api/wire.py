@@ -14,9 +14,11 @@ from joinder.api import schemas
 from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
 from joinder.services import expiry
+from joinder.services.backfill import Progress
 from joinder.services.budgets import Quotas
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
+from joinder.services.history import EVERYTHING
 from joinder.services.intervals import Page
 from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
@@ -87,6 +89,24 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
 def _lineage(grant: GrantRow) -> schemas.Lineage:
     return schemas.Lineage(
         obtained_by=grant.obtained_by, obtained_at=_utc(grant.obtained_at), refresh_count=grant.refresh_count
+    )
+
+
+def backfill(progress: Progress) -> schemas.Backfill:
+    job = progress.job
+    return schemas.Backfill(
+        id=job.id,
+        enrollment_id=job.enrollment_id,
+        status=job.status,
+        start=_utc(job.start) if job.start != EVERYTHING else None,
+        end=_utc(job.end),
+        windows_total=job.windows_total,
+        windows_done=job.windows_done,
+        percent=progress.percent,
+        reason=job.reason,
+        oldest_day=_utc(progress.reached)[:10] if progress.reached is not None else None,
+        created_at=_utc(job.created_at),
+        updated_at=_utc(job.updated_at),
     )
 
 
@@ -187,9 +207,7 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
         )
         for total in page.totals
     ]
-    return schemas.SolarIntervals(
-        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
-    )
+    return schemas.SolarIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
 
 
 def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryIntervals:
@@ -205,9 +223,7 @@ def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryI
         )
         for total in page.totals
     ]
-    return schemas.BatteryIntervals(
-        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
-    )
+    return schemas.BatteryIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
 
 
 def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterIntervals:
@@ -223,9 +239,7 @@ def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterInter
         )
         for total in page.totals
     ]
-    return schemas.MeterIntervals(
-        id=owner_id, summary_level=level, intervals=intervals, next_page_token=_following(page)
-    )
+    return schemas.MeterIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
 
 
 def _local_times(page: Page) -> Callable[[int], str]:
@@ -239,8 +253,9 @@ def _local_times(page: Page) -> Callable[[int], str]:
     return when
 
 
-def _following(page: Page) -> str | None:
-    return page_token(str(page.next_start)) if page.next_start is not None else None
+def _page(page: Page) -> dict[str, Any]:
+    following = page_token(str(page.next_start)) if page.next_start is not None else None
+    return {"stale": page.as_of is not None, "as_of": utc(page.as_of), "next_page_token": following}
 
 
 def live(site_id: str, power: LivePower) -> schemas.Live:

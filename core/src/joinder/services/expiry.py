@@ -69,8 +69,12 @@ def _looked(session: AsyncSession, vendor: Vendor, enrollment: Enrollment, row: 
         return early_until
     if row.warned_at is None:
         row.warned_at = now()
-        data: dict[str, object] = {"vendor": vendor.name, "expiresAt": _utc(ends), "reason": _reason(ends)}
-        health.write_event(session, enrollment, "enrollment.expiring", data)
+        health.write_event(
+            session,
+            enrollment,
+            "enrollment.expiring",
+            {"vendor": vendor.name, "expiresAt": _utc(ends), "reason": _reason(ends)},
+        )
     return ends if _rotates(vendor) else leases.NEVER
 
 

@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 
 from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
+from joinder.fetches import Fetches
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
 from joinder.metrics import Metrics
@@ -47,12 +48,14 @@ class Hub:
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     pace: Pace = field(default_factory=Pace)
+    fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     metrics: Metrics = field(default_factory=Metrics)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
+        await self.fetches.stop()
         while self.refreshes:
             await asyncio.gather(*self.refreshes.values(), return_exceptions=True)
 

@@ -10,14 +10,15 @@ from msgspec import Struct
 
 from joinder.clock import now
 from joinder.energy import DeviceKind, Quality
-from joinder.services import readings
+from joinder.errors import VendorError
+from joinder.services import uncovered
 from joinder.services.hub import Hub
 from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
 from joinder.services.refusals import Unprocessable
 from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, site_head
 from joinder.store.engine import Row
-from joinder.store.readings import METRICS, Span, read_coverage, read_intervals
-from joinder.vendor import History, Resolution
+from joinder.store.readings import METRICS, read_intervals
+from joinder.vendor import Resolution
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
@@ -29,6 +30,7 @@ _ENERGIES = {
     DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
 }
 _COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
+_FETCHED_AT = 2 + len(METRICS)
 
 
 class Window(Struct, frozen=True):
@@ -53,6 +55,7 @@ class Page(Struct, frozen=True):
     totals: list[Total]
     zone: ZoneInfo
     next_start: int | None  # where the next page begins
+    as_of: int | None = None  # the vendor did not answer: when the oldest of what is stored was fetched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +113,18 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 
 
 async def _page(hub: Hub, asked: Asked, limit: int) -> Page:
-    """At most `limit` periods that have data."""
+    """At most `limit` periods that have data. The vendor's failure is raised when nothing is stored."""
+    parts = _parts(hub, asked)
+    failure = await _covered(hub, asked, parts)
     rows: list[Row] = []
-    for part, resolution in _parts(hub, asked):
-        entry = hub.registry.vendor(asked.site.vendor).limits.resolution(resolution)
-        if entry is not None:
-            await _cover(hub, part, entry)
+    for part, resolution in parts:
         rows += await _rows(hub, part, resolution)
     totals = _summed(rows, asked)
+    if failure is not None and not totals:
+        raise failure
+    as_of = min(row[_FETCHED_AT] for row in rows) if failure is not None else None
     following_page = totals[limit].start if len(totals) > limit else None
-    return Page(totals[:limit], asked.zone, following_page)
+    return Page(totals[:limit], asked.zone, following_page, as_of)
 
 
 def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
@@ -135,53 +140,29 @@ def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
     return parts
 
 
-async def _cover(hub: Hub, asked: Asked, history: History) -> None:
-    """Asks the vendor for what was never asked, or was too young to be settled when it was."""
-    subject = asked.own_device.id if asked.own_device else asked.site.id
+async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> VendorError | None:
+    """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do."""
+    limits = hub.registry.vendor(asked.site.vendor).limits
+    own_device = asked.own_device.id if asked.own_device else None
     moment = now()
-    start, end = asked.start, min(asked.end, moment)
-    if history.reach is not None:
-        start = max(start, floor(int(moment - history.reach.total_seconds()), "day", asked.zone) + 86400)
-    if asked.site.operational_since is not None:
-        start = max(start, floor(asked.site.operational_since, "day", asked.zone))
-    if start >= end:
-        return
-    poll_every = hub.registry.vendor(asked.site.vendor).limits.poll_every.total_seconds()
-    known = await read_coverage(hub.store, subject, history.resolution, start, end)
-    settles_after = history.settles_after.total_seconds()
-    for gap_start, gap_end in gaps(known, start, end, moment, settles_after, min(poll_every, 900)):
-        first = floor(gap_start, "day", asked.zone) if history.resolution == "day" else gap_start
-        await _fetch_windows(hub, asked, history, first, gap_end)
-
-
-async def _fetch_windows(hub: Hub, asked: Asked, history: History, start: int, end: int) -> None:
-    site, devices = await get_site(hub, asked.account_id, asked.site.id)
-    wanted = asked.own_device.id if asked.own_device else None
-    device = next((row for row in devices if row.id == wanted), None)
-    while start < end:
-        stop = min(end, start + int(history.window.total_seconds()))
-        if history.resolution == "day" and stop < end:
-            stop = floor(stop, "day", asked.zone)
-        await readings.fetch(hub, site, devices, start=start, end=stop, resolution=history.resolution, device=device)
-        start = stop
-
-
-def gaps(
-    known: Sequence[Span], start: int, end: int, moment: int, settles_after_s: float, ask_again_after_s: float
-) -> list[tuple[int, int]]:
-    """What of [start, end) must be asked: never asked, or asked before it had settled and not just now."""
-    missing, at = [], start
-    for span in known:
-        young = moment - span.fetched_at < ask_again_after_s
-        settled_until = span.end if young else min(span.end, int(span.fetched_at - settles_after_s))
-        if settled_until <= max(at, span.start):
-            continue
-        if span.start > at:
-            missing.append((at, span.start))
-        at = max(at, settled_until)
-    if at < end:
-        missing.append((at, end))
-    return missing
+    try:
+        async with uncovered.deadline():
+            for part, resolution in parts:
+                history = limits.resolution(resolution)
+                if history is not None:
+                    series = uncovered.Series(
+                        account_id=asked.account_id,
+                        site=asked.site,
+                        device_id=own_device,
+                        zone=asked.zone,
+                        history=history,
+                    )
+                    await uncovered.cover(hub, series, part.start, part.end, moment)
+    except TimeoutError:
+        return uncovered.too_late()
+    except VendorError as error:
+        return error
+    return None
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> list[Row]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from joinder.clock import now
 from joinder.errors import NotSupported, TransientError
-from joinder.services import readings
+from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
-from joinder.store.tables import LiveRow, SiteRow
+from joinder.store.tables import DeviceRow, LiveRow, SiteRow
 
 STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
 
@@ -37,12 +39,12 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
     max_age_s = hub.registry.vendor(site.vendor).limits.live_max_age.total_seconds()
     failed = False
     if row is None or now() - row.fetched_at >= max_age_s:
-        moment = now()
         try:
-            await readings.fetch(hub, site, devices, start=moment, end=moment, live=True)
-        except TransientError:
+            async with uncovered.deadline():
+                await hub.fetches.join(("live", site.id), lambda: _fetch(hub, site, devices))
+        except (TransientError, TimeoutError) as error:
             if row is None:
-                raise
+                raise (uncovered.too_late() if isinstance(error, TimeoutError) else error) from None
             failed = True
         row = await _stored(hub, site)
     if row is None:
@@ -50,6 +52,11 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
     stale = failed or now() - row.measured_at > STALE_AFTER_S
     values = {name: getattr(row, name) for name in ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")}
     return LivePower(measured_at=row.measured_at, fetched_at=row.fetched_at, stale=stale, **values)
+
+
+async def _fetch(hub: Hub, site: SiteRow, devices: Sequence[DeviceRow]) -> None:
+    moment = now()
+    await readings.fetch(hub, site, devices, start=moment, end=moment, live=True)
 
 
 async def _stored(hub: Hub, site: SiteRow) -> LiveRow | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,24 +13,28 @@ from sqlmodel import col, select
 from joinder.clock import now
 from joinder.energy import Counter, Readings, ReadingsQuery
 from joinder.services.counters import MAX_GAP_S, Sample, quarter_hours
+from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, merged
 from joinder.services.hub import Hub
 from joinder.services.sites import site_of, store_devices
 from joinder.services.vendor_calls import with_grant
+from joinder.services.watching import Watch
 from joinder.store.readings import (
     METRICS,
     Span,
+    all_coverage,
     forget_counters,
     read_counters,
+    replace_coverage,
     save_counters,
-    save_coverage,
     save_intervals,
     save_live,
 )
 from joinder.store.tables import DeviceRow, SiteRow
-from joinder.vendor import Resolution
+from joinder.vendor import Limits, Resolution
 
 KEEP_COUNTERS_S = 2 * 86400
 MAX_AHEAD_S = 300
+_SETTLES_AFTER = timedelta(hours=48)
 _NEWEST = text("SELECT max(at) FROM counter WHERE subject_id = :subject")
 log = logging.getLogger("joinder.readings")
 
@@ -46,7 +50,11 @@ async def fetch(
     device: DeviceRow | None = None,
     live: bool = False,
 ) -> Readings:
-    """Asks the vendor for [start, end) (nothing when equal) and stores the answer in one transaction."""
+    """Asks the vendor for [start, end) (nothing when equal) and stores the answer in one transaction.
+
+    A part that failed and may work the next time leaves the span uncovered; without `live` its error is raised, after
+    what came is stored.
+    """
     query = ReadingsQuery(
         site=site_of(site, devices),
         start=datetime.fromtimestamp(start, UTC),
@@ -55,17 +63,41 @@ async def fetch(
         device_id=device.vendor_id if device else None,
         live=live,
     )
+    watch = Watch()
     readings = await with_grant(
-        hub, site.enrollment_id, lambda ctx, grant: hub.registry.fetch_readings(site.vendor, ctx, grant, query)
+        hub,
+        site.enrollment_id,
+        lambda ctx, grant: hub.registry.fetch_readings(site.vendor, watch.over(ctx), grant, query),
     )
+    trouble = watch.trouble if readings.warnings else None
     for warning in readings.warnings:
         log.warning("%s of %s: %s", site.vendor, site.enrollment_id, warning)
     async with hub.store.write(site.enrollment_id) as session:
         await _store(session, site, readings, query)
-        if start < end:
+        if start < end and trouble is None:
             subject = device.id if device else site.id
-            await save_coverage(session, subject, resolution, Span(start, end, now()))
+            await note_asked(hub, session, site.vendor, subject, resolution, start, end)
+    if trouble is not None and not live:
+        raise trouble
     return readings
+
+
+async def note_asked(
+    hub: Hub, session: AsyncSession, vendor: str, subject: str, resolution: Resolution, start: int, end: int
+) -> None:
+    """Writes into the ledger that the vendor was asked for [start, end) just now."""
+    freshness = freshness_of(hub.registry.vendor(vendor).limits, resolution)
+    before = await all_coverage(session, subject, resolution)
+    after = merged([*before, Span(start, end, now())], now(), freshness)
+    await replace_coverage(session, subject, resolution, before, after)
+
+
+def freshness_of(limits: Limits, resolution: Resolution) -> Freshness:
+    """A vendor polled more often than every quarter of an hour may be asked again as soon."""
+    entry = limits.resolution(resolution)
+    settles_after = entry.settles_after if entry is not None else _SETTLES_AFTER
+    ask_again_after_s = int(min(limits.poll_every.total_seconds(), ASK_AGAIN_AFTER_S))
+    return Freshness(int(settles_after.total_seconds()), ask_again_after_s)
 
 
 async def _store(session: AsyncSession, site: SiteRow, readings: Readings, query: ReadingsQuery) -> None:

@@ -17,7 +17,7 @@ METRICS = (*ENERGY_METRICS, "soc_percent")
 _POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
 _SPAN = ("subject_id", "resolution", "start")
 _RANGE = (
-    f'SELECT start, "end", {", ".join(METRICS)}, quality FROM interval '  # noqa: S608 - our own names
+    f'SELECT start, "end", {", ".join(METRICS)}, fetched_at, quality FROM interval '  # noqa: S608 - our own names
     "WHERE subject_id = :subject AND resolution = :resolution AND start >= :start AND start < :end ORDER BY start"
 )
 
@@ -51,7 +51,7 @@ async def save_intervals(
 
 
 async def read_intervals(store: Store, subject_id: str, resolution: str, start: int, end: int) -> Sequence[Row]:
-    """Rows (start, end, *METRICS, quality) in order, one range scan of the primary key."""
+    """Rows (start, end, *METRICS, fetched_at, quality) in order, one range scan of the primary key."""
     return await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
 
 
@@ -93,12 +93,30 @@ async def read_coverage(store: Store, subject_id: str, resolution: str, start: i
     return [Span(*row) for row in rows]
 
 
-async def save_coverage(session: AsyncSession, subject_id: str, resolution: str, span: Span) -> None:
-    """Replaces the older spans that lie inside."""
-    values = {"subject_id": subject_id, "resolution": resolution, "start": span.start, "end": span.end}
-    inside = text(
-        "DELETE FROM coverage WHERE subject_id = :subject_id AND resolution = :resolution "
-        'AND start >= :start AND "end" <= :end'
+async def all_coverage(session: AsyncSession, subject_id: str, resolution: str) -> list[Span]:
+    """Every span, in order."""
+    query = text(
+        'SELECT start, "end", fetched_at FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
+        "ORDER BY start"
     )
-    await session.execute(inside, values)
-    await upsert_many(session, "coverage", _SPAN, ("end", "fetched_at"), [{**values, "fetched_at": span.fetched_at}])
+    found = await session.execute(query, {"subject": subject_id, "resolution": resolution})
+    return [Span(*row) for row in found.all()]
+
+
+async def replace_coverage(
+    session: AsyncSession, subject_id: str, resolution: str, before: Sequence[Span], after: Sequence[Span]
+) -> None:
+    """Writes only what differs. `before` is what `all_coverage` answered in this transaction."""
+    key = {"subject_id": subject_id, "resolution": resolution}
+    delete = text("DELETE FROM coverage WHERE subject_id = :subject_id AND resolution = :resolution AND start = :start")
+    kept = {span.start for span in after}
+    gone = [{**key, "start": span.start} for span in before if span.start not in kept]
+    if gone:
+        await session.execute(delete, gone)
+    known = set(before)
+    new = [
+        {**key, "start": span.start, "end": span.end, "fetched_at": span.fetched_at}
+        for span in after
+        if span not in known
+    ]
+    await upsert_many(session, "coverage", _SPAN, ("end", "fetched_at"), new)

@@ -1,0 +1,77 @@
+"""Fetching the history of an enrollment, as a job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from joinder.api import schemas, wire
+from joinder.api.auth import require_caller
+from joinder.api.deps import Paging, moment_of
+from joinder.services import backfill
+from joinder.services.accounts import Caller
+from joinder.services.backfill import Progress
+from joinder.services.hub import Hub
+
+HubDep = NamedDependency[Hub]
+CallerDep = NamedDependency[Caller]
+
+
+class EnrollmentBackfillController(Controller):
+    path = "/enrollments/{enrollment_id:str}/backfill"
+    tags = ["Backfills"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @post("/", opt={"scope": "manage:enrollments"}, status_code=201, summary="Fetch the history of an enrollment")
+    async def start(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        enrollment_id: FromPath[str],
+        data: JSONBody[schemas.NewBackfill | None] = None,
+    ) -> Response[schemas.Backfill]:
+        """Starts a backfill: 201. One that runs is widened to the range and answered: 200."""
+        asked = data or schemas.NewBackfill()
+        job, is_new = await backfill.start(
+            hub,
+            caller.account_id,
+            caller.client_id,
+            enrollment_id,
+            start=moment_of("start", asked.start) if asked.start is not None else None,
+            end=moment_of("end", asked.end) if asked.end is not None else None,
+        )
+        return Response(wire.backfill(Progress(job=job)), status_code=201 if is_new else 200)
+
+
+class BackfillController(Controller):
+    path = "/backfills"
+    tags = ["Backfills"]  # noqa: RUF012
+    guards: list[Any] = [require_caller]  # noqa: RUF012
+
+    @get("/", opt={"scope": "read:enrollments"}, summary="List backfills")
+    async def list_all(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        enrollment_id: Annotated[str | None, QueryParameter(name="enrollmentID")] = None,
+        status: FromQuery[str | None] = None,
+        *,
+        paging: NamedDependency[Paging],
+    ) -> schemas.BackfillPage:
+        asked = {"enrollment_id": enrollment_id, "status": status}
+        filters = {name: value for name, value in asked.items() if value is not None}
+        rows = await backfill.list_page(hub, caller.account_id, filters, after=paging.after, limit=paging.limit)
+        page, following = paging.cut(rows, lambda progress: progress.job.id)
+        return schemas.BackfillPage(backfills=[wire.backfill(row) for row in page], next_page_token=following)
+
+    @get("/{backfill_id:str}", opt={"scope": "read:enrollments"}, summary="Show a backfill")
+    async def show(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> schemas.Backfill:
+        return wire.backfill(await backfill.get(hub, caller.account_id, backfill_id))
+
+    @delete("/{backfill_id:str}", opt={"scope": "manage:enrollments"}, summary="Cancel a backfill")
+    async def cancel(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> None:
+        """What it fetched stays."""
+        await backfill.cancel(hub, caller.account_id, caller.client_id, backfill_id)
