@@ -19,7 +19,7 @@ from api.test_join import token_of
 from joinder import errors
 from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery, Site
 from joinder.services.hub import Hub
-from joinder.store.readings import save_intervals
+from joinder.store.readings import intervals as interval_rows
 
 ZONE = ZoneInfo(BERLIN)
 NOON = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp())
@@ -487,8 +487,7 @@ async def test_a_vendor_without_history_answers_from_the_store(
     await api.get(f"/sites/{site['id']}")
     vendors.boxy.calls.clear()
     start = datetime(2026, 6, 1, 10, tzinfo=UTC)
-    async with hub.store.write() as writing:
-        await save_intervals(writing, "15mins", [(site["id"], _reading(start, 1, 250.0))], NOON)
+    await hub.store.apply(interval_rows("15mins", [(site["id"], _reading(start, 1, 250.0))], NOON))
     (row,) = await ask(api, f"/sites/{site['id']}/solar-intervals", **day_of(date(2026, 6, 1)))
     assert (row["kwh"], row["quality"]) == (0.25, "partial")
     assert vendors.boxy.calls == []

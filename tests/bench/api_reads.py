@@ -29,7 +29,7 @@ from joinder.services import accounts
 from joinder.services.accounts import Tokens
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
-from joinder.store.readings import Span, replace_coverage, save_intervals
+from joinder.store.readings import Span, coverage, intervals
 from joinder.store.tables import Enrollment, SiteRow
 from joinder.store.vault import create_key_file
 
@@ -74,8 +74,8 @@ async def seed(hub: Hub) -> tuple[str, str]:
         await session.flush()
         session.add_all(sites)
         await session.flush()
-        await save_intervals(session, "15mins", [(sites[0].id, reading) for reading in readings], moment)
-        await replace_coverage(session, sites[0].id, "15mins", [], [Span(start - 86400, start + 2 * 86400, moment)])
+    asked = coverage(sites[0].id, "15mins", [], [Span(start - 86400, start + 2 * 86400, moment)])
+    await hub.store.apply(intervals("15mins", [(sites[0].id, reading) for reading in readings], moment), *asked)
     return token.access_token, sites[0].id
 
 

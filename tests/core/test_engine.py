@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from joinder.settings import Settings
-from joinder.store.engine import Store, open_store
-from joinder.store.statements import upsert_many
+from joinder.store.engine import Store, StoreTrouble, Upsert, open_store
 
 INSERT = text("INSERT INTO account (id, name, mode, created_at) VALUES (:id, :kind, 'production', 0)")
 ROUNDS = 150
@@ -71,9 +70,8 @@ async def test_blocks_about_one_thing_run_one_after_the_other(store: Store) -> N
 @pytest.mark.parametrize("count", [1, 7, 900])
 async def test_an_upsert_replaces_what_is_there_whatever_its_size(store: Store, count: int) -> None:
     async def write(name: str, numbers: range) -> None:
-        rows = [{"id": f"acct-{number}", "name": name, "mode": "production", "created_at": 0} for number in numbers]
-        async with store.write() as session:
-            await upsert_many(session, "account", ("id",), ("name", "mode", "created_at"), rows)
+        records = [(f"acct-{number}", name, "production", 0) for number in numbers]
+        assert await store.apply(Upsert("account", ("id",), ("name", "mode", "created_at"), records)) == [len(records)]
 
     await write("first", range(count))
     await write("second", range(count // 2, count + 5))
@@ -82,13 +80,26 @@ async def test_an_upsert_replaces_what_is_there_whatever_its_size(store: Store, 
 
 
 async def test_an_upsert_is_part_of_its_transaction(store: Store) -> None:
-    row = {"id": "acct-0", "name": "never", "mode": "production", "created_at": 0}
-
-    async def write_and_fail() -> None:
-        async with store.write() as session:
-            await upsert_many(session, "account", ("id",), ("name", "mode", "created_at"), [row])
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        await write_and_fail()
+    sound = Upsert("account", ("id",), ("name", "mode", "created_at"), [("acct-0", "never", "production", 0)])
+    broken = ("INSERT INTO account (id) VALUES (:id)", {"id": "acct-1"})
+    with pytest.raises(StoreTrouble):
+        await store.apply(sound, broken)
     assert await store.rows("SELECT name, id FROM account", {}) == []
+
+
+async def test_of_writes_committed_together_the_broken_one_takes_no_other_with_it(store: Store) -> None:
+    def account(number: int) -> Upsert:
+        return Upsert("account", ("id",), ("name", "mode", "created_at"), [(f"acct-{number}", "x", "production", 0)])
+
+    broken = ("INSERT INTO account (id) VALUES (:id)", {"id": "acct-broken"})
+    writes = [store.apply(broken if number % 10 == 3 else account(number)) for number in range(100)]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert [isinstance(outcome, StoreTrouble) for outcome in outcomes] == [number % 10 == 3 for number in range(100)]
+    assert await store.rows("SELECT count(*) FROM account", {}) in ([(90,)], [[90]])
+
+
+async def test_a_conditional_write_tells_whether_it_took(store: Store) -> None:
+    await store.apply(Upsert("account", ("id",), ("name", "mode", "created_at"), [("acct-0", "0", "production", 0)]))
+    claim = "UPDATE account SET name = :name WHERE id = 'acct-0' AND name = '0'"
+    outcomes = await asyncio.gather(*(store.apply((claim, {"name": str(number)})) for number in range(1, 30)))
+    assert sorted(outcome[0] for outcome in outcomes) == [0] * 28 + [1]

@@ -23,7 +23,8 @@ from joinder.services.intervals import Page
 from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
 from joinder.services.sites import device_of
-from joinder.store.tables import DeviceRow, GrantRow, SiteRow
+from joinder.store.sites import StoredDevice, StoredSite
+from joinder.store.tables import GrantRow
 
 
 class DevicePage(Struct, frozen=True):
@@ -110,7 +111,7 @@ def backfill(progress: Progress) -> schemas.Backfill:
     )
 
 
-def site(row: SiteRow, rows: Sequence[DeviceRow]) -> schemas.Site:
+def site(row: StoredSite, rows: Sequence[StoredDevice]) -> schemas.Site:
     zone = zone_of(row.timezone)
     offset = _offset_hours(zone)
     known = row.timezone is not None or row.lat is not None
@@ -132,7 +133,7 @@ def site(row: SiteRow, rows: Sequence[DeviceRow]) -> schemas.Site:
     )
 
 
-def _of_kind(rows: Sequence[DeviceRow], kind: DeviceKind) -> list[schemas.Reference]:
+def _of_kind(rows: Sequence[StoredDevice], kind: DeviceKind) -> list[schemas.Reference]:
     return references([row.id for row in rows if row.kind == kind])
 
 
@@ -153,7 +154,7 @@ def _bess(batteries: Sequence[Device]) -> schemas.Bess | None:
     )
 
 
-def solar_inverter(row: DeviceRow) -> schemas.SolarInverter:
+def solar_inverter(row: StoredDevice) -> schemas.SolarInverter:
     device = device_of(row)
     lifetime = device.lifetime_wh is not None and schemas.Production(
         kwh=_kilo(device.lifetime_wh) or 0.0, start=_moment(device.lifetime_since)
@@ -161,7 +162,7 @@ def solar_inverter(row: DeviceRow) -> schemas.SolarInverter:
     return schemas.SolarInverter(**_common(row, device), lifetime_production=lifetime or None)
 
 
-def battery(row: DeviceRow) -> schemas.Battery:
+def battery(row: StoredDevice) -> schemas.Battery:
     device = device_of(row)
     return schemas.Battery(
         **_common(row, device),
@@ -171,12 +172,12 @@ def battery(row: DeviceRow) -> schemas.Battery:
     )
 
 
-def meter(row: DeviceRow) -> schemas.Meter:
+def meter(row: StoredDevice) -> schemas.Meter:
     device = device_of(row)
     return schemas.Meter(**_common(row, device), role=str(device.role) if device.role else None)
 
 
-def _common(row: DeviceRow, device: Device) -> dict[str, Any]:
+def _common(row: StoredDevice, device: Device) -> dict[str, Any]:
     reported_at = _moment(device.reported_at) or _utc(row.fetched_at)
     faults = [{"error": fault} for fault in device.faults]
     return {

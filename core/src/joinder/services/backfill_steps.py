@@ -109,9 +109,8 @@ async def _fetch(hub: Hub, window: Window) -> None:
             device=window.device,
         )
     except NotSupported:
-        async with hub.store.write(window.site.enrollment_id) as session:
-            vendor, subject = window.site.vendor, window.subject_id
-            await readings.note_asked(hub, session, vendor, subject, resolution, window.start, window.end)
+        span = (resolution, window.start, window.end)
+        await hub.store.apply(*await readings.asked(hub, window.site.vendor, window.subject_id, *span))
 
 
 def _stops_all(error: VendorError) -> bool:

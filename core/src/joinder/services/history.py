@@ -17,7 +17,8 @@ from joinder.services.hub import Hub
 from joinder.services.periods import ceiling, floor, zone_of
 from joinder.services.sites import get_site, get_sites
 from joinder.store.readings import read_coverage
-from joinder.store.tables import Backfill, DeviceRow, Enrollment, SiteRow
+from joinder.store.sites import StoredDevice, StoredSite
+from joinder.store.tables import Backfill, Enrollment, SiteRow
 from joinder.vendor import History, Limits
 
 EVERYTHING = 0  # a job's start: as far back as the vendor keeps
@@ -28,9 +29,9 @@ BEGINNING_UNKNOWN_S = 2 * 365 * 86400  # as far back where neither the vendor no
 class Window:
     """One call to be made: [start, end) of a site's series, or of that of one of its devices."""
 
-    site: SiteRow
-    devices: Sequence[DeviceRow]
-    device: DeviceRow | None
+    site: StoredSite
+    devices: Sequence[StoredDevice]
+    device: StoredDevice | None
     history: History
     start: int
     end: int
@@ -40,7 +41,7 @@ class Window:
         return self.device.id if self.device else self.site.id
 
 
-Known = list[tuple[SiteRow, list[DeviceRow]]]
+Known = list[tuple[StoredSite, list[StoredDevice]]]
 
 
 async def sites_of(hub: Hub, enrollment: Enrollment, *, ask: bool) -> Known:
@@ -97,7 +98,7 @@ async def _gaps(hub: Hub, job: Backfill, limits: Limits, window: Window) -> list
     return gaps(known, *span, now(), freshness)
 
 
-def _span(job: Backfill, history: History, site: SiteRow) -> Gap | None:
+def _span(job: Backfill, history: History, site: StoredSite) -> Gap | None:
     """Whole periods of the job's range that are over, as far as they can exist."""
     zone = zone_of(site.timezone)
     start, end = job.start, job.end
@@ -115,7 +116,7 @@ def _span(job: Backfill, history: History, site: SiteRow) -> Gap | None:
     )
 
 
-def _with_own_series(devices: Sequence[DeviceRow]) -> Iterator[DeviceRow]:
+def _with_own_series(devices: Sequence[StoredDevice]) -> Iterator[StoredDevice]:
     """The only device of its kind is what the site's series measures (docs/decisions/0005)."""
     kinds = Counter(device.kind for device in devices)
     return (device for device in devices if kinds[device.kind] > 1)

@@ -11,7 +11,8 @@ from joinder.errors import NotSupported, TransientError
 from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
-from joinder.store.tables import DeviceRow, LiveRow, SiteRow
+from joinder.store.sites import StoredDevice, StoredSite
+from joinder.store.tables import LiveRow
 
 STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
 
@@ -54,11 +55,11 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
     return LivePower(measured_at=row.measured_at, fetched_at=row.fetched_at, stale=stale, **values)
 
 
-async def _fetch(hub: Hub, site: SiteRow, devices: Sequence[DeviceRow]) -> None:
+async def _fetch(hub: Hub, site: StoredSite, devices: Sequence[StoredDevice]) -> None:
     moment = now()
     await readings.fetch(hub, site, devices, start=moment, end=moment, live=True)
 
 
-async def _stored(hub: Hub, site: SiteRow) -> LiveRow | None:
+async def _stored(hub: Hub, site: StoredSite) -> LiveRow | None:
     async with hub.store.read() as session:
         return await session.get(LiveRow, site.id)

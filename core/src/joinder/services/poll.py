@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from sqlmodel import col, select
-
 from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -21,8 +19,10 @@ from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_poll
 from joinder.services.sites import get_site, refresh_site
+from joinder.store.engine import Statement, StoreTrouble
 from joinder.store.readings import read_coverage
-from joinder.store.tables import Enrollment, LiveRow, SiteRow
+from joinder.store.sites import StoredSite, read_sites_of
+from joinder.store.tables import Enrollment
 from joinder.vendor import Vendor
 
 KIND = "poll"
@@ -34,52 +34,57 @@ log = logging.getLogger("joinder.poll")
 
 async def poll(hub: Hub, enrollment_id: str) -> bool:
     """Polls now, unless another process does. False then. Raises NotFound, or the vendor's error after planning."""
-    async with hub.store.write(enrollment_id) as session:
-        lease = await leases.take(session, KIND, enrollment_id, LEASE_S)
-        enrollment = await session.get(Enrollment, enrollment_id)
-    if enrollment is None:
-        raise NotFound
-    if lease is None:
+    lease = leases.new_lease()
+    if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
+        await _exists(hub, enrollment_id)
         return False
-    due_at = after_failure(enrollment.failures, utc_now())
+    due_at: int | None = None
     try:
-        vendor = hub.registry.vendor(enrollment.vendor)
-        async with hub.store.read() as session:
-            query = select(SiteRow).outerjoin(LiveRow, col(LiveRow.site_id) == col(SiteRow.id))
-            query = query.where(col(SiteRow.enrollment_id) == enrollment_id)
-            longest_ago = col(LiveRow.fetched_at).asc().nulls_first()  # a quota that ends a poll starves no site
-            sites = list((await session.execute(query.order_by(longest_ago, col(SiteRow.id)))).scalars())
+        vendor = hub.registry.vendor(await _exists(hub, enrollment_id))
         with spending("poll"):
-            await _poll_sites(hub, vendor, sites, enrollment_id, lease)
+            await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
         due_at = next_poll(vendor, utc_now())
+        hub.metrics.polled(vendor.name, "ok")
     except VendorError as error:
-        due_at = _next_try(enrollment, error)
-        if isinstance(error, UnknownVendor):
-            await _note_missing(hub, enrollment_id, error)
+        due_at = await _next_try(hub, enrollment_id, error)
         raise
     finally:
-        async with hub.store.write(enrollment_id) as session:
-            await leases.release(session, KIND, enrollment_id, lease, due_at)
+        await _applied(hub, leases.releasing(KIND, enrollment_id, lease, due_at))
     return True
 
 
-async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[SiteRow], enrollment_id: str, lease: str) -> None:
+async def _exists(hub: Hub, enrollment_id: str) -> str:
+    """Its vendor. Raises NotFound."""
+    for (vendor,) in await hub.store.rows("SELECT vendor FROM enrollment WHERE id = :id", {"id": enrollment_id}):
+        return str(vendor)
+    raise NotFound
+
+
+async def _applied(hub: Hub, statement: Statement) -> bool:
+    try:
+        (changed,) = await hub.store.apply(statement)
+    except StoreTrouble as trouble:
+        raise TransientError("The store cannot be written now", detail=str(trouble)) from None
+    return bool(changed)
+
+
+async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollment_id: str, lease: str) -> None:
     """Every site, whatever happens to one; then raises the first failure. What concerns all of them ends it at once."""
     failures = []
-    for site in sites:
+    for index, site in enumerate(sites):
+        if index:
+            await _applied(hub, leases.renewing(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S))
         try:
             await _poll_site(hub, vendor, site)
         except (AuthorizationLost, AppCredentialsRejected, RateLimited):
             raise
         except VendorError as error:
             failures.append(error)
-        async with hub.store.write(enrollment_id) as session:
-            await leases.renew(session, KIND, enrollment_id, lease, LEASE_S)
     if failures:
         raise failures[0]
 
 
-async def _poll_site(hub: Hub, vendor: Vendor, site: SiteRow) -> None:
+async def _poll_site(hub: Hub, vendor: Vendor, site: StoredSite) -> None:
     if site.fetched_at is None or now() - site.fetched_at > SITE_EVERY_S:
         await refresh_site(hub, site)
     site, devices = await get_site(hub, site.account_id, site.id)
@@ -99,17 +104,16 @@ def _resume_at(covered_until: int | None, moment: int) -> int:
     return at - at % 900
 
 
-async def _note_missing(hub: Hub, enrollment_id: str, error: UnknownVendor) -> None:
-    """A plugin that is not there makes no call that could note its failure."""
+async def _next_try(hub: Hub, enrollment_id: str, error: VendorError) -> int:
+    """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is not None:
+        if enrollment is None:
+            return leases.NEVER
+        hub.metrics.polled(enrollment.vendor, "failed")
+        if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could note its failure
             health.failed(session, enrollment, error)
-
-
-def _next_try(enrollment: Enrollment, error: VendorError) -> int:
-    """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
-    if error.health in ("needs_consent", "operator_action"):
-        return leases.NEVER
-    retry_after = error.retry_after if isinstance(error, TransientError) else None
-    return after_failure(enrollment.failures, utc_now(), retry_after)
+        if error.health in ("needs_consent", "operator_action") or enrollment.health == "quarantined":
+            return leases.NEVER
+        retry_after = error.retry_after if isinstance(error, TransientError) else None
+        return after_failure(enrollment.failures, utc_now(), retry_after)

@@ -13,9 +13,11 @@ from sqlmodel import col, select
 from joinder.clock import from_epoch, now, to_epoch
 from joinder.energy import Device, DeviceKind, Site
 from joinder.ids import Tag, is_id, new_id
-from joinder.services.hub import Hub, owned
+from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.vendor_calls import with_grant
+from joinder.store.engine import Statement
+from joinder.store.sites import StoredDevice, StoredSite, read_device, read_devices, read_site, read_sites
 from joinder.store.tables import DeviceRow, SiteRow
 
 TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
@@ -33,6 +35,7 @@ _DEVICE = (
     "AND s.id <> d.id AND s.gone_at IS NULL) "
     "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
 )
+_UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL WHERE id = :id"
 _TROUBLE = (
     "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
     "AND (health < 'ok' OR health > 'ok') GROUP BY vendor"
@@ -109,42 +112,36 @@ async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
     return {vendor: f"{count} enrollment(s) with a problem; see GET /enrollments" for vendor, count in found}
 
 
-async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[SiteRow, list[DeviceRow]]:
+async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[StoredSite, list[StoredDevice]]:
     """Asks the vendor first when nothing but the site's id is known yet. Raises NotFound or the vendor's error."""
-    async with hub.store.read() as session:
-        site = await owned(session, SiteRow, site_id, account_id)
-        devices = await _devices(session, site_id)
-    if site.fetched_at is not None:
-        return site, devices
-    await refresh_site(hub, site)
-    async with hub.store.read() as session:
-        return await owned(session, SiteRow, site_id, account_id), await _devices(session, site_id)
+    site = await _site(hub, account_id, site_id)
+    if site.fetched_at is None:
+        await refresh_site(hub, site)
+        site = await _site(hub, account_id, site_id)
+    return site, await read_devices(hub.store, site_id)
 
 
-async def get_sites(hub: Hub, account_id: str, ids: Sequence[str]) -> list[tuple[SiteRow, list[DeviceRow]]]:
-    """As stored, in the order of `ids`."""
-    async with hub.store.read() as session:
-        found = await session.execute(
-            select(SiteRow).where(col(SiteRow.id).in_(ids), col(SiteRow.account_id) == account_id)
-        )
-        rows = {row.id: row for row in found.scalars()}
-        devices: dict[str, list[DeviceRow]] = {site_id: [] for site_id in rows}
-        present = select(DeviceRow).where(col(DeviceRow.site_id).in_(list(rows)), col(DeviceRow.gone_at).is_(None))
-        for device in (await session.execute(present)).scalars():
-            devices[device.site_id].append(device)
-    return [(rows[site_id], devices[site_id]) for site_id in ids if site_id in rows]
-
-
-async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceRow:
-    """Raises NotFound."""
-    async with hub.store.read() as session:
-        row = await owned(session, DeviceRow, device_id, account_id)
-    if row.kind != kind or row.gone_at is not None:
+async def _site(hub: Hub, account_id: str, site_id: str) -> StoredSite:
+    site = await read_site(hub.store, account_id, site_id) if is_id(site_id) else None
+    if site is None:
         raise NotFound
-    return row
+    return site
 
 
-async def refresh_site(hub: Hub, row: SiteRow) -> Site:
+async def get_sites(hub: Hub, account_id: str, ids: Sequence[str]) -> list[tuple[StoredSite, list[StoredDevice]]]:
+    """As stored, in the order of `ids`."""
+    return await read_sites(hub.store, account_id, ids)
+
+
+async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> StoredDevice:
+    """Raises NotFound."""
+    device = await read_device(hub.store, account_id, device_id) if is_id(device_id) else None
+    if device is None or device.kind != kind or device.gone_at is not None:
+        raise NotFound
+    return device
+
+
+async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     """Asks the vendor for the site and its devices and stores them."""
     site = await with_grant(
         hub,
@@ -170,7 +167,7 @@ async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
             device.gone_at = now()
 
 
-async def store_devices(session: AsyncSession, site: SiteRow, devices: Sequence[Device]) -> set[str]:
+async def store_devices(session: AsyncSession, site: SiteRow | StoredSite, devices: Sequence[Device]) -> set[str]:
     """Adds or updates; answers the ids of those given."""
     query = select(DeviceRow).where(col(DeviceRow.site_id) == site.id)
     known = {(row.kind, row.vendor_id): row for row in (await session.execute(query)).scalars()}
@@ -195,11 +192,17 @@ async def store_devices(session: AsyncSession, site: SiteRow, devices: Sequence[
     return ids
 
 
-def device_of(row: DeviceRow) -> Device:
+def device_update(row: StoredDevice, device: Device) -> Statement:
+    """What the vendor says of a device that is known."""
+    state = msgspec.json.encode(_merged(row.state, device)).decode()
+    return _UPDATE, {"id": row.id, "state": state, "now": now()}
+
+
+def device_of(row: StoredDevice) -> Device:
     return msgspec.convert(row.state, Device)
 
 
-def site_of(row: SiteRow, devices: Sequence[DeviceRow]) -> Site:
+def site_of(row: StoredSite, devices: Sequence[StoredDevice]) -> Site:
     """What the vendor said last, for ReadingsQuery.site."""
     return Site(
         vendor_id=row.vendor_id,

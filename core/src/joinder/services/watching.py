@@ -28,6 +28,7 @@ class _Watched:
     def __init__(self, http: Http, watch: Watch) -> None:
         self._http = http
         self._watch = watch
+        self.meter = http.meter
 
     async def request(self, method: str, url: str, **options: Any) -> Answer:
         try:

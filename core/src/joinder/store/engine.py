@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sqlalchemy.engine import URL, make_url
@@ -16,6 +17,19 @@ from joinder.store.ballast import Ballast
 
 Row = Sequence[Any]
 Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """Rows to insert, or to replace those `columns` of where the key exists. `records`: key and columns, in order."""
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    records: Sequence[tuple[Any, ...]]
+
+
+Write = Statement | Upsert
 NOT_IN_REPERTOIRE = "22021"  # SQLSTATE of PostgreSQL for a NUL in a text
 
 
@@ -69,7 +83,7 @@ class Store(ABC):
         """For the hottest reads: one indexed SELECT on the driver itself (docs/decisions/0004)."""
 
     @abstractmethod
-    async def apply(self, *statements: Statement, about: str = "") -> list[int]:
+    async def apply(self, *writes: Write, about: str = "") -> list[int]:
         """For the hottest writes: statements of one durable transaction on the driver itself; the rows each changed.
 
         Conditions stand in the statements, as nothing can be decided between them. `about` is as in `write`. Raises

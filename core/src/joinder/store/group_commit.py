@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from joinder.store.engine import Statement, StoreFull, StoreTrouble
+from joinder.store.engine import StoreFull, StoreTrouble, Upsert, Write
 from joinder.store.pragmas import prepare
+from joinder.store.statements import upsert_on_sqlite
 
 AT_ONCE = 200
 Outcome = list[int] | StoreTrouble
-_Asked = tuple[Sequence[Statement], "asyncio.Future[Outcome]"]
+_Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
 
 
 class GroupCommit:
@@ -31,10 +32,10 @@ class GroupCommit:
         self._asked: list[_Asked] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def apply(self, statements: Sequence[Statement]) -> list[int]:
-        """The rows each statement changed, once they are on disk. Raises StoreTrouble; cancelling undoes nothing."""
+    async def apply(self, writes: Sequence[Write]) -> list[int]:
+        """The rows each of them changed, once they are on disk. Raises StoreTrouble; cancelling undoes nothing."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._asked.append((statements, done))
+        self._asked.append((writes, done))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         outcome = await asyncio.shield(done)
@@ -54,19 +55,19 @@ class GroupCommit:
         while self._asked:
             async with self._writing:
                 group, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
-                work = [statements for statements, _ in group]
+                work = [writes for writes, _ in group]
                 outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, work)
             for (_, done), outcome in zip(group, outcomes, strict=True):
                 if not done.done():
                     done.set_result(outcome)
 
-    def _commit(self, group: Sequence[Sequence[Statement]]) -> Sequence[Outcome]:
+    def _commit(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
         """In the thread."""
         try:
             connection = self._opened()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                outcomes = [_one(connection, statements) for statements in group]
+                outcomes = [_one(connection, writes) for writes in group]
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -82,16 +83,23 @@ class GroupCommit:
         return self._connection
 
 
-def _one(connection: sqlite3.Connection, statements: Sequence[Statement]) -> Outcome:
+def _one(connection: sqlite3.Connection, writes: Sequence[Write]) -> Outcome:
     """Anything worse than a broken constraint may have ended the whole transaction, and is the group's."""
     connection.execute("SAVEPOINT one")
     try:
-        outcome: Outcome = [connection.execute(sql, parameters).rowcount for sql, parameters in statements]
+        outcome: Outcome = [_changed(connection, write) for write in writes]
     except sqlite3.IntegrityError as error:
         connection.execute("ROLLBACK TO one")
         outcome = _trouble(error)
     connection.execute("RELEASE one")
     return outcome
+
+
+def _changed(connection: sqlite3.Connection, write: Write) -> int:
+    if isinstance(write, Upsert):
+        return upsert_on_sqlite(connection, write)
+    sql, parameters = write
+    return connection.execute(sql, parameters).rowcount
 
 
 def _trouble(error: sqlite3.Error) -> StoreTrouble:

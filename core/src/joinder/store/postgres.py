@@ -14,8 +14,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from joinder.settings import ConfigError
-from joinder.store.engine import NotText, Row, Statement, Store, StoreFull, StoreTrouble
+from joinder.store.engine import NotText, Row, Store, StoreFull, StoreTrouble, Upsert, Write
 from joinder.store.migrate import migrate_postgres
+from joinder.store.statements import upsert_on_postgres
 
 OLDEST = 150000
 CONNECTIONS = 8
@@ -60,12 +61,12 @@ class PostgresStore(Store):
             raise NotText from None
         return found
 
-    async def apply(self, *statements: Statement, about: str = "") -> list[int]:
+    async def apply(self, *writes: Write, about: str = "") -> list[int]:
         try:
             async with self._hot.acquire() as connection, connection.transaction():
                 if about:
                     await connection.execute(_SERIALISE, about)
-                return [await _changed(connection, statement) for statement in statements]
+                return [await _changed(connection, write) for write in writes]
         except asyncpg.DiskFullError as error:
             raise StoreFull(type(error).__name__) from None
         except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
@@ -84,8 +85,10 @@ class PostgresStore(Store):
         await super().close()
 
 
-async def _changed(connection: Any, statement: Statement) -> int:
-    sql, parameters = statement
+async def _changed(connection: Any, write: Write) -> int:
+    if isinstance(write, Upsert):
+        return await upsert_on_postgres(connection, write)
+    sql, parameters = write
     numbered_sql, names = numbered(sql)
     told: str = await connection.execute(numbered_sql, *(parameters[name] for name in names))
     return int(told.rpartition(" ")[2])

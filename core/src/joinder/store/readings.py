@@ -1,17 +1,12 @@
-"""Bulk writes and hot reads of readings, as statements both databases understand."""
+"""Readings as they are written and read: statements both databases understand, for Store.apply and Store.rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from joinder.clock import to_epoch
-from joinder.energy import ENERGY_METRICS, Counter, Live, Reading
-from joinder.store.engine import Row, Store
-from joinder.store.statements import upsert_many
+from joinder.energy import ENERGY_METRICS, Counter, Energies, Live, Reading
+from joinder.store.engine import Row, Statement, Store, Upsert, Write
 
 METRICS = (*ENERGY_METRICS, "soc_percent")
 _POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
@@ -20,6 +15,16 @@ _RANGE = (
     f'SELECT start, "end", {", ".join(METRICS)}, fetched_at, quality FROM interval '  # noqa: S608 - our own names
     "WHERE subject_id = :subject AND resolution = :resolution AND start >= :start AND start < :end ORDER BY start"
 )
+
+_COUNTERS = (
+    f"SELECT at, {', '.join(METRICS)} FROM counter "  # noqa: S608 - our own names
+    "WHERE subject_id = :subject AND at >= :since ORDER BY at"
+)
+_COVERAGE = (
+    'SELECT start, "end", fetched_at FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
+    "ORDER BY start"
+)
+_FORGET_SPAN = "DELETE FROM coverage WHERE subject_id = :subject AND resolution = :resolution AND start = :start"
 
 
 @dataclass(frozen=True)
@@ -31,23 +36,21 @@ class Span:
     fetched_at: int
 
 
-async def save_intervals(
-    session: AsyncSession, resolution: str, rows: Iterable[tuple[str, Reading]], fetched_at: int
-) -> None:
+def intervals(resolution: str, rows: Iterable[tuple[str, Reading]], fetched_at: int) -> Upsert:
     """Pairs of subject and reading; a later answer replaces an earlier one."""
-    values = [
-        {
-            "subject_id": subject,
-            "resolution": resolution,
-            "start": to_epoch(reading.start),
-            "end": to_epoch(reading.end),
-            **{metric: getattr(reading, metric) for metric in METRICS},
-            "quality": reading.quality,
-            "fetched_at": fetched_at,
-        }
+    records = [
+        (
+            subject,
+            resolution,
+            int(reading.start.timestamp()),
+            int(reading.end.timestamp()),
+            *_metrics(reading),
+            reading.quality,
+            fetched_at,
+        )
         for subject, reading in rows
     ]
-    await upsert_many(session, "interval", _SPAN, ("end", *METRICS, "quality", "fetched_at"), values)
+    return Upsert("interval", _SPAN, ("end", *METRICS, "quality", "fetched_at"), records)
 
 
 async def read_intervals(store: Store, subject_id: str, resolution: str, start: int, end: int) -> Sequence[Row]:
@@ -55,32 +58,25 @@ async def read_intervals(store: Store, subject_id: str, resolution: str, start: 
     return await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
 
 
-async def save_counters(session: AsyncSession, rows: Iterable[tuple[str, Counter]]) -> None:
-    values = [
-        {"subject_id": subject, "at": to_epoch(counter.at), **{name: getattr(counter, name) for name in METRICS}}
-        for subject, counter in rows
-    ]
-    await upsert_many(session, "counter", ("subject_id", "at"), METRICS, values)
+def counters(rows: Iterable[tuple[str, Counter]]) -> Upsert:
+    records = [(subject, int(counter.at.timestamp()), *_metrics(counter)) for subject, counter in rows]
+    return Upsert("counter", ("subject_id", "at"), METRICS, records)
 
 
-async def read_counters(session: AsyncSession, subject_id: str, since: int) -> Sequence[Row]:
+async def read_counters(store: Store, subject_id: str, since: int) -> list[Row]:
     """Rows (at, *METRICS) in order."""
-    query = text(
-        f"SELECT at, {', '.join(METRICS)} FROM counter "  # noqa: S608 - our own names
-        "WHERE subject_id = :subject AND at >= :since ORDER BY at"
-    )
-    return (await session.execute(query, {"subject": subject_id, "since": since})).all()
+    return await store.rows(_COUNTERS, {"subject": subject_id, "since": since})
 
 
-async def forget_counters(session: AsyncSession, subject_id: str, before: int) -> None:
-    query = text("DELETE FROM counter WHERE subject_id = :subject AND at < :before")
-    await session.execute(query, {"subject": subject_id, "before": before})
+def counters_before(subject_id: str, before: int) -> Statement:
+    """Forgets them."""
+    return "DELETE FROM counter WHERE subject_id = :subject AND at < :before", {"subject": subject_id, "before": before}
 
 
-async def save_live(session: AsyncSession, site_id: str, live: Live, fetched_at: int) -> None:
-    values = {name: getattr(live, name) for name in _POWERS}
-    row = {"site_id": site_id, "measured_at": to_epoch(live.measured_at), "fetched_at": fetched_at, **values}
-    await upsert_many(session, "live", ("site_id",), ("measured_at", "fetched_at", *_POWERS), [row])
+def live(site_id: str, power: Live, fetched_at: int) -> Upsert:
+    values = tuple(getattr(power, name) for name in _POWERS)
+    record = (site_id, int(power.measured_at.timestamp()), fetched_at, *values)
+    return Upsert("live", ("site_id",), ("measured_at", "fetched_at", *_POWERS), [record])
 
 
 async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[Span]:
@@ -93,30 +89,32 @@ async def read_coverage(store: Store, subject_id: str, resolution: str, start: i
     return [Span(*row) for row in rows]
 
 
-async def all_coverage(session: AsyncSession, subject_id: str, resolution: str) -> list[Span]:
+async def all_coverage(store: Store, subject_id: str, resolution: str) -> list[Span]:
     """Every span, in order."""
-    query = text(
-        'SELECT start, "end", fetched_at FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
-        "ORDER BY start"
-    )
-    found = await session.execute(query, {"subject": subject_id, "resolution": resolution})
-    return [Span(*row) for row in found.all()]
+    return [Span(*row) for row in await store.rows(_COVERAGE, {"subject": subject_id, "resolution": resolution})]
 
 
-async def replace_coverage(
-    session: AsyncSession, subject_id: str, resolution: str, before: Sequence[Span], after: Sequence[Span]
-) -> None:
-    """Writes only what differs. `before` is what `all_coverage` answered in this transaction."""
-    key = {"subject_id": subject_id, "resolution": resolution}
-    delete = text("DELETE FROM coverage WHERE subject_id = :subject_id AND resolution = :resolution AND start = :start")
-    kept = {span.start for span in after}
-    gone = [{**key, "start": span.start} for span in before if span.start not in kept]
-    if gone:
-        await session.execute(delete, gone)
-    known = set(before)
-    new = [
-        {**key, "start": span.start, "end": span.end, "fetched_at": span.fetched_at}
-        for span in after
-        if span not in known
+def coverage(subject_id: str, resolution: str, before: Sequence[Span], after: Sequence[Span]) -> list[Write]:
+    """Only what differs. Of two that write at once each keeps its own rows: a span may be forgotten, and is asked for
+    again; none is invented.
+    """
+    kept, known = {span.start for span in after}, set(before)
+    writes: list[Write] = [
+        (_FORGET_SPAN, {"subject": subject_id, "resolution": resolution, "start": span.start})
+        for span in before
+        if span.start not in kept
     ]
-    await upsert_many(session, "coverage", _SPAN, ("end", "fetched_at"), new)
+    new = [(subject_id, resolution, span.start, span.end, span.fetched_at) for span in after if span not in known]
+    return [*writes, Upsert("coverage", _SPAN, ("end", "fetched_at"), new)] if new else writes
+
+
+def _metrics(energies: Energies) -> tuple[float | None, ...]:
+    return (
+        energies.solar_wh,
+        energies.charge_wh,
+        energies.discharge_wh,
+        energies.import_wh,
+        energies.export_wh,
+        energies.load_wh,
+        energies.soc_percent,
+    )

@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
-from joinder.store.engine import Row, Statement, Store
+from joinder.store.engine import Row, Store, Write
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
 from joinder.store.pragmas import prepare
@@ -56,8 +56,8 @@ class SqliteStore(Store):
         """In the event loop: a thread hop costs more than the read."""
         return self._hot.execute(sql, parameters).fetchall()
 
-    async def apply(self, *statements: Statement, about: str = "") -> list[int]:
-        return await self._commits.apply(statements)
+    async def apply(self, *writes: Write, about: str = "") -> list[int]:
+        return await self._commits.apply(writes)
 
     async def close(self) -> None:
         await self._commits.close()

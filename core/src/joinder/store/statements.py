@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from joinder.store.engine import Upsert
 
 COPY_FROM = 500  # rows from which PostgreSQL's COPY into a temporary table wins
 
 
-async def upsert_many(
-    session: AsyncSession, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Inserts rows, or replaces the columns of those whose key exists; of equal keys the last counts."""
-    if not rows:
-        return
-    names = (*key, *columns)
-    records = list({tuple(row[name] for name in key): tuple(row[name] for name in names) for row in rows}.values())
-    connection = await session.connection()
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    if connection.dialect.name == "sqlite":
-        places = ", ".join("?" * len(names))
-        await driver.executemany(_insert(table, key, columns, f"VALUES ({places})"), records)
-        return
-    if not driver.is_in_transaction():  # SQLAlchemy begins one with its own first statement
-        await connection.exec_driver_sql("SELECT 1")
+class Connection(Protocol):
+    """What is used of asyncpg's, which is an extra."""
+
+    async def execute(self, query: str, *args: Any) -> str: ...
+    async def executemany(self, command: str, args: Any) -> None: ...
+    async def copy_records_to_table(self, table_name: str, *, records: Any, columns: Any) -> str: ...
+
+
+def upsert_on_sqlite(connection: sqlite3.Connection, upsert: Upsert) -> int:
+    places = ", ".join("?" * (len(upsert.key) + len(upsert.columns)))
+    return connection.executemany(_insert(upsert, f"VALUES ({places})"), upsert.records).rowcount
+
+
+async def upsert_on_postgres(connection: Connection, upsert: Upsert) -> int:
+    """In a transaction. Of rows with equal keys the last counts."""
+    names, width = (*upsert.key, *upsert.columns), len(upsert.key)
+    records = list({record[:width]: record for record in upsert.records}.values())
     if len(records) < COPY_FROM:
         places = ", ".join(f"${index + 1}" for index in range(len(names)))
-        await driver.executemany(_insert(table, key, columns, f"VALUES ({places})"), records)
-    else:
-        staged = f"{table}_staged"
-        await driver.execute(f'CREATE TEMPORARY TABLE IF NOT EXISTS "{staged}" (LIKE "{table}") ON COMMIT DELETE ROWS')
-        await driver.copy_records_to_table(staged, records=records, columns=names)
-        await driver.execute(_insert(table, key, columns, f'SELECT {_quoted(names)} FROM "{staged}"'))  # noqa: S608
-        await driver.execute(f'TRUNCATE "{staged}"')
+        await connection.executemany(_insert(upsert, f"VALUES ({places})"), records)
+        return len(records)
+    staged = f"{upsert.table}_staged"
+    await connection.execute(
+        f'CREATE TEMPORARY TABLE IF NOT EXISTS "{staged}" (LIKE "{upsert.table}") ON COMMIT DELETE ROWS'
+    )
+    await connection.copy_records_to_table(staged, records=records, columns=names)
+    await connection.execute(_insert(upsert, f'SELECT {_quoted(names)} FROM "{staged}"'))  # noqa: S608
+    await connection.execute(f'TRUNCATE "{staged}"')
+    return len(records)
 
 
-def _insert(table: str, key: Sequence[str], columns: Sequence[str], source: str) -> str:
+def _insert(upsert: Upsert, source: str) -> str:
     """Names are quoted: `end` is a keyword. They are ours, never a caller's."""
-    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in columns)
-    into = f'INSERT INTO "{table}" ({_quoted((*key, *columns))}) {source}'
-    return f"{into} ON CONFLICT ({_quoted(key)}) DO UPDATE SET {changes}"
+    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in upsert.columns)
+    into = f'INSERT INTO "{upsert.table}" ({_quoted((*upsert.key, *upsert.columns))}) {source}'
+    return f"{into} ON CONFLICT ({_quoted(upsert.key)}) DO UPDATE SET {changes}"
 
 
 def _quoted(names: Sequence[str]) -> str:
