@@ -39,7 +39,7 @@ from joinder.store.tables import SiteRow
 from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 
-COUNT, IN_FLIGHT, ROUNDS = 300, 25, 5
+COUNT, IN_FLIGHT, ROUNDS = 100, 25, 3
 Rate = tuple[float, float]  # a second, and CPU milliseconds each
 
 

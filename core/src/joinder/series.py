@@ -66,13 +66,16 @@ class Quarters:
 
     def __init__(self, start: datetime, end: datetime) -> None:
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
+        self._row: Span | None = None
+        self._parts: list[tuple[Span, float]] = []
 
     def energy(self, metric: str, start: datetime, end: datetime, wh: float | None) -> None:
         """`wh` over the row [start, end). Left out when unknown; a second row of the same time adds to the first."""
         if (known := plausible(wh)) is None or end <= start:
             return
-        for span, seconds in _quarters(start, end):
-            self._slots.add(span, metric, known * seconds / (end - start).total_seconds(), seconds)
+        length_s = (end - start).total_seconds()
+        for span, seconds in self._cut(start, end):
+            self._slots.add(span, metric, known * seconds / length_s, seconds)
 
     def power(self, metric: str, start: datetime, end: datetime, watts: float | None) -> None:
         """Mean power of the row [start, end), as energy."""
@@ -88,8 +91,14 @@ class Quarters:
     def soc(self, start: datetime, end: datetime, percent: float | None) -> None:
         """State of charge over the row; outside 0 to 100 it is unknown."""
         if (known := plausible(percent)) is not None and known <= 100:
-            for span, seconds in _quarters(start, end):
+            for span, seconds in self._cut(start, end):
                 self._slots.add(span, "soc_percent", known * seconds, seconds)
+
+    def _cut(self, start: datetime, end: datetime) -> list[tuple[Span, float]]:
+        """A row has several values: it is cut once."""
+        if self._row != (start, end):
+            self._row, self._parts = (start, end), list(_quarters(start, end))
+        return self._parts
 
     def readings(self, device_id: str | None = None) -> tuple[Reading, ...]:
         """Merged, sorted by start, one per quarter hour that has any value."""
