@@ -72,6 +72,21 @@ async def test_many_callers_share_one_exchange(hub: Hub, vendor: StrictVendor, e
     assert (row.version, row.refresh_count, row.obtained_by, row.intent_id) == (2, 1, "refresh", None)
 
 
+async def test_the_lineage_tells_where_the_last_tokens_came_from(
+    hub: Hub, account_id: str, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    monkeypatch.setattr(refresh_module, "VERSIONS_KEPT", 3)
+    for _ in range(4):
+        await refresh(hub, enrollment_id)
+    rows = await enrollments.lineage(hub, account_id, enrollment_id)
+    assert [(row.version, row.obtained_by) for row in rows] == [(number, "refresh") for number in (5, 4, 3)]
+    async with hub.store.read() as session:
+        grant = await session.get(GrantRow, enrollment_id)
+    assert grant is not None
+    assert (rows[0].version, rows[0].expires_at) == (grant.version, grant.expires_at)
+
+
 async def test_two_processes_never_use_one_token_twice(
     hub: Hub, settings: Settings, registry: Registry, vendor: StrictVendor, enroll: Enroll
 ) -> None:

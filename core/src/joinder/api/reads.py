@@ -53,6 +53,11 @@ class EnrollmentController(Controller):
     async def show(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
+    @get("/{enrollment_id:str}/tokens", opt={"scope": "read:enrollments"}, summary="Show where its tokens came from")
+    async def tokens(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.TokenList:
+        """The lineage of the grant: the last twenty tokens, newest first, without the tokens."""
+        return wire.tokens(await enrollments.lineage(hub, caller.account_id, enrollment_id))
+
     @delete("/{enrollment_id:str}", opt={"scope": "manage:enrollments"}, summary="End an enrollment")
     async def remove(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> None:
         """Erases its tokens, sites, devices and readings."""

@@ -111,6 +111,20 @@ class Lineage(Wire, kw_only=True):
     refresh_count: int
 
 
+class TokenInfo(Wire, kw_only=True):
+    """One of a grant's tokens, without the token."""
+
+    version: int
+    obtained_by: str
+    obtained_at: str
+    expires_at: str | None = None
+    refresh_expires_at: str | None = None
+
+
+class TokenList(Wire, kw_only=True):
+    tokens: list[TokenInfo]
+
+
 class Health(Wire, kw_only=True):
     state: str
     since: str

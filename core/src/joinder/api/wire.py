@@ -24,7 +24,7 @@ from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
 from joinder.services.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
-from joinder.store.tables import GrantRow
+from joinder.store.tables import GrantRow, GrantVersion
 
 
 class DevicePage(Struct, frozen=True):
@@ -108,6 +108,21 @@ def backfill(progress: Progress) -> schemas.Backfill:
         oldest_day=_utc(progress.reached)[:10] if progress.reached is not None else None,
         created_at=_utc(job.created_at),
         updated_at=_utc(job.updated_at),
+    )
+
+
+def tokens(rows: Sequence[GrantVersion]) -> schemas.TokenList:
+    return schemas.TokenList(
+        tokens=[
+            schemas.TokenInfo(
+                version=row.version,
+                obtained_by=row.obtained_by,
+                obtained_at=_utc(row.obtained_at),
+                expires_at=utc(row.expires_at),
+                refresh_expires_at=utc(row.refresh_expires_at),
+            )
+            for row in rows
+        ]
     )
 
 

@@ -219,9 +219,11 @@ async def _finish(hub: Hub, attempt: Attempt, outcome: Outcome) -> None:
         if outcome.reason is None:
             row.status, row.delivered_at = "delivered", now()
             endpoint.failing_since = None
+            hub.metrics.delivered("delivered")
             return
         _plan(row, outcome)
         await _note_failure(session, endpoint, outcome)
+        hub.metrics.delivered("failed" if row.status == "pending" else "given_up")
     log.info("webhook %s: delivery %s: %s", attempt.endpoint_id, attempt.delivery_id, outcome.reason)
 
 

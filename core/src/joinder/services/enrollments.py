@@ -154,6 +154,14 @@ async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enroll
     return await reconnect.links(hub, session, [row for row in rows if row.health in health.OWNER_MUST_ACT])
 
 
+async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVersion]:
+    """Where its last tokens came from, newest first; never the tokens. Raises NotFound."""
+    async with hub.store.read() as session:
+        await owned(session, Enrollment, enrollment_id, account_id)
+        query = select(GrantVersion).where(col(GrantVersion.enrollment_id) == enrollment_id)
+        return list((await session.execute(query.order_by(col(GrantVersion.version).desc()))).scalars())
+
+
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
     """Erases tokens, sites, devices and readings. The event and the audit entry remain."""
     async with hub.store.write(account_id, enrollment_id) as session:

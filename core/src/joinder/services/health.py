@@ -5,12 +5,12 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.errors import Actor, HealthState, TransientError, VendorError
+from joinder.errors import Actor, HealthState, PluginBug, VendorError
 from joinder.ids import new_id
 from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
-FAILURES_UNTIL_QUARANTINED = 10
+FAILURES_UNTIL_QUARANTINED = 5
 OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
 NEXT_STEP: dict[str, str] = {
@@ -59,7 +59,7 @@ def failed(session: AsyncSession, enrollment: Enrollment, error: VendorError) ->
     if state in ("needs_consent", "operator_action", "pending_approval"):
         change(session, enrollment, state, str(error), error.actor)
     elif state == "degraded" and enrollment.failures >= FAILURES_UNTIL_DEGRADED and enrollment.health not in _WORSE:
-        stuck = enrollment.failures >= FAILURES_UNTIL_QUARANTINED and not isinstance(error, TransientError)
+        stuck = enrollment.failures >= FAILURES_UNTIL_QUARANTINED and isinstance(error, PluginBug)
         change(session, enrollment, "quarantined" if stuck else "degraded", str(error), error.actor)
 
 

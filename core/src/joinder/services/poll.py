@@ -36,7 +36,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
     """Polls now, unless another process does. False then. Raises NotFound, or the vendor's error after planning."""
     lease = leases.new_lease()
     if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
-        await _exists(hub, enrollment_id)
+        hub.metrics.polled(await _exists(hub, enrollment_id), "skipped")
         return False
     due_at: int | None = None
     try:
