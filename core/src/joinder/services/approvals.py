@@ -15,12 +15,12 @@ from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import AppCredentialsRejected, ApprovalPending, ApprovalRefused, TransientError, VendorError
 from joinder.grants import Grant, GrantState
 from joinder.services import expiry, health, leases, vendor_credentials
-from joinder.services.enrollments import budget_of, open_grant, seal_grant
+from joinder.services.enrollments import seal_grant
+from joinder.services.held import open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_refresh
-from joinder.services.vendor_context import vendor_context
-from joinder.store.tables import Enrollment, GrantRow, VendorCredentials
+from joinder.store.tables import Enrollment, GrantRow
 
 KIND = "approval"
 LEASE_S = 120.0
@@ -49,23 +49,17 @@ async def ask(hub: Hub, enrollment_id: str) -> bool:
 
 
 async def _ask(hub: Hub, enrollment_id: str) -> int:
-    async with hub.store.read() as session:
-        enrollment, row = await _held(session, enrollment_id)
-        if row.state != GrantState.PENDING_APPROVAL:
-            return leases.NEVER
-        await hub.vault.unlock(session, enrollment.account_id)
-        credentials = await session.get(VendorCredentials, enrollment.credentials_id or "")
-        if credentials is not None and credentials.rejected_at is not None:
-            raise AppCredentialsRejected("The vendor refuses this app's credentials; they must be corrected first")
-    app = vendor_credentials.open_app(hub, credentials)
-    ctx = vendor_context(hub, enrollment.vendor, app, enrollment.options, budget=budget_of(enrollment))
-    grant = open_grant(hub, enrollment.account_id, row)
+    held = await open_held(hub, enrollment_id)
+    if held.grant.state is not GrantState.PENDING_APPROVAL:
+        return leases.NEVER
+    if held.row.app_rejected_at is not None:
+        raise AppCredentialsRejected("The vendor refuses this app's credentials; they must be corrected first")
     try:
-        answered = await hub.registry.refresh(enrollment.vendor, ctx, grant)
+        answered = await hub.registry.refresh(held.row.vendor, held.ctx, held.grant)
     except ApprovalPending:
-        answered = grant
+        answered = held.grant
     async with hub.store.write(enrollment_id) as session:
-        return await _save(hub, session, enrollment_id, row.version, answered)
+        return await _save(hub, session, enrollment_id, held.row.version, answered)
 
 
 async def _save(hub: Hub, session: AsyncSession, enrollment_id: str, version: int, answered: Grant) -> int:

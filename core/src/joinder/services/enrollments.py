@@ -110,11 +110,6 @@ def app_of(enrollment: Enrollment) -> str:
     return enrollment.credentials_id or enrollment.vendor
 
 
-def budget_of(enrollment: Enrollment) -> str:
-    """Whose budget the vendor calls of this enrollment are on: an owner's own key has limits of its own."""
-    return enrollment.credentials_id or enrollment.id
-
-
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
     """Keyset page by id; `filters` are columns of enrollment."""
     query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
