@@ -44,7 +44,8 @@ async def _run(simulators: list[Simulator], ports: dict[str, int]) -> None:
     import asyncio
     import json
 
-    from joinder.simulate.run import reroute_of, running
+    from joinder.settings import call_limits_text
+    from joinder.simulate.run import call_limits_of, reroute_of, running
 
     async with running(simulators, ports) as origins:
         reroute = reroute_of(simulators, origins)
@@ -54,6 +55,8 @@ async def _run(simulators: list[Simulator], ports: dict[str, int]) -> None:
         click.echo("JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
         if devices:
             click.echo(f"JOINDER_ALLOWED_NETWORKS={devices}")
+        if limits := call_limits_of(simulators):
+            click.echo(f"JOINDER_CALL_LIMITS={call_limits_text(limits)}")
         for simulator in simulators:
             click.echo(f"\n{simulator.vendor} at {origins[simulator.vendor]}")
             if simulator.app_credentials:

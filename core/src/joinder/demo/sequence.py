@@ -24,9 +24,9 @@ from joinder.errors import VendorError
 from joinder.http import silence_client_loggers
 from joinder.services import accounts, poll
 from joinder.services.hub import Hub, open_hub
-from joinder.settings import Settings
+from joinder.settings import Settings, call_limits_text
 from joinder.simulate import Simulator, installed_simulators
-from joinder.simulate.run import reroute_of, running
+from joinder.simulate.run import call_limits_of, reroute_of, running
 from joinder.store.vault import create_key_file
 
 REDIRECT_URI = "https://integrator.example/connected"
@@ -266,6 +266,7 @@ def _settings(folder: Path, simulators: list[Simulator], origins: dict[str, str]
         port=port,
         allowed_networks=tuple(f"{address}/32" for address in devices),
         reroute=reroute_of(simulators, origins),
+        call_limits=call_limits_of(simulators),
     )
 
 
@@ -284,6 +285,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "JOINDER_PORT": str(settings.port),
         "JOINDER_ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
         "JOINDER_REROUTE": ",".join(f"{host}={origin}" for host, origin in settings.reroute.items()),
+        "JOINDER_CALL_LIMITS": call_limits_text(settings.call_limits),
     }
 
 
