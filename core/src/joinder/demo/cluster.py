@@ -24,11 +24,11 @@ PAUSE_S = (0.2, 1.2)
 
 
 class Work(Struct, rename="camel"):
-    """What one process did: requests answered and polls that succeeded, by its own /metrics."""
+    """What one process did, by its own /metrics: requests answered, and plugins' hooks that worked."""
 
     process: str
     requests: int
-    polls: int
+    vendor_calls: int
 
 
 class Summary(Struct, rename="camel"):
@@ -38,7 +38,7 @@ class Summary(Struct, rename="camel"):
     consents_across_servers: list[str]
     killed: str
     goes_on: str
-    polls_after_kill: int
+    calls_after_kill: int
 
 
 def crosses(demo: Running, simulator: Simulator) -> bool:
@@ -56,16 +56,16 @@ async def show(demo: Running, say: Say) -> Summary:
     """After all vendors are connected. One worker is gone then. Raises StepFailed."""
     killed, left = demo.workers
     say("── cluster ──")
-    say("One enrollment after another is due, until both workers have polled")
-    await _until(demo, "both workers poll", _both_polled(killed, left))
+    say("One enrollment after another is due, until both workers have read from vendors")
+    await _until(demo, "both workers work", _both_called(killed, left))
     work = [await _work(process) for process in demo.processes]
-    before = await _polls(left)
+    before = await _calls(left)
     await killed.kill()
     say(f"kill -9 {killed.name}, in the middle of it: {left.name} goes on alone")
     wanted = before + len(demo.simulators)
 
     async def went_on() -> bool:
-        return await _polls(left) >= wanted
+        return await _calls(left) >= wanted
 
     await _until(demo, f"{left.name} goes on", went_on)
     across = [one.vendor for one in demo.simulators if crosses(demo, one) and not one.owner_form]
@@ -74,13 +74,13 @@ async def show(demo: Running, say: Say) -> Summary:
         consents_across_servers=across,
         killed=killed.name,
         goes_on=left.name,
-        polls_after_kill=await _polls(left) - before,
+        calls_after_kill=await _calls(left) - before,
     )
 
 
-def _both_polled(one: Process, other: Process) -> Callable[[], Awaitable[bool]]:
+def _both_called(one: Process, other: Process) -> Callable[[], Awaitable[bool]]:
     async def both() -> bool:
-        return bool(await _polls(one) and await _polls(other))
+        return bool(await _calls(one) and await _calls(other))
 
     return both
 
@@ -99,10 +99,10 @@ async def _until(demo: Running, step: str, holds: Callable[[], Awaitable[bool]])
             raise StepFailed(f"cluster: {step}", f"not within {WAIT_MOST_S:.0f} s; see the logs in {demo.folder}")
 
 
-async def _polls(process: Process) -> int:
-    return await process.figure("joinder_poll_total", result="ok")
+async def _calls(process: Process) -> int:
+    return await process.figure("joinder_vendor_calls_total", outcome="ok")
 
 
 async def _work(process: Process) -> Work:
     requests = await process.figure("joinder_api_requests_total") if process.serves else 0
-    return Work(process=process.name, requests=requests, polls=await _polls(process))
+    return Work(process=process.name, requests=requests, vendor_calls=await _calls(process))

@@ -31,11 +31,11 @@ def table(seen: Sequence[Connected]) -> str:
 
 def cluster(seen: Summary) -> str:
     """What each process did, and what happened after one was killed."""
-    rows = [(one.process, str(one.requests), str(one.polls)) for one in seen.work]
+    rows = [(one.process, str(one.requests), str(one.vendor_calls)) for one in seen.work]
     return (
-        _columns([("process", "requests answered", "polls"), *rows])
+        _columns([("process", "requests answered", "reads of vendors"), *rows])
         + f"\n\nBegun at server-2, finished at server-1: consents of {', '.join(seen.consents_across_servers)}"
-        + f"\n{seen.killed} was killed; {seen.goes_on} polled {seen.polls_after_kill} times since"
+        + f"\n{seen.killed} was killed; {seen.goes_on} read from vendors {seen.calls_after_kill} times since"
     )
 
 
