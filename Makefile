@@ -24,6 +24,9 @@ $(UV):
 run: install  ## the demo: simulators, server, worker and a complete enrollment per vendor
 	$(RUN)/joinder demo
 
+cluster: install  ## the demo on PostgreSQL with two servers and two workers, one of which is killed
+	$(RUN)/joinder demo --cluster
+
 test: install  ## every test, loopback only
 	$(RUN)/pytest -n 4 --dist loadgroup
 
@@ -47,4 +50,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run test check bench cassettes lock clean
+.PHONY: help install run cluster test check bench cassettes lock clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joinder.settings import ConfigError, Settings, settings_from_env
+from joinder.settings import ConfigError, Settings, call_limits_text, settings_from_env
 
 
 def test_without_variables_the_defaults_hold():
@@ -21,11 +21,13 @@ def test_every_setting_is_read():
         "JOINDER_PLUGINS": "joinder-enphase, joinder-iqgateway,",
         "JOINDER_ALLOWED_NETWORKS": "192.168.1.0/24,fd00::/64",
         "JOINDER_REROUTE": "api.vendor.example=http://127.0.0.1:9001",
+        "JOINDER_CALL_LIMITS": "enphase:minute=100, enphase:month=300000,acme:day=5,",
         "JOINDER_PUBLIC_FILES": "/etc/joinder/public",
         "JOINDER_LOG_LEVEL": "DEBUG",
         "JOINDER_LOG_FORMAT": "json",
         "JOINDER_METRICS_PORT": "9464",
         "JOINDER_METRICS_TOKEN_FILE": "/etc/joinder/metrics",
+        "JOINDER_REFRESHES_PER_SECOND": "10",
         "JOINDER_REFRESH_DEADLINE_S": "45.5",
         "JOINDER_BALLAST_MIB": "128",
     }
@@ -39,11 +41,13 @@ def test_every_setting_is_read():
         plugins=("joinder-enphase", "joinder-iqgateway"),
         allowed_networks=("192.168.1.0/24", "fd00::/64"),
         reroute={"api.vendor.example": "http://127.0.0.1:9001"},
+        call_limits={"enphase": {"minute": 100, "month": 300000}, "acme": {"day": 5}},
         public_files="/etc/joinder/public",
         log_level="DEBUG",
         log_format="json",
         metrics_port=9464,
         metrics_token_file="/etc/joinder/metrics",
+        refreshes_per_second=10.0,
         refresh_deadline_s=45.5,
         ballast_mib=128,
     )
@@ -56,6 +60,11 @@ def test_an_empty_plugin_list_allows_none():
 def test_an_unknown_setting_is_refused_with_a_suggestion():
     with pytest.raises(ConfigError, match=r"JOINDER_PUBLIC_URI is not a setting; did you mean JOINDER_PUBLIC_URL\?"):
         settings_from_env({"JOINDER_PUBLIC_URI": "https://hub.example"})
+
+
+def test_call_limits_are_written_as_they_are_read():
+    limits = {"enphase": {"minute": 100, "month": 300000}, "acme": {"day": 5}}
+    assert settings_from_env({"JOINDER_CALL_LIMITS": call_limits_text(limits)}).call_limits == limits
 
 
 @pytest.mark.parametrize("name", ["JOINDER_", "JOINDER_XYZZY", "JOINDER_port"])
@@ -82,6 +91,11 @@ UNUSABLE = [
     ("PUBLIC_URL", "https://hub.example:99999"), ("PUBLIC_URL", "https://hub.example:"), ("PUBLIC_URL", "ftp://127.0.0.1"),
     ("PUBLIC_URL", "http://127.0.0.1.evil.example"), ("PUBLIC_URL", "http://127.0.0.2:8080"),
     ("LOG_LEVEL", "LOUD"),
+    ("CALL_LIMITS", "enphase"), ("CALL_LIMITS", "enphase=60"), ("CALL_LIMITS", "enphase:minute"),
+    ("CALL_LIMITS", "enphase:hour=60"), ("CALL_LIMITS", "enphase:minute=0"), ("CALL_LIMITS", "enphase:minute=-1"),
+    ("CALL_LIMITS", "enphase:minute=1.5"), ("CALL_LIMITS", "enphase:minute=many"), ("CALL_LIMITS", ":minute=60"),
+    ("CALL_LIMITS", "enphase:minute=60;sma:minute=60"), ("CALL_LIMITS", "enphase:day=1,enphase:day=2"),
+    ("CALL_LIMITS", "enphase:month=1000000001"), ("CALL_LIMITS", "enphase:minute=٦"),
 ]  # fmt: skip
 
 

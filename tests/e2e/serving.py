@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from joinder.demo.sequence import environment
+from joinder.demo.processes import environment
 from joinder.settings import Settings
 
 

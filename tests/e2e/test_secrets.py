@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, quote
 import httpx
 import pytest
 
-from joinder.demo import sequence
+from joinder.demo.sequence import connect
+from joinder.demo.stack import stack
 from joinder.services.accounts import NewClient
 from joinder.simulate.oauth import Issued, TokenService
 
@@ -69,7 +70,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Collector:
     monkeypatch.setattr(httpx.AsyncClient, "send", sent)
     monkeypatch.setattr(TokenService, "issue", issued)
     monkeypatch.setattr(TokenService, "new_code", coded)
-    monkeypatch.setattr(sequence, "secrets", SimpleNamespace(token_urlsafe=lambda _: "integrator-state"))
+    monkeypatch.setattr("joinder.demo.sequence.secrets", SimpleNamespace(token_urlsafe=lambda _: "integrator-state"))
     return seen
 
 
@@ -87,9 +88,9 @@ async def test_no_secret_of_a_whole_run_is_in_any_log(
         caplog.set_level(logging.DEBUG, name)
     caplog.set_level(logging.DEBUG)
     said: list[str] = []
-    async with sequence.stack(tmp_path / "demo", said.append) as demo:
+    async with stack(tmp_path / "demo", said.append) as demo:
         for simulator in demo.simulators:
-            await sequence.connect(demo, simulator, said.append)
+            await connect(demo, simulator, said.append)
             for name, value in {**(simulator.app_credentials or {}), **simulator.owner_form}.items():
                 if name in IN_QUERY_OR_BODY:
                     collector.add(name, value)

@@ -239,6 +239,23 @@ async def test_a_pause_holds_for_every_process_until_it_is_over(
     assert (await hub.budgets.left(APP, asked)).blocked_until is None
 
 
+@pytest.mark.parametrize(("pause_s", "purpose", "waits_s"), [(3, "read", [3]), (3, "poll", []), (30, "read", [])])
+async def test_a_reader_waits_out_a_short_pause(
+    hub: Hub, clock: Clock, monkeypatch: pytest.MonkeyPatch, pause_s: int, purpose: Purpose, waits_s: list[int]
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        slept.append(wait_s)
+        clock.move(timedelta(seconds=wait_s))
+
+    meter = Budgets(hub.store).meter(APP, limits(calls_per_day=100))
+    await meter.limited(timedelta(seconds=pause_s))
+    monkeypatch.setattr("joinder.services.budgets.sleep", sleep)
+    assert await made(meter, 1, purpose) == (1 if waits_s else 0)
+    assert slept == waits_s
+
+
 async def test_a_shorter_pause_does_not_end_a_longer_one(hub: Hub, clock: Clock) -> None:
     meter = hub.budgets.meter(APP, limits())
     await meter.limited(timedelta(hours=2))

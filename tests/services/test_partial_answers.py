@@ -10,7 +10,7 @@ from joinder import Context, Readings, ReadingsQuery, hookimpl
 from joinder.clock import now
 from joinder.errors import RateLimited, TransientError
 from joinder.http import Answer
-from joinder.services import readings
+from joinder.services import readings, vendor_credentials
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
 from joinder.store.readings import read_coverage
@@ -77,3 +77,36 @@ async def test_only_what_may_pass_leaves_the_span_missing(
     assert bool(spans) is (raised is None)
     (stored,) = await hub.store.rows("SELECT count(*) FROM interval", {})
     assert stored[0] == 96
+
+
+class Refused(StrictVendor):
+    """The vendor allows no more calls, and the plugin says so."""
+
+    @hookimpl
+    async def fetch_readings(self) -> Readings:
+        raise RateLimited("slow down", retry_after=timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("vendor", [Refused()])
+async def test_the_vendors_refusal_of_a_read_pauses_the_app(
+    hub: Hub, vendor: Refused, enroll: Enroll, account_id: str, credentials_id: str
+) -> None:
+    await _refused_read(hub, enroll, account_id)
+    assert (await vendor_credentials.quotas(hub, account_id, credentials_id)).blocked_until is not None
+
+
+async def test_a_refusal_that_the_plugin_keeps_to_itself_pauses_the_app(
+    hub: Hub, vendor: Partial, enroll: Enroll, account_id: str, credentials_id: str
+) -> None:
+    vendor.ending = 429
+    await _refused_read(hub, enroll, account_id)
+    assert (await vendor_credentials.quotas(hub, account_id, credentials_id)).blocked_until is not None
+
+
+async def _refused_read(hub: Hub, enroll: Enroll, account_id: str) -> None:
+    await enroll("ada")
+    (found,) = await hub.store.rows("SELECT id FROM site", {})
+    site, devices = await get_site(hub, account_id, found[0])
+    end = now() // 900 * 900
+    with pytest.raises(RateLimited):
+        await readings.fetch(hub, site, devices, start=end - DAY, end=end)

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from joinder.api.app import create_app
 from joinder.exposition import exposed
+from joinder.services import durability
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import ConfigError, Settings
 from joinder.vendors.watch import watching
@@ -21,12 +23,25 @@ from joinder.worker import working
 log = logging.getLogger("joinder")
 
 
-async def serve(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError."""
+async def serve(settings: Settings, *, works: bool = True) -> None:
+    """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError.
+
+    Without `works` what is due is left to other processes.
+    """
     _check_address(settings)
-    async with open_hub(settings) as hub, exposed(hub), watching(hub.registry.note_blocked), working(hub):
+    async with open_hub(settings) as hub, exposed(hub), watching(hub.registry.note_blocked), _working(hub, works):
         log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
         await _answer(hub)
+
+
+@asynccontextmanager
+async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
+    if works:
+        async with working(hub):
+            yield
+        return
+    durability.arm(hub)  # a reader's call may renew a token here too
+    yield
 
 
 def _check_address(settings: Settings) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field, structs
 
+SPANS = ("minute", "day", "month")
+MOST_CALLS = 10**9
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -29,6 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     plugins: tuple[str, ...] | None = None  # distributions to load; None: every installed one
     allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
+    call_limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # vendor → span → calls of your plan
     public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
     refreshes_per_second: float = 2.0  # token exchanges of one vendor app, over all processes
@@ -71,9 +75,34 @@ def _parsed(name: str, value: str) -> object:
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if name == "reroute":
             return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
+        if name == "call_limits":
+            return _call_limits([part.strip() for part in value.split(",") if part.strip()])
     except ValueError:
         raise ConfigError(f"JOINDER_{name.upper()}={value} cannot be read") from None
     return value
+
+
+def _call_limits(parts: Sequence[str]) -> dict[str, dict[str, int]]:
+    """`vendor:span=calls` each; whether there is such a vendor is known when the plugins are loaded."""
+    limits: dict[str, dict[str, int]] = {}
+    for part in parts:
+        found = re.fullmatch(r"([^:=\s]+):([^:=\s]+)=([^:=\s]+)", part)
+        if found is None:
+            raise ConfigError(f"JOINDER_CALL_LIMITS: write vendor:span=calls, as acme:minute=60, not {part}")
+        vendor, span, calls = found.groups()
+        if span not in SPANS:
+            raise ConfigError(f"JOINDER_CALL_LIMITS: {part}: no span is named {span}; use {', '.join(SPANS)}")
+        if not re.fullmatch(r"[0-9]{1,10}", calls) or not 1 <= int(calls) <= MOST_CALLS:
+            raise ConfigError(f"JOINDER_CALL_LIMITS: {part}: calls must be a whole number from 1 to {MOST_CALLS}")
+        if span in limits.setdefault(vendor, {}):
+            raise ConfigError(f"JOINDER_CALL_LIMITS: {vendor}:{span} is there twice")
+        limits[vendor][span] = int(calls)
+    return limits
+
+
+def call_limits_text(limits: Mapping[str, Mapping[str, int]]) -> str:
+    """As JOINDER_CALL_LIMITS is written."""
+    return ",".join(f"{vendor}:{span}={calls}" for vendor, spans in limits.items() for span, calls in spans.items())
 
 
 def _is_origin(url: str) -> bool:

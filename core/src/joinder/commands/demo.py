@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 if TYPE_CHECKING:
-    from joinder.demo.sequence import Connected, Running
+    from joinder.demo.client import Say
+    from joinder.demo.cluster import Summary
+    from joinder.demo.sequence import Connected
+    from joinder.demo.stack import Running
 
 
 @click.command(name="demo")
 @click.option("--once", is_flag=True, help="Stop after the last step instead of staying up.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON summary instead of the steps.")
+@click.option("--cluster", is_flag=True, help="PostgreSQL, two servers and two workers; one worker is killed.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -19,19 +23,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the demo keeps its own key, database and log.",
 )
-def command(once: bool, as_json: bool, folder: Path) -> None:
+def command(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
     """Run the whole path once against simulators: consent, tokens, sites, a day of readings, live power.
 
-    Example:  joinder demo
+    Example:  joinder demo --cluster
     """
     import asyncio
     import contextlib
 
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_demo(once, as_json, folder))
+        asyncio.run(_demo(once, as_json, cluster, folder))
 
 
-async def _demo(once: bool, as_json: bool, folder: Path) -> None:
+async def _demo(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
     import asyncio
     import json
     import signal
@@ -40,11 +44,12 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
 
     from joinder import logs
     from joinder.cli import EXIT_FAILED
-    from joinder.demo import sequence
+    from joinder.demo.processes import StepFailed
+    from joinder.demo.stack import stack
 
     logs.configure("ERROR", "text")  # a device whose clock runs a day in seconds is warned about at every poll
     task = asyncio.current_task()
-    if task is not None:  # SIGTERM, as SIGINT, stops the server too
+    if task is not None:  # SIGTERM, as SIGINT, stops every process too
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     begun = time.monotonic()
 
@@ -52,23 +57,33 @@ async def _demo(once: bool, as_json: bool, folder: Path) -> None:
         click.echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
 
     try:
-        async with sequence.stack(folder, say) as demo:
-            seen = []
-            for simulator in demo.simulators:
-                say(f"── {simulator.vendor} ──")
-                seen.append(await sequence.connect(demo, simulator, say))
-                sequence.check(seen[-1])
-            _show(seen, time.monotonic() - begun, as_json)
+        async with stack(folder, say, cluster=cluster) as demo:
+            seen, shared = await _steps(demo, say, cluster)
+            _show(seen, shared, time.monotonic() - begun, as_json)
             if not once:
                 await _stay_up(demo, as_json)
-    except sequence.StepFailed as failed:
+    except StepFailed as failed:
         if as_json:
             click.echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
         click.echo(f"Failed at: {failed.step}\n{failed}", err=True)
         sys.exit(EXIT_FAILED)
 
 
-def _show(seen: list[Connected], seconds: float, as_json: bool) -> None:
+async def _steps(demo: Running, say: Say, clustered: bool) -> tuple[list[Connected], Summary | None]:
+    from joinder.demo import cluster, sequence
+
+    seen = []
+    for simulator in demo.simulators:
+        say(f"── {simulator.vendor} ──")
+        if clustered:
+            seen.append(await cluster.connect(demo, simulator, say))
+        else:
+            seen.append(await sequence.connect(demo, simulator, say))
+        sequence.check(seen[-1])
+    return seen, await cluster.show(demo, say) if clustered else None
+
+
+def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json: bool) -> None:
     import json
 
     import msgspec
@@ -77,18 +92,31 @@ def _show(seen: list[Connected], seconds: float, as_json: bool) -> None:
 
     if as_json:
         summary = {"ok": True, "seconds": round(seconds, 1), "vendors": msgspec.to_builtins(seen)}
+        if shared is not None:
+            summary["cluster"] = msgspec.to_builtins(shared)
         click.echo(json.dumps(summary, indent=2))
     else:
         click.echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
+        if shared is not None:
+            click.echo(report.cluster(shared) + "\n")
 
 
 async def _stay_up(demo: Running, as_json: bool) -> None:
-    """Until the server ends, or somebody ends the demo."""
-    from joinder.demo.sequence import StepFailed
+    """Until one of the processes ends, or somebody ends the demo."""
+    import asyncio
+
+    from joinder.demo.processes import StepFailed
 
     click.echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {demo.folder}/demo.env", err=as_json)
     for name, origin in demo.origins.items():
         click.echo(f"simulator of {name}: {origin}", err=as_json)
     click.echo("Ctrl-C stops everything.", err=as_json)
-    await demo.server.wait()
-    raise StepFailed("server", f"it ended; see {demo.folder}/server.log")
+    running = [process for process in demo.processes if process.runs]
+    ends = [asyncio.create_task(process.ended()) for process in running]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
+    gone = next(process for process in running if not process.runs)
+    raise StepFailed(gone.name, f"it ended; see {gone.log}")

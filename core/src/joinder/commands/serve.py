@@ -6,7 +6,8 @@ from joinder.settings import settings_from_env
 
 
 @click.command(name="serve")
-def command() -> None:
+@click.option("--no-worker", is_flag=True, help="Only answer; leave due work to `joinder worker` processes.")
+def command(no_worker: bool) -> None:
     """Serve the REST API and the join pages, and keep grants alive.
 
     Example:  JOINDER_PUBLIC_URL=https://join.example.com joinder serve
@@ -19,4 +20,4 @@ def command() -> None:
     settings = settings_from_env()
     logs.configure(settings.log_level, settings.log_format)
     with tracing.exporting():
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, works=not no_worker))

@@ -44,16 +44,19 @@ async def _run(simulators: list[Simulator], ports: dict[str, int]) -> None:
     import asyncio
     import json
 
-    from joinder.simulate.run import reroute_of, running
+    from joinder.settings import call_limits_text
+    from joinder.simulate.run import call_limits_of, reroute_of, running
 
     async with running(simulators, ports) as origins:
         reroute = reroute_of(simulators, origins)
         devices = ",".join(
             f"{host}/32" for simulator in simulators if simulator.tls for host in simulator.stands_in_for
         )
-        click.echo("JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
+        click.echo("export JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
         if devices:
-            click.echo(f"JOINDER_ALLOWED_NETWORKS={devices}")
+            click.echo(f"export JOINDER_ALLOWED_NETWORKS={devices}")
+        if limits := call_limits_of(simulators):
+            click.echo(f"export JOINDER_CALL_LIMITS={call_limits_text(limits)}")
         for simulator in simulators:
             click.echo(f"\n{simulator.vendor} at {origins[simulator.vendor]}")
             if simulator.app_credentials:

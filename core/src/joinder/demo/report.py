@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from joinder.demo.cluster import Summary
 from joinder.demo.sequence import Connected
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -25,8 +26,23 @@ def table(seen: Sequence[Connected]) -> str:
         )
         for one in seen
     ]
-    widths = [max(len(row[index]) for row in (head, *rows)) for index in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return _columns([head, *rows])
+
+
+def cluster(seen: Summary) -> str:
+    """What each process did, and what happened after one was killed."""
+    rows = [(one.process, str(one.requests), str(one.vendor_calls)) for one in seen.work]
+    return (
+        _columns([("process", "requests answered", "reads of vendors"), *rows])
+        + f"\n\nBegun at server-2, finished at server-1: consents of {', '.join(seen.consents_across_servers)}"
+        + f"\n{seen.killed} was killed; {seen.goes_on} read from vendors {seen.calls_after_kill} times since"
+    )
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the head."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
 
 

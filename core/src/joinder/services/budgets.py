@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -33,6 +34,7 @@ LOOK_S = 2.0  # another process's 429 is known here this much later
 SETTLE_S = 0.5  # exchanges are written down together
 SLOT_WAIT_S = 30.0
 AWAY_WAIT = timedelta(seconds=5)
+READ_WAIT_MOST = timedelta(seconds=5)  # somebody waits for the answer; a call refused for longer fails at once
 log = logging.getLogger("joinder.budgets")
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default="read")
 
@@ -186,20 +188,30 @@ class AppMeter:
             raise VendorTimeout("The vendor has not answered earlier calls of this app") from None
 
     async def _take(self) -> None:
-        """One call out of the block in hand, or of a new block. Fails closed when the database is away."""
+        """Once, or for a reader once more when the refusal is over soon. Fails closed when the database is away."""
         try:
-            await self._refuse_blocked()
-            if not self._spans or self._from_hand():
-                return
-            async with self._taking:
-                if not self._from_hand():
-                    await self._new_block()
+            try:
+                await self._take_one()
+            except BudgetSpent as refusal:
+                if purpose() != "read" or refusal.retry_after is None or refusal.retry_after > READ_WAIT_MOST:
+                    raise
+                await sleep(refusal.retry_after.total_seconds())
+                await self._take_one()
         except BudgetSpent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the driver raises; the plugin would be blamed for it
             unknown = BudgetSpent("The call budget cannot be read now", retry_after=AWAY_WAIT)
             unknown.detail = type(error).__name__
             raise unknown from None
+
+    async def _take_one(self) -> None:
+        """One call out of the block in hand, or of a new block."""
+        await self._refuse_blocked()
+        if not self._spans or self._from_hand():
+            return
+        async with self._taking:
+            if not self._from_hand():
+                await self._new_block()
 
     async def _refuse_blocked(self) -> None:
         if monotonic() - self._looked_at > LOOK_S:

@@ -20,6 +20,7 @@ from joinder.ids import is_id, new_id
 from joinder.metrics import Metrics
 from joinder.services.breakers import Breakers
 from joinder.services.budgets import Budgets
+from joinder.services.call_limits import apply_call_limits
 from joinder.services.guard import guarding
 from joinder.services.pace import Pace
 from joinder.services.refusals import NotFound
@@ -74,6 +75,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         async with store.write("data_key") as session:
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
+        apply_call_limits(vendors, settings.call_limits)
         budgets = Budgets(store)
         hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http, budgets=budgets)
         vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from joinder.errors import RateLimited, TransientError
 from joinder.grants import Context
-from joinder.http import Answer, Http
+from joinder.http import Answer, Http, Meter
 
 
 @dataclass
@@ -28,7 +28,10 @@ class _Watched:
     def __init__(self, http: Http, watch: Watch) -> None:
         self._http = http
         self._watch = watch
-        self.meter = http.meter
+
+    @property
+    def meter(self) -> Meter | None:
+        return self._http.meter
 
     async def request(self, method: str, url: str, **options: Any) -> Answer:
         try:
@@ -39,6 +42,8 @@ class _Watched:
         if answer.status == 429:
             text = "The vendor allows no more calls for now"
             self._watch.trouble = RateLimited(text, retry_after=answer.retry_after())
+            if self.meter is not None:  # the plugin may keep it to itself
+                await self.meter.limited(answer.retry_after())
         elif answer.status >= 500:
             self._watch.trouble = TransientError(f"The vendor answered {answer.status}")
         return answer

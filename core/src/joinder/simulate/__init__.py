@@ -29,6 +29,7 @@ class Simulator:
     owner_form: Mapping[str, str] = field(default_factory=dict)  # what a FORM owner types
     owner_choice: Mapping[str, str] = field(default_factory=dict)  # what a REDIRECT owner posts on its consent page
     flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
+    call_limits: Mapping[str, int] = field(default_factory=dict)  # span → calls of its app's plan, if not the declared
     tls: bool = False  # True: a device with a self-signed certificate
     has_history: bool = True  # False: readings exist only where somebody polled
     in_demo: bool = True  # False: the twin of another one, such as a vendor's sandbox

@@ -43,6 +43,11 @@ def reroute_of(simulators: Sequence[Simulator], origins: Mapping[str, str]) -> d
     return {host: origins[simulator.vendor] for simulator in simulators for host in simulator.stands_in_for}
 
 
+def call_limits_of(simulators: Sequence[Simulator]) -> dict[str, Mapping[str, int]]:
+    """The `call_limits` setting of the plans the simulated apps have."""
+    return {simulator.vendor: simulator.call_limits for simulator in simulators if simulator.call_limits}
+
+
 def _listener(port: int) -> socket.socket:
     """Says TCP explicitly: asyncio turns Nagle's algorithm off only then, and with it every answer takes 40 ms."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

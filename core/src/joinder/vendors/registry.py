@@ -9,7 +9,7 @@ import re
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, unquote_plus, urlsplit
@@ -155,6 +155,13 @@ class Registry:
     @property
     def vendors(self) -> list[Vendor]:
         return [entry.vendor for entry in self.installed if entry.vendor is not None]
+
+    def change(self, name: str, change: Callable[[Vendor], Vendor]) -> None:
+        """What the operator sets in place of what the plugin declares; nothing where no such vendor works."""
+        self.installed = [
+            replace(entry, vendor=change(entry.vendor)) if entry.name == name and entry.vendor else entry
+            for entry in self.installed
+        ]
 
     def vendor(self, name: str) -> Vendor:
         """Raises UnknownVendor."""

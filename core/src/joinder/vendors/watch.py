@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import FrameType
 
 BEAT_S = 0.25
@@ -39,18 +40,26 @@ class _Watch:
         self._on_blocked = on_blocked
         self._blocked_s = blocked_s
         self._loop_thread = loop_thread
-        self._beat_at = time.monotonic()
+        self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")  # of the loop's thread
+        self._beat_at, self._waited_s = time.monotonic(), self._waiting_s()
 
     async def beat(self) -> None:
         while True:
-            self._beat_at = time.monotonic()
+            self._beat_at, self._waited_s = time.monotonic(), self._waiting_s()
             await asyncio.sleep(BEAT_S)
+
+    def _waiting_s(self) -> float:
+        """How long the loop's thread has been ready to run and got no processor. 0 where the system does not tell."""
+        try:
+            return int(self._schedule.read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
 
     def look(self) -> None:
         told_at = 0.0
         while not self.over.wait(BEAT_S):
             beat_at = self._beat_at
-            still_s = time.monotonic() - beat_at
+            still_s = time.monotonic() - beat_at - (self._waiting_s() - self._waited_s)  # a starved loop is not blocked
             if still_s > self._blocked_s and beat_at != told_at:
                 told_at = beat_at
                 self._on_blocked(_packages(sys._current_frames().get(self._loop_thread)), still_s)

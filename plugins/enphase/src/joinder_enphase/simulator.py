@@ -325,5 +325,6 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         clock=cloud.clock,
         app_credentials=DEVELOPER_APP,
         owner_choice={"owner": "grants"},
+        call_limits={"minute": 100, "month": 300_000},  # plan Megawatt
         notes=("Also accepts joinder_enphase.simulator.PARTNER_APP: an installer with 104 systems.",),
     )

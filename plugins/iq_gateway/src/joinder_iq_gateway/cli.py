@@ -58,6 +58,8 @@ class Report(msgspec.Struct, kw_only=True):
 def command(host: str, token_file: TextIO, pin: str | None, as_json: bool) -> None:
     """Read one Enphase IQ Gateway in your network. HOST is an address or host:port.
 
+    Example:  joinder read-gateway 192.168.1.50 --token-file token.txt
+
     Exits 5 when the token is refused, 6 when the gateway cannot be reached, 1 on any other failure.
     """
     name, port = split_host(host)

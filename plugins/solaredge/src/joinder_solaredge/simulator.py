@@ -308,5 +308,6 @@ def simulator(cloud: Cloud | None = None, app_credentials: Mapping[str, str] = A
         clock=cloud.clock,
         app_credentials=app_credentials,
         owner_choice={"owner": "grants"},
+        call_limits={"minute": 60, "month": 100_000},  # more than the free tier's
         notes=("Also accepts joinder_solaredge.simulator.FLEET: a key that opens two sites.",),
     )

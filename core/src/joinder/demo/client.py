@@ -1,0 +1,78 @@
+"""The integrator's side: calls to the API, each shown as the curl that does the same."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+
+from joinder.demo.processes import StepFailed
+from joinder.services.accounts import NewClient
+
+Say = Callable[[str], None]
+
+
+class Api:
+    """Each call goes to the next server, as behind a balancer."""
+
+    def __init__(self, servers: Sequence[httpx.AsyncClient], say: Say) -> None:
+        self._turns = itertools.cycle(servers)
+        self._say = say
+
+    async def call(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, quietly: bool = False
+    ) -> Any:
+        """Shown with secrets left out. Raises StepFailed."""
+        server = next(self._turns)
+        if not quietly:
+            self._say(_curl(f"{server.base_url}".rstrip("/"), method, path, body))
+        answer = await server.request(method, path, json=body)
+        if not answer.is_success:
+            raise StepFailed(f"{method} {path.split('?')[0]}", f"{answer.status_code} {answer.text[:500]}")
+        return answer.json()
+
+
+@asynccontextmanager
+async def calling(servers: Sequence[str], token: str, say: Say) -> AsyncIterator[Api]:
+    """`servers`: their base URLs."""
+    async with AsyncExitStack() as exits:
+        headers = {"authorization": f"Bearer {token}"}
+        clients = [
+            await exits.enter_async_context(
+                httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False)
+            )
+            for url in servers
+        ]
+        yield Api(clients, say)
+
+
+async def access_token(server: str, client: NewClient, say: Say) -> str:
+    """Raises StepFailed."""
+    url = f"{server}/oauth2/token"
+    say(f'curl -u "$CLIENT_ID:$CLIENT_SECRET" -d grant_type=client_credentials {url}')
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(
+            url, data={"grant_type": "client_credentials"}, auth=(client.client_id, client.client_secret)
+        )
+    if answer.status_code != 200:
+        raise StepFailed("POST /oauth2/token", f"{answer.status_code} {answer.text}")
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def _curl(base: str, method: str, path: str, body: Mapping[str, Any] | None) -> str:
+    sent = f" -H 'Content-Type: application/json' -d '{json.dumps(_masked(body), ensure_ascii=False)}'" if body else ""
+    verb = "" if method == "GET" else f" -X {method}"
+    return f"curl{verb} -H \"Authorization: Bearer $JOINDER_TOKEN\" '{base}{path}'{sent}"
+
+
+def _masked(body: Mapping[str, Any] | None) -> Any:
+    if not body or "credentials" not in body:
+        return body
+    shown = ("vendor", "type")
+    credentials = {name: value if name in shown else "…" for name, value in body["credentials"].items()}
+    return {**body, "credentials": credentials}

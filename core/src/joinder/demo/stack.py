@@ -1,0 +1,130 @@
+"""Everything the demo runs against: a key and a database of its own, simulators, and Joinder's own processes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from joinder.demo.client import Api, Say, access_token, calling
+from joinder.demo.postgres import NoPostgres, local_postgres
+from joinder.demo.processes import Process, StepFailed, environment, free_ports, running
+from joinder.http import silence_client_loggers
+from joinder.services import accounts
+from joinder.services.hub import Hub, open_hub
+from joinder.settings import Settings
+from joinder.simulate import Simulator, installed_simulators
+from joinder.simulate.run import call_limits_of, reroute_of
+from joinder.simulate.run import running as simulating
+from joinder.store.vault import create_key_file
+
+ALONE = {"server": ("serve",)}
+CLUSTER = {
+    "server-1": ("serve", "--no-worker"),
+    "server-2": ("serve", "--no-worker"),
+    "worker-1": ("worker",),
+    "worker-2": ("worker",),
+}
+
+
+class Running(Struct):
+    """Where everything answers. `url` is the public one, which the first server has as its own."""
+
+    url: str
+    token: str
+    api: Api
+    simulators: list[Simulator]
+    origins: dict[str, str]
+    folder: Path
+    hub: Hub
+    processes: list[Process]
+
+    @property
+    def servers(self) -> list[Process]:
+        return [process for process in self.processes if process.serves]
+
+    @property
+    def workers(self) -> list[Process]:
+        return [process for process in self.processes if not process.serves]
+
+
+@asynccontextmanager
+async def stack(folder: Path, say: Say, *, cluster: bool = False) -> AsyncIterator[Running]:
+    """Up, with one account, its client and an access token. Raises StepFailed."""
+    silence_client_loggers()  # the owner's browser and the integrator here are httpx clients too
+    say(f"Making a key and an empty database in {folder}")
+    _empty(folder)
+    simulators = [simulator for simulator in installed_simulators() if simulator.in_demo]
+    async with AsyncExitStack() as exits:
+        database_url = _postgres(exits, say) if cluster else _sqlite(folder)
+        say(f"Starting {len(simulators)} simulators: {', '.join(simulator.vendor for simulator in simulators)}")
+        origins = await exits.enter_async_context(simulating(simulators))
+        settings = _settings(folder, database_url, simulators, origins)
+        hub = await exits.enter_async_context(open_hub(settings))
+        account = await accounts.create_account(hub, "Demo")
+        client = await accounts.create_client(hub, account.id, "demo")
+        _write_env(folder, settings, client)
+        processes = _processes(CLUSTER if cluster else ALONE, settings, folder)
+        say(f"Starting {', '.join(process.name for process in processes)}; owners meet {settings.public_url}")
+        await exits.enter_async_context(running(processes))
+        token = await access_token(settings.public_url, client, say)
+        servers = [process.url for process in processes if process.serves]
+        api = await exits.enter_async_context(calling(servers, token, say))
+        yield Running(settings.public_url, token, api, simulators, origins, folder, hub, processes)
+
+
+def _sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder.absolute()}/joinder.sqlite3"
+
+
+def _postgres(exits: AsyncExitStack, say: Say) -> str:
+    say("Starting a PostgreSQL server of this machine's own binaries, on 127.0.0.1, with a folder of its own")
+    try:
+        return exits.enter_context(local_postgres()).url()
+    except NoPostgres as error:
+        raise StepFailed("postgresql", str(error)) from None
+
+
+def _processes(commands: Mapping[str, Sequence[str]], settings: Settings, folder: Path) -> list[Process]:
+    """The first is at the port of the public URL."""
+    ports = free_ports(2 * len(commands))
+    found = []
+    for index, (name, arguments) in enumerate(commands.items()):
+        port = settings.port if index == 0 else ports[2 * index]
+        own = structs.replace(settings, port=port, metrics_port=ports[2 * index + 1])
+        found.append(Process(name, arguments, own, folder))
+    return found
+
+
+def _empty(folder: Path) -> None:
+    """Only a folder the demo made itself is emptied."""
+    if folder.exists() and not (folder / "demo.env").exists() and any(folder.iterdir()):
+        raise StepFailed("folder", f"{folder} holds something that is not the demo's; name another with --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "demo.env").touch(mode=0o600)
+    create_key_file(folder / "joinder.key")
+
+
+def _settings(folder: Path, database_url: str, simulators: list[Simulator], origins: dict[str, str]) -> Settings:
+    (port,) = free_ports(1)
+    devices = [host for simulator in simulators if simulator.tls for host in simulator.stands_in_for]
+    return Settings(
+        database_url=database_url,
+        key_file=str((folder / "joinder.key").absolute()),
+        public_url=f"http://127.0.0.1:{port}",
+        port=port,
+        allowed_networks=tuple(f"{address}/32" for address in devices),
+        reroute=reroute_of(simulators, origins),
+        call_limits=call_limits_of(simulators),
+    )
+
+
+def _write_env(folder: Path, settings: Settings, client: accounts.NewClient) -> None:
+    """For the curious who go on by hand: `. demo.env`."""
+    lines = [f"{name}={value}" for name, value in environment(settings).items()]
+    lines += [f"CLIENT_ID={client.client_id}", f"CLIENT_SECRET={client.client_secret}"]
+    (folder / "demo.env").write_text("".join(f"export {line}\n" for line in lines))
