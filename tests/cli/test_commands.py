@@ -116,6 +116,6 @@ async def test_simulate_prints_what_a_server_and_an_owner_need(joinder: Shell) -
     )
     assert process.stdout is not None
     first = (await process.stdout.readline()).decode()
-    assert first.startswith("JOINDER_REROUTE=api.enphaseenergy.com=http://127.0.0.1:")
+    assert first.startswith("export JOINDER_REROUTE=api.enphaseenergy.com=http://127.0.0.1:")
     process.terminate()
     await process.communicate()
