@@ -121,6 +121,23 @@ async def test_a_caller_is_not_content_with_a_worker_that_stood_back(
     assert vendor.exchanges == 1
 
 
+async def test_what_waits_for_its_turn_at_a_stop_is_not_begun(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    ids = [await enroll(f"owner-{number}") for number in range(2 * hub.strict_refreshes._value)]
+    vendor.latency_s = 0.2
+    for enrollment_id in ids[1:]:
+        await make_due(hub, enrollment_id)
+    working = [asyncio.create_task(refresh_due(hub, enrollment_id)) for enrollment_id in ids[1:]]
+    while not hub.strict_refreshes.locked() or vendor.exchanges < 4:
+        await asyncio.sleep(0)
+    asked = asyncio.create_task(refresh(hub, ids[0]))
+    await asyncio.sleep(0)
+    hub.stopping.set()
+    await asyncio.gather(*working)
+    with pytest.raises(TransientError, match="stopping"):
+        await asked
+    assert vendor.exchanges == 4
+
+
 async def test_a_cancelled_caller_loses_nothing(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
     enrollment_id = await enroll("ada")
     rotated, go_on = asyncio.Event(), asyncio.Event()

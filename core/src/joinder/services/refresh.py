@@ -193,6 +193,8 @@ async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attemp
     """Waits for the lease."""
     give_up = asyncio.get_running_loop().time() + 2 * _ttl(hub)
     while True:
+        if hub.stopping.is_set():
+            raise TransientError("Joinder is stopping; ask again", retry_after=timedelta(seconds=5))
         held = await open_held(hub, enrollment_id)
         if newer_than is None:
             newer_than = held.row.version
@@ -208,9 +210,9 @@ async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attemp
 
 
 async def _begin_due(hub: Hub, enrollment_id: str) -> Attempt | Elsewhere:
-    """Waits for nobody."""
+    """Waits for nobody. At a stop the rows that still wait for a slot are left to others."""
     held = await open_held(hub, enrollment_id)
-    if not await _still_due(hub, enrollment_id):
+    if hub.stopping.is_set() or not await _still_due(hub, enrollment_id):
         return Elsewhere.NOT_DUE
     attempt = await _intend(hub, held)
     if attempt is None:
