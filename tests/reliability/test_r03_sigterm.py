@@ -25,7 +25,7 @@ from reliability.rotations import make_due, seed
 from reliability.vendor_process import VendorProcess, vendor_process
 
 __all__ = ["world"]
-SIGTERMS = int(os.environ.get("JOINDER_TEST_SIGTERMS", "15"))  # on each database
+SIGTERMS = int(os.environ.get("JOINDER_TEST_SIGTERMS", "10"))  # on each database
 GRANTS, DEADLINE_S, GRACE_S = 40, 10.0, 5.0
 SLOW = {"before_s": 0.2, "jitter_s": 0.5}
 UNDER_WAY = 2 * STRICT_REFRESHES_AT_ONCE  # calls that may reach the vendor between our signal and its handler
