@@ -38,6 +38,7 @@ check: test  ## test, lint, types, layers
 
 bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/api_reads.py
+	$(RUN)/python tests/bench/rotations.py
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
 cassettes: install  ## record every vendor's cassette anew, from the simulators

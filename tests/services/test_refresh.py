@@ -18,7 +18,7 @@ from joinder.errors import (
 from joinder.services import enrollments, failed_refresh, leases, vendor_credentials
 from joinder.services import refresh as refresh_module
 from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.services.refresh import refresh, refresh_due
 from joinder.settings import Settings
 from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
@@ -98,6 +98,59 @@ async def test_two_processes_never_use_one_token_twice(
             await asyncio.gather(*both)
     assert (vendor.reuse_seen, vendor.overlaps, len(vendor.revoked)) == (0, 0, 0)
     assert vendor.exchanges == 8 * 8
+
+
+async def make_due(hub: Hub, enrollment_id: str) -> None:
+    async with hub.store.write(enrollment_id) as session:
+        await leases.schedule(session, "refresh", enrollment_id, refresh_module.now() - 1)
+
+
+async def test_workers_that_find_the_same_row_renew_it_once(
+    hub: Hub, settings: Settings, registry: Registry, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    enrollment_id = await enroll("ada")
+    vendor.latency_s = 0.1
+    await make_due(hub, enrollment_id)
+    async with open_hub(settings, registry) as other:
+        await asyncio.gather(refresh_due(hub, enrollment_id), refresh_due(other, enrollment_id))
+        await refresh_due(other, enrollment_id)
+    assert vendor.exchanges == 1
+    assert await token_of(hub, enrollment_id) == "ada#2"
+
+
+async def test_a_caller_is_not_content_with_a_worker_that_stood_back(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    due = iter([True, False])
+
+    async def until_another_was_first(*_: object) -> bool:
+        return next(due)
+
+    monkeypatch.setattr(refresh_module, "_still_due", until_another_was_first)
+    worker = asyncio.create_task(refresh_due(hub, enrollment_id))
+    while not hub.refreshes:
+        await asyncio.sleep(0)
+    await refresh(hub, enrollment_id)
+    await worker
+    assert vendor.exchanges == 1
+
+
+async def test_what_waits_for_its_turn_at_a_stop_is_not_begun(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    ids = [await enroll(f"owner-{number}") for number in range(2 * hub.strict_refreshes._value)]
+    vendor.latency_s = 0.2
+    for enrollment_id in ids[1:]:
+        await make_due(hub, enrollment_id)
+    working = [asyncio.create_task(refresh_due(hub, enrollment_id)) for enrollment_id in ids[1:]]
+    while not hub.strict_refreshes.locked() or vendor.exchanges < 4:
+        await asyncio.sleep(0)
+    asked = asyncio.create_task(refresh(hub, ids[0]))
+    await asyncio.sleep(0)
+    hub.stopping.set()
+    await asyncio.gather(*working)
+    with pytest.raises(TransientError, match="stopping"):
+        await asked
+    assert vendor.exchanges == 4
 
 
 async def test_a_cancelled_caller_loses_nothing(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:

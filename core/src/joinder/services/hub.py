@@ -45,7 +45,7 @@ class Hub:
     budgets: Budgets
     breakers: Breakers = field(default_factory=Breakers)
     retries: Retries = field(default_factory=Retries)
-    refreshes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by enrollment, in flight here
+    refreshes: dict[str, asyncio.Task[bool]] = field(default_factory=dict)  # by enrollment, in flight here
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     pace: Pace = field(default_factory=Pace)

@@ -11,10 +11,11 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, auto
 
 from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import (
@@ -50,6 +51,10 @@ _INTEND = (
     "WHERE enrollment_id = :enrollment AND version = :version AND intent_count = :intents "
     "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :now) AND EXISTS "
     "(SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
+)
+_STILL_DUE = (
+    "SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND due_at <= :now "
+    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {time})"
 )
 _WITHDRAW = (
     "UPDATE due SET lease = NULL, lease_until = NULL WHERE kind = 'refresh' AND enrollment_id = :enrollment "
@@ -98,25 +103,53 @@ class Attempt:
         return self.held.row.intent_count > 0
 
 
+class Elsewhere(Enum):
+    """Why no exchange was begun."""
+
+    RENEWED = auto()  # another holder has a newer token
+    NOT_DUE = auto()  # or another holder is at it
+
+
+Begin = Callable[[], Awaitable[Attempt | Elsewhere]]
+
+
 async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None, wait_s: float = 20.0) -> None:
     """Renews the grant now, or joins a renewal under way in any process.
 
     `newer_than`: nothing to do once the stored version is beyond it. The caller may stop waiting or be cancelled; the
     exchange goes on. Raises the vendor's error, or TransientError when `wait_s` is over.
     """
-    task = hub.refreshes.get(enrollment_id)
-    if task is None:
-        task = asyncio.create_task(_refresh(hub, enrollment_id, newer_than))
-        hub.refreshes[enrollment_id] = task
-        task.add_done_callback(lambda done: _forget(hub, enrollment_id, done))
     try:
         async with asyncio.timeout(wait_s):
-            await asyncio.shield(task)
+            while not await asyncio.shield(
+                _under_way(hub, enrollment_id, lambda: _begin(hub, enrollment_id, newer_than))
+            ):
+                pass  # a worker's, which stood back
     except TimeoutError:
         raise TransientError("The token is still being renewed", retry_after=timedelta(seconds=5)) from None
 
 
-def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[None]) -> None:
+async def refresh_due(hub: Hub, enrollment_id: str) -> None:
+    """A worker's turn: renews the grant unless it is due no more, or somebody is renewing it.
+
+    Every worker finds the same rows due, so the one that comes second must not renew what the first has just renewed.
+    The caller may be cancelled; the exchange goes on. Raises the vendor's error.
+    """
+    if await _still_due(hub, enrollment_id):
+        await asyncio.shield(_under_way(hub, enrollment_id, lambda: _begin_due(hub, enrollment_id)))
+
+
+def _under_way(hub: Hub, enrollment_id: str, begin: Begin) -> asyncio.Task[bool]:
+    """This process's one task about the grant."""
+    task = hub.refreshes.get(enrollment_id)
+    if task is None:
+        task = asyncio.create_task(_refresh(hub, enrollment_id, begin))
+        hub.refreshes[enrollment_id] = task
+        task.add_done_callback(lambda done: _forget(hub, enrollment_id, done))
+    return task
+
+
+def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[bool]) -> None:
     hub.refreshes.pop(enrollment_id, None)
     if (
         not done.cancelled()
@@ -126,11 +159,12 @@ def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[None]) -> None:
         log.error("refresh of %s failed: %s", enrollment_id, type(done.exception()).__name__)
 
 
-async def _refresh(hub: Hub, enrollment_id: str, newer_than: int | None) -> None:
+async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
+    """False: nothing was done, and nothing is known to have been done elsewhere."""
     async with await _slot(hub, enrollment_id):
-        attempt = await _begin(hub, enrollment_id, newer_than)
-        if attempt is None:
-            return
+        attempt = await begin()
+        if not isinstance(attempt, Attempt):
+            return attempt is Elsewhere.RENEWED
         vendor = attempt.vendor.name
         async with _lease_renewed(hub, attempt):
             try:
@@ -145,6 +179,7 @@ async def _refresh(hub: Hub, enrollment_id: str, newer_than: int | None) -> None
         hub.metrics.made_durable(vendor, time.perf_counter() - answered_at)
     if not well:
         await _recovered(hub, enrollment_id)
+    return True
 
 
 async def _slot(hub: Hub, enrollment_id: str) -> asyncio.Semaphore | contextlib.nullcontext[None]:
@@ -154,15 +189,17 @@ async def _slot(hub: Hub, enrollment_id: str) -> asyncio.Semaphore | contextlib.
     return hub.strict_refreshes if strict else contextlib.nullcontext()
 
 
-async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attempt | None:
-    """Waits for the lease. None: another holder has renewed the grant meanwhile."""
+async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attempt | Elsewhere:
+    """Waits for the lease."""
     give_up = asyncio.get_running_loop().time() + 2 * _ttl(hub)
     while True:
+        if hub.stopping.is_set():
+            raise TransientError("Joinder is stopping; ask again", retry_after=timedelta(seconds=5))
         held = await open_held(hub, enrollment_id)
         if newer_than is None:
             newer_than = held.row.version
         if held.row.version > newer_than:
-            return None
+            return Elsewhere.RENEWED
         attempt = await _intend(hub, held)
         if attempt is not None:
             return attempt
@@ -170,6 +207,22 @@ async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attemp
         if asyncio.get_running_loop().time() > give_up:
             raise TransientError("Another process has been renewing this token for too long")
         await asyncio.sleep(ASK_AGAIN_S)
+
+
+async def _begin_due(hub: Hub, enrollment_id: str) -> Attempt | Elsewhere:
+    """Waits for nobody. At a stop the rows that still wait for a slot are left to others."""
+    held = await open_held(hub, enrollment_id)
+    if hub.stopping.is_set() or not await _still_due(hub, enrollment_id):
+        return Elsewhere.NOT_DUE
+    attempt = await _intend(hub, held)
+    if attempt is None:
+        await _wait_for_late_answer(hub, held)
+    return attempt or Elsewhere.NOT_DUE
+
+
+async def _still_due(hub: Hub, enrollment_id: str) -> bool:
+    values = {"enrollment": enrollment_id, "now": now()}
+    return bool(await hub.store.rows(*leases.on_clock(hub.store.dialect, _STILL_DUE, values)))
 
 
 async def _intend(hub: Hub, held: Held) -> Attempt | None:

@@ -1,0 +1,168 @@
+"""Places where a worker may be killed. Arming one wraps functions of this process so that it dies there, the first time
+it gets there, as by `kill -9`: no handler runs, nothing is flushed. The production code knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiosqlite
+import asyncpg
+from httpcore._backends.anyio import AnyIOStream
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from joinder.http import Http
+from joinder.services import deliveries, failed_refresh, refresh
+from joinder.store import group_commit, postgres
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """`spent`: the vendor has rotated and our disk does not know. `job`: what must be due to get there."""
+
+    arm: Callable[[], None]
+    spent: bool = False
+    job: str = "refresh"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _before(owner: Any, name: str) -> Callable[[], None]:
+    def arm() -> None:
+        async def wrapped(*_: Any, **__: Any) -> None:
+            die()
+
+        setattr(owner, name, wrapped)
+
+    return arm
+
+
+def _after(owner: Any, name: str) -> Callable[[], None]:
+    def arm() -> None:
+        real = getattr(owner, name)
+
+        async def wrapped(*arguments: Any, **named: Any) -> None:
+            await real(*arguments, **named)
+            die()
+
+        setattr(owner, name, wrapped)
+
+    return arm
+
+
+def _in_transaction(sql: str) -> Callable[[], None]:
+    """Right after the first statement that matches has been executed: before COMMIT, on each of the store's ways."""
+    pattern = re.compile(sql)
+
+    def arm() -> None:
+        real_one, real_changed = group_commit._one, postgres._changed
+
+        def one(connection: Any, statements: Any) -> Any:
+            for statement, values in statements:
+                connection.execute(statement, values)
+                if pattern.search(statement):
+                    die()
+            raise AssertionError("not reached when armed for this statement")
+
+        def matching(connection: Any, statements: Any) -> Any:
+            hit = any(pattern.search(statement) for statement, _ in statements)
+            return (one if hit else real_one)(connection, statements)
+
+        async def changed(connection: Any, statement: Any) -> int:
+            count = await real_changed(connection, statement)
+            if pattern.search(statement[0]):
+                die()
+            return count
+
+        group_commit._one, postgres._changed = matching, changed
+        for driver in (aiosqlite.Connection, asyncpg.Connection):
+            for name in ("execute", "executemany"):
+                _die_after_sql(driver, name, pattern)
+
+        @event.listens_for(Engine, "after_cursor_execute")
+        def executed(_: Any, __: Any, statement: str, *___: Any) -> None:
+            if pattern.search(statement):
+                die()
+
+    return arm
+
+
+def _die_after_sql(driver: Any, name: str, pattern: re.Pattern[str]) -> None:
+    real = getattr(driver, name)
+
+    async def wrapped(self: Any, sql: str, *arguments: Any, **named: Any) -> Any:
+        done = await real(self, sql, *arguments, **named)
+        if pattern.search(sql):
+            die()
+        return done
+
+    setattr(driver, name, wrapped)
+
+
+def _half_written() -> None:
+    real = AnyIOStream.write
+
+    async def write(self: AnyIOStream, buffer: bytes, timeout: float | None = None) -> None:
+        await real(self, buffer[: len(buffer) // 2], timeout)
+        die()
+
+    AnyIOStream.write = write  # type: ignore[method-assign]
+
+
+def _at_read(reached: Callable[[AnyIOStream], None] | None, *, then_read: bool = False) -> Callable[[], None]:
+    """When the client turns to the answer."""
+
+    def arm() -> None:
+        real = AnyIOStream.read
+
+        async def read(self: AnyIOStream, max_bytes: int, timeout: float | None = None) -> bytes:
+            if reached is not None:
+                reached(self)
+            if then_read:
+                await real(self, max_bytes, timeout)
+            die()
+            return b""
+
+        AnyIOStream.read = read  # type: ignore[method-assign]
+
+    return arm
+
+
+def _until_answered(stream: AnyIOStream) -> None:
+    """Blocks the whole process, so that the answer stays in the socket."""
+    select.select([stream.get_extra_info("socket")], [], [], 30)
+
+
+POINTS: dict[str, Point] = {
+    "before the lease": Point(arm=_before(refresh, "_intend")),
+    "inside the transaction of lease and intent": Point(arm=_in_transaction(re.escape(refresh._INTEND[:40]))),
+    "after the intent is committed": Point(arm=_after(refresh, "_intend")),
+    "before the request is sent": Point(arm=_before(Http, "_send")),
+    "request half written": Point(arm=_half_written),
+    "request sent": Point(arm=_at_read(None), spent=True),
+    "answer in the socket": Point(arm=_at_read(_until_answered), spent=True),
+    "answer read": Point(arm=_at_read(None, then_read=True), spent=True),
+    "answer parsed": Point(arm=_after(refresh, "_exchange"), spent=True),
+    "before the commit": Point(arm=_before(refresh, "_save"), spent=True),
+    "inside the commit": Point(arm=_in_transaction(re.escape(refresh._SAVE[:40])), spent=True),
+    "inside the commit, lease released": Point(
+        arm=_in_transaction("SET lease = NULL, lease_until = NULL, due_at"), spent=True
+    ),
+    "after the commit": Point(arm=_after(refresh, "_commit")),
+    "before health and its event": Point(arm=_before(refresh, "_recovered")),
+    "before a failure is written down": Point(arm=_before(failed_refresh, "end")),
+    "in the store of a poll": Point(arm=_in_transaction('INSERT INTO "?interval'), job="poll"),
+    "in a backfill's step": Point(arm=_in_transaction('INSERT INTO "?coverage'), job="backfill"),
+    "in a fan-out": Point(arm=_in_transaction("UPDATE event SET fanned_out"), job="webhook"),
+    "before a webhook is sent": Point(arm=_before(deliveries, "_send"), job="webhook"),
+    "after a webhook was answered": Point(arm=_before(deliveries, "_finish"), job="webhook"),
+}
