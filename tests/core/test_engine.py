@@ -81,12 +81,13 @@ async def test_an_upsert_replaces_what_is_there_whatever_its_size(store: Store, 
     assert found == {name: n for name, n in (("first", count // 2), ("second", count + 5 - count // 2)) if n}
 
 
-async def test_an_upsert_is_part_of_its_transaction(store: Store) -> None:
-    row = {"id": "acct-0", "name": "never", "mode": "production", "created_at": 0}
+@pytest.mark.parametrize("count", [1, 900])
+async def test_an_upsert_is_part_of_its_transaction(store: Store, count: int) -> None:
+    rows = [{"id": f"acct-{number}", "name": "never", "mode": "production", "created_at": 0} for number in range(count)]
 
     async def write_and_fail() -> None:
         async with store.write() as session:
-            await upsert_many(session, "account", ("id",), ("name", "mode", "created_at"), [row])
+            await upsert_many(session, "account", ("id",), ("name", "mode", "created_at"), rows)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
