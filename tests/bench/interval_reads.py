@@ -26,7 +26,6 @@ from intervals import (
     INSERT,
     KEY,
     NAMES,
-    QUARTER_S,
     SINCE,
     VALUES,
     Record,
@@ -218,11 +217,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     asked = parser.parse_args()
     for kind in asked.kinds:
-        with tempfile.TemporaryDirectory() as folder:
-            with database_url("sqlite" if kind == "sqlite" else "postgresql", Path(folder)) as url:
-                print(kind)
-                work = {"sqlite": sqlite, "postgresql": postgresql, "partitions": partitions}[kind]
-                asyncio.run(work(url, asked.rows))
+        database = "sqlite" if kind == "sqlite" else "postgresql"
+        with tempfile.TemporaryDirectory() as folder, database_url(database, Path(folder)) as url:
+            print(kind, flush=True)
+            work = {"sqlite": sqlite, "postgresql": postgresql, "partitions": partitions}[kind]
+            asyncio.run(work(url, asked.rows))
 
 
 if __name__ == "__main__":

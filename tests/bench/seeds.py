@@ -122,7 +122,7 @@ def workers(count: int, settings: Settings, folder: Path) -> Iterator[list[subpr
         "JOINDER_LOG_LEVEL": "ERROR",
     }
     command = [str(Path(sys.executable).parent / "joinder"), "worker"]
-    running = [subprocess.Popen(command, env=env) for _ in range(count)]  # noqa: S603 - our own
+    running = [subprocess.Popen(command, env=env) for _ in range(count)]
     try:
         yield running
     finally:
