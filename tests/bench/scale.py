@@ -1,6 +1,7 @@
 """What more workers give, what more enrollments cost.
 
-    .venv/bin/python tests/bench/scale.py [workers] [memory] [sites] [sqlite|postgresql] [--counts 1000,10000,100000]
+    .venv/bin/python tests/bench/scale.py [workers] [memory] [sites] [refresh|poll] [sqlite|postgresql]
+        [--counts 1000,10000,100000]
 
 `workers` (PostgreSQL): work done per second by 2 `joinder worker` processes ÷ by 1, vendor answers after 50 ms, 4 apps.
 `memory` (PostgreSQL): RSS of a worker that has worked 200 sites, with as many enrollments stored as the counts say.
@@ -35,7 +36,7 @@ from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 from joinder.worker import JOBS
 
-ROUNDS, LATENCY_S, WINDOW_S, SAMPLE, IN_FLIGHT = 3, 0.05, 8.0, 200, 25
+ROUNDS, LATENCY_S, WINDOW_S, SAMPLE, IN_FLIGHT = 3, 0.05, 5.0, 200, 25
 Names = dict[str, list[float]]
 
 
@@ -66,9 +67,9 @@ async def _analyse(hub: Hub) -> None:
         await (await session.connection()).exec_driver_sql("ANALYZE")
 
 
-async def compare_workers() -> None:
+async def compare_workers(kinds: list[str]) -> None:
     async with seeded("postgresql", 6_000, LATENCY_S) as (hub, ids, folder):
-        for kind in KINDS:
+        for kind in kinds:
             rates: dict[int, list[float]] = {1: [], 2: []}
             costs: dict[int, list[float]] = {1: [], 2: []}
             for _ in range(ROUNDS):
@@ -76,6 +77,7 @@ async def compare_workers() -> None:
                     await make_due(hub, kind, ids)
                     with workers(count, hub.settings, folder) as running:
                         rate, cpu_ms = await _at_work(hub, kind, running)
+                    print(f"{kind:8} {count} workers {rate:6.0f}/s", flush=True)
                     rates[count].append(rate)
                     costs[count].append(cpu_ms)
             for count in rates:
@@ -196,7 +198,7 @@ def main() -> None:
     parts = [word for word in asked.words if word in ("workers", "memory", "sites")] or ["workers", "memory", "sites"]
     kinds = [word for word in asked.words if word in ("sqlite", "postgresql")] or ["sqlite", "postgresql"]
     if "workers" in parts:
-        asyncio.run(compare_workers())
+        asyncio.run(compare_workers([word for word in asked.words if word in KINDS] or list(KINDS)))
     if "memory" in parts:
         asyncio.run(compare_memory(counts))
     if "sites" in parts:
