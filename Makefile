@@ -39,6 +39,10 @@ check: test  ## test, lint, types, layers
 bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/api_reads.py
 	$(RUN)/python tests/bench/rotations.py
+	$(RUN)/python tests/bench/bulk_upsert.py --rows 50000 --batches 672,10000
+	$(RUN)/python tests/bench/interval_reads.py sqlite postgresql partitions --rows 400000
+	$(RUN)/python tests/bench/scale.py workers refresh
+	$(RUN)/python tests/bench/scale.py sites --counts 1000,10000
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
 cassettes: install  ## record every vendor's cassette anew, from the simulators

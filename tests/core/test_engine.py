@@ -79,9 +79,11 @@ async def test_an_upsert_replaces_what_is_there_whatever_its_size(store: Store, 
     assert found == {name: n for name, n in (("first", count // 2), ("second", count + 5 - count // 2)) if n}
 
 
-async def test_an_upsert_is_part_of_its_transaction(store: Store) -> None:
-    sound = Upsert("account", ("id",), ("name", "mode", "created_at"), [("acct-0", "never", "production", 0)])
-    broken = ("INSERT INTO account (id) VALUES (:id)", {"id": "acct-1"})
+@pytest.mark.parametrize("count", [1, 900])
+async def test_an_upsert_is_part_of_its_transaction(store: Store, count: int) -> None:
+    records = [(f"acct-{number}", "never", "production", 0) for number in range(count)]
+    sound = Upsert("account", ("id",), ("name", "mode", "created_at"), records)
+    broken = ("INSERT INTO account (id) VALUES (:id)", {"id": "acct-x"})
     with pytest.raises(StoreTrouble):
         await store.apply(sound, broken)
     assert await store.rows("SELECT name, id FROM account", {}) == []

@@ -271,7 +271,7 @@ async def test_a_name_that_turns_to_loopback_after_its_first_answer_reaches_no_l
     factory = HttpFactory()
     client = factory.vendor((HOST,))
     client._port = served.port  # so that only the address is in the way
-    backend = client._client._transport._pool._network_backend  # type: ignore[attr-defined]
+    backend = client._client._transport._pool._pools[0]._network_backend  # type: ignore[attr-defined]
     real, dialled = backend._inner, Dialled()
     backend._inner = dialled
     with pytest.raises(TransientError):
@@ -341,6 +341,38 @@ def test_traffic_is_rerouted_to_loopback_only():
     for target in ("http://10.0.0.1:80", "http://localhost:80", "http://127.0.0.2:80", "https://evil.example"):
         with pytest.raises(ValueError, match=r"not on 127\.0\.0\.1"):
             HttpFactory(reroute={HOST: target})
+
+
+async def test_calls_at_once_spread_over_small_pools_and_calls_in_turn_keep_to_one_connection():
+    begun, go_on, served = 0, asyncio.Event(), []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal begun
+        served.append(asyncio.current_task())
+        while await reader.read(4096):
+            begun += 1
+            await go_on.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    factory = HttpFactory(reroute={HOST: f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
+    client = factory.vendor((HOST,), concurrency=20)
+    calls = [asyncio.create_task(client.request("GET", f"https://{HOST}/")) for _ in range(30)]
+    while begun < 20:
+        await asyncio.sleep(0.01)
+    pools = client._client._transport._pool._pools  # type: ignore[attr-defined]
+    assert [len(pool.connections) for pool in pools] == [3, 3, 3, 3, 2, 2, 2, 2]
+    go_on.set()
+    await asyncio.gather(*calls)
+    assert len(served) == 20
+    for _ in range(5):
+        await client.request("GET", f"https://{HOST}/")
+    assert len(served) == 20
+    await factory.close()
+    await asyncio.gather(*served)
+    server.close()
 
 
 def test_vendors_with_other_hosts_share_no_client():

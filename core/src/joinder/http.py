@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_network
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpcore
 import httpx
@@ -47,6 +47,7 @@ MAX_ANSWER_BYTES = 5 * 2**20
 MAX_IGNORED_BYTES = 64 * 1024  # of a webhook's answer, before its connection is given up
 MAX_RETRY_AFTER = timedelta(hours=24)
 LOOPBACK = "127.0.0.1"
+POOLS = 8  # of one client
 _CHATTY_LOGGERS = (
     "httpx",
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
@@ -449,9 +450,8 @@ def _client(
 ) -> httpx.AsyncClient:
     silence_client_loggers()
     transport = httpx.AsyncHTTPTransport(verify=context)
-    transport._pool = httpcore.AsyncConnectionPool(  # the only way to place a guard below httpx 0.28
-        ssl_context=context, max_connections=concurrency, keepalive_expiry=20.0, network_backend=backend
-    )
+    pools: Any = _SmallPools(context, backend, concurrency)
+    transport._pool = pools  # the only way to place a guard below httpx 0.28
     return httpx.AsyncClient(
         transport=transport,
         cookies=cookies,
@@ -459,6 +459,32 @@ def _client(
         timeout=httpx.Timeout(30.0, connect=10.0),
         headers={"user-agent": "joinder", "accept": "application/json", "accept-encoding": "gzip"},
     )
+
+
+class _SmallPools:
+    """So many connections in small pools: httpcore looks at all of a pool's at each request (encode/httpx#3215)."""
+
+    def __init__(self, context: ssl.SSLContext, backend: GuardedBackend, concurrency: int) -> None:
+        self._pools = [
+            httpcore.AsyncConnectionPool(
+                ssl_context=context, max_connections=most, keepalive_expiry=20.0, network_backend=backend
+            )
+            for most in _shares(concurrency, POOLS)
+        ]
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """By the least busy; of equal ones the first, so that few calls keep to few connections."""
+        least_busy = min(self._pools, key=lambda pool: len(pool._requests))
+        return await least_busy.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
+
+
+def _shares(whole: int, parts: int) -> list[int]:
+    parts = min(whole, parts)
+    return [whole // parts + (part < whole % parts) for part in range(parts)]
 
 
 def silence_client_loggers() -> None:

@@ -22,6 +22,7 @@ from joinder.store.tables import Due, Enrollment
 
 AT_ONCE = 32
 BATCH = 200
+WINDOW = 1600  # rows in which the nearest to expiry is looked for; more than all slots take
 SLOTS = 4  # jobs one app may keep busy, when it has that many batches
 JOB_S = 20.0  # then the job ends, and the next look decides who goes on
 STRIKES = 5  # a row that broke its worker so often in a row waits for the operator
@@ -35,14 +36,18 @@ _APPS = (
     "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) LIMIT :most) w) "
     "FROM apps WHERE app IS NOT NULL"
 )
-_NEXT = (
-    "SELECT d.enrollment_id, d.strikes FROM due d {join} WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
+_BY_DUE = (
+    "SELECT d.enrollment_id, d.strikes FROM due d WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
     "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
-    "ORDER BY {order} LIMIT :limit OFFSET :offset"
+    "ORDER BY d.due_at LIMIT :limit OFFSET :offset"
 )
-_BY_DUE = _NEXT.replace("{join}", "").replace("{order}", "d.due_at")
-_BY_EXPIRY = _NEXT.replace("{join}", 'JOIN "grant" g ON g.enrollment_id = d.enrollment_id').replace(
-    "{order}", "coalesce(g.expires_at, g.refresh_expires_at, d.due_at)"
+# Of those due longest: to sort all that an outage left due, for each batch, would cost the square of their number.
+_BY_EXPIRY = (
+    "SELECT w.enrollment_id, w.strikes FROM (SELECT d.enrollment_id, d.strikes, d.due_at FROM due d "
+    "WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
+    "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) ORDER BY d.due_at LIMIT :window) w "
+    'JOIN "grant" g ON g.enrollment_id = w.enrollment_id '
+    "ORDER BY coalesce(g.expires_at, g.refresh_expires_at, w.due_at) LIMIT :limit OFFSET :offset"
 )
 _STRIKE = "UPDATE due SET strikes = strikes + 1 WHERE kind = :kind AND enrollment_id = :id"
 _CLEAR = "UPDATE due SET strikes = 0 WHERE kind = :kind AND enrollment_id = :id AND strikes > 0"
@@ -87,7 +92,9 @@ class Kind:
 
     async def _next(self, hub: Hub, app: str, offset: int) -> list[Row]:
         values = {"kind": self.name, "app": app, "now": now(), "limit": BATCH, "offset": offset}
-        sql = _BY_EXPIRY if self.nearest_to_expiry_first else _BY_DUE
+        sql = _BY_DUE
+        if self.nearest_to_expiry_first:
+            sql, values["window"] = _BY_EXPIRY, WINDOW
         return [Row(*row) for row in await hub.store.rows(*leases.on_clock(hub.store.dialect, sql, values))]
 
 

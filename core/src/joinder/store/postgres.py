@@ -98,7 +98,13 @@ async def open_postgres(url: URL) -> PostgresStore:
     """Raises ConfigError when it cannot be reached, is too old, forgets commits, or has a newer schema."""
     try:
         hot = await asyncpg.create_pool(
-            _dsn(url), min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, command_timeout=60, server_settings=_SESSION
+            _dsn(url),
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=CONNECT_S,
+            command_timeout=60,
+            server_settings=_SESSION,
+            reset=_as_it_is,
         )
     except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
         raise ConfigError(f"JOINDER_DATABASE_URL: {url.host}/{url.database} cannot be used: {_reason(error)}") from None
@@ -111,6 +117,10 @@ async def open_postgres(url: URL) -> PostgresStore:
         await store.close()
         raise
     return store
+
+
+async def _as_it_is(connection: Any) -> None:
+    """What runs here ends with its transaction; to reset the session as well would double the way to the server."""
 
 
 async def _check_server(pool: asyncpg.Pool[asyncpg.Record]) -> None:
