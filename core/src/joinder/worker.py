@@ -18,7 +18,7 @@ log = logging.getLogger("joinder.worker")
 
 
 async def _refresh(hub: Hub, enrollment_id: str) -> None:
-    await refresh.refresh(hub, enrollment_id, wait_s=3600)
+    await refresh.refresh_due(hub, enrollment_id)
 
 
 async def _poll(hub: Hub, enrollment_id: str) -> None:

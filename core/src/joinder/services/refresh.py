@@ -69,6 +69,10 @@ _REMEMBER = (
     'FROM "grant" WHERE enrollment_id = :enrollment ON CONFLICT DO NOTHING'
 )
 _FORGET = "DELETE FROM grant_version WHERE enrollment_id = :enrollment AND version <= :oldest"
+_DUE_VERSION = (
+    'SELECT g.version FROM due d JOIN "grant" g ON g.enrollment_id = d.enrollment_id '
+    "WHERE d.kind = 'refresh' AND d.enrollment_id = :id AND d.due_at <= :now"
+)
 _WELL = (
     "UPDATE enrollment SET failures = 0, last_success_at = :now, last_attempt_at = :now "
     "WHERE id = :enrollment AND health = 'ok'"
@@ -114,6 +118,12 @@ async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None
             await asyncio.shield(task)
     except TimeoutError:
         raise TransientError("The token is still being renewed", retry_after=timedelta(seconds=5)) from None
+
+
+async def refresh_due(hub: Hub, enrollment_id: str) -> None:
+    """As `refresh`, unless another process has done it since the row was found due."""
+    for (version,) in await hub.store.rows(_DUE_VERSION, {"id": enrollment_id, "now": now()}):
+        await refresh(hub, enrollment_id, newer_than=version, wait_s=3600)
 
 
 def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[None]) -> None:
