@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ _APPS = (
     "FROM apps WHERE app IS NOT NULL"
 )
 _NEXT = (
-    "SELECT d.enrollment_id, d.strikes FROM due d {join} WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
-    "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
+    "SELECT d.enrollment_id, d.strikes, d.lease FROM due d {join} WHERE d.kind = :kind AND d.app = :app "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
     "ORDER BY {order} LIMIT :limit OFFSET :offset"
 )
 _BY_DUE = _NEXT.replace("{join}", "").replace("{order}", "d.due_at")
@@ -45,6 +46,10 @@ _BY_EXPIRY = _NEXT.replace("{join}", 'JOIN "grant" g ON g.enrollment_id = d.enro
     "{order}", "coalesce(g.expires_at, g.refresh_expires_at, d.due_at)"
 )
 _STRIKE = "UPDATE due SET strikes = strikes + 1 WHERE kind = :kind AND enrollment_id = :id"
+_BURY = (
+    "UPDATE due SET strikes = strikes + 1, lease = NULL, lease_until = NULL "
+    "WHERE kind = :kind AND enrollment_id = :id AND lease = :lease AND (lease_boot <> :clock OR lease_until < {time})"
+)
 _CLEAR = "UPDATE due SET strikes = 0 WHERE kind = :kind AND enrollment_id = :id AND strikes > 0"
 
 Run = Callable[[Hub, str], Awaitable[None]]
@@ -54,6 +59,7 @@ Pace = Callable[[Hub, str], Awaitable[None]]
 class Row(NamedTuple):
     enrollment_id: str
     strikes: int
+    left_by: str | None = None  # the lease of a holder that died in it
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,10 @@ async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: flo
 
 async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
     """One row, whatever it does: its trouble is nobody else's."""
+    if row.left_by is not None:
+        await _bury(hub, kind.name, row)
+        if row.strikes:  # twice in a row: what else ran beside it must not be there again
+            return
     if row.strikes >= STRIKES:
         await _quarantine(hub, kind.name, row.enrollment_id)
         return
@@ -130,7 +140,7 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
         with suppress(Exception):
             await _strike(hub, kind.name, row)
     else:
-        if row.strikes:
+        if row.strikes or row.left_by is not None:
             await hub.store.apply((_CLEAR, {"kind": kind.name, "id": row.enrollment_id}))
 
 
@@ -150,6 +160,14 @@ async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> N
 async def _strike(hub: Hub, kind: str, row: Row) -> None:
     await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes)
     await hub.store.apply((_STRIKE, {"kind": kind, "id": row.enrollment_id}))
+
+
+async def _bury(hub: Hub, kind: str, row: Row) -> None:
+    """Its holder gave nothing back: a worker that was killed, by this row perhaps."""
+    values = {"kind": kind, "id": row.enrollment_id, "lease": row.left_by}
+    buried = await hub.store.apply(leases.on_clock(hub.store.dialect, _BURY, values))
+    if buried[0] and row.strikes:
+        await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 async def _quarantine(hub: Hub, kind: str, enrollment_id: str) -> None:

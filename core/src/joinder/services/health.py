@@ -10,7 +10,7 @@ from joinder.ids import new_id
 from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
-FAILURES_UNTIL_QUARANTINED = 10
+FAILURES_UNTIL_QUARANTINED = 5
 OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
 NEXT_STEP: dict[str, str] = {
