@@ -119,12 +119,12 @@ async def test_a_restart_under_work_loses_nothing_and_two_engines_share_again(
     monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(engine, "HEARTBEAT", timedelta(seconds=4))  # what a job lost in the crash waits for
     create_key_file(tmp_path / "key")
-    one, two = StrictVendor(latency_s=0.05), StrictVendor(latency_s=0.05)
+    one, two = StrictVendor(latency_s=0.1), StrictVendor(latency_s=0.1)
     two.current, two.revoked, two.in_flight = one.current, one.revoked, one.in_flight
     url, key = await fresh_url(server, "restarted"), str(tmp_path / "key")
     async with hub_on(url, key, one) as hub, hub_on(url, key, two) as other:
         fleet = Fleet(hub, one)
-        await fleet.grow(apps=16, of_each=3)
+        await fleet.grow(apps=60, of_each=1)  # more batches than one process takes at once
         async with worker.working(hub), worker.working(other):
             await fleet.all_due()
             await until(lambda: one.exchanges + two.exchanges >= 10)
