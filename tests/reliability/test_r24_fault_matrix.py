@@ -23,9 +23,9 @@ from joinder.api.app import create_app
 from joinder.demo.owner import Page
 from joinder.errors import VendorError
 from joinder.grants import Callback
-from joinder.logs import RedactingFormatter
+from joinder.logs import formatter
 from joinder.redact import Secrets
-from joinder.services import accounts, enrollments, leases, poll, refresh, vendor_credentials
+from joinder.services import accounts, deliveries, enrollments, leases, poll, refresh, vendor_credentials, webhooks
 from joinder.services.accounts import NewClient
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refusals import Refusal
@@ -34,9 +34,10 @@ from joinder.settings import Settings
 from joinder.simulate import Simulator
 from joinder.simulate.oauth import Rotation
 from joinder.simulate.run import running
-from joinder.store.tables import Due, Enrollment, GrantRow, Interval, VendorCredentials
+from joinder.store.tables import Delivery, Due, Enrollment, GrantRow, Interval, VendorCredentials
 from joinder_enphase.simulator import Cloud, simulator
 from reliability.faults import NAMES, Fault, FaultProxy, faulty
+from services.receiver import receiving, status
 
 FAULTS = [
     *(Fault(name) for name in NAMES),
@@ -44,6 +45,7 @@ FAULTS = [
 ]
 LASTS_S = 60  # of simulated time: what comes due within is done
 MOST_CALLS = 3  # of the token endpoint that a fault may cause in that time
+MOST_SENDS = 2  # of one delivery in that time, which the advised schedule allows
 MOST_POLLS = 3  # likewise, each giving up after two calls without an answer
 CALLBACK = "https://here.example/cb"
 BACK_AT = "https://integrator.example/back"
@@ -158,8 +160,8 @@ async def world(database: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 def assert_nothing_told(here: World, caplog: pytest.LogCaptureFixture) -> None:
     """No token, code or app secret the simulator ever saw, in a log line as production writes it or in an error."""
-    formatter = RedactingFormatter("%(name)s %(message)s")
-    lines = [formatter.format(record) for record in caplog.records if record.name.startswith("joinder")]
+    written = formatter("json")
+    lines = [written.format(record) for record in caplog.records if record.name.startswith("joinder")]
     tokens = here.cloud.tokens
     canaries = [*here.codes, *tokens._access, *tokens._refresh, (here.stand_in.app_credentials or {})["clientSecret"]]
     told = "\n".join([*lines, *here.said])
@@ -319,3 +321,53 @@ async def test_join(
         assert await here.count(Enrollment) == 1
         assert (await here.rows(done["enrollmentID"]))[0].health == "ok"
         assert_nothing_told(here, caplog)
+
+
+async def sent(here: World) -> Delivery:
+    """What a worker does with the events that are due now; the one delivery after it."""
+    for job in (deliveries.FAN_OUT, deliveries.DELIVERY):
+        for key in await job.due(here.hub):
+            await job.work(here.hub, key)
+    async with here.hub.store.read() as session:
+        return (await session.execute(select(Delivery))).scalar_one()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+async def test_webhook(
+    fault: Fault,
+    fresh_database: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    matrix: dict[str, dict[str, str]],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with world(fresh_database, monkeypatch) as here, receiving() as receiver:
+        target = urlsplit(receiver.url)
+        async with faulty(target.port or 0) as proxy:
+            url = f"http://127.0.0.1:{proxy.port}{target.path}?{target.query}"
+            made = await webhooks.create(here.hub, here.account_id, "test", url=url, types=())
+            receiver.answer = status(200, "server: one whose status line and first header are longer than limit_data")
+            await here.enroll()
+            await proxy.inject(fault)
+            ends, row = here.cloud.clock.time() + LASTS_S, await sent(here)
+            while row.status == "pending" and row.due_at < ends:
+                assert row.lease is None
+                here.later(max(0, row.due_at - here.cloud.clock.time()))
+                row = await sent(here)
+            arrived, attempts = len(receiver.got), row.attempts
+            matrix.setdefault(str(fault), {})["webhook"] = f"{row.status}, {attempts} attempts, {arrived} arrived"
+            assert (row.status == "delivered") == (not fault.cuts)
+            assert arrived <= attempts <= (MOST_SENDS if fault.cuts else 1)
+            await proxy.heal()
+            if row.status == "pending":
+                here.later(max(0, row.due_at - here.cloud.clock.time()))
+                row = await sent(here)
+            endpoint = await webhooks.get(here.hub, here.account_id, made.row.id)
+            assert (row.status, row.lease, row.answered) == ("delivered", None, 200)
+            assert (endpoint.failing_since, endpoint.disabled_at) == (None, None)
+            assert row.attempts == attempts + fault.cuts
+            assert {got.event_id for got in receiver.got} == {row.event_id}
+            assert len({got.body for got in receiver.got}) == 1
+            assert len(receiver.got) == arrived + fault.cuts
+            here.codes += [made.secret, "canary-in-url-31c4"]
+            assert_nothing_told(here, caplog)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from joinder import (
     AppCredentialType,
@@ -23,6 +23,7 @@ from joinder import (
     Secrets,
     Site,
     Vendor,
+    clock,
     hookimpl,
 )
 from joinder.errors import AuthorizationLost
@@ -44,7 +45,8 @@ class StrictVendor:
     overlaps: int = 0
     before: Callable[[str], Awaitable[None]] | None = None
     after: Callable[[str], Awaitable[None]] | None = None
-    fail: Exception | None = None
+    fail: BaseException | None = None
+    refuses: set[str] = field(default_factory=set)  # owners whose tokens are refused, and live on
 
     @hookimpl
     def describe_vendor(self) -> Vendor:
@@ -93,6 +95,8 @@ class StrictVendor:
             await asyncio.sleep(self.latency_s / 2)
             if self.fail:
                 raise self.fail
+            if owner in self.refuses:
+                raise AuthorizationLost("login_required")
             self._rotate(owner, int(number))
             if self.after:
                 await self.after(owner)
@@ -118,6 +122,6 @@ class StrictVendor:
         token = f"{owner}#{self.current[owner]}"
         return Grant(
             secrets=Secrets({"access_token": f"access-{token}", "refresh_token": token}),
-            expires_at=datetime.now(UTC) + self.life,
+            expires_at=clock.utc_now() + self.life,
             site_ids=(f"site-of-{owner}",),
         )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import asyncpg
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
@@ -26,6 +27,16 @@ _FORGET = (
 )
 
 
+class _PoolDriver(AsyncpgPoolDriver):
+    """Lets go of a connection that died while it listened; its parent would ask the dead one again, for ever."""
+
+    async def __aexit__(self, *raised: object) -> None:
+        try:
+            await super().__aexit__(*raised)
+        except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+            self._listener_connection = None
+
+
 @asynccontextmanager
 async def queue_on(store: Store) -> AsyncIterator[PgQueuer]:
     """`store` lies in PostgreSQL."""
@@ -33,7 +44,7 @@ async def queue_on(store: Store) -> AsyncIterator[PgQueuer]:
         raise TypeError("not a PostgreSQL store")
     await _install(store)
     async with store.pool(CONNECTIONS) as pool:
-        driver = AsyncpgPoolDriver(pool)
+        driver = _PoolDriver(pool)
         yield PgQueuer(connection=driver, channel=Channel(SCHEMA), queries=_queries(driver))
 
 

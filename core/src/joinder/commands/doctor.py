@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """Look for what is wrong, with the next step for each finding. Example:  joinder doctor
 
-    Changes nothing. Exit code 0 when all is well, 1 with findings, 78 when the configuration stops every start.
+    Changes nothing. Exit code 0 when all is well, 1 with findings, 78 when the configuration, or a newer
+    database, stops every start.
     """
     from joinder.services.doctor import Finding
 
     try:
         findings = on_settings(_examined)
-        code = EXIT_FAILED if any(not one.ok for one in findings) else 0
+        code = EXIT_CONFIG if any(one.stops for one in findings) else EXIT_FAILED if not _all_well(findings) else 0
     except ConfigError as error:
         findings = [Finding(check="configuration", text=str(error), next_step="correct it, then run this again")]
         code = EXIT_CONFIG
@@ -47,10 +48,14 @@ async def _examined(settings: Settings) -> list[Finding]:
 
     logging.disable(logging.WARNING)  # the findings say it
     first = await doctor.before_opening(settings)
-    if not all(one.ok for one in first):
+    if not _all_well(first):
         return first
     async with open_hub(settings) as hub:
         return [*first, *await doctor.examine(hub)]
+
+
+def _all_well(findings: list[Finding]) -> bool:
+    return all(one.ok for one in findings)
 
 
 def _row(one: Finding) -> dict[str, object]:

@@ -16,6 +16,7 @@ from joinder.services import barrier, health
 from joinder.services.budgets import Budgets
 from joinder.services.hub import Hub
 from joinder.settings import Settings
+from joinder.skew import ALARMING_S
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
 from joinder.store.migrate import HERE
@@ -30,11 +31,12 @@ MIB = 1024**2
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at. `next_step` when it is not well."""
+    """One thing looked at. `next_step` when it is not well; `stops` when nothing starts until it is."""
 
     check: str
     text: str
     next_step: str | None = None
+    stops: bool = False
 
     @property
     def ok(self) -> bool:
@@ -64,7 +66,7 @@ def _schema(revision: str | None) -> Finding:
         step = "joinder backup, then start this version: it migrates"
         return Finding(check="schema", text=f"schema {revision} is older than this version's", next_step=step)
     step = "install the version that wrote it, or restore an older copy"
-    return Finding(check="schema", text=f"schema {revision} is newer than this version", next_step=step)
+    return Finding(check="schema", text=f"schema {revision} is newer than this version", next_step=step, stops=True)
 
 
 async def examine(hub: Hub) -> list[Finding]:
@@ -114,15 +116,26 @@ def _open_to_others(path: Path) -> bool:
 
 
 async def clocks(hub: Hub) -> list[Finding]:
-    """Against the database server; a vendor refuses signatures and tokens of a wrong clock."""
+    """Against the vendors that this process has asked, and the database server; a vendor refuses signatures and tokens
+    of a wrong clock.
+    """
+    against_vendors = [
+        Finding(
+            check="clocks",
+            text=f"the clock of {vendor} is {skew_s:+.0f} s from ours",
+            next_step="set this machine's clock by NTP" if abs(skew_s) > ALARMING_S else None,
+        )
+        for vendor, skew_s in sorted(hub.http.skew.seen().items())
+    ]
     if isinstance(hub.store, SqliteStore):
-        return []
+        return against_vendors
     before = time.time()
     async with hub.store.read() as session:
         there = float((await session.execute(text("SELECT extract(epoch FROM clock_timestamp())"))).scalar_one())
     skew_s = there - (before + time.time()) / 2
     step = "set both clocks by NTP" if abs(skew_s) > SKEW_S else None
-    return [Finding(check="clocks", text=f"the database server's clock is {skew_s:+.1f} s from ours", next_step=step)]
+    told = f"the database server's clock is {skew_s:+.1f} s from ours"
+    return [*against_vendors, Finding(check="clocks", text=told, next_step=step)]
 
 
 async def due_work(hub: Hub) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,19 +38,23 @@ _APPS = (
     "FROM apps WHERE app IS NOT NULL"
 )
 _BY_DUE = (
-    "SELECT d.enrollment_id, d.strikes FROM due d WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
-    "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
+    "SELECT d.enrollment_id, d.strikes, d.lease FROM due d WHERE d.kind = :kind AND d.app = :app "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
     "ORDER BY d.due_at LIMIT :limit OFFSET :offset"
 )
 # Of those due longest: to sort all that an outage left due, for each batch, would cost the square of their number.
 _BY_EXPIRY = (
-    "SELECT w.enrollment_id, w.strikes FROM (SELECT d.enrollment_id, d.strikes, d.due_at FROM due d "
+    "SELECT w.enrollment_id, w.strikes, w.lease FROM (SELECT d.enrollment_id, d.strikes, d.lease, d.due_at FROM due d "
     "WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
     "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) ORDER BY d.due_at LIMIT :window) w "
     'JOIN "grant" g ON g.enrollment_id = w.enrollment_id '
     "ORDER BY coalesce(g.expires_at, g.refresh_expires_at, w.due_at) LIMIT :limit OFFSET :offset"
 )
 _STRIKE = "UPDATE due SET strikes = strikes + 1 WHERE kind = :kind AND enrollment_id = :id"
+_BURY = (
+    "UPDATE due SET strikes = strikes + 1, lease = NULL, lease_until = NULL "
+    "WHERE kind = :kind AND enrollment_id = :id AND lease = :lease AND (lease_boot <> :clock OR lease_until < {time})"
+)
 _CLEAR = "UPDATE due SET strikes = 0 WHERE kind = :kind AND enrollment_id = :id AND strikes > 0"
 
 Run = Callable[[Hub, str], Awaitable[None]]
@@ -59,6 +64,7 @@ Pace = Callable[[Hub, str], Awaitable[None]]
 class Row(NamedTuple):
     enrollment_id: str
     strikes: int
+    left_by: str | None = None  # the lease of a holder that died in it
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,10 @@ async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: flo
 
 async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
     """One row, whatever it does: its trouble is nobody else's."""
+    if row.left_by is not None:
+        await _bury(hub, kind.name, row)
+        if row.strikes:  # twice in a row: what else ran beside it must not be there again
+            return
     if row.strikes >= STRIKES:
         await _quarantine(hub, kind.name, row.enrollment_id)
         return
@@ -137,7 +147,7 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
         with suppress(Exception):
             await _strike(hub, kind.name, row)
     else:
-        if row.strikes:
+        if row.strikes or row.left_by is not None:
             await hub.store.apply((_CLEAR, {"kind": kind.name, "id": row.enrollment_id}))
 
 
@@ -157,6 +167,14 @@ async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> N
 async def _strike(hub: Hub, kind: str, row: Row) -> None:
     await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes)
     await hub.store.apply((_STRIKE, {"kind": kind, "id": row.enrollment_id}))
+
+
+async def _bury(hub: Hub, kind: str, row: Row) -> None:
+    """Its holder gave nothing back: a worker that was killed, by this row perhaps."""
+    values = {"kind": kind, "id": row.enrollment_id, "lease": row.left_by}
+    buried = await hub.store.apply(leases.on_clock(hub.store.dialect, _BURY, values))
+    if buried[0] and row.strikes:
+        await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 async def _quarantine(hub: Hub, kind: str, enrollment_id: str) -> None:

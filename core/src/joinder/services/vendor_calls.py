@@ -112,6 +112,8 @@ def _refreshable(hub: Hub, held: Held) -> bool:
 async def _note_success(hub: Hub, held: Held) -> None:
     """Written down when it changes something, or once a minute."""
     row = held.row
+    if row.refused_at is not None or row.app_rejected_at is not None or row.health == "lost_in_flight":
+        return  # the old access token still serves; what cannot be renewed is no better for it
     if row.health != "ok":
         async with hub.store.write(row.id) as session:
             enrollment = await session.get(Enrollment, row.id)

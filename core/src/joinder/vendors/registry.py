@@ -238,7 +238,9 @@ class Registry:
             raise
         except TimeoutError:
             raise TransientError(f"{name} did not finish {what} within {HOOK_DEADLINE:.0f} s") from None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raised is the plugin's bug
+        except BaseException as error:  # whatever it raised is the plugin's bug
+            if _not_its_own(error):
+                raise
             raise PluginBug(f"plugin {name} failed in {what}", detail=_where(error)) from None
         if not isinstance(answer, answer_type):
             raise PluginBug(
@@ -252,6 +254,14 @@ HOOK_DEADLINE = 90.0  # beyond every deadline inside; a hook that passes it hang
 
 class _Refused(Exception):
     """Why a plugin was not registered."""
+
+
+def _not_its_own(error: BaseException) -> bool:
+    """What somebody outside told the hook; a plugin may raise CancelledError though nobody cancels it."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
 def _last_line(error: BaseException) -> str:
