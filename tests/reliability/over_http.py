@@ -84,7 +84,7 @@ async def at_vendor(
         registry = Registry.load()
         given = {**(installed_simulators((name,))[0].app_credentials or {})}
         registry.add("strict", OverHttp())
-    reroute = dict.fromkeys(registry.vendor("strict").hosts, f"http://127.0.0.1:{other_port}")
+    reroute = dict.fromkeys(registry.vendor("strict").hosts, f"http://127.0.0.1:{other_port}") if other_port else {}
     reroute |= dict.fromkeys(registry.vendor(name).hosts, f"{scheme}://127.0.0.1:{port}")
     settings = structs.replace(database, reroute=reroute, refresh_deadline_s=deadline_s)
     async with open_hub(settings, registry) as hub:

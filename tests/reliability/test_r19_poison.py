@@ -61,6 +61,7 @@ async def others_renewed(hub: Hub) -> None:
     async with asyncio.timeout(60), worker.working(hub):
         while (await hub.store.rows(_RENEWED, {}))[0][0] < OTHERS:
             await asyncio.sleep(0.02)
+    hub.stopping.clear()  # the same process goes on
 
 
 async def released(hub: Hub, account_id: str, enrollment_id: str) -> str:

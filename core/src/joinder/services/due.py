@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,9 +23,10 @@ from joinder.store.tables import Due, Enrollment
 
 AT_ONCE = 32
 BATCH = 200
-WINDOW = 1600  # rows in which the nearest to expiry is looked for; more than all slots take
+WINDOW = 10_000  # rows due longest, among which the nearest to expiry come first
 SLOTS = 4  # jobs one app may keep busy, when it has that many batches
 JOB_S = 20.0  # then the job ends, and the next look decides who goes on
+SUSPECT = 2  # from so many on it runs beside no other suspect, so that a death tells which of them it was
 STRIKES = 5  # a row that broke its worker so often in a row waits for the operator
 log = logging.getLogger("joinder.worker")
 
@@ -134,9 +135,10 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
     if row.strikes >= STRIKES:
         await _quarantine(hub, kind.name, row.enrollment_id)
         return
+    alone = hub.suspects if row.strikes >= SUSPECT else nullcontext()
     try:
-        with about(job=kind.name, enrollment_id=row.enrollment_id), tracing.span("job", kind=kind.name):
-            await kind.run(hub, row.enrollment_id)
+        async with alone:
+            await _run(hub, kind, row)
     except NotFound:
         return
     except (VendorError, Refusal) as error:
@@ -149,6 +151,11 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
     else:
         if row.strikes or row.left_by is not None:
             await hub.store.apply((_CLEAR, {"kind": kind.name, "id": row.enrollment_id}))
+
+
+async def _run(hub: Hub, kind: Kind, row: Row) -> None:
+    with about(job=kind.name, enrollment_id=row.enrollment_id), tracing.span("job", kind=kind.name):
+        await kind.run(hub, row.enrollment_id)
 
 
 def _wait_s(error: VendorError | Refusal) -> float:
