@@ -50,7 +50,7 @@ class Hub:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     suspects: asyncio.Lock = field(
         default_factory=asyncio.Lock
-    )  # rows that may have taken a worker down run one by one
+    )  # rows that may have killed a worker run one by one
     pace: Pace = field(default_factory=Pace)
     fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
