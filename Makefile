@@ -27,10 +27,13 @@ run: install  ## the demo: simulators, server, worker and a complete enrollment 
 cluster: install  ## the demo on PostgreSQL with two servers and two workers, one of which is killed
 	$(RUN)/joinder demo --cluster
 
-test: install  ## every test, loopback only
+test: install  ## every test but the long proofs, loopback only
 	$(RUN)/pytest -n 4 --dist loadgroup
 
-check: test  ## test, lint, types, layers
+proofs: install  ## the long tests: a year of tokens, kills, many processes, both databases under everything
+	$(RUN)/pytest -n 4 --dist loadgroup -m proof
+
+check: test proofs  ## test, proofs, lint, types, layers
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -55,4 +58,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test check bench cassettes lock clean
+.PHONY: help install run cluster test proofs check bench cassettes lock clean

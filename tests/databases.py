@@ -106,6 +106,14 @@ def fresh_database(database_kind: str, databases: Databases, tmp_path: Path) -> 
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`."""
+    """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`.
+
+    The API's tests, which are many and ask little of the store, do so on PostgreSQL among the proofs.
+    """
     if "database_kind" in metafunc.fixturenames:
-        metafunc.parametrize("database_kind", getattr(metafunc.module, "DATABASES", KINDS), scope="session")
+        late = [pytest.mark.proof] if "/api/" in str(metafunc.module.__file__) else []
+        kinds = [
+            pytest.param(kind, marks=late if kind == "postgresql" else [])
+            for kind in getattr(metafunc.module, "DATABASES", KINDS)
+        ]
+        metafunc.parametrize("database_kind", kinds, scope="session")

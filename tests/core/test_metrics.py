@@ -27,6 +27,7 @@ from joinder.services import accounts
 from joinder.services.budgets import spans
 from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub, open_hub
+from joinder.services.vendor_context import vendor_context
 from joinder.settings import ConfigError, Settings
 from joinder.skew import ClockSkew
 from joinder.store.tables import Delivery, Due, Enrollment, Event, Quota, VendorCredentials, WebhookEndpoint
@@ -155,7 +156,8 @@ async def exercise(hub: Hub, count: int) -> None:
     for number in range(count):
         vendor = ("sunny", "cloudy")[number % 2]
         with about(enrollment_id=f"enrl-{number}"), hub.metrics.refreshing(vendor):
-            await hub.registry.fetch_site(vendor, None, None, f"site-{number}")  # type: ignore[arg-type]
+            ctx = vendor_context(hub, vendor, None)
+            await hub.registry.fetch_site(vendor, ctx, None, f"site-{number}")  # type: ignore[arg-type]
             hub.metrics.refreshed(vendor, "renewed")
             hub.metrics.made_durable(vendor, 0.01 * number)
             hub.metrics.lost_in_flight(vendor)
@@ -244,7 +246,7 @@ async def test_an_open_breaker_shows(fresh_database: Settings, registry: Registr
     async with open_hub(fresh_database, registry) as hub:
         for _ in range(5):
             with pytest.raises(TransientError):
-                async with hub.breakers.calling("sunny", "refresh"):
+                async with hub.breakers.calling(hub.registry.vendor("sunny"), "refresh"):
                     raise TransientError("away")
         await Gauges(hub).page()
         assert value(hub.metrics, "breaker_state", vendor="sunny", hook="refresh") == 2

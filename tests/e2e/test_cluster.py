@@ -15,7 +15,7 @@ from e2e.test_demo import VENDORS, joinder
 from joinder.commands.demo import command
 from joinder.demo.postgres import NoPostgres, find_binaries
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.proof]
 PROCESSES = ["server-1", "server-2", "worker-1", "worker-2"]
 
 

@@ -13,6 +13,8 @@ from msgspec import structs
 from e2e.conftest import World, free_port
 from e2e.serving import serving
 
+pytestmark = pytest.mark.proof
+
 GRANTS, KILLS = 200, 2
 
 
