@@ -21,6 +21,7 @@ from sqlalchemy.engine import Engine
 from joinder.http import Http
 from joinder.services import deliveries, failed_refresh, refresh
 from joinder.store import group_commit, postgres
+from joinder.store.engine import Upsert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +65,21 @@ def _in_transaction(sql: str) -> Callable[[], None]:
     pattern = re.compile(sql)
 
     def arm() -> None:
-        real_one, real_changed = group_commit._one, postgres._changed
+        on_sqlite, on_postgres = group_commit._changed, postgres._changed
 
-        def one(connection: Any, statements: Any) -> Any:
-            for statement, values in statements:
-                connection.execute(statement, values)
-                if pattern.search(statement):
-                    die()
-            raise AssertionError("not reached when armed for this statement")
-
-        def matching(connection: Any, statements: Any) -> Any:
-            hit = any(pattern.search(statement) for statement, _ in statements)
-            return (one if hit else real_one)(connection, statements)
-
-        async def changed(connection: Any, statement: Any) -> int:
-            count = await real_changed(connection, statement)
-            if pattern.search(statement[0]):
+        def changed(connection: Any, write: Any) -> int:
+            count = on_sqlite(connection, write)
+            if pattern.search(_sql(write)):
                 die()
             return count
 
-        group_commit._one, postgres._changed = matching, changed
+        async def changed_on_postgres(connection: Any, write: Any) -> int:
+            count = await on_postgres(connection, write)
+            if pattern.search(_sql(write)):
+                die()
+            return count
+
+        group_commit._changed, postgres._changed = changed, changed_on_postgres
         for driver in (aiosqlite.Connection, asyncpg.Connection):
             for name in ("execute", "executemany"):
                 _die_after_sql(driver, name, pattern)
@@ -94,6 +90,10 @@ def _in_transaction(sql: str) -> Callable[[], None]:
                 die()
 
     return arm
+
+
+def _sql(write: Any) -> str:
+    return f"INSERT INTO {write.table}" if isinstance(write, Upsert) else str(write[0])
 
 
 def _die_after_sql(driver: Any, name: str, pattern: re.Pattern[str]) -> None:

@@ -48,9 +48,10 @@ class Pages:
     async def fill(self) -> None:
         ((pages,),) = await self._hub.store.rows("SELECT page_count FROM pragma_page_count", {})
         await self._limit(pages)
-        with contextlib.suppress(StoreFull):
-            while True:
-                await self._apply("INSERT INTO filler VALUES (zeroblob(500))")
+        for size in (100_000, 500):
+            with contextlib.suppress(StoreFull):
+                while True:
+                    await self._apply(f"INSERT INTO filler VALUES (zeroblob({size}))")  # noqa: S608 - two numbers of ours
 
     async def clear(self) -> None:
         await self._limit(1073741823)
@@ -131,6 +132,7 @@ async def test_a_disk_that_fills_during_the_exchange_costs_no_token(
     hub: Hub, ballast: Ballast, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Full between the intent and the commit, over and over; freeing the ballast is what makes room."""
+    hub.settings = structs.replace(hub.settings, refresh_deadline_s=30.0)  # filling takes its time
     enrollment_id, pages, freed = await enroll("ada"), Pages(hub), 0
     await pages.prepare()
     loop = asyncio.get_running_loop()
