@@ -48,9 +48,7 @@ class Hub:
     refreshes: dict[str, asyncio.Task[bool]] = field(default_factory=dict)  # by enrollment, in flight here
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
-    suspects: asyncio.Lock = field(
-        default_factory=asyncio.Lock
-    )  # rows that may have killed a worker run one by one
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows that may have killed a worker run one by one
     pace: Pace = field(default_factory=Pace)
     fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
