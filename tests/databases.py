@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 
 KINDS = ("sqlite", "postgresql")
+READ_MUCH = ("test_reads.py", "test_isolation.py", "test_stale_reads.py", "test_webhooks.py", "test_backfills.py")
 
 
 class Databases:
@@ -108,10 +110,15 @@ def fresh_database(database_kind: str, databases: Databases, tmp_path: Path) -> 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`.
 
-    The API's tests, which are many and ask little of the store, do so on PostgreSQL among the proofs.
+    The API's tests, which are many and ask little of the store, do so on PostgreSQL only where they read much of it,
+    and among the proofs; JOINDER_TEST_EVERYTHING=1 for all of them.
     """
     if "database_kind" in metafunc.fixturenames:
-        late = [pytest.mark.proof] if "/api/" in str(metafunc.module.__file__) else []
+        module = Path(str(metafunc.module.__file__))
+        if module.parent.name == "api" and module.name not in READ_MUCH and "JOINDER_TEST_EVERYTHING" not in os.environ:
+            metafunc.parametrize("database_kind", KINDS[:1], scope="session")
+            return
+        late = [pytest.mark.proof] if module.parent.name == "api" else []
         kinds = [
             pytest.param(kind, marks=late if kind == "postgresql" else [])
             for kind in getattr(metafunc.module, "DATABASES", KINDS)
