@@ -30,10 +30,13 @@ cluster: install  ## the demo on PostgreSQL with two servers and two workers, on
 test: install  ## every test but the long proofs, loopback only
 	$(RUN)/pytest -n 4 --dist loadgroup
 
-proofs: install  ## the long tests: a year of tokens, kills, many processes, both databases under everything
-	$(RUN)/pytest -n 4 --dist loadgroup -m proof
+rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
+	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
-check: test proofs  ## test, proofs, lint, types, layers
+proofs: install  ## the long tests (a quarter of an hour): a year of tokens, kills, many processes, both databases
+	$(RUN)/pytest -n 2 --dist loadgroup -m proof
+
+check: test rotations  ## test, rotations, lint, types, layers
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -58,4 +61,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test proofs check bench cassettes lock clean
+.PHONY: help install run cluster test rotations proofs check bench cassettes lock clean
