@@ -23,7 +23,6 @@ import httpcore
 import msgspec
 import pytest
 
-from joinder import http as module
 from joinder.egress import GuardedBackend, is_lan, is_public
 from joinder.errors import (
     DeviceIdentityChanged,
@@ -33,6 +32,7 @@ from joinder.errors import (
     RateLimited,
     TransientError,
     UnexpectedPayload,
+    VendorError,
     VendorTimeout,
 )
 from joinder.http import (
@@ -507,7 +507,7 @@ def test_a_body_other_than_documented_is_told_without_its_text(kind):
 
 def test_the_text_of_an_answer_is_for_the_operator_only():
     class Named(msgspec.Struct):
-        kind: module.Any
+        kind: Any
         colour: str
 
     import typing
@@ -770,7 +770,7 @@ FAILURES = {"cut": CUT_BODY, "reset": RESET, "hang": HANG, "html": http_answer(b
 @pytest.mark.parametrize("kind", FAILURES)
 async def test_no_exception_shows_the_query(serve, kind):
     served = await serve(FAILURES[kind])
-    with pytest.raises(module.VendorError) as caught:
+    with pytest.raises(VendorError) as caught:
         (await fetch(served, deadline=0.5)).json(Numbers)
     error = caught.value
     shown = "".join(traceback.format_exception(error)) + str(error) + repr(error.__dict__)

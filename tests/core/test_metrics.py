@@ -24,7 +24,7 @@ from joinder.exposition import exposed
 from joinder.http import HttpFactory
 from joinder.metrics import Metrics, outcome
 from joinder.services import accounts
-from joinder.services.budgets import spans
+from joinder.services.call_windows import spans
 from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub, open_hub
 from joinder.services.vendor_context import vendor_context

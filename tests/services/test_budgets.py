@@ -14,7 +14,8 @@ from sqlalchemy.exc import OperationalError
 
 from joinder.errors import RateLimited
 from joinder.services import budgets
-from joinder.services.budgets import AppMeter, Budgets, BudgetSpent, Left, Purpose, spans, spending
+from joinder.services.budgets import AppMeter, Budgets, BudgetSpent, Left, Purpose, spending
+from joinder.services.call_windows import spans
 from joinder.services.hub import Hub
 from joinder.settings import Settings
 from joinder.store.engine import open_store

@@ -71,7 +71,7 @@ class Callback:
 
 
 class DeviceAccess(Protocol):
-    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (http.py)."""
+    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http)."""
 
     def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp: ...
 

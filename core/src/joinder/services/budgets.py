@@ -14,14 +14,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from typing import Literal
-
-from sqlalchemy import BigInteger, TextClause, bindparam, text
 
 from joinder.clock import monotonic, now
 from joinder.errors import RateLimited, VendorTimeout
+from joinder.services.call_windows import Span, spans, statement, taking
 from joinder.store.engine import Store
 from joinder.vendor import Limits
 
@@ -37,20 +35,13 @@ AWAY_WAIT = timedelta(seconds=5)
 READ_WAIT_MOST = timedelta(seconds=5)  # somebody waits for the answer; a call refused for longer fails at once
 log = logging.getLogger("joinder.budgets")
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default="read")
-
-
-def _statement(sql: str, *numbers: str) -> TextClause:
-    """PostgreSQL would take a number for 32 bits wide."""
-    return text(sql).bindparams(*(bindparam(name, type_=BigInteger) for name in numbers))
-
-
-_BLOCK = _statement(
+_BLOCK = statement(
     "INSERT INTO quota (app, span, \"window\", used, until) VALUES (:app, 'blocked', 0, 0, :until) "
     'ON CONFLICT (app, span, "window") DO UPDATE SET until = '
     "CASE WHEN quota.until > :until AND quota.until <= :latest THEN quota.until ELSE :until END",
     *("until", "latest"),
 )
-_FORGET = _statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
+_FORGET = statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
 _UNTIL = "SELECT until FROM quota WHERE app = :app AND span = 'blocked'"
 _USED = 'SELECT span, "window", used FROM quota WHERE app = :app'
 
@@ -71,16 +62,6 @@ def spending(purpose: Purpose) -> Iterator[None]:
 
 def purpose() -> Purpose:
     return _purpose.get()
-
-
-@dataclass(frozen=True)
-class Span:
-    """One limit and its running window, in epoch seconds."""
-
-    name: str
-    limit: int
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,9 +250,7 @@ class AppMeter:
             values[span.name] = span.start
             values[f"{span.name}_most"] = 2**62 if share is None else max(1, int(span.limit * share))
         async with self._store.write() as session:
-            used = {
-                row[0]: row[1] for row in await session.execute(_taking(tuple(span.name for span in taken)), values)
-            }
+            used = {row[0]: row[1] for row in await session.execute(taking(tuple(span.name for span in taken)), values)}
             refused = [span for span in taken if span.name not in used]
             if refused:
                 raise _Spent(max(refused, key=lambda span: span.end))
@@ -321,32 +300,3 @@ def _refusal(span: Span) -> BudgetSpent:
     wait = min(timedelta(seconds=max(1, span.end - now())), LONGEST_PAUSE)
     said = f"Our budget of {span.limit} calls a {span.name} with this vendor is spent for now"
     return BudgetSpent(said, retry_after=wait)
-
-
-@cache
-def _taking(names: tuple[str, ...]) -> TextClause:
-    """One statement for all windows. A window's own row is answered only when there is room in it."""
-    rows = ", ".join(f"(:app, '{name}', :{name}, :calls)" for name in names)
-    most = " ".join(f"WHEN '{name}' THEN :{name}_most" for name in names)
-    numbers = [number for name in names for number in (name, f"{name}_most")]
-    return _statement(
-        f'INSERT INTO quota (app, span, "window", used) VALUES {rows} '  # noqa: S608 - names of our own
-        'ON CONFLICT (app, span, "window") DO UPDATE SET used = quota.used + excluded.used '
-        f"WHERE quota.used + excluded.used <= CASE quota.span {most} ELSE 0 END RETURNING span, used",
-        *("calls", *numbers),
-    )
-
-
-def spans(limits: Limits, moment: int) -> list[Span]:
-    """The limits a vendor declares, each with the window `moment` falls into."""
-    day = moment - moment % 86400
-    at = datetime.fromtimestamp(moment, UTC)
-    month = int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp())
-    next_month = int(datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC).timestamp())
-    minute = moment - moment % 60
-    windows = (
-        ("minute", limits.calls_per_minute, minute, minute + 60),
-        ("day", limits.calls_per_day, day, day + 86400),
-        ("month", limits.calls_per_month, month, next_month),
-    )
-    return [Span(name, limit, start, end) for name, limit, start, end in windows if limit is not None]

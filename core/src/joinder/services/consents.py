@@ -42,8 +42,7 @@ async def exchange(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> str
     callback = Callback(values=Secrets(values), redirect_uri=redirect_uri, code_verifier=verifier)
     consent = await hub.registry.handle_callback(vendor.name, ctx, callback)
     async with hub.store.write(row.account_id) as session:
-        stored = _renew if row.reconnects_id is not None else _join
-        enrollment = await stored(hub, session, row, consent, options)
+        enrollment = await _stored(hub, session, row, consent, options)
         await session.execute(
             update(JoinSession)
             .where(col(JoinSession.token_hash) == row.token_hash)
@@ -63,12 +62,11 @@ async def _options(hub: Hub, row: JoinSession) -> Mapping[str, str]:
     return enrollment.options
 
 
-async def _join(
+async def _stored(
     hub: Hub, session: AsyncSession, row: JoinSession, consent: Consent, options: Mapping[str, str]
 ) -> Enrollment:
-    flow = await session.get(JoinFlow, row.flow_id)
-    if flow is None:  # deleted while the vendor answered
-        raise JoinRefused("unknown_flow", status=404)
+    replaced = await _replaced(hub, session, row, consent)
+    flow_id, program_id = (replaced.flow_id, replaced.program_id) if replaced else await _flow_and_program(session, row)
     return await enrollments.store_consent(
         hub,
         session,
@@ -76,31 +74,29 @@ async def _join(
         consent,
         vendor=row.vendor,
         credentials_id=row.credentials_id,
-        flow_id=flow.id,
-        program_id=flow.program_id,
+        flow_id=flow_id,
+        program_id=program_id,
         options=options,
+        replaces=replaced,
     )
 
 
-async def _renew(
-    hub: Hub, session: AsyncSession, row: JoinSession, consent: Consent, options: Mapping[str, str]
-) -> Enrollment:
-    enrollment = await enrollments.locked(hub, session, row.reconnects_id or "")
+async def _replaced(hub: Hub, session: AsyncSession, row: JoinSession, consent: Consent) -> Enrollment | None:
+    """The enrollment that is being reconnected."""
+    if row.reconnects_id is None:
+        return None
+    enrollment = await enrollments.locked(hub, session, row.reconnects_id)
     if enrollment is None:  # ended meanwhile
         raise JoinRefused("unknown_flow", status=404)
     await reconnect.same_owner(session, enrollment, consent)
-    return await enrollments.store_consent(
-        hub,
-        session,
-        row.account_id,
-        consent,
-        vendor=row.vendor,
-        credentials_id=row.credentials_id,
-        flow_id=enrollment.flow_id,
-        program_id=enrollment.program_id,
-        options=options,
-        replaces=enrollment,
-    )
+    return enrollment
+
+
+async def _flow_and_program(session: AsyncSession, row: JoinSession) -> tuple[str, str | None]:
+    flow = await session.get(JoinFlow, row.flow_id)
+    if flow is None:  # deleted while the vendor answered
+        raise JoinRefused("unknown_flow", status=404)
+    return flow.id, flow.program_id
 
 
 async def flow_of(hub: Hub, flow_id: str) -> JoinFlow:

@@ -13,7 +13,7 @@ from prometheus_client import Gauge, generate_latest
 
 from joinder.clock import now
 from joinder.metrics import BREAKER_STATES
-from joinder.services.budgets import spans
+from joinder.services.call_windows import spans
 from joinder.services.hub import Hub
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

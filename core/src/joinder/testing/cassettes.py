@@ -97,7 +97,7 @@ def _vcr(scrubber: Scrubber) -> vcr.VCR:
 
 
 def _scrubbed_request(scrubber: Scrubber, request: Request) -> Request:
-    """Also tells the vendor's host again, where the call went to a stand-in (http.py keeps it in Host)."""
+    """Also tells the vendor's host again, where the call went to a stand-in (joinder.http keeps it in Host)."""
     parts = urlsplit(request.uri)
     if parts.hostname == "127.0.0.1":
         parts = parts._replace(scheme="https", netloc=request.headers["host"])

@@ -1,0 +1,95 @@
+"""Makes the clients of one process, and closes them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from ipaddress import ip_network
+
+import httpx
+
+from joinder.egress import Address, GuardedBackend, is_lan, is_public, plain_host
+from joinder.errors import DeviceUnreachable
+from joinder.http.client import Http
+from joinder.http.devices import DeviceHttp
+from joinder.http.transport import new_client, no_cookies
+from joinder.http.webhooks import LOOPBACK, WebhookHttp
+from joinder.skew import ClockSkew
+
+
+class HttpFactory:
+    """Makes the clients of one process and closes them. `reroute` sends declared hosts to loopback simulators.
+
+    `loopback_webhooks`: webhooks may go to http://127.0.0.1, which only a server that is itself there wants.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_networks: tuple[str, ...] = (),
+        reroute: Mapping[str, str] | None = None,
+        loopback_webhooks: bool = False,
+    ) -> None:
+        self.reroute = dict(reroute or {})
+        for stand_in in self.reroute.values():
+            if httpx.URL(stand_in).host != LOOPBACK:
+                raise ValueError(f"reroute target {stand_in} is not on 127.0.0.1")
+        self._networks = tuple(ip_network(network) for network in allowed_networks)
+        self._context: ssl.SSLContext | None = None
+        self._vendors: dict[tuple[str, ...], Http] = {}
+        self.skew = ClockSkew()
+        self._loopback_webhooks = loopback_webhooks
+        self._webhooks: WebhookHttp | None = None
+
+    def vendor(self, hosts: tuple[str, ...], *, concurrency: int = 100) -> Http:
+        """The shared client for a vendor's declared hosts."""
+        if hosts not in self._vendors:
+            backend = GuardedBackend(is_public, self._stand_ins())
+            client = new_client(self._tls(), backend, cookies=no_cookies(), concurrency=concurrency)
+            self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute, skew=self.skew)
+        return self._vendors[hosts]
+
+    def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+        """A client for a device an owner named: an IP address or plain name inside the allowed networks, port 443.
+
+        Raises DeviceUnreachable for anything else, without saying which rule refused it.
+        """
+        if not self._networks:
+            raise DeviceUnreachable("This server may not reach devices in any network; its operator must allow one")
+        host = plain_host(address)
+        return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self._in_allowed_network, self._stand_ins()))
+
+    def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
+        """A client for a device the operator names at a command line: any unicast address, any port."""
+        return DeviceHttp(
+            host, port, pin_sha256, GuardedBackend(lambda address: not address.is_multicast, self._stand_ins())
+        )
+
+    def webhooks(self) -> WebhookHttp:
+        """The shared client for integrators' endpoints: https and public addresses only."""
+        if self._webhooks is None:
+            self._webhooks = WebhookHttp(self._tls(), loopback=self._loopback_webhooks)
+        return self._webhooks
+
+    async def close(self) -> None:
+        for http in (*self._vendors.values(), *([self._webhooks] if self._webhooks else [])):
+            await http.close()
+        self._vendors.clear()
+        self._webhooks = None
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = httpx.create_ssl_context(trust_env=False)  # 70 ms of CPU: one per process
+        return self._context
+
+    def _in_allowed_network(self, address: Address) -> bool:
+        return is_lan(address) and any(address in network for network in self._networks)
+
+    def _stand_ins(self) -> dict[tuple[str, int], tuple[str, int]]:
+        dial = {}
+        for declared, stand_in in self.reroute.items():
+            origin, host = httpx.URL(stand_in), httpx.URL(f"https://{declared}")
+            target = (origin.host, origin.port or 443)
+            dial[(host.host, host.port or 443)] = target
+            dial[target] = target
+        return dial
