@@ -42,8 +42,6 @@ HealthState = Literal[
     "operator_action",
     "lost_in_flight",
     "quarantined",
-    "paused",
-    "revoked",
 ]
 
 
@@ -144,6 +142,14 @@ class ApprovalPending(VendorError):
     health = "pending_approval"
     status = 409
     problem = "approval-pending"
+
+
+class Paused(VendorError):
+    """The operator paused this enrollment: its token is kept alive, nothing is read."""
+
+    health = None
+    status = 409
+    problem = "paused"
 
 
 class ApprovalRefused(VendorError):

@@ -6,6 +6,7 @@ What lies in the tables (ages of due work, healths, budgets) is read when somebo
 from __future__ import annotations
 
 import time
+from collections import Counter as Tally
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Literal
@@ -31,6 +32,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing reads
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
+        self.tally: Tally[tuple[str, str]] = Tally()  # vendor, what: not yet in the tables (services/activity.py)
         self._count_work()
         self._count_calls()
         self._gauge_tables()
@@ -70,6 +72,8 @@ class Metrics:
     def refreshed(self, vendor: str, result: RefreshResult) -> None:
         """overtaken: another process, or a newer consent, was first."""
         self._refreshes.labels(vendor, result).inc()
+        if result != "overtaken":
+            self.tally[vendor, "refreshed" if result == "renewed" else "failed"] += 1
 
     def made_durable(self, vendor: str, seconds: float) -> None:
         self._durable.labels(vendor).observe(seconds)
@@ -82,6 +86,8 @@ class Metrics:
 
     def polled(self, vendor: str, result: PollResult) -> None:
         self._polls.labels(vendor, result).inc()
+        if result != "skipped":
+            self.tally[vendor, "polled" if result == "ok" else "failed"] += 1
 
     def delivered(self, result: DeliveryResult) -> None:
         self._deliveries.labels(result).inc()

@@ -71,6 +71,7 @@ async def _look(hub: Hub, queue: engine.Engine) -> None:
                 await queue.hand_out([(job.name, key) for key in await job.due(hub)])
             except Exception as error:  # noqa: BLE001 - the look outlives a database that is away for a while
                 log.error("looking for due %s failed: %s", job.name, type(error).__name__)
+        await hub.activity.flush_sometimes()
         await asyncio.sleep(LOOK_EVERY_S)
 
 

@@ -12,7 +12,7 @@ from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import DeviceFilter, Paging
 from joinder.energy import DeviceKind
-from joinder.services import enrollments, intervals, live, reconnect, renewal, sites
+from joinder.services import enrollments, intervals, live, pausing, reconnect, renewal, sites
 from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
@@ -73,6 +73,29 @@ class EnrollmentController(Controller):
         """Renews the vendor token; asks whether a pending enrollment is approved; polls one that had stopped."""
         await enrollments.get(hub, caller.account_id, enrollment_id)
         await renewal.renew(hub, enrollment_id)
+        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+
+    @post("/{enrollment_id:str}/pause", opt={"scope": "manage:enrollments"}, status_code=200, summary="Stop reading it")
+    async def pause(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+        """Its token is kept alive; what is stored is served, `stale`. Twice is harmless."""
+        await pausing.pause(hub, caller.account_id, enrollment_id, caller.client_id)
+        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+
+    @post("/{enrollment_id:str}/resume", opt={"scope": "manage:enrollments"}, status_code=200, summary="Read it again")
+    async def resume(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+        """From now on. Twice is harmless."""
+        await pausing.resume(hub, caller.account_id, enrollment_id, caller.client_id)
+        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+
+    @post(
+        "/{enrollment_id:str}/release",
+        opt={"scope": "manage:enrollments"},
+        status_code=200,
+        summary="Let it out of quarantine",
+    )
+    async def release(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+        """Everything that stood still is tried again now. 409 when it is not in quarantine."""
+        await pausing.release(hub, caller.account_id, enrollment_id, caller.client_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(

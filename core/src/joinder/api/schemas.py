@@ -135,6 +135,7 @@ class Health(Wire, kw_only=True):
     last_success_at: str | None = None
     last_attempt_at: str | None = None
     expires_at: str | None = None
+    paused_since: str | None = None
     lineage: Lineage | None = None
 
 

@@ -81,6 +81,7 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
             last_success_at=utc(row.last_success_at),
             last_attempt_at=utc(row.last_attempt_at),
             expires_at=utc(grant.expires_at) if grant else None,
+            paused_since=utc(row.paused_at),
             lineage=_lineage(grant) if grant else None,
         ),
         created_at=_utc(row.created_at),

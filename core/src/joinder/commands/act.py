@@ -32,8 +32,10 @@ def command(credentials_id: str, action: str | None, given: tuple[str, ...], as_
 
 async def _listed(hub: Hub, credentials_id: str) -> list[dict[str, str]]:
     from joinder.services import operator_actions
+    from joinder.services.hub import account_of
+    from joinder.store.tables import VendorCredentials
 
-    account_id = await operator_actions.account_of(hub, credentials_id)
+    account_id = await account_of(hub, VendorCredentials, credentials_id)
     actions = await operator_actions.list_actions(hub, account_id, credentials_id)
     return [
         {"action": one.name, "label": one.label, "asks for": ", ".join(entry.name for entry in one.fields)}
@@ -43,6 +45,8 @@ async def _listed(hub: Hub, credentials_id: str) -> list[dict[str, str]]:
 
 async def _run(hub: Hub, credentials_id: str, action: str, values: dict[str, str]) -> str:
     from joinder.services import operator_actions
+    from joinder.services.hub import account_of
+    from joinder.store.tables import VendorCredentials
 
-    account_id = await operator_actions.account_of(hub, credentials_id)
+    account_id = await account_of(hub, VendorCredentials, credentials_id)
     return await operator_actions.run(hub, account_id, credentials_id, "command line", name=action, values=dict(values))

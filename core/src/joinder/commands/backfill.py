@@ -45,8 +45,10 @@ async def _run(
     hub: Hub, enrollment_id: str, span: tuple[int | None, int | None], wait: bool, *, quiet: bool
 ) -> Progress:
     from joinder.services import backfill
+    from joinder.services.hub import account_of
+    from joinder.store.tables import Enrollment
 
-    account_id = await backfill.account_of(hub, enrollment_id)
+    account_id = await account_of(hub, Enrollment, enrollment_id)
     job, _ = await backfill.start(hub, account_id, "command line", enrollment_id, start=span[0], end=span[1])
     if wait:
         await _work(hub, account_id, job.id, enrollment_id, quiet=quiet)

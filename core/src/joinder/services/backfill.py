@@ -18,7 +18,7 @@ from joinder.ids import new_id
 from joinder.services import health, history, leases
 from joinder.services.enrollments import app_of
 from joinder.services.hub import Hub, audit, owned
-from joinder.services.refusals import Conflict, NotFound, Unprocessable
+from joinder.services.refusals import Conflict, Unprocessable
 from joinder.store.tables import Backfill, Due, Enrollment
 
 KIND = "backfill"
@@ -126,15 +126,6 @@ async def due_at(hub: Hub, enrollment_id: str) -> int:
     async with hub.store.read() as session:
         row = await session.get(Due, (KIND, enrollment_id))
     return row.due_at if row else leases.NEVER
-
-
-async def account_of(hub: Hub, enrollment_id: str) -> str:
-    """For commands, which act for any account. Raises NotFound."""
-    async with hub.store.read() as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-    if enrollment is None:
-        raise NotFound
-    return enrollment.account_id
 
 
 def end(session: AsyncSession, enrollment: Enrollment, job: Backfill, status: Ending, reason: str | None) -> None:

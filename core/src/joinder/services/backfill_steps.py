@@ -22,7 +22,7 @@ STEP_WINDOWS = 16  # then the lease is given back: others of the same app come t
 BROKEN_MOST = 3  # windows a step may fail on before it waits
 LOOK_AGAIN_S = 900  # while somebody must act on the enrollment
 GIVE_UP_S = 86400  # without one window read
-_SOMEBODY_MUST_ACT = ("needs_consent", "operator_action", "lost_in_flight", "pending_approval", "paused", "revoked")
+_SOMEBODY_MUST_ACT = ("needs_consent", "operator_action", "lost_in_flight", "pending_approval")
 log = logging.getLogger("joinder.backfill")
 
 
@@ -59,6 +59,9 @@ async def _step(hub: Hub, enrollment_id: str, lease: str) -> int:
     async with hub.store.read() as session:
         job, enrollment = await backfill.running(session, enrollment_id), await session.get(Enrollment, enrollment_id)
     if job is None or enrollment is None:
+        return leases.NEVER
+    if enrollment.paused_at is not None:
+        await _note(hub, job, "The operator paused this enrollment")
         return leases.NEVER
     if enrollment.health in _SOMEBODY_MUST_ACT:
         await _note(hub, job, enrollment.health_reason or f"The enrollment's health is {enrollment.health}")

@@ -13,6 +13,8 @@ EVENT_TYPES: dict[str, str] = {
     "enrollment.approved": "The vendor approved the enrollment; its data is read from now on.",
     "enrollment.rejected": "The vendor decided against the enrollment, for a `reason`.",
     "enrollment.site_moved": "The site `siteID` went `from` another enrollment of the same owner, or `to` it.",
+    "enrollment.paused": "The operator paused it: nothing is read until it is resumed, and its token is kept alive.",
+    "enrollment.resumed": "The operator resumed it.",
     "backfill.done": "The job `backfillID` has read the history that was asked for.",
     "backfill.failed": "The job `backfillID` gave up after a day without progress, for a `reason`.",
     "enrollment.deleted": "The enrollment ended; its tokens, sites, devices and readings are erased.",

@@ -40,6 +40,21 @@ def write(session: AsyncSession, account_id: str, kind: str, data: dict[str, Any
     return row.id
 
 
+async def latest(hub: Hub, *, enrollment_id: str | None = None, before: Event | None = None, limit: int) -> list[Told]:
+    """Of all accounts, newest first, for the admin."""
+    query = select(Event)
+    if enrollment_id is not None:
+        query = query.where(col(Event.enrollment_id) == enrollment_id)
+    if before is not None:
+        earlier = (col(Event.at) == before.at) & (col(Event.id) < before.id)
+        query = query.where(or_(col(Event.at) < before.at, earlier))
+    async with hub.store.read() as session:
+        query = query.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(limit)
+        rows = list((await session.execute(query)).scalars())
+        vendors = await _vendors(session, rows)
+    return [told(row, vendors.get(row.enrollment_id)) for row in rows]
+
+
 async def list_page(
     hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
 ) -> list[Told]:

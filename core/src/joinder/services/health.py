@@ -42,6 +42,11 @@ _ACTOR: dict[str, Actor] = {
 _WORSE = ("suspected", "needs_consent", "lost_in_flight", "operator_action")  # passing trouble does not hide these
 
 
+def actor_of(state: str) -> Actor:
+    """Who must act in this state."""
+    return _ACTOR.get(state, "nobody")
+
+
 def succeeded(session: AsyncSession, enrollment: Enrollment) -> None:
     """The vendor answered: whatever was wrong is over."""
     moment = now()
@@ -73,7 +78,7 @@ def change(
     """Sets the state; a real change writes one event in the same transaction."""
     before = enrollment.health
     enrollment.health_reason = reason
-    enrollment.health_actor = None if state == "ok" else actor or _ACTOR.get(state, "nobody")
+    enrollment.health_actor = None if state == "ok" else actor or actor_of(state)
     if before == state:
         return
     enrollment.health = state

@@ -17,7 +17,7 @@ from joinder.services.vendor_context import vendor_context
 _HELD = (
     "SELECT e.id, e.account_id, e.vendor, e.credentials_id, e.options, e.health, e.health_reason, e.failures, "
     "e.last_success_at, g.enrollment_id, g.sealed, g.version, g.expires_at, g.refresh_expires_at, g.state, "
-    "g.intent_at, g.intent_count, g.refused_at, g.obtained_by, c.type, c.secrets_sealed, c.rejected_at "
+    "g.intent_at, g.intent_count, g.refused_at, g.obtained_by, e.paused_at, c.type, c.secrets_sealed, c.rejected_at "
     'FROM enrollment e JOIN "grant" g ON g.enrollment_id = e.id '
     "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
 )
@@ -45,6 +45,7 @@ class HeldRow(NamedTuple):
     intent_count: int
     refused_at: int | None
     obtained_by: str
+    paused_at: int | None
     app_type: str | None
     app_sealed: bytes | None
     app_rejected_at: int | None

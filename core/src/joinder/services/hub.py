@@ -18,6 +18,7 @@ from joinder.fetches import Fetches
 from joinder.http import HttpFactory
 from joinder.ids import is_id, new_id
 from joinder.metrics import Metrics
+from joinder.services.activity import Activity
 from joinder.services.breakers import Breakers
 from joinder.services.budgets import Budgets
 from joinder.services.call_limits import apply_call_limits
@@ -53,7 +54,11 @@ class Hub:
     fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     metrics: Metrics = field(default_factory=Metrics)
+    activity: Activity = field(init=False)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
+
+    def __post_init__(self) -> None:
+        self.activity = Activity(self.store, self.metrics)
 
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
@@ -83,6 +88,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         yield hub
         await hub.drain()
         await budgets.close()
+        await hub.activity.flush()
     finally:
         await http.close()
         await store.close()
@@ -96,6 +102,21 @@ async def owned(session: AsyncSession, table: type[M], row_id: str, account_id: 
     return row
 
 
-def audit(session: AsyncSession, account_id: str, actor: str, action: str, target: str) -> None:
+async def account_of(hub: Hub, table: type[SQLModel], row_id: str) -> str:
+    """For the admin, who may see every account. Raises NotFound."""
+    async with hub.store.read() as session:
+        row = await session.get(table, row_id) if is_id(row_id) else None
+    if row is None:
+        raise NotFound("Nothing has this id.")
+    return str(getattr(row, "account_id"))  # noqa: B009 - of a table that has the column
+
+
+def audit(
+    session: AsyncSession, account_id: str, actor: str, action: str, target: str, *, reason: str | None = None
+) -> None:
     """Part of the change's own transaction."""
-    session.add(Audit(id=new_id("evnt"), account_id=account_id, actor=actor, action=action, target=target, at=now()))
+    session.add(
+        Audit(
+            id=new_id("evnt"), account_id=account_id, actor=actor, action=action, target=target, reason=reason, at=now()
+        )
+    )

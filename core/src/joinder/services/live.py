@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from joinder.clock import now
-from joinder.errors import NotSupported, TransientError
+from joinder.errors import NotSupported, Paused, TransientError
 from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
@@ -43,7 +43,7 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
         try:
             async with uncovered.deadline():
                 await hub.fetches.join(("live", site.id), lambda: _fetch(hub, site, devices))
-        except (TransientError, TimeoutError) as error:
+        except (TransientError, Paused, TimeoutError) as error:
             if row is None:
                 raise (uncovered.too_late() if isinstance(error, TimeoutError) else error) from None
             failed = True

@@ -12,15 +12,6 @@ from joinder.store.tables import VendorCredentials
 from joinder.vendor import OperatorAction
 
 
-async def account_of(hub: Hub, credentials_id: str) -> str:
-    """For the command line, whose user may see every account. Raises NotFound."""
-    async with hub.store.read() as session:
-        row = await session.get(VendorCredentials, credentials_id)
-    if row is None:
-        raise NotFound
-    return row.account_id
-
-
 async def list_actions(hub: Hub, account_id: str, credentials_id: str) -> list[OperatorAction]:
     """Those of this credential's vendor and type. Raises NotFound."""
     async with hub.store.read() as session:

@@ -8,6 +8,7 @@ from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
+    Paused,
     RateLimited,
     TransientError,
     UnknownVendor,
@@ -33,7 +34,10 @@ log = logging.getLogger("joinder.poll")
 
 
 async def poll(hub: Hub, enrollment_id: str) -> bool:
-    """Polls now, unless another process does. False then. Raises NotFound, or the vendor's error after planning."""
+    """Polls now, unless another process does. False then.
+
+    Raises NotFound, or the vendor's error after planning.
+    """
     lease = leases.new_lease()
     if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
         hub.metrics.polled(await _exists(hub, enrollment_id), "skipped")
@@ -41,6 +45,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
     due_at: int | None = None
     try:
         vendor = hub.registry.vendor(await _exists(hub, enrollment_id))
+        await _refuse_paused(hub, enrollment_id)
         with spending("poll"):
             await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
         due_at = next_poll(vendor, utc_now())
@@ -58,6 +63,12 @@ async def _exists(hub: Hub, enrollment_id: str) -> str:
     for (vendor,) in await hub.store.rows("SELECT vendor FROM enrollment WHERE id = :id", {"id": enrollment_id}):
         return str(vendor)
     raise NotFound
+
+
+async def _refuse_paused(hub: Hub, enrollment_id: str) -> None:
+    """Before its sites, of which it may have none."""
+    if await hub.store.rows("SELECT 1 FROM enrollment WHERE id = :id AND paused_at IS NOT NULL", {"id": enrollment_id}):
+        raise Paused("The operator paused this enrollment")
 
 
 async def _applied(hub: Hub, statement: Statement) -> bool:
@@ -108,7 +119,7 @@ async def _next_try(hub: Hub, enrollment_id: str, error: VendorError) -> int:
     """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is None:
+        if enrollment is None or enrollment.paused_at is not None:
             return leases.NEVER
         hub.metrics.polled(enrollment.vendor, "failed")
         if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could note its failure

@@ -13,6 +13,7 @@ from joinder.errors import (
     ApprovalPending,
     AuthorizationLost,
     NotSupported,
+    Paused,
     TransientError,
     VendorError,
 )
@@ -73,6 +74,8 @@ async def _renewed_once(
 
 
 async def _usable(hub: Hub, held: Held) -> Held:
+    if held.row.paused_at is not None:
+        raise Paused("The operator paused this enrollment")
     if held.grant.state is GrantState.PENDING_APPROVAL:
         raise ApprovalPending("The vendor has not approved this enrollment yet")
     expires_at = held.grant.expires_at

@@ -37,6 +37,13 @@ class Shown(Struct, frozen=True, kw_only=True):
         return f"Shown({self.id}, {self.vendor}, {self.type})"
 
 
+class Dependents(Struct, frozen=True, kw_only=True):
+    """What stands in the way of deleting credentials."""
+
+    flows: int
+    enrollments: int
+
+
 async def create(
     hub: Hub, account_id: str, actor: str, *, name: str | None, credentials: Mapping[str, object]
 ) -> Shown:
@@ -86,15 +93,17 @@ async def list_page(
         return [_shown(row) for row in rows]
 
 
-async def get(hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False) -> Shown:
-    """With `reveal` the secrets too; that is audited."""
+async def get(
+    hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False, reason: str | None = None
+) -> Shown:
+    """With `reveal` the secrets too; that is audited, with the reason where one is given."""
     if not reveal:
         async with hub.store.read() as session:
             return _shown(await owned(session, VendorCredentials, credentials_id, account_id))
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
-        audit(session, account_id, actor, "credentials.reveal", credentials_id)
+        audit(session, account_id, actor, "credentials.reveal", credentials_id, reason=reason)
         return _shown(row, _opened(hub, row))
 
 
@@ -114,7 +123,7 @@ async def all_quotas(hub: Hub, credentials_id: str | None = None) -> list[tuple[
     async with hub.store.read() as session:
         rows = list((await session.execute(query.order_by(col(table.id)))).scalars())
     if credentials_id is not None and not rows:
-        raise NotFound
+        raise NotFound("No credentials of an installed vendor have this id.")
     return [(row, await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)) for row in rows]
 
 
@@ -158,15 +167,25 @@ async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> 
     """Raises Conflict while a flow or an enrollment depends on it."""
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
-        flows = [flow.id for flow in await _flows_using(session, row)]
-        used = await session.execute(
-            select(func.count()).select_from(Enrollment).where(col(Enrollment.credentials_id) == credentials_id)
-        )
-        enrolled = used.scalar_one()
-        if flows or enrolled:
-            raise Conflict(f"In use by {len(flows)} join flow(s) and {enrolled} enrollment(s); delete those first.")
+        used = await _dependents(session, row)
+        if used.flows or used.enrollments:
+            raise Conflict(
+                f"In use by {used.flows} join flow(s) and {used.enrollments} enrollment(s); delete those first."
+            )
         await session.delete(row)
         audit(session, account_id, actor, "credentials.delete", credentials_id)
+
+
+async def dependents(hub: Hub, account_id: str, credentials_id: str) -> Dependents:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        return await _dependents(session, await owned(session, VendorCredentials, credentials_id, account_id))
+
+
+async def _dependents(session: AsyncSession, row: VendorCredentials) -> Dependents:
+    used = select(func.count()).select_from(Enrollment).where(col(Enrollment.credentials_id) == row.id)
+    enrolled = (await session.execute(used)).scalar_one()
+    return Dependents(flows=len(await _flows_using(session, row)), enrollments=enrolled)
 
 
 async def reject(session: AsyncSession, credentials_id: str, error: Exception) -> None:

@@ -31,6 +31,8 @@ class ApiClient(SQLModel, table=True):
     name: str
     secret_hash: bytes
     scopes: str
+    old_secret_hash: bytes | None = None  # still works for a day after a rotation
+    old_secret_until: int | None = _big(default=None)
     created_at: int = _big()
     revoked_at: int | None = _big(default=None)
 
@@ -85,6 +87,7 @@ class JoinSession(SQLModel, table=True):
     """One owner at one flow. Found by the hash of its token (the OAuth `state`, or the form page's path)."""
 
     __tablename__ = "join_session"
+    __table_args__ = (Index("join_session_by_account", "account_id", "created_at"),)
     token_hash: bytes = Field(primary_key=True)
     account_id: str
     flow_id: str
@@ -108,6 +111,7 @@ class Enrollment(SQLModel, table=True):
         Index("enrollment_by_owner", "account_id", "vendor", "vendor_account_id"),
         Index("enrollment_by_credentials", "credentials_id"),
         Index("enrollment_by_health", "account_id", "health", "vendor"),
+        Index("enrollment_by_time", "created_at", "id"),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id")
@@ -125,6 +129,7 @@ class Enrollment(SQLModel, table=True):
     failures: int = 0
     last_success_at: int | None = _big(default=None)
     last_attempt_at: int | None = _big(default=None)
+    paused_at: int | None = _big(default=None)  # by the operator: nothing is read, its token is kept alive
     created_at: int = _big()
 
 
@@ -305,6 +310,16 @@ class Backfill(SQLModel, table=True):
     updated_at: int = _big()
 
 
+class Tally(SQLModel, table=True):
+    """How often something ended in an hour, over all processes (services/activity.py)."""
+
+    __table_args__ = {"sqlite_with_rowid": False}
+    hour: int = _big(primary_key=True)  # when it began
+    vendor: str = Field(primary_key=True)
+    what: str = Field(primary_key=True)
+    count: int = _big(default=0)
+
+
 class StoreState(SQLModel, table=True):
     """Facts about this very database, such as that it was restored from a copy."""
 
@@ -361,6 +376,7 @@ class Event(SQLModel, table=True):
     __table_args__ = (
         Index("event_by_account", "account_id", "at", "id"),
         Index("event_by_enrollment", "enrollment_id", "at"),
+        Index("event_by_time", "at", "id"),
         Index("event_to_fan_out", "fanned_out", "at"),
     )
     id: str = Field(primary_key=True)
@@ -375,10 +391,11 @@ class Event(SQLModel, table=True):
 class Audit(SQLModel, table=True):
     """Who changed what, written in the change's own transaction."""
 
-    __table_args__ = (Index("audit_by_account", "account_id", "at"),)
+    __table_args__ = (Index("audit_by_account", "account_id", "at"), Index("audit_by_time", "at", "id"))
     id: str = Field(primary_key=True)
     account_id: str
     actor: str
     action: str
     target: str
+    reason: str | None = None  # as the person gave it
     at: int = _big()

@@ -1,0 +1,61 @@
+"""What the operator does to one enrollment by hand: pause and resume its reading, let it out of quarantine.
+
+A paused enrollment is read by nobody, and what is stored is served as stale; its token is kept alive, or the pause
+would end in a lost customer.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from joinder.clock import now
+from joinder.services import backfill, health, leases
+from joinder.services.hub import Hub, audit, owned
+from joinder.services.refusals import Conflict
+from joinder.store.tables import Enrollment
+from joinder.vendor import Refresh
+
+
+async def pause(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
+    """Twice is harmless. A read under way ends. Raises NotFound."""
+    async with hub.store.write(enrollment_id) as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        if row.paused_at is None:
+            row.paused_at = now()
+            health.write_event(session, row, "enrollment.paused", {})
+            audit(session, account_id, actor, "enrollment.pause", enrollment_id)
+        return row
+
+
+async def resume(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
+    """Reads it now, and goes on with its backfill. Twice is harmless. Raises NotFound."""
+    async with hub.store.write(enrollment_id) as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        if row.paused_at is not None:
+            row.paused_at = None
+            await _read_now(session, row)
+            health.write_event(session, row, "enrollment.resumed", {})
+            audit(session, account_id, actor, "enrollment.resume", enrollment_id)
+        return row
+
+
+async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
+    """Out of quarantine: everything that stood still is tried again now. Raises NotFound, Conflict, UnknownVendor."""
+    async with hub.store.write(enrollment_id) as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        if row.health != "quarantined":
+            raise Conflict(f"This enrollment is not in quarantine; its health is {row.health}.")
+        row.failures = 0
+        health.change(session, row, "ok")
+        if hub.registry.vendor(row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE):
+            await leases.schedule(session, "refresh", row.id, now())
+        await _read_now(session, row)
+        audit(session, account_id, actor, "enrollment.release", enrollment_id)
+        return row
+
+
+async def _read_now(session: AsyncSession, row: Enrollment) -> None:
+    if row.status != "pendingvendor":
+        await leases.schedule(session, "poll", row.id, now())
+    if await backfill.running(session, row.id) is not None:
+        await leases.schedule(session, backfill.KIND, row.id, now())
