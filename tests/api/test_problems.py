@@ -318,6 +318,7 @@ VENDOR_ERRORS: list[tuple[errors.VendorError, int, str, str]] = [
     (errors.UnexpectedPayload("m"), 502, "vendor-unexpected-answer", "operator"),
     (errors.ConsentInvalid("m"), 422, "consent-invalid", "owner"),
     (errors.ApprovalPending("m"), 409, "approval-pending", "vendor"),
+    (errors.Paused("m"), 409, "paused", "operator"),
     (errors.AppCredentialsRejected("m"), 502, "app-credentials-rejected", "operator"),
     (errors.DeviceIdentityChanged("m"), 502, "device-identity-changed", "operator"),
     (errors.NotSupported("m"), 404, "not-supported", "nobody"),

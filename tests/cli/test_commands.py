@@ -35,7 +35,7 @@ def test_accounts_and_clients(joinder: Shell) -> None:
         (("keys", "create"), 78, "never overwritten"),
         (("accounts", "create", "two\nlines"), 1, "printable"),
         (("poll", "enrl-aaaaaaaaaaaaaaaa"), 3, "exists"),
-        (("backfill", "enrl-aaaaaaaaaaaaaaaa"), 3, "exists"),
+        (("backfill", "enrl-aaaaaaaaaaaaaaaa"), 3, "this id"),
         (("nonsense",), 2, "No such command"),
         (("simulate", "nobody"), 2, "installed: enphase, enphasevpp, iqgateway, sma"),
     ],

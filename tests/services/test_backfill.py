@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 from sqlmodel import select
 
-from joinder import Device, DeviceKind, History, Limits, Reading, Readings, ReadingsQuery, Site, Vendor, hookimpl
+from joinder import Device, DeviceKind, History, Limits, Reading, Readings, ReadingsQuery, Site, Vendor, clock, hookimpl
 from joinder.clock import now
 from joinder.errors import AuthorizationLost, NotSupported, PluginBug, RateLimited, TransientError
 from joinder.services import backfill, backfill_steps, enrollments, health, history, leases
@@ -75,11 +76,18 @@ class Keeper(StrictVendor):
         return self.answer(query)
 
 
+@pytest.fixture(autouse=True)
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days are counted here, and one that has just begun would be no whole one."""
+    to_noon = 43200 - time.time() % DAY
+    monkeypatch.setattr(clock, "civil_time", lambda: time.time() + to_noon)
+
+
 @pytest.fixture
-def vendor() -> Keeper:
+def vendor(noon: None) -> Keeper:
     made = Keeper()
     made.queries, made.purposes, made.answer = [], [], rows
-    made.site = Site(vendor_id="", name="Home", operational_since=datetime.now(UTC) - timedelta(days=60))
+    made.site = Site(vendor_id="", name="Home", operational_since=clock.utc_now() - timedelta(days=60))
     return made
 
 
