@@ -130,21 +130,38 @@ async def test_a_restart_under_work_loses_nothing_and_two_engines_share_again(
             await until(lambda: one.exchanges + two.exchanges >= 10)
             await restart(server)
             await until(lambda: min(one.current.values()) >= 2)
-            for _ in range(5):  # the engines are back, and both get something to do
+            shared = False
+            while not shared:  # the engines are back, and both get something to do
                 before = (one.exchanges, two.exchanges)
                 wanted = min(one.current.values()) + 1
                 await until(lambda: not hub.refreshes and not other.refreshes)
                 await everything_due_again(fleet)
                 await until(lambda wanted=wanted: min(one.current.values()) >= wanted)  # type: ignore[misc]
-                if one.exchanges > before[0] and two.exchanges > before[1]:
-                    break
-            else:
-                raise AssertionError("one of the engines has not come back")
+                shared = one.exchanges > before[0] and two.exchanges > before[1]
         await hub.drain()
         await other.drain()
         await fleet.assert_nothing_lost()
         assert two.reuse_seen == two.overlaps == 0
         assert {row[0] for row in await hub.store.rows("SELECT health FROM enrollment", {})} == {"ok"}
+
+
+LISTENING = "SELECT pid FROM pg_stat_activity WHERE query ILIKE 'listen%' AND datname = current_database()"
+
+
+async def test_an_engine_whose_listening_connection_died_listens_again(server: LocalPostgres, tmp_path: Any) -> None:
+    create_key_file(tmp_path / "key")
+    url = await fresh_url(server, "deaf")
+    async with hub_on(url, str(tmp_path / "key"), StrictVendor()) as hub, worker.working(hub):
+        ears = await listening(hub)
+        await hub.store.rows(f"SELECT pg_terminate_backend(pid) FROM ({LISTENING}) AS found", {})
+        assert ears.isdisjoint(await listening(hub))
+
+
+async def listening(hub: Hub) -> set[int]:
+    async with asyncio.timeout(GIVES_UP_S):
+        while not (found := {row[0] for row in await hub.store.rows(LISTENING, {})}):
+            await asyncio.sleep(0.1)
+    return found
 
 
 async def everything_due_again(fleet: Fleet) -> None:

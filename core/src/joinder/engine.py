@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import msgspec
-from pgqueuer import PgQueuer
+from pgqueuer import PgQueuer, QueueManager
 from pgqueuer.models import Job
 from pgqueuer.ports import RepositoryPort
 
@@ -60,30 +60,34 @@ async def running(store: Store, work: Work) -> AsyncIterator[Engine]:
             name, key = msgspec.json.decode(job.payload or b"", type=tuple[str, str])
             await work(name, key)
 
-        consumer = asyncio.create_task(_consume(queue))
+        stop = asyncio.Event()
+        consumer = asyncio.create_task(_consume(queue.qm, stop))
         try:
             yield Engine(queue.qm.queries)
         finally:
-            queue.shutdown.set()
+            stop.set()
+            queue.qm.shutdown.set()
             await asyncio.wait({consumer}, timeout=STOP_S)  # a database that is away must not keep the process
             consumer.cancel()
             await asyncio.gather(consumer, return_exceptions=True)
 
 
-async def _consume(queue: PgQueuer) -> None:
-    """Outlives a database that is away for a while."""
-    while not queue.shutdown.is_set():
+async def _consume(manager: QueueManager, stop: asyncio.Event) -> None:
+    """Outlives a database that is away for a while, and a listening connection that died without a word."""
+    while not stop.is_set():
+        manager.shutdown = asyncio.Event()  # a run that hears no notices any more sets its own, and raises
         try:
-            await queue.qm.run(
+            await manager.run(
                 dequeue_timeout=LOOK_EVERY,
                 batch_size=BATCH,
                 max_concurrent_tasks=AT_ONCE,
                 heartbeat_timeout=HEARTBEAT,
+                shutdown_on_listener_failure=True,
             )
         except Exception as error:  # noqa: BLE001 - whatever the driver raised, the next try may find it back
             log.error("the queue stopped: %s", type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(queue.shutdown.wait(), AGAIN_S)
+                await asyncio.wait_for(stop.wait(), AGAIN_S)
 
 
 @asynccontextmanager
