@@ -153,7 +153,8 @@ async def test_an_engine_whose_listening_connection_died_listens_again(server: L
     url = await fresh_url(server, "deaf")
     async with hub_on(url, str(tmp_path / "key"), StrictVendor()) as hub, worker.working(hub):
         ears = await listening(hub)
-        await hub.store.rows(f"SELECT pg_terminate_backend(pid) FROM ({LISTENING}) AS found", {})
+        for ear in ears:
+            await hub.store.rows("SELECT pg_terminate_backend(:pid)", {"pid": ear})
         assert ears.isdisjoint(await listening(hub))
 
 

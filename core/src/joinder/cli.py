@@ -17,7 +17,8 @@ COMMANDS = (
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
-EXIT_FAILED, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_VENDOR, EXIT_CONFIG = 1, 3, 4, 6, 78
+EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_REFUSED, EXIT_VENDOR, EXIT_PARTLY = 1, 2, 3, 4, 5, 6, 7
+EXIT_CONFIG = 78
 
 
 class Commands(click.RichGroup):
@@ -44,14 +45,17 @@ class Commands(click.RichGroup):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("joinder"), prog_name="joinder")
-def group() -> None:
+@click.option("--no-input", is_flag=True, help="Never ask; what would be asked must be given.")
+@click.pass_context
+def group(ctx: click.Context, no_input: bool) -> None:
     """One REST API over many vendors of distributed energy resources.
 
     Try it:  joinder demo
 
     Settings come from JOINDER_* variables; see docs/operate.md. Exit codes: 0 done, 1 failed, 2 usage, 3 not found,
-    4 conflict, 5 refused, 6 vendor unavailable, 78 configuration.
+    4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 78 configuration.
     """
+    ctx.obj = {"no_input": no_input}
 
 
 def main() -> None:
