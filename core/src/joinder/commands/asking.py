@@ -70,6 +70,7 @@ def _tell(touches: Sequence[str]) -> None:
 
 
 def _must_be_able_to_ask(instead: str) -> None:
-    no_input = (click.get_current_context().find_root().obj or {}).get("no_input", False)
+    context = click.get_current_context(silent=True)
+    no_input = context is not None and (context.find_root().obj or {}).get("no_input", False)
     if no_input or not sys.stdin.isatty():
         fail(f"This must be agreed to: give {instead}. Nothing was done.", EXIT_USAGE)
