@@ -69,33 +69,34 @@ class Query:
 
 
 def parse(text: str, *, faults_only: bool = False) -> Query:
-    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y status:z account:w`, `is:paused`.
+    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z status:v account:w`, `is:paused`.
 
     `!` before a word turns it round. Raises Invalid.
     """
-    conditions, values = [_FAULTS] if faults_only else [], {}
+    conditions, values = [_FAULTS] if faults_only else [], dict[str, str]()
     for index, word in enumerate(text.split()):
         inverse, word = word.startswith("!"), word.removeprefix("!")
         if not word:
             continue
-        name = f"word_{index}"
-        condition, values[name] = _condition(word, name)
+        condition, wanted = _condition(word, f"word_{index}")
         conditions.append(f"NOT ({condition})" if inverse else condition)
-    return Query(tuple(conditions), {name: value for name, value in values.items() if value})
+        values |= wanted
+    return Query(tuple(conditions), values)
 
 
-def _condition(word: str, name: str) -> tuple[str, str]:
+def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
     key, colon, value = word.partition(":")
     if not colon:
         escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in word.lower())
-        return _TEXT.format(term=f":{name}"), f"%{escaped}%"
+        return _TEXT.format(term=f":{name}"), {name: f"%{escaped}%"}
     if (key, value) == ("is", "paused"):
-        return _PAUSED, ""
-    if key not in _COLUMNS or not value:
+        return _PAUSED, {}
+    if key not in _COLUMNS or not value.strip(","):
         near = difflib.get_close_matches(key, (*_COLUMNS, "is"), 1)
         hint = f"; did you mean {near[0]}:?" if near and near[0] != key else ""
         raise Invalid(f"{word} is no filter{hint}. Known: {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
-    return f"{_COLUMNS[key]} = :{name}", value
+    wanted = {f"{name}_{index}": one for index, one in enumerate(filter(None, value.split(",")))}
+    return f"{_COLUMNS[key]} IN ({', '.join(f':{each}' for each in wanted)})", wanted
 
 
 async def page(

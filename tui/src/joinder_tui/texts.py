@@ -1,0 +1,64 @@
+"""How times, states and counts are written. A state has a sign of its own, as colour may be missing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from joinder.clock import now
+
+SIGNS: dict[str, tuple[str, str]] = {
+    "ok": ("●", "green"),
+    "degraded": ("◐", "yellow"),
+    "suspected": ("◐", "yellow"),
+    "pending_approval": ("○", "blue"),
+    "needs_consent": ("▲", "magenta"),
+    "lost_in_flight": ("▲", "magenta"),
+    "operator_action": ("■", "red"),
+    "quarantined": ("■", "red"),
+    "paused": ("‖", "cyan"),
+}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def health(state: str, *, paused: bool = False) -> Text:
+    shown = "paused" if paused and state == "ok" else state
+    sign, colour = SIGNS.get(shown, ("?", "red"))
+    text = Text.assemble((sign, colour), " ", shown.replace("_", " "))
+    return text.append(" ‖", "cyan") if paused and state != "ok" else text
+
+
+def span(seconds: float) -> str:
+    """Two days and a half: 2 d 12 h."""
+    left, parts = max(0, int(seconds)), []
+    for size, unit in _UNITS:
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2]) or "0 s"
+
+
+def ago(at: int | None) -> str:
+    """Epoch seconds as a distance from now."""
+    if at is None:
+        return "never"
+    return f"{span(now() - at)} ago" if at <= now() else f"in {span(at - now())}"
+
+
+def short_ago(at: int | None) -> str:
+    """For columns: one unit."""
+    if at is None:
+        return "–"
+    distance = abs(now() - at)
+    size, unit = next(((size, unit) for size, unit in _UNITS if distance >= size), (1, "s"))
+    return f"{distance // size} {unit}"
+
+
+def moment(at: int | None) -> str:
+    """Epoch seconds in UTC, to the second."""
+    return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def count(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
