@@ -115,7 +115,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     if "database_kind" in metafunc.fixturenames:
         module = Path(str(metafunc.module.__file__))
-        if module.parent.name == "api" and module.name not in READ_MUCH and "JOINDER_TEST_EVERYTHING" not in os.environ:
+        one_is_enough = module.parent.name in ("api", "tui") and module.name not in READ_MUCH
+        if one_is_enough and "JOINDER_TEST_EVERYTHING" not in os.environ:
             metafunc.parametrize("database_kind", KINDS[:1], scope="session")
             return
         late = [pytest.mark.proof] if module.parent.name == "api" else []

@@ -1,0 +1,82 @@
+"""The terminal on a hub of one strict vendor, driven by keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from joinder_tui.app import JoinderApp
+from joinder_tui.pages import Page
+from textual.pilot import Pilot
+
+from joinder.services.hub import Hub
+from services.conftest import account_id, credentials_id, enroll, hub, registry, settings, vendor
+
+__all__ = ["account_id", "credentials_id", "enroll", "hub", "registry", "settings", "vendor"]
+
+GIVES_UP_S = 20.0
+
+
+class Terminal:
+    """An open application, and what a test does with it."""
+
+    def __init__(self, app: JoinderApp, pilot: Pilot[int]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def page(self) -> Page:
+        assert isinstance(self.app.screen, Page)
+        return self.app.screen
+
+    async def press(self, *keys: str) -> None:
+        """One after the other, each with what it begins."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Nothing is being loaded or done any more."""
+        await self.pilot.pause()
+        async with asyncio.timeout(GIVES_UP_S):
+            while any(not worker.is_finished for worker in self.app.workers if worker.group == "load"):
+                await asyncio.sleep(0.01)
+        await self.pilot.pause()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(GIVES_UP_S):
+            while not condition():
+                await self.pilot.pause(0.02)
+
+    def text(self) -> str:
+        """What is on the screen, line by line."""
+        width, height = self.app.size
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join(strip.crop(0, width).text.rstrip() for strip in strips[:height])
+
+    def said(self) -> list[str]:
+        """Notifications so far."""
+        return [note.message for note in self.app._notifications]
+
+
+OpenTerminal = Callable[..., AbstractAsyncContextManager[Terminal]]
+
+
+@pytest.fixture
+def open_terminal(hub: Hub) -> OpenTerminal:
+    @asynccontextmanager
+    async def lent() -> AsyncIterator[Hub]:
+        yield hub
+
+    @asynccontextmanager
+    async def opened(*, size: tuple[int, int] = (120, 40), readonly: bool = False) -> AsyncIterator[Terminal]:
+        app = JoinderApp(lent, readonly=readonly)
+        async with app.run_test(size=size) as pilot:
+            terminal = Terminal(app, pilot)
+            await terminal.until(lambda: isinstance(app.screen, Page))
+            await terminal.settled()
+            yield terminal
+
+    return opened
