@@ -16,9 +16,9 @@ _FAULTS = "e.health <> 'ok'"
 _PAUSED = "e.paused_at IS NOT NULL"
 _TEXT = (
     "(e.id LIKE {term} ESCAPE '!' OR e.vendor LIKE {term} ESCAPE '!' OR "
-    "lower(coalesce(e.vendor_account_id, '')) LIKE {term} ESCAPE '!' OR EXISTS "
-    "(SELECT 1 FROM site s WHERE s.enrollment_id = e.id AND "
-    "(lower(s.name) LIKE {term} ESCAPE '!' OR lower(s.vendor_id) LIKE {term} ESCAPE '!')))"
+    "lower(coalesce(e.vendor_account_id, '')) LIKE {term} ESCAPE '!' OR e.id IN "
+    "(SELECT s.enrollment_id FROM site s WHERE lower(s.name) LIKE {term} ESCAPE '!' "
+    "OR lower(s.vendor_id) LIKE {term} ESCAPE '!'))"
 )
 _PAGE = (
     "SELECT e.id, e.account_id, e.vendor, e.status, e.health, e.health_since, e.health_reason, e.health_actor, "

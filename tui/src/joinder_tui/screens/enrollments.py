@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from joinder.services.hub import Hub
     from joinder.services.search import Found, Place, Query
 
-ROWS = 200  # of a page; 500 are the most anything loads
+ROWS = 100  # of a page; 500 are the most anything loads
 
 
 class Enrollments(Page):
@@ -87,29 +87,36 @@ class Enrollments(Page):
 
         return search.parse(self._looked_for, faults_only=self.faults)
 
-    async def load(self, hub: Hub) -> tuple[list[Found], int | None]:
-        """One page; how many there are in all is counted when the filter changes."""
+    async def load(self, hub: Hub) -> list[Found]:
+        """One page."""
+        from joinder.services import search
+
+        return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1)
+
+    def show(self, answer: list[Found]) -> None:
+        self._found, self._more = answer[:ROWS], len(answer) > ROWS
+        self.query_one("#enrollments", Table).fill(self._rows())
+        self._summarise()
+        if self._total is None:
+            self.run_worker(self._count, group="count", exclusive=True, exit_on_error=False)
+
+    async def _count(self) -> None:
+        """How many there are in all, once for each filter: it walks them, so the page does not wait for it."""
         from joinder.services import search
 
         query = self._query()
-        found = await search.page(hub, query, after=self._place, limit=ROWS + 1)
-        total = self._total
-        if total is None:
-            total = await search.count(hub, query)
-        return found, total
-
-    def show(self, answer: tuple[list[Found], int | None]) -> None:
-        found, self._total = answer
-        self._found, self._more = found[:ROWS], len(found) > ROWS
-        self.query_one("#enrollments", Table).fill(self._rows())
-        self._summarise()
+        total = await self.joinder.asked(lambda hub: search.count(hub, query))
+        if total is not None and query == self._query():
+            self._total = total
+            self._summarise()
 
     def _rows(self) -> Rows:
         return {row.id: ("◆" if row.id in self._marked else " ", *_cells(row)) for row in self._found}
 
     def _summarise(self) -> None:
         first = len(self._places) * ROWS + 1 if self._found else 0
-        text = f"{texts.count(first)}–{texts.count(first + len(self._found) - 1)} of {texts.count(self._total or 0)}"
+        total = "…" if self._total is None else texts.count(self._total)
+        text = f"{texts.count(first)}–{texts.count(first + len(self._found) - 1)} of {total}"
         parts = [text if self._found else "nothing fits", *([f"{len(self._marked)} marked"] if self._marked else [])]
         parts += ["faults only"] if self.faults else []
         self.query_one("#summary", Static).update("   ".join([*parts, "] next page" if self._more else ""]))
