@@ -41,9 +41,15 @@ class Terminal:
         """Nothing is being loaded or done any more."""
         await self.pilot.pause()
         async with asyncio.timeout(GIVES_UP_S):
-            while any(not worker.is_finished for worker in self.app.workers if worker.group == "load"):
+            while self._is_loading():
                 await asyncio.sleep(0.01)
         await self.pilot.pause()
+
+    def _is_loading(self) -> bool:
+        page = self.app.screen
+        if isinstance(page, Page) and page._loading is None:
+            return True
+        return any(not worker.is_finished for worker in self.app.workers if worker.group == "load")
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(GIVES_UP_S):

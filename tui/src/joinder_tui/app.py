@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.events import Resize
 from textual.reactive import reactive
 from textual.screen import Screen
 
@@ -17,6 +18,7 @@ from joinder_tui.acts import Act, acts_of
 from joinder_tui.pages import PAGES, Page
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.opening import Opening, TooSmall
+from joinder_tui.widgets.doing import Deed
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -56,6 +58,7 @@ class JoinderApp(App[int]):
         self._opening = opening
         self._hub: Hub | None = None
         self._leaving = asyncio.Event()
+        self.deeds: dict[asyncio.Future[Any], Deed] = {}  # what runs now, whichever screen began it
 
     def on_mount(self) -> None:
         self.push_screen(Opening())
@@ -130,8 +133,9 @@ class JoinderApp(App[int]):
             self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(self.BINDINGS)]))
 
     def action_stop_waiting(self) -> None:
-        if isinstance(self.screen, Page):
-            self.screen.stop_waiting()
+        """For the newest; what a vendor was asked ends by itself."""
+        if self.deeds:
+            list(self.deeds)[-1].cancel()
 
     def copy(self, text: str, what: str) -> None:
         """By OSC 52, and says what; some terminals take none, and none takes everything."""
@@ -151,8 +155,8 @@ class JoinderApp(App[int]):
     async def _run(self, screen: Screen[object], act: Act) -> None:
         await self.run_action(act.action, screen if act in screen.BINDINGS else self)
 
-    def on_resize(self) -> None:
-        small = self.size.width < SMALLEST[0] or self.size.height < SMALLEST[1]
+    def on_resize(self, event: Resize) -> None:
+        small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
         shown = isinstance(self.screen, TooSmall)
         if small and not shown:
             self.push_screen(TooSmall())

@@ -112,7 +112,8 @@ async def run(page: Page, name: str, ids: Sequence[str]) -> None:
         if outcome is not None:
             failures.append(outcome)
     _tell(page, deed, len(ids), failures)
-    page.reload()
+    if page.is_attached:
+        page.reload()
 
 
 async def _called(call: Call, enrollment_id: str, hub: Hub) -> object:
@@ -150,10 +151,10 @@ async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
 def _tell(page: Page, deed: Deed, number: int, failures: Sequence[str]) -> None:
     well = number - len(failures)
     if well:
-        page.notify(deed.done if number == 1 else f"{deed.done}: {well} of {number}.")
+        page.app.notify(deed.done if number == 1 else f"{deed.done}: {well} of {number}.")
     if failures:
         more = f" ({len(failures)} failed)" if len(failures) > 1 else ""
-        page.notify(failures[0] + more, severity="error", timeout=10)
+        page.app.notify(failures[0] + more, severity="error", timeout=10, markup=False)
 
 
 async def _reconnect(page: Page, enrollment_id: str) -> None:

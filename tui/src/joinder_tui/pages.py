@@ -16,7 +16,7 @@ from textual.worker import Worker
 
 from joinder_tui.acts import acts_of
 from joinder_tui.widgets.crumbs import Crumbs
-from joinder_tui.widgets.doing import Doing
+from joinder_tui.widgets.doing import Deed, Doing
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -120,18 +120,20 @@ class Page(Screen[None]):
     async def outcome(self, what: str, work: Callable[[Hub], Awaitable[object]]) -> str | None:
         """One call of a service, shown while it takes: None when it went well, else the sentence."""
         task = asyncio.ensure_future(work(self.joinder.hub))
-        with self.query_one(Doing).shown(what, task):
-            try:
-                await task
-            except asyncio.CancelledError:
-                return f"{what}: not waited for any more. What a vendor was asked ends by itself."
-            except Exception as error:  # noqa: BLE001 - a sentence, never a traceback
-                return _sentence(what, error)
+        self.joinder.deeds[task] = Deed(what)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return f"{what}: not waited for any more. What a vendor was asked ends by itself."
+        except Exception as error:  # noqa: BLE001 - a sentence, never a traceback
+            return _sentence(what, error)
+        finally:
+            self.joinder.deeds.pop(task, None)
         return None
 
     def act(self, steps: Coroutine[Any, Any, None]) -> None:
-        """Runs an act beside the screen: it may ask the admin, and take as long as a vendor takes."""
-        self.run_worker(steps, group="acts", exit_on_error=False)
+        """Runs an act beside the screens: it may ask, take as long as a vendor takes, and outlive this one."""
+        self.app.run_worker(steps, group="acts", exit_on_error=False)
 
     async def doing(self, what: str, work: Callable[[Hub], Awaitable[T]]) -> T | None:
         """Runs one call of a service, shown while it takes; a refusal becomes a sentence, and None."""
@@ -142,13 +144,10 @@ class Page(Screen[None]):
 
         problem = await self.outcome(what, answered)
         if problem is not None:
-            self.notify(problem, severity="error", timeout=10, markup=False)
+            self.app.notify(problem, severity="error", timeout=10, markup=False)
         if self.is_attached:
             self.reload()
         return answers[0] if answers else None
-
-    def stop_waiting(self) -> None:
-        self.query_one(Doing).stop()
 
     async def confirmed(self, question: str, touches: Sequence[str] = ()) -> bool:
         from joinder_tui.screens.confirm import Confirm

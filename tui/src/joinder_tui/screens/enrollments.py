@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.reactive import reactive
@@ -98,9 +99,10 @@ class Enrollments(Page):
         self.query_one("#enrollments", Table).fill(self._rows())
         self._summarise()
         if self._total is None:
-            self.run_worker(self._count, group="count", exclusive=True, exit_on_error=False)
+            self._show_total()
 
-    async def _count(self) -> None:
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def _show_total(self) -> None:
         """How many there are in all, once for each filter: it walks them, so the page does not wait for it."""
         from joinder.services import search
 

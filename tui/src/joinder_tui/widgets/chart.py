@@ -11,13 +11,13 @@ from textual_plotext import PlotextPlot
 if TYPE_CHECKING:
     from joinder.services.detail import Chart
 
-LINES = {  # metric → its name, and whether it counts towards the home or away from it
-    "solar_wh": ("solar", "yellow"),
-    "load_wh": ("load", "cyan"),
-    "import_wh": ("import", "red"),
-    "export_wh": ("export", "green"),
-    "charge_wh": ("charge", "blue"),
-    "discharge_wh": ("discharge", "magenta"),
+LINES = {  # metric → its name and colour; a theme's own sixteen colours may be two of one kind
+    "solar_wh": ("solar", (240, 180, 0)),
+    "load_wh": ("load", (0, 170, 220)),
+    "import_wh": ("import", (220, 60, 60)),
+    "export_wh": ("export", (60, 180, 80)),
+    "charge_wh": ("charge", (120, 110, 240)),
+    "discharge_wh": ("discharge", (220, 100, 190)),
 }
 
 
@@ -49,8 +49,8 @@ class EnergyChart(PlotextPlot):
         drawn = _drawn(chart)
         if days and drawn:
             series = [[(value or 0.0) / 1000 for value in values] for _, values in drawn]
-            labels = [LINES[name][0] for name, _ in drawn]
-            plot.multiple_bar(days, series, labels=labels)  # type: ignore[call-arg]  # typed for an older plotext
+            labels, colours = ([LINES[name][part] for name, _ in drawn] for part in (0, 1))
+            plot.multiple_bar(days, series, labels=labels, color=colours)  # type: ignore[call-arg,arg-type]  # typed for an older plotext
         self.refresh()
 
 

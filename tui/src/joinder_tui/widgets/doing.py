@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from textual.widgets import Static
+
+if TYPE_CHECKING:
+    from joinder_tui.app import JoinderApp
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One call of a service under way."""
+
+    what: str
+    begun: float = field(default_factory=time.monotonic)
 
 
 class Doing(Static):
     """Hidden while nothing runs."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._tasks: dict[asyncio.Future[Any], tuple[str, float]] = {}
-
     def on_mount(self) -> None:
         self.display = False
         self.set_interval(0.25, self._draw)
 
-    @contextmanager
-    def shown(self, what: str, task: asyncio.Future[Any]) -> Iterator[None]:
-        self._tasks[task] = (what, time.monotonic())
-        self._draw()
-        try:
-            yield
-        finally:
-            self._tasks.pop(task, None)
-            self._draw()
-
-    def stop(self) -> None:
-        """The newest."""
-        if self._tasks:
-            list(self._tasks)[-1].cancel()
-
     def _draw(self) -> None:
-        self.display = bool(self._tasks)
-        lines = [f"⟳ {what} … {time.monotonic() - begun:.0f} s" for what, begun in self._tasks.values()]
-        self.update("   ".join(lines) + "   (ctrl+x stops waiting)" if lines else "")
+        deeds = cast("JoinderApp", self.app).deeds.values()
+        self.display = bool(deeds)
+        if deeds:
+            lines = [f"⟳ {deed.what} … {time.monotonic() - deed.begun:.0f} s" for deed in deeds]
+            self.update("   ".join([*lines, "(ctrl+x stops waiting)"]))
