@@ -17,7 +17,7 @@ from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment as Row
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
-from tui.conftest import OpenTerminal
+from tui.terminal import OpenTerminal
 
 
 async def row(hub: Hub, enrollment_id: str) -> Row | None:

@@ -22,7 +22,7 @@ from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 from joinder.store.vault import create_key_file
 from services.conftest import Enroll
-from tui.conftest import OpenTerminal, Terminal
+from tui.terminal import OpenTerminal, Terminal
 
 
 async def said_at_opening(settings: Settings) -> str:

@@ -86,6 +86,9 @@ class Now(Page):
             yield Static("Consents that end next", classes="heading")
             yield Table("Ends", "Vendor", "Enrollment", id="ending")
 
+    def on_mount(self) -> None:
+        self.query_one("#counts").focus()
+
     async def load(self, hub: Hub) -> Answer:
         """The counts, each second tick what ran; the first time, everything."""
         from joinder.services import activity, fleet
