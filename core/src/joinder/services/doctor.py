@@ -1,4 +1,4 @@
-"""What is wrong with this installation, and what to do next. Looks only: nothing is migrated, created or called."""
+"""What is wrong with this installation, and what to do next. Looks only: nothing is changed, no vendor called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, health, keys
+from joinder.services import barrier, health, keys, reachability
 from joinder.services.budgets import Budgets
 from joinder.services.hub import Hub
 from joinder.settings import Settings
@@ -205,7 +205,7 @@ async def plugins(hub: Hub) -> list[Finding]:
         )
         for name in missing
     ]
-    return found or [Finding(check="plugins", text=f"{len(working)} vendors work")]
+    return found or [Finding(check="plugins", text=f"{len(working)} vendors work; joinder check tries them harder")]
 
 
 async def quotas(hub: Hub) -> list[Finding]:
@@ -237,6 +237,11 @@ async def quotas(hub: Hub) -> list[Finding]:
     return found
 
 
+async def redirects(hub: Hub) -> list[Finding]:
+    told, step = await reachability.public_address(hub)
+    return [Finding(check="public URL", text=told, next_step=step)]
+
+
 async def behind_barrier(hub: Hub) -> list[Finding]:
     async with hub.store.read() as session:
         origin, waiting = await barrier.restored(session), await barrier.waiting(session)
@@ -256,5 +261,5 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
     *(commits, key_file, disk, modes, clocks),
-    *(plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
+    *(redirects, plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
 )
