@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -11,7 +12,6 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from joinder.api import schemas
-from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
 from joinder.services import expiry, join_flows, vendor_credentials
 from joinder.services.backfill import Progress
@@ -38,6 +38,11 @@ class DevicePage(Struct, frozen=True):
 
 def references(ids: Sequence[str]) -> list[schemas.Reference]:
     return [schemas.Reference(id=row_id) for row_id in ids]
+
+
+def page_token(key: str) -> str:
+    """Opaque to callers; deps.py reads it."""
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def utc(at: int | None) -> str | None:

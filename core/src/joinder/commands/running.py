@@ -35,7 +35,7 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
     from joinder import logs
     from joinder.errors import VendorError
-    from joinder.services.refusals import Conflict, NotFound, Refusal
+    from joinder.services.refusals import Refusal
 
     settings = settings_from_env()
     logs.configure("WARNING", "text")
@@ -45,13 +45,28 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run())
-    except NotFound as error:
-        fail(error.detail, EXIT_NOT_FOUND)
-    except Refusal as error:
-        members = [f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items()]
-        fail("\n".join([error.detail, *members]), EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
-    except VendorError as error:
-        fail(str(error), EXIT_VENDOR)
+    except (Refusal, VendorError) as error:
+        fail(sentence(error), code_of(error))
+
+
+def sentence(error: Exception) -> str:
+    """A refusal or a vendor's error, and what of the input it is about."""
+    from joinder.services.refusals import Refusal
+
+    if not isinstance(error, Refusal):
+        return str(error)
+    return "\n".join([error.detail, *(f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items())])
+
+
+def code_of(error: Exception) -> int:
+    from joinder.errors import Paused
+    from joinder.services.refusals import Conflict, NotFound, Refusal
+
+    if isinstance(error, NotFound):
+        return EXIT_NOT_FOUND
+    if isinstance(error, Conflict | Paused):
+        return EXIT_CONFLICT
+    return EXIT_FAILED if isinstance(error, Refusal) else EXIT_VENDOR
 
 
 def fail(text: str, code: int) -> NoReturn:
