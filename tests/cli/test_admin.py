@@ -102,7 +102,7 @@ def test_what_is_not_there(world: World, arguments: tuple[str, ...]) -> None:
 
 
 def test_lists_of_an_account_that_is_not_there(world: World) -> None:
-    for group in ("flows", "credentials", "webhooks", "backfills", "sites", "events", "audit"):
+    for group in ("enrollments", "flows", "credentials", "webhooks", "backfills", "sites", "events", "audit"):
         assert "no such account" in world(group, "list", "--account", "acct-x", code=3).stderr, group
 
 
@@ -215,6 +215,8 @@ def test_a_secret_is_taken_from_a_file_or_standard_input_only(world: World, tmp_
     assert "clientSecret with --from" in refused.stderr
     assert "canary" not in refused.stderr
     file = tmp_path / "app.json"
+    file.write_text("{}")
+    assert "nothing to change" in world("credentials", "rotate", "{credentials}", "--from", str(file), code=2).stderr
     for text in ('{"clientSecret": "canary-half', '["canary-list"]', '"canary-text"', "canary", "", '{"a": 1}'):
         file.write_text(text)
         for command in (new, ("credentials", "rotate", "{credentials}")):
@@ -228,6 +230,19 @@ def test_a_secret_is_taken_from_a_file_or_standard_input_only(world: World, tmp_
     shown = world.json("credentials", "reveal", made["id"], "--reason", "to see")
     assert shown["credentials"]["clientSecret"] == "canary-from-file"
     assert len(world.json("credentials", "list")) == 3
+
+
+def test_an_action_takes_a_secret_from_a_file_too(world: World, tmp_path: Path) -> None:
+    (register,) = world.vendors.sunny.vendor.operator_actions
+    sealed = tuple(replace(entry, secret=entry.name == "note") for entry in register.fields)
+    actions = (replace(register, fields=sealed),)
+    world.vendors.sunny.vendor = replace(world.vendors.sunny.vendor, operator_actions=actions)
+    act = ("credentials", "act", "{credentials}", "register", "--set", "domain=a.example")
+    refused = world(*act, "--set", "note=canary-typed", code=1)
+    assert ("note with --from" in refused.stderr, "canary" in refused.stderr) == (True, False)
+    file = tmp_path / "values.json"
+    file.write_text('{"note": "canary-from-file"}')
+    assert world.json(*act, "--from", str(file)) == {"message": "a.example is registered for app-1"}
 
 
 def test_rotating_keeps_what_is_left_out(world: World) -> None:

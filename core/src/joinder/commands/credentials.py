@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from joinder.api.schemas import ActionInfo, Credentials
     from joinder.services.hub import Hub
     from joinder.services.vendor_credentials import Dependents
+    from joinder.vendor import Field
 
 _from_option = click.option(
     "--from", "file", type=click.Path(path_type=Path, allow_dash=True), help="JSON object of fields; - for stdin."
@@ -73,7 +74,7 @@ def create(
     secret = _object(file) if file is not None else {}
 
     async def make(hub: Hub) -> vendor_credentials.Shown:
-        _refuse_secrets(hub, vendor, type_name, plain)
+        _refuse_secrets("--field", _declared(hub, vendor, type_name), plain)
         given = {**plain, **secret, "vendor": vendor, "type": type_name}
         owner = await chosen_account(hub, account_id)
         return await vendor_credentials.create(hub, owner, ACTOR, name=name, credentials=given)
@@ -149,6 +150,8 @@ def rotate(credentials_id: str, file: Path, as_json: bool) -> None:
     A JSON Merge Patch. Enrollments that waited for it are tried again at once.
     """
     patch = {"credentials": _object(file)}
+    if not patch["credentials"]:
+        raise click.UsageError("There is nothing to change in --from.")
     _print(on_hub(lambda hub: _changed(hub, credentials_id, patch)), as_json)
     say(f"Does the vendor know them?  joinder credentials test {credentials_id}")
 
@@ -217,16 +220,22 @@ def actions(credentials_id: str, as_json: bool) -> None:
 @command.command()
 @click.argument("credentials_id")
 @click.argument("action")
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A value the action asks for.")
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A value the action asks for, no secret.")
+@_from_option
 @json_option
-def act(credentials_id: str, action: str, given: tuple[str, ...], as_json: bool) -> None:
+def act(credentials_id: str, action: str, given: tuple[str, ...], file: Path | None, as_json: bool) -> None:
     """Run such a step. Example:  joinder credentials act cred-… register --set domain=hub.example.com"""
     from joinder.services import operator_actions
 
-    values = pairs(given, "--set")
+    plain = pairs(given, "--set")
+    secret = _object(file) if file is not None else {}
 
     async def run(hub: Hub) -> str:
         owner = await _account(hub, credentials_id)
+        known = await operator_actions.list_actions(hub, owner, credentials_id)
+        fields = [entry for one in known if one.name == action for entry in one.fields]
+        _refuse_secrets("--set", fields, plain)
+        values = {**plain, **secret}
         return await operator_actions.run(hub, owner, credentials_id, ACTOR, name=action, values=values)
 
     _print_message(on_hub(run), as_json)
@@ -312,18 +321,23 @@ def _object(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def _refuse_secrets(hub: Hub, vendor: str, type_name: str, plain: Mapping[str, str]) -> None:
-    """Others on this machine see a command line, and the shell remembers it. Raises Invalid."""
+def _declared(hub: Hub, vendor: str, type_name: str) -> Sequence[Field]:
+    """Empty for what is unknown: the service says so better."""
     from joinder.errors import UnknownVendor
-    from joinder.services.refusals import Invalid
 
     try:
         kind = hub.registry.vendor(vendor).app_credential(type_name)
     except UnknownVendor:
-        return  # the service says it better
-    open_ones = {entry.name for entry in kind.fields if not entry.secret} if kind is not None else set()
-    if kind is not None and (hidden := sorted(set(plain) - open_ones)):
-        raise Invalid(f"--field takes no secret, and none that is not declared: give {', '.join(hidden)} with --from.")
+        return ()
+    return kind.fields if kind is not None else ()
+
+
+def _refuse_secrets(option: str, declared: Sequence[Field], plain: Mapping[str, str]) -> None:
+    """Others on this machine see a command line, and the shell remembers it. Raises Invalid."""
+    from joinder.services.refusals import Invalid
+
+    if hidden := [entry.name for entry in declared if entry.secret and entry.name in plain]:
+        raise Invalid(f"{option} takes no secret: give {', '.join(hidden)} with --from.")
 
 
 def _print(shown: Any, as_json: bool) -> None:

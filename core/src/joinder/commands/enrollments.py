@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from joinder.commands.admin import ACTOR, account_option, limit_option
+from joinder.commands.admin import ACTOR, account_ids, account_option, limit_option
 from joinder.commands.answering import (
     Columns,
     counted,
@@ -68,6 +68,7 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
     from joinder.api import wire
 
     async def look(hub: Hub) -> tuple[list[Found], int, list[Overview]]:
+        await account_ids(hub, account_id)
         query = _query(text, faults, account_id)
         found, count = await _found(hub, query, None if is_all else limit)
         return found, count, await overviews(hub, [row.id for row in found]) if as_json else []

@@ -61,11 +61,9 @@ def create(url: str, types: tuple[str, ...], account_id: str | None, as_json: bo
     from joinder.api import webhook_wire
     from joinder.services import webhooks
 
-    target = secret_from(Path(url)) if url == "-" else url
-
     async def make(hub: Hub) -> Webhook:
         owner = await chosen_account(hub, account_id)
-        return webhook_wire.with_secret(await webhooks.create(hub, owner, ACTOR, url=target, types=types))
+        return webhook_wire.with_secret(await webhooks.create(hub, owner, ACTOR, url=_url(url), types=types))
 
     made = on_hub(make)
     print_one(made, as_json)
@@ -108,7 +106,7 @@ def show(webhook_id: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("webhook_id")
-@click.option("--url", help="Where events go from now on.")
+@click.option("--url", help="Where events go from now on; - reads it from stdin.")
 @_types_option
 @click.option("--all-types", is_flag=True, help="Events of every type again.")
 @click.option("--enable/--disable", "is_enabled", default=None, help="Switch it on, which starts anew, or off.")
@@ -123,7 +121,7 @@ def change(
     from joinder.api import webhook_wire
     from joinder.services import webhooks
 
-    patch = _patch(url, types, all_types, is_enabled)
+    patch = _patch(url and _url(url), types, all_types, is_enabled)
 
     async def alter(hub: Hub) -> Webhook:
         owner = await _account(hub, webhook_id)
@@ -171,20 +169,14 @@ def test(webhook_id: str, as_json: bool) -> None:
 @limit_option
 @json_option
 def deliveries(webhook_id: str, status: str | None, limit: int, as_json: bool) -> None:
-    """List deliveries. Example:  joinder webhooks deliveries whep-… --status failed"""
+    """List deliveries, newest first. Example:  joinder webhooks deliveries whep-… --status failed"""
     from joinder.api import webhook_wire
     from joinder.services import replays
 
     async def look(hub: Hub) -> list[Delivery]:
         owner = await _account(hub, webhook_id)
-        rows = await over_accounts(
-            hub,
-            owner,
-            lambda one, after, size: replays.list_page(hub, one, webhook_id, status=status, after=after, limit=size),
-            lambda row: row[0].id,
-            most=limit,
-        )
-        return [webhook_wire.delivery(row) for _, row in rows]
+        rows = await replays.latest(hub, owner, webhook_id, status=status, limit=limit)
+        return [webhook_wire.delivery(row) for row in rows]
 
     print_list(on_hub(look), _DELIVERIES, as_json)
 
@@ -236,6 +228,11 @@ def delete(webhook_id: str, confirm: str | None, dry_run: bool, as_json: bool) -
         say(f"{webhook_id} is deleted.")
         if as_json:
             print_json(Deleted(deleted=webhook_id))
+
+
+def _url(given: str) -> str:
+    """It may hold a secret itself: `-` is standard input."""
+    return secret_from(Path(given)) if given == "-" else given
 
 
 def _patch(url: str | None, types: tuple[str, ...], all_types: bool, is_enabled: bool | None) -> dict[str, Any]:
