@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,6 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from api.fakes import Vendors
+from cli.world import World, registry_of_fakes
+from joinder.settings import Settings
+
+__all__ = ["registry_of_fakes"]
 
 
 class Shell:
@@ -44,3 +51,10 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def joinder(tmp_path: Path, key: Path) -> Shell:
     shutil.copy2(key, tmp_path)
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def world(fresh_database: Settings, registry_of_fakes: Vendors) -> World:
+    made = World(fresh_database, registry_of_fakes)
+    asyncio.run(made.prepare())
+    return made

@@ -13,7 +13,8 @@ import rich_click as click
 
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
-    *("accounts", "clients", "keys", "poll", "backfill", "act", "quota"),
+    *("status", "enrollments", "flows", "credentials", "webhooks", "events", "audit", "backfills", "sites", "devices"),
+    *("accounts", "clients", "keys"),
     *("backup", "restore", "reconcile", "doctor", "config", "completion"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own

@@ -35,8 +35,8 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     import asyncio
 
     from joinder import logs
-    from joinder.errors import AppCredentialsRejected, AuthorizationLost, VendorError
-    from joinder.services.refusals import Conflict, NotFound, Refusal
+    from joinder.errors import VendorError
+    from joinder.services.refusals import Refusal
     from joinder.settings import settings_from_env
 
     settings = settings_from_env()
@@ -47,14 +47,30 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run())
-    except NotFound as error:
-        fail(error.detail, EXIT_NOT_FOUND)
-    except Refusal as error:
-        members = [f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items()]
-        fail("\n".join([error.detail, *members]), EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
-    except VendorError as error:
-        refused = isinstance(error, AuthorizationLost | AppCredentialsRejected)
-        fail(str(error), EXIT_REFUSED if refused else EXIT_VENDOR)
+    except (Refusal, VendorError) as error:
+        fail(sentence(error), code_of(error))
+
+
+def sentence(error: Exception) -> str:
+    """A refusal or a vendor's error, and what of the input it is about."""
+    from joinder.services.refusals import Refusal
+
+    if not isinstance(error, Refusal):
+        return str(error)
+    return "\n".join([error.detail, *(f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items())])
+
+
+def code_of(error: Exception) -> int:
+    from joinder.errors import AppCredentialsRejected, AuthorizationLost, Paused
+    from joinder.services.refusals import Conflict, NotFound, Refusal
+
+    if isinstance(error, NotFound):
+        return EXIT_NOT_FOUND
+    if isinstance(error, Conflict | Paused):
+        return EXIT_CONFLICT
+    if isinstance(error, AuthorizationLost | AppCredentialsRejected):
+        return EXIT_REFUSED
+    return EXIT_FAILED if isinstance(error, Refusal) else EXIT_VENDOR
 
 
 def fail(text: str, code: int) -> NoReturn:

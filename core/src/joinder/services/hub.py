@@ -86,10 +86,12 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         budgets = Budgets(store)
         hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http, budgets=budgets)
         vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)
-        yield hub
-        await hub.drain()
-        await budgets.close()
-        await hub.activity.flush()
+        try:
+            yield hub
+        finally:  # also when the block raised: who gave up waiting has not ended the exchange
+            await hub.drain()
+            await budgets.close()
+            await hub.activity.flush()
     finally:
         await http.close()
         await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +21,7 @@ _TEXT = (
     "(SELECT s.enrollment_id FROM site s WHERE lower(s.name) LIKE {term} ESCAPE '!' "
     "OR lower(s.vendor_id) LIKE {term} ESCAPE '!'))"
 )
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _PAGE = (
     "SELECT e.id, e.account_id, e.vendor, e.status, e.health, e.health_since, e.health_reason, e.health_actor, "
     "e.failures, e.paused_at, e.last_success_at, e.created_at, "
@@ -73,22 +75,23 @@ def parse(text: str, *, faults_only: bool = False) -> Query:
 
     `!` before a word turns it round. Raises Invalid.
     """
-    conditions, values = [_FAULTS] if faults_only else [], dict[str, str]()
+    conditions: list[str] = [_FAULTS] if faults_only else []
+    values: dict[str, str] = {}
     for index, word in enumerate(text.split()):
         inverse, word = word.startswith("!"), word.removeprefix("!")
         if not word:
             continue
-        condition, wanted = _condition(word, f"word_{index}")
+        condition, found = _condition(word, f"word_{index}")
+        values |= found
         conditions.append(f"NOT ({condition})" if inverse else condition)
-        values |= wanted
     return Query(tuple(conditions), values)
 
 
 def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
     key, colon, value = word.partition(":")
     if not colon:
-        escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in word.lower())
-        return _TEXT.format(term=f":{name}"), {name: f"%{escaped}%"}
+        terms = {f"{name}_{index}": f"%{_escaped(text)}%" for index, text in enumerate(_spellings(word))}
+        return "(" + " OR ".join(_TEXT.format(term=f":{term}") for term in terms) + ")", terms
     if (key, value) == ("is", "paused"):
         return _PAUSED, {}
     if key not in _COLUMNS or not value.strip(","):
@@ -97,6 +100,16 @@ def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
         raise Invalid(f"{word} is no filter{hint}. Known: {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
     wanted = {f"{name}_{index}": one for index, one in enumerate(filter(None, value.split(",")))}
     return f"{_COLUMNS[key]} IN ({', '.join(f':{each}' for each in wanted)})", wanted
+
+
+def _spellings(word: str) -> list[str]:
+    """`ärger` is in `Ärgernis` too, where the database lowers ASCII only (SQLite, or PostgreSQL in the C locale)."""
+    spelled = (word.lower(), word, word.capitalize())
+    return list(dict.fromkeys(text.translate(_ASCII_LOWER) for text in spelled))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"!{letter}" if letter in "!%_" else letter for letter in text)
 
 
 async def page(
