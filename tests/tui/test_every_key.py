@@ -61,10 +61,9 @@ def test_the_command_exists_and_takes_these_options(twin: str) -> None:
     command: click.Command = group
     context = click.Context(group)
     while words and isinstance(command, click.Group):
-        found = command.get_command(context, words[0])
-        assert found is not None, f"no command {words[0]}"
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None
         command = found
-        words = words[1:]
     options = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
 
