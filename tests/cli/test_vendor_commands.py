@@ -31,7 +31,7 @@ NOBODY = "cred-aaaaaaaaaaaaaaaa"
         (("new-vendor", "../acme"), 2, "lower-case letters and digits"),
         (("new-vendor", "acme", "--label", 'A"; import os'), 2, "it stands in source code"),
         (("new-vendor", "acme", "--into", os.path.dirname(__file__)), 4, "exists already"),
-        (("act", NOBODY), 3, "No resource"),
+        (("act", NOBODY), 3, "Nothing has this id"),
         (("act", NOBODY, "register", "--set", "domain"), 2, "NAME=VALUE"),
     ],
 )
