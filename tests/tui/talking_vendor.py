@@ -66,3 +66,15 @@ class TalkingVendor(StrictVendor):
         if not self.knows_app:
             raise AppCredentialsRejected("The vendor refused the app credentials")
         raise AuthorizationLost("no such code")
+
+
+@dataclass(eq=False)
+class KeyVendor(StrictVendor):
+    """Owners type a key; there is no app."""
+
+    name: str = "keyed"
+
+    @hookimpl
+    def describe_vendor(self) -> Vendor:
+        described = super().describe_vendor()
+        return structs.replace(described, label="Keyed", flow=Flow.FORM, app_credentials=(), oauth2=None)

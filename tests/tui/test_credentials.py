@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 from joinder_tui.screens import secret
@@ -14,7 +13,7 @@ from joinder_tui.screens.credential_forms import ActionForm, CredentialForm, Rot
 from joinder_tui.screens.credentials import Credentials
 from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.secret import Secret
-from joinder_tui.widgets.form import Entry, Ticked, Typed
+from joinder_tui.widgets.form import Entry, Typed
 from textual import events
 from textual.widgets import Input, Select
 
@@ -23,7 +22,7 @@ from joinder.services import accounts, audits, listing, vendor_credentials
 from joinder.services.hub import Hub
 from joinder.store.tables import Quota, VendorCredentials
 from services.conftest import Enroll
-from tui.conftest import OpenTerminal, Terminal
+from tui.conftest import OpenTerminal
 from tui.talking_vendor import CANARY, TalkingVendor
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----"
@@ -32,17 +31,6 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY
 @pytest.fixture
 def vendor() -> TalkingVendor:
     return TalkingVendor()
-
-
-def entry(terminal: Terminal, place: str) -> Typed:
-    found = [one for one in terminal.app.screen.query(Typed) if one.place == place]
-    assert len(found) == 1, [one.place for one in terminal.app.screen.query(Entry)]
-    return found[0]
-
-
-def problem(terminal: Terminal, place: str) -> str:
-    said = entry(terminal, place).query_one(".wrong")
-    return str(said.render()) if said.display else ""
 
 
 async def stored(hub: Hub, credentials_id: str) -> VendorCredentials | None:
@@ -55,23 +43,17 @@ async def secrets_of(hub: Hub, account_id: str, credentials_id: str) -> dict[str
     return dict(shown.secrets or {})
 
 
-async def opened(terminal: Terminal, key: str, screen: type[Any]) -> None:
-    await terminal.press(key)
-    await terminal.until(lambda: isinstance(terminal.app.screen, screen))
-    await terminal.settled()
-
-
 async def test_credentials_are_stored_sealed_and_their_secrets_are_nowhere_on_the_screen(
     hub: Hub, account_id: str, open_terminal: OpenTerminal, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
         assert "none yet" in terminal.text()
-        await opened(terminal, "a", CredentialForm)
+        await terminal.opens("a", CredentialForm)
         assert "For example a1b2" in terminal.text()
-        entry(terminal, "/credentials/clientID").value = "an-id"
-        entry(terminal, "/credentials/clientSecret").value = CANARY
-        entry(terminal, "/name").value = "North"
+        terminal.entry("/credentials/clientID").value = "an-id"
+        terminal.entry("/credentials/clientSecret").value = CANARY
+        terminal.entry("/name").value = "North"
         await terminal.settled()
         assert CANARY not in terminal.text()
         assert CANARY not in terminal.app.export_screenshot()
@@ -91,14 +73,14 @@ async def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
-        entry(terminal, "/credentials/clientSecret").value = CANARY
+        await terminal.opens("a", CredentialForm)
+        terminal.entry("/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: bool(problem(terminal, "/credentials/clientID")))
-        assert "must be a text" in problem(terminal, "/credentials/clientID")
-        assert problem(terminal, "/credentials/clientSecret") == ""
-        assert entry(terminal, "/credentials/clientSecret").value == CANARY
-        await terminal.until(lambda: entry(terminal, "/credentials/clientID").has_focus_within)
+        await terminal.until(lambda: bool(terminal.wrong("/credentials/clientID")))
+        assert "must be a text" in terminal.wrong("/credentials/clientID")
+        assert terminal.wrong("/credentials/clientSecret") == ""
+        assert terminal.entry("/credentials/clientSecret").value == CANARY
+        await terminal.until(lambda: terminal.entry("/credentials/clientID").has_focus_within)
         await terminal.press("a", "b", "ctrl+s")
         await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
     (one,) = await listing.credentials(hub)
@@ -110,15 +92,15 @@ async def test_leaving_asks_only_when_something_was_typed(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
-        await opened(terminal, "escape", Credentials)
-        await opened(terminal, "a", CredentialForm)
+        await terminal.opens("a", CredentialForm)
+        await terminal.opens("escape", Credentials)
+        await terminal.opens("a", CredentialForm)
         await terminal.press("tab", "x")
-        await opened(terminal, "escape", Confirm)
-        await opened(terminal, "n", CredentialForm)
-        assert entry(terminal, "/credentials/clientID").value == "x"
-        await opened(terminal, "escape", Confirm)
-        await opened(terminal, "y", Credentials)
+        await terminal.opens("escape", Confirm)
+        await terminal.opens("n", CredentialForm)
+        assert terminal.entry("/credentials/clientID").value == "x"
+        await terminal.opens("escape", Confirm)
+        await terminal.opens("y", Credentials)
     assert await listing.credentials(hub) == []
 
 
@@ -127,14 +109,14 @@ async def test_an_app_that_opens_its_sites_by_itself_is_tried_at_the_vendor_firs
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
+        await terminal.opens("a", CredentialForm)
         terminal.app.screen.query_one(Select).value = "strict station"
         await terminal.until(lambda: len(terminal.app.screen.query(Typed)) == 2)
-        entry(terminal, "/credentials/apiKey").value = "bad-key"
+        terminal.entry("/credentials/apiKey").value = "bad-key"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "is not known there" in terminal.text())
         assert await listing.credentials(hub) == []
-        entry(terminal, "/credentials/apiKey").value = "good-key"
+        terminal.entry("/credentials/apiKey").value = "good-key"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
     (one,) = await listing.credentials(hub)
@@ -148,16 +130,16 @@ async def test_a_key_comes_from_a_file_with_all_its_lines(
     (tmp_path / "disk").write_bytes(b"\xff" * 70_000)
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
-        entry(terminal, "/credentials/clientID").value = "an-id"
-        entry(terminal, "/credentials/clientSecret").value = CANARY
-        key = entry(terminal, "/credentials/key")
+        await terminal.opens("a", CredentialForm)
+        terminal.entry("/credentials/clientID").value = "an-id"
+        terminal.entry("/credentials/clientSecret").value = CANARY
+        key = terminal.entry("/credentials/key")
         for path, said in (("absent", "No such file"), ("disk", "longer than"), ("key.pem", "")):
             key.query_one(Input).focus()
-            await opened(terminal, "ctrl+o", Ask)
+            await terminal.opens("ctrl+o", Ask)
             terminal.app.screen.query_one(Input).value = str(tmp_path / path)
-            await opened(terminal, "enter", CredentialForm)
-            await terminal.until(lambda said=said: said in problem(terminal, "/credentials/key"))  # type: ignore[misc]
+            await terminal.opens("enter", CredentialForm)
+            await terminal.until(lambda said=said: said in terminal.wrong("/credentials/key"))  # type: ignore[misc]
         await terminal.until(lambda: key.value == PEM)
         assert "PRIVATE KEY" not in terminal.text()
         await terminal.press("ctrl+s")
@@ -171,8 +153,8 @@ async def test_a_pasted_key_keeps_its_lines_and_a_secret_is_never_copied(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
-        key = entry(terminal, "/credentials/key").query_one(Input)
+        await terminal.opens("a", CredentialForm)
+        key = terminal.entry("/credentials/key").query_one(Input)
         key.focus()
         await terminal.settled()
         key.post_message(events.Paste(PEM))
@@ -189,11 +171,11 @@ async def test_with_several_accounts_the_form_asks_whose_it_is(
     other = (await accounts.create_account(hub, "Other [one]")).id
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
+        await terminal.opens("a", CredentialForm)
         terminal.app.screen.query(Select).first().value = other
         await terminal.settled()
-        entry(terminal, "/credentials/clientID").value = "an-id"
-        entry(terminal, "/credentials/clientSecret").value = CANARY
+        terminal.entry("/credentials/clientID").value = "an-id"
+        terminal.entry("/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
         await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
     assert [one.row.account_id for one in await listing.credentials(hub)] == [other]
@@ -204,11 +186,11 @@ async def test_new_secrets_replace_what_was_typed_and_leave_the_rest(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "o", RotateForm)
+        await terminal.opens("o", RotateForm)
         assert all(not one.value for one in terminal.app.screen.query(Typed))
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "everything stays as it is" in terminal.text())
-        entry(terminal, "/credentials/clientSecret").value = CANARY
+        terminal.entry("/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
         await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
     assert await secrets_of(hub, account_id, credentials_id) == {"clientID": "an-id", "clientSecret": CANARY}
@@ -219,16 +201,16 @@ async def test_a_rename_changes_the_name_alone(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "n", Ask)
+        await terminal.opens("n", Ask)
         terminal.app.screen.query_one(Input).value = "South [roof]"
-        await opened(terminal, "enter", Credentials)
+        await terminal.opens("enter", Credentials)
         await terminal.until(lambda: "South [roof]" in terminal.text())
         row = await stored(hub, credentials_id)
         assert row is not None
         assert row.name == "South [roof]"
-        await opened(terminal, "n", Ask)
+        await terminal.opens("n", Ask)
         terminal.app.screen.query_one(Input).value = ""
-        await opened(terminal, "enter", Credentials)
+        await terminal.opens("enter", Credentials)
         await terminal.until(lambda: "South" not in terminal.text())
     assert await secrets_of(hub, account_id, credentials_id) == {"clientID": "an-id", "clientSecret": "a-secret"}
 
@@ -253,11 +235,11 @@ async def test_secrets_are_shown_for_a_reason_and_hidden_again(
     credentials_id = (await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)).id
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "v", Ask)
+        await terminal.opens("v", Ask)
         await terminal.press("enter")
         assert isinstance(terminal.app.screen, Ask)
         terminal.app.screen.query_one(Input).value = "support case 7"
-        await opened(terminal, "enter", Secret)
+        await terminal.opens("enter", Secret)
         assert CANARY in terminal.text()
         assert terminal.app.clipboard == ""
         await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
@@ -291,10 +273,10 @@ async def test_an_action_at_the_vendor_is_run_with_what_it_asks_for(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "x", ActionForm)
+        await terminal.opens("x", ActionForm)
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: bool(problem(terminal, "/domain")))
-        entry(terminal, "/domain").value = "hub.example.com"
+        await terminal.until(lambda: bool(terminal.wrong("/domain")))
+        terminal.entry("/domain").value = "hub.example.com"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "hub.example.com is registered." in terminal.said())
     assert vendor.acted == [("an-id", {"domain": "hub.example.com"})]
@@ -318,7 +300,7 @@ async def test_what_something_depends_on_is_not_deleted_nor_asked_about(
 async def test_a_deletion_wants_the_id(hub: Hub, credentials_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await opened(terminal, "d", ConfirmByName)
+        await terminal.opens("d", ConfirmByName)
         await terminal.press("enter")
         assert await stored(hub, credentials_id) is not None
         terminal.app.screen.query_one("#name", Input).value = credentials_id
@@ -360,7 +342,6 @@ async def test_read_only_has_none_of_it(hub: Hub, credentials_id: str, open_term
 async def test_a_form_fits_a_small_terminal(account_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal(size=(60, 16)) as terminal:
         await terminal.press("4")
-        await opened(terminal, "a", CredentialForm)
+        await terminal.opens("a", CredentialForm)
         assert "Client ID" in terminal.text()
         assert "Store" in terminal.text()
-        assert not terminal.app.screen.query(Ticked)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
-from joinder_tui.screens.form import FormScreen, account_choice, chosen_account, form_acts
+from joinder_tui.screens.form import FormScreen, account_choice, chosen_account, form_acts, named
 from joinder_tui.widgets.form import Choice, Entry, Typed
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class CredentialForm(FormScreen):
         if KIND not in values:
             raise Unprocessable("No installed vendor takes app credentials.")
         vendor, kind = self._kinds[values[KIND]]
-        given = {"vendor": vendor.name, "type": kind.type, **_named(values, "/credentials/", without=KIND)}
+        given = {"vendor": vendor.name, "type": kind.type, **named(values, "/credentials/", without=KIND)}
         made = await vendor_credentials.create(hub, account_id, ACTOR, name=values.get("/name"), credentials=given)
         return f"Stored as {made.id}. Press t to ask {vendor.label} whether it knows them."
 
@@ -102,7 +102,7 @@ class RotateForm(FormScreen):
         from joinder.services.refusals import Unprocessable
         from joinder_tui.app import ACTOR
 
-        patch = {"credentials": _named(values, "/credentials/")}
+        patch = {"credentials": named(values, "/credentials/")}
         if not patch["credentials"]:
             raise Unprocessable("Nothing was typed, so everything stays as it is.")
         await vendor_credentials.change(hub, self._row.account_id, self._row.id, ACTOR, patch=patch)
@@ -139,11 +139,5 @@ class ActionForm(FormScreen):
             self._row.id,
             ACTOR,
             name=values[ACTION],
-            values=_named(values, "/"),
+            values=named(values, "/"),
         )
-
-
-def _named(values: Mapping[str, str], under: str, *, without: str = "") -> dict[str, str]:
-    """By the last member of their place, as a service takes them."""
-    found = {place: value for place, value in values.items() if place.startswith(under) and place != without}
-    return {place.removeprefix(under).replace("~1", "/").replace("~0", "~"): value for place, value in found.items()}

@@ -46,7 +46,7 @@ class FormScreen(Page, ModalScreen[None]):
         self._is_saving = False
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog form"):
+        with VerticalScroll(classes="dialog form", can_focus=False):
             yield Static(self.title_line, classes="heading", markup=False)
             yield Vertical(id="choices")
             yield Vertical(id="entries")
@@ -238,6 +238,12 @@ def chosen_account(accounts: Sequence[Account], shown: str | None, values: Mappi
     if not accounts:
         raise Unprocessable("There is no account yet: press 8, or joinder accounts create NAME.")
     return values.get("/account", accounts[0].id)
+
+
+def named(values: Mapping[str, str], under: str, *, without: str = "") -> dict[str, str]:
+    """By the last member of their place, as a service takes them."""
+    found = {place: value for place, value in values.items() if place.startswith(under) and place != without}
+    return {place.removeprefix(under).replace("~1", "/").replace("~0", "~"): value for place, value in found.items()}
 
 
 def _places(error: Any) -> dict[str, str]:

@@ -128,6 +128,14 @@ class Choice(Entry):
         return self.value != self._options[0][1]
 
 
+class Tick(Checkbox):
+    """Textual draws the same cross for yes and no, in two colours."""
+
+    @property
+    def BUTTON_INNER(self) -> str:  # type: ignore[override]
+        return "✓" if self.value else " "
+
+
 class Ticked(Entry):
     """Yes or no; what it holds is shown and counts only when it is ticked. `refusal`: why it cannot be."""
 
@@ -144,7 +152,7 @@ class Ticked(Entry):
         yield Static("", classes="wrong", markup=False)
 
     def control(self) -> Widget:
-        return Checkbox(Content(self._label), disabled=self._refused, compact=True)
+        return Tick(Content(self._label), disabled=self._refused, compact=True)
 
     @property
     def value(self) -> str:
