@@ -10,11 +10,13 @@ from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.link import Link
 from joinder_tui.screens.now import Now
 from joinder_tui.widgets.table import Table
+from sqlmodel import select
 from textual.widgets import Input
 
 from joinder.services import health
 from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment as Row
+from joinder.store.tables import SiteRow
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
 from tui.terminal import OpenTerminal
@@ -159,3 +161,20 @@ async def test_a_reconnect_link_is_copied_and_shown(hub: Hub, enroll: Enroll, op
         await terminal.press("2", "c")
         await terminal.until(lambda: bool(terminal.said()) or isinstance(terminal.app.screen, Link))
         assert "Nobody knows where the owner would go afterwards" in terminal.said()[0]
+
+
+async def test_names_are_shown_as_they_are_and_longer_ones_widen_their_column(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal(size=(160, 24)) as terminal:
+        await terminal.press("2")
+        for name in ("[/]", "Roof [south] of the house by the lake"):
+            async with hub.store.write() as session:
+                site = (
+                    await session.execute(select(SiteRow).where(SiteRow.enrollment_id == enrollment_id))
+                ).scalar_one()
+                site.name = name
+            terminal.page.reload()
+            await terminal.settled()
+            assert name in terminal.text()

@@ -62,3 +62,11 @@ def moment(at: int | None) -> str:
 
 def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
+
+
+def bar(part: int, whole: int, width: int = 6) -> Text:
+    """How much of something is used; anything used shows."""
+    share = min(1.0, part / whole) if whole else 1.0
+    full = min(width, max(round(share * width), 1 if part else 0))
+    colour = "red" if share >= 0.9 else "yellow" if share >= 0.7 else "green"
+    return Text.assemble(("▰" * full, colour), ("▱" * (width - full), "dim"), f" {share:.0%}")

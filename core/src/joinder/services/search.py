@@ -12,7 +12,14 @@ from joinder.services.hub import Hub
 from joinder.services.refusals import Invalid
 
 PAGE = 500
-_COLUMNS = {"vendor": "e.vendor", "health": "e.health", "status": "e.status", "account": "e.account_id"}
+_COLUMNS = {
+    "vendor": "e.vendor",
+    "health": "e.health",
+    "status": "e.status",
+    "account": "e.account_id",
+    "flow": "e.flow_id",
+    "credentials": "e.credentials_id",
+}
 _FAULTS = "e.health <> 'ok'"
 _PAUSED = "e.paused_at IS NOT NULL"
 _TEXT = (

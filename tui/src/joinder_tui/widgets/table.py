@@ -42,14 +42,19 @@ class Table(DataTable[Any]):
             before = self._shown[key]
             for heading, old, new in zip(self._headings, before, cells, strict=True):
                 if old != new:
-                    self.update_cell(key, heading, new)
+                    self.update_cell(key, heading, _plain(new), update_width=True)
 
     def _replace(self, rows: Rows) -> None:
         """The cursor stays on its row, or where it was when that row is gone."""
         selected, at = self.selected, self.cursor_row
         self.clear()
         for key, cells in rows.items():
-            self.add_row(*cells, key=key)
+            self.add_row(*(_plain(cell) for cell in cells), key=key)
         if rows:
             keys = list(rows)
             self.move_cursor(row=keys.index(selected) if selected in rows else min(at, len(keys) - 1), animate=False)
+
+
+def _plain(cell: str | Text) -> Text:
+    """A DataTable would read a name such as `Roof [south]` as markup, and fail at `[/]`."""
+    return Text(cell) if isinstance(cell, str) else cell
