@@ -36,7 +36,7 @@ from textual.widgets import DataTable, Input
 from joinder.services import search
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
 
 FILTERS = ("health:needs_consent", "roof", "enrl-a", "!bench", "vendor:acme", "nothing-like-this", "health:quarantined")

@@ -20,7 +20,7 @@ from msgspec import structs
 from joinder.services import renewal
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from services.conftest import Enroll
 from tui.terminal import OpenTerminal, Terminal
 
