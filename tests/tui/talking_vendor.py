@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +20,7 @@ CANARY = "canary-0123456789-never-shown"
 @dataclass(eq=False)
 class TalkingVendor(StrictVendor):
     knows_app: bool = True
+    hangs: bool = False
     acted: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @hookimpl
@@ -59,6 +61,8 @@ class TalkingVendor(StrictVendor):
 
     @hookimpl
     async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        if self.hangs:
+            await asyncio.sleep(60)
         if ctx.app is not None and ctx.app.type == "station":
             if ctx.app["apiKey"] != "good-key":
                 raise ConsentInvalid("The vendor does not know this key", fields={"apiKey": "is not known there"})

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import Page
-from joinder_tui.widgets.form import Entry, Typed
 from textual.pilot import Pilot
-from textual.screen import Screen
 
 GIVES_UP_S = 20.0
 
@@ -59,24 +56,6 @@ class Terminal:
         width, height = self.app.size
         strips = self.app.screen._compositor.render_strips()
         return "\n".join(strip.crop(0, width).text.rstrip() for strip in strips[:height])
-
-    async def opens(self, key: str, screen: type[Screen[Any]]) -> None:
-        """The key leads to that screen."""
-        await self.press(key)
-        await self.until(lambda: isinstance(self.app.screen, screen))
-        await self.settled()
-
-    def entry(self, place: str) -> Typed:
-        """Of the form in front, by its JSON Pointer."""
-        found = [one for one in self.app.screen.query(Typed) if one.place == place]
-        assert len(found) == 1, [one.place for one in self.app.screen.query(Entry)]
-        return found[0]
-
-    def wrong(self, place: str) -> str:
-        """What stands beside an entry."""
-        entry = next(one for one in self.app.screen.query(Entry) if one.place == place)
-        said = list(entry.query(".wrong"))[-1]
-        return str(said.render()) if said.display else ""
 
     def said(self) -> list[str]:
         """Notifications so far."""

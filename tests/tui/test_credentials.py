@@ -6,13 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from joinder_tui.screens import secret
-from joinder_tui.screens.ask import Ask
+from joinder_tui.screens import reveal
 from joinder_tui.screens.confirm import Confirm, ConfirmByName
 from joinder_tui.screens.credential_forms import ActionForm, CredentialForm, RotateForm
 from joinder_tui.screens.credentials import Credentials
 from joinder_tui.screens.enrollments import Enrollments
-from joinder_tui.screens.secret import Secret
+from joinder_tui.screens.now import Now
+from joinder_tui.screens.one_line import OneLine
+from joinder_tui.screens.reveal import Reveal
 from joinder_tui.widgets.form import Entry, Typed
 from textual import events
 from textual.widgets import Input, Select
@@ -22,6 +23,7 @@ from joinder.services import accounts, audits, listing, vendor_credentials
 from joinder.services.hub import Hub
 from joinder.store.tables import Quota, VendorCredentials
 from services.conftest import Enroll
+from tui.forms import entry, shown, wrong
 from tui.talking_vendor import CANARY, TalkingVendor
 from tui.terminal import OpenTerminal
 
@@ -49,17 +51,18 @@ async def test_credentials_are_stored_sealed_and_their_secrets_are_nowhere_on_th
     async with open_terminal() as terminal:
         await terminal.press("4")
         assert "none yet" in terminal.text()
-        await terminal.opens("a", CredentialForm)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
         assert "For example a1b2" in terminal.text()
-        terminal.entry("/credentials/clientID").value = "an-id"
-        terminal.entry("/credentials/clientSecret").value = CANARY
-        terminal.entry("/name").value = "North"
+        entry(terminal, "/credentials/clientID").value = "an-id"
+        entry(terminal, "/credentials/clientSecret").value = CANARY
+        entry(terminal, "/name").value = "North"
         await terminal.settled()
         assert CANARY not in terminal.text()
         assert CANARY not in terminal.app.export_screenshot()
         assert CANARY not in repr(terminal.app.screen.query(Entry))
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
         await terminal.until(lambda: "North" in terminal.text())
         assert CANARY not in "".join([terminal.text(), *terminal.said(), caplog.text])
     (one,) = await listing.credentials(hub)
@@ -73,16 +76,17 @@ async def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
-        terminal.entry("/credentials/clientSecret").value = CANARY
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
+        entry(terminal, "/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: bool(terminal.wrong("/credentials/clientID")))
-        assert "must be a text" in terminal.wrong("/credentials/clientID")
-        assert terminal.wrong("/credentials/clientSecret") == ""
-        assert terminal.entry("/credentials/clientSecret").value == CANARY
-        await terminal.until(lambda: terminal.entry("/credentials/clientID").has_focus_within)
+        await terminal.until(lambda: bool(wrong(terminal, "/credentials/clientID")))
+        assert "must be a text" in wrong(terminal, "/credentials/clientID")
+        assert wrong(terminal, "/credentials/clientSecret") == ""
+        assert entry(terminal, "/credentials/clientSecret").value == CANARY
+        await terminal.until(lambda: entry(terminal, "/credentials/clientID").has_focus_within)
         await terminal.press("a", "b", "ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
     (one,) = await listing.credentials(hub)
     assert (await secrets_of(hub, account_id, one.row.id))["clientID"] == "ab"
 
@@ -92,15 +96,22 @@ async def test_leaving_asks_only_when_something_was_typed(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
-        await terminal.opens("escape", Credentials)
-        await terminal.opens("a", CredentialForm)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
+        await terminal.press("escape")
+        await shown(terminal, Credentials)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
         await terminal.press("tab", "x")
-        await terminal.opens("escape", Confirm)
-        await terminal.opens("n", CredentialForm)
-        assert terminal.entry("/credentials/clientID").value == "x"
-        await terminal.opens("escape", Confirm)
-        await terminal.opens("y", Credentials)
+        await terminal.press("escape")
+        await shown(terminal, Confirm)
+        await terminal.press("n")
+        await shown(terminal, CredentialForm)
+        assert entry(terminal, "/credentials/clientID").value == "x"
+        await terminal.press("escape")
+        await shown(terminal, Confirm)
+        await terminal.press("y")
+        await shown(terminal, Credentials)
     assert await listing.credentials(hub) == []
 
 
@@ -109,18 +120,40 @@ async def test_an_app_that_opens_its_sites_by_itself_is_tried_at_the_vendor_firs
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
         terminal.app.screen.query_one(Select).value = "strict station"
         await terminal.until(lambda: len(terminal.app.screen.query(Typed)) == 2)
-        terminal.entry("/credentials/apiKey").value = "bad-key"
+        entry(terminal, "/credentials/apiKey").value = "bad-key"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "is not known there" in terminal.text())
         assert await listing.credentials(hub) == []
-        terminal.entry("/credentials/apiKey").value = "good-key"
+        entry(terminal, "/credentials/apiKey").value = "good-key"
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
     (one,) = await listing.credentials(hub)
     assert one.enrollments == 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16)])
+async def test_a_vendor_that_hangs_is_waited_for_no_longer_and_what_was_typed_stays(
+    hub: Hub, vendor: TalkingVendor, account_id: str, open_terminal: OpenTerminal, size: tuple[int, int]
+) -> None:
+    vendor.hangs = True
+    async with open_terminal(size=size) as terminal:
+        await terminal.press("4", "a")
+        await shown(terminal, CredentialForm)
+        terminal.app.screen.query_one(Select).value = "strict station"
+        await terminal.until(lambda: len(terminal.app.screen.query(Typed)) == 2)
+        entry(terminal, "/credentials/apiKey").value = "good-key"
+        await terminal.press("ctrl+s")
+        await terminal.until(lambda: "Storing the credentials …" in terminal.text())
+        await terminal.press("ctrl+s", "x", "escape")
+        assert any("Still saving" in said for said in terminal.said())
+        await terminal.press("ctrl+x")
+        await terminal.until(lambda: "not waited for any more" in terminal.text())
+        assert entry(terminal, "/credentials/apiKey").value == "good-key"
+        assert await listing.credentials(hub) == []
 
 
 async def test_a_key_comes_from_a_file_with_all_its_lines(
@@ -130,20 +163,23 @@ async def test_a_key_comes_from_a_file_with_all_its_lines(
     (tmp_path / "disk").write_bytes(b"\xff" * 70_000)
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
-        terminal.entry("/credentials/clientID").value = "an-id"
-        terminal.entry("/credentials/clientSecret").value = CANARY
-        key = terminal.entry("/credentials/key")
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
+        entry(terminal, "/credentials/clientID").value = "an-id"
+        entry(terminal, "/credentials/clientSecret").value = CANARY
+        key = entry(terminal, "/credentials/key")
         for path, said in (("absent", "No such file"), ("disk", "longer than"), ("key.pem", "")):
             key.query_one(Input).focus()
-            await terminal.opens("ctrl+o", Ask)
+            await terminal.press("ctrl+o")
+            await shown(terminal, OneLine)
             terminal.app.screen.query_one(Input).value = str(tmp_path / path)
-            await terminal.opens("enter", CredentialForm)
-            await terminal.until(lambda said=said: said in terminal.wrong("/credentials/key"))  # type: ignore[misc]
+            await terminal.press("enter")
+            await shown(terminal, CredentialForm)
+            await terminal.until(lambda said=said: said in wrong(terminal, "/credentials/key"))  # type: ignore[misc]
         await terminal.until(lambda: key.value == PEM)
         assert "PRIVATE KEY" not in terminal.text()
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
     (one,) = await listing.credentials(hub)
     assert (await secrets_of(hub, account_id, one.row.id))["key"] == PEM
 
@@ -153,8 +189,9 @@ async def test_a_pasted_key_keeps_its_lines_and_a_secret_is_never_copied(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
-        key = terminal.entry("/credentials/key").query_one(Input)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
+        key = entry(terminal, "/credentials/key").query_one(Input)
         key.focus()
         await terminal.settled()
         key.post_message(events.Paste(PEM))
@@ -171,13 +208,14 @@ async def test_with_several_accounts_the_form_asks_whose_it_is(
     other = (await accounts.create_account(hub, "Other [one]")).id
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
         terminal.app.screen.query(Select).first().value = other
         await terminal.settled()
-        terminal.entry("/credentials/clientID").value = "an-id"
-        terminal.entry("/credentials/clientSecret").value = CANARY
+        entry(terminal, "/credentials/clientID").value = "an-id"
+        entry(terminal, "/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
     assert [one.row.account_id for one in await listing.credentials(hub)] == [other]
 
 
@@ -186,13 +224,14 @@ async def test_new_secrets_replace_what_was_typed_and_leave_the_rest(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("o", RotateForm)
+        await terminal.press("o")
+        await shown(terminal, RotateForm)
         assert all(not one.value for one in terminal.app.screen.query(Typed))
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "everything stays as it is" in terminal.text())
-        terminal.entry("/credentials/clientSecret").value = CANARY
+        entry(terminal, "/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
     assert await secrets_of(hub, account_id, credentials_id) == {"clientID": "an-id", "clientSecret": CANARY}
 
 
@@ -201,16 +240,20 @@ async def test_a_rename_changes_the_name_alone(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("n", Ask)
+        await terminal.press("n")
+        await shown(terminal, OneLine)
         terminal.app.screen.query_one(Input).value = "South [roof]"
-        await terminal.opens("enter", Credentials)
+        await terminal.press("enter")
+        await shown(terminal, Credentials)
         await terminal.until(lambda: "South [roof]" in terminal.text())
         row = await stored(hub, credentials_id)
         assert row is not None
         assert row.name == "South [roof]"
-        await terminal.opens("n", Ask)
+        await terminal.press("n")
+        await shown(terminal, OneLine)
         terminal.app.screen.query_one(Input).value = ""
-        await terminal.opens("enter", Credentials)
+        await terminal.press("enter")
+        await shown(terminal, Credentials)
         await terminal.until(lambda: "South" not in terminal.text())
     assert await secrets_of(hub, account_id, credentials_id) == {"clientID": "an-id", "clientSecret": "a-secret"}
 
@@ -230,19 +273,21 @@ async def test_the_vendor_is_asked_whether_it_knows_them(
 async def test_secrets_are_shown_for_a_reason_and_hidden_again(
     hub: Hub, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(secret, "SHOWN_S", 1.0)
+    monkeypatch.setattr(reveal, "SHOWN_S", 1.0)
     given = {"vendor": "strict", "type": "app", "clientID": "an-id", "clientSecret": CANARY}
     credentials_id = (await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)).id
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("v", Ask)
+        await terminal.press("v")
+        await shown(terminal, OneLine)
         await terminal.press("enter")
-        assert isinstance(terminal.app.screen, Ask)
+        assert isinstance(terminal.app.screen, OneLine)
         terminal.app.screen.query_one(Input).value = "support case 7"
-        await terminal.opens("enter", Secret)
+        await terminal.press("enter")
+        await shown(terminal, Reveal)
         assert CANARY in terminal.text()
         assert terminal.app.clipboard == ""
-        await terminal.until(lambda: isinstance(terminal.app.screen, Credentials))
+        await shown(terminal, Credentials)
         assert CANARY not in terminal.text()
     (audit,) = [one for one in await audits.latest(hub, target=credentials_id, limit=9) if "reveal" in one.action]
     assert (audit.actor, audit.reason) == ("terminal", "support case 7")
@@ -253,18 +298,18 @@ async def test_secrets_go_as_soon_as_nobody_looks(
     hub: Hub, account_id: str, open_terminal: OpenTerminal, leaves: str
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.app.push_screen(Secret("strict", {"clientSecret": CANARY}))
+        await terminal.app.push_screen(Reveal("strict", {"clientSecret": CANARY}))
         await terminal.until(lambda: CANARY in terminal.text())
         if leaves == "focus":
             terminal.app.post_message(events.AppBlur())
-            await terminal.until(lambda: not isinstance(terminal.app.screen, Secret))
+            await terminal.until(lambda: not isinstance(terminal.app.screen, Reveal))
         else:
             terminal.app.action_command_palette()
-            await terminal.until(lambda: not isinstance(terminal.app.screen, Secret))
+            await terminal.until(lambda: not isinstance(terminal.app.screen, Reveal))
             await terminal.settled()
             assert CANARY not in terminal.app.export_screenshot()
             await terminal.press("escape")
-            await terminal.until(lambda: not isinstance(terminal.app.screen, Secret))
+            await terminal.until(lambda: not isinstance(terminal.app.screen, Reveal))
         assert CANARY not in terminal.text()
 
 
@@ -273,10 +318,11 @@ async def test_an_action_at_the_vendor_is_run_with_what_it_asks_for(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("x", ActionForm)
+        await terminal.press("x")
+        await shown(terminal, ActionForm)
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: bool(terminal.wrong("/domain")))
-        terminal.entry("/domain").value = "hub.example.com"
+        await terminal.until(lambda: bool(wrong(terminal, "/domain")))
+        entry(terminal, "/domain").value = "hub.example.com"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "hub.example.com is registered." in terminal.said())
     assert vendor.acted == [("an-id", {"domain": "hub.example.com"})]
@@ -300,7 +346,8 @@ async def test_what_something_depends_on_is_not_deleted_nor_asked_about(
 async def test_a_deletion_wants_the_id(hub: Hub, credentials_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        await terminal.opens("d", ConfirmByName)
+        await terminal.press("d")
+        await shown(terminal, ConfirmByName)
         await terminal.press("enter")
         assert await stored(hub, credentials_id) is not None
         terminal.app.screen.query_one("#name", Input).value = credentials_id
@@ -330,6 +377,29 @@ async def test_quotas_and_refusals_are_seen(hub: Hub, credentials_id: str, open_
         assert "rejected 2 min" in terminal.text()
 
 
+async def test_a_form_tells_its_keys_and_keeps_what_was_typed_under_them(
+    account_id: str, open_terminal: OpenTerminal
+) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("4", "a")
+        await shown(terminal, CredentialForm)
+        await terminal.press("tab", "x", "f1")
+        assert "joinder credentials" in terminal.text()
+        await terminal.press("escape")
+        await shown(terminal, CredentialForm)
+        assert entry(terminal, "/credentials/clientID").value == "x"
+
+
+async def test_an_id_is_copied_and_escape_leads_to_the_first_screen(
+    credentials_id: str, open_terminal: OpenTerminal
+) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("4", "i")
+        assert terminal.app.clipboard == credentials_id
+        await terminal.press("escape")
+        assert isinstance(terminal.app.screen, Now)
+
+
 async def test_read_only_has_none_of_it(hub: Hub, credentials_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal(readonly=True) as terminal:
         await terminal.press("4", "a", "t", "o", "n", "v", "x", "d")
@@ -342,6 +412,7 @@ async def test_read_only_has_none_of_it(hub: Hub, credentials_id: str, open_term
 async def test_a_form_fits_a_small_terminal(account_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal(size=(60, 16)) as terminal:
         await terminal.press("4")
-        await terminal.opens("a", CredentialForm)
+        await terminal.press("a")
+        await shown(terminal, CredentialForm)
         assert "Client ID" in terminal.text()
         assert "Store" in terminal.text()

@@ -12,6 +12,7 @@ from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.flow_form import FlowForm
 from joinder_tui.screens.flows import Flows
 from joinder_tui.screens.link import Link
+from joinder_tui.screens.now import Now
 from joinder_tui.widgets.form import Ticked
 from joinder_tui.widgets.table import Table
 from textual.widgets import Checkbox, Input, Select
@@ -25,6 +26,7 @@ from joinder.store.tables import JoinFlow, JoinSession
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
+from tui.forms import entry, shown, wrong
 from tui.talking_vendor import KeyVendor, TalkingVendor
 from tui.terminal import OpenTerminal, Terminal
 
@@ -80,16 +82,17 @@ async def test_a_flow_of_two_vendors_is_made_with_credentials_and_options(
     async with open_terminal() as terminal:
         await terminal.press("3")
         assert "none yet" in terminal.text()
-        await terminal.opens("a", FlowForm)
+        await terminal.press("a")
+        await shown(terminal, FlowForm)
         assert "needs credentials first" in terminal.text()
         assert "Programme" not in terminal.text()
-        terminal.entry("/redirectURI").value = BACK
+        entry(terminal, "/redirectURI").value = BACK
         tick(terminal, "strict")
         tick(terminal, "keyed")
         await terminal.settled()
-        terminal.entry("/vendors/strict/options/programID").value = "P-1"
+        entry(terminal, "/vendors/strict/options/programID").value = "P-1"
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Flows))
+        await shown(terminal, Flows)
         await terminal.until(lambda: BACK in terminal.text())
     (flow,) = await flows(hub)
     assert (flow.account_id, flow.redirect_uri) == (account_id, BACK)
@@ -105,20 +108,23 @@ async def test_what_cannot_work_stands_beside_what_it_is_about(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("3")
-        await terminal.opens("a", FlowForm)
-        terminal.entry("/redirectURI").value = "ftp://app.example"
+        await terminal.press("a")
+        await shown(terminal, FlowForm)
+        entry(terminal, "/redirectURI").value = "ftp://app.example"
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: bool(terminal.wrong("/redirectURI")))
+        await terminal.until(lambda: bool(wrong(terminal, "/redirectURI")))
         assert "vendors: must name at least one vendor" in terminal.text()
-        terminal.entry("/redirectURI").value = BACK
+        entry(terminal, "/redirectURI").value = BACK
         tick(terminal, "keyed")
         tick(terminal, "strict")
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: bool(terminal.wrong("/vendors/strict/options/programID")))
-        assert terminal.wrong("/redirectURI") == ""
-        assert terminal.entry("/redirectURI").value == BACK
-        await terminal.opens("escape", Confirm)
-        await terminal.opens("y", Flows)
+        await terminal.until(lambda: bool(wrong(terminal, "/vendors/strict/options/programID")))
+        assert wrong(terminal, "/redirectURI") == ""
+        assert entry(terminal, "/redirectURI").value == BACK
+        await terminal.press("escape")
+        await shown(terminal, Confirm)
+        await terminal.press("y")
+        await shown(terminal, Flows)
     assert await flows(hub) == []
 
 
@@ -129,7 +135,8 @@ async def test_only_credentials_with_which_owners_join_are_offered(
     await vendor_credentials.create(hub, account_id, "test", name="Station", credentials=station)
     async with open_terminal() as terminal:
         await terminal.press("3")
-        await terminal.opens("a", FlowForm)
+        await terminal.press("a")
+        await shown(terminal, FlowForm)
         (select,) = terminal.app.screen.query(Select)
         assert [value for _, value in select._options] == [credentials_id]
 
@@ -142,18 +149,19 @@ async def test_with_several_accounts_credentials_are_those_of_the_chosen_one(
     theirs = (await vendor_credentials.create(hub, other, "test", name="Theirs", credentials=given)).id
     async with open_terminal() as terminal:
         await terminal.press("3")
-        await terminal.opens("a", FlowForm)
+        await terminal.press("a")
+        await shown(terminal, FlowForm)
         account = terminal.app.screen.query(Select).first()
         for chosen, offered in ((other, theirs), (account_id, credentials_id), (other, theirs)):
             account.value = chosen
             await terminal.until(
                 lambda offered=offered: [s.value for s in terminal.app.screen.query(Select)][1:] == [offered]  # type: ignore[misc]
             )
-        terminal.entry("/redirectURI").value = BACK
+        entry(terminal, "/redirectURI").value = BACK
         tick(terminal, "strict")
-        terminal.entry("/vendors/strict/options/programID").value = "P-1"
+        entry(terminal, "/vendors/strict/options/programID").value = "P-1"
         await terminal.press("ctrl+s")
-        await terminal.until(lambda: isinstance(terminal.app.screen, Flows))
+        await shown(terminal, Flows)
     (flow,) = await flows(hub)
     assert (flow.account_id, flow.vendors[0]["credentialsID"]) == (other, theirs)
 
@@ -162,7 +170,8 @@ async def test_the_link_is_copied_and_shown_as_a_code(hub: Hub, account_id: str,
     flow_id = await make_flow(hub, account_id)
     async with open_terminal() as terminal:
         await terminal.press("3")
-        await terminal.opens("c", Link)
+        await terminal.press("c")
+        await shown(terminal, Link)
         url = f"{hub.settings.public_url}/join/flows/{flow_id}/authorize"
         assert terminal.app.clipboard == url
         assert url in terminal.text()
@@ -181,12 +190,15 @@ async def test_a_deletion_says_whom_it_sends_away_and_wants_the_id(
     await attempt(hub, account_id, flow_id, b"1")
     async with open_terminal() as terminal:
         await terminal.press("3")
-        await terminal.opens("d", ConfirmByName)
+        await terminal.press("d")
+        await shown(terminal, ConfirmByName)
         assert "1 owners under way are sent away" in terminal.text()
         assert "1 enrollments it made stay" in terminal.text()
-        await terminal.opens("escape", Flows)
+        await terminal.press("escape")
+        await shown(terminal, Flows)
         assert len(await flows(hub)) == 1
-        await terminal.opens("d", ConfirmByName)
+        await terminal.press("d")
+        await shown(terminal, ConfirmByName)
         terminal.app.screen.query_one("#name", Input).value = flow_id
         await terminal.press("enter")
         await terminal.until(lambda: "Deleted." in terminal.said())
@@ -239,13 +251,38 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         assert isinstance(terminal.app.screen, Enrollment)
 
 
+async def test_the_form_tells_its_keys_and_has_nothing_to_load_where_nothing_is_typed(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("3", "a")
+        await shown(terminal, FlowForm)
+        await terminal.press("f1")
+        assert "joinder flows create" in terminal.text()
+        await terminal.press("escape", "tab", "ctrl+x", "ctrl+o")
+        assert "Put the cursor into the field that the file is for." in terminal.said()
+        assert isinstance(terminal.app.screen, FlowForm)
+
+
+async def test_an_id_is_copied_and_escape_leads_to_the_first_screen(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    flow_id = await make_flow(hub, account_id)
+    async with open_terminal() as terminal:
+        await terminal.press("3", "i")
+        assert terminal.app.clipboard == flow_id
+        await terminal.press("escape")
+        assert isinstance(terminal.app.screen, Now)
+
+
 async def test_read_only_makes_and_deletes_nothing(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:
     await make_flow(hub, account_id)
     async with open_terminal(readonly=True) as terminal:
         await terminal.press("3", "a", "d")
         await asyncio.sleep(0.1)
         assert isinstance(terminal.app.screen, Flows)
-        await terminal.opens("c", Link)
+        await terminal.press("c")
+        await shown(terminal, Link)
     assert len(await flows(hub)) == 1
 
 
@@ -258,7 +295,8 @@ async def test_both_tables_and_the_form_fit(
         await terminal.press("3")
         assert "Goes back to" in terminal.text()
         assert "under way" in terminal.text()
-        await terminal.opens("a", FlowForm)
+        await terminal.press("a")
+        await shown(terminal, FlowForm)
         assert "Redirect URI" in terminal.text()
         assert "✓" not in terminal.text()
         tick(terminal, "keyed")

@@ -23,6 +23,7 @@ from joinder_tui.widgets.doing import Deed
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
     from joinder.settings import Settings
+    from joinder_tui.conformance import Result
 
 T = TypeVar("T")
 OpenHub = Callable[[], AbstractAsyncContextManager["Hub"]]
@@ -55,6 +56,7 @@ class JoinderApp(App[int]):
         super().__init__()
         self.readonly = readonly
         self.account_id: str | None = None  # whose flows, credentials and webhooks are shown; None: the only one's
+        self.checked: dict[str, Result] = {}  # by vendor: what the last conformance check of this session found
         self._opening = opening
         self._hub: Hub | None = None
         self._leaving = asyncio.Event()

@@ -177,7 +177,7 @@ class Credentials(Page):
 
         sentence = await self.doing(f"Asking {row.vendor}", ask)
         if sentence is not None:
-            self.notify(sentence, timeout=10, markup=False)
+            self.app.notify(sentence, timeout=10, markup=False)
 
     def action_rotate(self) -> None:
         from joinder_tui.screens.credential_forms import RotateForm
@@ -188,7 +188,7 @@ class Credentials(Page):
         if row and kind:
             self.app.push_screen(RotateForm(row, kind))
         elif row:
-            self.notify(f"No working plugin of {row.vendor} knows {row.type} credentials.", severity="error")
+            self.app.notify(f"No working plugin of {row.vendor} knows {row.type} credentials.", severity="error")
 
     def _vendor(self, name: str) -> Vendor | None:
         return next((vendor for vendor in self.joinder.hub.registry.vendors if vendor.name == name), None)
@@ -198,9 +198,11 @@ class Credentials(Page):
             self.act(self._rename(row))
 
     async def _rename(self, row: VendorCredentials) -> None:
-        from joinder_tui.screens.ask import Ask
+        from joinder_tui.screens.one_line import OneLine
 
-        question = Ask(f"Another name for {row.id}?", "For people; empty: none.", value=row.name or "", needed=False)
+        question = OneLine(
+            f"Another name for {row.id}?", "For people; empty: none.", value=row.name or "", needed=False
+        )
         name: str | None = await self.joinder.push_screen_wait(question)
         if name is None or name == (row.name or ""):
             return
@@ -211,17 +213,17 @@ class Credentials(Page):
             return await vendor_credentials.change(hub, row.account_id, row.id, _actor(), patch={"name": name or None})
 
         if await self.doing(f"Renaming {row.id}", change) is not None:
-            self.notify("Renamed.")
+            self.app.notify("Renamed.")
 
     def action_reveal(self) -> None:
         if row := self._selected:
             self.act(self._reveal(row))
 
     async def _reveal(self, row: VendorCredentials) -> None:
-        from joinder_tui.screens.ask import Ask
-        from joinder_tui.screens.secret import Secret
+        from joinder_tui.screens.one_line import OneLine
+        from joinder_tui.screens.reveal import Reveal
 
-        question = Ask(f"Why do you need the secrets of {row.name or row.id}?", "The reason is kept in the audit.")
+        question = OneLine(f"Why do you need the secrets of {row.name or row.id}?", "The reason is kept in the audit.")
         reason: str | None = await self.joinder.push_screen_wait(question)
         if reason is None:
             return
@@ -233,7 +235,7 @@ class Credentials(Page):
 
         shown = await self.doing(f"Opening {row.id}", look)
         if shown is not None and shown.secrets is not None:
-            await self.joinder.push_screen(Secret(f"{row.vendor}: {row.name or row.id}", shown.secrets))
+            await self.joinder.push_screen(Reveal(f"{row.vendor}: {row.name or row.id}", shown.secrets))
 
     def action_run_action(self) -> None:
         if row := self._selected:
@@ -251,7 +253,7 @@ class Credentials(Page):
         if actions:
             await self.joinder.push_screen(ActionForm(row, actions))
         elif actions is not None:
-            self.notify(f"{row.vendor} asks nothing of an operator with {row.type} credentials.")
+            self.app.notify(f"{row.vendor} asks nothing of an operator with {row.type} credentials.")
 
     def action_delete(self) -> None:
         if row := self._selected:
@@ -267,7 +269,7 @@ class Credentials(Page):
         if used is None:
             return
         if used.flows or used.enrollments:
-            self.notify(
+            self.app.notify(
                 f"Not deleted: {used.flows} flows and {texts.count(used.enrollments)} enrollments depend on {row.id}. "
                 "Enter shows the enrollments, 3 the flows.",
                 severity="error",
@@ -285,7 +287,7 @@ class Credentials(Page):
             return True
 
         if await self.doing(f"Deleting {row.id}", delete):
-            self.notify("Deleted.")
+            self.app.notify("Deleted.")
 
     def action_open(self) -> None:
         from joinder_tui.screens.enrollments import Enrollments

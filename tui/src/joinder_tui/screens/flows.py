@@ -169,7 +169,7 @@ class Flows(Page):
             return True
 
         if await self.doing(f"Deleting {flow.id}", delete):
-            self.notify("Deleted.")
+            self.app.notify("Deleted.")
 
     def action_open(self) -> None:
         from joinder_tui.screens.enrollment import Enrollment

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Select, Static
 
@@ -46,11 +46,11 @@ class FormScreen(Page, ModalScreen[None]):
         self._is_saving = False
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog form", can_focus=False):
+        with Container(id="form-space"), VerticalScroll(classes="dialog form", can_focus=False):
             yield Static(self.title_line, classes="heading", markup=False)
             yield Vertical(id="choices")
             yield Vertical(id="entries")
-            yield Static("", id="refusal", classes="wrong", markup=False)
+        yield Static("", id="refusal", classes="wrong", markup=False)
 
     @property
     def title_line(self) -> str:
@@ -123,7 +123,7 @@ class FormScreen(Page, ModalScreen[None]):
 
     def action_leave(self) -> None:
         if self._is_saving:
-            self.notify("Still saving; ctrl+x stops waiting for it.", severity="warning")
+            self.app.notify("Still saving; ctrl+x stops waiting for it.", severity="warning")
             return
         self.act(self._leave())
 
@@ -135,14 +135,14 @@ class FormScreen(Page, ModalScreen[None]):
     def action_load_file(self) -> None:
         entry = next((one for one in self._all() if isinstance(one, Typed) and one.has_focus_within), None)
         if entry is None:
-            self.notify("Put the cursor into the field that the file is for.", severity="warning")
+            self.app.notify("Put the cursor into the field that the file is for.", severity="warning")
         else:
             self.act(self._load_file(entry))
 
     async def _load_file(self, entry: Typed) -> None:
-        from joinder_tui.screens.ask import Ask
+        from joinder_tui.screens.one_line import OneLine
 
-        path: str | None = await self.joinder.push_screen_wait(Ask("From which file?", "A path on this machine."))
+        path: str | None = await self.joinder.push_screen_wait(OneLine("From which file?", "A path on this machine."))
         if path is None:
             return
         try:

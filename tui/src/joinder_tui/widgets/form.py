@@ -30,7 +30,7 @@ class Entry(Vertical):
         self._hint = hint
 
     def compose(self) -> ComposeResult:
-        yield Static(self._label, classes="label", markup=False)
+        yield Static(self._label, classes="entry-label", markup=False)
         yield self.control()
         if self._hint:
             yield Static(self._hint, classes="entry-hint", markup=False)

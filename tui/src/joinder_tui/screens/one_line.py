@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from joinder_tui.acts import Act
 
 
-class Ask(ModalScreen[str | None]):
+class OneLine(ModalScreen[str | None]):
     """Answers what was typed, stripped; None when it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

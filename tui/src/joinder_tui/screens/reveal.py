@@ -18,7 +18,7 @@ from joinder_tui.acts import Act
 SHOWN_S = 30.0
 
 
-class Secret(ModalScreen[None]):
+class Reveal(ModalScreen[None]):
     """Leaves when the terminal loses the focus; a screen above, such as the palette, finds it wiped."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -34,7 +34,7 @@ class Secret(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
             yield Static(self._heading, classes="heading", markup=False)
-            yield Static(self._drawn(), id="secret")
+            yield Static(self._drawn(), id="revealed")
             yield Static("", id="left", classes="hint")
 
     def on_mount(self) -> None:
@@ -63,7 +63,7 @@ class Secret(ModalScreen[None]):
 
     def _wipe(self) -> None:
         self._values.clear()
-        self.query_one("#secret", Static).update("")
+        self.query_one("#revealed", Static).update("")
 
     def on_screen_suspend(self) -> None:
         self._wipe()
