@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,17 @@ from joinder.commands.admin import (
     pairs,
 )
 from joinder.commands.answering import Columns, counted, print_json, print_list, print_one, print_owned, say
-from joinder.commands.answers import CredentialsQuota, Deleted
-from joinder.commands.asking import agreed_by_name, secret_from, severe
+from joinder.commands.answers import Deleted
+from joinder.commands.asking import agreed_by_name, severe
+from joinder.commands.credential_quota import quota
+from joinder.commands.fields import declared_fields, from_option, read_object, refuse_secrets
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import ActionInfo, Credentials
     from joinder.services.hub import Hub
     from joinder.services.vendor_credentials import Dependents
-    from joinder.vendor import Field
 
-_from_option = click.option(
-    "--from", "file", type=click.Path(path_type=Path, allow_dash=True), help="JSON object of fields; - for stdin."
-)
 _CREDENTIALS: Columns[Credentials] = {
     "id": lambda one: one.id,
     "vendor": lambda one: one.credentials["vendor"],
@@ -46,10 +44,13 @@ def command() -> None:
     """Vendor credentials: the operator's apps at vendors. Example:  joinder credentials list"""
 
 
+command.add_command(quota)
+
+
 @command.command()
 @click.argument("vendor")
 @click.argument("type_name", metavar="TYPE")
-@_from_option
+@from_option
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A field that is no secret.")
 @click.option("--name", help="A name for people.")
 @new_account_option
@@ -71,10 +72,10 @@ def create(
     from joinder.services import vendor_credentials
 
     plain = pairs(fields, "--field")
-    secret = _object(file) if file is not None else {}
+    secret = read_object(file) if file is not None else {}
 
     async def make(hub: Hub) -> vendor_credentials.Shown:
-        _refuse_secrets("--field", _declared(hub, vendor, type_name), plain)
+        refuse_secrets("--field", declared_fields(hub, vendor, type_name), plain)
         given = {**plain, **secret, "vendor": vendor, "type": type_name}
         owner = await chosen_account(hub, account_id)
         return await vendor_credentials.create(hub, owner, ACTOR, name=name, credentials=given)
@@ -149,7 +150,7 @@ def rotate(credentials_id: str, file: Path, as_json: bool) -> None:
 
     A JSON Merge Patch. Enrollments that waited for it are tried again at once.
     """
-    patch = {"credentials": _object(file)}
+    patch = {"credentials": read_object(file)}
     if not patch["credentials"]:
         raise click.UsageError("There is nothing to change in --from.")
     _print(on_hub(lambda hub: _changed(hub, credentials_id, patch)), as_json)
@@ -163,20 +164,6 @@ def rotate(credentials_id: str, file: Path, as_json: bool) -> None:
 def rename(credentials_id: str, name: str, as_json: bool) -> None:
     """Give them another name for people; "" removes it. Example:  joinder credentials rename cred-… "Fleet 2" """
     _print(on_hub(lambda hub: _changed(hub, credentials_id, {"name": name or None})), as_json)
-
-
-@command.command()
-@click.argument("credentials_id", required=False)
-@json_option
-def quota(credentials_id: str | None, as_json: bool) -> None:
-    """How many calls are left, of one or of all. Example:  joinder credentials quota cred-…"""
-    found = on_hub(lambda hub: _quotas(hub, credentials_id))
-    if as_json:
-        print_json(found)
-    else:
-        print_list(
-            [line for one in found for line in _quota_lines(one)], {name: _member(name) for name in _QUOTA}, False
-        )
 
 
 @command.command()
@@ -221,20 +208,20 @@ def actions(credentials_id: str, as_json: bool) -> None:
 @click.argument("credentials_id")
 @click.argument("action")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A value the action asks for, no secret.")
-@_from_option
+@from_option
 @json_option
 def act(credentials_id: str, action: str, given: tuple[str, ...], file: Path | None, as_json: bool) -> None:
     """Run such a step. Example:  joinder credentials act cred-… register --set domain=hub.example.com"""
     from joinder.services import operator_actions
 
     plain = pairs(given, "--set")
-    secret = _object(file) if file is not None else {}
+    secret = read_object(file) if file is not None else {}
 
     async def run(hub: Hub) -> str:
         owner = await _account(hub, credentials_id)
         known = await operator_actions.list_actions(hub, owner, credentials_id)
         fields = [entry for one in known if one.name == action for entry in one.fields]
-        _refuse_secrets("--set", fields, plain)
+        refuse_secrets("--set", fields, plain)
         values = {**plain, **secret}
         return await operator_actions.run(hub, owner, credentials_id, ACTOR, name=action, values=values)
 
@@ -271,73 +258,11 @@ def delete(credentials_id: str, confirm: str | None, dry_run: bool, as_json: boo
             print_json(Deleted(deleted=credentials_id))
 
 
-_QUOTA = ("credentials", "vendor", "span", "limit", "used", "resets at", "blocked until")
-
-
-def _member(name: str) -> Any:
-    return lambda line: line[name]
-
-
-def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
-    """One for each limit; one alone where the vendor declares none."""
-    shared = {"credentials": one.credentials_id, "vendor": one.vendor, "blocked until": one.blocked_until}
-    known: list[dict[str, object]] = [
-        {"span": each.span, "limit": each.limit, "used": each.used, "resets at": each.resets_at} for each in one.quotas
-    ]
-    return [{**shared, **each} for each in known or [dict.fromkeys(_QUOTA[2:6])]]
-
-
-async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota]:
-    from joinder.api import wire
-    from joinder.services import vendor_credentials
-
-    found = []
-    for row, left in await vendor_credentials.all_quotas(hub, credentials_id):
-        told = wire.quotas(left)
-        found.append(
-            CredentialsQuota(
-                credentials_id=row.id, vendor=row.vendor, quotas=told.quotas, blocked_until=told.blocked_until
-            )
-        )
-    return found
-
-
 async def _changed(hub: Hub, credentials_id: str, patch: Mapping[str, object]) -> Any:
     from joinder.services import vendor_credentials
 
     owner = await _account(hub, credentials_id)
     return await vendor_credentials.change(hub, owner, credentials_id, ACTOR, patch=patch)
-
-
-def _object(file: Path) -> dict[str, Any]:
-    """A JSON object out of the file. What is wrong with it is told without any of it: it holds secrets."""
-    import msgspec
-
-    try:
-        return msgspec.json.decode(secret_from(file), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        raise click.UsageError(
-            '--from must hold a JSON object such as {"clientID": "…", "clientSecret": "…"}'
-        ) from None
-
-
-def _declared(hub: Hub, vendor: str, type_name: str) -> Sequence[Field]:
-    """Empty for what is unknown: the service says so better."""
-    from joinder.errors import UnknownVendor
-
-    try:
-        kind = hub.registry.vendor(vendor).app_credential(type_name)
-    except UnknownVendor:
-        return ()
-    return kind.fields if kind is not None else ()
-
-
-def _refuse_secrets(option: str, declared: Sequence[Field], plain: Mapping[str, str]) -> None:
-    """Others on this machine see a command line, and the shell remembers it. Raises Invalid."""
-    from joinder.services.refusals import Invalid
-
-    if hidden := [entry.name for entry in declared if entry.secret and entry.name in plain]:
-        raise Invalid(f"{option} takes no secret: give {', '.join(hidden)} with --from.")
 
 
 def _print(shown: Any, as_json: bool) -> None:
