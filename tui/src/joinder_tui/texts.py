@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from rich.text import Text
@@ -62,3 +63,12 @@ def moment(at: int | None) -> str:
 
 def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
+
+
+def since(text: str) -> int:
+    """Epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
+    distance = re.fullmatch(r"(\d+)\s*(d|h|min|s)", text.strip())
+    if distance:
+        return now() - int(distance[1]) * next(size for size, unit in _UNITS if unit == distance[2])
+    found = datetime.fromisoformat(text.strip())
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
