@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rich.text import Text
@@ -61,6 +62,11 @@ def moment(at: int | None) -> str:
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def iso(at: int) -> str:
+    """Epoch seconds as the API writes them."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
@@ -72,3 +78,8 @@ def since(text: str) -> int:
         return now() - int(distance[1]) * next(size for size, unit in _UNITS if unit == distance[2])
     found = datetime.fromisoformat(text.strip())
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def details(data: Mapping[str, object]) -> str:
+    """Of an event, beside whom it is about."""
+    return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))
