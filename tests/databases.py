@@ -16,7 +16,7 @@ import pytest
 from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
 from joinder.services.hub import open_hub
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
 
 KINDS = ("sqlite", "postgresql")

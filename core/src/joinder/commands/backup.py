@@ -34,7 +34,7 @@ def command(target: Path, force: bool, keep: int | None, as_json: bool) -> None:
     for path in done.removed:
         click.echo(f"removed {path}")
     click.echo(
-        f"The key is not inside: only the key file with id {', '.join(done.manifest.key_ids)} opens this copy. "
+        f"The key is not inside: only a key file with {' and '.join(done.manifest.key_ids)} opens this copy. "
         "Keep a copy of that file elsewhere."
     )
 

@@ -20,7 +20,7 @@ from joinder.ids import is_id, new_id, new_token
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.store.tables import Account, ApiClient, SigningKey
-from joinder.store.vault import SYSTEM
+from joinder.store.vault import DATA_KEYS, SYSTEM
 
 SCOPES = (
     "read:sites",
@@ -84,7 +84,7 @@ async def create_account(hub: Hub, name: str) -> Account:
     if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
         raise Unprocessable("An account's name is 1 to 100 printable characters; owners read it on the join page")
     account = Account(id=new_id("acct"), name=name.strip(), created_at=now())
-    async with hub.store.write(account.id) as session:
+    async with hub.store.write(DATA_KEYS) as session:
         session.add(account)
         await hub.vault.unlock(session, account.id, create=True)
         audit(session, account.id, "cli", "account.create", account.id)
