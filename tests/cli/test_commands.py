@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from cli.conftest import Shell
-
-HEAVY = ("litestar", "sqlmodel", "sqlalchemy", "granian", "alembic", "httpx", "authlib", "jinja2", "joinder_enphase")
 
 
 def test_accounts_and_clients(joinder: Shell) -> None:
@@ -93,19 +90,6 @@ def test_vendors_are_listed(joinder: Shell) -> None:
     only = joinder("vendors", JOINDER_PLUGINS="joinder-enphase")
     assert only.returncode == 0
     assert "found, not enabled" in only.stdout
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['joinder', '--help']\n"
-        "from joinder.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print('MODULES', *sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "read-gateway" in done.stdout
-    assert set(done.stdout.split("MODULES")[1].split()).isdisjoint(HEAVY)
 
 
 async def test_simulate_prints_what_a_server_and_an_owner_need(joinder: Shell) -> None:

@@ -7,7 +7,7 @@ from joinder.commands.running import json_option, on_hub, show
 
 @click.group(name="accounts")
 def command() -> None:
-    """Accounts: tenants that never see each other's data."""
+    """Accounts: tenants that never see each other's data. Example:  joinder accounts list"""
 
 
 @command.command()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 @json_option
 def command(credentials_id: str, action: str | None, given: tuple[str, ...], as_json: bool) -> None:
     """Run a vendor's operator action; without ACTION, list them.
-
     Example:  joinder act cred-… register --set domain=hub.example.com
     """
     if any("=" not in pair for pair in given):

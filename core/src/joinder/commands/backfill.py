@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -57,6 +56,8 @@ async def _run(
 
 async def _work(hub: Hub, account_id: str, job_id: str, enrollment_id: str, *, quiet: bool) -> None:
     """Works the job here, as the worker does, whenever it is due."""
+    import asyncio
+
     from joinder.clock import now
     from joinder.services import backfill, backfill_steps
 

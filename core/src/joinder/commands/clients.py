@@ -7,7 +7,7 @@ from joinder.commands.running import json_option, on_hub, show
 
 @click.group(name="clients")
 def command() -> None:
-    """API clients: who may call the REST API for an account."""
+    """API clients: who may call the REST API for an account. Example:  joinder clients create backend"""
 
 
 @command.command()

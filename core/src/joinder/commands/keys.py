@@ -7,7 +7,6 @@ import rich_click as click
 
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub, show
-from joinder.settings import settings_from_env
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -26,6 +25,7 @@ def create(path: Path | None) -> None:
 
     Keep a copy apart from the database: without it nothing stored can be read again.
     """
+    from joinder.settings import settings_from_env
     from joinder.store.key_file import create_key_file
 
     target = path or Path(settings_from_env().key_file)
@@ -67,6 +67,7 @@ def rotate(prepare: bool, as_json: bool) -> None:
 def retire(key_id: str, confirm: str | None, dry_run: bool) -> None:
     """Take a key that wraps nothing out of the file. Example:  joinder keys retire 3f9c…"""
     from joinder.services import keys
+    from joinder.settings import settings_from_env
 
     on_hub(lambda hub: keys.retirable(hub, key_id))
     touches = [

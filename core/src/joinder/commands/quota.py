@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 @json_option
 def command(credentials_id: str | None, as_json: bool) -> None:
     """Show how many calls vendor credentials have left; without CREDENTIALS_ID, all of them.
-
     Example:  joinder quota cred-…
     """
     show(on_hub(lambda hub: _rows(hub, credentials_id)), as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
 
-from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_VENDOR
-from joinder.settings import Settings, settings_from_env
+from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
+    from joinder.settings import Settings
 
 T = TypeVar("T")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -33,9 +32,12 @@ def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
 
 def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
+    import asyncio
+
     from joinder import logs
-    from joinder.errors import VendorError
+    from joinder.errors import AppCredentialsRejected, AuthorizationLost, VendorError
     from joinder.services.refusals import Conflict, NotFound, Refusal
+    from joinder.settings import settings_from_env
 
     settings = settings_from_env()
     logs.configure("WARNING", "text")
@@ -51,7 +53,8 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
         members = [f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items()]
         fail("\n".join([error.detail, *members]), EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
     except VendorError as error:
-        fail(str(error), EXIT_VENDOR)
+        refused = isinstance(error, AuthorizationLost | AppCredentialsRejected)
+        fail(str(error), EXIT_REFUSED if refused else EXIT_VENDOR)
 
 
 def fail(text: str, code: int) -> NoReturn:
