@@ -14,7 +14,7 @@ import rich_click as click
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
     *("accounts", "clients", "keys", "poll", "backfill", "act", "quota"),
-    *("backup", "restore", "reconcile", "doctor"),
+    *("backup", "restore", "reconcile", "doctor", "config"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
