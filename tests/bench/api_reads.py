@@ -26,7 +26,7 @@ from joinder.clock import now
 from joinder.energy import Reading
 from joinder.ids import new_id
 from joinder.services import accounts
-from joinder.services.accounts import Tokens
+from joinder.services.access_tokens import Tokens
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file

@@ -16,19 +16,44 @@ from cli.conftest import Shell
 def test_accounts_and_clients(joinder: Shell) -> None:
     account = joinder.json("accounts", "create", "Acme Energy")[0]
     assert joinder.json("accounts", "list") == [account]
-    client = joinder.json("clients", "create", str(account["id"]), "backend")[0]
-    shown = joinder.json("clients", "list", str(account["id"]))
-    assert [(row["id"], row["revoked"]) for row in shown] == [(client["clientID"], False)]
+    client = joinder.json("clients", "create", "backend", "--scope", "read:sites")[0]
+    shown = joinder.json("clients", "list")
+    assert [(row["id"], row["account"], row["scopes"], row["revoked"]) for row in shown] == [
+        (client["clientID"], account["id"], "read:sites", False)
+    ]
+    client_id = str(client["clientID"])
+    rotated = joinder.json("clients", "rotate", client_id)[0]
+    assert (rotated["clientID"], rotated["clientSecret"] == client["clientSecret"]) == (client_id, False)
     assert str(client["clientSecret"]) not in json.dumps(shown)
-    assert joinder("clients", "revoke", str(account["id"]), str(client["clientID"])).returncode == 0
-    assert joinder.json("clients", "list", str(account["id"]))[0]["revoked"] is True
+    assert joinder("clients", "revoke", client_id, "--dry-run").returncode == 0
+    assert joinder("--no-input", "clients", "revoke", client_id).returncode == 2
+    assert joinder.json("clients", "list")[0]["revoked"] is False
+    assert joinder("clients", "revoke", client_id, "--yes").returncode == 0
+    assert joinder.json("clients", "list", "--account", str(account["id"]))[0]["revoked"] is True
+    assert joinder("clients", "rotate", client_id).returncode == 4
+
+
+def test_an_account_is_renamed_and_deleted(joinder: Shell) -> None:
+    account_id = str(joinder.json("accounts", "create", "Acme")[0]["id"])
+    joinder.json("clients", "create", "backend")
+    assert joinder("accounts", "rename", account_id, "Acme Energy").returncode == 0
+    shown = joinder.json("accounts", "show")[0]
+    assert (shown["name"], shown["API clients"], shown["enrollments"]) == ("Acme Energy", 1, 0)
+    told = joinder("accounts", "delete", account_id, "--dry-run")
+    assert (told.returncode, "1 API clients" in told.stderr, "Acme Energy" in told.stderr) == (0, True, True)
+    assert joinder("accounts", "delete", account_id, "--confirm", "Acme").returncode == 1
+    assert joinder.json("accounts", "list") != []
+    assert joinder("accounts", "delete", account_id, "--confirm", "Acme Energy").returncode == 0
+    assert joinder.json("accounts", "list") == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("clients", "create", "acct-aaaaaaaaaaaaaaaa", "x"), 3, "no such account"),
-        (("clients", "revoke", "acct-aaaaaaaaaaaaaaaa", "clnt-aaaaaaaaaaaaaaaa"), 3, "exists"),
+        (("clients", "create", "x"), 3, "joinder accounts create"),
+        (("clients", "create", "x", "--account", "acct-aaaaaaaaaaaaaaaa"), 3, "no such account"),
+        (("clients", "revoke", "clnt-aaaaaaaaaaaaaaaa", "--yes"), 3, "no such client"),
+        (("accounts", "delete", "acct-aaaaaaaaaaaaaaaa", "--dry-run"), 3, "no such account"),
         (("keys", "create"), 78, "never overwritten"),
         (("accounts", "create", "two\nlines"), 1, "printable"),
         (("poll", "enrl-aaaaaaaaaaaaaaaa"), 3, "exists"),

@@ -24,7 +24,7 @@ from joinder.api.reads import CONTROLLERS
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.services import durability
-from joinder.services.accounts import Tokens
+from joinder.services.access_tokens import Tokens
 from joinder.services.configuration import read_metrics_token
 from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub

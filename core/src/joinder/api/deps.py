@@ -17,7 +17,8 @@ from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
 from joinder.ids import is_id
-from joinder.services.accounts import Caller, Tokens
+from joinder.services.access_tokens import Tokens
+from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
 from joinder.services.periods import SummaryLevel
