@@ -114,6 +114,8 @@ async def test_the_filter_takes_an_enrollment_a_type_and_an_account(
         await look_for(terminal, f"{KIND} {other}")
         assert keys(terminal) == [theirs]
         await look_for(terminal, f"{KIND} {other[:-1]}")
+        terminal.page.tick()
+        await terminal.settled()
         assert "is neither an id nor a type" in terminal.text()
         assert keys(terminal) == [theirs]
         await look_for(terminal, enrollment_id)

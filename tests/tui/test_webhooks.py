@@ -156,7 +156,7 @@ async def test_failed_deliveries_come_first_and_are_replayed_one_or_all(
     _, failed, _, _ = await deliver(hub, account_id, row_id, "delivered", "failed", "delivered", "failed")
     async with open_terminal() as terminal:
         await terminal.press("6")
-        sent = terminal.page.query_one("#deliveries", Table)
+        sent = terminal.page.query_one("#below", Table)
         assert sent.row_count == 4
         await terminal.press("f")
         assert sent.row_count == 2
@@ -204,7 +204,7 @@ async def test_deletion_wants_the_id_and_says_what_goes(hub: Hub, account_id: st
         await terminal.until(lambda: "Deleted" in terminal.said())
         assert await stored(hub, row_id) is None
         await terminal.until(lambda: "No webhook yet" in terminal.text())
-        assert terminal.page.query_one("#deliveries", Table).selected == ""
+        assert terminal.page.query_one("#below", Table).selected == ""
 
 
 async def test_deliveries_follow_the_cursor(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:
@@ -213,7 +213,7 @@ async def test_deliveries_follow_the_cursor(hub: Hub, account_id: str, open_term
         await deliver(hub, account_id, row_id, *["delivered"] * (1 if name == "one" else 2))
     async with open_terminal() as terminal:
         await terminal.press("6")
-        sent = terminal.page.query_one("#deliveries", Table)
+        sent = terminal.page.query_one("#below", Table)
         before = sent.row_count
         await terminal.press("down")
         assert {before, sent.row_count} == {1, 2}
@@ -228,7 +228,7 @@ async def test_a_tick_asks_once(hub: Hub, account_id: str, open_terminal: OpenTe
     async with open_terminal() as terminal:
         await terminal.press("6")
         await deliver(hub, account_id, row_id, "failed")
-        sent, endpoints = [terminal.page.query_one(f"#{name}", Table) for name in ("deliveries", "endpoints")]
+        sent, endpoints = [terminal.page.query_one(f"#{name}", Table) for name in ("below", "above")]
         terminal.page.tick()
         await terminal.settled()
         assert sent.selected != ""

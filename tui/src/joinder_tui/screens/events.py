@@ -52,6 +52,7 @@ class Events(Page):
     def __init__(self) -> None:
         super().__init__()
         self._logs: dict[str, Log[Any]] = {"happened": EventLog(), "changed": AuditLog()}
+        self._hint = ""  # why what is in the filter is none yet
 
     def body(self) -> ComposeResult:
         yield Input(placeholder="filter: enrl-… enrollment.health acct-…", id="filter")
@@ -99,6 +100,9 @@ class Events(Page):
         self._summarise()
 
     def _summarise(self) -> None:
+        if self._hint:
+            self.query_one("#summary", Static).update(Text(self._hint, "yellow"))
+            return
         log = self._log
         page = len(log.begins)
         pages = [*([f"page {page}, [ back"] if page > 1 else []), *(["] next page"] if log.more else [])]
@@ -119,6 +123,7 @@ class Events(Page):
         tabs.active = TABS[TABS.index(tabs.active) - 1]
         with self.prevent(Input.Changed):
             self.query_one("#filter", Input).value = self._log.looked_for
+        self._hint = ""
         self.call_after_refresh(self._table.focus)
         self.reload()
 
@@ -133,12 +138,11 @@ class Events(Page):
         """As it is typed; half a word waits for the rest."""
         from joinder.services.refusals import Invalid
 
-        before = self._log.wanted
+        before, self._hint = self._log.wanted, ""
         try:
             self._log.look_for(event.value)
         except Invalid as error:
-            self.query_one("#summary", Static).update(Text(error.detail, "yellow"))
-            return
+            self._hint = error.detail
         self._summarise()
         if self._log.wanted != before:
             self.reload()

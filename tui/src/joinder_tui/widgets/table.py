@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 from textual.widgets import DataTable
+from textual.widgets.data_table import ColumnKey
 
 Rows = Mapping[str, tuple[str | Text, ...]]  # by a key of the row, in order
 
@@ -38,11 +39,13 @@ class Table(DataTable[Any]):
         self._shown = dict(rows)
 
     def _change(self, rows: Rows) -> None:
+        """Columns grow but never shrink: to find out how far they may would measure every row for every cell."""
         for key, cells in rows.items():
             before = self._shown[key]
             for heading, old, new in zip(self._headings, before, cells, strict=True):
                 if old != new:
-                    self.update_cell(key, heading, new)
+                    wider = len(new) > self.columns[ColumnKey(heading)].content_width
+                    self.update_cell(key, heading, new, update_width=wider)
 
     def _replace(self, rows: Rows) -> None:
         """The cursor stays on its row, or where it was when that row is gone."""
