@@ -15,6 +15,7 @@ from joinder.services import accounts
 from joinder.services.access_tokens import InvalidClient, Tokens
 from joinder.services.hub import Hub
 from joinder.store.tables import Audit
+from services.conftest import Enroll
 from tui.conftest import OpenTerminal, Terminal
 
 
@@ -138,6 +139,37 @@ async def test_revoking_wants_the_id(hub: Hub, account_id: str, open_terminal: O
         assert await actors(hub, "client.revoke") == {("client.revoke", "terminal")}
 
 
+async def test_an_account_is_renamed(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("8", "e")
+        await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
+        assert terminal.app.screen.query_one("#called", Input).value == "test"
+        await enter(terminal, "called", "Acme Energy")
+        await terminal.until(lambda: "Clients of Acme Energy" in terminal.text())
+        assert [row.name for row in await accounts.list_accounts(hub)] == ["Acme Energy"]
+        assert await actors(hub, "account.rename") == {("account.rename", "terminal")}
+
+
+async def test_deleting_an_account_says_what_goes_and_wants_its_name(
+    hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    await enroll("ada")
+    other = (await accounts.create_account(hub, "zeta")).id
+    async with open_terminal() as terminal:
+        terminal.app.account_id = account_id
+        await terminal.press("8", "d")
+        await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
+        assert "1 enrollments" in terminal.text()
+        await enter(terminal, "name", "zeta")
+        assert len(await accounts.list_accounts(hub)) == 2
+        await enter(terminal, "name", "test")
+        await terminal.until(lambda: "Deleted" in terminal.said())
+        assert [row.id for row in await accounts.list_accounts(hub)] == [other]
+        assert terminal.app.account_id is None
+        await terminal.until(lambda: "Clients of zeta" in terminal.text())
+        assert await actors(hub, "account.delete") == {("account.delete", "terminal")}
+
+
 async def test_only_one_account_is_shown_elsewhere_until_all_are_again(
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
@@ -173,7 +205,7 @@ async def test_clients_follow_the_cursor_and_ids_are_copied(
 async def test_read_only_changes_nothing(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:
     made = await accounts.create_client(hub, account_id, "backend")
     async with open_terminal(readonly=True) as terminal:
-        await terminal.press("8", "a", "n", "o", "O", "x")
+        await terminal.press("8", "a", "e", "d", "n", "o", "O", "x")
         assert isinstance(terminal.app.screen, Accounts)
         assert await works(hub, made.client_id, made.client_secret)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from joinder_tui import texts
 from joinder_tui.acts import Act
 
 if TYPE_CHECKING:
@@ -24,8 +25,26 @@ ACTS: tuple[Act, ...] = (
         changes=True,
     ),
     Act(
+        "e",
+        "account_do('rename')",
+        "Rename",
+        show=False,
+        tooltip="Give the account another name",
+        twin="joinder accounts rename ID NAME",
+        changes=True,
+    ),
+    Act(
+        "d",
+        "account_do('delete')",
+        "Delete",
+        show=False,
+        tooltip="Erase the account with all it has; the audit stays",
+        twin="joinder accounts delete ID",
+        changes=True,
+    ),
+    Act(
         "n",
-        "client",
+        "account_do('client')",
         "New client",
         tooltip="Make an API client of this account; its secret is shown once",
         twin="joinder clients create NAME --account ID",
@@ -72,7 +91,47 @@ async def add_account(page: Page) -> None:
         page.notify(f"{made.name} is {made.id}; n makes a client of it.", markup=False)
 
 
-async def add_client(page: Page, account: Account) -> None:
+async def _rename(page: Page, account: Account) -> None:
+    from joinder.services import accounts
+    from joinder_tui.screens.ask import Line, ask
+
+    async def rename(hub: Hub, given: Given) -> str:
+        await accounts.rename_account(hub, account.id, _actor(), given.lines["called"])
+        return given.lines["called"]
+
+    name = Line("called", "Name, as owners read it", account.name)
+    renamed = await ask(page, f"Another name for {account.id}", (name,), "Renaming", rename)
+    if renamed is not None:
+        page.notify(f"It is named {renamed}.", markup=False)
+
+
+async def _delete(page: Page, account: Account) -> None:
+    from joinder.services import account_removal
+
+    held = await page.joinder.asked(lambda hub: account_removal.holdings(hub, account.id))
+    if held is None:
+        return
+    counts = ", ".join(f"{texts.count(count)} {what}" for what, count in held.items())
+    touches = [
+        f"Erased: {counts}, with every token, key and reading.",
+        "The audit stays. What is cut goes on next time.",
+    ]
+    if not await page.confirmed_by_name(f"Delete {account.name} ({account.id})?", account.name, touches):
+        return
+    problem = await page.outcome(f"Deleting {account.name}", lambda hub: _removed(hub, account.id))
+    if problem is None and page.joinder.account_id == account.id:
+        page.joinder.account_id = None
+    _tell(page, problem, "Deleted")
+
+
+async def _removed(hub: Hub, account_id: str) -> None:
+    from joinder.services import account_removal
+
+    async for _ in account_removal.remove(hub, account_id, _actor()):
+        pass
+
+
+async def _add_client(page: Page, account: Account) -> None:
     from joinder.services import accounts
     from joinder_tui.screens.ask import Choices, Line, ask
 
@@ -116,8 +175,12 @@ async def _revoke(page: Page, client: ApiClient) -> None:
         problem = await page.outcome(
             "Revoking", lambda hub: accounts.revoke_client(hub, client.account_id, client.id, _actor())
         )
-        page.notify(problem or "Revoked", severity="error" if problem else "information", markup=False)
-        page.reload()
+        _tell(page, problem, "Revoked")
+
+
+def _tell(page: Page, problem: str | None, done: str) -> None:
+    page.notify(problem or done, severity="error" if problem else "information", markup=False)
+    page.reload()
 
 
 def _show_secret(page: Page, made: NewClient) -> None:
@@ -132,6 +195,11 @@ def _actor() -> str:
     return ACTOR
 
 
+ACCOUNT_DEEDS: dict[str, Callable[[Page, Account], Coroutine[Any, Any, None]]] = {
+    "rename": _rename,
+    "delete": _delete,
+    "client": _add_client,
+}
 DEEDS: dict[str, Callable[[Page, ApiClient], Coroutine[Any, Any, None]]] = {
     "rotate": _rotate,
     "rotate_now": _rotate_now,

@@ -94,9 +94,9 @@ class Accounts(Pair["Tenant", "ApiClient"]):
     def action_account(self) -> None:
         self.act(account_acts.add_account(self))
 
-    def action_client(self) -> None:
+    def action_account_do(self, name: str) -> None:
         if self.chosen is not None:
-            self.act(account_acts.add_client(self, self.chosen.row))
+            self.act(account_acts.ACCOUNT_DEEDS[name](self, self.chosen.row))
 
     def action_do(self, name: str) -> None:
         if self.chosen_below is not None:
