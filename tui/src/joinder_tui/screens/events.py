@@ -30,7 +30,13 @@ Answer = tuple[Log[Any], Sequence[Any]]
 class Events(Page):
     name_in_crumbs = "Events & audit"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Act("tab,shift+tab", "other", "Other tab", tooltip="From events to the audit, and back"),
+        Act(
+            "tab,shift+tab",
+            "other",
+            "Other tab",
+            tooltip="From events to the audit, and back",
+            twin="joinder audit list",
+        ),
         Act(
             "slash",
             "look",
@@ -38,7 +44,13 @@ class Events(Page):
             tooltip="An enrollment's id, a type, an account's id; in the audit any id, and an action",
             twin="joinder events list --enrollment ID --type TYPE --account ID",
         ),
-        Act("enter", "open", "Open", tooltip="The enrollment, or else all that is known", twin="joinder audit list"),
+        Act(
+            "enter",
+            "open",
+            "Open",
+            tooltip="The enrollment, or else all that is known",
+            twin="joinder enrollments show ID",
+        ),
         Act("j", "whole", "JSON", tooltip="All that is known of it, to copy", twin="joinder events list --json"),
         Act("space", "hold", "Hold", tooltip="Hold what is shown, or follow what happens again"),
         Act("right_square_bracket", "turn(1)", "Next", show=False, tooltip="The page before in time"),
