@@ -11,7 +11,7 @@ from joinder.services import access_tokens, accounts
 from joinder.services.access_tokens import InvalidClient, Tokens
 from joinder.services.accounts import NewClient
 from joinder.services.hub import Hub
-from joinder.services.refusals import Conflict, NotFound
+from joinder.services.refusals import Conflict, NotFound, Unprocessable
 from joinder.store.tables import ApiClient, Audit
 
 DATABASES = ("sqlite",)
@@ -119,3 +119,10 @@ async def test_the_only_account_needs_no_name(hub: Hub) -> None:
         await accounts.account_or_only(hub, None)
     with pytest.raises(NotFound):
         await accounts.account_or_only(hub, "acct-aaaaaaaaaaaaaaaa")
+
+
+async def test_a_client_has_a_name_and_a_scope(hub: Hub, account_id: str) -> None:
+    for name, scopes in ((" ", accounts.SCOPES), ("backend", ())):
+        with pytest.raises(Unprocessable):
+            await accounts.create_client(hub, account_id, name, scopes)
+    assert await accounts.list_clients(hub, account_id) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import work
@@ -146,6 +146,13 @@ class JoinderApp(App[int]):
             return
         self.copy_to_clipboard(text)
         self.notify(f"{what} copied.")
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Without a secret that is shown."""
+        from joinder_tui.screens.secret import Secret
+
+        with self.screen.covered() if isinstance(self.screen, Secret) else nullcontext():
+            return super().export_screenshot(title=title, simplify=simplify)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rich.text import Text
@@ -60,6 +62,11 @@ def moment(at: int | None) -> str:
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def iso(at: int) -> str:
+    """Epoch seconds as the API writes them."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
@@ -70,3 +77,17 @@ def bar(part: int, whole: int, width: int = 6) -> Text:
     full = min(width, max(round(share * width), 1 if part else 0))
     colour = "red" if share >= 0.9 else "yellow" if share >= 0.7 else "green"
     return Text.assemble(("▰" * full, colour), ("▱" * (width - full), "dim"), f" {share:.0%}")
+
+
+def since(text: str) -> int:
+    """Epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
+    distance = re.fullmatch(r"(\d+)\s*(d|h|min|s)", text.strip())
+    if distance:
+        return now() - int(distance[1]) * next(size for size, unit in _UNITS if unit == distance[2])
+    found = datetime.fromisoformat(text.strip())
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def details(data: Mapping[str, object]) -> str:
+    """Of an event, beside whom it is about."""
+    return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))

@@ -94,6 +94,8 @@ async def create_client(
     unknown = set(scopes) - {*SCOPES, REVEAL}
     if unknown:
         raise Unprocessable(f"Unknown scopes: {', '.join(sorted(unknown))}. Known: {', '.join((*SCOPES, REVEAL))}")
+    if not name.strip() or not scopes:
+        raise Unprocessable("A client has a name and at least one scope")
     secret, client_id = new_token(), new_id("clnt")
     async with hub.store.write(account_id) as session:
         if await session.get(Account, account_id) is None:

@@ -116,7 +116,10 @@ class Enrollment(Page):
             }
         )
         self.query_one("#events", Table).fill(
-            {told.row.id: (texts.moment(told.row.at), told.row.type, _details(told.data)) for told in detail.events}
+            {
+                told.row.id: (texts.moment(told.row.at), told.row.type, texts.details(told.data))
+                for told in detail.events
+            }
         )
 
     def action_do(self, name: str) -> None:
@@ -195,7 +198,3 @@ def _sites(detail: Detail) -> RichTable:
                 f"  {device.vendor_id}", device.kind, name + gone, texts.short_ago(device.fetched_at), device.id
             )
     return table
-
-
-def _details(data: dict[str, Any]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))
