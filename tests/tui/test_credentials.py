@@ -85,7 +85,9 @@ async def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost
         assert wrong(terminal, "/credentials/clientSecret") == ""
         assert entry(terminal, "/credentials/clientSecret").value == CANARY
         await terminal.until(lambda: entry(terminal, "/credentials/clientID").has_focus_within)
-        await terminal.press("a", "b", "ctrl+s")
+        await terminal.press("a", "b", "enter")
+        assert entry(terminal, "/credentials/clientSecret").has_focus_within
+        await terminal.press("ctrl+s")
         await shown(terminal, Credentials)
     (one,) = await listing.credentials(hub)
     assert (await secrets_of(hub, account_id, one.row.id))["clientID"] == "ab"
@@ -168,7 +170,7 @@ async def test_a_key_comes_from_a_file_with_all_its_lines(
         entry(terminal, "/credentials/clientID").value = "an-id"
         entry(terminal, "/credentials/clientSecret").value = CANARY
         key = entry(terminal, "/credentials/key")
-        for path, said in (("absent", "No such file"), ("disk", "longer than"), ("key.pem", "")):
+        for path, said in (("absent", "No such file"), (".", "no file"), ("disk", "longer than"), ("key.pem", "")):
             key.query_one(Input).focus()
             await terminal.press("ctrl+o")
             await shown(terminal, OneLine)

@@ -78,7 +78,7 @@ class Query:
 
 
 def parse(text: str, *, faults_only: bool = False) -> Query:
-    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z status:v account:w`, `is:paused`.
+    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z` and so on, `is:paused`.
 
     `!` before a word turns it round. Raises Invalid.
     """

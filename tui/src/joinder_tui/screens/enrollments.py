@@ -33,7 +33,7 @@ class Enrollments(Page):
             "slash",
             "look",
             "Filter",
-            tooltip="Words, !words, vendor: health: status: account: is:paused",
+            tooltip="Words, !words, vendor: health: status: account: flow: credentials: is:paused",
             twin="joinder enrollments list --filter TEXT",
         ),
         Act(

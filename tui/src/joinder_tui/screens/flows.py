@@ -88,7 +88,7 @@ class Flows(Page):
         self._attempts: dict[str, Attempt] = {}
 
     def body(self) -> ComposeResult:
-        yield Table("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", id="flows")
+        yield Table("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account", id="flows")
         yield Static("Owners' attempts of the last day", classes="heading")
         yield Table("Began", "Outcome", "Vendor", "Tries", "Enrollment", "Flow", id="attempts")
 
@@ -108,7 +108,7 @@ class Flows(Page):
         if answer.flows is not None:
             self._flows = {one.row.id: one.row for one in answer.flows}
             rows: Rows = {one.row.id: _flow_cells(one) for one in answer.flows}
-            self.query_one("#flows", Table).fill(rows or {"": ("none yet", "", "", "", "a adds one", "")})
+            self.query_one("#flows", Table).fill(rows or {"": ("none yet", "", "", "", "a adds one", "", "")})
         if answer.attempts is not None:
             self._attempts = _keyed(answer.attempts)
             rows = {key: _attempt_cells(one) for key, one in self._attempts.items()}
@@ -208,6 +208,7 @@ def _flow_cells(one: ListedFlow) -> tuple[str | Text, ...]:
         texts.short_ago(one.row.created_at),
         one.row.redirect_uri,
         one.row.id,
+        one.row.account_id,
     )
 
 

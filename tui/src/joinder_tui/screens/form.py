@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -111,6 +112,9 @@ class FormScreen(Page, ModalScreen[None]):
         chosen = {choice.place: choice.value for choice in self.query_one("#choices").query(Choice)}
         if self._chosen and chosen != self._chosen:
             await self._draw_entries(chosen)
+
+    def on_input_submitted(self) -> None:
+        self.focus_next()
 
     def _all(self) -> Iterator[Entry]:
         """Entries that count now."""
@@ -255,7 +259,10 @@ def _places(error: Any) -> dict[str, str]:
 
 def _text_of(path: str) -> str:
     """Raises OSError, or ValueError where it is no text of a fitting size."""
-    with Path(path).expanduser().open("rb") as file:
+    place = Path(path).expanduser()
+    if not S_ISREG(place.stat().st_mode):  # a pipe would be waited for
+        raise ValueError("it is no file")
+    with place.open("rb") as file:
         found = file.read(FILE_MOST + 1)
     if len(found) > FILE_MOST:
         raise ValueError(f"it is longer than {FILE_MOST // 1024} KiB")
