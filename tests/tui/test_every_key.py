@@ -64,7 +64,7 @@ def test_the_command_exists_and_takes_these_options(twin: str) -> None:
         _, found, words = command.resolve_command(context, words)
         assert found is not None
         command = found
-    options = {name for parameter in command.params for name in parameter.opts}
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= options
 
 
@@ -80,8 +80,10 @@ def pressed_with(name: str) -> set[str]:
     for path in Path(__file__).parent.glob("test_*.py"):
         source = path.read_text()
         if path != Path(__file__) and (name == JoinderApp.__name__ or re.search(rf"import .*\b{name}\b", source)):
-            found |= set(re.findall(r'"([a-z0-9_+]+)"', " ".join(re.findall(r"press\(([^)]*)\)", source))))
-            found |= set(re.findall(r'"([a-z0-9_+]+)"', " ".join(re.findall(r"^PLACES = .*$", source, re.MULTILINE))))
+            found |= set(re.findall(r'"([A-Za-z0-9_+]+)"', " ".join(re.findall(r"press\(([^)]*)\)", source))))
+            found |= set(
+                re.findall(r'"([A-Za-z0-9_+]+)"', " ".join(re.findall(r"^PLACES = .*$", source, re.MULTILINE)))
+            )
     return found
 
 

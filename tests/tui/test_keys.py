@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from joinder_tui.screens.confirm import Confirm, ConfirmByName
 from joinder_tui.screens.keys import Keys
+from joinder_tui.screens.now import Now
 from joinder_tui.widgets.table import Table
 from sqlmodel import col, select
 from textual.widgets import Input, ProgressBar
@@ -159,3 +160,9 @@ async def test_small_terminals(
         await terminal.press("o")
         assert "Rotate the key?" in terminal.text()
         assert "y  yes" in terminal.text()
+
+
+async def test_the_way_back(account_id: str, open_terminal: OpenTerminal) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("9", "escape")
+        assert isinstance(terminal.page, Now)

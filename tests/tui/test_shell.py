@@ -136,7 +136,7 @@ async def test_every_screen_opens_at_every_size(
         assert type(terminal.page).__module__.endswith(f".{page.name}")
         assert f"› {page.label.split()[0]}" in terminal.text()
         await terminal.press("question_mark")
-        assert "The same as a command" in " ".join(terminal.text().split())
+        assert "Command" in terminal.text()
         await terminal.press("escape")
 
 

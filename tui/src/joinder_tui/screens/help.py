@@ -26,7 +26,7 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
-        for heading in ("Key", "What it does", "The same as a command"):
+        for heading in ("Key", "What it does", "Command"):
             table.add_column(heading)
         for act in self._acts:
             table.add_row(self._keys(act), act.tooltip, act.twin or "–")
