@@ -52,7 +52,7 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
-	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 python tests/screenshots.py
+	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import random
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 import resvg_py
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import PAGES, Page
+from PIL import Image
 from textual.pilot import Pilot
 
 from joinder.clock import now
@@ -33,6 +35,7 @@ from joinder.store.tables import Enrollment, Tally
 
 INTO = Path(__file__).parents[1] / "docs/screenshots"
 SIZES = ((120, 36), (80, 24))
+COLOURS = 64
 THEMES = ("textual-dark", "textual-light")
 BROKEN = (
     ("needs_consent", "The vendor refused the refresh token twice, an hour apart."),
@@ -49,6 +52,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     "confirm": ("2", "p"),
     "revoke": ("2", "d"),
     "link": ("2", "c"),
+    "flow_form": ("3", "a"),
+    "credential_form": ("4", "a"),
 }
 
 
@@ -115,7 +120,8 @@ def main() -> None:
         if asked.svg:
             (INTO / f"{name}.svg").write_text(svg)
         plain = svg.replace("Fira Code", "DejaVu Sans Mono")
-        (INTO / f"{name}.png").write_bytes(bytes(resvg_py.svg_to_bytes(svg_string=plain, zoom=1)))
+        picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=plain))))
+        picture.convert("RGB").quantize(COLOURS).save(INTO / f"{name}.png", optimize=True)
         print(name, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:

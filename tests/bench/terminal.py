@@ -145,10 +145,10 @@ async def filters(app: JoinderApp, pilot: Pilot[int], hub: Hub) -> None:
     line = app.screen.query_one("#filter", Input)
     for text in FILTERS * ROUNDS:
         begun = time.perf_counter()
+        painted = painting(app.screen)
         line.value = text
-        await pilot.pause()
-        await settled(app, pilot)
-        took.append(time.perf_counter() - begun)
+        took.append(await painted - begun)
+        await idle(app, "count")
         query = search.parse(text)
         begun = time.perf_counter()
         await search.page(hub, query, limit=ROWS + 1)
@@ -159,6 +159,23 @@ async def filters(app: JoinderApp, pilot: Pilot[int], hub: Hub) -> None:
         f"filter p50 {statistics.median(took) * 1000:.0f} ms, p95 {p95(took) * 1000:.0f} ms; "
         f"its SQL alone p50 {statistics.median(alone) * 1000:.0f}, p95 {p95(alone) * 1000:.0f} ms"
     )
+
+
+def painting(page: Any) -> asyncio.Future[float]:
+    """When the next answer has been drawn."""
+    painted: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    show = type(page).show
+
+    def drawn() -> None:
+        if not painted.done():
+            painted.set_result(time.perf_counter())
+
+    def shown(answer: Any) -> None:
+        show(page, answer)
+        page.call_after_refresh(drawn)
+
+    page.show = shown
+    return painted
 
 
 async def keys(app: JoinderApp, pilot: Pilot[int]) -> None:

@@ -149,9 +149,10 @@ class JoinderApp(App[int]):
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """Without a secret that is shown."""
+        from joinder_tui.screens.reveal import Reveal
         from joinder_tui.screens.secret import Secret
 
-        with self.screen.covered() if isinstance(self.screen, Secret) else nullcontext():
+        with self.screen.covered() if isinstance(self.screen, Secret | Reveal) else nullcontext():
             return super().export_screenshot(title=title, simplify=simplify)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

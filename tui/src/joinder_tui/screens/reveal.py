@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 from rich.text import Text
@@ -14,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.secret import COVERED
 
 SHOWN_S = 30.0
 
@@ -41,6 +43,16 @@ class Reveal(ModalScreen[None]):
         self._count_down()
         self.set_interval(0.5, self._count_down)
         self.watch(self.app, "app_focus", self._look_away, init=False)
+
+    @contextmanager
+    def covered(self) -> Iterator[None]:
+        """For a picture of the screen."""
+        shown = self.query_one("#revealed", Static)
+        shown.update(COVERED)
+        try:
+            yield
+        finally:
+            shown.update(self._drawn())
 
     def _drawn(self) -> Text:
         return Text("\n\n").join(Text.assemble((name, "bold"), "\n", value) for name, value in self._values.items())
