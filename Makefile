@@ -51,6 +51,9 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/scale.py sites --counts 1000,10000
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
+screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
+	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
+
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
@@ -61,4 +64,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test rotations proofs check bench cassettes lock clean
+.PHONY: help install run cluster test rotations proofs check bench screenshots cassettes lock clean

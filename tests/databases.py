@@ -16,7 +16,7 @@ import pytest
 from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
 from joinder.services.hub import open_hub
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
 
 KINDS = ("sqlite", "postgresql")
@@ -111,11 +111,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`.
 
     The API's tests, which are many and ask little of the store, do so on PostgreSQL only where they read much of it,
-    and among the proofs; JOINDER_TEST_EVERYTHING=1 for all of them.
+    and among the proofs; the terminal's do not. JOINDER_TEST_EVERYTHING=1 for all of them.
     """
     if "database_kind" in metafunc.fixturenames:
         module = Path(str(metafunc.module.__file__))
-        if module.parent.name == "api" and module.name not in READ_MUCH and "JOINDER_TEST_EVERYTHING" not in os.environ:
+        one_is_enough = module.parent.name == "tui" or (module.parent.name == "api" and module.name not in READ_MUCH)
+        if one_is_enough and "JOINDER_TEST_EVERYTHING" not in os.environ:
             metafunc.parametrize("database_kind", KINDS[:1], scope="session")
             return
         late = [pytest.mark.proof] if module.parent.name == "api" else []

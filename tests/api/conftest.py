@@ -14,7 +14,7 @@ from api.fakes import Tenant, Vendors
 from joinder.api.app import create_app
 from joinder.api.auth import FailedLogins
 from joinder.services import accounts
-from joinder.services.accounts import Tokens
+from joinder.services.access_tokens import Tokens
 from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings

@@ -11,8 +11,8 @@ from litestar import Litestar
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from api.fakes import Tenant, connect_site
-from joinder.api.observe import read_metrics_token
 from joinder.redact import Secrets
+from joinder.services.configuration import read_metrics_token
 from joinder.services.hub import Hub
 from joinder.settings import ConfigError, Settings
 from joinder.tracing import tracing_to

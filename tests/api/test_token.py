@@ -17,8 +17,9 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from api.conftest import NewTenant
 from api.fakes import EVERYTHING, Tenant, assert_problem
 from joinder.api import auth
-from joinder.services import accounts
-from joinder.services.accounts import SCOPES, Tokens
+from joinder.services import access_tokens, accounts
+from joinder.services.access_tokens import Tokens
+from joinder.services.accounts import SCOPES
 from joinder.services.hub import Hub
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
@@ -186,8 +187,8 @@ async def test_one_scope_opens_its_own_operations_only(new_tenant: NewTenant) ->
 async def test_a_revoked_clients_token_ends(hub: Hub, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await tenant.api.get("/sites")).status_code == 200
     await accounts.revoke_client(hub, tenant.account_id, tenant.client.client_id)
-    later = time.time() + accounts._RECHECK_S + 1
-    monkeypatch.setattr(accounts.time, "time", lambda: later)
+    later = time.time() + access_tokens._RECHECK_S + 1
+    monkeypatch.setattr(access_tokens.time, "time", lambda: later)
     assert_problem(await tenant.api.get("/sites"), 401, "unauthorized")
 
 

@@ -26,12 +26,12 @@ from joinder.clock import now
 from joinder.energy import Reading
 from joinder.ids import new_id
 from joinder.services import accounts
-from joinder.services.accounts import Tokens
+from joinder.services.access_tokens import Tokens
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
+from joinder.store.key_file import create_key_file
 from joinder.store.readings import Span, coverage, intervals
 from joinder.store.tables import Enrollment, SiteRow
-from joinder.store.vault import create_key_file
 
 SITES, CONNECTIONS, SECONDS, ROUNDS = 10_000, 16, 2.0, 5
 CONSTANT = b'{"sites":[' + b",".join(b'{"id":"site-aaaaaaaaaaaaaaaa"}' for _ in range(100)) + b'],"errors":{}}'

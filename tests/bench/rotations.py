@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from joinder.demo.postgres import local_postgres
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from reliability.processes import nursery
 from reliability.rotations import GRANTS, PROCESSES, SLOW, Figures, hurried, rotations
 from reliability.vendor_process import vendor_process

@@ -32,7 +32,7 @@ from joinder.services import due, poll
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
 from joinder.settings import Settings
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
 from joinder.worker import JOBS
 

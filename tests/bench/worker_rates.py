@@ -35,8 +35,8 @@ from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
 from joinder.services.sites import refresh_site
 from joinder.settings import Settings
+from joinder.store.key_file import create_key_file
 from joinder.store.tables import SiteRow
-from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 
 COUNT, IN_FLIGHT, ROUNDS = 100, 25, 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,12 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from api.fakes import Vendors
+from cli.world import World, registry_of_fakes
+from joinder.settings import Settings
+
+__all__ = ["registry_of_fakes"]
+
 
 class Shell:
     def __init__(self, folder: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
         database = f"sqlite:///{folder}/joinder.sqlite3"
-        self.env = {**kept, "JOINDER_DATABASE_URL": database, "JOINDER_KEY_FILE": f"{folder}/joinder.key"}
+        own = {"JOINDER_DATABASE_URL": database, "JOINDER_KEY_FILE": f"{folder}/joinder.key"}
+        self.env = {**kept, **own, "JOINDER_PUBLIC_URL": "http://127.0.0.1:9"}  # where doctor finds nobody
 
     def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -43,3 +51,10 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def joinder(tmp_path: Path, key: Path) -> Shell:
     shutil.copy2(key, tmp_path)
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def world(fresh_database: Settings, registry_of_fakes: Vendors) -> World:
+    made = World(fresh_database, registry_of_fakes)
+    asyncio.run(made.prepare())
+    return made

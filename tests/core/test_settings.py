@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joinder.settings import ConfigError, Settings, call_limits_text, settings_from_env
+from joinder.settings import ConfigError, Settings, call_limits_text, settings_and_origins, settings_from_env
 
 
 def test_without_variables_the_defaults_hold():
@@ -67,7 +67,44 @@ def test_call_limits_are_written_as_they_are_read():
     assert settings_from_env({"JOINDER_CALL_LIMITS": call_limits_text(limits)}).call_limits == limits
 
 
-@pytest.mark.parametrize("name", ["JOINDER_", "JOINDER_XYZZY", "JOINDER_port"])
+@pytest.mark.parametrize("name", Settings.__struct_fields__)
+def test_every_setting_may_come_from_a_file(name, tmp_path):
+    """With what an editor leaves at its end."""
+    values = {"plugins": "joinder-acme", "allowed_networks": "10.0.0.0/8", "reroute": "a=http://127.0.0.1:1"}
+    values |= {
+        "call_limits": "acme:day=5",
+        "public_url": "https://hub.example",
+        "log_format": "json",
+        "log_level": "DEBUG",
+    }
+    value = values.get(name, "45")
+    (tmp_path / "value").write_text(f"{value}\n")
+    variable = f"JOINDER_{name.upper()}"
+    settings, origins = settings_and_origins({f"{variable}_FILE": str(tmp_path / "value")})
+    assert settings == settings_from_env({variable: value}) != Settings()
+    assert origins == {name: f"{variable}_FILE"}
+    with pytest.raises(ConfigError, match="both set"):
+        settings_from_env({variable: value, f"{variable}_FILE": str(tmp_path / "value")})
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "No such file"), (b"\xff", "not a text"), (b"", "JOINDER_")])
+def test_a_file_without_a_value_is_refused(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "value").write_bytes(content)
+    with pytest.raises(ConfigError, match=says):
+        settings_from_env({"JOINDER_PORT_FILE": str(tmp_path / "value")})
+
+
+def test_an_unknown_file_setting_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match=r"URI_FILE is not a setting; did you mean JOINDER_DATABASE_URL_FILE\?"):
+        settings_from_env({"JOINDER_DATABASE_URI_FILE": "/run/secrets/url"})
+
+
+def test_no_password_is_in_the_repr():
+    assert "pw" not in repr(Settings(database_url="postgresql://joinder:pw@db/joinder"))
+
+
+@pytest.mark.parametrize("name", ["JOINDER_", "JOINDER_XYZZY", "JOINDER_FILE", "JOINDER_XYZZY_FILE", "JOINDER_port"])
 def test_an_unknown_setting_is_refused(name):
     with pytest.raises(ConfigError, match=f"{name} is not a setting"):
         settings_from_env({name: "1"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import secrets as random_secrets
 import stat
 from collections.abc import AsyncIterator
@@ -13,8 +15,9 @@ from sqlalchemy import text
 
 from joinder.settings import ConfigError
 from joinder.store.engine import Store, open_store
+from joinder.store.key_file import Kek, add_key, create_key_file, read_key_file, remove_key
 from joinder.store.tables import Account, DataKey
-from joinder.store.vault import SealBroken, Vault, create_key_file, read_key_file, token_hash
+from joinder.store.vault import SealBroken, Vault, token_hash
 
 KEK = bytes(range(32))
 CANARY = "canary-2f9d7c41e8b3"
@@ -29,7 +32,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def ready(store: Store, kek: bytes = KEK, owners: tuple[str, ...] = ("acct-a", "acct-b")) -> Vault:
-    vault = Vault(kek)
+    vault = Vault(lambda: [Kek(kek)])
     async with store.write() as session:
         await vault.prepare(session)
         for owner in owners:
@@ -95,7 +98,7 @@ async def test_a_data_key_moved_to_another_account_does_not_open(store):
         await session.execute(text("UPDATE data_key SET owner = 'acct-b' WHERE owner = 'acct-a'"))
     async with store.read() as session:
         with pytest.raises(ConfigError):
-            await Vault(KEK).unlock(session, "acct-b")
+            await Vault(lambda: [Kek(KEK)]).unlock(session, "acct-b")
 
 
 async def rows(store: Store) -> list[tuple[object, ...]]:
@@ -125,7 +128,8 @@ async def test_unlocking_an_account_without_a_key_raises_and_remembers_nothing(s
 
 async def test_unlocking_with_a_wrong_key_remembers_nothing(store):
     await ready(store)
-    other = Vault(random_secrets.token_bytes(32))
+    wrong = Kek(random_secrets.token_bytes(32))
+    other = Vault(lambda: [wrong])
     async with store.read() as session:
         for _ in range(2):
             with pytest.raises(ConfigError):
@@ -200,29 +204,95 @@ def test_token_hashes_differ():
     assert len(token_hash("a")) == 32
 
 
+# Several keys --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_no_longer_wraps_still_opens(store):
+    sealed = (await ready(store)).seal(CANARY, **PLACE)
+    vault = Vault(lambda: [Kek(bytes(32)), Kek(KEK)])
+    async with store.write() as session:
+        await vault.unlock(session, "acct-a")
+        await vault.unlock(session, "acct-c", create=True)
+    assert vault.open(sealed, **PLACE) == CANARY
+    async with store.read() as session:
+        told = await session.execute(text("SELECT kek_id FROM data_key WHERE owner = 'acct-c'"))
+    assert told.scalar_one() == Kek(bytes(32)).id
+
+
+async def test_a_process_that_meets_an_unknown_key_reads_its_file_again(store):
+    file = [Kek(KEK)]
+    reads = []
+    vault = Vault(lambda: reads.append(len(file)) or tuple(file))
+    async with store.write() as session:
+        await vault.prepare(session)
+    file.insert(0, Kek(bytes(32)))
+    other = Vault(lambda: file)
+    async with store.write() as session:
+        await other.unlock(session, "acct-a", create=True)
+    reads.clear()
+    async with store.read() as session:
+        await vault.unlock(session, "acct-a")
+        await vault.unlock(session, "acct-a")
+    assert reads == [2]
+    assert vault.open(other.seal(CANARY, **PLACE), **PLACE) == CANARY
+
+
+async def test_a_key_that_the_file_does_not_have_is_looked_for_once_and_named(store):
+    await ready(store)
+    reads = []
+    vault = Vault(lambda: reads.append(1) or [Kek(bytes(32))])
+    async with store.read() as session:
+        with pytest.raises(ConfigError, match=f"Wrong key: .* {Kek(KEK).id}, the key file holds {Kek(bytes(32)).id}"):
+            await vault.unlock(session, "acct-a")
+    assert len(reads) == 2
+
+
+async def test_what_is_new_is_wrapped_by_the_key_that_is_first_by_then(store):
+    """A server that started before the rotation must not make the old key necessary again."""
+    file = [Kek(KEK)]
+    vault = Vault(lambda: tuple(file))
+    file.insert(0, Kek(bytes(32)))
+    async with store.write() as session:
+        await vault.unlock(session, "acct-a", create=True)
+    assert [row for row in await rows(store) if Kek(KEK).id in row] == []
+
+
+async def test_a_database_one_of_whose_keys_is_not_in_the_file_is_refused_at_start(store):
+    await ready(store)
+    rotated = Vault(lambda: [Kek(bytes(32)), Kek(KEK)])
+    async with store.write() as session:
+        await rotated.unlock(session, "acct-c", create=True)
+    with pytest.raises(ConfigError, match="Wrong key"):
+        await ready(store, owners=())
+
+
 # Key files -----------------------------------------------------------------------------------------------------------
+
+
+def secrets_in(path):
+    return [kek.secret for kek in read_key_file(path)]
 
 
 def test_a_new_key_file_is_its_owners_only_and_reads_back(tmp_path):
     path = tmp_path / "joinder.key"
     create_key_file(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert len(read_key_file(path)) == 32
+    assert len(secrets_in(path)[0]) == 32
 
 
 def test_two_key_files_differ(tmp_path):
     create_key_file(tmp_path / "a")
     create_key_file(tmp_path / "b")
-    assert read_key_file(tmp_path / "a") != read_key_file(tmp_path / "b")
+    assert secrets_in(tmp_path / "a") != secrets_in(tmp_path / "b")
 
 
 def test_a_key_file_is_never_overwritten(tmp_path):
     path = tmp_path / "joinder.key"
     create_key_file(path)
-    key = read_key_file(path)
+    key = secrets_in(path)
     with pytest.raises(ConfigError, match="never overwritten"):
         create_key_file(path)
-    assert read_key_file(path) == key
+    assert secrets_in(path) == key
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o666, 0o610, 0o601, 0o777])
@@ -239,7 +309,7 @@ def test_a_key_file_of_its_owner_is_read(tmp_path, mode):
     path = tmp_path / "joinder.key"
     create_key_file(path)
     path.chmod(mode)
-    assert len(read_key_file(path)) == 32
+    assert len(secrets_in(path)[0]) == 32
 
 
 NO_KEYS = [b"", b"\n", b"not base64!", b"YWJj", base64.b64encode(bytes(31)), base64.b64encode(bytes(33)), b"\xff"]
@@ -263,3 +333,63 @@ def test_a_key_that_cannot_be_read_is_a_config_error(tmp_path, name):
 def test_a_key_that_cannot_be_written_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError):
         create_key_file(tmp_path / "absent" / "joinder.key")
+
+
+def test_a_new_key_comes_first_and_the_others_stay(tmp_path):
+    path = tmp_path / "joinder.key"
+    create_key_file(path)
+    before = secrets_in(path)
+    new = add_key(path)
+    assert secrets_in(path) == [new.secret, *before]
+    assert (stat.S_IMODE(path.stat().st_mode), [each.name for each in tmp_path.iterdir()]) == (0o600, [path.name])
+    remove_key(path, new.id)
+    assert secrets_in(path) == before
+
+
+def test_a_changed_key_file_keeps_its_owner_and_a_link_stays_one(tmp_path):
+    path, link = tmp_path / "joinder.key", tmp_path / "link.key"
+    create_key_file(path)
+    link.symlink_to(path)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+    before = path.stat()
+    new = add_key(link)
+    assert (link.is_symlink(), new.secret in secrets_in(path)) == (True, True)
+    assert (path.stat().st_uid, path.stat().st_gid) == (before.st_uid, before.st_gid)
+
+
+def test_what_a_cut_change_left_behind_goes_with_the_next(tmp_path):
+    path = tmp_path / "joinder.key"
+    create_key_file(path)
+    (tmp_path / "joinder.key.new").write_text("half a k")
+    add_key(path)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("step", ["fchown", "fsync", "replace"])
+def test_a_change_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch, step):
+    path = tmp_path / "joinder.key"
+    create_key_file(path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path if step == "replace" else os, step, full)
+    with pytest.raises(ConfigError, match="No space left"):
+        add_key(path)
+    assert (path.read_bytes(), [each.name for each in tmp_path.iterdir()]) == (before, [path.name])
+
+
+@pytest.mark.parametrize("content", [b"YWJj\n", b"\n" + base64.b64encode(bytes(31)), b" spare words"])
+def test_a_line_that_is_no_key_is_refused_beside_one_that_is(tmp_path, content):
+    path = tmp_path / "joinder.key"
+    create_key_file(path)
+    path.write_bytes(path.read_bytes() + content)
+    with pytest.raises(ConfigError, match="one a line"):
+        read_key_file(path)
+
+
+def test_no_key_is_in_a_repr(tmp_path):
+    kek = Kek(KEK)
+    assert repr(kek) == f"Kek({kek.id})"

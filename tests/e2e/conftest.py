@@ -16,7 +16,7 @@ from joinder.services.hub import Hub, open_hub
 from joinder.services.vendor_context import vendor_context
 from joinder.settings import Settings
 from joinder.simulate.run import reroute_of, running
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 from joinder_enphase.simulator import Cloud, simulator
 
 

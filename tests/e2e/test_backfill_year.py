@@ -27,8 +27,8 @@ from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 from joinder.simulate.home import SLOT_S, Home
 from joinder.simulate.run import reroute_of, running
+from joinder.store.key_file import create_key_file
 from joinder.store.tables import Enrollment
-from joinder.store.vault import create_key_file
 from joinder.vendor import History
 from joinder_enphase import simulator as enphase
 from joinder_enphase.simulator_systems import QUARTER_S, SimulatedSystem

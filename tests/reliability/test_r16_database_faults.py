@@ -23,8 +23,8 @@ from joinder.services.refresh import refresh
 from joinder.settings import Settings
 from joinder.store import group_commit, postgres
 from joinder.store.engine import StoreTrouble
+from joinder.store.key_file import create_key_file
 from joinder.store.sqlite import SqliteStore
-from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -26,8 +26,8 @@ from joinder.services.restore import restore
 from joinder.settings import ConfigError, Settings
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
+from joinder.store.key_file import create_key_file
 from joinder.store.tables import Due, Enrollment, GrantRow
-from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -21,9 +21,9 @@ from databases import Databases
 from joinder.services import due, leases
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
+from joinder.store.key_file import create_key_file
 from joinder.store.migrate import HERE
 from joinder.store.tables import Due, Enrollment, GrantRow
-from joinder.store.vault import create_key_file
 from joinder.vendors.registry import Registry
 from services.strict_vendor import StrictVendor
 

@@ -14,8 +14,8 @@ from joinder.services import accounts, enrollments, poll
 from joinder.services.hub import Hub, open_hub
 from joinder.services.vendor_context import vendor_context
 from joinder.settings import Settings
+from joinder.store.key_file import create_key_file
 from joinder.store.tables import Enrollment
-from joinder.store.vault import create_key_file
 from joinder.vendors import registry as registry_module
 from joinder.vendors.registry import ENTRY_POINT_GROUP, Registry
 from joinder.vendors.watch import watching

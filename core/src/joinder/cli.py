@@ -1,19 +1,21 @@
-"""The command line. Command modules import what they need when they run, so that `joinder --help` stays quick."""
+"""The command line. A command's module is imported when it is called, and imports what it needs when it runs, so that
+help and completion stay quick.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points, version
+from pathlib import Path
 
 import rich_click as click
 
-from joinder.settings import ConfigError
-
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
-    *("accounts", "clients", "keys", "poll", "backfill", "act", "quota"),
-    *("backup", "restore", "reconcile", "doctor"),
+    *("status", "enrollments", "flows", "credentials", "webhooks", "events", "audit", "backfills", "sites", "devices"),
+    *("accounts", "clients", "keys"),
+    *("backup", "restore", "reconcile", "doctor", "config", "completion"),
 )
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
@@ -21,39 +23,57 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_REFUSED, EXIT_VENDO
 EXIT_CONFIG = 78
 
 
+_FIRST_WORDS = re.compile(r'^def command\(.*?"""(.*?)(?:"""|\n\n|Example:|Try it:)', re.DOTALL | re.MULTILINE)
+
+
 class Commands(click.RichGroup):
-    """Finds a command's module by its name. A plugin's is loaded when it is called, not to be listed."""
+    """Finds a command's module by its name. To be listed none is imported: a stand-in holds its first words."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        from importlib.metadata import entry_points
+
         return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=PLUGIN_COMMANDS))]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from importlib.metadata import entry_points
+
         if name in COMMANDS:
-            command: click.Command = import_module(f"joinder.commands.{name.replace('-', '_')}").command
-            return command
+            return click.RichCommand(name=name, help=first_words(name))
         for entry in entry_points(group=PLUGIN_COMMANDS, name=name):
-            return click.Command(name, help=f"A command of {entry.dist.name if entry.dist else 'a plugin'}.")
+            return click.RichCommand(name=name, help=f"A command of {entry.dist.name if entry.dist else 'a plugin'}.")
         return None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in COMMANDS:
+            return args[0], import_module(f"joinder.commands.{_module(args[0])}").command, args[1:]
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group=PLUGIN_COMMANDS, name=args[0]):
             return entry.name, entry.load(), args[1:]
         return super().resolve_command(ctx, args)
 
 
+def first_words(name: str) -> str:
+    """Of the command's docstring, read as text."""
+    found = _FIRST_WORDS.search((Path(__file__).parent / "commands" / f"{_module(name)}.py").read_text("utf-8"))
+    return " ".join(found[1].split()) if found else ""
+
+
+def _module(name: str) -> str:
+    return name.replace("-", "_")
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("joinder"), prog_name="joinder")
+@click.version_option(package_name="joinder", prog_name="joinder")
 @click.option("--no-input", is_flag=True, help="Never ask; what would be asked must be given.")
 @click.pass_context
 def group(ctx: click.Context, no_input: bool) -> None:
-    """One REST API over many vendors of distributed energy resources.
+    """One REST API over many vendors of distributed energy resources. Try it:  joinder demo
 
-    Try it:  joinder demo
-
-    Settings come from JOINDER_* variables; see docs/operate.md. Exit codes: 0 done, 1 failed, 2 usage, 3 not found,
-    4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 78 configuration.
+    Settings come from JOINDER_* variables; see `joinder config show` and docs/operate.md. Exit codes: 0 done, 1 failed,
+    2 usage, 3 not found, 4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 78 configuration.
     """
     ctx.obj = {"no_input": no_input}
 
@@ -61,6 +81,10 @@ def group(ctx: click.Context, no_input: bool) -> None:
 def main() -> None:
     try:
         group(prog_name="joinder")
-    except ConfigError as error:
+    except Exception as error:
+        from joinder.settings import ConfigError
+
+        if not isinstance(error, ConfigError):
+            raise
         click.echo(f"Configuration: {error}", err=True)
         sys.exit(EXIT_CONFIG)

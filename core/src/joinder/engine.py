@@ -22,8 +22,8 @@ from joinder.store.engine import Store
 
 Work = Callable[[str, str], Awaitable[None]]
 ENTRYPOINT = "due"
-BATCH = 10
-AT_ONCE = 40  # jobs of this process
+BATCH = 1  # a job is a batch already; who takes ten leaves none to the next worker
+AT_ONCE = 12  # jobs of this process; what it takes beyond its strength, another worker cannot take
 HEARTBEAT = timedelta(seconds=30)  # a job whose worker is silent for so long is given to another
 LOOK_EVERY = timedelta(seconds=5)  # should a notice get lost
 AGAIN_S = 2.0
@@ -75,14 +75,13 @@ async def running(store: Store, work: Work) -> AsyncIterator[Engine]:
 async def _consume(manager: QueueManager, stop: asyncio.Event) -> None:
     """Outlives a database that is away for a while, and a listening connection that died without a word."""
     while not stop.is_set():
-        manager.shutdown = asyncio.Event()  # a run that hears no notices any more sets its own, and raises
+        manager.shutdown = asyncio.Event()  # of this run, which ends when it hears no notices any more
         try:
             await manager.run(
                 dequeue_timeout=LOOK_EVERY,
                 batch_size=BATCH,
                 max_concurrent_tasks=AT_ONCE,
                 heartbeat_timeout=HEARTBEAT,
-                shutdown_on_listener_failure=True,
             )
         except Exception as error:  # noqa: BLE001 - whatever the driver raised, the next try may find it back
             log.error("the queue stopped: %s", type(error).__name__)

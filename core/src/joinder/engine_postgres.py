@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.domain.settings import DBSettings, Durability
-from pgqueuer.ports.driver import Driver
+from pgqueuer.ports.driver import Driver, NotifyCallback
 from pgqueuer.queries import Queries
 from pgqueuer.types import Channel
 
@@ -28,7 +28,14 @@ _FORGET = (
 
 
 class _PoolDriver(AsyncpgPoolDriver):
-    """Lets go of a connection that died while it listened; its parent would ask the dead one again, for ever."""
+    """Tells when the connection it listens on has died, and lets go of it; its parent would ask it again, for ever."""
+
+    deaf: Callable[[], None] = staticmethod(lambda: None)
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        await super().add_listener(channel, callback)
+        if self._listener_connection is not None:
+            self._listener_connection.add_termination_listener(lambda _: self.deaf())
 
     async def __aexit__(self, *raised: object) -> None:
         try:
@@ -45,7 +52,9 @@ async def queue_on(store: Store) -> AsyncIterator[PgQueuer]:
     await _install(store)
     async with store.pool(CONNECTIONS) as pool:
         driver = _PoolDriver(pool)
-        yield PgQueuer(connection=driver, channel=Channel(SCHEMA), queries=_queries(driver))
+        queue = PgQueuer(connection=driver, channel=Channel(SCHEMA), queries=_queries(driver))
+        driver.deaf = lambda: queue.qm.shutdown.set()  # of the run under way: it is another one each time
+        yield queue
 
 
 async def _install(store: PostgresStore) -> None:

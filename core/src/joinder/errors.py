@@ -13,7 +13,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     ├─ ConsentDenied               owner      –                   403   no   (redirect, error=access_denied)
     ├─ ConsentInvalid              owner      –                   422   no   (the owner can correct a form)
     ├─ ApprovalPending             vendor     pending_approval    409   later
-    ├─ Paused                      operator   –                   409   no   (raised by core alone)
+    ├─ Paused                      operator   –                   409   no   (until it is resumed)
     ├─ ApprovalRefused             operator   operator_action     409   no
     ├─ AppCredentialsRejected      operator   operator_action     502   no   (health of all grants of that app)
     ├─ OperatorActionNeeded        operator   operator_action     502   no

@@ -1,4 +1,7 @@
-"""Everything an operator can set, read once from JOINDER_* by the command line and passed down."""
+"""Everything an operator can set, read once from JOINDER_* by the command line and passed down.
+
+`NAME_FILE` in place of any `NAME` names a file that holds the value.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -42,6 +46,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
     ballast_mib: int = 64  # SQLite: room held for tokens in flight when the disk is full; 0: none
 
+    def __repr__(self) -> str:
+        return f"Settings({self.public_url})"  # the database's URL may hold a password
+
     @property
     def is_https(self) -> bool:
         return urlsplit(self.public_url).scheme == "https"
@@ -52,21 +59,46 @@ class Settings(Struct, frozen=True, kw_only=True):
         return not self.is_https and urlsplit(self.public_url).hostname in LOOPBACK_HOSTS
 
 
+_VARIABLES = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fields__}
+
+
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
     """Raises ConfigError for an unknown or unusable JOINDER_* variable."""
-    values = {
-        name: value for name, value in (os.environ if env is None else env).items() if name.startswith("JOINDER_")
-    }
-    known = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fields__}
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise ConfigError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
-    parsed = {known[name]: _parsed(known[name], value) for name, value in values.items()}
+    return settings_and_origins(env)[0]
+
+
+def settings_and_origins(env: Mapping[str, str] | None = None) -> tuple[Settings, dict[str, str]]:
+    """With the variable that each setting which is no default comes from. Raises ConfigError as above."""
+    parsed: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for variable, value in (os.environ if env is None else env).items():
+        if variable.startswith("JOINDER_"):
+            name = _name(variable)
+            if name in parsed:
+                raise ConfigError(f"{origins[name]} and {variable} are both set; keep one of them")
+            parsed[name] = _parsed(name, value if variable in _VARIABLES else _content(variable, value))
+            origins[name] = variable
     try:
-        return _checked(msgspec.convert(parsed, Settings, strict=False))
+        return _checked(msgspec.convert(parsed, Settings, strict=False)), origins
     except msgspec.ValidationError as error:
         raise ConfigError(f"A JOINDER_ setting cannot be read: {error}") from None
+
+
+def _name(variable: str) -> str:
+    """Of the setting. Raises ConfigError with what was probably meant."""
+    name = _VARIABLES.get(variable) or _VARIABLES.get(variable.removesuffix("_FILE"))
+    if name is None:
+        near = difflib.get_close_matches(variable, [*_VARIABLES, *(f"{known}_FILE" for known in _VARIABLES)], 1)
+        raise ConfigError(f"{variable} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return name
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        told = getattr(error, "strerror", None) or "not a text"
+        raise ConfigError(f"{variable}: {path} cannot be read: {told}") from None
 
 
 def _parsed(name: str, value: str) -> object:

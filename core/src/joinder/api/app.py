@@ -17,14 +17,15 @@ from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.join import JoinController
-from joinder.api.observe import metrics_page, observed, read_metrics_token
+from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.reads import CONTROLLERS
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.services import durability
-from joinder.services.accounts import Tokens
+from joinder.services.access_tokens import Tokens
+from joinder.services.configuration import read_metrics_token
 from joinder.services.gauges import Gauges
 from joinder.services.hub import Hub
 

@@ -16,7 +16,8 @@ from litestar.handlers.base import BaseRouteHandler
 from joinder.about import bind
 from joinder.api.deps import tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
-from joinder.services.accounts import REVEAL, SCOPES, Caller, InvalidClient, InvalidScope, InvalidToken
+from joinder.services.access_tokens import InvalidClient, InvalidScope, InvalidToken
+from joinder.services.accounts import REVEAL, SCOPES, Caller
 from joinder.services.hub import Hub
 
 FAILURES_PER_MINUTE = 20

@@ -16,8 +16,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
+from joinder.api.wire import page_token
 from joinder.ids import is_id
-from joinder.services.accounts import Caller, Tokens
+from joinder.services.access_tokens import Tokens
+from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
 from joinder.services.periods import SummaryLevel
@@ -98,10 +100,6 @@ def provide_window(
     if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
     return Window(summary_level, int(key), until, page_size)
-
-
-def page_token(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def _key(token: str) -> str:

@@ -8,7 +8,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from litestar import Request, Response, get
@@ -21,7 +20,6 @@ from joinder.api.problems import Unauthorized
 from joinder.redact import Secrets
 from joinder.services.gauges import CONTENT_TYPE, Gauges
 from joinder.services.hub import Hub
-from joinder.settings import ConfigError, Settings
 
 REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -78,19 +76,6 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The caller's own, if it can stand in a log."""
     given = next((value for name, value in headers if name == REQUEST_ID), b"")
     return given.decode() if _VALID_ID.fullmatch(given) else secrets.token_hex(12)
-
-
-def read_metrics_token(settings: Settings) -> Secrets | None:
-    """Raises ConfigError when the file cannot be read or holds something short."""
-    if settings.metrics_token_file is None:
-        return None
-    try:
-        token = Path(settings.metrics_token_file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"JOINDER_METRICS_TOKEN_FILE cannot be read: {type(error).__name__}") from None
-    if len(token) < 20 or not token.isascii():
-        raise ConfigError("JOINDER_METRICS_TOKEN_FILE must hold at least 20 ASCII characters")
-    return Secrets({"metrics token": token})
 
 
 @get("/metrics", include_in_schema=False)

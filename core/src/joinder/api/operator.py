@@ -17,8 +17,7 @@ from joinder.services import join_flows, operator_actions, vendor_credentials
 from joinder.services.accounts import REVEAL, Caller
 from joinder.services.consents import callback_url
 from joinder.services.hub import Hub
-from joinder.store.tables import JoinFlow
-from joinder.vendor import Field, Flow, OperatorAction, Vendor
+from joinder.vendor import Flow, Vendor
 
 IncludeSecrets = Annotated[bool, QueryParameter(name="includeSecrets", description="Needs scope reveal:credentials.")]
 
@@ -112,7 +111,7 @@ class VendorCredentialsController(Controller):
     ) -> schemas.ActionList:
         """Steps the vendor wants once for an app, such as registering a domain."""
         found = await operator_actions.list_actions(hub, caller.account_id, credentials_id)
-        return schemas.ActionList(actions=[_action(action) for action in found])
+        return schemas.ActionList(actions=[wire.action(action) for action in found])
 
     @post(
         "/{credentials_id:str}/actions/{name:str}",
@@ -150,7 +149,7 @@ class JoinFlowController(Controller):
             join_flows.FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=entry.options or {})
             for entry in data.vendors
         ]
-        return _flow(
+        return wire.flow(
             await join_flows.create(
                 hub, caller.account_id, caller.client_id, vendors=vendors, redirect_uri=data.redirect_uri
             )
@@ -166,13 +165,13 @@ class JoinFlowController(Controller):
     ) -> schemas.JoinFlowPage:
         rows = await join_flows.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
         page, following = paging.cut(rows, lambda row: row.id)
-        return schemas.JoinFlowPage(join_flows=[_flow(row) for row in page], next_page_token=following)
+        return schemas.JoinFlowPage(join_flows=[wire.flow(row) for row in page], next_page_token=following)
 
     @get("/{flow_id:str}", opt={"scope": "read:flows"}, summary="Show a join flow")
     async def show(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]
     ) -> schemas.JoinFlow:
-        return _flow(await join_flows.get(hub, caller.account_id, flow_id))
+        return wire.flow(await join_flows.get(hub, caller.account_id, flow_id))
 
     @delete("/{flow_id:str}", opt={"scope": "manage:flows"}, summary="Delete a join flow")
     async def remove(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]) -> None:
@@ -217,21 +216,7 @@ async def _credentials(
 ) -> schemas.Credentials:
     if include_secrets:
         shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
-    return schemas.Credentials(
-        id=shown.id,
-        name=shown.name or "",
-        credentials={"vendor": shown.vendor, "type": shown.type, **(shown.secrets or {})},
-    )
-
-
-def _flow(row: JoinFlow) -> schemas.JoinFlow:
-    vendors = [
-        schemas.FlowVendor(
-            vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None
-        )
-        for entry in join_flows.entries(row)
-    ]
-    return schemas.JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+    return wire.credentials(shown)
 
 
 def _vendor(
@@ -254,25 +239,17 @@ def _vendor(
         version=version,
         credential_types=[
             schemas.CredentialTypeInfo(
-                type=kind.type, label=kind.label, flow=str(kind.flow), fields=[_field(entry) for entry in kind.fields]
+                type=kind.type,
+                label=kind.label,
+                flow=str(kind.flow),
+                fields=[wire.field_info(entry) for entry in kind.fields],
             )
             for kind in vendor.app_credentials
         ],
-        consent_fields=[_field(entry) for entry in vendor.consent_fields],
-        flow_fields=[_field(entry) for entry in vendor.flow_fields],
+        consent_fields=[wire.field_info(entry) for entry in vendor.consent_fields],
+        flow_fields=[wire.field_info(entry) for entry in vendor.flow_fields],
         capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
         limits={name: value for name, value in calls.items() if value is not None},
         breakers={hook: state for (name, hook), state in states.items() if name == vendor.name and state != "closed"},
         callback_url=callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None,
-    )
-
-
-def _action(action: OperatorAction) -> schemas.ActionInfo:
-    fields = [_field(entry) for entry in action.fields]
-    return schemas.ActionInfo(name=action.name, label=action.label, help=action.help, fields=fields)
-
-
-def _field(entry: Field) -> schemas.FieldInfo:
-    return schemas.FieldInfo(
-        name=entry.name, label=entry.label, secret=entry.secret, required=entry.required, help=entry.help
     )

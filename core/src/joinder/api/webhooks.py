@@ -9,16 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api import webhook_schemas as schemas
+from joinder.api import webhook_wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging, moment_of
-from joinder.api.wire import utc
 from joinder.services import events, replays, webhooks
 from joinder.services.accounts import Caller
-from joinder.services.events import Told
 from joinder.services.hub import Hub
-from joinder.services.replays import Shown
-from joinder.services.webhooks import WithSecret
-from joinder.store.tables import WebhookEndpoint
 
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
@@ -46,7 +42,7 @@ class EventController(Controller):
             hub, caller.account_id, enrollment_id=enrollment_id, kind=kind, after=paging.after, limit=paging.limit
         )
         page, following = paging.cut(rows, lambda told: told.row.id)
-        return schemas.EventPage(events=[_event(told) for told in page], next_page_token=following)
+        return schemas.EventPage(events=[webhook_wire.event(told) for told in page], next_page_token=following)
 
 
 class WebhookController(Controller):
@@ -60,17 +56,17 @@ class WebhookController(Controller):
     async def create(self, hub: HubDep, caller: CallerDep, data: JSONBody[schemas.NewWebhook]) -> schemas.Webhook:
         """The answer's `secret` verifies signatures; it is shown this once."""
         made = await webhooks.create(hub, caller.account_id, caller.client_id, url=data.url, types=data.types or [])
-        return _with_secret(made)
+        return webhook_wire.with_secret(made)
 
     @get("/", opt={"scope": "read:webhooks"}, summary="List webhooks")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> schemas.WebhookPage:
         rows = await webhooks.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
         page, following = paging.cut(rows, lambda row: row.id)
-        return schemas.WebhookPage(webhooks=[_webhook(row) for row in page], next_page_token=following)
+        return schemas.WebhookPage(webhooks=[webhook_wire.webhook(row) for row in page], next_page_token=following)
 
     @get("/{webhook_id:str}", opt={"scope": "read:webhooks"}, summary="Show a webhook")
     async def show(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
-        return _webhook(await webhooks.get(hub, caller.account_id, webhook_id))
+        return webhook_wire.webhook(await webhooks.get(hub, caller.account_id, webhook_id))
 
     @patch("/{webhook_id:str}", opt={"scope": "manage:webhooks"}, summary="Change a webhook")
     async def change(
@@ -78,7 +74,7 @@ class WebhookController(Controller):
     ) -> schemas.Webhook:
         """JSON Merge Patch. While it is disabled nothing is put in line for it; a replay brings that."""
         changed = await webhooks.change(hub, caller.account_id, webhook_id, caller.client_id, patch=data.given())
-        return _webhook(changed)
+        return webhook_wire.webhook(changed)
 
     @delete("/{webhook_id:str}", opt={"scope": "manage:webhooks"}, summary="Delete a webhook")
     async def remove(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> None:
@@ -88,11 +84,11 @@ class WebhookController(Controller):
     @post("/{webhook_id:str}/rotate", opt={"scope": "manage:webhooks"}, status_code=200, summary="Rotate the secret")
     async def rotate(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
         """For a day the old secret signs beside the new one, which is shown this once."""
-        return _with_secret(await webhooks.rotate(hub, caller.account_id, webhook_id, caller.client_id))
+        return webhook_wire.with_secret(await webhooks.rotate(hub, caller.account_id, webhook_id, caller.client_id))
 
     @post("/{webhook_id:str}/test", opt={"scope": "manage:webhooks"}, status_code=200, summary="Send a test event")
     async def send_test(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Delivery:
-        return _delivery(await replays.send_test(hub, caller.account_id, webhook_id, caller.client_id))
+        return webhook_wire.delivery(await replays.send_test(hub, caller.account_id, webhook_id, caller.client_id))
 
     @get("/{webhook_id:str}/deliveries", opt={"scope": "read:webhooks"}, summary="List deliveries")
     async def deliveries(
@@ -109,7 +105,9 @@ class WebhookController(Controller):
             hub, caller.account_id, webhook_id, status=status, after=paging.after, limit=paging.limit
         )
         page, following = paging.cut(rows, lambda shown: shown[0].id)
-        return schemas.DeliveryPage(deliveries=[_delivery(shown) for shown in page], next_page_token=following)
+        return schemas.DeliveryPage(
+            deliveries=[webhook_wire.delivery(shown) for shown in page], next_page_token=following
+        )
 
     @post(
         "/{webhook_id:str}/deliveries/{delivery_id:str}/replay",
@@ -122,7 +120,7 @@ class WebhookController(Controller):
     ) -> schemas.Delivery:
         """Delivered or not; its `webhook-id` stays."""
         shown = await replays.replay(hub, caller.account_id, webhook_id, delivery_id, caller.client_id)
-        return _delivery(shown)
+        return webhook_wire.delivery(shown)
 
     @post(
         "/{webhook_id:str}/replay",
@@ -138,42 +136,3 @@ class WebhookController(Controller):
             hub, caller.account_id, webhook_id, caller.client_id, since=moment_of("since", data.since)
         )
         return schemas.Replayed(deliveries=count)
-
-
-def _event(told: Told) -> schemas.Event:
-    return schemas.Event(id=told.row.id, type=told.row.type, timestamp=utc(told.row.at) or "", data=told.data)
-
-
-def _webhook(row: WebhookEndpoint, secret: str | None = None) -> schemas.Webhook:
-    return schemas.Webhook(
-        id=row.id,
-        url=row.url,
-        types=row.types or None,
-        disabled=row.disabled_at is not None,
-        disabled_at=utc(row.disabled_at),
-        disabled_reason=row.disabled_reason,
-        failing_since=utc(row.failing_since),
-        created_at=utc(row.created_at) or "",
-        secret=secret,
-        old_secret_until=utc(row.old_secret_until),
-    )
-
-
-def _with_secret(made: WithSecret) -> schemas.Webhook:
-    return _webhook(made.row, made.secret)
-
-
-def _delivery(shown: Shown) -> schemas.Delivery:
-    row, event = shown
-    return schemas.Delivery(
-        id=row.id,
-        event_id=row.event_id,
-        type=event.type,
-        status=row.status,
-        attempts=row.attempts,
-        answered=row.answered,
-        reason=row.reason,
-        created_at=utc(row.created_at) or "",
-        delivered_at=utc(row.delivered_at),
-        due_at=utc(row.due_at) if row.status == "pending" else None,
-    )

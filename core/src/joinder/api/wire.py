@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -11,9 +12,8 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from joinder.api import schemas
-from joinder.api.deps import page_token
 from joinder.energy import Device, DeviceKind
-from joinder.services import expiry
+from joinder.services import expiry, join_flows, vendor_credentials
 from joinder.services.backfill import Progress
 from joinder.services.budgets import Quotas
 from joinder.services.enrollments import Overview
@@ -24,7 +24,8 @@ from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
 from joinder.services.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
-from joinder.store.tables import GrantRow, GrantVersion
+from joinder.store.tables import GrantRow, GrantVersion, JoinFlow
+from joinder.vendor import Field, OperatorAction
 
 
 class DevicePage(Struct, frozen=True):
@@ -37,6 +38,11 @@ class DevicePage(Struct, frozen=True):
 
 def references(ids: Sequence[str]) -> list[schemas.Reference]:
     return [schemas.Reference(id=row_id) for row_id in ids]
+
+
+def page_token(key: str) -> str:
+    """Opaque to callers; deps.py reads it."""
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def utc(at: int | None) -> str | None:
@@ -58,6 +64,35 @@ def quotas(left: Quotas) -> schemas.Quotas:
             for one in left.quotas
         ],
         blocked_until=utc(left.blocked_until),
+    )
+
+
+def credentials(shown: vendor_credentials.Shown) -> schemas.Credentials:
+    return schemas.Credentials(
+        id=shown.id,
+        name=shown.name or "",
+        credentials={"vendor": shown.vendor, "type": shown.type, **(shown.secrets or {})},
+    )
+
+
+def flow(row: JoinFlow) -> schemas.JoinFlow:
+    vendors = [
+        schemas.FlowVendor(
+            vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None
+        )
+        for entry in join_flows.entries(row)
+    ]
+    return schemas.JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+
+
+def action(action: OperatorAction) -> schemas.ActionInfo:
+    fields = [field_info(entry) for entry in action.fields]
+    return schemas.ActionInfo(name=action.name, label=action.label, help=action.help, fields=fields)
+
+
+def field_info(entry: Field) -> schemas.FieldInfo:
+    return schemas.FieldInfo(
+        name=entry.name, label=entry.label, secret=entry.secret, required=entry.required, help=entry.help
     )
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import rich_click as click
 
+from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub, show
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
 
 
 @click.group(name="accounts")
 def command() -> None:
-    """Accounts: tenants that never see each other's data."""
+    """Accounts: tenants that never see each other's data. Example:  joinder accounts list"""
 
 
 @command.command()
@@ -28,3 +34,52 @@ def list_all(as_json: bool) -> None:
     from joinder.services import accounts
 
     show([{"id": row.id, "name": row.name} for row in on_hub(accounts.list_accounts)], as_json)
+
+
+@command.command(name="show")
+@click.argument("account_id", required=False)
+@json_option
+def show_one(account_id: str | None, as_json: bool) -> None:
+    """Show how much an account has; without ACCOUNT_ID, the only one. Example:  joinder accounts show acct-…"""
+    show([on_hub(lambda hub: _held(hub, account_id))], as_json)
+
+
+@command.command()
+@click.argument("account_id")
+@click.argument("name")
+def rename(account_id: str, name: str) -> None:
+    """Give an account another name; owners read it. Example:  joinder accounts rename acct-… "Acme Energy" """
+    from joinder.services import accounts
+
+    on_hub(lambda hub: accounts.rename_account(hub, account_id, accounts.COMMAND_LINE, name))
+    click.echo(f"{account_id} is renamed.")
+
+
+@command.command()
+@click.argument("account_id")
+@severe
+def delete(account_id: str, confirm: str | None, dry_run: bool) -> None:
+    """Erase an account with all it has; the audit stays. Example:  joinder accounts delete acct-… --dry-run
+
+    What is cut goes on with the next run. Backups keep what they hold.
+    """
+    held = on_hub(lambda hub: _held(hub, account_id))
+    counts = ", ".join(f"{count} {what}" for what, count in held.items() if isinstance(count, int))
+    touches = [f"Erased: {counts}, with every token, key and reading of {held['name']} ({account_id})."]
+    if agreed_by_name(str(held["name"]), touches, confirm=confirm, dry_run=dry_run):
+        on_hub(lambda hub: _remove(hub, account_id))
+        click.echo(f"{account_id} is deleted.")
+
+
+async def _held(hub: Hub, account_id: str | None) -> dict[str, Any]:
+    from joinder.services import account_removal, accounts
+
+    account = await accounts.account_or_only(hub, account_id)
+    return {"id": account.id, "name": account.name, **await account_removal.holdings(hub, account.id)}
+
+
+async def _remove(hub: Hub, account_id: str) -> None:
+    from joinder.services import account_removal, accounts
+
+    async for progress in account_removal.remove(hub, account_id, accounts.COMMAND_LINE):
+        click.echo(f"{progress.done} of {progress.total} enrollments", err=True)

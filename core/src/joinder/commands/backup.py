@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 @json_option
 def command(target: Path, force: bool, keep: int | None, as_json: bool) -> None:
     """Copy the database, while servers run, to a file or into a folder.
-
     Example:  joinder backup /var/backups/joinder --keep 14
 
     The key file is not inside. PostgreSQL is copied by pg_dump, which must be on this machine.
@@ -34,7 +33,7 @@ def command(target: Path, force: bool, keep: int | None, as_json: bool) -> None:
     for path in done.removed:
         click.echo(f"removed {path}")
     click.echo(
-        f"The key is not inside: only the key file with id {', '.join(done.manifest.key_ids)} opens this copy. "
+        f"The key is not inside: only a key file with {' and '.join(done.manifest.key_ids)} opens this copy. "
         "Keep a copy of that file elsewhere."
     )
 

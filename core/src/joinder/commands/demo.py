@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 )
 def command(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
     """Run the whole path once against simulators: consent, tokens, sites, a day of readings, live power.
-
     Example:  joinder demo --cluster
     """
     import asyncio

@@ -7,7 +7,6 @@ import rich_click as click
 
 from joinder.cli import EXIT_CONFIG, EXIT_FAILED
 from joinder.commands.running import json_option, on_settings, show
-from joinder.settings import ConfigError
 
 if TYPE_CHECKING:
     from joinder.services.doctor import Finding
@@ -23,6 +22,7 @@ def command(as_json: bool) -> None:
     database, stops every start.
     """
     from joinder.services.doctor import Finding
+    from joinder.settings import ConfigError
 
     try:
         findings = on_settings(_examined)

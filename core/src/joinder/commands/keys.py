@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from joinder.settings import settings_from_env
+from joinder.commands.asking import agreed_by_name, severe
+from joinder.commands.running import json_option, on_hub, show
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+    from joinder.services.keys import KeyUse, Progress
 
 
 @click.group(name="keys")
 def command() -> None:
-    """The key that seals every stored secret."""
+    """The keys that seal every stored secret. Example:  joinder keys status"""
 
 
 @command.command()
@@ -19,8 +25,78 @@ def create(path: Path | None) -> None:
 
     Keep a copy apart from the database: without it nothing stored can be read again.
     """
-    from joinder.store.vault import create_key_file
+    from joinder.settings import settings_from_env
+    from joinder.store.key_file import create_key_file
 
     target = path or Path(settings_from_env().key_file)
     create_key_file(target)
     click.echo(f"Created {target}, readable by you alone. Keep a copy apart from the database.")
+
+
+@command.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show the keys of the file, by id, and what each wraps. Example:  joinder keys status"""
+    from joinder.services import keys
+
+    show([_row(use) for use in on_hub(keys.uses)], as_json)
+
+
+@command.command()
+@click.option("--prepare", is_flag=True, help="Only write the new key; give the file to every machine, then rotate.")
+@json_option
+def rotate(prepare: bool, as_json: bool) -> None:
+    """Seal with a new key from now on. Example:  joinder keys rotate
+
+    Servers go on. What is cut goes on with the next run. The old key stays in the file until it is retired.
+    """
+    if prepare:
+        key_id, is_new = on_hub(_prepared)
+        _say(
+            {"key": key_id, "new": is_new}, f"{key_id} comes first in the key file. Then: joinder keys rotate", as_json
+        )
+        return
+    done = on_hub(lambda hub: _rotated(hub))
+    told = f"{done.key_id} wraps all {done.total} data keys. Keep a copy of the key file apart from the database."
+    _say({"key": done.key_id, "dataKeys": done.total}, told, as_json)
+
+
+@command.command()
+@click.argument("key_id")
+@severe
+def retire(key_id: str, confirm: str | None, dry_run: bool) -> None:
+    """Take a key that wraps nothing out of the file. Example:  joinder keys retire 3f9c…"""
+    from joinder.services import keys
+    from joinder.settings import settings_from_env
+
+    on_hub(lambda hub: keys.retirable(hub, key_id))
+    touches = [
+        f"{key_id} wraps no data key and is taken out of {settings_from_env().key_file}.",
+        "Backups made before the rotation open with this key alone: keep a copy of the file as long as those.",
+    ]
+    if agreed_by_name(key_id, touches, confirm=confirm, dry_run=dry_run):
+        on_hub(lambda hub: keys.retire(hub, "command line", key_id))
+        click.echo(f"{key_id} is retired.")
+
+
+def _row(use: KeyUse) -> dict[str, Any]:
+    state = "wraps what is new" if use.first else "may be retired" if use.is_retirable else "needed"
+    return {"key": use.id, "wraps": use.wraps, "state": state}
+
+
+def _say(row: dict[str, Any], text: str, as_json: bool) -> None:
+    show([row], True) if as_json else click.echo(text)
+
+
+async def _prepared(hub: Hub) -> tuple[str, bool]:
+    from joinder.services import keys
+
+    return await keys.prepare(hub)
+
+
+async def _rotated(hub: Hub) -> Progress:
+    from joinder.services import keys
+
+    async for progress in keys.rotate(hub, "command line"):
+        click.echo(f"{progress.done} of {progress.total} data keys", err=True)
+    return progress

@@ -15,7 +15,6 @@ from joinder.commands.running import json_option, on_settings, show
 @json_option
 def command(source: Path, replace: bool, confirm: str | None, as_json: bool) -> None:
     """Put a copy in the database's place; servers must be stopped.
-
     Example:  joinder restore joinder.sqlite3.copy --replace --confirm joinder.sqlite3
 
     Grants whose refresh tokens work once are not renewed until `joinder reconcile`. Never do this while the database

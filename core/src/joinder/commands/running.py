@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
 
-from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_VENDOR
-from joinder.settings import Settings, settings_from_env
+from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
+    from joinder.settings import Settings
 
 T = TypeVar("T")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -33,9 +32,12 @@ def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
 
 def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
+    import asyncio
+
     from joinder import logs
     from joinder.errors import VendorError
-    from joinder.services.refusals import Conflict, NotFound, Refusal
+    from joinder.services.refusals import Refusal
+    from joinder.settings import settings_from_env
 
     settings = settings_from_env()
     logs.configure("WARNING", "text")
@@ -45,13 +47,30 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run())
-    except NotFound as error:
-        fail(error.detail, EXIT_NOT_FOUND)
-    except Refusal as error:
-        members = [f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items()]
-        fail("\n".join([error.detail, *members]), EXIT_CONFLICT if isinstance(error, Conflict) else EXIT_FAILED)
-    except VendorError as error:
-        fail(str(error), EXIT_VENDOR)
+    except (Refusal, VendorError) as error:
+        fail(sentence(error), code_of(error))
+
+
+def sentence(error: Exception) -> str:
+    """A refusal or a vendor's error, and what of the input it is about."""
+    from joinder.services.refusals import Refusal
+
+    if not isinstance(error, Refusal):
+        return str(error)
+    return "\n".join([error.detail, *(f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items())])
+
+
+def code_of(error: Exception) -> int:
+    from joinder.errors import AppCredentialsRejected, AuthorizationLost, Paused
+    from joinder.services.refusals import Conflict, NotFound, Refusal
+
+    if isinstance(error, NotFound):
+        return EXIT_NOT_FOUND
+    if isinstance(error, Conflict | Paused):
+        return EXIT_CONFLICT
+    if isinstance(error, AuthorizationLost | AppCredentialsRejected):
+        return EXIT_REFUSED
+    return EXIT_FAILED if isinstance(error, Refusal) else EXIT_VENDOR
 
 
 def fail(text: str, code: int) -> NoReturn:

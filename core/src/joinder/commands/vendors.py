@@ -7,7 +7,6 @@ import rich_click as click
 
 from joinder.cli import EXIT_FAILED
 from joinder.commands.running import json_option, show
-from joinder.settings import settings_from_env
 
 if TYPE_CHECKING:
     from joinder.vendor import Vendor
@@ -22,6 +21,7 @@ def command(as_json: bool) -> None:
     """
     import logging
 
+    from joinder.settings import settings_from_env
     from joinder.vendors.registry import Registry
 
     logging.disable(logging.WARNING)  # the table says it

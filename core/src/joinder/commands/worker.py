@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import rich_click as click
 
-from joinder.settings import settings_from_env
-
 
 @click.command(name="worker")
 def command() -> None:
@@ -15,6 +13,7 @@ def command() -> None:
 
     from joinder import logs, tracing
     from joinder.serve import work
+    from joinder.settings import settings_from_env
 
     settings = settings_from_env()
     logs.configure(settings.log_level, settings.log_format)

@@ -129,6 +129,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "JOINDER_REROUTE": ",".join(f"{host}={origin}" for host, origin in settings.reroute.items()),
         "JOINDER_CALL_LIMITS": call_limits_text(settings.call_limits),
     }
+    if settings.plugins is not None:
+        told["JOINDER_PLUGINS"] = ",".join(settings.plugins)
     return told if settings.metrics_port is None else {**told, "JOINDER_METRICS_PORT": str(settings.metrics_port)}
 
 

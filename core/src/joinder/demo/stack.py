@@ -19,7 +19,7 @@ from joinder.settings import Settings
 from joinder.simulate import Simulator, installed_simulators
 from joinder.simulate.run import call_limits_of, reroute_of
 from joinder.simulate.run import running as simulating
-from joinder.store.vault import create_key_file
+from joinder.store.key_file import create_key_file
 
 ALONE = {"server": ("serve",)}
 CLUSTER = {

@@ -12,6 +12,7 @@ from joinder.egress import Address, GuardedBackend, is_lan, is_public, plain_hos
 from joinder.errors import DeviceUnreachable
 from joinder.http.client import Http
 from joinder.http.devices import DeviceHttp
+from joinder.http.own import OwnHttp
 from joinder.http.transport import new_client, no_cookies
 from joinder.http.webhooks import LOOPBACK, WebhookHttp
 from joinder.skew import ClockSkew
@@ -70,6 +71,10 @@ class HttpFactory:
         if self._webhooks is None:
             self._webhooks = WebhookHttp(self._tls(), loopback=self._loopback_webhooks)
         return self._webhooks
+
+    def own(self, origin: str) -> OwnHttp:
+        """A client for the installation's own address; the caller closes it."""
+        return OwnHttp(self._tls(), origin)
 
     async def close(self) -> None:
         for http in (*self._vendors.values(), *([self._webhooks] if self._webhooks else [])):

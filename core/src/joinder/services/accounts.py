@@ -1,26 +1,18 @@
-"""Accounts (tenants), their API clients, and the access tokens those clients use."""
+"""Accounts (tenants) and their API clients."""
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 
-import msgspec
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet
 from msgspec import Struct
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.ids import is_id, new_id, new_token
+from joinder.ids import new_id, new_token
 from joinder.services.hub import Hub, audit, owned
-from joinder.services.refusals import NotFound, Unprocessable
-from joinder.store.tables import Account, ApiClient, SigningKey
-from joinder.store.vault import SYSTEM
+from joinder.services.refusals import Conflict, NotFound, Unprocessable
+from joinder.store.tables import Account, ApiClient
+from joinder.store.vault import DATA_KEYS
 
 SCOPES = (
     "read:sites",
@@ -34,21 +26,9 @@ SCOPES = (
     "manage:webhooks",
 )
 REVEAL = "reveal:credentials"  # never granted by default: shows stored vendor secrets
-TOKEN_LIFE_S = 3600
-_RECHECK_S = 30  # a revoked client's token works at most this long in another process
-_CACHE_SIZE = 10_000
-
-
-class InvalidClient(Exception):
-    """Unknown client, wrong secret, revoked client: indistinguishable."""
-
-
-class InvalidScope(Exception):
-    """A scope the client does not have."""
-
-
-class InvalidToken(Exception):
-    """Not one of our access tokens, expired, or its client is revoked."""
+OLD_SECRET_S = 24 * 3600
+COMMAND_LINE = "command line"
+_NO_ACCOUNT = "There is no such account; see `joinder accounts list`."
 
 
 @dataclass(frozen=True)
@@ -72,22 +52,13 @@ class NewClient(Struct, frozen=True, kw_only=True):
         return f"NewClient({self.client_id})"
 
 
-class AccessToken(Struct, frozen=True):
-    access_token: str
-    expires_in: int
-    token_type: str
-    expires_at: float
-    scope: str
-
-
-async def create_account(hub: Hub, name: str) -> Account:
-    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
-        raise Unprocessable("An account's name is 1 to 100 printable characters; owners read it on the join page")
-    account = Account(id=new_id("acct"), name=name.strip(), created_at=now())
-    async with hub.store.write(account.id) as session:
+async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE) -> Account:
+    """Raises Unprocessable."""
+    account = Account(id=new_id("acct"), name=_checked_name(name), created_at=now())
+    async with hub.store.write(DATA_KEYS) as session:
         session.add(account)
         await hub.vault.unlock(session, account.id, create=True)
-        audit(session, account.id, "cli", "account.create", account.id)
+        audit(session, account.id, actor, "account.create", account.id)
     return account
 
 
@@ -96,15 +67,39 @@ async def list_accounts(hub: Hub) -> list[Account]:
         return list((await session.execute(select(Account).order_by(col(Account.id)))).scalars())
 
 
-async def create_client(hub: Hub, account_id: str, name: str, scopes: tuple[str, ...] = SCOPES) -> NewClient:
-    """A client with a server-made 256-bit secret, of which only an HMAC is stored."""
+async def rename_account(hub: Hub, account_id: str, actor: str, name: str) -> None:
+    """Raises NotFound or Unprocessable."""
+    async with hub.store.write(account_id) as session:
+        account = await session.get(Account, account_id)
+        if account is None:
+            raise NotFound(_NO_ACCOUNT)
+        account.name = _checked_name(name)
+        audit(session, account_id, actor, "account.rename", account_id)
+
+
+async def account_or_only(hub: Hub, account_id: str | None) -> Account:
+    """The named account, or the only one. Raises NotFound, or Conflict where there are several."""
+    found = [row for row in await list_accounts(hub) if account_id in (None, row.id)]
+    if not found:
+        raise NotFound(_NO_ACCOUNT if account_id else "There is no account yet: joinder accounts create NAME")
+    if len(found) > 1:
+        raise Conflict("There are several accounts: name one with --account; see `joinder accounts list`.")
+    return found[0]
+
+
+async def create_client(
+    hub: Hub, account_id: str, name: str, scopes: tuple[str, ...] = SCOPES, actor: str = COMMAND_LINE
+) -> NewClient:
+    """A client with a server-made 256-bit secret, of which only an HMAC is stored. Raises NotFound or Unprocessable."""
     unknown = set(scopes) - {*SCOPES, REVEAL}
     if unknown:
         raise Unprocessable(f"Unknown scopes: {', '.join(sorted(unknown))}. Known: {', '.join((*SCOPES, REVEAL))}")
+    if not name.strip() or not scopes:
+        raise Unprocessable("A client has a name and at least one scope")
     secret, client_id = new_token(), new_id("clnt")
     async with hub.store.write(account_id) as session:
         if await session.get(Account, account_id) is None:
-            raise NotFound("There is no such account; see `joinder accounts list`.")
+            raise NotFound(_NO_ACCOUNT)
         session.add(
             ApiClient(
                 id=client_id,
@@ -115,142 +110,58 @@ async def create_client(hub: Hub, account_id: str, name: str, scopes: tuple[str,
                 created_at=now(),
             )
         )
-        audit(session, account_id, "cli", "client.create", client_id)
+        audit(session, account_id, actor, "client.create", client_id)
     return NewClient(client_id=client_id, client_secret=secret, account_id=account_id, scopes=scopes)
 
 
-async def list_clients(hub: Hub, account_id: str) -> list[ApiClient]:
-    query = select(ApiClient).where(col(ApiClient.account_id) == account_id).order_by(col(ApiClient.id))
+async def list_clients(hub: Hub, account_id: str | None = None) -> list[ApiClient]:
+    """Of an account, or of all."""
+    query = select(ApiClient).order_by(col(ApiClient.account_id), col(ApiClient.id))
+    if account_id is not None:
+        query = query.where(col(ApiClient.account_id) == account_id)
     async with hub.store.read() as session:
         return list((await session.execute(query)).scalars())
 
 
-async def revoke_client(hub: Hub, account_id: str, client_id: str) -> None:
+async def get_client(hub: Hub, client_id: str) -> ApiClient:
+    """For the admin, who may see every account. Raises NotFound."""
+    async with hub.store.read() as session:
+        client = await session.get(ApiClient, client_id)
+    if client is None:
+        raise NotFound("There is no such client; see `joinder clients list`.")
+    return client
+
+
+async def rotate_client(
+    hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE, *, at_once: bool = False
+) -> NewClient:
+    """A new secret; the one before works for a day more, or ends `at_once`. Its access tokens live on.
+
+    Raises NotFound, or Conflict for a revoked client.
+    """
+    secret = new_token()
+    async with hub.store.write(account_id) as session:
+        client = await owned(session, ApiClient, client_id, account_id)
+        if client.revoked_at is not None:
+            raise Conflict("This client is revoked; create another.")
+        client.old_secret_hash = None if at_once else client.secret_hash
+        client.old_secret_until = None if at_once else now() + OLD_SECRET_S
+        client.secret_hash = hub.vault.fingerprint(secret)
+        audit(session, account_id, actor, "client.rotate", client_id)
+        scopes = tuple(client.scopes.split())
+    return NewClient(client_id=client_id, client_secret=secret, account_id=account_id, scopes=scopes)
+
+
+async def revoke_client(hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE) -> None:
+    """Raises NotFound."""
     async with hub.store.write(account_id) as session:
         client = await owned(session, ApiClient, client_id, account_id)
         client.revoked_at = client.revoked_at or now()
-        audit(session, account_id, "cli", "client.revoke", client_id)
+        client.old_secret_hash = client.old_secret_until = None
+        audit(session, account_id, actor, "client.revoke", client_id)
 
 
-class Tokens:
-    """Issues and verifies access tokens: RFC 9068 JWTs, ES256, one hour."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._issuer = hub.settings.public_url
-        self._signing: ECKey | None = None
-        self._public = KeySet([])
-        self._loading = asyncio.Lock()
-        self._seen: OrderedDict[str, tuple[Caller, float, float]] = OrderedDict()
-
-    async def issue(self, client_id: str, client_secret: str, scope: str | None) -> AccessToken:
-        """Raises InvalidClient or InvalidScope."""
-        client = await self._authenticated(client_id, client_secret)
-        held = client.scopes.split()
-        wanted = scope.split() if scope else held
-        if not wanted or set(wanted) - set(held):
-            raise InvalidScope
-        key, issued = await self._signing_key(), int(time.time())
-        claims = {
-            "iss": self._issuer,
-            "aud": self._issuer,
-            "sub": client.id,
-            "client_id": client.id,
-            "account": client.account_id,
-            "scope": " ".join(wanted),
-            "iat": issued,
-            "exp": issued + TOKEN_LIFE_S,
-            "jti": new_id("evnt"),
-        }
-        token = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=["ES256"])
-        return AccessToken(token, TOKEN_LIFE_S, "Bearer", float(issued + TOKEN_LIFE_S), " ".join(wanted))
-
-    async def verify(self, token: str) -> Caller:
-        """Raises InvalidToken. A verified token is remembered until it expires, its client looked up every 30 s."""
-        known = self._seen.get(token)
-        moment = time.time()
-        if known and moment < known[1] and moment < known[2]:
-            return known[0]
-        caller, expires = await self._verified(token)
-        self._seen[token] = (caller, expires, moment + _RECHECK_S)
-        self._seen.move_to_end(token)
-        if len(self._seen) > _CACHE_SIZE:
-            self._seen.popitem(last=False)
-        return caller
-
-    async def jwks(self) -> dict[str, list[dict[str, object]]]:
-        await self._signing_key()
-        return {"keys": [dict(key.as_dict(private=False)) for key in self._public.keys]}
-
-    async def _authenticated(self, client_id: str, client_secret: str) -> ApiClient:
-        presented = self._hub.vault.fingerprint(client_secret)
-        async with self._hub.store.read() as session:
-            client = await session.get(ApiClient, client_id) if is_id(client_id, "clnt") else None
-        stored = client.secret_hash if client else bytes(32)
-        if not hmac.compare_digest(presented, stored) or client is None or client.revoked_at:
-            raise InvalidClient
-        return client
-
-    async def _verified(self, token: str) -> tuple[Caller, float]:
-        await self._signing_key()
-        if len(token) > 4096 or token.count(".") != 2:
-            raise InvalidToken
-        try:
-            decoded = jwt.decode(token, self._public, algorithms=["ES256"])
-            claims = msgspec.convert(decoded.claims, _Claims)
-        except (JoseError, msgspec.ValidationError, ValueError, TypeError, KeyError):
-            raise InvalidToken from None
-        expected = claims.iss == claims.aud == self._issuer and decoded.header.get("typ") == "at+jwt"
-        if not expected or set(decoded.header) != {"alg", "typ", "kid"} or not claims.iat <= time.time() + 60:
-            raise InvalidToken
-        if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
-            raise InvalidToken
-        if claims.exp <= time.time() or not await self._is_active(claims.client_id):
-            raise InvalidToken
-        return Caller(claims.account, claims.client_id, frozenset(claims.scope.split())), float(claims.exp)
-
-    async def _is_active(self, client_id: str) -> bool:
-        async with self._hub.store.read() as session:
-            client = await session.get(ApiClient, client_id)
-        return client is not None and client.revoked_at is None
-
-    async def _signing_key(self) -> ECKey:
-        """The newest stored key, made on first use."""
-        if self._signing is None:
-            async with self._loading:
-                if self._signing is None:
-                    await self._load_keys()
-        if self._signing is None:
-            raise LookupError("no signing key")
-        return self._signing
-
-    async def _load_keys(self) -> None:
-        async with self._hub.store.write("signing_key") as session:
-            rows = list((await session.execute(select(SigningKey).order_by(col(SigningKey.created_at)))).scalars())
-            if not rows:
-                rows = [self._new_signing_key()]
-                session.add(rows[0])
-        newest = rows[-1]
-        place = {"table": "signing_key", "row": newest.id, "column": "private_sealed", "owner": SYSTEM}
-        self._signing = ECKey.import_key(self._hub.vault.open(newest.private_sealed, **place))
-        self._public = KeySet([ECKey.import_key(row.public_jwk) for row in rows])
-
-    def _new_signing_key(self) -> SigningKey:
-        key_id = new_id("jkey")
-        key = ECKey.generate_key("P-256", parameters={"kid": key_id, "use": "sig", "alg": "ES256"})
-        sealed = self._hub.vault.seal(
-            key.as_dict(private=True), table="signing_key", row=key_id, column="private_sealed", owner=SYSTEM
-        )
-        return SigningKey(
-            id=key_id, private_sealed=sealed, public_jwk=dict(key.as_dict(private=False)), created_at=now()
-        )
-
-
-class _Claims(Struct):
-    iss: str
-    aud: str
-    client_id: str
-    account: str
-    scope: str
-    iat: int
-    exp: int
+def _checked_name(name: str) -> str:
+    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
+        raise Unprocessable("An account's name is 1 to 100 printable characters; owners read it on the join page")
+    return name.strip()

@@ -10,14 +10,17 @@ from joinder.store.tables import Audit
 
 
 async def latest(
-    hub: Hub, *, account_id: str | None = None, target: str | None = None, before: Audit | None = None, limit: int
+    hub: Hub,
+    *,
+    account_id: str | None = None,
+    target: str | None = None,
+    action: str | None = None,
+    before: Audit | None = None,
+    limit: int,
 ) -> list[Audit]:
     """Keyset page by time; `target` is the id of what was changed."""
-    query = select(Audit)
-    if account_id is not None:
-        query = query.where(col(Audit.account_id) == account_id)
-    if target is not None:
-        query = query.where(col(Audit.target) == target)
+    wanted = {Audit.account_id: account_id, Audit.target: target, Audit.action: action}
+    query = select(Audit).where(*(col(column) == value for column, value in wanted.items() if value is not None))
     if before is not None:
         earlier = (col(Audit.at) == before.at) & (col(Audit.id) < before.id)
         query = query.where(or_(col(Audit.at) < before.at, earlier))

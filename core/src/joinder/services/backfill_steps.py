@@ -6,6 +6,8 @@ import logging
 import math
 from dataclasses import dataclass, field
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from joinder.clock import now, utc_now
 from joinder.errors import NotSupported, RateLimited, TransientError, UnknownVendor, VendorError
 from joinder.services import backfill, history, leases, readings
@@ -49,9 +51,16 @@ async def work_one(hub: Hub, enrollment_id: str) -> bool:
         due_at = await _step(hub, enrollment_id, lease)
     finally:
         async with hub.store.write(enrollment_id) as session:
-            job = await backfill.running(session, enrollment_id)  # read last: one may just have begun, or been ended
-            await leases.release(session, KIND, enrollment_id, lease, due_at if job else leases.NEVER)
+            await leases.release(session, KIND, enrollment_id, lease, await _goes_on(session, enrollment_id, due_at))
     return True
+
+
+async def _goes_on(session: AsyncSession, enrollment_id: str, due_at: int) -> int:
+    """As things are at the end of the step: a job may just have begun or been ended, its enrollment resumed."""
+    job, enrollment = await backfill.running(session, enrollment_id), await session.get(Enrollment, enrollment_id)
+    if job is None or enrollment is None:
+        return leases.NEVER
+    return now() if due_at == leases.NEVER and enrollment.paused_at is None else due_at
 
 
 async def _step(hub: Hub, enrollment_id: str, lease: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import sleep
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ _BLOCK = statement(
 )
 _FORGET = statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
 _UNTIL = "SELECT until FROM quota WHERE app = :app AND span = 'blocked'"
-_USED = 'SELECT span, "window", used FROM quota WHERE app = :app'
+_USED = 'SELECT app, span, "window", used, until FROM quota WHERE app IN ({apps})'
 
 
 class BudgetSpent(RateLimited):
@@ -96,13 +96,29 @@ class Budgets:
         return made
 
     async def left(self, app: str, limits: Limits) -> Quotas:
-        rows = await self._store.rows(_USED, {"app": app})
-        used = {(row[0], row[1]): row[2] for row in rows}
-        quotas = [
-            Left(span=span.name, limit=span.limit, used=used.get((span.name, span.start), 0), resets_at=span.end)
-            for span in spans(limits, now())
-        ]
-        return Quotas(quotas=quotas, blocked_until=await _blocked_until(self._store, app) or None)
+        return (await self.left_of({app: limits}))[app]
+
+    async def left_of(self, apps: Mapping[str, Limits]) -> dict[str, Quotas]:
+        """Of many apps by one query."""
+        names = {f"app_{index}": app for index, app in enumerate(apps)}
+        rows = await self._store.rows(_USED.format(apps=", ".join(f":{name}" for name in names) or "''"), names)
+        used = {(row[0], row[1], row[2]): row[3] for row in rows}
+        until = {row[0]: row[4] for row in rows if row[1] == "blocked"}
+        return {
+            app: Quotas(
+                quotas=[
+                    Left(
+                        span=span.name,
+                        limit=span.limit,
+                        used=used.get((app, span.name, span.start), 0),
+                        resets_at=span.end,
+                    )
+                    for span in spans(limits, now())
+                ],
+                blocked_until=_believed(until.get(app)) or None,
+            )
+            for app, limits in apps.items()
+        }
 
     async def close(self) -> None:
         """Writes down what is counted in memory only."""
@@ -290,10 +306,14 @@ class _Spent(Exception):
 
 
 async def _blocked_until(store: Store, app: str) -> int:
-    """0 when it is not. A time beyond the longest pause is a clock's mistake."""
+    """0 when it is not."""
     rows = await store.rows(_UNTIL, {"app": app})
-    until = int(rows[0][0] or 0) if rows else 0
-    return until if now() < until <= now() + LONGEST_PAUSE.total_seconds() else 0
+    return _believed(rows[0][0] if rows else None)
+
+
+def _believed(until: int | None) -> int:
+    """0 when it is over. A time beyond the longest pause is a clock's mistake."""
+    return until if until and now() < until <= now() + LONGEST_PAUSE.total_seconds() else 0
 
 
 def _refusal(span: Span) -> BudgetSpent:

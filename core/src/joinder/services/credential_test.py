@@ -32,7 +32,7 @@ async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> st
     if app is not None and flow is Flow.OPERATOR:
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=row.id)
         return f"{vendor.label} accepts these credentials; they open {len(consent.grant.site_ids)} sites."
-    if vendor.oauth2 is None:
+    if vendor.oauth2 is None or flow is not Flow.REDIRECT:
         raise Unprocessable(f"{vendor.label} tells nothing of these credentials before an owner joins.")
     made_up = Callback(
         values=Secrets({"code": new_token()}),

@@ -1,4 +1,4 @@
-"""What is wrong with this installation, and what to do next. Looks only: nothing is migrated, created or called."""
+"""What is wrong with this installation, and what to do next. Looks only: nothing is changed, no vendor called."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, health
+from joinder.services import barrier, health, keys, reachability
 from joinder.services.budgets import Budgets
 from joinder.services.hub import Hub
 from joinder.settings import Settings
 from joinder.skew import ALARMING_S
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
+from joinder.store.key_file import read_key_file
 from joinder.store.migrate import HERE
 from joinder.store.sqlite import SqliteStore, sqlite_path
-from joinder.store.vault import read_key_file
 
 LOW_DISK_BYTES = 512 * 1024**2
 SKEW_S = 5.0
@@ -83,6 +83,18 @@ async def commits(hub: Hub) -> list[Finding]:
         mode = (await session.execute(text("PRAGMA journal_mode"))).scalar_one()
         level = (await session.execute(text("PRAGMA synchronous"))).scalar_one()
     return [Finding(check="commits", text=f"journal_mode is {mode}, synchronous is {level} (2 is FULL)")]
+
+
+async def key_file(hub: Hub) -> list[Finding]:
+    """That every data key is wrapped by one of the file has been proved on opening."""
+    uses = await keys.uses(hub)
+    left = sum(use.wraps for use in uses if not use.first)
+    if left:
+        told = f"{left} data keys are not wrapped by {uses[0].id}, which comes first"
+        return [Finding(check="keys", text=told, next_step="joinder keys rotate goes on")]
+    spare = [use.id for use in uses if use.is_retirable]
+    told = f"; nothing needs {', '.join(spare)} (joinder keys retire)" if spare else ""
+    return [Finding(check="keys", text=f"{uses[0].id} wraps all {uses[0].wraps} data keys{told}")]
 
 
 async def disk(hub: Hub) -> list[Finding]:
@@ -193,7 +205,7 @@ async def plugins(hub: Hub) -> list[Finding]:
         )
         for name in missing
     ]
-    return found or [Finding(check="plugins", text=f"{len(working)} vendors work")]
+    return found or [Finding(check="plugins", text=f"{len(working)} vendors work; joinder check tries them harder")]
 
 
 async def quotas(hub: Hub) -> list[Finding]:
@@ -225,6 +237,11 @@ async def quotas(hub: Hub) -> list[Finding]:
     return found
 
 
+async def redirects(hub: Hub) -> list[Finding]:
+    told, step = await reachability.public_address(hub)
+    return [Finding(check="public URL", text=told, next_step=step)]
+
+
 async def behind_barrier(hub: Hub) -> list[Finding]:
     async with hub.store.read() as session:
         origin, waiting = await barrier.restored(session), await barrier.waiting(session)
@@ -243,6 +260,6 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
-    *(commits, disk, modes, clocks),
-    *(plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
+    *(commits, key_file, disk, modes, clocks),
+    *(redirects, plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
 )

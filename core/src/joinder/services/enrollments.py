@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from sqlalchemy import ColumnElement, func
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
@@ -117,13 +119,25 @@ async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after
         query = query.where(getattr(Enrollment, column) == value)
     async with hub.store.read() as session:
         rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
-        ids = [row.id for row in rows]
-        grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
-        by_enrollment = {grant.enrollment_id: grant for grant in grants}
-        sites: dict[str, list[str]] = {row_id: [] for row_id in ids}
-        for site in (await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id).in_(ids)))).scalars():
-            sites[site.enrollment_id].append(site.id)
-        urls = await _reconnect_urls(hub, session, rows)
+        return await _overviews(hub, session, rows)
+
+
+async def of_ids(hub: Hub, ids: Sequence[str]) -> list[Overview]:
+    """Of any account, for the admin, in the order of `ids`; those that are not there are left out."""
+    async with hub.store.read() as session:
+        rows = (await session.execute(select(Enrollment).where(col(Enrollment.id).in_(ids)))).scalars()
+        found = {row.id: row for row in rows}
+        return await _overviews(hub, session, [found[row_id] for row_id in ids if row_id in found])
+
+
+async def _overviews(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> list[Overview]:
+    ids = [row.id for row in rows]
+    grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
+    by_enrollment = {grant.enrollment_id: grant for grant in grants}
+    sites: dict[str, list[str]] = {row_id: [] for row_id in ids}
+    for site in (await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id).in_(ids)))).scalars():
+        sites[site.enrollment_id].append(site.id)
+    urls = await _reconnect_urls(hub, session, rows)
     return [
         Overview(
             row=row,
@@ -157,18 +171,52 @@ async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVe
         return list((await session.execute(query.order_by(col(GrantVersion.version).desc()))).scalars())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Belongings:
+    """What ends with an enrollment."""
+
+    site_names: list[str]
+    devices: int
+    intervals: int
+
+
+async def belongings(hub: Hub, account_id: str, enrollment_id: str) -> Belongings:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        await owned(session, Enrollment, enrollment_id, account_id)
+        names = select(SiteRow.name).where(col(SiteRow.enrollment_id) == enrollment_id).order_by(col(SiteRow.id))
+        devices = select(func.count()).select_from(_devices_of(enrollment_id).subquery())
+        intervals = select(func.count()).select_from(Interval).where(_about(Interval, enrollment_id))
+        return Belongings(
+            site_names=list((await session.execute(names)).scalars()),
+            devices=(await session.execute(devices)).scalar_one(),
+            intervals=(await session.execute(intervals)).scalar_one(),
+        )
+
+
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
     """Erases tokens, sites, devices and readings. The event and the audit entry remain."""
     async with hub.store.write(account_id, enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
-        sites = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id)
-        devices = select(DeviceRow.id).where(col(DeviceRow.site_id).in_(sites))
         for table in (Interval, CounterRow, Coverage):
-            subject: Any = col(table.subject_id)
-            await session.execute(sql_delete(table).where(subject.in_(sites) | subject.in_(devices)))
+            await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
         health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor})
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
+
+
+def _sites_of(enrollment_id: str) -> SelectOfScalar[str]:
+    return select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id)
+
+
+def _devices_of(enrollment_id: str) -> SelectOfScalar[str]:
+    return select(DeviceRow.id).where(col(DeviceRow.site_id).in_(_sites_of(enrollment_id)))
+
+
+def _about(table: type[Interval | CounterRow | Coverage], enrollment_id: str) -> ColumnElement[bool]:
+    subject: Any = col(table.subject_id)
+    told: ColumnElement[bool] = subject.in_(_sites_of(enrollment_id)) | subject.in_(_devices_of(enrollment_id))
+    return told
 
 
 def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.clock import now
 from joinder.ids import new_id
@@ -40,30 +41,38 @@ def write(session: AsyncSession, account_id: str, kind: str, data: dict[str, Any
     return row.id
 
 
-async def latest(hub: Hub, *, enrollment_id: str | None = None, before: Event | None = None, limit: int) -> list[Told]:
+async def latest(
+    hub: Hub,
+    *,
+    account_id: str | None = None,
+    enrollment_id: str | None = None,
+    kind: str | None = None,
+    before: Event | None = None,
+    limit: int,
+) -> list[Told]:
     """Of all accounts, newest first, for the admin."""
-    query = select(Event)
-    if enrollment_id is not None:
-        query = query.where(col(Event.enrollment_id) == enrollment_id)
+    query = _wanted(select(Event), account_id, enrollment_id, kind)
     if before is not None:
         earlier = (col(Event.at) == before.at) & (col(Event.id) < before.id)
         query = query.where(or_(col(Event.at) < before.at, earlier))
     async with hub.store.read() as session:
-        query = query.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(limit)
-        rows = list((await session.execute(query)).scalars())
-        vendors = await _vendors(session, rows)
-    return [told(row, vendors.get(row.enrollment_id)) for row in rows]
+        return await _told(session, query.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(limit))
+
+
+async def since(
+    hub: Hub, at: int, *, account_id: str | None = None, enrollment_id: str | None = None, kind: str | None = None
+) -> list[Told]:
+    """Of all accounts, those at or after `at` (epoch seconds), the newest last, for who watches."""
+    query = _wanted(select(Event).where(col(Event.at) >= at), account_id, enrollment_id, kind)
+    async with hub.store.read() as session:
+        return await _told(session, query.order_by(col(Event.at), col(Event.id)))
 
 
 async def list_page(
     hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
 ) -> list[Told]:
     """Keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
-    query = select(Event).where(col(Event.account_id) == account_id)
-    if enrollment_id is not None:
-        query = query.where(col(Event.enrollment_id) == enrollment_id)
-    if kind is not None:
-        query = query.where(col(Event.type) == kind)
+    query = _wanted(select(Event), account_id, enrollment_id, kind)
     async with hub.store.read() as session:
         if after:
             last = await session.get(Event, after)
@@ -71,9 +80,19 @@ async def list_page(
                 raise Invalid("pageToken is not one of ours", errors={"/pageToken": "use a nextPageToken as it came"})
             later = (col(Event.at) == last.at) & (col(Event.id) > last.id)
             query = query.where(or_(col(Event.at) > last.at, later))
-        query = query.order_by(col(Event.at), col(Event.id)).limit(limit)
-        rows = list((await session.execute(query)).scalars())
-        vendors = await _vendors(session, rows)
+        return await _told(session, query.order_by(col(Event.at), col(Event.id)).limit(limit))
+
+
+def _wanted(
+    query: SelectOfScalar[Event], account_id: str | None, enrollment_id: str | None, kind: str | None
+) -> SelectOfScalar[Event]:
+    wanted = {Event.account_id: account_id, Event.enrollment_id: enrollment_id, Event.type: kind}
+    return query.where(*(col(column) == value for column, value in wanted.items() if value is not None))
+
+
+async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[Told]:
+    rows = list((await session.execute(query)).scalars())
+    vendors = await _vendors(session, rows)
     return [told(row, vendors.get(row.enrollment_id)) for row in rows]
 
 

@@ -28,7 +28,7 @@ NEXT_STEP: dict[str, str] = {
         "Send the owner to reconnectURL, or through the join flow again: the connection was cut while its token was "
         "renewed."
     ),
-    "quarantined": "The plugin keeps failing on this enrollment; look at the log, then refresh it by hand.",
+    "quarantined": "It keeps failing; look at the log, then release it (POST /enrollments/{id}/release).",
 }
 _ACTOR: dict[str, Actor] = {
     "pending_approval": "vendor",

@@ -28,8 +28,9 @@ from joinder.services.refusals import NotFound
 from joinder.services.retries import Retries
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
+from joinder.store.key_file import read_key_file
 from joinder.store.tables import Audit
-from joinder.store.vault import Vault, read_key_file
+from joinder.store.vault import DATA_KEYS, Vault
 from joinder.vendors.registry import Registry
 
 M = TypeVar("M", bound=SQLModel)
@@ -70,7 +71,7 @@ class Hub:
 @asynccontextmanager
 async def open_hub(settings: Settings, registry: Registry | None = None) -> AsyncIterator[Hub]:
     """Opens the store and proves the key. Raises ConfigError."""
-    vault = Vault(read_key_file(Path(settings.key_file)))
+    vault = Vault(lambda: read_key_file(Path(settings.key_file)))
     store = await open_store(settings.database_url)
     http = HttpFactory(
         allowed_networks=settings.allowed_networks,
@@ -78,17 +79,19 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         loopback_webhooks=settings.is_loopback,
     )
     try:
-        async with store.write("data_key") as session:
+        async with store.write(DATA_KEYS) as session:
             await vault.prepare(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         apply_call_limits(vendors, settings.call_limits)
         budgets = Budgets(store)
         hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http, budgets=budgets)
         vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)
-        yield hub
-        await hub.drain()
-        await budgets.close()
-        await hub.activity.flush()
+        try:
+            yield hub
+        finally:  # also when the block raised: who gave up waiting has not ended the exchange
+            await hub.drain()
+            await budgets.close()
+            await hub.activity.flush()
     finally:
         await http.close()
         await store.close()

@@ -86,6 +86,14 @@ async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, win
     return await _page(hub, _asked(account_id, site, None, kind, window), window.limit)
 
 
+async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
+    """As `of_site`, but no vendor is asked for what is missing. Raises NotFound or Unprocessable."""
+    asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
+    if asked.site.fetched_at is None:
+        return Page([], asked.zone, None)
+    return await _stored_page(hub, asked, _parts(hub, asked), window.limit, None)
+
+
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
     """Raises NotFound, Unprocessable or the vendor's error."""
     device = await device_head(hub, account_id, device_id, kind)
@@ -115,7 +123,12 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 async def _page(hub: Hub, asked: Asked, limit: int) -> Page:
     """At most `limit` periods that have data. The vendor's failure is raised when nothing is stored."""
     parts = _parts(hub, asked)
-    failure = await _covered(hub, asked, parts)
+    return await _stored_page(hub, asked, parts, limit, await _covered(hub, asked, parts))
+
+
+async def _stored_page(
+    hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]], limit: int, failure: VendorError | None
+) -> Page:
     rows: list[Row] = []
     for part, resolution in parts:
         rows += await _rows(hub, part, resolution)

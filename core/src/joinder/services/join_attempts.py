@@ -29,12 +29,13 @@ class Attempt:
     tries: int
     enrollment_id: str | None
     reconnects_id: str | None
+    is_used: bool = False  # its one answer came: a yes, a no, or a vendor's failure
 
     @property
     def outcome(self) -> Outcome:
         if self.enrollment_id is not None:
             return "joined"
-        return "under way" if self.expires_at > now() else "unfinished"
+        return "under way" if self.expires_at > now() and not self.is_used else "unfinished"
 
 
 async def latest(
@@ -47,7 +48,8 @@ async def latest(
     if flow_id is not None:
         query = query.where(col(JoinSession.flow_id) == flow_id)
     async with hub.store.read() as session:
-        rows = (await session.execute(query.order_by(col(JoinSession.created_at).desc()).limit(limit))).scalars()
+        query = query.order_by(col(JoinSession.created_at).desc(), col(JoinSession.token_hash)).limit(limit)
+        rows = (await session.execute(query)).scalars()
         return [
             Attempt(
                 account_id=row.account_id,
@@ -58,6 +60,7 @@ async def latest(
                 tries=row.attempts,
                 enrollment_id=row.enrollment_id,
                 reconnects_id=row.reconnects_id,
+                is_used=row.used_at is not None,
             )
             for row in rows
         ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -15,7 +16,7 @@ from joinder.ids import new_id
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.redirects import problem_with
 from joinder.services.refusals import Invalid, pointer
-from joinder.store.tables import JoinFlow, VendorCredentials
+from joinder.store.tables import Enrollment, JoinFlow, JoinSession, VendorCredentials
 from joinder.vendor import Flow, Vendor
 
 
@@ -65,6 +66,27 @@ async def get(hub: Hub, account_id: str, flow_id: str) -> JoinFlow:
     """Raises NotFound."""
     async with hub.store.read() as session:
         return await owned(session, JoinFlow, flow_id, account_id)
+
+
+class Dependents(Struct, frozen=True, kw_only=True):
+    """`under_way`: owners whose session the flow's deletion ends. Enrollments stay."""
+
+    under_way: int
+    enrollments: int
+
+
+async def dependents(hub: Hub, account_id: str, flow_id: str) -> Dependents:
+    """Raises NotFound."""
+    open_sessions = select(func.count()).where(
+        col(JoinSession.flow_id) == flow_id, col(JoinSession.used_at).is_(None), col(JoinSession.expires_at) > now()
+    )
+    made = select(func.count()).where(col(Enrollment.account_id) == account_id, col(Enrollment.flow_id) == flow_id)
+    async with hub.store.read() as session:
+        await owned(session, JoinFlow, flow_id, account_id)
+        return Dependents(
+            under_way=(await session.execute(open_sessions)).scalar_one(),
+            enrollments=(await session.execute(made)).scalar_one(),
+        )
 
 
 async def delete(hub: Hub, account_id: str, flow_id: str, actor: str) -> None:

@@ -25,11 +25,12 @@ from joinder.errors import (
 )
 from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
-from joinder.services import consents, reconnect
+from joinder.services import consents, join_flows, reconnect
 from joinder.services.consents import JoinRefused, callback_url
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor, entries
 from joinder.services.redirects import with_result
+from joinder.services.refusals import Invalid
 from joinder.store.tables import Account, Enrollment, JoinSession
 from joinder.store.vault import token_hash
 from joinder.vendor import Flow, Vendor
@@ -74,6 +75,17 @@ class Form:
     vendor: Vendor
     asked_by: str
     form_token: str
+
+
+async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
+    """Where to send an owner. Raises NotFound, or Invalid where the link would be refused."""
+    flow = await join_flows.get(hub, account_id, flow_id)
+    offered = [entry.vendor for entry in entries(flow)]
+    if vendor_name is not None and vendor_name not in offered:
+        raise Invalid(f"This flow offers {', '.join(offered)}.")
+    if state is not None and len(state) > MAX_STATE:
+        raise Invalid(f"A state has at most {MAX_STATE} characters.")
+    return hub.settings.public_url + _authorize_path(flow_id, vendor_name, state)
 
 
 async def start(hub: Hub, flow_id: str, vendor_name: str | None, state: str | None) -> Started | Choice:
@@ -311,7 +323,11 @@ def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
 def _restart_url(hub: Hub, row: JoinSession) -> str:
     if row.reconnects_id is not None:
         return reconnect.path(hub, row.reconnects_id, row.client_redirect_uri, LIFE_S)
-    return with_result(f"/join/flows/{row.flow_id}/authorize", vendor=row.vendor, state=row.client_state)
+    return _authorize_path(row.flow_id, row.vendor, row.client_state)
+
+
+def _authorize_path(flow_id: str, vendor_name: str | None, state: str | None) -> str:
+    return with_result(f"/join/flows/{flow_id}/authorize", vendor=vendor_name, state=state)
 
 
 def _rerouted(hub: Hub, url: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.services import backfill, health, leases
+from joinder.services import approvals, backfill, expiry, health, leases
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict
 from joinder.store.tables import Enrollment
@@ -46,16 +46,20 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
         if row.health != "quarantined":
             raise Conflict(f"This enrollment is not in quarantine; its health is {row.health}.")
         row.failures = 0
-        health.change(session, row, "ok")
-        if hub.registry.vendor(row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE):
+        pending = row.status == "pendingvendor"
+        health.change(session, row, "pending_approval" if pending else "ok")
+        if pending:
+            await leases.schedule(session, approvals.KIND, row.id, now())
+        elif hub.registry.vendor(row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE):
             await leases.schedule(session, "refresh", row.id, now())
+        await leases.schedule(session, expiry.KIND, row.id, now())
         await _read_now(session, row)
         audit(session, account_id, actor, "enrollment.release", enrollment_id)
         return row
 
 
 async def _read_now(session: AsyncSession, row: Enrollment) -> None:
-    if row.status != "pendingvendor":
+    if row.status == "enrolled":
         await leases.schedule(session, "poll", row.id, now())
     if await backfill.running(session, row.id) is not None:
         await leases.schedule(session, backfill.KIND, row.id, now())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -51,7 +53,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
         due_at = next_poll(vendor, utc_now())
         hub.metrics.polled(vendor.name, "ok")
     except VendorError as error:
-        due_at = await _next_try(hub, enrollment_id, error)
+        await _plan_next_try(hub, enrollment_id, lease, error)
         raise
     finally:
         await _applied(hub, leases.releasing(KIND, enrollment_id, lease, due_at))
@@ -115,16 +117,22 @@ def _resume_at(covered_until: int | None, moment: int) -> int:
     return at - at % 900
 
 
-async def _next_try(hub: Hub, enrollment_id: str, error: VendorError) -> int:
-    """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
+async def _plan_next_try(hub: Hub, enrollment_id: str, lease: str, error: VendorError) -> None:
+    """Gives the lease back in the transaction that decides, or a resume in between would be overwritten."""
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is None or enrollment.paused_at is not None:
-            return leases.NEVER
-        hub.metrics.polled(enrollment.vendor, "failed")
-        if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could note its failure
-            health.failed(session, enrollment, error)
-        if error.health in ("needs_consent", "operator_action") or enrollment.health == "quarantined":
-            return leases.NEVER
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        return after_failure(enrollment.failures, utc_now(), retry_after)
+        due_at = leases.NEVER if enrollment is None else _next_try(hub, session, enrollment, error)
+        await leases.release(session, KIND, enrollment_id, lease, due_at)
+
+
+def _next_try(hub: Hub, session: AsyncSession, enrollment: Enrollment, error: VendorError) -> int:
+    """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
+    if enrollment.paused_at is not None:
+        return leases.NEVER
+    hub.metrics.polled(enrollment.vendor, "failed")
+    if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could note its failure
+        health.failed(session, enrollment, error)
+    if error.health in ("needs_consent", "operator_action") or enrollment.health == "quarantined":
+        return leases.NEVER
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    return after_failure(enrollment.failures, utc_now(), retry_after)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
+from sqlmodel.sql.expression import Select
 
 from joinder.clock import now
 from joinder.services import deliveries, events
@@ -26,16 +27,27 @@ async def list_page(
     hub: Hub, account_id: str, endpoint_id: str, *, status: str | None, after: str, limit: int
 ) -> list[Shown]:
     """Keyset page by id. Raises NotFound, or Invalid for an unknown status."""
-    if status is not None and status not in STATUSES:
-        raise Invalid("Unknown status", errors={"/status": f"must be one of {', '.join(STATUSES)}"})
-    query = select(Delivery, Event).join(Event, col(Event.id) == col(Delivery.event_id))
-    query = query.where(col(Delivery.endpoint_id) == endpoint_id, col(Delivery.id) > after)
-    if status is not None:
-        query = query.where(col(Delivery.status) == status)
+    query = _of_endpoint(endpoint_id, status).where(col(Delivery.id) > after)
     async with hub.store.read() as session:
         await owned(session, WebhookEndpoint, endpoint_id, account_id)
         found = await session.execute(query.order_by(col(Delivery.id)).limit(limit))
         return [(row[0], row[1]) for row in found]
+
+
+async def latest(hub: Hub, account_id: str, endpoint_id: str, *, status: str | None, limit: int) -> list[Shown]:
+    """Newest first. Raises NotFound, or Invalid for an unknown status."""
+    query = _of_endpoint(endpoint_id, status).order_by(col(Delivery.created_at).desc(), col(Delivery.id))
+    async with hub.store.read() as session:
+        await owned(session, WebhookEndpoint, endpoint_id, account_id)
+        return [(row[0], row[1]) for row in await session.execute(query.limit(limit))]
+
+
+def _of_endpoint(endpoint_id: str, status: str | None) -> Select[Delivery, Event]:
+    if status is not None and status not in STATUSES:
+        raise Invalid("Unknown status", errors={"/status": f"must be one of {', '.join(STATUSES)}"})
+    query = select(Delivery, Event).join(Event, col(Event.id) == col(Delivery.event_id))
+    query = query.where(col(Delivery.endpoint_id) == endpoint_id)
+    return query if status is None else query.where(col(Delivery.status) == status)
 
 
 async def send_test(hub: Hub, account_id: str, endpoint_id: str, actor: str) -> Shown:

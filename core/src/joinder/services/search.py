@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,15 +12,23 @@ from joinder.services.hub import Hub
 from joinder.services.refusals import Invalid
 
 PAGE = 500
-_COLUMNS = {"vendor": "e.vendor", "health": "e.health", "status": "e.status", "account": "e.account_id"}
+_COLUMNS = {
+    "vendor": "e.vendor",
+    "health": "e.health",
+    "status": "e.status",
+    "account": "e.account_id",
+    "flow": "e.flow_id",
+    "credentials": "e.credentials_id",
+}
 _FAULTS = "e.health <> 'ok'"
 _PAUSED = "e.paused_at IS NOT NULL"
 _TEXT = (
     "(e.id LIKE {term} ESCAPE '!' OR e.vendor LIKE {term} ESCAPE '!' OR "
-    "lower(coalesce(e.vendor_account_id, '')) LIKE {term} ESCAPE '!' OR EXISTS "
-    "(SELECT 1 FROM site s WHERE s.enrollment_id = e.id AND "
-    "(lower(s.name) LIKE {term} ESCAPE '!' OR lower(s.vendor_id) LIKE {term} ESCAPE '!')))"
+    "lower(coalesce(e.vendor_account_id, '')) LIKE {term} ESCAPE '!' OR e.id IN "
+    "(SELECT s.enrollment_id FROM site s WHERE lower(s.name) LIKE {term} ESCAPE '!' "
+    "OR lower(s.vendor_id) LIKE {term} ESCAPE '!'))"
 )
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _PAGE = (
     "SELECT e.id, e.account_id, e.vendor, e.status, e.health, e.health_since, e.health_reason, e.health_actor, "
     "e.failures, e.paused_at, e.last_success_at, e.created_at, "
@@ -69,33 +78,45 @@ class Query:
 
 
 def parse(text: str, *, faults_only: bool = False) -> Query:
-    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y status:z account:w`, `is:paused`.
+    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z` and so on, `is:paused`.
 
     `!` before a word turns it round. Raises Invalid.
     """
-    conditions, values = [_FAULTS] if faults_only else [], {}
+    conditions: list[str] = [_FAULTS] if faults_only else []
+    values: dict[str, str] = {}
     for index, word in enumerate(text.split()):
         inverse, word = word.startswith("!"), word.removeprefix("!")
         if not word:
             continue
-        name = f"word_{index}"
-        condition, values[name] = _condition(word, name)
+        condition, found = _condition(word, f"word_{index}")
+        values |= found
         conditions.append(f"NOT ({condition})" if inverse else condition)
-    return Query(tuple(conditions), {name: value for name, value in values.items() if value})
+    return Query(tuple(conditions), values)
 
 
-def _condition(word: str, name: str) -> tuple[str, str]:
+def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
     key, colon, value = word.partition(":")
     if not colon:
-        escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in word.lower())
-        return _TEXT.format(term=f":{name}"), f"%{escaped}%"
+        terms = {f"{name}_{index}": f"%{_escaped(text)}%" for index, text in enumerate(_spellings(word))}
+        return "(" + " OR ".join(_TEXT.format(term=f":{term}") for term in terms) + ")", terms
     if (key, value) == ("is", "paused"):
-        return _PAUSED, ""
-    if key not in _COLUMNS or not value:
+        return _PAUSED, {}
+    if key not in _COLUMNS or not value.strip(","):
         near = difflib.get_close_matches(key, (*_COLUMNS, "is"), 1)
         hint = f"; did you mean {near[0]}:?" if near and near[0] != key else ""
         raise Invalid(f"{word} is no filter{hint}. Known: {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
-    return f"{_COLUMNS[key]} = :{name}", value
+    wanted = {f"{name}_{index}": one for index, one in enumerate(filter(None, value.split(",")))}
+    return f"{_COLUMNS[key]} IN ({', '.join(f':{each}' for each in wanted)})", wanted
+
+
+def _spellings(word: str) -> list[str]:
+    """`ärger` is in `Ärgernis` too, where the database lowers ASCII only (SQLite, or PostgreSQL in the C locale)."""
+    spelled = (word.lower(), word, word.capitalize())
+    return list(dict.fromkeys(text.translate(_ASCII_LOWER) for text in spelled))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"!{letter}" if letter in "!%_" else letter for letter in text)
 
 
 async def page(

@@ -124,7 +124,8 @@ async def all_quotas(hub: Hub, credentials_id: str | None = None) -> list[tuple[
         rows = list((await session.execute(query.order_by(col(table.id)))).scalars())
     if credentials_id is not None and not rows:
         raise NotFound("No credentials of an installed vendor have this id.")
-    return [(row, await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)) for row in rows]
+    left = await hub.budgets.left_of({row.id: hub.registry.vendor(row.vendor).limits for row in rows})
+    return [(row, left[row.id]) for row in rows]
 
 
 async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:

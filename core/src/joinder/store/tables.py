@@ -109,7 +109,8 @@ class Enrollment(SQLModel, table=True):
     __table_args__ = (
         Index("enrollment_by_account", "account_id", "id"),
         Index("enrollment_by_owner", "account_id", "vendor", "vendor_account_id"),
-        Index("enrollment_by_credentials", "credentials_id"),
+        Index("enrollment_by_app", "credentials_id", "created_at", "id"),
+        Index("enrollment_by_flow", "flow_id", "created_at", "id"),
         Index("enrollment_by_health", "account_id", "health", "vendor"),
         Index("enrollment_by_time", "created_at", "id"),
     )

@@ -1,21 +1,17 @@
 """The only place where secrets turn into ciphertext and back.
 
-Envelope encryption: a key-encryption key (KEK, from a file) wraps one data key per account; AES-256-GCM with a random
-96-bit nonce; the associated data binds a ciphertext to table, row, column, account and key, so that a row moved to
-another place or account does not open. Without a KEK nothing starts.
+Envelope encryption: a key-encryption key (KEK, from the key file) wraps one data key per account; AES-256-GCM with a
+random 96-bit nonce; the associated data binds a ciphertext to table, row, column, account and key, so that a row moved
+to another place or account does not open. Without a KEK nothing starts.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import os
 import secrets
-import stat
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,9 +23,11 @@ from sqlmodel import col, select
 
 from joinder.ids import new_id
 from joinder.settings import ConfigError
+from joinder.store.key_file import Kek
 from joinder.store.tables import DataKey
 
 SYSTEM = "system"
+DATA_KEYS = "data_key"  # what is written about where one is wrapped
 _NONCE = 12
 
 
@@ -37,56 +35,32 @@ class SealBroken(Exception):
     """A ciphertext does not open: changed, moved, or sealed with another key."""
 
 
-def create_key_file(path: Path) -> None:
-    """A new KEK, readable by its owner only. Raises ConfigError when the file exists."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already; a key is never overwritten") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
-
-
-def read_key_file(path: Path) -> bytes:
-    """32 bytes. Raises ConfigError when absent, malformed or readable by others."""
-    try:
-        mode = path.stat().st_mode
-        key = base64.b64decode(path.read_bytes().strip(), validate=True)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"No key: {path} does not exist. Run `joinder keys create {path}`, or name yours in JOINDER_KEY_FILE"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"{path} does not hold 32 bytes in base64")
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path} is readable by others; run: chmod 600 {path}")
-    return key
-
-
 class Vault:
-    """Seals and opens for one process. Data keys are unwrapped once and kept in memory."""
+    """Seals and opens for one process. Data keys are unwrapped once and kept in memory.
 
-    def __init__(self, kek: bytes) -> None:
-        self._kek = AESGCM(kek)
-        self._kek_id = hashlib.sha256(b"joinder kek id" + kek).hexdigest()[:16]
+    `read_keks` is asked again when a data key turns up that another process wrapped with a newer KEK.
+    """
+
+    def __init__(self, read_keks: Callable[[], Sequence[Kek]]) -> None:
+        self._read_keks = read_keks
+        self._keks = tuple(read_keks())
         self._keys: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def __repr__(self) -> str:
-        return f"Vault(kek {self._kek_id})"
+        return f"Vault({', '.join(kek.id for kek in self._keks)})"
 
     async def prepare(self, session: AsyncSession) -> None:
-        """Proves that this KEK belongs to this database, or makes it so for an empty one. Raises ConfigError."""
+        """Proves that these KEKs open this database, or makes it so for an empty one. Raises ConfigError."""
+        for kek_id in (await session.execute(select(col(DataKey.kek_id)).distinct())).scalars():
+            self._kek(kek_id)
         await self.unlock(session, SYSTEM, create=True)
         await self.unlock(session, SYSTEM, "pepper", create=True)
 
     async def unlock(self, session: AsyncSession, owner: str, purpose: str = "data", *, create: bool = False) -> None:
-        """Loads the owner's key; with `create` makes it when there is none, in this writing session's transaction."""
+        """Loads the owner's key; with `create` makes it when there is none, in this writing session's transaction.
+
+        What creates is about DATA_KEYS (`Store.write`): a KEK is retired only while nobody wraps with it.
+        """
         if (owner, purpose) in self._keys:
             return
         found = (
@@ -105,22 +79,44 @@ class Vault:
     def is_unlocked(self, owner: str, purpose: str = "data") -> bool:
         return (owner, purpose) in self._keys
 
+    @property
+    def keks(self) -> tuple[Kek, ...]:
+        return self._keks
+
+    def reread(self) -> Kek:
+        """The KEK that wraps, as the key file says now. Raises ConfigError."""
+        self._keks = tuple(self._read_keks())
+        return self._keks[0]
+
+    def rewrap(self, key: DataKey) -> None:
+        """By the KEK that wraps; the data key stays, and all it has sealed. Raises ConfigError."""
+        plain, kek = self._unwrapped(key), self._keks[0]
+        key.wrapped, key.kek_id = _wrapped(kek, plain, key.id, key.purpose, key.owner), kek.id
+
     def _new_key(self, owner: str, purpose: str) -> DataKey:
-        key_id, nonce = new_id("dkey"), secrets.token_bytes(_NONCE)
-        wrapped = nonce + self._kek.encrypt(nonce, secrets.token_bytes(32), _bound("data_key", key_id, purpose, owner))
+        key_id, kek = new_id("dkey"), self.reread()
+        wrapped = _wrapped(kek, secrets.token_bytes(32), key_id, purpose, owner)
         return DataKey(
-            id=key_id, owner=owner, purpose=purpose, kek_id=self._kek_id, wrapped=wrapped, created_at=int(time.time())
+            id=key_id, owner=owner, purpose=purpose, kek_id=kek.id, wrapped=wrapped, created_at=int(time.time())
         )
 
     def _unwrapped(self, key: DataKey) -> bytes:
+        bound = _bound("data_key", key.id, key.purpose, key.owner)
         try:
-            return self._kek.decrypt(
-                key.wrapped[:_NONCE], key.wrapped[_NONCE:], _bound("data_key", key.id, key.purpose, key.owner)
-            )
+            return AESGCM(self._kek(key.kek_id).secret).decrypt(key.wrapped[:_NONCE], key.wrapped[_NONCE:], bound)
         except InvalidTag:
+            raise ConfigError(f"{key.id}, the {key.purpose} key of {key.owner}, was changed or moved") from None
+
+    def _kek(self, kek_id: str) -> Kek:
+        known = {kek.id: kek for kek in self._keks}
+        if kek_id not in known:
+            self.reread()
+            known = {kek.id: kek for kek in self._keks}
+        if kek_id not in known:
             raise ConfigError(
-                f"Wrong key: this database was sealed with key {key.kek_id}, the key file holds {self._kek_id}"
-            ) from None
+                f"Wrong key: this database was sealed with key {kek_id}, the key file holds {', '.join(known)}"
+            )
+        return known[kek_id]
 
     def seal(self, value: object, *, table: str, row: str, column: str, owner: str) -> bytes:
         """`value` (anything JSON) as ciphertext for exactly this place. `unlock` first."""
@@ -152,6 +148,11 @@ class Vault:
 def token_hash(token: str) -> bytes:
     """SHA-256 of a random 256-bit token that is found by its hash."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def _wrapped(kek: Kek, data_key: bytes, *place: str) -> bytes:
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(kek.secret).encrypt(nonce, data_key, _bound("data_key", *place))
 
 
 def _bound(*parts: str) -> bytes:

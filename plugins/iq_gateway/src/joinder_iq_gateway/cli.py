@@ -57,7 +57,6 @@ class Report(msgspec.Struct, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(host: str, token_file: TextIO, pin: str | None, as_json: bool) -> None:
     """Read one Enphase IQ Gateway in your network. HOST is an address or host:port.
-
     Example:  joinder read-gateway 192.168.1.50 --token-file token.txt
 
     Exits 5 when the token is refused, 6 when the gateway cannot be reached, 1 on any other failure.

@@ -1,0 +1,92 @@
+"""What the admin's commands share: one account or all of them, pages to the end, options that come up often."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+
+T = TypeVar("T")
+Page = Callable[[str, str, int], Awaitable[Sequence[T]]]  # account id, key before the page, length
+ACTOR = "command line"
+PAGE = 200
+account_option = click.option("--account", "account_id", metavar="ACCOUNT_ID", help="Only of this account.")
+new_account_option = click.option(
+    "--account", "account_id", metavar="ACCOUNT_ID", help="Whose it is; the only account when left out."
+)
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
+)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for the checker only, before click 8.5
+    """A day of UTC, or a time with an offset; epoch seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from datetime import UTC, datetime
+
+        if isinstance(value, int):
+            return value
+        try:
+            found = datetime.fromisoformat(value)
+            if found.tzinfo is None and len(value) == len("2026-06-01"):
+                found = found.replace(tzinfo=UTC)
+            if found.tzinfo is None or not 2000 <= found.year < 2200:
+                raise ValueError
+        except ValueError:
+            self.fail("give a day such as 2026-06-01 (UTC), or a time such as 2026-06-01T12:00:00+02:00", param, ctx)
+        return int(found.timestamp())
+
+
+MOMENT = Moment()
+
+
+async def chosen_account(hub: Hub, account_id: str | None) -> str:
+    """The one given, or the only one. Raises NotFound, or Invalid when there are several."""
+    from joinder.services.refusals import Invalid, NotFound
+
+    known = await account_ids(hub, account_id)
+    if not known:
+        raise NotFound('There is no account yet: joinder accounts create "Acme Energy"')
+    if len(known) > 1:
+        raise Invalid("There are several accounts: name one with --account (joinder accounts list).")
+    return known[0]
+
+
+async def account_ids(hub: Hub, account_id: str | None = None) -> list[str]:
+    """All, or the one given. Raises NotFound."""
+    from joinder.services import accounts
+    from joinder.services.refusals import NotFound
+
+    known = [row.id for row in await accounts.list_accounts(hub) if account_id in (None, row.id)]
+    if account_id is not None and not known:
+        raise NotFound("There is no such account; see `joinder accounts list`.")
+    return known
+
+
+async def over_accounts(
+    hub: Hub, account_id: str | None, page: Page[T], key: Callable[[T], str], *, most: int | None = None
+) -> list[tuple[str, T]]:
+    """Every row of one account or of all, at most `most`, each with its account's id. Raises NotFound."""
+    found: list[tuple[str, T]] = []
+    for one in await account_ids(hub, account_id):
+        after = ""
+        while rows := await page(one, after, PAGE):
+            found += [(one, row) for row in rows]
+            after = key(rows[-1])
+            if len(rows) < PAGE or (most is not None and len(found) >= most):
+                break
+    return found[:most]
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE, several times. Raises UsageError."""
+    if any("=" not in pair for pair in given):
+        raise click.UsageError(f"{option} takes NAME=VALUE")
+    return dict(pair.split("=", 1) for pair in given)

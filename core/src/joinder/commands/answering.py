@@ -1,0 +1,92 @@
+"""Printing answers: with --json what the REST API answers, for a person a few aligned columns.
+
+Standard output is only data; what is said about it goes to standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import rich_click as click
+
+from joinder.commands.running import show
+
+T = TypeVar("T")
+Columns = Mapping[str, Callable[[T], object]]
+qr_option = click.option("--qr", is_flag=True, help="Also draw it as a QR code, on standard error.")
+
+
+def print_list(answers: Sequence[T], columns: Columns[T], as_json: bool) -> None:
+    if as_json:
+        print_json(answers)
+    else:
+        show([{name: plain(read(answer)) for name, read in columns.items()} for answer in answers], False)
+
+
+def print_owned(rows: Sequence[tuple[str, T]], columns: Columns[T], as_json: bool) -> None:
+    """Answers of several accounts, each with its account's id, which only a person is shown."""
+    if as_json:
+        print_json([answer for _, answer in rows])
+        return
+    named: Columns[tuple[str, T]] = {name: lambda row, read=read: read(row[1]) for name, read in columns.items()}  # type: ignore[misc]
+    print_list(rows, {**named, "account": lambda row: row[0]}, False)
+
+
+def print_one(answer: object, as_json: bool) -> None:
+    """One line a member, those inside another as `health.state`."""
+    if as_json:
+        print_json(answer)
+        return
+    lines = list(_members("", msgspec.to_builtins(answer)))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        click.echo(f"{name.ljust(width)}  {text}")
+
+
+def print_json(answer: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def print_link(link: object, url: str, *, qr: bool, as_json: bool) -> None:
+    """`link` is the answer that holds `url`."""
+    import sys
+
+    if as_json:
+        print_json(link)
+    else:
+        click.echo(url)
+    if qr:
+        import segno
+
+        segno.make(url, error="l", micro=False).terminal(out=sys.stderr, border=2, compact=True)
+
+
+def _members(prefix: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [line for name, member in value.items() for line in _members(f"{prefix}.{name}".lstrip("."), member)]
+    if isinstance(value, list):
+        if all(isinstance(entry, dict) and set(entry) == {"id"} for entry in value):
+            return [(prefix, ", ".join(entry["id"] for entry in value) or "-")]
+        if any(isinstance(entry, dict | list) for entry in value):
+            return [line for index, entry in enumerate(value, 1) for line in _members(f"{prefix}.{index}", entry)]
+        return [(prefix, ", ".join(map(plain, value)) or "-")]
+    return [(prefix, plain(value))]
+
+
+def plain(value: object) -> str:
+    """As one cell. What vendors and owners named must not steer a terminal, or break a line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value == "":
+        return "-"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from joinder.commands import readings
+from joinder.commands.answering import Columns, print_list, print_one
+from joinder.commands.running import json_option, on_hub
+from joinder.commands.sites import account_of_site
+
+if TYPE_CHECKING:
+    from joinder.api.schemas import Device
+    from joinder.services.hub import Hub
+    from joinder.services.intervals import Page
+    from joinder.services.periods import SummaryLevel
+    from joinder.store.sites import StoredDevice
+
+_NAMES = {"solr": "solar", "batt": "battery", "metr": "meter"}  # by tag of the id
+_COLUMNS: Columns[Device] = {
+    "id": lambda one: one.id,
+    "kind": lambda one: _NAMES.get(one.id[:4]),
+    "model": lambda one: one.model,
+    "serial": lambda one: one.serial_number,
+    "name": lambda one: one.name,
+    "reported": lambda one: one.reported_at,
+}
+
+
+@click.group(name="devices")
+def command() -> None:
+    """Devices: inverters, batteries, meters. Example:  joinder devices list site-…"""
+
+
+@command.command(name="list")
+@click.argument("site_id")
+@json_option
+def list_all(site_id: str, as_json: bool) -> None:
+    """List a site's devices. Example:  joinder devices list site-…"""
+    from joinder.services import sites
+
+    async def look(hub: Hub) -> list[Device]:
+        _, devices = await sites.get_site(hub, await account_of_site(hub, site_id), site_id)
+        return [_told(device) for device in devices]
+
+    print_list(on_hub(look), _COLUMNS, as_json)
+
+
+@command.command()
+@click.argument("device_id")
+@json_option
+def show(device_id: str, as_json: bool) -> None:
+    """Show a device. Example:  joinder devices show batt-…"""
+    from joinder.services import sites
+
+    async def look(hub: Hub) -> Device:
+        owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
+        return _told(await sites.get_device(hub, owner, device_id, kind))
+
+    print_one(on_hub(look), as_json)
+
+
+@command.command()
+@click.argument("device_id")
+@readings.window_options
+@json_option
+def intervals(device_id: str, level: SummaryLevel, start: int | None, end: int | None, as_json: bool) -> None:
+    """Energy of a device. Example:  joinder devices intervals metr-… --level day --start 2026-06-01"""
+    from joinder.services import intervals
+
+    async def look(hub: Hub) -> Page:
+        owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
+        return await readings.read_all(
+            lambda asked: intervals.of_device(hub, owner, device_id, kind, asked), readings.window(level, start, end)
+        )
+
+    page = on_hub(look)
+    readings.print_intervals(device_id, _kind(device_id), level, page, as_json)
+
+
+def _told(device: StoredDevice) -> Device:
+    from joinder.api import wire
+
+    answers: dict[str, Callable[[StoredDevice], Device]]
+    answers = {"solar": wire.solar_inverter, "battery": wire.battery, "meter": wire.meter}
+    return answers[_kind(device.id)](device)
+
+
+def _kind(device_id: str) -> str:
+    """Raises NotFound."""
+    from joinder.services.refusals import NotFound
+
+    if device_id[:4] not in _NAMES:
+        raise NotFound("Nothing has this id.")
+    return _NAMES[device_id[:4]]
+
+
+async def _account(hub: Hub, device_id: str) -> str:
+    from joinder.services.hub import account_of
+    from joinder.store.tables import DeviceRow
+
+    return await account_of(hub, DeviceRow, device_id)

@@ -1,0 +1,168 @@
+"""What is done to enrollments, one or many: each on its own, the trouble of one is nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from joinder.cli import EXIT_FAILED, EXIT_PARTLY
+from joinder.commands.admin import ACTOR
+from joinder.commands.answering import counted, print_json, say
+from joinder.commands.asking import agreed, moderate
+from joinder.commands.running import code_of, json_option, on_hub, sentence
+
+if TYPE_CHECKING:
+    from joinder.services.enrollments import Overview
+    from joinder.services.hub import Hub
+
+AT_ONCE = 8
+NAMED_MOST = 10
+F = TypeVar("F", bound=Callable[..., Any])
+Act = Callable[["Hub", str, str], Awaitable[object]]  # hub, account id, enrollment id
+Asked = tuple[tuple[str, ...], str | None]  # ids, words of a filter
+
+
+def _several(command: F) -> F:
+    """Ids, or --filter; who filters is asked, as more may fit than was thought of."""
+    ids = click.argument("enrollment_ids", nargs=-1)
+    words = click.option("--filter", "text", metavar="WORDS", help="All that fit, as in `enrollments list`.")
+    return ids(words(moderate(json_option(command))))
+
+
+@click.command()
+@_several
+def refresh(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Renew tokens now, or ask again for approval. Example:  joinder enrollments refresh enrl-…"""
+    from joinder.services import renewal
+
+    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
+        await renewal.renew(hub, enrollment_id)
+
+    _run("renewed", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@click.command()
+@_several
+def poll(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Read from the vendor now. Example:  joinder enrollments poll enrl-…"""
+    from joinder.services import poll
+
+    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
+        if not await poll.poll(hub, enrollment_id):
+            say(f"{enrollment_id}: another process is reading it.")
+
+    _run("read", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@click.command()
+@_several
+def pause(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Stop reading, keep tokens alive. Example:  joinder enrollments pause --filter "vendor:solis" --dry-run"""
+    from joinder.services import pausing
+
+    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
+        await pausing.pause(hub, account_id, enrollment_id, ACTOR)
+
+    _run("paused", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@click.command()
+@_several
+def resume(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Read again what was paused. Example:  joinder enrollments resume --filter "is:paused" --yes"""
+    from joinder.services import pausing
+
+    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
+        await pausing.resume(hub, account_id, enrollment_id, ACTOR)
+
+    _run("resumed", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@click.command()
+@_several
+def release(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Let out of quarantine; all is tried again. Example:  joinder enrollments release enrl-…"""
+    from joinder.services import pausing
+
+    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
+        await pausing.release(hub, account_id, enrollment_id, ACTOR)
+
+    _run("released", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+ACTS = (refresh, poll, pause, resume, release)
+
+
+async def overviews(hub: Hub, ids: Sequence[str]) -> list[Overview]:
+    """In batches, as a statement takes only so many ids."""
+    from joinder.services import enrollments
+
+    found: list[Overview] = []
+    for at in range(0, len(ids), 500):
+        found += await enrollments.of_ids(hub, ids[at : at + 500])
+    return found
+
+
+def _run(done: str, act: Act, asked: Asked, *, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """`done` is what was done to them, for the sentence at the end."""
+    ids, text = asked
+    if bool(ids) == (text is not None):
+        raise click.UsageError("Give ids, or --filter.")
+    if text is not None:
+        ids = on_hub(lambda hub: _fitting(hub, text))
+    if (text is not None or dry_run) and not agreed(_touches(done, ids), yes=yes, dry_run=dry_run):
+        return
+    worked, codes = on_hub(lambda hub: _each(hub, ids, act, with_answers=as_json))
+    if as_json:
+        from joinder.api import wire
+
+        print_json([wire.enrollment(one) for one in worked])
+    say(f"{len(ids) - len(codes)} of {len(ids)} {done}.")
+    if codes:
+        raise SystemExit(_code(codes, len(ids)))
+
+
+def _code(codes: Sequence[int], tried: int) -> int:
+    if len(codes) < tried:
+        return EXIT_PARTLY
+    return codes[0] if len(set(codes)) == 1 else EXIT_FAILED
+
+
+def _touches(done: str, ids: Sequence[str]) -> list[str]:
+    more = [f"  and {len(ids) - NAMED_MOST} others"] if len(ids) > NAMED_MOST else []
+    return [f"{counted(len(ids), 'enrollment')} will be {done}:", *(f"  {one}" for one in ids[:NAMED_MOST]), *more]
+
+
+async def _fitting(hub: Hub, text: str) -> tuple[str, ...]:
+    from joinder.services import search
+
+    query, found = search.parse(text), list[search.Found]()
+    while page := await search.page(hub, query, after=found[-1].place if found else None):
+        found += page
+    return tuple(row.id for row in found)
+
+
+async def _each(hub: Hub, ids: Sequence[str], act: Act, *, with_answers: bool) -> tuple[list[Overview], list[int]]:
+    """A few at once. Those that worked, and the exit code of each that did not."""
+    limit = asyncio.Semaphore(AT_ONCE)
+    codes = await asyncio.gather(*(_one(hub, enrollment_id, act, limit) for enrollment_id in ids))
+    worked = [enrollment_id for enrollment_id, code in zip(ids, codes, strict=True) if code is None]
+    return await overviews(hub, worked) if with_answers else [], [code for code in codes if code is not None]
+
+
+async def _one(hub: Hub, enrollment_id: str, act: Act, limit: asyncio.Semaphore) -> int | None:
+    from joinder.errors import VendorError
+    from joinder.services.hub import account_of
+    from joinder.services.refusals import Refusal
+    from joinder.store.tables import Enrollment
+
+    async with limit:
+        try:
+            await act(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id)
+        except (Refusal, VendorError) as error:
+            say(f"{enrollment_id}: {sentence(error)}")
+            return code_of(error)
+    return None

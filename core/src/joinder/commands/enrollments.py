@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from joinder.commands.admin import ACTOR, account_ids, account_option, limit_option
+from joinder.commands.answering import (
+    Columns,
+    counted,
+    plain,
+    print_json,
+    print_link,
+    print_list,
+    print_one,
+    qr_option,
+    say,
+)
+from joinder.commands.asking import agreed_by_name, severe
+from joinder.commands.enrollment_acts import ACTS, overviews
+from joinder.commands.running import json_option, on_hub
+
+if TYPE_CHECKING:
+    from joinder.services.enrollments import Belongings, Overview
+    from joinder.services.hub import Hub
+    from joinder.services.search import Found, Query
+
+_FOUND: Columns[Found] = {
+    "id": lambda row: row.id,
+    "vendor": lambda row: row.vendor,
+    "site": lambda row: row.site_name,
+    "status": lambda row: row.status,
+    "health": lambda row: row.health + (" (paused)" if row.paused_at is not None else ""),
+    "since": lambda row: _utc(row.health_since),
+    "who acts": lambda row: row.health_actor,
+    "account": lambda row: row.account_id,
+}
+_TOKENS: Columns[Any] = {
+    "version": lambda one: one.version,
+    "obtained by": lambda one: one.obtained_by,
+    "at": lambda one: one.obtained_at,
+    "expires": lambda one: one.expires_at,
+    "renewable until": lambda one: one.refresh_expires_at,
+}
+
+
+@click.group(name="enrollments")
+def command() -> None:
+    """Enrollments: one owner's consent each. Example:  joinder enrollments list --faults"""
+
+
+for act in ACTS:
+    command.add_command(act)
+
+
+@command.command(name="list")
+@click.option("--filter", "text", default="", metavar="WORDS", help="vendor:x health:y status:z is:paused text !not.")
+@click.option("--faults", is_flag=True, help="Only those that are not well.")
+@account_option
+@limit_option
+@click.option("--all", "is_all", is_flag=True, help="All of them, whatever --limit says.")
+@json_option
+def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all: bool, as_json: bool) -> None:
+    """List enrollments, newest first. Example:  joinder enrollments list --filter "vendor:sma health:degraded !roof"
+
+    All words must fit; text is looked for in ids and in names of sites.
+    """
+    from joinder.api import wire
+
+    async def look(hub: Hub) -> tuple[list[Found], int, list[Overview]]:
+        await account_ids(hub, account_id)
+        query = _query(text, faults, account_id)
+        found, count = await _found(hub, query, None if is_all else limit)
+        return found, count, await overviews(hub, [row.id for row in found]) if as_json else []
+
+    found, count, shown = on_hub(look)
+    if as_json:
+        print_json([wire.enrollment(one) for one in shown])
+    else:
+        print_list(found, _FOUND, False)
+    if len(found) < count:
+        say(f"{len(found)} of {count}; --all for the others.")
+
+
+@command.command()
+@click.argument("enrollment_id")
+@json_option
+def show(enrollment_id: str, as_json: bool) -> None:
+    """Show one enrollment, its health and the next step. Example:  joinder enrollments show enrl-…"""
+    from joinder.api import wire
+    from joinder.services import enrollments
+
+    async def look(hub: Hub) -> Overview:
+        return await enrollments.get(hub, await _account(hub, enrollment_id), enrollment_id)
+
+    print_one(wire.enrollment(on_hub(look)), as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@json_option
+def tokens(enrollment_id: str, as_json: bool) -> None:
+    """Where its last twenty tokens came from, without the tokens. Example:  joinder enrollments tokens enrl-…"""
+    from joinder.api import wire
+    from joinder.services import enrollments
+
+    async def look(hub: Hub) -> Any:
+        return wire.tokens(await enrollments.lineage(hub, await _account(hub, enrollment_id), enrollment_id))
+
+    print_list(on_hub(look).tokens, _TOKENS, as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@limit_option
+@json_option
+def events(enrollment_id: str, limit: int, as_json: bool) -> None:
+    """What happened to it, the newest last. Example:  joinder enrollments events enrl-… --limit 10"""
+    from joinder.api import webhook_wire
+    from joinder.commands.events import COLUMNS
+    from joinder.services import events
+
+    async def look(hub: Hub) -> list[Any]:
+        await _account(hub, enrollment_id)
+        return [webhook_wire.event(one) for one in await events.latest(hub, enrollment_id=enrollment_id, limit=limit)]
+
+    print_list(on_hub(look)[::-1], COLUMNS, as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@json_option
+def sites(enrollment_id: str, as_json: bool) -> None:
+    """The sites it opens, as stored. Example:  joinder enrollments sites enrl-…"""
+    from joinder.api import wire
+    from joinder.commands.sites import COLUMNS
+    from joinder.services import enrollments
+    from joinder.services.sites import get_sites
+
+    async def look(hub: Hub) -> list[Any]:
+        account_id = await _account(hub, enrollment_id)
+        ids = (await enrollments.get(hub, account_id, enrollment_id)).site_ids
+        return [wire.site(*row) for row in await get_sites(hub, account_id, ids)]
+
+    print_list(on_hub(look), COLUMNS, as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@click.option("--redirect-uri", metavar="URL", help="Where the owner goes afterwards; its join flow's when left out.")
+@qr_option
+@json_option
+def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: bool) -> None:
+    """Make a link for the owner to consent again. Example:  joinder enrollments reconnect enrl-… --qr
+
+    The enrollment, its ids and history stay. It works for 30 days, for the same owner only.
+    """
+    from joinder.api.schemas import ReconnectLink
+    from joinder.services import reconnect
+
+    async def ask(hub: Hub) -> str:
+        return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri)
+
+    url = on_hub(ask)
+    print_link(ReconnectLink(url=url), url, qr=qr, as_json=as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@severe
+@json_option
+def revoke(enrollment_id: str, confirm: str | None, dry_run: bool, as_json: bool) -> None:
+    """End an enrollment: erase its tokens, sites and readings. Example:  joinder enrollments revoke enrl-… --dry-run
+
+    Its events and the audit stay. The owner can join again, with new ids.
+    """
+    from joinder.commands.answers import Deleted
+    from joinder.services import enrollments
+
+    async def look(hub: Hub) -> Belongings:
+        return await enrollments.belongings(hub, await _account(hub, enrollment_id), enrollment_id)
+
+    async def end(hub: Hub) -> None:
+        await enrollments.delete(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)
+
+    if agreed_by_name(enrollment_id, _touches(enrollment_id, on_hub(look)), confirm=confirm, dry_run=dry_run):
+        on_hub(end)
+        say(f"{enrollment_id} is ended.")
+        if as_json:
+            print_json(Deleted(deleted=enrollment_id))
+
+
+def _touches(enrollment_id: str, ends: Belongings) -> list[str]:
+    return [
+        f"This ends {enrollment_id}: its tokens are erased, and with them",
+        f"  {counted(len(ends.site_names), 'site')}: {plain(', '.join(ends.site_names))}",
+        f"  {counted(ends.devices, 'device')}",
+        f"  {counted(ends.intervals, 'interval')} of readings",
+    ]
+
+
+def _query(text: str, faults: bool, account_id: str | None) -> Query:
+    from joinder.services import search
+
+    return search.parse(f"{text} account:{account_id}" if account_id else text, faults_only=faults)
+
+
+async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[Found], int]:
+    """At most so many, and how many there are."""
+    from joinder.services import search
+
+    found: list[Found] = []
+    while most is None or len(found) < most:
+        left = search.PAGE if most is None else most - len(found)
+        page = await search.page(hub, query, after=found[-1].place if found else None, limit=left)
+        found += page
+        if len(page) < min(left, search.PAGE):
+            break
+    return found, await search.count(hub, query)
+
+
+async def _account(hub: Hub, enrollment_id: str) -> str:
+    from joinder.services.hub import account_of
+    from joinder.store.tables import Enrollment
+
+    return await account_of(hub, Enrollment, enrollment_id)
+
+
+def _utc(at: int) -> str:
+    from joinder.api.wire import utc
+
+    return utc(at) or "-"

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from joinder.commands.admin import (
+    ACTOR,
+    account_ids,
+    account_option,
+    chosen_account,
+    limit_option,
+    new_account_option,
+    over_accounts,
+)
+from joinder.commands.answering import (
+    Columns,
+    counted,
+    print_json,
+    print_link,
+    print_list,
+    print_one,
+    print_owned,
+    qr_option,
+    say,
+)
+from joinder.commands.answers import Attempt, Deleted, FlowLink
+from joinder.commands.asking import agreed_by_name, severe
+from joinder.commands.running import json_option, on_hub
+
+if TYPE_CHECKING:
+    from joinder.api.schemas import JoinFlow
+    from joinder.services.hub import Hub
+    from joinder.services.join_attempts import Attempt as JoinAttempt
+    from joinder.services.join_flows import Dependents, FlowVendor
+
+_FLOWS: Columns[JoinFlow] = {
+    "id": lambda flow: flow.id,
+    "vendors": lambda flow: ", ".join(entry.vendor for entry in flow.vendors),
+    "goes back to": lambda flow: flow.redirect_uri,
+}
+_ATTEMPTS: Columns[Attempt] = {
+    "began": lambda one: one.began_at,
+    "vendor": lambda one: one.vendor,
+    "outcome": lambda one: one.outcome,
+    "tries": lambda one: one.tries,
+    "enrollment": lambda one: one.enrollment_id or one.reconnects_id,
+    "flow": lambda one: one.flow_id,
+    "account": lambda one: one.account_id,
+}
+
+
+@click.group(name="flows")
+def command() -> None:
+    """Join flows: links that owners are sent to. Example:  joinder flows list"""
+
+
+@command.command()
+@click.option("--vendor", "vendors", multiple=True, required=True, metavar="NAME[:CREDENTIALS_ID]", help="Each once.")
+@click.option(
+    "--option", "options", multiple=True, metavar="VENDOR.NAME=VALUE", help="What a vendor asks of its flows."
+)
+@click.option("--redirect-uri", required=True, metavar="URL", help="Where owners come back to.")
+@new_account_option
+@json_option
+def create(
+    vendors: tuple[str, ...], options: tuple[str, ...], redirect_uri: str, account_id: str | None, as_json: bool
+) -> None:
+    """Create a join flow. Example:  joinder flows create --vendor enphase:cred-… --redirect-uri https://app.example/back
+
+    It cannot be changed afterwards; owners see only the vendors it names.
+    """
+    from joinder.api import wire
+    from joinder.services import join_flows
+
+    entries = _entries(vendors, options)
+
+    async def make(hub: Hub) -> JoinFlow:
+        owner = await chosen_account(hub, account_id)
+        return wire.flow(await join_flows.create(hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri))
+
+    made = on_hub(make)
+    print_one(made, as_json)
+    say(f"The link for owners:  joinder flows link {made.id}")
+
+
+@command.command(name="list")
+@account_option
+@json_option
+def list_all(account_id: str | None, as_json: bool) -> None:
+    """List join flows. Example:  joinder flows list"""
+    from joinder.api import wire
+    from joinder.services import join_flows
+
+    async def look(hub: Hub) -> list[tuple[str, JoinFlow]]:
+        rows = await over_accounts(
+            hub,
+            account_id,
+            lambda one, after, limit: join_flows.list_page(hub, one, after=after, limit=limit),
+            lambda row: row.id,
+        )
+        return [(owner, wire.flow(row)) for owner, row in rows]
+
+    print_owned(on_hub(look), _FLOWS, as_json)
+
+
+@command.command()
+@click.argument("flow_id")
+@json_option
+def show(flow_id: str, as_json: bool) -> None:
+    """Show a join flow. Example:  joinder flows show flow-…"""
+    from joinder.api import wire
+    from joinder.services import join_flows
+
+    async def look(hub: Hub) -> JoinFlow:
+        return wire.flow(await join_flows.get(hub, await _account(hub, flow_id), flow_id))
+
+    print_one(on_hub(look), as_json)
+
+
+@command.command()
+@click.argument("flow_id")
+@click.option("--vendor", metavar="NAME", help="Skip the choice of a vendor.")
+@click.option("--state", metavar="TEXT", help="Comes back with the owner, such as a customer's number.")
+@qr_option
+@json_option
+def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json: bool) -> None:
+    """The link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
+    from joinder.services import join_sessions
+
+    async def look(hub: Hub) -> str:
+        return await join_sessions.link(hub, await _account(hub, flow_id), flow_id, vendor, state)
+
+    url = on_hub(look)
+    print_link(FlowLink(url=url), url, qr=qr, as_json=as_json)
+
+
+@command.command()
+@click.argument("flow_id", required=False)
+@account_option
+@limit_option
+@json_option
+def sessions(flow_id: str | None, account_id: str | None, limit: int, as_json: bool) -> None:
+    """Owners who are at it, and who did not finish, newest first. Example:  joinder flows sessions flow-…
+
+    A session is kept for a day after its end.
+    """
+
+    async def look(hub: Hub) -> list[Attempt]:
+        from joinder.services import join_attempts
+
+        await account_ids(hub, account_id)
+        if flow_id is not None:
+            await _account(hub, flow_id)
+        found = await join_attempts.latest(hub, account_id=account_id, flow_id=flow_id, limit=limit)
+        return [_attempt(one) for one in found]
+
+    print_list(on_hub(look), _ATTEMPTS, as_json)
+
+
+@command.command()
+@click.argument("flow_id")
+@severe
+@json_option
+def delete(flow_id: str, confirm: str | None, dry_run: bool, as_json: bool) -> None:
+    """Delete a join flow; enrollments it made stay. Example:  joinder flows delete flow-… --dry-run"""
+    from joinder.services import join_flows
+
+    async def look(hub: Hub) -> Dependents:
+        return await join_flows.dependents(hub, await _account(hub, flow_id), flow_id)
+
+    async def end(hub: Hub) -> None:
+        await join_flows.delete(hub, await _account(hub, flow_id), flow_id, ACTOR)
+
+    if agreed_by_name(flow_id, _touches(flow_id, on_hub(look)), confirm=confirm, dry_run=dry_run):
+        on_hub(end)
+        say(f"{flow_id} is deleted.")
+        if as_json:
+            print_json(Deleted(deleted=flow_id))
+
+
+def _touches(flow_id: str, used: Dependents) -> list[str]:
+    return [
+        f"This deletes {flow_id}; its link leads nowhere any more.",
+        f"  {counted(used.under_way, 'owner')} under way with it will be sent away",
+        f"  {counted(used.enrollments, 'enrollment')} it made will stay; their reconnect links need --redirect-uri",
+    ]
+
+
+def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
+    """Raises UsageError for an option of a vendor that is not named."""
+    from joinder.services.join_flows import FlowVendor
+
+    named = [name.partition(":")[::2] for name in vendors]
+    given: dict[str, dict[str, str]] = {vendor: {} for vendor, _ in named}
+    for option in options:
+        place, equals, value = option.partition("=")
+        vendor, dot, name = place.partition(".")
+        if not (equals and dot) or vendor not in given:
+            raise click.UsageError("--option takes VENDOR.NAME=VALUE, of a vendor named with --vendor")
+        given[vendor][name] = value
+    return [FlowVendor(vendor=vendor, credentials_id=ref or None, options=given[vendor]) for vendor, ref in named]
+
+
+def _attempt(one: JoinAttempt) -> Attempt:
+    from joinder.api.wire import utc
+
+    return Attempt(
+        account_id=one.account_id,
+        flow_id=one.flow_id,
+        vendor=one.vendor,
+        began_at=utc(one.began_at) or "",
+        expires_at=utc(one.expires_at) or "",
+        tries=one.tries,
+        outcome=one.outcome,
+        enrollment_id=one.enrollment_id,
+        reconnects_id=one.reconnects_id,
+    )
+
+
+async def _account(hub: Hub, flow_id: str) -> str:
+    from joinder.services.hub import account_of
+    from joinder.store.tables import JoinFlow
+
+    return await account_of(hub, JoinFlow, flow_id)

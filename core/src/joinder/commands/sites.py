@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from joinder.commands import readings
+from joinder.commands.admin import account_option, limit_option, over_accounts
+from joinder.commands.answering import Columns, print_one, print_owned
+from joinder.commands.running import json_option, on_hub
+
+if TYPE_CHECKING:
+    from joinder.api.schemas import Live, Site
+    from joinder.services.hub import Hub
+    from joinder.services.intervals import Page
+    from joinder.services.periods import SummaryLevel
+
+COLUMNS: Columns[Site] = {
+    "id": lambda site: site.id,
+    "vendor": lambda site: site.vendor,
+    "name": lambda site: site.name,
+    "inverters": lambda site: len(site.solar_inverters),
+    "batteries": lambda site: len(site.batteries),
+    "meters": lambda site: len(site.meters),
+}
+
+
+@click.group(name="sites")
+def command() -> None:
+    """Sites: homes and plants, as read from vendors. Example:  joinder sites list"""
+
+
+@command.command(name="list")
+@click.option("--vendor", help="Only of this vendor.")
+@click.option("--vendor-id", metavar="ID", help="Only the one with this id at its vendor.")
+@account_option
+@limit_option
+@click.option("--all", "is_all", is_flag=True, help="All of them, whatever --limit says.")
+@json_option
+def list_all(
+    vendor: str | None, vendor_id: str | None, account_id: str | None, limit: int, is_all: bool, as_json: bool
+) -> None:
+    """List sites, as stored. Example:  joinder sites list --vendor enphase"""
+    from joinder.api import wire
+    from joinder.services import sites
+
+    async def look(hub: Hub) -> list[tuple[str, Site]]:
+        async def page(one: str, after: str, size: int) -> list[Site]:
+            ids = await sites.site_ids(hub, one, after=after, limit=size, vendor=vendor, vendor_id=vendor_id)
+            return [wire.site(*row) for row in await sites.get_sites(hub, one, ids)]
+
+        return await over_accounts(hub, account_id, page, lambda site: site.id, most=None if is_all else limit)
+
+    print_owned(on_hub(look), COLUMNS, as_json)
+
+
+@command.command()
+@click.argument("site_id")
+@json_option
+def show(site_id: str, as_json: bool) -> None:
+    """Show a site and the ids of its devices. Example:  joinder sites show site-…"""
+    from joinder.api import wire
+    from joinder.services import sites
+
+    async def look(hub: Hub) -> Site:
+        return wire.site(*await sites.get_site(hub, await account_of_site(hub, site_id), site_id))
+
+    print_one(on_hub(look), as_json)
+
+
+@command.command()
+@click.argument("site_id")
+@json_option
+def live(site_id: str, as_json: bool) -> None:
+    """Power now, asked of the vendor where what is stored is old. Example:  joinder sites live site-…"""
+    from joinder.api import wire
+    from joinder.services import live
+
+    async def look(hub: Hub) -> Live:
+        return wire.live(site_id, await live.get_live(hub, await account_of_site(hub, site_id), site_id))
+
+    print_one(on_hub(look), as_json)
+
+
+@command.command()
+@click.argument("site_id")
+@click.option("--kind", type=click.Choice(list(readings.KINDS)), default="solar", show_default=True, help="Of what.")
+@readings.window_options
+@json_option
+def intervals(site_id: str, kind: str, level: SummaryLevel, start: int | None, end: int | None, as_json: bool) -> None:
+    """Energy of a site. Example:  joinder sites intervals site-… --level day --start 2026-06-01 --end 2026-07-01"""
+    from joinder.services import intervals
+
+    async def look(hub: Hub) -> Page:
+        owner = await account_of_site(hub, site_id)
+        return await readings.read_all(
+            lambda asked: intervals.of_site(hub, owner, site_id, readings.kind_of(kind), asked),
+            readings.window(level, start, end),
+        )
+
+    readings.print_intervals(site_id, kind, level, on_hub(look), as_json)
+
+
+async def account_of_site(hub: Hub, site_id: str) -> str:
+    from joinder.services.hub import account_of
+    from joinder.store.tables import SiteRow
+
+    return await account_of(hub, SiteRow, site_id)

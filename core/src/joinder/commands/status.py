@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from joinder.commands.answering import Columns, counted, print_json, print_list
+from joinder.commands.answers import Ending, FleetCount, Hours, Status
+from joinder.commands.running import json_option, on_hub
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+
+_ACTORS = ("operator", "owner", "vendor")
+_COUNTS: Columns[FleetCount] = {
+    "vendor": lambda one: one.vendor,
+    "health": lambda one: one.health,
+    "enrollments": lambda one: one.count,
+    "paused": lambda one: one.paused,
+    "who must act": lambda one: one.actor,
+}
+_ENDINGS: Columns[Ending] = {
+    "ends": lambda one: one.ends_at,
+    "vendor": lambda one: one.vendor,
+    "enrollment": lambda one: one.enrollment_id,
+}
+
+
+@click.command(name="status")
+@json_option
+def command(as_json: bool) -> None:
+    """What needs whom now, over all accounts. Example:  joinder status
+
+    Enrollments by vendor and health, who must act, consents that end next, and the last 24 hours.
+    """
+    status = on_hub(_status)
+    if as_json:
+        print_json(status)
+    else:
+        _tell(status)
+
+
+async def _status(hub: Hub) -> Status:
+    from joinder.api.wire import utc
+    from joinder.services import activity, fleet
+
+    counts = await fleet.counts(hub)
+    must_act: Counter[str] = Counter()
+    for one in counts:
+        must_act[one.actor] += one.count
+    return Status(
+        enrollments=sum(one.count for one in counts),
+        paused=sum(one.paused for one in counts),
+        must_act={actor: must_act[actor] for actor in _ACTORS},
+        counts=[
+            FleetCount(vendor=one.vendor, health=one.health, actor=one.actor, count=one.count, paused=one.paused)
+            for one in counts
+        ],
+        endings=[
+            Ending(enrollment_id=one.enrollment_id, vendor=one.vendor, ends_at=utc(one.ends_at) or "")
+            for one in await fleet.ending(hub)
+        ],
+        last_day=Hours(**await activity.last_day(hub.store)),
+    )
+
+
+def _tell(status: Status) -> None:
+    waiting = ", ".join(f"{count} the {actor}" for actor, count in status.must_act.items() if count)
+    known = counted(status.enrollments, "enrollment")
+    click.echo(f"{known}, {status.paused} paused; waiting for: {waiting or 'nobody'}")
+    day = status.last_day
+    done = f"{sum(day.refreshed)} renewed, {sum(day.polled)} read, {sum(day.failed)} failed"
+    click.echo(f"Last 24 hours: {done}\n")
+    print_list(status.counts, _COUNTS, False)
+    if status.endings:
+        click.echo("\nConsents that end next:")
+        print_list(status.endings, _ENDINGS, False)

@@ -1,0 +1,134 @@
+"""Pictures of every screen of the terminal, of the demo's store with a few enrollments broken by hand.
+
+    make screenshots
+
+Runs `joinder demo --once` in a folder of its own, then writes docs/screenshots/SCREEN-SIZE-THEME.png, and beside each
+the SVG it was drawn from when --svg is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import resvg_py
+from joinder_tui.app import JoinderApp
+from joinder_tui.pages import PAGES, Page
+from PIL import Image
+from textual.pilot import Pilot
+
+from joinder.clock import now
+from joinder.services import health, pausing, search
+from joinder.services.activity import KINDS
+from joinder.services.hub import Hub, open_hub
+from joinder.settings import Settings, settings_from_env
+from joinder.store.tables import Enrollment, Tally
+
+INTO = Path(__file__).parents[1] / "docs/screenshots"
+SIZES = ((120, 36), (80, 24))
+COLOURS = 64
+THEMES = ("textual-dark", "textual-light")
+BROKEN = (
+    ("needs_consent", "The vendor refused the refresh token twice, an hour apart."),
+    ("operator_action", "The vendor refuses this app's credentials; they must be corrected first."),
+    ("degraded", "GET monitoringapi.example/sites was cut off."),
+)
+STEPS: dict[str, tuple[str, ...]] = {
+    **{page.name: (page.key,) for page in PAGES},
+    "enrollment": ("2", "end", "enter"),
+    "day": ("2", "end", "enter", "right", "right", "comma"),
+    "month": ("2", "end", "enter", "right", "right", "right"),
+    "help": ("2", "question_mark"),
+    "palette": ("ctrl+p",),
+    "confirm": ("2", "p"),
+    "revoke": ("2", "d"),
+    "link": ("2", "c"),
+    "flow_form": ("3", "a"),
+    "credential_form": ("4", "a"),
+}
+
+
+def demo(folder: Path) -> Settings:
+    subprocess.run([sys.executable, "-m", "joinder", "demo", "--once"], cwd=folder, check=True, capture_output=True)
+    lines = (folder / ".joinder-demo/demo.env").read_text().splitlines()
+    pairs = (line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
+    return settings_from_env({name: value.strip("'\"") for name, value in pairs})
+
+
+async def break_some(hub: Hub) -> None:
+    found = await search.page(hub, search.parse(""))
+    async with hub.store.write() as session:
+        for row, (state, reason) in zip(found, BROKEN, strict=False):
+            enrollment = await session.get(Enrollment, row.id)
+            if enrollment is not None:
+                health.change(session, enrollment, state, reason)  # type: ignore[arg-type]
+        hour = now() - now() % 3600
+        for at in range(hour - 23 * 3600, hour, 3600):
+            for what, most in zip(KINDS, (14, 120, 3), strict=True):
+                count = random.randint(0 if what == "failed" else most // 2, most)  # noqa: S311 - a picture
+                session.add(Tally(hour=at, vendor="demo", what=what, count=count))
+    await pausing.pause(hub, found[-2].account_id, found[-2].id, "demo")
+
+
+async def draw(settings: Settings, keep: Callable[[str, str], None]) -> None:
+    async with open_hub(settings) as hub:
+        await break_some(hub)
+    for size in SIZES:
+        for theme in THEMES:
+            for name, keys in STEPS.items():
+                keep(f"{name}-{size[0]}x{size[1]}-{theme}", await picture(settings, size, theme, keys))
+
+
+async def picture(settings: Settings, size: tuple[int, int], theme: str, keys: tuple[str, ...]) -> str:
+    app = JoinderApp(lambda: open_hub(settings))
+    async with app.run_test(size=size) as pilot:
+        app.theme = theme
+        await shown(app, pilot)
+        for key in keys:
+            await pilot.press(key)
+            await shown(app, pilot)
+        await pilot.pause(1.0)
+        svg: str = app.export_screenshot(title="joinder tui")
+        return svg
+
+
+async def shown(app: JoinderApp, pilot: Pilot[Any]) -> None:
+    await pilot.pause()
+    while not any(isinstance(screen, Page) for screen in app.screen_stack) or any(
+        not worker.is_finished for worker in app.workers if worker.group == "load"
+    ):
+        await asyncio.sleep(0.02)
+    await pilot.pause()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--svg", action="store_true")
+    asked = parser.parse_args()
+    INTO.mkdir(parents=True, exist_ok=True)
+
+    def keep(name: str, svg: str) -> None:
+        if asked.svg:
+            (INTO / f"{name}.svg").write_text(svg)
+        plain = svg.replace("Fira Code", "DejaVu Sans Mono")
+        picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=plain))))
+        picture.convert("RGB").quantize(COLOURS).save(INTO / f"{name}.png", optimize=True)
+        print(name, flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = demo(Path(folder))
+        os.chdir(folder)
+        asyncio.run(draw(settings, keep))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Flows and credentials as the admin lists them, and that the filters to what they made are read by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from joinder.services import accounts, join_flows, listing, search
+from joinder.services.hub import Hub
+from joinder.services.join_flows import FlowVendor
+from joinder.store.sqlite import SqliteStore
+from joinder.store.tables import Enrollment, JoinSession, VendorCredentials
+from services.conftest import Enroll
+
+NOW = 1_900_000_000
+
+
+async def make_flow(hub: Hub, account_id: str, credentials_id: str | None) -> str:
+    entry = FlowVendor(vendor="strict", credentials_id=credentials_id)
+    made = await join_flows.create(hub, account_id, "test", vendors=[entry], redirect_uri="https://app.example/back")
+    return made.id
+
+
+def attempt(flow_id: str, account_id: str, token: bytes, **columns: object) -> JoinSession:
+    values: dict[str, Any] = {"created_at": NOW - 60, "expires_at": NOW + 600, **columns}
+    return JoinSession(
+        token_hash=token,
+        account_id=account_id,
+        flow_id=flow_id,
+        vendor="strict",
+        cookie_hash=b"c",
+        secrets_sealed=b"s",
+        client_redirect_uri="https://app.example/back",
+        **values,
+    )
+
+
+async def test_flows_and_credentials_are_listed_with_what_hangs_on_them(
+    hub: Hub, account_id: str, credentials_id: str, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow_id = await make_flow(hub, account_id, credentials_id)
+    enrollment_id = await enroll("ada")
+    monkeypatch.setattr(listing, "now", lambda: NOW)
+    async with hub.store.write() as session:
+        row = await session.get(Enrollment, enrollment_id)
+        assert row is not None
+        row.flow_id = flow_id
+        session.add(attempt(flow_id, account_id, b"under way"))
+        session.add(attempt(flow_id, account_id, b"given up", expires_at=NOW - 1))
+        session.add(attempt(flow_id, account_id, b"answered", used_at=NOW - 1))
+    (flow,) = await listing.flows(hub)
+    assert (flow.row.id, flow.under_way, flow.enrollments) == (flow_id, 1, 1)
+    (credentials,) = await listing.credentials(hub)
+    assert (credentials.row.id, credentials.flows, credentials.enrollments) == (credentials_id, 1, 1)
+
+
+async def test_of_one_account_only(hub: Hub, account_id: str, credentials_id: str) -> None:
+    other = (await accounts.create_account(hub, "other")).id
+    await make_flow(hub, account_id, credentials_id)
+    assert len(await listing.flows(hub, account_id)) == len(await listing.credentials(hub, account_id)) == 1
+    assert await listing.flows(hub, other) == await listing.credentials(hub, other) == []
+
+
+async def test_quotas_of_many_by_one_query(hub: Hub, credentials_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    rows = hub.store.rows
+
+    async def counted(sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        asked.append(sql)
+        return await rows(sql, parameters)
+
+    monkeypatch.setattr(hub.store, "rows", counted)
+    known = [one.row for one in await listing.credentials(hub)]
+    gone = VendorCredentials(
+        id="cred-x", account_id="", vendor="gone", type="", secrets_sealed=b"", created_at=0, updated_at=0
+    )
+    assert set(await listing.quotas(hub, [*known, gone])) == {credentials_id}
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "index"), [("flow:flow-a", "enrollment_by_flow"), ("credentials:cred-a", "enrollment_by_app")]
+)
+async def test_the_enrollments_of_a_flow_or_of_credentials_are_read_by_an_index(
+    hub: Hub, word: str, index: str
+) -> None:
+    if not isinstance(hub.store, SqliteStore):
+        pytest.skip("PostgreSQL chooses by what is stored")
+    query = search.parse(word)
+    sql = search._PAGE.format(where=query.where(), way="DESC")
+    plan = await hub.store.rows(f"EXPLAIN QUERY PLAN {sql}", {**query.values, "limit": 10})
+    steps = [str(row[3]) for row in plan]
+    assert any(f"SEARCH e USING INDEX {index}" in step for step in steps), steps
+    assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps

@@ -1,0 +1,34 @@
+"""The terminal on a hub of one strict vendor, driven by keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from joinder_tui.app import JoinderApp
+from joinder_tui.pages import Page
+
+from joinder.services.hub import Hub
+from services.conftest import account_id, credentials_id, enroll, hub, registry, settings, vendor
+from tui.terminal import OpenTerminal, Terminal
+
+__all__ = ["account_id", "credentials_id", "enroll", "hub", "registry", "settings", "vendor"]
+
+
+@pytest.fixture
+def open_terminal(hub: Hub) -> OpenTerminal:
+    @asynccontextmanager
+    async def lent() -> AsyncIterator[Hub]:
+        yield hub
+
+    @asynccontextmanager
+    async def opened(*, size: tuple[int, int] = (120, 40), readonly: bool = False) -> AsyncIterator[Terminal]:
+        app = JoinderApp(lent, readonly=readonly)
+        async with app.run_test(size=size) as pilot:
+            terminal = Terminal(app, pilot)
+            await terminal.until(lambda: isinstance(app.screen, Page))
+            await terminal.settled()
+            yield terminal
+
+    return opened

@@ -1,0 +1,233 @@
+"""Each act on enrollments, from the list and from the screen of one, by what it leaves in the store."""
+
+from __future__ import annotations
+
+import pytest
+from joinder_tui.screens.enrollment import Enrollment as Detail
+from joinder_tui.screens.enrollments import Enrollments
+from joinder_tui.screens.help import Help
+from joinder_tui.screens.link import Link
+from joinder_tui.screens.now import Now
+from textual.widgets import Input, TabbedContent
+
+from joinder.clock import now
+from joinder.services import health, join_flows, leases, pausing
+from joinder.services.hub import Hub
+from joinder.services.join_flows import FlowVendor
+from joinder.store.tables import Due, Enrollment
+from services.conftest import Enroll
+from services.strict_vendor import StrictVendor
+from tui.terminal import OpenTerminal, Terminal
+
+PLACES = {"list": ("2",), "detail": ("2", "enter")}
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return PLACES[request.param]
+
+
+async def row(hub: Hub, enrollment_id: str) -> Enrollment:
+    async with hub.store.read() as session:
+        found = await session.get(Enrollment, enrollment_id)
+        assert found is not None
+        return found
+
+
+async def due_at(hub: Hub, kind: str, enrollment_id: str) -> int:
+    async with hub.store.read() as session:
+        found = await session.get(Due, (kind, enrollment_id))
+        return found.due_at if found else leases.NEVER
+
+
+async def said(terminal: Terminal, text: str) -> None:
+    await terminal.until(lambda: any(text in each for each in terminal.said()))
+
+
+async def test_renew(vendor: StrictVendor, enroll: Enroll, open_terminal: OpenTerminal, place: tuple[str, ...]) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "r")
+        await said(terminal, "Renewed")
+    assert vendor.exchanges == 1
+
+
+async def test_read(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, place: tuple[str, ...]) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "l")
+        await said(terminal, "Read")
+    assert (await row(hub, enrollment_id)).last_success_at is not None
+
+
+async def test_pause_and_resume(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, place: tuple[str, ...]) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "p")
+        await terminal.press("n")
+        assert (await row(hub, enrollment_id)).paused_at is None
+        await terminal.press("p")
+        await terminal.press("y")
+        await said(terminal, "Paused")
+        assert (await row(hub, enrollment_id)).paused_at is not None
+        await terminal.press("u")
+        await said(terminal, "Resumed")
+        assert (await row(hub, enrollment_id)).paused_at is None
+
+
+async def test_release(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, place: tuple[str, ...]) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "e")
+        await said(terminal, "not in quarantine")
+        async with hub.store.write() as session:
+            found = await session.get(Enrollment, enrollment_id)
+            assert found is not None
+            health.change(session, found, "quarantined", "broken")
+        await terminal.press("e")
+        await said(terminal, "Released")
+    assert (await row(hub, enrollment_id)).health == "ok"
+    assert await due_at(hub, "poll", enrollment_id) <= now()
+
+
+async def test_backfill_of_a_vendor_without_history_is_refused_in_a_sentence(
+    enroll: Enroll, open_terminal: OpenTerminal, place: tuple[str, ...]
+) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "b")
+        await said(terminal, "keeps no history")
+
+
+async def test_reconnect_copies_and_draws_the_link(
+    hub: Hub,
+    vendor: StrictVendor,
+    account_id: str,
+    credentials_id: str,
+    enroll: Enroll,
+    open_terminal: OpenTerminal,
+    place: tuple[str, ...],
+) -> None:
+    enrollment_id = await enroll("ada")
+    offered = FlowVendor(vendor=vendor.name, credentials_id=credentials_id)
+    flow = await join_flows.create(
+        hub, account_id, "test", vendors=[offered], redirect_uri="https://integrator.example/back"
+    )
+    async with hub.store.write() as session:
+        found = await session.get(Enrollment, enrollment_id)
+        assert found is not None
+        found.flow_id = flow.id
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "c")
+        await terminal.until(lambda: isinstance(terminal.app.screen, Link))
+        await terminal.settled()
+        assert terminal.app.clipboard.startswith(f"{hub.settings.public_url}/join/reconnect?link=")
+        assert "▄" in terminal.text() or "█" in terminal.text()
+        terminal.app.copy_to_clipboard("")
+        await terminal.press("c")
+        assert terminal.app.clipboard.startswith("http")
+        await terminal.press("escape")
+        assert not isinstance(terminal.app.screen, Link)
+
+
+async def test_revoke_wants_the_id(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, place: tuple[str, ...]
+) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(*place, "d")
+        await terminal.until(lambda: bool(terminal.app.screen.query("#name")))
+        await terminal.press("escape")
+        assert await row(hub, enrollment_id)
+        await terminal.press("d")
+        await terminal.until(lambda: bool(terminal.app.screen.query("#name")))
+        terminal.app.screen.query_one("#name", Input).value = enrollment_id
+        await terminal.press("enter")
+        await said(terminal, "Revoked")
+    async with hub.store.read() as session:
+        assert await session.get(Enrollment, enrollment_id) is None
+
+
+async def test_the_tabs_of_one_enrollment(enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press("2", "enter")
+        tabs = terminal.page.query_one(TabbedContent)
+        seen = [tabs.active]
+        for _ in range(5):
+            await terminal.press("right")
+            seen.append(tabs.active)
+        assert seen == ["health", "sites", "day", "month", "tokens", "happened"]
+        assert "enrollment.created" in terminal.text()
+        await terminal.press("left")
+        assert tabs.active == "tokens"
+        await terminal.press("comma")
+        assert tabs.active == "day"
+        await terminal.press("full_stop", "i")
+        assert terminal.app.clipboard == enrollment_id
+        await terminal.press("escape")
+        assert isinstance(terminal.page, Enrollments)
+
+
+async def test_marks_pages_and_the_way_back(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joinder_tui.screens.enrollments.ROWS", 2)
+    ids = {await enroll(owner) for owner in ("ada", "bob", "cyd")}
+    async with open_terminal() as terminal:
+        await terminal.press("2")
+        await terminal.until(lambda: "1–2 of 3" in terminal.text())
+        first = {each for each in ids if each in terminal.text()}
+        await terminal.press("right_square_bracket")
+        assert {each for each in ids if each in terminal.text()} == ids - first
+        await terminal.press("left_square_bracket")
+        assert {each for each in ids if each in terminal.text()} == first
+        await terminal.press("ctrl+a")
+        assert "2 marked" in terminal.text()
+        await terminal.press("escape")
+        assert "marked" not in terminal.text()
+        await terminal.press("f")
+        await terminal.until(lambda: "nothing fits" in terminal.text())
+        await terminal.press("f", "slash")
+        terminal.app.screen.query_one("#filter", Input).value = "vendor:nobody"
+        await terminal.until(lambda: "nothing fits" in terminal.text())
+        await terminal.press("enter", "escape")
+        await terminal.until(lambda: "of 3" in terminal.text())
+        await terminal.press("escape")
+        assert isinstance(terminal.page, Now)
+
+
+async def test_from_the_first_screen_to_what_needs_whom(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    enrollment_id = await enroll("ada")
+    async with hub.store.write() as session:
+        found = await session.get(Enrollment, enrollment_id)
+        assert found is not None
+        health.change(session, found, "operator_action", "The app was refused.")
+    async with open_terminal() as terminal:
+        await terminal.press("m")
+        assert enrollment_id in terminal.text()
+        await terminal.press("1")
+        await terminal.press("enter")
+        assert isinstance(terminal.page, Enrollments)
+        assert enrollment_id in terminal.text()
+        await terminal.press("enter")
+        assert isinstance(terminal.page, Detail)
+        await terminal.until(lambda: "The app was refused." in terminal.text())
+
+
+async def test_help_and_leaving(open_terminal: OpenTerminal) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("question_mark")
+        assert isinstance(terminal.app.screen, Help)
+        await terminal.press("escape", "q")
+        await terminal.until(lambda: not terminal.app.is_running)
+
+
+async def test_a_paused_one_is_shown_as_such(
+    hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    await pausing.pause(hub, account_id, enrollment_id, "test")
+    async with open_terminal() as terminal:
+        await terminal.press("2")
+        assert "‖ paused" in terminal.text()

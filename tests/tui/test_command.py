@@ -1,0 +1,67 @@
+"""`joinder tui` as it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from joinder_tui import serving
+from joinder_tui.app import JoinderApp
+from joinder_tui.cli import command
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("JOINDER_DATABASE_URL", f"sqlite:///{tmp_path}/joinder.sqlite3")
+    return CliRunner()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "joinder.example.com"])  # noqa: S104 - refused
+def test_a_browser_elsewhere_is_refused(runner: CliRunner, host: str) -> None:
+    done = runner.invoke(command, ["--serve", "--host", host])
+    assert done.exit_code == 78
+    assert "no login" in done.output
+    assert "ssh -L 8090:127.0.0.1:8090" in done.output
+
+
+def test_on_loopback_it_is_served_with_what_was_asked(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Any] = []
+
+    class Server:
+        def __init__(self, command: str, **options: Any) -> None:
+            served.append((command, options))
+
+        def serve(self) -> None:
+            served.append("served")
+
+    monkeypatch.setattr("textual_serve.server.Server", Server)
+    assert runner.invoke(command, ["--serve", "--readonly", "--port", "8091"]).exit_code == 0
+    (asked, options), done = served
+    assert asked.endswith("-m joinder_tui.cli --readonly")
+    assert (options["host"], options["port"], done) == ("127.0.0.1", 8091, "served")
+    assert serving.LOOPBACK[0] == "127.0.0.1"
+
+
+def test_an_unknown_theme_names_the_known_ones(runner: CliRunner) -> None:
+    done = runner.invoke(command, ["--theme", "noon"])
+    assert done.exit_code == 2
+    assert "textual-light" in done.output
+
+
+def test_options_reach_the_application(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[JoinderApp] = []
+
+    def run(self: JoinderApp) -> int:
+        opened.append(self)
+        return 0
+
+    monkeypatch.setattr(JoinderApp, "run", run)
+    assert runner.invoke(command, ["--readonly", "--theme", "nord"]).exit_code == 0
+    assert opened[0].readonly
+    assert opened[0].theme == "nord"
+
+
+def test_its_help_begins_with_an_example(runner: CliRunner) -> None:
+    assert "Example:" in runner.invoke(command, ["--help"]).output

@@ -1,0 +1,180 @@
+"""The list of enrollments and the screen of one, by keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from joinder_tui.screens.confirm import Confirm, ConfirmByName
+from joinder_tui.screens.enrollment import Enrollment
+from joinder_tui.screens.enrollments import Enrollments
+from joinder_tui.screens.link import Link
+from joinder_tui.screens.now import Now
+from joinder_tui.widgets.table import Table
+from sqlmodel import select
+from textual.widgets import Input
+
+from joinder.services import health
+from joinder.services.hub import Hub
+from joinder.store.tables import Enrollment as Row
+from joinder.store.tables import SiteRow
+from services.conftest import Enroll
+from services.strict_vendor import StrictVendor
+from tui.terminal import OpenTerminal
+
+
+async def row(hub: Hub, enrollment_id: str) -> Row | None:
+    async with hub.store.read() as session:
+        return await session.get(Row, enrollment_id)
+
+
+async def break_down(hub: Hub, enrollment_id: str, state: Any, reason: str) -> None:
+    async with hub.store.write() as session:
+        found = await session.get(Row, enrollment_id)
+        assert found is not None
+        health.change(session, found, state, reason)
+
+
+async def test_two_keys_from_the_first_screen_to_what_needs_the_owner(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    well, lost = await enroll("ada"), await enroll("bob")
+    await break_down(hub, lost, "needs_consent", "The vendor refused it twice.")
+    async with open_terminal() as terminal:
+        assert isinstance(terminal.page, Now)
+        assert "Needs the owner" in terminal.text()
+        await terminal.press("o")
+        assert isinstance(terminal.page, Enrollments)
+        assert lost in terminal.text()
+        assert well not in terminal.text()
+        await terminal.press("enter")
+        await terminal.until(lambda: "The vendor refused it twice." in terminal.text())
+
+
+async def test_a_filter_is_followed_as_it_is_typed_and_half_a_word_waits(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "bob")]
+    async with open_terminal() as terminal:
+        await terminal.press("2", "slash")
+        for letter in "vendor":
+            await terminal.pilot.press(letter)
+        await terminal.press("colon")
+        assert "vendor: is no filter" in terminal.text()
+        terminal.app.screen.query_one("#filter", Input).value = f"!{ids[0]}"
+        await terminal.settled()
+        assert ids[1] in terminal.text()
+        assert f" {ids[0]}" not in terminal.text()
+
+
+async def test_pause_asks_and_revoke_wants_the_id(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press("2", "p")
+        assert isinstance(terminal.app.screen, Confirm)
+        await terminal.press("n")
+        assert (await row(hub, enrollment_id)).paused_at is None  # type: ignore[union-attr]
+        await terminal.press("p", "y")
+        await terminal.until(lambda: "Paused" in terminal.said())
+        assert (await row(hub, enrollment_id)).paused_at is not None  # type: ignore[union-attr]
+
+        await terminal.press("d")
+        await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
+        assert "0 sites" not in terminal.text()
+        assert "1 sites" in terminal.text()
+        terminal.app.screen.query_one("#name", Input).value = "something else"
+        await terminal.press("enter")
+        assert await row(hub, enrollment_id) is not None
+        terminal.app.screen.query_one("#name", Input).value = enrollment_id
+        await terminal.press("enter")
+        await terminal.until(lambda: "Revoked" in terminal.said())
+        assert await row(hub, enrollment_id) is None
+        await terminal.until(lambda: "nothing fits" in terminal.text())
+
+
+async def test_renew_says_what_came_of_it(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press("2", "r")
+        await terminal.until(lambda: "Renewed" in terminal.said())
+        assert vendor.exchanges == 1
+
+
+async def test_marked_ones_are_done_together(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "bob", "cyd")]
+    async with open_terminal() as terminal:
+        await terminal.press("2", "space", "space", "p")
+        assert "2 enrollments" in terminal.text()
+        await terminal.press("y")
+        await terminal.until(lambda: "Paused: 2 of 2." in terminal.said())
+        rows = [await row(hub, each) for each in ids]
+        assert sum(each is not None and each.paused_at is not None for each in rows) == 2
+
+
+async def test_read_only_changes_nothing(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal(readonly=True) as terminal:
+        await terminal.press("2", "p", "r", "d")
+        assert isinstance(terminal.page, Enrollments)
+        assert vendor.exchanges == 0
+        assert (await row(hub, enrollment_id)).paused_at is None  # type: ignore[union-attr]
+
+
+async def test_a_change_elsewhere_shows_under_an_open_screen(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press("2", "enter")
+        assert isinstance(terminal.page, Enrollment)
+        await break_down(hub, enrollment_id, "operator_action", "The app was refused.")
+        terminal.page.tick()
+        await terminal.settled()
+        assert "The app was refused." in terminal.text()
+        async with hub.store.write() as session:
+            await session.delete(await session.get(Row, enrollment_id))
+        terminal.page.tick()
+        await terminal.settled()
+        assert "has ended" in terminal.text()
+
+
+async def test_the_cursor_stays_on_its_row(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    for owner in ("ada", "bob", "cyd"):
+        await enroll(owner)
+    async with open_terminal() as terminal:
+        await terminal.press("2", "down")
+        table = terminal.page.query_one(Table)
+        selected = table.selected
+        await enroll("dan")
+        terminal.page.reload()
+        await terminal.settled()
+        assert table.row_count == 4
+        assert table.selected == selected
+
+
+async def test_a_reconnect_link_is_copied_and_shown(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press("2", "c")
+        await terminal.until(lambda: bool(terminal.said()) or isinstance(terminal.app.screen, Link))
+        assert "Nobody knows where the owner would go afterwards" in terminal.said()[0]
+
+
+async def test_names_are_shown_as_they_are_and_longer_ones_widen_their_column(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal(size=(160, 24)) as terminal:
+        await terminal.press("2")
+        for name in ("[/]", "Roof [south] of the house by the lake"):
+            async with hub.store.write() as session:
+                site = (
+                    await session.execute(select(SiteRow).where(SiteRow.enrollment_id == enrollment_id))
+                ).scalar_one()
+                site.name = name
+            terminal.page.reload()
+            await terminal.settled()
+            assert name in terminal.text()

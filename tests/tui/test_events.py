@@ -1,0 +1,215 @@
+"""Events and the audit, by keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from joinder_tui import event_log
+from joinder_tui.screens.ask import Ask
+from joinder_tui.screens.enrollment import Enrollment
+from joinder_tui.screens.events import Events
+from joinder_tui.screens.now import Now
+from joinder_tui.screens.whole import Whole
+from joinder_tui.widgets.table import Table
+from textual.widgets import Input, TabbedContent
+
+from joinder.ids import new_id
+from joinder.services import accounts, pausing
+from joinder.services.hub import Hub
+from joinder.store.tables import Event
+from services.conftest import Enroll
+from tui.terminal import OpenTerminal, Terminal
+
+KIND = "webhook.disabled"
+
+
+async def happen(hub: Hub, account_id: str, *, at: int, kind: str = KIND, **data: str) -> str:
+    async with hub.store.write() as session:
+        row = Event(id=new_id("evnt"), account_id=account_id, enrollment_id="", type=kind, data=data, at=at)
+        session.add(row)
+        return row.id
+
+
+def table(terminal: Terminal, tab: str = "happened") -> Table:
+    return terminal.page.query_one(f"#table-{tab}", Table)
+
+
+def keys(terminal: Terminal, tab: str = "happened") -> list[str]:
+    return [str(row.value) for row in table(terminal, tab).rows]
+
+
+async def look_for(terminal: Terminal, text: str) -> None:
+    terminal.page.query_one("#filter", Input).value = text
+    await terminal.settled()
+
+
+async def test_what_happens_appears_by_itself_until_it_is_held(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    first = await happen(hub, account_id, at=1_780_000_000)
+    async with open_terminal() as terminal:
+        await terminal.press("7")
+        assert isinstance(terminal.page, Events)
+        assert "following" in terminal.text()
+        second = await happen(hub, account_id, at=1_780_000_001, reason="It answered 410.")
+        terminal.page.tick()
+        await terminal.settled()
+        assert keys(terminal) == [second, first]
+        assert table(terminal).selected == second
+        assert "reason It answered 410." in terminal.text()
+
+        await terminal.press("space")
+        assert "held" in terminal.text()
+        third = await happen(hub, account_id, at=1_780_000_002)
+        terminal.page.tick()
+        await terminal.settled()
+        assert keys(terminal) == [second, first]
+        await terminal.press("space")
+        assert keys(terminal) == [third, second, first]
+
+
+async def test_a_cursor_that_was_moved_stays_on_its_row(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:
+    first, _ = [await happen(hub, account_id, at=1_780_000_000 + n) for n in range(2)]
+    async with open_terminal() as terminal:
+        await terminal.press("7", "down")
+        await happen(hub, account_id, at=1_780_000_009)
+        terminal.page.tick()
+        await terminal.settled()
+        assert len(keys(terminal)) == 3
+        assert table(terminal).selected == first
+
+
+async def test_pages_meet_without_gap_or_overlap(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "ROWS", 2)
+    made = sorted([await happen(hub, account_id, at=1_780_000_000) for _ in range(5)], reverse=True)
+    async with open_terminal() as terminal:
+        await terminal.press("7")
+        seen = keys(terminal)
+        for _ in range(2):
+            await terminal.press("right_square_bracket")
+            seen += keys(terminal)
+        assert seen == made
+        await terminal.press("right_square_bracket")
+        assert keys(terminal) == made[4:]
+        assert "page 3" in terminal.text()
+        await terminal.press("left_square_bracket", "left_square_bracket", "left_square_bracket")
+        assert keys(terminal) == made[:2]
+
+
+async def test_the_filter_takes_an_enrollment_a_type_and_an_account(
+    hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    other = (await accounts.create_account(hub, "other")).id
+    mine, theirs = await happen(hub, account_id, at=1_780_000_000), await happen(hub, other, at=1_780_000_000)
+    async with open_terminal() as terminal:
+        await terminal.press("7")
+        everything = keys(terminal)
+        await look_for(terminal, KIND)
+        assert set(keys(terminal)) == {mine, theirs}
+        await look_for(terminal, f"{KIND} {other}")
+        assert keys(terminal) == [theirs]
+        await look_for(terminal, f"{KIND} {other[:-1]}")
+        terminal.page.tick()
+        await terminal.settled()
+        assert "is neither an id nor a type" in terminal.text()
+        assert keys(terminal) == [theirs]
+        await look_for(terminal, enrollment_id)
+        assert keys(terminal) != []
+        assert not {mine, theirs} & set(keys(terminal))
+        await look_for(terminal, "enrollment.health")
+        assert "nothing fits" in terminal.text()
+        await terminal.press("escape")
+        await terminal.settled()
+        assert sorted(keys(terminal)) == sorted(everything)
+        await terminal.press("slash")
+        assert isinstance(terminal.app.focused, Input)
+        await terminal.press("enter", "escape")
+        assert isinstance(terminal.page, Now)
+
+
+async def test_enter_leads_to_the_enrollment_or_shows_the_whole_event(
+    hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    row_id = await happen(hub, account_id, at=1_780_000_000, reason="It answered 410.")
+    async with open_terminal() as terminal:
+        await terminal.press("7", "down", "enter")
+        assert isinstance(terminal.app.screen, Whole)
+        await terminal.press("c")
+        assert json.loads(terminal.app.clipboard) == {
+            "id": row_id,
+            "accountID": account_id,
+            "type": KIND,
+            "timestamp": "2026-05-28T20:26:40Z",
+            "data": {"reason": "It answered 410."},
+        }
+        assert "JSON copied." in terminal.said()
+        await terminal.press("escape", "up", "j")
+        assert isinstance(terminal.app.screen, Whole)
+        assert enrollment_id in terminal.text()
+        await terminal.press("escape", "enter")
+        assert isinstance(terminal.page, Enrollment)
+        assert terminal.page.enrollment_id == enrollment_id
+
+
+async def test_the_audit_has_a_filter_of_its_own(
+    hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    await pausing.pause(hub, account_id, enrollment_id, "somebody")
+    async with open_terminal() as terminal:
+        await terminal.press("7")
+        await look_for(terminal, KIND)
+        await terminal.press("tab")
+        assert terminal.page.query_one(TabbedContent).active == "changed"
+        assert terminal.page.query_one("#filter", Input).value == ""
+        assert "somebody" in terminal.text()
+        assert "account.create" in terminal.text()
+        await look_for(terminal, "account.create")
+        assert len(keys(terminal, "changed")) == 1
+        await look_for(terminal, enrollment_id)
+        assert "somebody" in terminal.text()
+        assert "account.create" not in terminal.text()
+        await terminal.press("tab")
+        assert terminal.page.query_one("#filter", Input).value == KIND
+        await terminal.press("tab", "enter")
+        assert isinstance(terminal.page, Enrollment)
+
+
+async def test_what_is_shown_is_exported_and_no_file_is_overwritten(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal, tmp_path: Path
+) -> None:
+    rows = [await happen(hub, account_id, at=1_780_000_000 + n) for n in range(3)]
+    taken, fresh = tmp_path / "taken.json", tmp_path / "fresh.json"
+    taken.write_text("mine")
+    async with open_terminal() as terminal:
+        await terminal.press("7")
+        await look_for(terminal, KIND)
+        await terminal.press("x")
+        await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
+        for path, answer in ((taken, "is there already"), (tmp_path / "no" / "folder", "cannot be written")):
+            terminal.app.screen.query_one("#path", Input).value = str(path)
+            await terminal.press("enter")
+            await terminal.until(lambda answer=answer: answer in " ".join(terminal.text().split()))  # type: ignore[misc]
+        terminal.app.screen.query_one("#path", Input).value = str(fresh)
+        await terminal.press("enter")
+        await terminal.until(lambda: any(note.startswith("3 rows are in") for note in terminal.said()))
+    assert taken.read_text() == "mine"
+    assert [row["id"] for row in json.loads(fresh.read_text())] == rows[::-1]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16)])
+async def test_small_terminals(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, size: tuple[int, int]) -> None:
+    await enroll("ada")
+    async with open_terminal(size=size) as terminal:
+        await terminal.press("7")
+        for wanted in ("Events", "Audit", "enrollment.created", "1 shown"):
+            assert wanted in terminal.text()
+        await terminal.press("tab")
+        assert "account.create" in terminal.text()
+        await terminal.press("j")

@@ -1,0 +1,168 @@
+"""The keys of the key file, by keys."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joinder_tui.screens.confirm import Confirm, ConfirmByName
+from joinder_tui.screens.keys import Keys
+from joinder_tui.screens.now import Now
+from joinder_tui.widgets.table import Table
+from sqlmodel import col, select
+from textual.widgets import Input, ProgressBar
+
+from joinder.services import accounts, keys
+from joinder.services.hub import Hub
+from joinder.settings import Settings
+from joinder.store.key_file import read_key_file
+from joinder.store.tables import Audit, DataKey
+from tui.terminal import OpenTerminal
+
+
+def in_file(settings: Settings) -> list[str]:
+    return [kek.id for kek in read_key_file(Path(settings.key_file))]
+
+
+async def wrapped_by(hub: Hub) -> list[str]:
+    """A key's id for each data key."""
+    async with hub.store.read() as session:
+        return list((await session.execute(select(DataKey.kek_id))).scalars())
+
+
+async def actors(hub: Hub) -> list[tuple[str, str]]:
+    async with hub.store.read() as session:
+        found = (await session.execute(select(Audit).where(col(Audit.action).like("key.%")))).scalars()
+        return [(row.action, row.actor) for row in found]
+
+
+async def test_a_rotation_asks_shows_its_progress_and_leaves_the_old_key(
+    hub: Hub, settings: Settings, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "BATCH", 1)
+    for name in ("one", "two"):
+        await accounts.create_account(hub, name)
+    [old] = in_file(settings)
+    seen: list[tuple[float, float | None, bool]] = []
+    async with open_terminal() as terminal:
+        await terminal.press("9")
+        assert "● wraps what is new" in terminal.text()
+        await terminal.press("o")
+        assert isinstance(terminal.app.screen, Confirm)
+        await terminal.press("n")
+        assert in_file(settings) == [old]
+
+        bar = terminal.page.query_one(ProgressBar)
+        for name in ("progress", "total"):
+            terminal.page.watch(bar, name, lambda: seen.append((bar.progress, bar.total, bar.display)), init=False)
+        await terminal.press("o", "y")
+        await terminal.until(lambda: any("wraps all" in note for note in terminal.said()))
+        new, kept = in_file(settings)
+        assert kept == old
+        assert set(await wrapped_by(hub)) == {new}
+        total = len(await wrapped_by(hub))
+        assert [step for step in seen if step[0] > 0] == [(done, total, True) for done in range(1, total + 1)]
+        assert not bar.display
+        await terminal.until(lambda: "○ may be retired" in terminal.text())
+        assert await actors(hub) == [("key.rotate", "terminal")]
+
+
+async def test_a_rotation_that_is_cut_goes_on_with_the_next(
+    hub: Hub, settings: Settings, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "BATCH", 1)
+    rewrap, steps = keys._rewrap_some, []
+
+    async def hang(*arguments: Any) -> Any:
+        if steps:
+            await asyncio.sleep(3600)
+        steps.append(await rewrap(*arguments))
+        return steps[-1]
+
+    monkeypatch.setattr(keys, "_rewrap_some", hang)
+    async with open_terminal() as terminal:
+        await terminal.press("9", "o", "y")
+        await terminal.until(lambda: terminal.page.query_one(ProgressBar).progress == 1)
+        await terminal.press("ctrl+x")
+        await terminal.until(lambda: any("not waited for any more" in note for note in terminal.said()))
+        assert len(set(await wrapped_by(hub))) == 2
+        await terminal.until(lambda: "still need an older key: o rotates" in terminal.text())
+        assert not terminal.page.query_one(ProgressBar).display
+
+        monkeypatch.setattr(keys, "_rewrap_some", rewrap)
+        await terminal.press("o", "y")
+        await terminal.until(lambda: any("wraps all" in note for note in terminal.said()))
+        assert set(await wrapped_by(hub)) == {in_file(settings)[0]}
+        assert len(in_file(settings)) == 2
+
+
+async def test_prepared_it_is_only_written(
+    hub: Hub, settings: Settings, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    [old] = in_file(settings)
+    async with open_terminal() as terminal:
+        await terminal.press("9", "p", "y")
+        await terminal.until(lambda: any("comes first in the key file" in note for note in terminal.said()))
+        assert in_file(settings)[1:] == [old]
+        assert set(await wrapped_by(hub)) == {old}
+        await terminal.until(lambda: "still need an older key" in terminal.text())
+        assert "◐ still needed" in terminal.text()
+
+
+async def test_a_key_that_is_needed_stays_and_one_that_is_not_wants_its_id(
+    hub: Hub, settings: Settings, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    [old] = in_file(settings)
+    async with open_terminal() as terminal:
+        await terminal.press("9", "x")
+        await terminal.until(lambda: any("wraps what is new" in note for note in terminal.said()))
+        assert [progress async for progress in keys.rotate(hub, "test")]
+        terminal.page.reload()
+        await terminal.settled()
+        table = terminal.page.query_one(Table)
+        assert table.selected == old
+        await terminal.press("i")
+        assert terminal.app.clipboard == old
+        await terminal.press("x")
+        await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
+        assert "Backups made before the rotation" in terminal.text()
+        await terminal.press("enter")
+        assert old in in_file(settings)
+        terminal.app.screen.query_one("#name", Input).value = old
+        await terminal.press("enter")
+        await terminal.until(lambda: "Retired" in terminal.said())
+        assert old not in in_file(settings)
+        await terminal.until(lambda: old not in terminal.text())
+        assert ("key.retire", "terminal") in await actors(hub)
+
+
+async def test_read_only_changes_nothing(
+    hub: Hub, settings: Settings, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    before = in_file(settings)
+    async with open_terminal(readonly=True) as terminal:
+        await terminal.press("9", "p", "o", "x")
+        assert isinstance(terminal.app.screen, Keys)
+        assert terminal.said() == []
+        assert in_file(settings) == before
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16)])
+async def test_small_terminals(
+    hub: Hub, settings: Settings, account_id: str, open_terminal: OpenTerminal, size: tuple[int, int]
+) -> None:
+    async with open_terminal(size=size) as terminal:
+        await terminal.press("9")
+        for wanted in (in_file(settings)[0], "● wraps what is new", "Keep a copy"):
+            assert wanted in terminal.text()
+        await terminal.press("o")
+        assert "Rotate the key?" in terminal.text()
+        assert "y  yes" in terminal.text()
+
+
+async def test_the_way_back(account_id: str, open_terminal: OpenTerminal) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("9", "escape")
+        assert isinstance(terminal.page, Now)

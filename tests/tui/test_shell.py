@@ -1,0 +1,171 @@
+"""The terminal whatever happens: no key, no database, a vendor that hangs, no room, no colour."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joinder_tui import app as module
+from joinder_tui.app import JoinderApp, opening
+from joinder_tui.pages import PAGES
+from joinder_tui.screens.help import Help
+from joinder_tui.screens.now import Now
+from joinder_tui.screens.opening import Opening, TooSmall
+from msgspec import structs
+
+from joinder.services import renewal
+from joinder.services.hub import Hub, open_hub
+from joinder.settings import Settings
+from joinder.store.key_file import create_key_file
+from services.conftest import Enroll
+from tui.terminal import OpenTerminal, Terminal
+
+
+async def said_at_opening(settings: Settings) -> str:
+    """What the first screen says instead of going on; q still leaves."""
+    app = JoinderApp(opening(settings))
+    async with app.run_test(size=(100, 30)) as pilot:
+        terminal = Terminal(app, pilot)
+        await terminal.until(lambda: "Press q to leave" in terminal.text())
+        assert isinstance(app.screen, Opening)
+        await pilot.press("2", "question_mark", "escape")
+        return terminal.text()
+
+
+async def test_no_key_is_a_sentence_with_a_next_step(settings: Settings, tmp_path: Path) -> None:
+    text = await said_at_opening(structs.replace(settings, key_file=str(tmp_path / "none")))
+    assert "joinder keys create" in text
+
+
+async def test_another_key_is_a_sentence(settings: Settings, tmp_path: Path) -> None:
+    async with open_hub(settings):
+        pass
+    create_key_file(tmp_path / "other")
+    assert "Wrong key" in await said_at_opening(structs.replace(settings, key_file=str(tmp_path / "other")))
+
+
+async def test_a_newer_database_is_a_sentence(settings: Settings) -> None:
+    async with open_hub(settings) as hub:
+        path = hub.store.place
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "newer" in await said_at_opening(settings)
+
+
+async def test_a_database_that_goes_away_shows_a_banner_and_comes_back(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        rows = hub.store.rows
+
+        async def away(sql: str, parameters: Any) -> Any:
+            raise sqlite3.OperationalError("database is locked, secret text of a driver")
+
+        monkeypatch.setattr(hub.store, "rows", away)
+        terminal.page.tick()
+        await terminal.settled()
+        assert "The store cannot be read (OperationalError); asking again." in terminal.text()
+        assert "secret text" not in terminal.text()
+        await terminal.press("2")
+        monkeypatch.setattr(hub.store, "rows", rows)
+        terminal.page.tick()
+        await terminal.until(lambda: "asking again" not in terminal.text())
+        assert "enrl-" in terminal.text()
+
+
+async def test_a_store_that_hangs_leaves_the_keys_alive(
+    hub: Hub, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    async with open_terminal() as terminal:
+
+        async def hang(sql: str, parameters: Any) -> Any:
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(hub.store, "rows", hang)
+        terminal.page.tick()
+        await terminal.pilot.press("question_mark")
+        await terminal.until(lambda: isinstance(terminal.app.screen, Help))
+        await terminal.pilot.press("escape")
+        await terminal.until(lambda: "does not answer" in terminal.text())
+
+
+async def test_a_vendor_that_hangs_is_shown_and_can_be_left(
+    enroll: Enroll, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enroll("ada")
+    asked = asyncio.Event()
+
+    async def hang(hub: Hub, enrollment_id: str) -> None:
+        asked.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(renewal, "renew", hang)
+    async with open_terminal() as terminal:
+        await terminal.press("2", "r")
+        await asked.wait()
+        await terminal.until(lambda: "Renewing enrl-" in terminal.text())
+        await terminal.press("1")
+        assert isinstance(terminal.page, Now)
+        await terminal.until(lambda: "Renewing enrl-" in terminal.text())
+        await terminal.press("ctrl+x")
+        await terminal.until(lambda: any("not waited for any more" in text for text in terminal.said()))
+
+
+async def test_a_terminal_too_small_says_so_and_recovers(open_terminal: OpenTerminal) -> None:
+    async with open_terminal(size=(80, 24)) as terminal:
+        await terminal.pilot.resize_terminal(39, 9)
+        await terminal.until(lambda: isinstance(terminal.app.screen, TooSmall))
+        await terminal.pilot.resize_terminal(60, 16)
+        await terminal.until(lambda: isinstance(terminal.app.screen, Now))
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (60, 16)])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+async def test_every_screen_opens_at_every_size(
+    enroll: Enroll, open_terminal: OpenTerminal, size: tuple[int, int], page: Any
+) -> None:
+    await enroll("ada")
+    async with open_terminal(size=size) as terminal:
+        await terminal.press(page.key)
+        assert type(terminal.page).__module__.endswith(f".{page.name}")
+        assert f"› {page.label.split()[0]}" in terminal.text()
+        await terminal.press("question_mark")
+        assert "Command" in terminal.text()
+        await terminal.press("escape")
+
+
+async def test_no_colour_is_asked_for_and_states_keep_their_signs(
+    enroll: Enroll, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "NO_COLOR", "1")
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        assert terminal.app.no_color
+        assert "● ok" in terminal.text()
+
+
+async def test_the_palette_has_every_act(enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press("2")
+        found = {command.title for command in terminal.app.get_system_commands(terminal.page)}
+        assert {"Renew", "Backfill", "Revoke", "Faults only", "Help", "Keys"} <= found
+    async with open_terminal(readonly=True) as terminal:
+        await terminal.press("2")
+        found = {command.title for command in terminal.app.get_system_commands(terminal.page)}
+        assert {"Renew", "Backfill", "Revoke"}.isdisjoint(found)
+
+
+async def test_what_is_too_long_for_a_clipboard_is_not_cut(open_terminal: OpenTerminal) -> None:
+    async with open_terminal() as terminal:
+        terminal.app.copy("x" * 60_000, "Everything")
+        await terminal.settled()
+        assert "too long" in terminal.said()[-1]
+        terminal.app.copy("x", "One letter")
+        assert terminal.app.clipboard == "x"

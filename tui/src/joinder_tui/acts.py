@@ -1,0 +1,20 @@
+"""Keys and what they do: each with a sentence of help and, where it does more than look around, the command twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Act(Binding):
+    """A binding; `tooltip` is its help. One without `twin` only moves about in what is shown."""
+
+    twin: str = ""  # as typed: joinder enrollments refresh ID
+    changes: bool = False  # something in the store or at a vendor: off in --readonly
+
+
+def acts_of(bindings: Iterable[BindingType]) -> list[Act]:
+    return [binding for binding in bindings if isinstance(binding, Act)]

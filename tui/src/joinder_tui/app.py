@@ -1,0 +1,199 @@
+"""The application: opens the store, shows one screen at a time, and stays alive whatever the store or a vendor does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.events import Resize
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from joinder_tui.acts import Act, acts_of
+from joinder_tui.pages import PAGES, Page
+from joinder_tui.screens.help import Help
+from joinder_tui.screens.opening import Opening, TooSmall
+from joinder_tui.widgets.doing import Deed
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+    from joinder.settings import Settings
+    from joinder_tui.conformance import Result
+
+T = TypeVar("T")
+OpenHub = Callable[[], AbstractAsyncContextManager["Hub"]]
+TICK_S = 2.0
+PATIENCE_S = 10.0  # of a look into the store; a vendor's call may take as long as it takes
+SMALLEST = (40, 10)
+CLIPBOARD_BYTES = 74_994  # what terminals take of OSC 52, in base64
+ACTOR = "terminal"
+
+
+class JoinderApp(App[int]):
+    """Answers an exit code."""
+
+    TITLE = "Joinder"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Act(page.key, f"go('{page.name}')", page.label, show=False, tooltip=page.help, twin=page.twin)
+            for page in PAGES
+        ),
+        Act("question_mark", "help", "Help", tooltip="Every key of this screen, and the command that does the same"),
+        Act("ctrl+x", "stop_waiting", "Stop waiting", show=False, tooltip="Wait no longer for what runs"),
+        Act("q", "quit", "Quit", tooltip="Leave; servers and workers go on"),
+    ]
+
+    trouble: reactive[str] = reactive("")  # why the store cannot be read now
+
+    def __init__(self, opening: OpenHub, *, readonly: bool = False) -> None:
+        super().__init__()
+        self.readonly = readonly
+        self.account_id: str | None = None  # whose flows, credentials and webhooks are shown; None: the only one's
+        self.checked: dict[str, Result] = {}  # by vendor: what the last conformance check of this session found
+        self._opening = opening
+        self._hub: Hub | None = None
+        self._leaving = asyncio.Event()
+        self.deeds: dict[asyncio.Future[Any], Deed] = {}  # what runs now, whichever screen began it
+
+    def on_mount(self) -> None:
+        self.push_screen(Opening())
+        self._hold_store()
+        self.set_interval(TICK_S, self._tick)
+
+    @work(exit_on_error=False)
+    async def _hold_store(self) -> None:
+        """One task enters and leaves, as what it holds may belong to a task."""
+        try:
+            async with self._opening() as hub:
+                self._hub = hub
+                self._go_first()
+                await self._leaving.wait()
+        except Exception as error:  # noqa: BLE001 - said on the screen, never as a traceback
+            await self._say_closed(error)
+        finally:
+            self._hub = None
+
+    def _go_first(self) -> None:
+        self.switch_screen(PAGES[0].make())
+
+    async def _say_closed(self, error: Exception) -> None:
+        if isinstance(self.screen, Opening):
+            self.screen.say(str(error) or type(error).__name__)
+        else:
+            self.trouble = f"The store was closed: {error}"
+
+    @property
+    def hub(self) -> Hub:
+        """Only screens ask, and they are shown once it is open."""
+        if self._hub is None:
+            raise LookupError("the store is not open")
+        return self._hub
+
+    async def action_quit(self) -> None:
+        self._leaving.set()
+        self.exit(0)
+
+    async def on_unmount(self) -> None:
+        self._leaving.set()
+
+    async def asked(self, question: Callable[[Hub], Awaitable[T]]) -> T | None:
+        """An answer of the store; None while it does not answer, which the banner says until it does again."""
+        if self._hub is None:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await question(self._hub)
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises: the next tick asks again
+            self.trouble = _trouble(error)
+            return None
+        self.trouble = ""
+        return answer
+
+    def _tick(self) -> None:
+        """At most one query, of the screen in front."""
+        if isinstance(self.screen, Page):
+            self.screen.tick()
+
+    def action_go(self, name: str) -> None:
+        """A main screen, however deep one is."""
+        if self._hub is None:
+            return
+        page = next(page for page in PAGES if page.name == name)
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        self.switch_screen(page.make())
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, Help):
+            self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(self.BINDINGS)]))
+
+    def action_stop_waiting(self) -> None:
+        """For the newest; what a vendor was asked ends by itself."""
+        if self.deeds:
+            list(self.deeds)[-1].cancel()
+
+    def copy(self, text: str, what: str) -> None:
+        """By OSC 52, and says what; some terminals take none, and none takes everything."""
+        if len(text.encode()) * 4 // 3 > CLIPBOARD_BYTES:
+            self.notify(f"{what} is too long for the clipboard.", severity="error")
+            return
+        self.copy_to_clipboard(text)
+        self.notify(f"{what} copied.")
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Without a secret that is shown."""
+        from joinder_tui.screens.reveal import Reveal
+        from joinder_tui.screens.secret import Secret
+
+        with self.screen.covered() if isinstance(self.screen, Secret | Reveal) else nullcontext():
+            return super().export_screenshot(title=title, simplify=simplify)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for act in (*acts_of(screen.BINDINGS), *acts_of(self.BINDINGS)):
+            if self.readonly and act.changes:
+                continue
+            yield SystemCommand(act.description, act.tooltip, lambda act=act: self._run(screen, act))
+
+    async def _run(self, screen: Screen[object], act: Act) -> None:
+        await self.run_action(act.action, screen if act in screen.BINDINGS else self)
+
+    def on_resize(self, event: Resize) -> None:
+        small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
+        shown = isinstance(self.screen, TooSmall)
+        if small and not shown:
+            self.push_screen(TooSmall())
+        elif shown and not small:
+            self.pop_screen()
+
+
+def _trouble(error: Exception) -> str:
+    """A sentence without what may be secret in a driver's text."""
+    if isinstance(error, TimeoutError):
+        return "The store does not answer; asking again."
+    return f"The store cannot be read ({type(error).__name__}); asking again."
+
+
+def opening(settings: Settings) -> OpenHub:
+    """Imports what it needs off the loop: it takes longer than the first paint may."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Hub]:
+        open_hub = await asyncio.to_thread(_import)
+        async with open_hub(settings) as hub:
+            yield hub
+
+    return opened
+
+
+def _import() -> Callable[[Settings], AbstractAsyncContextManager[Hub]]:
+    from joinder.services.hub import open_hub
+
+    return open_hub

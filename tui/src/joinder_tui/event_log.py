@@ -1,0 +1,211 @@
+"""What happened and who changed what: looked for by a line of words, a page at a time, as rows and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from joinder_tui import texts
+
+if TYPE_CHECKING:
+    from joinder.services.events import Told
+    from joinder.services.hub import Hub
+    from joinder.store.tables import Audit
+
+ROWS = 200  # of a page
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """None: whatever it is."""
+
+    account_id: str | None = None
+    target: str | None = None
+    kind: str | None = None
+
+
+@dataclass
+class Log(ABC, Generic[R]):
+    """Newest first; `begins` holds the last row before each page up to the one that is shown."""
+
+    columns: ClassVar[tuple[str, ...]]
+    looked_for: str = ""
+    wanted: Wanted = Wanted()
+    begins: list[R | None] = field(default_factory=lambda: [None])
+    found: dict[str, R] = field(default_factory=dict)
+    more: bool = False
+
+    @abstractmethod
+    async def fetch(self, hub: Hub, limit: int) -> Sequence[R]:
+        """The page, and a row more where there is another."""
+
+    @abstractmethod
+    def key(self, row: R) -> str: ...
+
+    @abstractmethod
+    def check(self, wanted: Wanted) -> None:
+        """Raises Invalid."""
+
+    @abstractmethod
+    def cells(self, row: R) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def enrollment_id(self, row: R) -> str:
+        """Whom it is about; empty: no enrollment."""
+
+    @abstractmethod
+    def told(self, row: R) -> dict[str, Any]:
+        """As the command line tells it, with the account."""
+
+    async def load(self, hub: Hub) -> Sequence[R]:
+        return await self.fetch(hub, ROWS + 1)
+
+    def take(self, rows: Sequence[R]) -> None:
+        self.found = {self.key(row): row for row in rows[:ROWS]}
+        self.more = len(rows) > ROWS
+
+    def look_for(self, text: str) -> None:
+        """From the first page on. Raises Invalid, and stays as it was."""
+        wanted = parsed(text)
+        self.check(wanted)
+        self.looked_for = text
+        if wanted != self.wanted:
+            self.wanted, self.begins = wanted, [None]
+
+    def turn(self, step: int) -> None:
+        if step > 0 and self.more:
+            self.begins.append(list(self.found.values())[-1])
+        elif step < 0 and len(self.begins) > 1:
+            self.begins.pop()
+
+
+class EventLog(Log["Told"]):
+    columns = ("When", "Type", "Enrollment", "What", "Account")
+
+    async def fetch(self, hub: Hub, limit: int) -> Sequence[Told]:
+        from joinder.services import events
+
+        before, wanted = self.begins[-1], self.wanted
+        return await events.latest(
+            hub,
+            account_id=wanted.account_id,
+            enrollment_id=wanted.target,
+            kind=wanted.kind,
+            before=before.row if before else None,
+            limit=limit,
+        )
+
+    def key(self, row: Told) -> str:
+        return row.row.id
+
+    def check(self, wanted: Wanted) -> None:
+        from joinder.ids import is_id
+        from joinder.services.event_types import EVENT_TYPES
+        from joinder.services.refusals import Invalid
+
+        if wanted.kind is not None and wanted.kind not in EVENT_TYPES:
+            raise Invalid(f"{wanted.kind} is no type of event. Known: {' '.join(EVENT_TYPES)}")
+        if wanted.target is not None and not is_id(wanted.target, "enrl"):
+            raise Invalid("Events are looked for by enrollment, type and account")
+
+    def cells(self, row: Told) -> tuple[str, ...]:
+        event = row.row
+        return (
+            texts.moment(event.at),
+            event.type,
+            event.enrollment_id or "–",
+            texts.details(row.data),
+            event.account_id,
+        )
+
+    def enrollment_id(self, row: Told) -> str:
+        return row.row.enrollment_id
+
+    def told(self, row: Told) -> dict[str, Any]:
+        event = row.row
+        return {
+            "id": event.id,
+            "accountID": event.account_id,
+            "type": event.type,
+            "timestamp": texts.iso(event.at),
+            "data": row.data,
+        }
+
+
+class AuditLog(Log["Audit"]):
+    columns = ("When", "Who", "Did", "To", "Reason", "Account")
+
+    async def fetch(self, hub: Hub, limit: int) -> Sequence[Audit]:
+        from joinder.services import audits
+
+        wanted = self.wanted
+        return await audits.latest(
+            hub,
+            account_id=wanted.account_id,
+            target=wanted.target,
+            action=wanted.kind,
+            before=self.begins[-1],
+            limit=limit,
+        )
+
+    def key(self, row: Audit) -> str:
+        return row.id
+
+    def check(self, wanted: Wanted) -> None:
+        """Actions have no list."""
+
+    def cells(self, row: Audit) -> tuple[str, ...]:
+        return texts.moment(row.at), row.actor, row.action, row.target, row.reason or "", row.account_id
+
+    def enrollment_id(self, row: Audit) -> str:
+        from joinder.ids import is_id
+
+        return row.target if is_id(row.target, "enrl") else ""
+
+    def told(self, row: Audit) -> dict[str, Any]:
+        known = {
+            "id": row.id,
+            "accountID": row.account_id,
+            "at": texts.iso(row.at),
+            "actor": row.actor,
+            "action": row.action,
+            "target": row.target,
+            "reason": row.reason,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+
+def parsed(text: str) -> Wanted:
+    """Words in any order: an account's id, another id, a type. Raises Invalid."""
+    from joinder.ids import is_id
+    from joinder.services.refusals import Invalid
+
+    found: dict[str, str] = {}
+    for word in text.split():
+        if is_id(word):
+            found["account_id" if is_id(word, "acct") else "target"] = word
+        elif re.fullmatch(r"[a-z_]+\.[a-z_]+", word):
+            found["kind"] = word
+        else:
+            raise Invalid(f"{word} is neither an id nor a type such as enrollment.health")
+    return Wanted(**found)
+
+
+def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """To a new file. Raises Invalid."""
+    from joinder.services.refusals import Invalid
+
+    try:
+        with Path(path).expanduser().open("x", encoding="utf-8") as file:
+            json.dump(rows, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    except FileExistsError:
+        raise Invalid(f"{path} is there already, and stays; name another file") from None
+    except OSError as error:
+        raise Invalid(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,174 @@
+"""What every screen is: crumbs above, hints below, and data in between that is asked for again every two seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from textual.actions import parse
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widgets import Footer
+from textual.worker import Worker
+
+from joinder_tui.acts import acts_of
+from joinder_tui.widgets.crumbs import Crumbs
+from joinder_tui.widgets.doing import Deed, Doing
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+    from joinder_tui.app import JoinderApp
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MainPage:
+    """One of the screens a digit leads to; its module is imported when it is first shown."""
+
+    key: str
+    name: str  # of the module in screens/
+    label: str
+    help: str
+    twin: str
+
+    def make(self) -> Screen[None]:
+        module = import_module(f"joinder_tui.screens.{self.name}")
+        return cast("Screen[None]", getattr(module, self.label.split()[0])())
+
+
+PAGES: tuple[MainPage, ...] = (
+    MainPage("1", "now", "Now", "Who needs whom now", "joinder status"),
+    MainPage(
+        "2",
+        "enrollments",
+        "Enrollments",
+        "Every enrollment, its health, and what can be done",
+        "joinder enrollments list",
+    ),
+    MainPage("3", "flows", "Flows", "Join flows, and the owners under way in them", "joinder flows list"),
+    MainPage("4", "credentials", "Credentials", "Vendor app credentials and their quotas", "joinder credentials list"),
+    MainPage("5", "vendors", "Vendors", "Installed plugins, and those that do not work", "joinder vendors"),
+    MainPage("6", "webhooks", "Webhooks", "Endpoints, failed deliveries, replay", "joinder webhooks list"),
+    MainPage("7", "events", "Events", "What happened, and who changed what", "joinder events list"),
+    MainPage("8", "accounts", "Accounts", "Tenants and their API clients", "joinder accounts list"),
+    MainPage("9", "keys", "Keys", "The keys that seal every secret, and their rotation", "joinder keys status"),
+)
+
+
+class Page(Screen[None]):
+    """`load` is the one query of a tick, `show` draws its answer; `name_in_crumbs` says where one is."""
+
+    name_in_crumbs: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loading: Worker[None] | None = None
+
+    @property
+    def joinder(self) -> JoinderApp:
+        return cast("JoinderApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Crumbs()
+        yield from self.body()
+        yield Doing()
+        yield Footer()
+
+    def body(self) -> ComposeResult:
+        raise NotImplementedError
+
+    async def load(self, hub: Hub) -> Any:
+        raise NotImplementedError
+
+    def show(self, answer: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def crumb(self) -> str:
+        return self.name_in_crumbs
+
+    def on_screen_resume(self) -> None:
+        """Also the first time it is shown."""
+        self.query_one(Crumbs).redraw()
+        self.reload()
+
+    def tick(self) -> None:
+        """Nothing is asked while the last question is not answered."""
+        if self._loading is None or self._loading.is_finished:
+            self.reload()
+
+    def reload(self) -> None:
+        self._loading = self.run_worker(self._load, group="load", exclusive=True, exit_on_error=False)
+
+    async def _load(self) -> None:
+        answer = await self.joinder.asked(self.load)
+        if answer is not None and self.is_attached:
+            self.show(answer)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In --readonly what changes anything is dark."""
+        if self.joinder.readonly and any(
+            act.changes and parse(act.action)[1:] == (action, parameters) for act in acts_of(self.BINDINGS)
+        ):
+            return None
+        return True
+
+    async def outcome(self, what: str, work: Callable[[Hub], Awaitable[object]]) -> str | None:
+        """One call of a service, shown while it takes: None when it went well, else the sentence."""
+        task = asyncio.ensure_future(work(self.joinder.hub))
+        self.joinder.deeds[task] = Deed(what)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return f"{what}: not waited for any more. What a vendor was asked ends by itself."
+        except Exception as error:  # noqa: BLE001 - a sentence, never a traceback
+            return _sentence(what, error)
+        finally:
+            self.joinder.deeds.pop(task, None)
+        return None
+
+    def act(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Runs an act beside the screens: it may ask, take as long as a vendor takes, and outlive this one."""
+        self.app.run_worker(steps, group="acts", exit_on_error=False)
+
+    async def doing(self, what: str, work: Callable[[Hub], Awaitable[T]]) -> T | None:
+        """Runs one call of a service, shown while it takes; a refusal becomes a sentence, and None."""
+        answers: list[T] = []
+
+        async def answered(hub: Hub) -> None:
+            answers.append(await work(hub))
+
+        problem = await self.outcome(what, answered)
+        if problem is not None:
+            self.app.notify(problem, severity="error", timeout=10, markup=False)
+        if self.is_attached:
+            self.reload()
+        return answers[0] if answers else None
+
+    async def confirmed(self, question: str, touches: Sequence[str] = ()) -> bool:
+        from joinder_tui.screens.confirm import Confirm
+
+        answer: bool | None = await self.joinder.push_screen_wait(Confirm(question, touches))
+        return bool(answer)
+
+    async def confirmed_by_name(self, question: str, name: str, touches: Sequence[str] = ()) -> bool:
+        from joinder_tui.screens.confirm import ConfirmByName
+
+        answer: bool | None = await self.joinder.push_screen_wait(ConfirmByName(question, name, touches))
+        return bool(answer)
+
+
+def _sentence(what: str, error: Exception) -> str:
+    from joinder.errors import VendorError
+    from joinder.services.refusals import Refusal
+
+    if isinstance(error, Refusal):
+        members = [f"{place.strip('/') or 'it'} {text}" for place, text in error.errors.items()]
+        return f"{what}: " + ". ".join([error.detail.rstrip("."), *members]) + "."
+    if isinstance(error, VendorError):
+        return f"{what}: {error}."
+    return f"{what} failed ({type(error).__name__}). Look at the log of the server, or try again."

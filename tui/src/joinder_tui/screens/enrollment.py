@@ -1,0 +1,200 @@
+"""One enrollment: its health and who must act, its tokens, sites and devices, a day, a month, and what happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.table import Table as RichTable
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static, TabbedContent, TabPane
+
+from joinder_tui import enrollment_acts, texts
+from joinder_tui.acts import Act
+from joinder_tui.pages import Page
+from joinder_tui.widgets.chart import EnergyChart, PowerChart
+from joinder_tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from joinder.services.detail import Chart, Detail
+    from joinder.services.hub import Hub
+
+TABS = ("health", "sites", "day", "month", "tokens", "happened")
+GONE = "This enrollment has ended; escape goes back."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`detail` None: nothing has changed. Charts are of the first site."""
+
+    detail: Detail | None = None
+    day: Chart | None = None
+    month: Chart | None = None
+    gone: bool = False
+    mark: Any = None
+
+
+class Enrollment(Page):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *enrollment_acts.ACTS,
+        Act("right,tab", "tab(1)", "Next tab", show=False, tooltip="The next tab"),
+        Act("left,shift+tab", "tab(-1)", "Tab before", show=False, tooltip="The tab before"),
+        Act("comma", "day(1)", "Day before", show=False, tooltip="The power of the day before"),
+        Act("full_stop", "day(-1)", "Day after", show=False, tooltip="The power of the day after"),
+        Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the enrollment's id"),
+        Act("escape", "app.pop_screen", "Back", tooltip="Back to where you came from"),
+    ]
+
+    def __init__(self, enrollment_id: str) -> None:
+        super().__init__()
+        self.enrollment_id = enrollment_id
+        self._mark: Any = None
+        self._days_ago = 0
+
+    @property
+    def crumb(self) -> str:
+        return self.enrollment_id
+
+    def body(self) -> ComposeResult:
+        with TabbedContent(initial="health"):
+            with TabPane("Health", id="health"), VerticalScroll():
+                yield Static("…", id="facts")
+            with TabPane("Sites", id="sites"), VerticalScroll():
+                yield Static("…", id="site-list")
+            with TabPane("Day", id="day"):
+                yield PowerChart(id="power")
+            with TabPane("Month", id="month"):
+                yield EnergyChart(id="energy")
+            with TabPane("Tokens", id="tokens"):
+                yield Table("Version", "Obtained by", "When", "Access ends", "Refresh ends", id="lineage")
+            with TabPane("Events", id="happened"):
+                yield Table("When", "What", "Details", id="events")
+
+    async def load(self, hub: Hub) -> Answer:
+        """One look whether anything changed; everything anew only then."""
+        from joinder.services import detail
+
+        mark = await detail.mark(hub, self.enrollment_id)
+        if mark is None:
+            return Answer(gone=True)
+        mark = (*mark, self._days_ago)
+        if mark == self._mark:
+            return Answer()
+        found = await detail.load(hub, self.enrollment_id)
+        if not found.sites:
+            return Answer(detail=found, mark=mark)
+        site = found.sites[0][0]
+        day = await detail.day(hub, site, days_ago=self._days_ago)
+        return Answer(detail=found, day=day, month=await detail.month(hub, site), mark=mark)
+
+    def show(self, answer: Answer) -> None:
+        if answer.gone:
+            self.query_one("#facts", Static).update(GONE)
+        if answer.detail is not None:
+            self._mark = answer.mark
+            self._show_detail(answer.detail)
+        if answer.day is not None and answer.month is not None:
+            self.query_one(PowerChart).draw(answer.day)
+            self.query_one(EnergyChart).draw(answer.month)
+
+    def _show_detail(self, detail: Detail) -> None:
+        self.query_one("#facts", Static).update(_facts(detail))
+        self.query_one("#site-list", Static).update(_sites(detail))
+        self.query_one("#lineage", Table).fill(
+            {
+                str(row.version): (
+                    str(row.version),
+                    row.obtained_by,
+                    texts.moment(row.obtained_at),
+                    texts.ago(row.expires_at) if row.expires_at else "–",
+                    texts.ago(row.refresh_expires_at) if row.refresh_expires_at else "–",
+                )
+                for row in detail.lineage
+            }
+        )
+        self.query_one("#events", Table).fill(
+            {
+                told.row.id: (texts.moment(told.row.at), told.row.type, texts.details(told.data))
+                for told in detail.events
+            }
+        )
+
+    def action_do(self, name: str) -> None:
+        self._mark = None
+        self.act(enrollment_acts.run(self, name, [self.enrollment_id]))
+
+    def action_tab(self, step: int) -> None:
+        tabs = self.query_one(TabbedContent)
+        tabs.active = TABS[(TABS.index(tabs.active) + step) % len(TABS)]
+
+    def action_day(self, step: int) -> None:
+        self._days_ago = max(0, self._days_ago + step)
+        self.query_one(TabbedContent).active = "day"
+        self.reload()
+
+    def action_copy_id(self) -> None:
+        self.joinder.copy(self.enrollment_id, "Id")
+
+
+def _facts(detail: Detail) -> RichTable:
+    from joinder.services import expiry, health
+
+    row, grant = detail.overview.row, detail.overview.grant
+    warned = expiry.shown(row, grant) if grant else None
+    facts: list[tuple[str, str | Text]] = [
+        (
+            "Health",
+            texts.health(row.health, paused=row.paused_at is not None).append(f", {texts.ago(row.health_since)}"),
+        ),
+        ("Reason", (warned.reason if warned else row.health_reason) or "–"),
+        ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
+        ("Next step", (warned.next_step if warned else health.NEXT_STEP.get(row.health)) or "none"),
+        ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
+        ("Last read", f"{texts.ago(row.last_success_at)}; last try {texts.ago(row.last_attempt_at)}"),
+        ("Failures in a row", str(row.failures)),
+    ]
+    if grant is not None:
+        facts += [
+            ("Token", f"version {grant.version}, by {grant.obtained_by} {texts.ago(grant.obtained_at)}"),
+            ("Access ends", texts.ago(grant.expires_at) if grant.expires_at else "not told"),
+            ("Refresh ends", texts.ago(grant.refresh_expires_at) if grant.refresh_expires_at else "not told"),
+        ]
+    if row.paused_at is not None:
+        facts.append(("Paused", texts.ago(row.paused_at)))
+    if detail.backfill is not None:
+        job = detail.backfill.job
+        waits = f"; waits: {job.reason}" if job.reason else ""
+        facts.append(
+            ("Backfill", f"{detail.backfill.percent} %, {job.windows_done} of {job.windows_total} windows{waits}")
+        )
+    facts += [
+        ("Reconnect link", "for the owner: c copies it" if detail.overview.reconnect_url else "–"),
+        ("Account", detail.account_id),
+        ("Flow", row.flow_id or "–"),
+        ("Credentials", row.credentials_id or "–"),
+        ("Since", texts.moment(row.created_at)),
+    ]
+    table = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(ratio=1)
+    for name, value in facts:
+        table.add_row(name, value)
+    return table
+
+
+def _sites(detail: Detail) -> RichTable:
+    table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
+    for heading in ("Site or device", "Kind", "Name", "Read", "Id"):
+        table.add_column(heading)
+    for site, devices in detail.sites:
+        table.add_row(Text(site.name, "bold"), "site", site.timezone or "–", texts.short_ago(site.fetched_at), site.id)
+        for device in devices:
+            name = str(device.state.get("name") or device.state.get("model") or device.vendor_id)
+            gone = " (gone)" if device.gone_at else ""
+            table.add_row(
+                f"  {device.vendor_id}", device.kind, name + gone, texts.short_ago(device.fetched_at), device.id
+            )
+    return table

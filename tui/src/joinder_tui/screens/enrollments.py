@@ -1,0 +1,222 @@
+"""Every enrollment, a page at a time: looked for, marked, and acted upon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.reactive import reactive
+from textual.widgets import DataTable, Input, Static
+
+from joinder_tui import enrollment_acts, texts
+from joinder_tui.acts import Act
+from joinder_tui.pages import Page
+from joinder_tui.widgets.table import Rows, Table
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+    from joinder.services.search import Found, Place, Query
+
+ROWS = 100  # of a page; 500 are the most anything loads
+
+
+class Enrollments(Page):
+    """`looked_for` is what the filter line says (services/search.py)."""
+
+    name_in_crumbs = "Enrollments"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Act(
+            "slash",
+            "look",
+            "Filter",
+            tooltip="Words, !words, vendor: health: status: account: flow: credentials: is:paused",
+            twin="joinder enrollments list --filter TEXT",
+        ),
+        Act(
+            "f",
+            "faults",
+            "Faults only",
+            tooltip="Only those that are not ok, or all again",
+            twin="joinder enrollments list --faults",
+        ),
+        Act("enter", "open", "Open", tooltip="One enrollment, whole", twin="joinder enrollments show ID"),
+        Act("space", "mark", "Mark", show=False, tooltip="Mark the row; acts are for all marked ones"),
+        Act("ctrl+a", "mark_page", "Mark all", show=False, tooltip="Mark the whole page, or none of it"),
+        Act(
+            "right_square_bracket",
+            "next_page",
+            "Next",
+            show=False,
+            tooltip="The next page",
+            twin="joinder enrollments list --all",
+        ),
+        Act("left_square_bracket", "previous_page", "Previous", show=False, tooltip="The page before"),
+        *enrollment_acts.ACTS,
+        Act("escape", "clear", "Back", show=False, tooltip="Forget marks and filter, then go to the first screen"),
+    ]
+
+    faults: reactive[bool] = reactive(False)
+
+    def __init__(self, looked_for: str = "") -> None:
+        super().__init__()
+        self._looked_for = looked_for
+        self._place: Place | None = None  # the page begins after it
+        self._places: list[Place | None] = []  # where the pages before began
+        self._found: Sequence[Found] = ()
+        self._marked: set[str] = set()
+        self._total: int | None = None
+        self._more = False
+
+    def body(self) -> ComposeResult:
+        yield Input(self._looked_for, placeholder="filter: vendor:acme health:needs_consent !roof", id="filter")
+        yield Table("", "Health", "Vendor", "Site", "Since", "Last read", "Enrollment", "Reason", id="enrollments")
+        yield Static("", id="summary")
+
+    def on_mount(self) -> None:
+        self.query_one("#enrollments").focus()
+
+    @property
+    def crumb(self) -> str:
+        return f"Enrollments [{self._looked_for}]" if self._looked_for else "Enrollments"
+
+    def _query(self) -> Query:
+        from joinder.services import search
+
+        return search.parse(self._looked_for, faults_only=self.faults)
+
+    async def load(self, hub: Hub) -> list[Found]:
+        """One page."""
+        from joinder.services import search
+
+        return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1)
+
+    def show(self, answer: list[Found]) -> None:
+        self._found, self._more = answer[:ROWS], len(answer) > ROWS
+        self.query_one("#enrollments", Table).fill(self._rows())
+        self._summarise()
+        if self._total is None:
+            self._show_total()
+
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def _show_total(self) -> None:
+        """How many there are in all, once for each filter: it walks them, so the page does not wait for it."""
+        from joinder.services import search
+
+        query = self._query()
+        total = await self.joinder.asked(lambda hub: search.count(hub, query))
+        if total is not None and query == self._query():
+            self._total = total
+            self._summarise()
+
+    def _rows(self) -> Rows:
+        return {row.id: ("◆" if row.id in self._marked else " ", *_cells(row)) for row in self._found}
+
+    def _summarise(self) -> None:
+        first = len(self._places) * ROWS + 1 if self._found else 0
+        total = "…" if self._total is None else texts.count(self._total)
+        text = f"{texts.count(first)}–{texts.count(first + len(self._found) - 1)} of {total}"
+        parts = [text if self._found else "nothing fits", *([f"{len(self._marked)} marked"] if self._marked else [])]
+        parts += ["faults only"] if self.faults else []
+        self.query_one("#summary", Static).update("   ".join([*parts, "] next page" if self._more else ""]))
+
+    def _begin_again(self) -> None:
+        self._place, self._places, self._total = None, [], None
+        self.reload()
+
+    def watch_faults(self, before: bool, after: bool) -> None:
+        if before != after and self.is_mounted:
+            self._begin_again()
+
+    def action_look(self) -> None:
+        self.query_one("#filter", Input).focus()
+
+    def action_faults(self) -> None:
+        self.faults = not self.faults
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """As it is typed; half a word such as `vendor:` waits for the rest."""
+        from joinder.services.refusals import Invalid
+
+        before, self._looked_for = self._looked_for, event.value
+        try:
+            self._query()
+        except Invalid as error:
+            self._looked_for = before
+            self.query_one("#summary", Static).update(Text(error.detail, "yellow"))
+            return
+        if self._looked_for != before:
+            self._begin_again()
+
+    def on_input_submitted(self) -> None:
+        self.query_one("#enrollments").focus()
+
+    def action_next_page(self) -> None:
+        if self._more:
+            self._places.append(self._place)
+            self._place = self._found[-1].place
+            self.reload()
+
+    def action_previous_page(self) -> None:
+        if self._places:
+            self._place = self._places.pop()
+            self.reload()
+
+    def action_mark(self) -> None:
+        self._marked ^= {self.query_one("#enrollments", Table).selected} - {""}
+        self.query_one("#enrollments", Table).fill(self._rows())
+        self.query_one("#enrollments", Table).action_cursor_down()
+        self._summarise()
+
+    def action_mark_page(self) -> None:
+        page = {row.id for row in self._found}
+        self._marked = self._marked - page if page <= self._marked else self._marked | page
+        self.query_one("#enrollments", Table).fill(self._rows())
+        self._summarise()
+
+    def action_clear(self) -> None:
+        if isinstance(self.focused, Input):
+            self.query_one("#enrollments").focus()
+        elif self._marked:
+            self._marked.clear()
+            self.query_one("#enrollments", Table).fill(self._rows())
+            self._summarise()
+        elif self._looked_for:
+            self.query_one("#filter", Input).value = ""
+        else:
+            self.joinder.action_go("now")
+
+    def action_open(self) -> None:
+        from joinder_tui.screens.enrollment import Enrollment
+
+        selected = self.query_one("#enrollments", Table).selected
+        if selected:
+            self.app.push_screen(Enrollment(selected))
+
+    def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
+        self.action_open()
+
+    def _chosen(self) -> list[str]:
+        """The marked ones, else the one under the cursor."""
+        selected = self.query_one("#enrollments", Table).selected
+        return sorted(self._marked) or ([selected] if selected else [])
+
+    def action_do(self, name: str) -> None:
+        chosen = self._chosen()
+        if chosen:
+            self.act(enrollment_acts.run(self, name, chosen))
+
+
+def _cells(row: Found) -> tuple[str | Text, ...]:
+    return (
+        texts.health(row.health, paused=row.paused_at is not None),
+        row.vendor,
+        row.site_name or "–",
+        texts.short_ago(row.health_since),
+        texts.short_ago(row.last_success_at),
+        row.id,
+        row.health_reason or "",
+    )

@@ -1,0 +1,234 @@
+"""Join flows, and the owners who are under way in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import DataTable, Static
+
+from joinder_tui import texts
+from joinder_tui.acts import Act
+from joinder_tui.pages import Page
+from joinder_tui.widgets.table import Rows, Table
+
+if TYPE_CHECKING:
+    from joinder.services.hub import Hub
+    from joinder.services.join_attempts import Attempt
+    from joinder.services.join_flows import Dependents
+    from joinder.services.listing import ListedFlow
+    from joinder.store.tables import JoinFlow
+
+ATTEMPTS = 100
+SIGNS = {"joined": ("●", "green"), "under way": ("◐", "yellow"), "unfinished": ("○", "dim")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a tick brought; None is as it was."""
+
+    flows: Sequence[ListedFlow] | None = None
+    attempts: Sequence[Attempt] | None = None
+
+
+class Flows(Page):
+    name_in_crumbs = "Flows"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Act(
+            "a",
+            "add",
+            "Add",
+            tooltip="Make a flow: vendors, their credentials, where owners come back to",
+            twin="joinder flows create --vendor NAME:CREDENTIALS_ID --redirect-uri URL",
+            changes=True,
+        ),
+        Act(
+            "c",
+            "copy_link",
+            "Copy link",
+            tooltip="Copy the link for owners, and show it as a QR code",
+            twin="joinder flows link ID --qr",
+        ),
+        Act(
+            "d",
+            "delete",
+            "Delete",
+            tooltip="Delete the flow; enrollments it made stay",
+            twin="joinder flows delete ID",
+            changes=True,
+        ),
+        Act(
+            "enter",
+            "open",
+            "Enrollments",
+            tooltip="The enrollments a flow made, or the one of an attempt",
+            twin="joinder enrollments list --filter flow:ID",
+        ),
+        Act(
+            "s",
+            "sessions",
+            "Sessions",
+            show=False,
+            tooltip="To the owners' attempts and back",
+            twin="joinder flows sessions",
+        ),
+        Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the flow's id"),
+        Act("escape", "app.go('now')", "Back", show=False, tooltip="To the first screen"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = 0
+        self._flows: dict[str, JoinFlow] = {}
+        self._attempts: dict[str, Attempt] = {}
+
+    def body(self) -> ComposeResult:
+        yield Table("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account", id="flows")
+        yield Static("Owners' attempts of the last day", classes="heading")
+        yield Table("Began", "Outcome", "Vendor", "Tries", "Enrollment", "Flow", id="attempts")
+
+    async def load(self, hub: Hub) -> Answer:
+        """Flows, each second tick the attempts; the first time, both."""
+        from joinder.services import join_attempts, listing
+
+        turn, self._turn = self._turn, self._turn + 1
+        account_id = self.joinder.account_id
+        flows = None if turn % 2 else await listing.flows(hub, account_id)
+        if turn == 0 or turn % 2:
+            attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
+            return Answer(flows=flows, attempts=attempts)
+        return Answer(flows=flows)
+
+    def show(self, answer: Answer) -> None:
+        if answer.flows is not None:
+            self._flows = {one.row.id: one.row for one in answer.flows}
+            rows: Rows = {one.row.id: _flow_cells(one) for one in answer.flows}
+            self.query_one("#flows", Table).fill(rows or {"": ("none yet", "", "", "", "a adds one", "", "")})
+        if answer.attempts is not None:
+            self._attempts = _keyed(answer.attempts)
+            rows = {key: _attempt_cells(one) for key, one in self._attempts.items()}
+            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "")})
+
+    @property
+    def _selected(self) -> JoinFlow | None:
+        return self._flows.get(self.query_one("#flows", Table).selected)
+
+    def action_add(self) -> None:
+        from joinder_tui.screens.flow_form import FlowForm
+
+        self.app.push_screen(FlowForm())
+
+    def action_copy_link(self) -> None:
+        if flow := self._selected:
+            self.act(self._copy_link(flow))
+
+    async def _copy_link(self, flow: JoinFlow) -> None:
+        from joinder_tui.screens.link import Link
+
+        async def make(hub: Hub) -> str:
+            from joinder.services import join_sessions
+
+            return await join_sessions.link(hub, flow.account_id, flow.id, None, None)
+
+        url = await self.doing("Making the link", make)
+        if url is not None:
+            self.joinder.copy(url, "Link")
+            picks = "they pick one of its vendors" if len(flow.vendors) > 1 else f"to {_vendors(flow)}"
+            await self.joinder.push_screen(Link(f"For owners of this flow; {picks}.", url))
+
+    def action_delete(self) -> None:
+        if flow := self._selected:
+            self.act(self._delete(flow))
+
+    async def _delete(self, flow: JoinFlow) -> None:
+        async def look(hub: Hub) -> Dependents:
+            from joinder.services import join_flows
+
+            return await join_flows.dependents(hub, flow.account_id, flow.id)
+
+        used = await self.doing(f"Counting what {flow.id} touches", look)
+        if used is None:
+            return
+        touches = [
+            f"{used.under_way} owners under way are sent away, and its links stop working.",
+            f"{texts.count(used.enrollments)} enrollments it made stay.",
+        ]
+        if not await self.confirmed_by_name(f"Delete the flow of {_vendors(flow)}?", flow.id, touches):
+            return
+
+        async def delete(hub: Hub) -> bool:
+            from joinder.services import join_flows
+            from joinder_tui.app import ACTOR
+
+            await join_flows.delete(hub, flow.account_id, flow.id, ACTOR)
+            return True
+
+        if await self.doing(f"Deleting {flow.id}", delete):
+            self.app.notify("Deleted.")
+
+    def action_open(self) -> None:
+        from joinder_tui.screens.enrollment import Enrollment
+        from joinder_tui.screens.enrollments import Enrollments
+
+        attempts = self.query_one("#attempts", Table)
+        if attempts.has_focus:
+            attempt = self._attempts.get(attempts.selected)
+            enrollment_id = (attempt.enrollment_id or attempt.reconnects_id) if attempt else None
+            if enrollment_id:
+                self.app.push_screen(Enrollment(enrollment_id))
+        elif flow := self._selected:
+            self.app.switch_screen(Enrollments(f"flow:{flow.id}"))
+
+    def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
+        self.action_open()
+
+    def action_sessions(self) -> None:
+        attempts = self.query_one("#attempts", Table)
+        (self.query_one("#flows", Table) if attempts.has_focus else attempts).focus()
+
+    def action_copy_id(self) -> None:
+        if flow := self._selected:
+            self.joinder.copy(flow.id, "Id")
+
+
+def _vendors(flow: JoinFlow) -> str:
+    return ", ".join(str(entry["vendor"]) for entry in flow.vendors)
+
+
+def _flow_cells(one: ListedFlow) -> tuple[str | Text, ...]:
+    return (
+        _vendors(one.row),
+        Text(str(one.under_way), "yellow") if one.under_way else "–",
+        texts.count(one.enrollments),
+        texts.short_ago(one.row.created_at),
+        one.row.redirect_uri,
+        one.row.id,
+        one.row.account_id,
+    )
+
+
+def _keyed(attempts: Sequence[Attempt]) -> dict[str, Attempt]:
+    """By what does not change of them; several owners may begin in one second."""
+    seen: Counter[str] = Counter()
+    keyed = {}
+    for one in attempts:
+        place = f"{one.flow_id} {one.vendor} {one.began_at}"
+        seen[place] += 1
+        keyed[f"{place} {seen[place]}"] = one
+    return keyed
+
+
+def _attempt_cells(one: Attempt) -> tuple[str | Text, ...]:
+    return (
+        texts.short_ago(one.began_at),
+        Text.assemble(SIGNS[one.outcome], f" {one.outcome}", " again" if one.reconnects_id else ""),
+        one.vendor,
+        str(one.tries),
+        one.enrollment_id or one.reconnects_id or "–",
+        one.flow_id or "–",
+    )

@@ -1,0 +1,46 @@
+"""A link for an owner, as text and as a QR code for a phone."""
+
+from __future__ import annotations
+
+import io
+from typing import ClassVar
+
+import segno
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from joinder_tui.acts import Act
+
+
+class Link(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Act("escape,q,enter", "dismiss", "Back", tooltip="Close"),
+        Act("c", "copy", "Copy", tooltip="Copy the link once more"),
+    ]
+
+    def __init__(self, heading: str, url: str) -> None:
+        super().__init__()
+        self._heading = heading
+        self._url = url
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog wide"):
+            yield Static(self._heading, classes="heading", markup=False)
+            yield Static(self._url, markup=False, id="url")
+            yield Static(qr_code(self._url), markup=False, id="qr")
+
+    def action_copy(self) -> None:
+        from joinder_tui.app import JoinderApp
+
+        if isinstance(self.app, JoinderApp):
+            self.app.copy(self._url, "Link")
+
+
+def qr_code(url: str) -> str:
+    """In half blocks, black on white whatever the theme."""
+    drawn = io.StringIO()
+    segno.make(url, error="l", micro=False).terminal(drawn, border=2, compact=True)
+    return drawn.getvalue()

@@ -1,0 +1,185 @@
+"""The first screen: what needs the admin, what needs an owner, what needs nobody, and what ran in the last day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import DataTable, Sparkline, Static
+
+from joinder_tui import texts
+from joinder_tui.acts import Act
+from joinder_tui.pages import Page
+from joinder_tui.widgets.table import Rows, Table
+
+if TYPE_CHECKING:
+    from joinder.services.fleet import Count, Ending
+    from joinder.services.hub import Hub
+
+NOBODY = ("ok", "degraded", "suspected", "pending_approval")
+GROUPS = {  # who must act → the states that say so
+    "operator": ("operator_action", "quarantined"),
+    "owner": ("needs_consent", "lost_in_flight"),
+    "nobody": NOBODY,
+}
+RUNS = {"refreshed": "Renewals", "polled": "Polls", "failed": "Failures"}
+SLOW_TURNS = 15  # so many ticks between two looks at what walks more than an index
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """What a tick brought; the others are as they were."""
+
+    counts: Sequence[Count] | None = None
+    ran: Mapping[str, list[int]] | None = None
+    ending: Sequence[Ending] | None = None
+
+
+class Now(Page):
+    name_in_crumbs = "Now"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Act(
+            "m",
+            "only('operator')",
+            "Needs me",
+            tooltip="Enrollments that wait for the operator",
+            twin="joinder enrollments list --filter health:operator_action",
+        ),
+        Act(
+            "o",
+            "only('owner')",
+            "Needs the owner",
+            tooltip="Enrollments whose owner must consent again",
+            twin="joinder enrollments list --filter health:needs_consent",
+        ),
+        Act(
+            "enter",
+            "open",
+            "Open",
+            tooltip="The enrollments of the row, or the one that ends",
+            twin="joinder enrollments list --filter …",
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = 0
+        self._counts: Sequence[Count] = ()
+        self._ending: Sequence[Ending] = ()
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="now"):
+            with Horizontal(id="who"):
+                for who in GROUPS:
+                    yield Static("…", id=f"who-{who}", classes="who")
+            with Horizontal(id="runs"):
+                for what, label in RUNS.items():
+                    with Vertical(classes="run"):
+                        yield Static(label, id=f"label-{what}")
+                        yield Sparkline([0.0] * 24, id=f"ran-{what}")
+            yield Table("Vendor", "Health", "Count", "Paused", id="counts")
+            yield Static("Consents that end next", classes="heading")
+            yield Table("Ends", "Vendor", "Enrollment", id="ending")
+
+    def on_mount(self) -> None:
+        self.query_one("#counts").focus()
+
+    async def load(self, hub: Hub) -> Answer:
+        """The counts, each second tick what ran; the first time, everything."""
+        from joinder.services import activity, fleet
+
+        turn, self._turn = self._turn, self._turn + 1
+        if turn == 0:
+            return Answer(
+                counts=await fleet.counts(hub), ran=await activity.last_day(hub.store), ending=await fleet.ending(hub)
+            )
+        if turn % SLOW_TURNS == 0:
+            return Answer(ending=await fleet.ending(hub))
+        if turn % 2:
+            return Answer(ran=await activity.last_day(hub.store))
+        return Answer(counts=await fleet.counts(hub))
+
+    def show(self, answer: Answer) -> None:
+        if answer.counts is not None:
+            self._counts = answer.counts
+            self._show_counts()
+        if answer.ran is not None:
+            self._show_runs(answer.ran)
+        if answer.ending is not None:
+            self._ending = answer.ending
+            self._show_ending()
+
+    def _show_counts(self) -> None:
+        for who, states in GROUPS.items():
+            self.query_one(f"#who-{who}", Static).update(
+                _who(who, [one for one in self._counts if one.health in states])
+            )
+        rows: Rows = {
+            f"{one.vendor} {one.health}": (
+                one.vendor,
+                texts.health(one.health),
+                texts.count(one.count),
+                texts.count(one.paused) if one.paused else "",
+            )
+            for one in sorted(self._counts, key=lambda one: (one.health == "ok", one.vendor, one.health))
+        }
+        table = self.query_one("#counts", Table)
+        table.fill(rows or {"": ("No enrollment yet: press 3 for a flow to send owners to.", "", "", "")})
+
+    def _show_runs(self, ran: Mapping[str, list[int]]) -> None:
+        for what, label in RUNS.items():
+            counts = ran.get(what, [0] * 24)
+            self.query_one(f"#ran-{what}", Sparkline).data = [float(count) for count in counts]
+            total = texts.count(sum(counts))
+            self.query_one(f"#label-{what}", Static).update(
+                f"{label}: {total} in 24 h, {texts.count(counts[-1])} this hour"
+            )
+
+    def _show_ending(self) -> None:
+        rows: Rows = {
+            one.enrollment_id: (texts.ago(one.ends_at), one.vendor, one.enrollment_id) for one in self._ending
+        }
+        self.query_one("#ending", Table).fill(rows or {"": ("none", "", "")})
+
+    def action_only(self, who: str) -> None:
+        from joinder_tui.screens.enrollments import Enrollments
+
+        states = [state for state in GROUPS[who] if any(one.health == state for one in self._counts)]
+        self.app.switch_screen(Enrollments(f"health:{','.join(states or GROUPS[who])}"))
+
+    def action_open(self) -> None:
+        table = self.focused
+        if isinstance(table, Table) and table.selected:
+            self._open(table)
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if isinstance(event.data_table, Table) and event.data_table.selected:
+            self._open(event.data_table)
+
+    def _open(self, table: Table) -> None:
+        from joinder_tui.screens.enrollment import Enrollment
+        from joinder_tui.screens.enrollments import Enrollments
+
+        if table.id == "ending":
+            self.app.push_screen(Enrollment(table.selected))
+            return
+        vendor, health = table.selected.split(" ")
+        self.app.switch_screen(Enrollments(f"vendor:{vendor} health:{health}"))
+
+
+def _who(who: str, counts: Sequence[Count]) -> Text:
+    total = sum(one.count for one in counts)
+    heading = {"operator": "Needs you (m)", "owner": "Needs the owner (o)", "nobody": "Needs nobody"}[who]
+    colour = {"operator": "red", "owner": "magenta", "nobody": "green"}[who] if total else "dim"
+    by_state: dict[str, int] = {}
+    for one in counts:
+        by_state[one.health] = by_state.get(one.health, 0) + one.count
+    text = Text.assemble((heading, "bold"), "\n", (texts.count(total), f"bold {colour}"), "\n")
+    for state, count in sorted(by_state.items()):
+        text.append_text(texts.health(state)).append(f" {texts.count(count)}\n")
+    return text

@@ -1,0 +1,29 @@
+"""Before there is anything to show, and when there is no room to show it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Static
+
+from joinder_tui.acts import Act
+
+
+class Opening(Screen[None]):
+    """Shown until the store is open; says why it cannot be."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Act("escape", "app.quit", "Quit", tooltip="Leave")]
+
+    def compose(self) -> ComposeResult:
+        yield Static("Opening the store…", id="opening")
+
+    def say(self, text: str) -> None:
+        self.query_one("#opening", Static).update(f"{text}\n\nPress q to leave; `joinder doctor` looks closer.")
+
+
+class TooSmall(Screen[None]):
+    def compose(self) -> ComposeResult:
+        yield Static("Please enlarge this terminal: Joinder needs 40 columns and 10 rows.", id="too-small")

@@ -1,0 +1,29 @@
+"""The terminal in a browser of this machine, through textual-serve, which asks nobody who they are: loopback only."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from joinder.cli import EXIT_CONFIG, EXIT_FAILED
+from joinder.commands.running import fail
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve_on(host: str, port: int, *, readonly: bool, theme: str | None) -> None:
+    """Ends the program for any other host: whoever reaches it could revoke everything."""
+    if host not in LOOPBACK:
+        fail(
+            f"--serve has no login, so it is for this machine only; {host} is refused. From elsewhere: "
+            f"ssh -L {port}:127.0.0.1:{port} to this machine.",
+            EXIT_CONFIG,
+        )
+    try:
+        from textual_serve.server import Server
+    except ImportError:
+        fail("--serve needs textual-serve: pip install 'joinder-tui[serve]'", EXIT_FAILED)
+    options = [*(["--readonly"] if readonly else []), *(["--theme", theme] if theme else [])]
+    Server(
+        shlex.join([sys.executable, "-m", "joinder_tui.cli", *options]), host=host, port=port, title="Joinder"
+    ).serve()

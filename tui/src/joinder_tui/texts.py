@@ -1,0 +1,93 @@
+"""How times, states and counts are written. A state has a sign of its own, as colour may be missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from joinder.clock import now
+
+SIGNS: dict[str, tuple[str, str]] = {
+    "ok": ("●", "green"),
+    "degraded": ("◐", "yellow"),
+    "suspected": ("◐", "yellow"),
+    "pending_approval": ("○", "blue"),
+    "needs_consent": ("▲", "magenta"),
+    "lost_in_flight": ("▲", "magenta"),
+    "operator_action": ("■", "red"),
+    "quarantined": ("■", "red"),
+    "paused": ("‖", "cyan"),
+}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def health(state: str, *, paused: bool = False) -> Text:
+    shown = "paused" if paused and state == "ok" else state
+    sign, colour = SIGNS.get(shown, ("?", "red"))
+    text = Text.assemble((sign, colour), " ", shown.replace("_", " "))
+    return text.append(" ‖", "cyan") if paused and state != "ok" else text
+
+
+def span(seconds: float) -> str:
+    """Two days and a half: 2 d 12 h."""
+    left, parts = max(0, int(seconds)), []
+    for size, unit in _UNITS:
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2]) or "0 s"
+
+
+def ago(at: int | None) -> str:
+    """Epoch seconds as a distance from now."""
+    if at is None:
+        return "never"
+    return f"{span(now() - at)} ago" if at <= now() else f"in {span(at - now())}"
+
+
+def short_ago(at: int | None) -> str:
+    """For columns: one unit."""
+    if at is None:
+        return "–"
+    distance = abs(now() - at)
+    size, unit = next(((size, unit) for size, unit in _UNITS if distance >= size), (1, "s"))
+    return f"{distance // size} {unit}"
+
+
+def moment(at: int | None) -> str:
+    """Epoch seconds in UTC, to the second."""
+    return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso(at: int) -> str:
+    """Epoch seconds as the API writes them."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def count(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def bar(part: int, whole: int, width: int = 6) -> Text:
+    """How much of something is used; anything used shows."""
+    share = min(1.0, part / whole) if whole else 1.0
+    full = min(width, max(round(share * width), 1 if part else 0))
+    colour = "red" if share >= 0.9 else "yellow" if share >= 0.7 else "green"
+    return Text.assemble(("▰" * full, colour), ("▱" * (width - full), "dim"), f" {share:.0%}")
+
+
+def since(text: str) -> int:
+    """Epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
+    distance = re.fullmatch(r"(\d+)\s*(d|h|min|s)", text.strip())
+    if distance:
+        return now() - int(distance[1]) * next(size for size, unit in _UNITS if unit == distance[2])
+    found = datetime.fromisoformat(text.strip())
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def details(data: Mapping[str, object]) -> str:
+    """Of an event, beside whom it is about."""
+    return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))

@@ -1,0 +1,24 @@
+"""Whose something new is: the account that is looked at, or the only one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from joinder_tui.pages import Page
+
+
+async def account(page: Page) -> str | None:
+    """None, after saying why, when there is none or more than one to choose from."""
+    from joinder.services import accounts
+
+    if page.joinder.account_id is not None:
+        return page.joinder.account_id
+    known = await page.joinder.asked(accounts.list_accounts)
+    if known is None:
+        return None
+    if len(known) == 1:
+        return known[0].id
+    advice = "choose one with 8 and s" if known else "make the first with 8 and a"
+    page.notify(f"There are {len(known) or 'no'} accounts: {advice}.", severity="warning")
+    return None

@@ -1,0 +1,63 @@
+"""A table that is filled anew every few seconds without losing the cursor, and draws only what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+from textual.widgets import DataTable
+from textual.widgets.data_table import ColumnKey
+
+Rows = Mapping[str, tuple[str | Text, ...]]  # by a key of the row, in order
+
+
+class Table(DataTable[Any]):
+    """Rows are selected as wholes."""
+
+    def __init__(self, *columns: str, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=True, id=id, classes=classes)
+        self._headings = columns
+        self._shown: dict[str, tuple[str | Text, ...]] = {}
+
+    def on_mount(self) -> None:
+        for heading in self._headings:
+            self.add_column(heading, key=heading)
+
+    @property
+    def selected(self) -> str:
+        """The key of the row the cursor is on; empty where there is none."""
+        if not self.row_count or not self.is_valid_coordinate(self.cursor_coordinate):
+            return ""
+        return str(self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value or "")
+
+    def fill(self, rows: Rows) -> None:
+        if list(rows) == list(self._shown):
+            self._change(rows)
+        else:
+            self._replace(rows)
+        self._shown = dict(rows)
+
+    def _change(self, rows: Rows) -> None:
+        """Columns grow but never shrink: to find out how far they may would measure every row for every cell."""
+        for key, cells in rows.items():
+            before = self._shown[key]
+            for heading, old, new in zip(self._headings, before, cells, strict=True):
+                if old != new:
+                    wider = len(new) > self.columns[ColumnKey(heading)].content_width
+                    self.update_cell(key, heading, _plain(new), update_width=wider)
+
+    def _replace(self, rows: Rows) -> None:
+        """The cursor stays on its row, or where it was when that row is gone."""
+        selected, at = self.selected, self.cursor_row
+        self.clear()
+        for key, cells in rows.items():
+            self.add_row(*(_plain(cell) for cell in cells), key=key)
+        if rows:
+            keys = list(rows)
+            self.move_cursor(row=keys.index(selected) if selected in rows else min(at, len(keys) - 1), animate=False)
+
+
+def _plain(cell: str | Text) -> Text:
+    """A DataTable would read a name such as `Roof [south]` as markup, and fail at `[/]`."""
+    return Text(cell) if isinstance(cell, str) else cell
