@@ -1,22 +1,47 @@
-"""`joinder` as a process with a key and a database of its own."""
+"""`joinder` with a key and a database of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from api.fakes import Vendors
 from cli.world import World, registry_of_fakes
+from joinder import cli
 from joinder.settings import Settings
 
 __all__ = ["registry_of_fakes"]
+
+
+PROCESSES = ("serve", "worker", "check", "record", "completion", "config")
+
+
+def _here(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """As `python -m joinder` would, with its own environment and output."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with (
+        mock.patch.dict(os.environ, env, clear=True),
+        mock.patch.object(sys, "argv", ["joinder", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+    return subprocess.CompletedProcess(list(arguments), int(str(code)), out.getvalue(), err.getvalue())
 
 
 class Shell:
@@ -27,11 +52,14 @@ class Shell:
         self.env = {**kept, **own, "JOINDER_PUBLIC_URL": "http://127.0.0.1:9"}  # where doctor finds nobody
 
     def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "joinder", *arguments], env={**self.env, **env}, capture_output=True, text=True
-        )
+        """Here, as a process takes two seconds to start; what serves, or stops its process, is one of its own."""
+        run = self._process if not arguments or arguments[0] in PROCESSES else _here
+        done = run(arguments, {**self.env, **env})
         assert "Traceback" not in done.stderr + done.stdout
         return done
+
+    def _process(self, arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "joinder", *arguments], env=env, capture_output=True, text=True)
 
     def json(self, *arguments: str) -> list[dict[str, object]]:
         done = self(*arguments, "--json")

@@ -267,8 +267,8 @@ def test_asking_a_vendor_about_credentials(world: World) -> None:
     world.vendors.sunny.failures["handle_callback"] = AuthorizationLost("invalid_grant")
     assert "accepts" in world.json("credentials", "test", "{credentials}")["message"]
     world.vendors.sunny.failures["handle_callback"] = AppCredentialsRejected("The vendor refuses this app")
-    assert "refuses this app" in world("credentials", "test", "{credentials}", code=6).stderr
-    assert APP_SECRET not in world("credentials", "test", "{credentials}", code=6).stderr
+    assert "refuses this app" in world("credentials", "test", "{credentials}", code=5).stderr
+    assert APP_SECRET not in world("credentials", "test", "{credentials}", code=5).stderr
 
 
 def test_what_may_still_be_called(world: World) -> None:
@@ -397,10 +397,7 @@ def test_watching_events(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             assert row is not None
             health.write_event(session, row, "enrollment.health", {"from": "ok", "to": f"round-{rounds}"})
 
-    class Sleep:
-        sleep = staticmethod(happen)
-
-    monkeypatch.setattr(events, "asyncio", Sleep)
+    monkeypatch.setattr(events, "pause", happen)
     done = world("events", "list", "--follow", "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["id"] for line in lines[: len(before)]] == [row["id"] for row in before]

@@ -94,7 +94,7 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
     context = click.Context(command)
     names = COMMANDS if isinstance(command, Commands) else command.list_commands(context)
     for name in names:
-        found = command.get_command(context, name)
+        _, found, _ = command.resolve_command(context, [name])
         assert found is not None
         yield from leaves(found, (*path, name))
 

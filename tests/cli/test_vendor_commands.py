@@ -31,8 +31,8 @@ NOBODY = "cred-aaaaaaaaaaaaaaaa"
         (("new-vendor", "../acme"), 2, "lower-case letters and digits"),
         (("new-vendor", "acme", "--label", 'A"; import os'), 2, "it stands in source code"),
         (("new-vendor", "acme", "--into", os.path.dirname(__file__)), 4, "exists already"),
-        (("act", NOBODY), 3, "Nothing has this id"),
-        (("act", NOBODY, "register", "--set", "domain"), 2, "NAME=VALUE"),
+        (("credentials", "act", NOBODY, "register"), 3, "Nothing has this id"),
+        (("credentials", "act", NOBODY, "register", "--set", "domain"), 2, "NAME=VALUE"),
     ],
 )
 def test_what_cannot_work_is_a_sentence_and_an_exit_code(
@@ -65,14 +65,18 @@ async def test_an_operator_action_is_listed_and_run(joinder: Shell, tmp_path: Pa
             credentials = await vendor_credentials.create(hub, account.id, "test", name=None, credentials=app)
         rerouted = ",".join(f"{host}={origin}" for host, origin in reroute.items())
 
-        async def act(*arguments: str) -> tuple[int, str]:
-            done = await asyncio.to_thread(joinder, "act", credentials.id, *arguments, JOINDER_REROUTE=rerouted)
+        async def run(verb: str, *arguments: str) -> tuple[int, str]:
+            done = await asyncio.to_thread(
+                joinder, "credentials", verb, credentials.id, *arguments, JOINDER_REROUTE=rerouted
+            )
             return done.returncode, done.stdout + done.stderr
 
-        listed = json.loads((await act("--json"))[1])
-        assert [(row["action"], row["asks for"]) for row in listed] == [("register", "domain")]
-        assert await act("dance") == (3, "No resource with this id exists in this account.\n")
-        code, said = await act("register", "--set", "colour=red")
+        listed = json.loads((await run("actions", "--json"))[1])
+        assert [(row["name"], [field["name"] for field in row["fields"]]) for row in listed] == [
+            ("register", ["domain"])
+        ]
+        assert (await run("act", "dance"))[0] == 3
+        code, said = await run("act", "register", "--set", "colour=red")
         assert (code, "domain: must be" in said, "colour: unknown member" in said) == (1, True, True)
-        code, said = await act("register", "--set", "domain=hub.example.com")
+        code, said = await run("act", "register", "--set", "domain=hub.example.com")
         assert (code, "hub.example.com" in said) == (0, True), said

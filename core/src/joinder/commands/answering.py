@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
 import rich_click as click
 
 from joinder.commands.running import show
@@ -39,6 +38,8 @@ def print_one(answer: object, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
+    import msgspec
+
     lines = list(_members("", msgspec.to_builtins(answer)))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
@@ -46,6 +47,8 @@ def print_one(answer: object, as_json: bool) -> None:
 
 
 def print_json(answer: object) -> None:
+    import msgspec
+
     click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
 
 
@@ -90,3 +93,10 @@ def plain(value: object) -> str:
 
 def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def print_deleted(row_id: str) -> None:
+    """The REST API answers a deletion with nothing; JSON wants something."""
+    from joinder.commands.answers import Deleted
+
+    print_json(Deleted(deleted=row_id))

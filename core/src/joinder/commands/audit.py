@@ -6,10 +6,10 @@ import rich_click as click
 
 from joinder.commands.admin import account_ids, account_option, limit_option
 from joinder.commands.answering import Columns, print_list
-from joinder.commands.answers import Audit
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.answers import Audit
     from joinder.services.hub import Hub
 
 _COLUMNS: Columns[Audit] = {
@@ -37,6 +37,7 @@ def list_all(target: str | None, account_id: str | None, limit: int, as_json: bo
 
     async def look(hub: Hub) -> list[Audit]:
         from joinder.api.wire import utc
+        from joinder.commands.answers import Audit
         from joinder.services import audits
 
         await account_ids(hub, account_id)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -121,6 +120,8 @@ async def _run(hub: Hub, enrollment_id: str, span: tuple[int | None, int | None]
 
 async def _work(hub: Hub, account_id: str, job_id: str, enrollment_id: str) -> None:
     """Works the job here, as the worker does, whenever it is due."""
+    import asyncio
+
     from joinder.clock import now
     from joinder.services import backfill, backfill_steps
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from joinder.commands.answering import print_json, print_list
-from joinder.commands.answers import CredentialsQuota
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.answers import CredentialsQuota
     from joinder.services.hub import Hub
 
 _QUOTA = ("credentials", "vendor", "span", "limit", "used", "resets at", "blocked until")
@@ -43,6 +43,7 @@ def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
 
 async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota]:
     from joinder.api import wire
+    from joinder.commands.answers import CredentialsQuota
     from joinder.services import vendor_credentials
 
     found = []

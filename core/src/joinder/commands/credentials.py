@@ -14,8 +14,16 @@ from joinder.commands.admin import (
     over_accounts,
     pairs,
 )
-from joinder.commands.answering import Columns, counted, print_json, print_list, print_one, print_owned, say
-from joinder.commands.answers import Deleted
+from joinder.commands.answering import (
+    Columns,
+    counted,
+    print_deleted,
+    print_json,
+    print_list,
+    print_one,
+    print_owned,
+    say,
+)
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.credential_quota import quota
 from joinder.commands.fields import declared_fields, from_option, read_object, refuse_secrets
@@ -243,6 +251,7 @@ def delete(credentials_id: str, confirm: str | None, dry_run: bool, as_json: boo
         return await vendor_credentials.dependents(hub, await _account(hub, credentials_id), credentials_id)
 
     async def end(hub: Hub) -> None:
+
         await vendor_credentials.delete(hub, await _account(hub, credentials_id), credentials_id, ACTOR)
 
     used = on_hub(look)
@@ -255,7 +264,7 @@ def delete(credentials_id: str, confirm: str | None, dry_run: bool, as_json: boo
         on_hub(end)
         say(f"{credentials_id} are deleted.")
         if as_json:
-            print_json(Deleted(deleted=credentials_id))
+            print_deleted(credentials_id)
 
 
 async def _changed(hub: Hub, credentials_id: str, patch: Mapping[str, object]) -> Any:

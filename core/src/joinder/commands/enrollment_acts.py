@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +14,8 @@ from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import code_of, json_option, on_hub, sentence
 
 if TYPE_CHECKING:
+    import asyncio
+
     from joinder.services.enrollments import Overview
     from joinder.services.hub import Hub
 
@@ -147,6 +148,8 @@ async def _fitting(hub: Hub, text: str) -> tuple[str, ...]:
 
 async def _each(hub: Hub, ids: Sequence[str], act: Act, *, with_answers: bool) -> tuple[list[Overview], list[int]]:
     """A few at once. Those that worked, and the exit code of each that did not."""
+    import asyncio
+
     limit = asyncio.Semaphore(AT_ONCE)
     codes = await asyncio.gather(*(_one(hub, enrollment_id, act, limit) for enrollment_id in ids))
     worked = [enrollment_id for enrollment_id, code in zip(ids, codes, strict=True) if code is None]

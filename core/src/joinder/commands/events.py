@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -77,7 +76,13 @@ async def _follow(hub: Hub, wanted: Wanted, seen: set[str], as_json: bool) -> No
             if row_id not in seen:
                 _print_line(webhook_wire.event(one), as_json)
         seen = set(recent)
-        await asyncio.sleep(LOOK_EVERY_S)
+        await pause(LOOK_EVERY_S)
+
+
+async def pause(seconds: float) -> None:
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 async def _recent(hub: Hub, wanted: Wanted) -> dict[str, Told]:

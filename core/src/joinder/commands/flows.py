@@ -16,7 +16,7 @@ from joinder.commands.admin import (
 from joinder.commands.answering import (
     Columns,
     counted,
-    print_json,
+    print_deleted,
     print_link,
     print_list,
     print_one,
@@ -24,12 +24,12 @@ from joinder.commands.answering import (
     qr_option,
     say,
 )
-from joinder.commands.answers import Attempt, Deleted, FlowLink
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import JoinFlow
+    from joinder.commands.answers import Attempt
     from joinder.services.hub import Hub
     from joinder.services.join_attempts import Attempt as JoinAttempt
     from joinder.services.join_flows import Dependents, FlowVendor
@@ -126,9 +126,11 @@ def show(flow_id: str, as_json: bool) -> None:
 @json_option
 def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json: bool) -> None:
     """The link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
+    from joinder.commands.answers import FlowLink
     from joinder.services import join_sessions
 
     async def look(hub: Hub) -> str:
+
         return await join_sessions.link(hub, await _account(hub, flow_id), flow_id, vendor, state)
 
     url = on_hub(look)
@@ -170,13 +172,14 @@ def delete(flow_id: str, confirm: str | None, dry_run: bool, as_json: bool) -> N
         return await join_flows.dependents(hub, await _account(hub, flow_id), flow_id)
 
     async def end(hub: Hub) -> None:
+
         await join_flows.delete(hub, await _account(hub, flow_id), flow_id, ACTOR)
 
     if agreed_by_name(flow_id, _touches(flow_id, on_hub(look)), confirm=confirm, dry_run=dry_run):
         on_hub(end)
         say(f"{flow_id} is deleted.")
         if as_json:
-            print_json(Deleted(deleted=flow_id))
+            print_deleted(flow_id)
 
 
 def _touches(flow_id: str, used: Dependents) -> list[str]:
@@ -204,6 +207,7 @@ def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVen
 
 def _attempt(one: JoinAttempt) -> Attempt:
     from joinder.api.wire import utc
+    from joinder.commands.answers import Attempt
 
     return Attempt(
         account_id=one.account_id,

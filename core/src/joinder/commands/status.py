@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.commands.answering import Columns, counted, print_json, print_list
-from joinder.commands.answers import Ending, FleetCount, Hours, Status
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.answers import Ending, FleetCount, Status
     from joinder.services.hub import Hub
 
 _ACTORS = ("operator", "owner", "vendor")
@@ -43,6 +43,7 @@ def command(as_json: bool) -> None:
 
 async def _status(hub: Hub) -> Status:
     from joinder.api.wire import utc
+    from joinder.commands.answers import Ending, FleetCount, Hours, Status
     from joinder.services import activity, fleet
 
     counts = await fleet.counts(hub)

@@ -14,8 +14,7 @@ from joinder.commands.admin import (
     new_account_option,
     over_accounts,
 )
-from joinder.commands.answering import Columns, print_json, print_list, print_one, print_owned, say
-from joinder.commands.answers import Deleted
+from joinder.commands.answering import Columns, print_deleted, print_list, print_one, print_owned, say
 from joinder.commands.asking import agreed_by_name, secret_from, severe
 from joinder.commands.running import json_option, on_hub
 
@@ -219,6 +218,7 @@ def delete(webhook_id: str, confirm: str | None, dry_run: bool, as_json: bool) -
         return row.url, len(waiting)
 
     async def end(hub: Hub) -> None:
+
         await webhooks.delete(hub, await _account(hub, webhook_id), webhook_id, ACTOR)
 
     url, waiting = on_hub(look)
@@ -227,7 +227,7 @@ def delete(webhook_id: str, confirm: str | None, dry_run: bool, as_json: bool) -
         on_hub(end)
         say(f"{webhook_id} is deleted.")
         if as_json:
-            print_json(Deleted(deleted=webhook_id))
+            print_deleted(webhook_id)
 
 
 def _url(given: str) -> str:
