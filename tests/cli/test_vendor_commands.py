@@ -42,6 +42,7 @@ def test_what_cannot_work_is_a_sentence_and_an_exit_code(
     assert (done.returncode, says in " ".join(done.stderr.split())) == (code, True), done.stderr
 
 
+@pytest.mark.proof
 def test_a_checked_vendor_is_a_table_and_json(joinder: Shell) -> None:
     done = joinder("check", "solis", "--json")
     rows = json.loads(done.stdout)

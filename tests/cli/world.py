@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from api.fakes import ACCESS_TOKEN, APP_SECRET, REDIRECT_URI, Vendors, live
@@ -111,12 +113,24 @@ class World:
             self.ids["backfill"] = job.id
 
 
+@contextmanager
+def logging_as_it_was() -> Iterator[None]:
+    handlers, level, configured = list(logging.root.handlers), logging.root.level, structlog.get_config()
+    disabled = logging.root.manager.disable  # some commands tell themselves what would be logged
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+        logging.disable(disabled)
+        structlog.configure(**configured)
+
+
 @pytest.fixture
 def registry_of_fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendors]:
     """Logging as it was is put back: a command configures it for its process."""
     vendors = Vendors()
     vendors.sunny.readings = _readings
     monkeypatch.setattr(Registry, "load", lambda **_: vendors.registry())
-    root, level = list(logging.root.handlers), logging.root.level
-    yield vendors
-    logging.root.handlers[:], logging.root.level = root, level
+    with logging_as_it_was():
+        yield vendors

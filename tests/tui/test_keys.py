@@ -156,7 +156,7 @@ async def test_small_terminals(
     async with open_terminal(size=size) as terminal:
         await terminal.press("9")
         for wanted in (in_file(settings)[0], "● wraps what is new", "Keep a copy"):
-            assert wanted in terminal.text()
+            await terminal.until(lambda wanted=wanted: wanted in terminal.text())  # type: ignore[misc]
         await terminal.press("o")
         assert "Rotate the key?" in terminal.text()
         assert "y  yes" in terminal.text()

@@ -154,6 +154,7 @@ async def test_enter_leads_to_the_enrollments_of_the_vendor(enroll: Enroll, open
         assert isinstance(terminal.app.screen, Now)
 
 
+@pytest.mark.proof
 async def test_the_kit_itself_runs_on_an_installed_plugin() -> None:
     async with asyncio.timeout(100):
         result = await conformance.check("solis")
