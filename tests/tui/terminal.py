@@ -38,7 +38,7 @@ class Terminal:
         async with asyncio.timeout(GIVES_UP_S):
             while self._is_loading():
                 await asyncio.sleep(0.01)
-        await self.pilot.pause()
+        await self.pilot.pause(0.05)  # tables measure their columns when there is nothing else to do
 
     def _is_loading(self) -> bool:
         page = self.app.screen
