@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from joinder_tui.screens import reveal
 from joinder_tui.screens.confirm import Confirm, ConfirmByName
 from joinder_tui.screens.credential_forms import ActionForm, CredentialForm, RotateForm
 from joinder_tui.screens.credentials import Credentials
@@ -273,9 +272,8 @@ async def test_the_vendor_is_asked_whether_it_knows_them(
 
 
 async def test_secrets_are_shown_for_a_reason_and_hidden_again(
-    hub: Hub, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
-    monkeypatch.setattr(reveal, "SHOWN_S", 1.0)
     given = {"vendor": "strict", "type": "app", "clientID": "an-id", "clientSecret": CANARY}
     credentials_id = (await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)).id
     async with open_terminal() as terminal:
@@ -289,6 +287,8 @@ async def test_secrets_are_shown_for_a_reason_and_hidden_again(
         await shown(terminal, Reveal)
         assert CANARY in terminal.text()
         assert terminal.app.clipboard == ""
+        assert isinstance(terminal.app.screen, Reveal)
+        terminal.app.screen._until = 0.0  # its half minute is over
         await shown(terminal, Credentials)
         assert CANARY not in terminal.text()
     (audit,) = [one for one in await audits.latest(hub, target=credentials_id, limit=9) if "reveal" in one.action]
