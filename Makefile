@@ -51,6 +51,9 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/scale.py sites --counts 1000,10000
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
+terminal: install  ## the terminal's tests, by keys (two minutes)
+	$(RUN)/pytest -n 2 -m "proof or not proof" tests/tui
+
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
@@ -64,4 +67,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test rotations proofs check bench screenshots cassettes lock clean
+.PHONY: help install run cluster test rotations proofs check bench terminal screenshots cassettes lock clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from joinder_tui.app import JoinderApp
@@ -14,6 +15,17 @@ from services.conftest import account_id, credentials_id, enroll, hub, registry,
 from tui.terminal import OpenTerminal, Terminal
 
 __all__ = ["account_id", "credentials_id", "enroll", "hub", "registry", "settings", "vendor"]
+
+
+QUICK = ("test_command.py", "test_every_key.py", "test_table.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keys that are pressed wait for what they begin, which takes as long as the machine likes: `make terminal`."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name not in QUICK:
+            item.add_marker(pytest.mark.proof)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import Page
 from textual.pilot import Pilot
+from textual.widgets import DataTable
 
 GIVES_UP_S = 20.0
 
@@ -38,7 +39,9 @@ class Terminal:
         async with asyncio.timeout(GIVES_UP_S):
             while self._is_loading():
                 await asyncio.sleep(0.01)
-        await self.pilot.pause(0.05)  # tables measure their columns when there is nothing else to do
+        while any(table._require_update_dimensions for table in self.app.screen.query(DataTable)):
+            await self.pilot.pause(0.01)  # columns are measured when there is nothing else to do
+        await self.pilot.pause()
 
     def _is_loading(self) -> bool:
         page = self.app.screen
