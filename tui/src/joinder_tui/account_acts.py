@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from joinder_tui import texts
-from joinder_tui.acts import Act
+from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
     from joinder.services.accounts import NewClient
@@ -83,7 +83,7 @@ async def add_account(page: Page) -> None:
     from joinder_tui.screens.ask import Line, ask
 
     async def create(hub: Hub, given: Given) -> Account:
-        return await accounts.create_account(hub, given.lines["called"], _actor())
+        return await accounts.create_account(hub, given.lines["called"], ACTOR)
 
     name = Line("called", "Name, as owners read it", placeholder="Acme Energy")
     made = await ask(page, "A new account", (name,), "Making the account", create)
@@ -96,7 +96,7 @@ async def _rename(page: Page, account: Account) -> None:
     from joinder_tui.screens.ask import Line, ask
 
     async def rename(hub: Hub, given: Given) -> str:
-        await accounts.rename_account(hub, account.id, _actor(), given.lines["called"])
+        await accounts.rename_account(hub, account.id, ACTOR, given.lines["called"])
         return given.lines["called"]
 
     name = Line("called", "Name, as owners read it", account.name)
@@ -127,7 +127,7 @@ async def _delete(page: Page, account: Account) -> None:
 async def _removed(hub: Hub, account_id: str) -> None:
     from joinder.services import account_removal
 
-    async for _ in account_removal.remove(hub, account_id, _actor()):
+    async for _ in account_removal.remove(hub, account_id, ACTOR):
         pass
 
 
@@ -137,7 +137,7 @@ async def _add_client(page: Page, account: Account) -> None:
 
     async def create(hub: Hub, given: Given) -> NewClient:
         scopes = tuple(given.choices["scopes"])
-        return await accounts.create_client(hub, account.id, given.lines["called"], scopes, _actor())
+        return await accounts.create_client(hub, account.id, given.lines["called"], scopes, ACTOR)
 
     fields = (
         Line("called", "Name", placeholder="backend"),
@@ -157,7 +157,7 @@ async def _rotate(page: Page, client: ApiClient, *, at_once: bool = False) -> No
         return
     made = await page.doing(
         "Rotating",
-        lambda hub: accounts.rotate_client(hub, client.account_id, client.id, _actor(), at_once=at_once),
+        lambda hub: accounts.rotate_client(hub, client.account_id, client.id, ACTOR, at_once=at_once),
     )
     if made is not None:
         _show_secret(page, made)
@@ -173,7 +173,7 @@ async def _revoke(page: Page, client: ApiClient) -> None:
     touches = [f"{client.name} can call the API no more; its tokens end within 30 seconds."]
     if await page.confirmed_by_name(f"Revoke {client.id}?", client.id, touches):
         problem = await page.outcome(
-            "Revoking", lambda hub: accounts.revoke_client(hub, client.account_id, client.id, _actor())
+            "Revoking", lambda hub: accounts.revoke_client(hub, client.account_id, client.id, ACTOR)
         )
         _tell(page, problem, "Revoked")
 
@@ -187,12 +187,6 @@ def _show_secret(page: Page, made: NewClient) -> None:
     from joinder_tui.screens.secret import Secret
 
     page.app.push_screen(Secret(f"The secret of client {made.client_id}", made.client_secret))
-
-
-def _actor() -> str:
-    from joinder_tui.app import ACTOR
-
-    return ACTOR
 
 
 ACCOUNT_DEEDS: dict[str, Callable[[Page, Account], Coroutine[Any, Any, None]]] = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
+ACTOR = "terminal"  # as the audit names who acted
+
 
 @dataclass(frozen=True)
 class Act(Binding):

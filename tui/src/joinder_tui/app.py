@@ -31,7 +31,6 @@ TICK_S = 2.0
 PATIENCE_S = 10.0  # of a look into the store; a vendor's call may take as long as it takes
 SMALLEST = (40, 10)
 CLIPBOARD_BYTES = 74_994  # what terminals take of OSC 52, in base64
-ACTOR = "terminal"
 
 
 class JoinderApp(App[int]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from joinder_tui.acts import Act
+from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -195,37 +195,31 @@ async def _read(hub: Hub, enrollment_id: str) -> None:
 async def _backfill(hub: Hub, enrollment_id: str) -> None:
     from joinder.services import backfill
 
-    await backfill.start(hub, await _of_account(hub, enrollment_id), _actor(), enrollment_id)
+    await backfill.start(hub, await _of_account(hub, enrollment_id), ACTOR, enrollment_id)
 
 
 async def _pause(hub: Hub, enrollment_id: str) -> None:
     from joinder.services import pausing
 
-    await pausing.pause(hub, await _of_account(hub, enrollment_id), enrollment_id, _actor())
+    await pausing.pause(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 async def _resume(hub: Hub, enrollment_id: str) -> None:
     from joinder.services import pausing
 
-    await pausing.resume(hub, await _of_account(hub, enrollment_id), enrollment_id, _actor())
+    await pausing.resume(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 async def _release(hub: Hub, enrollment_id: str) -> None:
     from joinder.services import pausing
 
-    await pausing.release(hub, await _of_account(hub, enrollment_id), enrollment_id, _actor())
+    await pausing.release(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 async def _revoke(hub: Hub, enrollment_id: str) -> None:
     from joinder.services import enrollments
 
-    await enrollments.delete(hub, await _of_account(hub, enrollment_id), enrollment_id, _actor())
-
-
-def _actor() -> str:
-    from joinder_tui.app import ACTOR
-
-    return ACTOR
+    await enrollments.delete(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 DEEDS: dict[str, Deed] = {

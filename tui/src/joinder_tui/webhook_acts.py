@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from joinder_tui import texts, whose
-from joinder_tui.acts import Act
+from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -80,7 +80,7 @@ async def add(page: Page) -> None:
 
     async def create(hub: Hub, given: Given) -> WithSecret:
         url, types = given.lines["url"], given.choices["types"]
-        return await webhooks.create(hub, account_id, _actor(), url=url, types=types)
+        return await webhooks.create(hub, account_id, ACTOR, url=url, types=types)
 
     fields = (
         Line("url", "URL", placeholder="https://example.com/joinder"),
@@ -94,7 +94,7 @@ async def add(page: Page) -> None:
 async def _test(page: Page, row: WebhookEndpoint) -> None:
     from joinder.services import replays
 
-    if await page.doing("Making a test event", lambda hub: replays.send_test(hub, row.account_id, row.id, _actor())):
+    if await page.doing("Making a test event", lambda hub: replays.send_test(hub, row.account_id, row.id, ACTOR)):
         page.notify("A test event waits; a server or worker sends it.")
 
 
@@ -103,7 +103,7 @@ async def _rotate(page: Page, row: WebhookEndpoint) -> None:
 
     touches = ["What is sent is signed by both secrets for a day, then by the new one alone."]
     if await page.confirmed(f"Rotate the signing secret of {row.id}?", touches):
-        made = await page.doing("Rotating", lambda hub: webhooks.rotate(hub, row.account_id, row.id, _actor()))
+        made = await page.doing("Rotating", lambda hub: webhooks.rotate(hub, row.account_id, row.id, ACTOR))
         if made is not None:
             _show_secret(page, made)
 
@@ -118,14 +118,14 @@ async def _switch(page: Page, row: WebhookEndpoint) -> None:
         return
     what = "Disabling" if enabled else "Enabling"
     patch = {"disabled": enabled}
-    if await page.doing(what, lambda hub: webhooks.change(hub, row.account_id, row.id, _actor(), patch=patch)):
+    if await page.doing(what, lambda hub: webhooks.change(hub, row.account_id, row.id, ACTOR, patch=patch)):
         page.notify("Disabled" if enabled else "Enabled; R sends again what was not delivered.")
 
 
 async def replay(page: Page, row: WebhookEndpoint, delivery_id: str) -> None:
     from joinder.services import replays
 
-    if await page.doing("Replaying", lambda hub: replays.replay(hub, row.account_id, row.id, delivery_id, _actor())):
+    if await page.doing("Replaying", lambda hub: replays.replay(hub, row.account_id, row.id, delivery_id, ACTOR)):
         page.notify("It is due now; a server or worker sends it.")
 
 
@@ -134,7 +134,7 @@ async def _replay_since(page: Page, row: WebhookEndpoint) -> None:
     from joinder_tui.screens.ask import Line, ask
 
     async def again(hub: Hub, given: Given) -> int:
-        return await replays.replay_since(hub, row.account_id, row.id, _actor(), since=_epoch(given.lines["since"]))
+        return await replays.replay_since(hub, row.account_id, row.id, ACTOR, since=_epoch(given.lines["since"]))
 
     since = Line("since", "Since when: 3 h, 2 d, or a time of UTC", placeholder="2026-06-01 12:00")
     count = await ask(page, f"Send again what {row.id} did not get", (since,), "Replaying", again)
@@ -150,7 +150,7 @@ async def _delete(page: Page, row: WebhookEndpoint) -> None:
         return
     touches = [row.url.partition("?")[0], f"{texts.count(count)} deliveries go with it."]
     if await page.confirmed_by_name(f"Delete {row.id}?", row.id, touches):
-        problem = await page.outcome("Deleting", lambda hub: webhooks.delete(hub, row.account_id, row.id, _actor()))
+        problem = await page.outcome("Deleting", lambda hub: webhooks.delete(hub, row.account_id, row.id, ACTOR))
         page.notify(problem or "Deleted", severity="error" if problem else "information", markup=False)
         page.reload()
 
@@ -169,12 +169,6 @@ def _epoch(text: str) -> int:
         return texts.since(text)
     except ValueError:
         raise Invalid("Give a time such as 3 h, 2 d, 2026-06-01 or 2026-06-01 12:00") from None
-
-
-def _actor() -> str:
-    from joinder_tui.app import ACTOR
-
-    return ACTOR
 
 
 DEEDS: dict[str, Callable[[Page, WebhookEndpoint], Coroutine[Any, Any, None]]] = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
+from joinder_tui.acts import ACTOR
 from joinder_tui.screens.form import FormScreen, account_choice, chosen_account, form_acts, named
 from joinder_tui.widgets.form import Choice, Entry, Typed
 
@@ -65,7 +66,6 @@ class CredentialForm(FormScreen):
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services import vendor_credentials
         from joinder.services.refusals import Unprocessable
-        from joinder_tui.app import ACTOR
 
         account_id = chosen_account(self._accounts, self.joinder.account_id, values)
         if KIND not in values:
@@ -100,7 +100,6 @@ class RotateForm(FormScreen):
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services import vendor_credentials
         from joinder.services.refusals import Unprocessable
-        from joinder_tui.app import ACTOR
 
         patch = {"credentials": named(values, "/credentials/")}
         if not patch["credentials"]:
@@ -131,7 +130,6 @@ class ActionForm(FormScreen):
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services import operator_actions
-        from joinder_tui.app import ACTOR
 
         return await operator_actions.run(
             hub,

@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.widgets import DataTable, Static
 
 from joinder_tui import texts
-from joinder_tui.acts import Act
+from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.table import Rows, Table
 
@@ -173,7 +173,7 @@ class Credentials(Page):
         async def ask(hub: Hub) -> str:
             from joinder.services import credential_test
 
-            return await credential_test.test(hub, row.account_id, row.id, _actor())
+            return await credential_test.test(hub, row.account_id, row.id, ACTOR)
 
         sentence = await self.doing(f"Asking {row.vendor}", ask)
         if sentence is not None:
@@ -210,7 +210,7 @@ class Credentials(Page):
         async def change(hub: Hub) -> Shown:
             from joinder.services import vendor_credentials
 
-            return await vendor_credentials.change(hub, row.account_id, row.id, _actor(), patch={"name": name or None})
+            return await vendor_credentials.change(hub, row.account_id, row.id, ACTOR, patch={"name": name or None})
 
         if await self.doing(f"Renaming {row.id}", change) is not None:
             self.app.notify("Renamed.")
@@ -231,7 +231,7 @@ class Credentials(Page):
         async def look(hub: Hub) -> Shown:
             from joinder.services import vendor_credentials
 
-            return await vendor_credentials.get(hub, row.account_id, row.id, _actor(), reveal=True, reason=reason)
+            return await vendor_credentials.get(hub, row.account_id, row.id, ACTOR, reveal=True, reason=reason)
 
         shown = await self.doing(f"Opening {row.id}", look)
         if shown is not None and shown.secrets is not None:
@@ -283,7 +283,7 @@ class Credentials(Page):
         async def delete(hub: Hub) -> bool:
             from joinder.services import vendor_credentials
 
-            await vendor_credentials.delete(hub, row.account_id, row.id, _actor())
+            await vendor_credentials.delete(hub, row.account_id, row.id, ACTOR)
             return True
 
         if await self.doing(f"Deleting {row.id}", delete):
@@ -337,9 +337,3 @@ def _since(row: VendorCredentials) -> Text:
     if row.rejected_at is not None:
         return Text(f"rejected by the vendor {texts.ago(row.rejected_at)}", "red")
     return Text(f"changed {texts.ago(row.updated_at)}")
-
-
-def _actor() -> str:
-    from joinder_tui.app import ACTOR
-
-    return ACTOR

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
+from joinder_tui.acts import ACTOR
 from joinder_tui.screens.form import FormScreen, account_choice, chosen_account, form_acts, named
 from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed
 
@@ -68,7 +69,6 @@ class FlowForm(FormScreen):
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services import join_flows
-        from joinder_tui.app import ACTOR
 
         account_id = chosen_account(self._answer.accounts, self.joinder.account_id, values)
         ticked = [vendor.name for vendor in self._answer.vendors if _place(vendor.name) in values]

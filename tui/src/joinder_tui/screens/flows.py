@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.widgets import DataTable, Static
 
 from joinder_tui import texts
-from joinder_tui.acts import Act
+from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.table import Rows, Table
 
@@ -163,7 +163,6 @@ class Flows(Page):
 
         async def delete(hub: Hub) -> bool:
             from joinder.services import join_flows
-            from joinder_tui.app import ACTOR
 
             await join_flows.delete(hub, flow.account_id, flow.id, ACTOR)
             return True

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import ProgressBar, Static
 
 from joinder_tui import texts
-from joinder_tui.acts import Act
+from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.table import Rows, Table
 
@@ -118,7 +118,6 @@ class Keys(Page):
 
     async def _rotated(self, hub: Hub) -> Progress:
         from joinder.services import keys
-        from joinder_tui.app import ACTOR
 
         bar = self.query_one("#rotation", ProgressBar)
         async for progress in keys.rotate(hub, ACTOR):
@@ -127,7 +126,6 @@ class Keys(Page):
 
     async def _retire(self, key_id: str) -> None:
         from joinder.services import keys
-        from joinder_tui.app import ACTOR
 
         refused = await self.outcome(f"Retiring {key_id}", lambda hub: keys.retirable(hub, key_id))
         if refused is not None:

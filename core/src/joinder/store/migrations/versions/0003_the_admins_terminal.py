@@ -1,6 +1,6 @@
-"""Pausing, old client secrets, reasons in the audit, hourly tallies, and indexes for lists over all accounts.
+"""Pausing, old client secrets, reasons in the audit, hourly tallies, and indexes for the admin's lists.
 
-Adds only: the version before goes on beside this one.
+Adds, and replaces an index: the version before goes on beside this one.
 """
 
 import sqlalchemy as sa
@@ -28,3 +28,6 @@ def upgrade() -> None:
     op.create_index("event_by_time", "event", ["at", "id"])
     op.create_index("audit_by_time", "audit", ["at", "id"])
     op.create_index("join_session_by_account", "join_session", ["account_id", "created_at"])
+    op.create_index("enrollment_by_flow", "enrollment", ["flow_id", "created_at", "id"])
+    op.create_index("enrollment_by_app", "enrollment", ["credentials_id", "created_at", "id"])
+    op.drop_index("enrollment_by_credentials", "enrollment")
