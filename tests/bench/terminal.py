@@ -98,13 +98,15 @@ class Counting:
 
     def __init__(self, hub: Hub) -> None:
         self.queries = 0
-        rows = hub.store.rows
+        hub.store.rows = self._counted(hub.store.rows)  # type: ignore[method-assign]
+        hub.store.scan = self._counted(hub.store.scan)  # type: ignore[method-assign]
 
+    def _counted(self, ask: Any) -> Any:
         async def counted(sql: str, parameters: Any) -> Any:
             self.queries += 1
-            return await rows(sql, parameters)
+            return await ask(sql, parameters)
 
-        hub.store.rows = counted  # type: ignore[method-assign]
+        return counted
 
 
 async def measure(hub: Hub) -> None:

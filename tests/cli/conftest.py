@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from msgspec import structs
 
 from api.fakes import Vendors
 from cli.world import World, logging_as_it_was, registry_of_fakes
@@ -84,8 +85,42 @@ def joinder(tmp_path: Path, key: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def templates() -> dict[str, World]:
+    """By kind of database: preparing takes longer than most commands, so SQLite's tests get a copy of the first."""
+    return {}
+
+
 @pytest.fixture
-def world(fresh_database: Settings, registry_of_fakes: Vendors) -> World:
+def world(
+    fresh_database: Settings,
+    database_kind: str,
+    registry_of_fakes: Vendors,
+    templates: dict[str, World],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> World:
     made = World(fresh_database, registry_of_fakes)
+    if database_kind == "postgresql":
+        asyncio.run(made.prepare())
+        return made
+    if database_kind not in templates:
+        templates[database_kind] = _template(fresh_database, registry_of_fakes, tmp_path_factory.mktemp("world"))
+    _copy(templates[database_kind].settings, fresh_database)
+    made.ids = dict(templates[database_kind].ids)
+    return made
+
+
+def _template(empty: Settings, vendors: Vendors, folder: Path) -> World:
+    settings = structs.replace(
+        empty, database_url=f"sqlite:///{folder}/joinder.sqlite3", key_file=str(folder / "joinder.key")
+    )
+    _copy(empty, settings)
+    made = World(settings, vendors)
     asyncio.run(made.prepare())
     return made
+
+
+def _copy(source: Settings, target: Settings) -> None:
+    """The database, and the key that opens it."""
+    shutil.copy(source.database_url.removeprefix("sqlite:///"), target.database_url.removeprefix("sqlite:///"))
+    shutil.copy(source.key_file, target.key_file)

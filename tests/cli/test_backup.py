@@ -52,7 +52,7 @@ def test_a_copy_is_made_and_put_back(installed: Shell, tmp_path: Path) -> None:
     told = installed("backup", str(copy))
     assert (told.returncode, "1 account" in told.stdout, "The key is not inside" in told.stdout) == (0, True, True)
     manifest = json.loads((tmp_path / "copy.sqlite3.manifest.json").read_text())
-    assert (manifest["database"], manifest["schema"], manifest["counts"]["account"]) == ("sqlite", "0003", 1)
+    assert (manifest["database"], manifest["schema"], manifest["counts"]["account"]) == ("sqlite", "0004", 1)
     assert manifest["keyIds"][0] in told.stdout
     before = installed.json("accounts", "list")
     installed.json("accounts", "create", "Later")

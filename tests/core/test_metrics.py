@@ -216,7 +216,7 @@ async def test_without_its_database_a_page_still_has_the_rest(
         async def away(*_: object) -> None:
             raise OSError("away")
 
-        monkeypatch.setattr(hub.store, "rows", away)
+        monkeypatch.setattr(hub.store, "scan", away)
         page = (await Gauges(hub).page()).decode()
     assert "joinder_store_up 0.0" in page
     assert 'joinder_refresh_total{result="renewed",vendor="sunny"} 1.0' in page
@@ -228,13 +228,13 @@ async def test_pages_in_a_row_read_the_tables_once(
 ) -> None:
     async with open_hub(fresh_database, registry) as hub:
         asked: list[str] = []
-        rows = hub.store.rows
+        scan = hub.store.scan
 
         async def counted(sql: str, parameters: dict[str, Any]) -> object:
             asked.append(sql)
-            return await rows(sql, parameters)
+            return await scan(sql, parameters)
 
-        monkeypatch.setattr(hub.store, "rows", counted)
+        monkeypatch.setattr(hub.store, "scan", counted)
         gauges = Gauges(hub)
         first = await gauges.page()
         once = len(asked)

@@ -218,7 +218,7 @@ async def test_postgres_gets_exactly_the_tables_of_the_models_whoever_starts_fir
             lambda sync: list(compare_metadata(MigrationContext.configure(sync), SQLModel.metadata))
         )
     await store.close()
-    assert found == []
+    assert [change for change in found if change[1].name != "site_by_name"] == []  # which is SQLite's only
 
 
 async def test_postgres_killed_in_the_middle_of_a_migration_has_nothing_half(postgres):

@@ -81,9 +81,14 @@ async def test_quotas_of_many_by_one_query(hub: Hub, credentials_id: str, monkey
 
 
 @pytest.mark.parametrize(
-    ("word", "index"), [("flow:flow-a", "enrollment_by_flow"), ("credentials:cred-a", "enrollment_by_app")]
+    ("word", "index"),
+    [
+        ("flow:flow-a", "enrollment_by_flow"),
+        ("credentials:cred-a", "enrollment_by_app"),
+        ("health:quarantined", "enrollment_by_state"),
+    ],
 )
-async def test_the_enrollments_of_a_flow_or_of_credentials_are_read_by_an_index(
+async def test_the_enrollments_of_a_flow_of_credentials_or_in_a_state_are_read_by_an_index(
     hub: Hub, word: str, index: str
 ) -> None:
     if not isinstance(hub.store, SqliteStore):

@@ -61,18 +61,18 @@ async def test_a_database_that_goes_away_shows_a_banner_and_comes_back(
 ) -> None:
     await enroll("ada")
     async with open_terminal() as terminal:
-        rows = hub.store.rows
 
         async def away(sql: str, parameters: Any) -> Any:
             raise sqlite3.OperationalError("database is locked, secret text of a driver")
 
-        monkeypatch.setattr(hub.store, "rows", away)
-        terminal.page.tick()
-        await terminal.settled()
-        assert "The store cannot be read (OperationalError); asking again." in terminal.text()
-        assert "secret text" not in terminal.text()
-        await terminal.press("2")
-        monkeypatch.setattr(hub.store, "rows", rows)
+        with monkeypatch.context() as patched:
+            patched.setattr(hub.store, "rows", away)
+            patched.setattr(hub.store, "scan", away)
+            terminal.page.tick()
+            await terminal.settled()
+            assert "The store cannot be read (OperationalError); asking again." in terminal.text()
+            assert "secret text" not in terminal.text()
+            await terminal.press("2")
         terminal.page.tick()
         await terminal.until(lambda: "asking again" not in terminal.text())
         assert "enrl-" in terminal.text()
@@ -88,6 +88,7 @@ async def test_a_store_that_hangs_leaves_the_keys_alive(
             await asyncio.sleep(60)
 
         monkeypatch.setattr(hub.store, "rows", hang)
+        monkeypatch.setattr(hub.store, "scan", hang)
         terminal.page.tick()
         await terminal.pilot.press("question_mark")
         await terminal.until(lambda: isinstance(terminal.app.screen, Help))

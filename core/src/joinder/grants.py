@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from joinder.http import DeviceHttp, Http
 from joinder.redact import Secrets
+
+if TYPE_CHECKING:
+    from joinder.http import DeviceHttp, Http
 
 
 class GrantState(enum.StrEnum):

@@ -49,7 +49,7 @@ class Ending:
 
 
 async def counts(hub: Hub) -> list[Count]:
-    rows = await hub.store.rows(_COUNTS, {})
+    rows = await hub.store.scan(_COUNTS, {})
     return sorted(
         (Count(vendor=row[0], health=row[1], count=int(row[2]), paused=int(row[3])) for row in rows),
         key=lambda one: (one.vendor, one.health),
@@ -61,5 +61,5 @@ async def ending(hub: Hub) -> list[Ending]:
     renewable = [v.name for v in hub.registry.vendors if v.refresh in (Refresh.ROTATING, Refresh.REUSABLE)]
     names = {f"vendor_{index}": name for index, name in enumerate(renewable)}
     sql = _ENDING.format(renewable=", ".join(f":{name}" for name in names) or "''")
-    rows: Sequence[Sequence[object]] = await hub.store.rows(sql, {**names, "now": now(), "most": ENDING_SHOWN})
+    rows: Sequence[Sequence[object]] = await hub.store.scan(sql, {**names, "now": now(), "most": ENDING_SHOWN})
     return [Ending(enrollment_id=str(row[0]), vendor=str(row[1]), ends_at=int(str(row[2]))) for row in rows]

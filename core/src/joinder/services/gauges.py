@@ -73,26 +73,26 @@ class Gauges:
         _fill(metrics.refresh_due_age, {(vendor,): age for vendor, age in renewals.items()})
         oldest = {(kind,): max(by_vendor.values(), default=0.0) for kind, by_vendor in ages.items()}
         _fill(metrics.due_age, oldest | {("delivery",): await self._delivery_age()})
-        counts = await hub.store.rows(_HEALTHS, {})
+        counts = await hub.store.scan(_HEALTHS, {})
         _fill(metrics.enrollments, {(row[0], row[1]): row[2] for row in counts})
         _fill(metrics.quota_left, await self._quota_left())
 
     async def _ages(self, kind: str) -> dict[str, float]:
         """Vendor → seconds."""
         ages: dict[str, float] = {}
-        for vendor, oldest in await self.hub.store.rows(_OLDEST, {"kind": kind, "now": now()}):
+        for vendor, oldest in await self.hub.store.scan(_OLDEST, {"kind": kind, "now": now()}):
             ages[vendor] = max(ages.get(vendor, 0.0), float(now() - oldest))
         return ages
 
     async def _delivery_age(self) -> float:
-        ((oldest,),) = await self.hub.store.rows(_OLDEST_DELIVERY, {"now": now()})
+        ((oldest,),) = await self.hub.store.scan(_OLDEST_DELIVERY, {"now": now()})
         return 0.0 if oldest is None else float(now() - oldest)
 
     async def _quota_left(self) -> dict[tuple[str, str], float]:
         """(vendor, span) → the least left of any app, 0 to 1, in the running window."""
         limited = [(vendor.name, span) for vendor in self.hub.registry.vendors for span in spans(vendor.limits, now())]
         since = min((span.start for _, span in limited), default=now())
-        rows = await self.hub.store.rows(_USED, {"since": since})
+        rows = await self.hub.store.scan(_USED, {"since": since})
         used = {(row[0], row[1], row[2]): row[3] for row in rows}
         return {
             (vendor, span.name): max(0.0, 1 - used.get((vendor, span.name, span.start), 0) / span.limit)

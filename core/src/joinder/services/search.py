@@ -127,11 +127,11 @@ async def page(
     beyond = f"(e.created_at, e.id) {sign} (:at, :id)" if place is not None else ""
     sql = _PAGE.format(where=query.where(*([beyond] if beyond else [])), way=way)
     values = {**query.values, **({"at": place.created_at, "id": place.id} if place else {}), "limit": min(limit, PAGE)}
-    rows: Sequence[Sequence[object]] = await hub.store.rows(sql, values)
+    rows: Sequence[Sequence[object]] = await hub.store.scan(sql, values)
     found = [Found(*row) for row in rows]  # type: ignore[arg-type]
     return found[::-1] if before is not None else found
 
 
 async def count(hub: Hub, query: Query) -> int:
     sql = f"SELECT count(*) FROM enrollment e WHERE {query.where()}"  # noqa: S608 - conditions of our own
-    return int((await hub.store.rows(sql, query.values))[0][0])
+    return int((await hub.store.scan(sql, query.values))[0][0])

@@ -82,6 +82,10 @@ class Store(ABC):
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """For the hottest reads: one indexed SELECT on the driver itself (docs/decisions/0004)."""
 
+    async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """As `rows`, for a SELECT that may walk a whole table: nothing else waits for it."""
+        return await self.rows(sql, parameters)
+
     @abstractmethod
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
         """For the hottest writes: statements of one durable transaction on the driver itself; the rows each changed.

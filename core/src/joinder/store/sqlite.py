@@ -39,8 +39,8 @@ class SqliteStore(Store):
         )
         self.place = str(path)
         self.ballast = Ballast(path)
-        self._hot = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        self._hot.execute("PRAGMA query_only=ON")
+        self._path = path
+        self._hot = _read_only(path)
         self._writing = asyncio.Lock()  # one writer of this process at a time: waiting here costs no polling
         self._commits = GroupCommit(path, self._writing)
 
@@ -56,6 +56,21 @@ class SqliteStore(Store):
         """In the event loop: a thread hop costs more than the read."""
         return self._hot.execute(sql, parameters).fetchall()
 
+    async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """In a thread, on a connection of its own; ends when nobody waits for it any more."""
+        connection = _read_only(self._path)
+
+        def walk() -> list[Row]:
+            with contextlib.closing(connection):
+                return connection.execute(sql, parameters).fetchall()
+
+        try:
+            return await asyncio.to_thread(walk)
+        except asyncio.CancelledError:
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it has just ended
+                connection.interrupt()
+            raise
+
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
         return await self._commits.apply(writes)
 
@@ -63,6 +78,12 @@ class SqliteStore(Store):
         await self._commits.close()
         self._hot.close()
         await super().close()
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
 
 
 def open_sqlite(url: URL) -> SqliteStore:

@@ -112,7 +112,8 @@ class Enrollment(SQLModel, table=True):
         Index("enrollment_by_app", "credentials_id", "created_at", "id"),
         Index("enrollment_by_flow", "flow_id", "created_at", "id"),
         Index("enrollment_by_health", "account_id", "health", "vendor"),
-        Index("enrollment_by_time", "created_at", "id"),
+        Index("enrollment_by_state", "health", "created_at", "id"),
+        Index("enrollment_by_time", "created_at", "id", "health", "vendor", "vendor_account_id"),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id")
@@ -189,6 +190,8 @@ class SiteRow(SQLModel, table=True):
         UniqueConstraint("account_id", "vendor", "vendor_id"),
         Index("site_by_account", "account_id", "id"),
         Index("site_by_enrollment", "enrollment_id"),
+        # For words looked for in every name. PostgreSQL, which would refuse a long one in an index, walks the table.
+        Index("site_by_name", "enrollment_id", "name", "vendor_id").ddl_if(dialect="sqlite"),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id")

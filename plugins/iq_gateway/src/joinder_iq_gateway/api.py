@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, time
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from joinder.errors import AuthorizationLost, DeviceIdentityChanged, VendorError, VendorTimeout
-from joinder.http import Answer, DeviceHttp, raise_for_status
+from joinder.http import Answer, raise_for_status
 from joinder.series import zone
 from joinder_iq_gateway import payloads
 from joinder_iq_gateway.info import parse_info, version
+
+if TYPE_CHECKING:
+    from joinder.http import DeviceHttp
 
 T = TypeVar("T")
 INFO = "/info"

@@ -6,19 +6,21 @@ import asyncio
 import ipaddress
 import re
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 import rich_click as click
 
 from joinder import DeviceKind, Readings
 from joinder.errors import AuthorizationLost, DeviceUnreachable, VendorError, VendorTimeout
-from joinder.http import DeviceHttp, HttpFactory
 from joinder.settings import settings_from_env
 from joinder_iq_gateway.api import Gateway, take_snapshot
 from joinder_iq_gateway.info import TOO_OLD, Info, identify
 from joinder_iq_gateway.mapping import readings
 from joinder_iq_gateway.token import Claims, TokenRefused, check_token, tidy
+
+if TYPE_CHECKING:
+    from joinder.http import DeviceHttp
 
 
 class Stopped(click.ClickException):
@@ -70,6 +72,8 @@ def command(host: str, token_file: TextIO, pin: str | None, as_json: bool) -> No
 
 
 async def _read(host: str, port: int, token: str, pin: str | None) -> Report:
+    from joinder.http import HttpFactory  # here, as --help needs no HTTP client
+
     try:
         claims = check_token(token, datetime.now(UTC))
         async with HttpFactory(reroute=settings_from_env().reroute).operator_device(host, port, pin_sha256=pin) as box:

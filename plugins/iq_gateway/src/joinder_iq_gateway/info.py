@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from msgspec import Struct
 
 from joinder.errors import UnexpectedPayload
-from joinder.http import Answer, DeviceHttp, raise_for_status
+from joinder.http import Answer, raise_for_status
+
+if TYPE_CHECKING:
+    from joinder.http import DeviceHttp
 
 MAX_INFO_BYTES = 64 * 1024  # recorded ones have 825 to 2,431
 TOO_OLD = "This gateway's firmware is too old for token access: Enphase must update it to version 7 or newer"

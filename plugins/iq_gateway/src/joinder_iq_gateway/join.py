@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from joinder import Callback, Consent, Context, Grant, Secrets
 from joinder.errors import AuthorizationLost, ConsentInvalid, VendorError
-from joinder.http import DeviceHttp
 from joinder_iq_gateway import payloads
 from joinder_iq_gateway.api import METERS, PRODUCTION, Gateway
 from joinder_iq_gateway.info import TOO_OLD, Info, identify
 from joinder_iq_gateway.token import Claims, TokenRefused, check_token, tidy
+
+if TYPE_CHECKING:
+    from joinder.http import DeviceHttp
 
 PROOF_S = 6.0  # of the proof, and of its failure; /info takes 0.3 s at most, the handshake of an old box 1 s
 NOT_THERE = "No IQ Gateway with this token's serial number answered there"
