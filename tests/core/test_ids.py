@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from joinder.ids import Tag, is_id, new_id, new_token
+from joinder import clock
+from joinder.ids import Tag, is_id, new_id, new_token, next_id
 
 TAGS = get_args(Tag)
 
@@ -28,6 +29,17 @@ def test_ids_do_not_repeat_and_use_every_bit():
     for bit in range(80):
         ones = sum(value[bit // 8] >> bit % 8 & 1 for value in found)
         assert 2000 < ones < 3000
+
+
+def test_ids_of_what_happens_are_in_order_and_do_not_repeat(monkeypatch):
+    found = [next_id("evnt") for _ in range(5000)]
+    assert found == sorted(set(found))
+    assert all(is_id(identifier, "evnt") for identifier in found)
+    monkeypatch.setattr(clock, "civil_time", lambda: 1_800_000_000.5)
+    at_once = {next_id("dlvy") for _ in range(100)}
+    assert len(at_once) == 100
+    monkeypatch.setattr(clock, "civil_time", lambda: 4_000_000_000.0)
+    assert next_id("dlvy") > max(at_once)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from joinder import clock
 from joinder.ids import new_id
-from joinder.services import accounts, deliveries, enrollments, health, replays, webhooks
+from joinder.services import accounts, deliveries, enrollments, events, health, replays, webhooks
 from joinder.services.deliveries import DELIVERY, FAN_OUT, RETRY_AFTER_S
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict
@@ -122,6 +122,19 @@ async def test_events_arrive_in_order_of_time(
     await add_events(hub, account_id, *["enrollment.health"] * 20)
     await work(hub)
     assert [got.json["data"]["n"] for got in receiver.got] == list(range(20))
+
+
+async def test_events_of_one_second_keep_their_order(
+    hub: Hub, account_id: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "SEND_AT_ONCE", 1)
+    await listen(hub, account_id, receiver)
+    async with hub.store.write() as session:
+        written = [events.write(session, account_id, "webhook.disabled", {"n": number}) for number in range(20)]
+    page = await events.list_page(hub, account_id, enrollment_id=None, kind=None, after="", limit=50)
+    assert [told.row.id for told in page] == written
+    await work(hub)
+    assert [got.event_id for got in receiver.got] == written
 
 
 async def test_only_wanted_types_and_only_the_accounts_own(hub: Hub, account_id: str, receiver: Receiver) -> None:

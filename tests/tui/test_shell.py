@@ -70,7 +70,7 @@ async def test_a_database_that_goes_away_shows_a_banner_and_comes_back(
             patched.setattr(hub.store, "scan", away)
             terminal.page.tick()
             await terminal.settled()
-            assert "The store cannot be read (OperationalError); asking again." in terminal.text()
+            assert "The database cannot be used (OperationalError)" in terminal.text()
             assert "secret text" not in terminal.text()
             await terminal.press("2")
         terminal.page.tick()

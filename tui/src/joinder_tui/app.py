@@ -175,9 +175,12 @@ class JoinderApp(App[int]):
 
 def _trouble(error: Exception) -> str:
     """A sentence without what may be secret in a driver's text."""
+    from joinder.services.store_trouble import trouble_of
+
     if isinstance(error, TimeoutError):
-        return "The store does not answer; asking again."
-    return f"The store cannot be read ({type(error).__name__}); asking again."
+        return "The database does not answer; asking again."
+    told = trouble_of(error) or f"The database cannot be read ({type(error).__name__})."
+    return f"{told.rstrip('.')}; asking again."
 
 
 def opening(settings: Settings) -> OpenHub:

@@ -49,6 +49,13 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except (Refusal, VendorError) as error:
         fail(sentence(error), code_of(error))
+    except Exception as error:
+        from joinder.services.store_trouble import trouble_of
+
+        told = trouble_of(error)
+        if told is None:
+            raise
+        fail(f"{told} Try again; joinder doctor looks at it more closely.", EXIT_FAILED)
 
 
 def sentence(error: Exception) -> str:

@@ -22,7 +22,7 @@ from sqlmodel import col, select
 
 from joinder.clock import from_epoch, now
 from joinder.errors import TransientError, VendorTimeout
-from joinder.ids import new_id
+from joinder.ids import next_id
 from joinder.redact import Secrets
 from joinder.services import events, health, leases, reconnect, webhooks
 from joinder.services.event_types import DISABLED
@@ -99,7 +99,7 @@ async def enqueue(session: AsyncSession, pairs: Sequence[tuple[Event, WebhookEnd
     """Due in the order of the events. A pair that is known already stays as it is."""
     rows = [
         {
-            "id": new_id("dlvy"),
+            "id": next_id("dlvy"),
             "account_id": event.account_id,
             "endpoint_id": row.id,
             "event_id": event.id,

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.clock import now
-from joinder.ids import new_id
+from joinder.ids import next_id
 from joinder.services.hub import Hub
 from joinder.services.refusals import Invalid
 from joinder.store.tables import Enrollment, Event
@@ -29,7 +29,7 @@ class Told:
 def write(session: AsyncSession, account_id: str, kind: str, data: dict[str, Any], *, fanned_out: bool = False) -> str:
     """An event about no enrollment. Answers its id."""
     row = Event(
-        id=new_id("evnt"),
+        id=next_id("evnt"),
         account_id=account_id,
         enrollment_id="",
         type=kind,

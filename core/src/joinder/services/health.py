@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
 from joinder.errors import Actor, HealthState, PluginBug, VendorError
-from joinder.ids import new_id
+from joinder.ids import next_id
 from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
@@ -89,7 +89,7 @@ def change(
 def write_event(session: AsyncSession, enrollment: Enrollment, kind: str, data: dict[str, object]) -> None:
     session.add(
         Event(
-            id=new_id("evnt"),
+            id=next_id("evnt"),
             account_id=enrollment.account_id,
             enrollment_id=enrollment.id,
             type=kind,

@@ -16,7 +16,7 @@ from joinder.app_tokens import AppTokenCache
 from joinder.clock import now
 from joinder.fetches import Fetches
 from joinder.http import HttpFactory
-from joinder.ids import is_id, new_id
+from joinder.ids import is_id, next_id
 from joinder.metrics import Metrics
 from joinder.services.activity import Activity
 from joinder.services.breakers import Breakers
@@ -120,6 +120,12 @@ def audit(
     """Part of the change's own transaction."""
     session.add(
         Audit(
-            id=new_id("evnt"), account_id=account_id, actor=actor, action=action, target=target, reason=reason, at=now()
+            id=next_id("evnt"),
+            account_id=account_id,
+            actor=actor,
+            action=action,
+            target=target,
+            reason=reason,
+            at=now(),
         )
     )
