@@ -5,13 +5,22 @@ from __future__ import annotations
 import pytest
 
 from joinder.clock import now
-from joinder.services import enrollments, events, join_flows, join_sessions, replays, webhooks
+from joinder.services import (
+    enrollments,
+    events,
+    join_flows,
+    join_sessions,
+    removal,
+    replays,
+    vendor_credentials,
+    webhooks,
+)
 from joinder.services.event_types import TEST
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor
 from joinder.services.join_sessions import MAX_STATE
 from joinder.services.refusals import Invalid, NotFound
-from joinder.store.tables import Coverage, Delivery, DeviceRow, Enrollment, Interval, JoinSession
+from joinder.store.tables import Coverage, Delivery, DeviceRow, Enrollment, Interval, JoinSession, Quota
 from services.conftest import Enroll
 
 OTHER = "acct-bbbbbbbbbbbbbbbb"
@@ -34,15 +43,27 @@ async def test_what_ends_with_an_enrollment(hub: Hub, account_id: str, enroll: E
     ada, bob = await enroll("ada"), await enroll("bob")
     await filled(hub, account_id, ada)
     await filled(hub, account_id, bob)
-    ends = await enrollments.belongings(hub, account_id, ada)
+    ends = await removal.belongings(hub, [ada])
     assert (ends.site_names, ends.devices, ends.intervals) == (["site-of-ada"], 1, 2)
-    with pytest.raises(NotFound):
-        await enrollments.belongings(hub, OTHER, ada)
+    both = await removal.belongings(hub, [ada, bob])
+    assert (sorted(both.site_names), both.devices, both.intervals) == (["site-of-ada", "site-of-bob"], 2, 4)
     await enrollments.delete(hub, account_id, ada, "test")
-    left = await enrollments.belongings(hub, account_id, bob)
-    assert (left.devices, left.intervals) == (1, 2)
+    left = await removal.belongings(hub, [ada, bob])
+    assert (left.site_names, left.devices, left.intervals) == (["site-of-bob"], 1, 2)
     for table in ("interval", "coverage"):
         assert (await hub.store.rows(f"SELECT count(*) FROM {table}", {}))[0][0] == 2, table  # noqa: S608
+
+
+async def test_calls_counted_for_an_owners_own_key_or_for_an_app_end_with_it(
+    hub: Hub, account_id: str, credentials_id: str, enroll: Enroll
+) -> None:
+    ada = await enroll("ada")
+    async with hub.store.write() as session:
+        for app in (ada, credentials_id, "another"):
+            session.add(Quota(app=app, span="day", window=0, used=7))
+    await enrollments.delete(hub, account_id, ada, "test")
+    await vendor_credentials.delete(hub, account_id, credentials_id, "test")
+    assert [row[0] for row in await hub.store.rows("SELECT app FROM quota WHERE used = 7", {})] == ["another"]
 
 
 async def test_enrollments_of_any_account_in_the_order_asked_for(hub: Hub, enroll: Enroll) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
@@ -139,11 +140,12 @@ def _listed(ids: Sequence[str]) -> list[str]:
 async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
     from joinder.services import removal
 
-    counted = await removal.counted(hub, ids)
+    ends = await removal.belongings(hub, ids)
     return [
         *_listed(ids),
         "",
-        f"{counted.sites} sites, {counted.devices} devices and their readings are erased, and the tokens.",
+        f"{texts.counted(len(ends.site_names), 'site')}, {texts.counted(ends.devices, 'device')} and "
+        f"{texts.counted(ends.intervals, 'interval')} of readings are erased, and the tokens.",
         "The vendor is not told; the owner may withdraw the consent there.",
     ]
 

@@ -71,6 +71,10 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
 def bar(part: int, whole: int, width: int = 6) -> Text:
     """How much of something is used; anything used shows."""
     share = min(1.0, part / whole) if whole else 1.0

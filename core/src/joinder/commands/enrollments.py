@@ -21,8 +21,9 @@ from joinder.commands.enrollment_acts import ACTS, overviews
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.services.enrollments import Belongings, Overview
+    from joinder.services.enrollments import Overview
     from joinder.services.hub import Hub
+    from joinder.services.removal import Belongings
     from joinder.services.search import Found, Query
 
 _FOUND: Columns[Found] = {
@@ -175,10 +176,11 @@ def revoke(enrollment_id: str, confirm: str | None, dry_run: bool, as_json: bool
     Its events and the audit stay. The owner can join again, with new ids.
     """
     from joinder.commands.answers import Deleted
-    from joinder.services import enrollments
+    from joinder.services import enrollments, removal
 
     async def look(hub: Hub) -> Belongings:
-        return await enrollments.belongings(hub, await _account(hub, enrollment_id), enrollment_id)
+        await _account(hub, enrollment_id)
+        return await removal.belongings(hub, [enrollment_id])
 
     async def end(hub: Hub) -> None:
         await enrollments.delete(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -29,6 +29,7 @@ from joinder.store.tables import (
     GrantRow,
     GrantVersion,
     Interval,
+    Quota,
     SiteRow,
 )
 
@@ -171,35 +172,13 @@ async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVe
         return list((await session.execute(query.order_by(col(GrantVersion.version).desc()))).scalars())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Belongings:
-    """What ends with an enrollment."""
-
-    site_names: list[str]
-    devices: int
-    intervals: int
-
-
-async def belongings(hub: Hub, account_id: str, enrollment_id: str) -> Belongings:
-    """Raises NotFound."""
-    async with hub.store.read() as session:
-        await owned(session, Enrollment, enrollment_id, account_id)
-        names = select(SiteRow.name).where(col(SiteRow.enrollment_id) == enrollment_id).order_by(col(SiteRow.id))
-        devices = select(func.count()).select_from(_devices_of(enrollment_id).subquery())
-        intervals = select(func.count()).select_from(Interval).where(_about(Interval, enrollment_id))
-        return Belongings(
-            site_names=list((await session.execute(names)).scalars()),
-            devices=(await session.execute(devices)).scalar_one(),
-            intervals=(await session.execute(intervals)).scalar_one(),
-        )
-
-
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
     """Erases tokens, sites, devices and readings. The event and the audit entry remain."""
     async with hub.store.write(account_id, enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         for table in (Interval, CounterRow, Coverage):
             await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
+        await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor})
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from msgspec import Struct
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -18,7 +19,7 @@ from joinder.services import enrollments, health, leases
 from joinder.services.budgets import Quotas
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Invalid, NotFound, pointer
-from joinder.store.tables import Due, Enrollment, JoinFlow, VendorCredentials
+from joinder.store.tables import Due, Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
 
 _TABLE = "vendor_credentials"
@@ -174,6 +175,7 @@ async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> 
                 f"In use by {used.flows} join flow(s) and {used.enrollments} enrollment(s); delete those first."
             )
         await session.delete(row)
+        await session.execute(delete_rows(Quota).where(col(Quota.app) == credentials_id))
         audit(session, account_id, actor, "credentials.delete", credentials_id)
 
 
