@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joinder.ids import new_id
+from joinder.ids import next_id
 from joinder.services import webhooks
 from joinder.services.hub import Hub
 from joinder.store.tables import Delivery, Event
@@ -15,11 +15,11 @@ async def endpoint(hub: Hub, account_id: str, name: str) -> str:
 
 async def deliver(hub: Hub, account_id: str, endpoint_id: str, *statuses: str, kind: str = "webhook.test") -> list[str]:
     """One event a second, each with a delivery. Answers the deliveries' ids."""
-    ids = [new_id("dlvy") for _ in statuses]
+    ids = [next_id("dlvy") for _ in statuses]
     async with hub.store.write() as session:
         for at, (row_id, status) in enumerate(zip(ids, statuses, strict=True), start=1_780_000_000):
             event = Event(
-                id=new_id("evnt"),
+                id=next_id("evnt"),
                 account_id=account_id,
                 enrollment_id="",
                 type=kind,

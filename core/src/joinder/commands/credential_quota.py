@@ -44,11 +44,16 @@ def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
 async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota]:
     from joinder.api import wire
     from joinder.commands.answers import CredentialsQuota
-    from joinder.services import vendor_credentials
+    from joinder.services import listing
+    from joinder.services.refusals import NotFound
 
+    rows = [one.row for one in await listing.credentials(hub) if credentials_id in (None, one.row.id)]
+    left = await listing.quotas(hub, rows)
+    if credentials_id is not None and credentials_id not in left:
+        raise NotFound("No credentials of an installed vendor have this id.")
     found = []
-    for row, left in await vendor_credentials.all_quotas(hub, credentials_id):
-        told = wire.quotas(left)
+    for row in filter(lambda row: row.id in left, rows):
+        told = wire.quotas(left[row.id])
         found.append(
             CredentialsQuota(
                 credentials_id=row.id, vendor=row.vendor, quotas=told.quotas, blocked_until=told.blocked_until

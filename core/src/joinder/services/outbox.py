@@ -1,8 +1,7 @@
-"""Webhooks as the admin sees them: over all accounts, with what waits and what failed, and what was sent to one."""
+"""Webhooks as the admin sees them: over all accounts, with what waits and what failed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import case, func
@@ -10,12 +9,10 @@ from sqlalchemy.sql.selectable import Subquery
 from sqlmodel import col, select
 
 from joinder.services.hub import Hub
-from joinder.services.replays import Shown
-from joinder.store.tables import Delivery, Event, WebhookEndpoint
+from joinder.store.tables import Delivery, WebhookEndpoint
 
 PAGE = 500
 COUNTED = 10_000  # deliveries that wait or failed, as a look every few seconds counts no millions
-RECENT = 1000  # events of an account among which an endpoint's latest deliveries are looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +53,6 @@ def _counts(account_id: str | None) -> Subquery:
     waiting = func.sum(case((open_ones.c.status == "pending", 1), else_=0)).label("waiting")
     failed = func.sum(case((open_ones.c.status == "failed", 1), else_=0)).label("failed")
     return select(open_ones.c.endpoint_id, waiting, failed).group_by(open_ones.c.endpoint_id).subquery()
-
-
-async def sent(hub: Hub, account_id: str, endpoint_id: str, *, failed_only: bool, limit: int) -> Sequence[Shown]:
-    """The latest deliveries, failed ones first; with `failed_only` those alone, however old."""
-    query = select(Delivery, Event).join(Event, col(Event.id) == col(Delivery.event_id))
-    query = query.where(col(Delivery.endpoint_id) == endpoint_id, col(Delivery.account_id) == account_id)
-    if failed_only:
-        query = query.where(col(Delivery.status) == "failed")
-        query = query.order_by(col(Delivery.due_at).desc(), col(Delivery.id).desc())
-    else:
-        recent = select(Event.id).where(col(Event.account_id) == account_id)
-        recent = recent.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(RECENT)
-        query = query.where(col(Event.id).in_(recent))
-        failed_first = case((col(Delivery.status) == "failed", 0), else_=1)
-        query = query.order_by(failed_first, col(Event.at).desc(), col(Event.id).desc())
-    async with hub.store.read() as session:
-        return [(row[0], row[1]) for row in await session.execute(query.limit(limit))]
 
 
 async def count_sent(hub: Hub, endpoint_id: str) -> int:

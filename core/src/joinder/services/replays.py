@@ -35,8 +35,8 @@ async def list_page(
 
 
 async def latest(hub: Hub, account_id: str, endpoint_id: str, *, status: str | None, limit: int) -> list[Shown]:
-    """Newest first. Raises NotFound, or Invalid for an unknown status."""
-    query = _of_endpoint(endpoint_id, status).order_by(col(Delivery.created_at).desc(), col(Delivery.id))
+    """Those put in line last, the newest first. Raises NotFound, or Invalid for an unknown status."""
+    query = _of_endpoint(endpoint_id, status).order_by(col(Delivery.id).desc())
     async with hub.store.read() as session:
         await owned(session, WebhookEndpoint, endpoint_id, account_id)
         return [(row[0], row[1]) for row in await session.execute(query.limit(limit))]

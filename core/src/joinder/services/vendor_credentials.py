@@ -18,7 +18,7 @@ from joinder.redact import Secrets
 from joinder.services import enrollments, health, leases
 from joinder.services.budgets import Quotas
 from joinder.services.hub import Hub, audit, owned
-from joinder.services.refusals import Conflict, Invalid, NotFound, pointer
+from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Due, Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
 
@@ -113,20 +113,6 @@ async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
     async with hub.store.read() as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
     return await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)
-
-
-async def all_quotas(hub: Hub, credentials_id: str | None = None) -> list[tuple[VendorCredentials, Quotas]]:
-    """For the command line, whose user may see every account; those of installed vendors. Raises NotFound."""
-    table = VendorCredentials
-    query = select(table).where(col(table.vendor).in_([vendor.name for vendor in hub.registry.vendors]))
-    if credentials_id is not None:
-        query = query.where(col(table.id) == credentials_id)
-    async with hub.store.read() as session:
-        rows = list((await session.execute(query.order_by(col(table.id)))).scalars())
-    if credentials_id is not None and not rows:
-        raise NotFound("No credentials of an installed vendor have this id.")
-    left = await hub.budgets.left_of({row.id: hub.registry.vendor(row.vendor).limits for row in rows})
-    return [(row, left[row.id]) for row in rows]
 
 
 async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 
@@ -350,12 +350,16 @@ class WebhookEndpoint(SQLModel, table=True):
     created_at: int = _big()
 
 
+_FAILED = text("status = 'failed'")
+
+
 class Delivery(SQLModel, table=True):
     """One event on its way to one endpoint."""
 
     __table_args__ = (
         Index("delivery_next", "status", "due_at"),
         Index("delivery_by_endpoint", "endpoint_id", "id"),
+        Index("delivery_failed", "endpoint_id", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
         UniqueConstraint("endpoint_id", "event_id"),
     )
     id: str = Field(primary_key=True)

@@ -51,10 +51,15 @@ class Webhooks(Pair["Endpoint", "Shown"]):
         return {one.row.id: one for one in await outbox.endpoints(hub, account_id=self.joinder.account_id)}
 
     async def load_below(self, hub: Hub, one: Endpoint) -> Mapping[str, Shown]:
-        from joinder.services import outbox
+        from joinder.services import replays
+        from joinder.services.refusals import NotFound
 
-        sent = await outbox.sent(hub, one.row.account_id, one.row.id, failed_only=self.failed_only, limit=DELIVERIES)
-        return {shown[0].id: shown for shown in sent}
+        status = "failed" if self.failed_only else None
+        try:
+            sent = await replays.latest(hub, one.row.account_id, one.row.id, status=status, limit=DELIVERIES)
+        except NotFound:  # it was deleted elsewhere
+            return {}
+        return {shown[0].id: shown for shown in sorted(sent, key=lambda shown: shown[0].status != "failed")}
 
     def cells_above(self, one: Endpoint) -> Cells:
         return (
@@ -79,7 +84,7 @@ class Webhooks(Pair["Endpoint", "Shown"]):
         )
 
     def between(self, one: Endpoint) -> str:
-        which = "Failed deliveries" if self.failed_only else "Deliveries, failed ones first"
+        which = "Failed deliveries" if self.failed_only else "The latest deliveries, failed ones first"
         reason = f"   {one.row.disabled_reason}" if one.row.disabled_at is not None else ""
         return f"{which}: {_place(one.row.url)}{reason}"
 
