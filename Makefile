@@ -18,7 +18,7 @@ $(UV):
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv "uv==$(UV_VERSION)" 2>/dev/null || $(PYTHON) -m pip install --target .uv "uv==$(UV_VERSION)"
 
 .venv/.installed: $(UV) pyproject.toml uv.lock core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
-	$(UV) sync --frozen --quiet --python "$$(command -v $(PYTHON))"
+	$(UV) sync --frozen --quiet --compile-bytecode --python "$$(command -v $(PYTHON))"
 	@touch $@
 
 run: install  ## the demo: simulators, server, worker and a complete enrollment per vendor

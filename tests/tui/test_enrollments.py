@@ -60,6 +60,9 @@ async def test_a_filter_is_followed_as_it_is_typed_and_half_a_word_waits(
             await terminal.pilot.press(letter)
         await terminal.press("colon")
         assert "vendor: is no filter" in terminal.text()
+        terminal.page.tick()
+        await terminal.settled()
+        assert "vendor: is no filter" in terminal.text()
         terminal.app.screen.query_one("#filter", Input).value = f"!{ids[0]}"
         await terminal.settled()
         assert ids[1] in terminal.text()

@@ -18,17 +18,17 @@ NEXT_STEP: dict[str, str] = {
     "degraded": "Nothing to do yet: Joinder keeps trying.",
     "suspected": "Nothing to do yet: the vendor refused many grants at once, and Joinder asks it again.",
     "needs_consent": (
-        "Send the owner to reconnectURL, or through the join flow again; the enrollment, its ids and history are kept."
+        "Send the owner the reconnect link (reconnectURL), or through the join flow again; the enrollment, its ids and "
+        "history are kept."
     ),
     "operator_action": (
-        "Do what the reason says: correct the credentials (PATCH /vendor-credentials/{id}), or anything else and then "
-        "POST /enrollments/{id}/refresh."
+        "Do what the reason says. Corrected credentials are tried at once; after anything else, refresh the enrollment."
     ),
     "lost_in_flight": (
-        "Send the owner to reconnectURL, or through the join flow again: the connection was cut while its token was "
-        "renewed."
+        "Send the owner the reconnect link (reconnectURL), or through the join flow again: the connection was cut while "
+        "its token was renewed."
     ),
-    "quarantined": "It keeps failing; look at the log, then release it (POST /enrollments/{id}/release).",
+    "quarantined": "It keeps failing; look at the log, then release it.",
 }
 _ACTOR: dict[str, Actor] = {
     "pending_approval": "vendor",

@@ -70,6 +70,7 @@ class Enrollments(Page):
         self._marked: set[str] = set()
         self._total: int | None = None
         self._more = False
+        self._hint = ""  # what is wrong with the filter as it is typed
 
     def body(self) -> ComposeResult:
         yield Input(self._looked_for, placeholder="filter: vendor:acme health:needs_consent !roof", id="filter")
@@ -121,7 +122,8 @@ class Enrollments(Page):
         text = f"{texts.count(first)}–{texts.count(first + len(self._found) - 1)} of {total}"
         parts = [text if self._found else "nothing fits", *([f"{len(self._marked)} marked"] if self._marked else [])]
         parts += ["faults only"] if self.faults else []
-        self.query_one("#summary", Static).update("   ".join([*parts, "] next page" if self._more else ""]))
+        told = "   ".join([*parts, "] next page" if self._more else ""])
+        self.query_one("#summary", Static).update(Text(self._hint, "yellow") if self._hint else Text(told))
 
     def _begin_again(self) -> None:
         self._place, self._places, self._total = None, [], None
@@ -145,9 +147,11 @@ class Enrollments(Page):
         try:
             self._query()
         except Invalid as error:
-            self._looked_for = before
-            self.query_one("#summary", Static).update(Text(error.detail, "yellow"))
+            self._looked_for, self._hint = before, error.detail
+            self._summarise()
             return
+        self._hint = ""
+        self._summarise()
         if self._looked_for != before:
             self._begin_again()
 
