@@ -54,6 +54,13 @@ class Terminal:
             while not condition():
                 await self.pilot.pause(0.02)
 
+    async def sees(self, words: str) -> None:
+        """The words stand on the screen, now or when it has been drawn."""
+        try:
+            await self.until(lambda: words in self.text())
+        except TimeoutError:
+            raise AssertionError(f"{words!r} is not on the screen:\n{self.text()}") from None
+
     def text(self) -> str:
         """What is on the screen, line by line."""
         width, height = self.app.size

@@ -49,10 +49,10 @@ async def test_credentials_are_stored_sealed_and_their_secrets_are_nowhere_on_th
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("4")
-        assert "none yet" in terminal.text()
+        await terminal.sees("none yet")
         await terminal.press("a")
         await shown(terminal, CredentialForm)
-        assert "For example a1b2" in terminal.text()
+        await terminal.sees("For example a1b2")
         entry(terminal, "/credentials/clientID").value = "an-id"
         entry(terminal, "/credentials/clientSecret").value = CANARY
         entry(terminal, "/name").value = "North"
@@ -285,7 +285,7 @@ async def test_secrets_are_shown_for_a_reason_and_hidden_again(
         terminal.app.screen.query_one(Input).value = "support case 7"
         await terminal.press("enter")
         await shown(terminal, Reveal)
-        assert CANARY in terminal.text()
+        await terminal.sees(CANARY)
         assert terminal.app.clipboard == ""
         assert isinstance(terminal.app.screen, Reveal)
         terminal.app.screen._until = 0.0  # its half minute is over
@@ -340,7 +340,7 @@ async def test_what_something_depends_on_is_not_deleted_nor_asked_about(
         assert isinstance(terminal.app.screen, Credentials)
         await terminal.press("enter")
         assert isinstance(terminal.app.screen, Enrollments)
-        assert f"credentials:{credentials_id}" in terminal.text()
+        await terminal.sees(f"credentials:{credentials_id}")
         await terminal.until(lambda: "1–1 of 1" in terminal.text())
     assert await stored(hub, credentials_id) is not None
 
@@ -366,9 +366,9 @@ async def test_quotas_and_refusals_are_seen(hub: Hub, credentials_id: str, open_
         session.add(Quota(app=credentials_id, span="blocked", window=0, used=0, until=now() + 600))
     async with open_terminal(size=(80, 24)) as terminal:
         await terminal.press("4")
-        assert "93% day" in terminal.text()
-        assert "93 of 100 calls this day, 7 left" in terminal.text()
-        assert "blocked" in terminal.text()
+        await terminal.sees("93% day")
+        await terminal.sees("93 of 100 calls this day, 7 left")
+        await terminal.sees("blocked")
         async with hub.store.write() as session:
             row = await session.get(VendorCredentials, credentials_id)
             assert row is not None
@@ -376,7 +376,7 @@ async def test_quotas_and_refusals_are_seen(hub: Hub, credentials_id: str, open_
         for _ in range(2):
             terminal.page.tick()
             await terminal.settled()
-        assert "rejected 2 min" in terminal.text()
+        await terminal.sees("rejected 2 min")
 
 
 async def test_a_form_tells_its_keys_and_keeps_what_was_typed_under_them(
@@ -386,7 +386,7 @@ async def test_a_form_tells_its_keys_and_keeps_what_was_typed_under_them(
         await terminal.press("4", "a")
         await shown(terminal, CredentialForm)
         await terminal.press("tab", "x", "f1")
-        assert "joinder credentials" in terminal.text()
+        await terminal.sees("joinder credentials")
         await terminal.press("escape")
         await shown(terminal, CredentialForm)
         assert entry(terminal, "/credentials/clientID").value == "x"
@@ -416,5 +416,5 @@ async def test_a_form_fits_a_small_terminal(account_id: str, open_terminal: Open
         await terminal.press("4")
         await terminal.press("a")
         await shown(terminal, CredentialForm)
-        assert "Client ID" in terminal.text()
-        assert "Store" in terminal.text()
+        await terminal.sees("Client ID")
+        await terminal.sees("Store")

@@ -52,16 +52,16 @@ async def test_what_happens_appears_by_itself_until_it_is_held(
     async with open_terminal() as terminal:
         await terminal.press("7")
         assert isinstance(terminal.page, Events)
-        assert "following" in terminal.text()
+        await terminal.sees("following")
         second = await happen(hub, account_id, at=1_780_000_001, reason="It answered 410.")
         terminal.page.tick()
         await terminal.settled()
         assert keys(terminal) == [second, first]
         assert table(terminal).selected == second
-        assert "reason It answered 410." in terminal.text()
+        await terminal.sees("reason It answered 410.")
 
         await terminal.press("space")
-        assert "held" in terminal.text()
+        await terminal.sees("held")
         third = await happen(hub, account_id, at=1_780_000_002)
         terminal.page.tick()
         await terminal.settled()
@@ -95,7 +95,7 @@ async def test_pages_meet_without_gap_or_overlap(
         assert seen == made
         await terminal.press("right_square_bracket")
         assert keys(terminal) == made[4:]
-        assert "page 3" in terminal.text()
+        await terminal.sees("page 3")
         await terminal.press("left_square_bracket", "left_square_bracket", "left_square_bracket")
         assert keys(terminal) == made[:2]
 
@@ -116,13 +116,13 @@ async def test_the_filter_takes_an_enrollment_a_type_and_an_account(
         await look_for(terminal, f"{KIND} {other[:-1]}")
         terminal.page.tick()
         await terminal.settled()
-        assert "is neither an id nor a type" in terminal.text()
+        await terminal.sees("is neither an id nor a type")
         assert keys(terminal) == [theirs]
         await look_for(terminal, enrollment_id)
         assert keys(terminal) != []
         assert not {mine, theirs} & set(keys(terminal))
         await look_for(terminal, "enrollment.health")
-        assert "nothing fits" in terminal.text()
+        await terminal.sees("nothing fits")
         await terminal.press("escape")
         await terminal.settled()
         assert sorted(keys(terminal)) == sorted(everything)
@@ -151,7 +151,7 @@ async def test_enter_leads_to_the_enrollment_or_shows_the_whole_event(
         assert "JSON copied." in terminal.said()
         await terminal.press("escape", "up", "j")
         assert isinstance(terminal.app.screen, Whole)
-        assert enrollment_id in terminal.text()
+        await terminal.sees(enrollment_id)
         await terminal.press("escape", "enter")
         assert isinstance(terminal.page, Enrollment)
         assert terminal.page.enrollment_id == enrollment_id
@@ -168,12 +168,12 @@ async def test_the_audit_has_a_filter_of_its_own(
         await terminal.press("tab")
         assert terminal.page.query_one(TabbedContent).active == "changed"
         assert terminal.page.query_one("#filter", Input).value == ""
-        assert "somebody" in terminal.text()
-        assert "account.create" in terminal.text()
+        await terminal.sees("somebody")
+        await terminal.sees("account.create")
         await look_for(terminal, "account.create")
         assert len(keys(terminal, "changed")) == 1
         await look_for(terminal, enrollment_id)
-        assert "somebody" in terminal.text()
+        await terminal.sees("somebody")
         assert "account.create" not in terminal.text()
         await terminal.press("tab")
         assert terminal.page.query_one("#filter", Input).value == KIND
@@ -209,7 +209,7 @@ async def test_small_terminals(hub: Hub, enroll: Enroll, open_terminal: OpenTerm
     async with open_terminal(size=size) as terminal:
         await terminal.press("7")
         for wanted in ("Events", "Audit", "enrollment.created", "1 shown"):
-            assert wanted in terminal.text()
+            await terminal.sees(wanted)
         await terminal.press("tab")
-        assert "account.create" in terminal.text()
+        await terminal.sees("account.create")
         await terminal.press("j")

@@ -48,7 +48,7 @@ async def test_a_rotation_asks_shows_its_progress_and_leaves_the_old_key(
     seen: list[tuple[float, float | None, bool]] = []
     async with open_terminal() as terminal:
         await terminal.press("9")
-        assert "● wraps what is new" in terminal.text()
+        await terminal.sees("● wraps what is new")
         await terminal.press("o")
         assert isinstance(terminal.app.screen, Confirm)
         await terminal.press("n")
@@ -108,7 +108,7 @@ async def test_prepared_it_is_only_written(
         assert in_file(settings)[1:] == [old]
         assert set(await wrapped_by(hub)) == {old}
         await terminal.until(lambda: "still need an older key" in terminal.text())
-        assert "◐ still needed" in terminal.text()
+        await terminal.sees("◐ still needed")
 
 
 async def test_a_key_that_is_needed_stays_and_one_that_is_not_wants_its_id(
@@ -127,7 +127,7 @@ async def test_a_key_that_is_needed_stays_and_one_that_is_not_wants_its_id(
         assert terminal.app.clipboard == old
         await terminal.press("x")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
-        assert "Backups made before the rotation" in terminal.text()
+        await terminal.sees("Backups made before the rotation")
         await terminal.press("enter")
         assert old in in_file(settings)
         terminal.app.screen.query_one("#name", Input).value = old
@@ -158,8 +158,8 @@ async def test_small_terminals(
         for wanted in (in_file(settings)[0], "● wraps what is new", "Keep a copy"):
             await terminal.until(lambda wanted=wanted: wanted in terminal.text())  # type: ignore[misc]
         await terminal.press("o")
-        assert "Rotate the key?" in terminal.text()
-        assert "y  yes" in terminal.text()
+        await terminal.sees("Rotate the key?")
+        await terminal.sees("y  yes")
 
 
 async def test_the_way_back(account_id: str, open_terminal: OpenTerminal) -> None:

@@ -70,12 +70,12 @@ async def test_a_database_that_goes_away_shows_a_banner_and_comes_back(
             patched.setattr(hub.store, "scan", away)
             terminal.page.tick()
             await terminal.settled()
-            assert "The database cannot be used (OperationalError)" in terminal.text()
+            await terminal.sees("The database cannot be used (OperationalError)")
             assert "secret text" not in terminal.text()
             await terminal.press("2")
         terminal.page.tick()
         await terminal.until(lambda: "asking again" not in terminal.text())
-        assert "enrl-" in terminal.text()
+        await terminal.sees("enrl-")
 
 
 async def test_a_store_that_hangs_leaves_the_keys_alive(
@@ -135,9 +135,9 @@ async def test_every_screen_opens_at_every_size(
     async with open_terminal(size=size) as terminal:
         await terminal.press(page.key)
         assert type(terminal.page).__module__.endswith(f".{page.name}")
-        assert f"› {page.label.split()[0]}" in terminal.text()
+        await terminal.sees(f"› {page.label.split()[0]}")
         await terminal.press("question_mark")
-        assert "Command" in terminal.text()
+        await terminal.sees("Command")
         await terminal.press("escape")
 
 
@@ -148,7 +148,7 @@ async def test_no_colour_is_asked_for_and_states_keep_their_signs(
     await enroll("ada")
     async with open_terminal() as terminal:
         assert terminal.app.no_color
-        assert "● ok" in terminal.text()
+        await terminal.sees("● ok")
 
 
 async def test_the_palette_has_every_act(enroll: Enroll, open_terminal: OpenTerminal) -> None:

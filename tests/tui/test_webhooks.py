@@ -53,14 +53,14 @@ async def test_a_webhook_is_added_and_its_secret_shown_once(
 ) -> None:
     async with open_terminal() as terminal:
         await terminal.press("6")
-        assert "No webhook yet" in terminal.text()
+        await terminal.sees("No webhook yet")
         await terminal.press("a")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
         asked(terminal, "url").value = "http://10.0.0.1/"
         await terminal.press("enter", "space", "enter")
         await terminal.until(lambda: "url must be" in terminal.text())
-        assert "▐X▌ enrollment.created" in terminal.text()
-        assert "▐ ▌ enrollment.health" in terminal.text()
+        await terminal.sees("▐X▌ enrollment.created")
+        await terminal.sees("▐ ▌ enrollment.health")
         assert asked(terminal, "url").value == "http://10.0.0.1/"
         assert terminal.app.screen.query_one(Checklist).selected == ["enrollment.created"]
         assert await outbox.endpoints(hub) == []
@@ -71,7 +71,7 @@ async def test_a_webhook_is_added_and_its_secret_shown_once(
         [made] = await outbox.endpoints(hub, account_id=account_id)
         assert made.row.types == ["enrollment.created"]
         known = (await signing(hub, made.row.id))["secret"]
-        assert known in terminal.text().replace("\n", "")
+        await terminal.until(lambda: known in terminal.text().replace("\n", ""))
         await terminal.press("c")
         assert terminal.app.clipboard == known
         assert "Secret copied." in terminal.said()
@@ -98,12 +98,12 @@ async def test_of_several_accounts_one_must_be_chosen(hub: Hub, account_id: str,
     async with open_terminal() as terminal:
         await terminal.press("6", "a")
         await terminal.until(lambda: "There are 2 accounts: choose one with 8 and s." in terminal.said())
-        assert mine in terminal.text()
-        assert theirs in terminal.text()
+        await terminal.sees(mine)
+        await terminal.sees(theirs)
         terminal.app.account_id = other
         terminal.page.reload()
         await terminal.settled()
-        assert mine not in terminal.text()
+        await terminal.until(lambda: mine not in terminal.text())
         await terminal.press("a")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
 
@@ -120,7 +120,7 @@ async def test_a_rotation_asks_and_shows_the_new_secret(hub: Hub, account_id: st
         await terminal.until(lambda: isinstance(terminal.app.screen, Secret))
         after = await signing(hub, row_id)
         assert after["old_secret"] == before
-        assert after["secret"] in terminal.text().replace("\n", "")
+        await terminal.until(lambda: after["secret"] in terminal.text().replace("\n", ""))
 
 
 async def test_it_is_disabled_after_a_question_and_enabled_without(
@@ -196,7 +196,7 @@ async def test_deletion_wants_the_id_and_says_what_goes(hub: Hub, account_id: st
     async with open_terminal() as terminal:
         await terminal.press("6", "d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
-        assert "2 deliveries go with it." in terminal.text()
+        await terminal.sees("2 deliveries go with it.")
         await terminal.press("enter")
         assert await stored(hub, row_id) is not None
         asked(terminal, "name").value = row_id
@@ -254,13 +254,13 @@ async def test_a_shown_secret_is_on_no_picture_and_hides_by_itself(
     async with open_terminal() as terminal:
         await terminal.app.push_screen(Secret("A secret", canary))
         await terminal.settled()
-        assert canary in terminal.text()
+        await terminal.sees(canary)
         assert canary not in terminal.app.export_screenshot()
-        assert canary in terminal.text()
+        await terminal.sees(canary)
         await terminal.press("ctrl+p")
         assert canary not in terminal.app.export_screenshot()
         await terminal.press("escape")
-        assert canary in terminal.text()
+        await terminal.sees(canary)
         assert canary not in repr(terminal.app.screen)
         await terminal.press("escape")
 
@@ -279,8 +279,8 @@ async def test_small_terminals(hub: Hub, account_id: str, open_terminal: OpenTer
     async with open_terminal(size=size) as terminal:
         await terminal.press("6")
         for wanted in ("● ok", "mine.example", "■ failed", "● delivered"):
-            assert wanted in terminal.text()
+            await terminal.sees(wanted)
         await terminal.press("a")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
         await terminal.press("enter")
-        assert "enrollment.created" in terminal.text()
+        await terminal.sees("enrollment.created")

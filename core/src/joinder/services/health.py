@@ -25,8 +25,8 @@ NEXT_STEP: dict[str, str] = {
         "Do what the reason says. Corrected credentials are tried at once; after anything else, refresh the enrollment."
     ),
     "lost_in_flight": (
-        "Send the owner the reconnect link (reconnectURL), or through the join flow again: the connection was cut while "
-        "its token was renewed."
+        "Send the owner the reconnect link (reconnectURL), or through the join flow again: the connection was cut "
+        "while its token was renewed."
     ),
     "quarantined": "It keeps failing; look at the log, then release it.",
 }
