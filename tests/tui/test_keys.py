@@ -156,7 +156,7 @@ async def test_small_terminals(
     async with open_terminal(size=size) as terminal:
         await terminal.press("9")
         for wanted in (in_file(settings)[0], "● wraps what is new", "Keep a copy"):
-            await terminal.until(lambda wanted=wanted: wanted in terminal.text())  # type: ignore[misc]
+            await terminal.sees(wanted)
         await terminal.press("o")
         await terminal.sees("Rotate the key?")
         await terminal.sees("y  yes")

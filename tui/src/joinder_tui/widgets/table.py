@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import DataTable
 from textual.widgets.data_table import ColumnKey
@@ -13,7 +14,11 @@ Rows = Mapping[str, tuple[str | Text, ...]]  # by a key of the row, in order
 
 
 class Table(DataTable[Any]):
-    """Rows are selected as wholes."""
+    """Rows are selected as wholes.
+
+    Columns are as wide as we say: a DataTable measures new rows when it is idle, and what it drew before that stays as
+    narrow as the headings, because the lines it keeps do not know of widths (Textual 8.2, `_update_dimensions`).
+    """
 
     def __init__(self, *columns: str, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(cursor_type="row", zebra_stripes=True, id=id, classes=classes)
@@ -22,7 +27,7 @@ class Table(DataTable[Any]):
 
     def on_mount(self) -> None:
         for heading in self._headings:
-            self.add_column(heading, key=heading)
+            self.add_column(heading, key=heading, width=cell_len(heading))
 
     @property
     def selected(self) -> str:
@@ -39,23 +44,32 @@ class Table(DataTable[Any]):
         self._shown = dict(rows)
 
     def _change(self, rows: Rows) -> None:
-        """Columns grow but never shrink: to find out how far they may would measure every row for every cell."""
+        """Columns grow but do not shrink: the eye would have to follow."""
+        self._widen(rows)
         for key, cells in rows.items():
             before = self._shown[key]
             for heading, old, new in zip(self._headings, before, cells, strict=True):
                 if old != new:
-                    wider = len(new) > self.columns[ColumnKey(heading)].content_width
-                    self.update_cell(key, heading, _plain(new), update_width=wider)
+                    self.update_cell(key, heading, _plain(new))
 
     def _replace(self, rows: Rows) -> None:
         """The cursor stays on its row, or where it was when that row is gone."""
         selected, at = self.selected, self.cursor_row
         self.clear()
+        for heading in self._headings:
+            self.columns[ColumnKey(heading)].width = cell_len(heading)
+        self._widen(rows)
         for key, cells in rows.items():
             self.add_row(*(_plain(cell) for cell in cells), key=key)
         if rows:
             keys = list(rows)
             self.move_cursor(row=keys.index(selected) if selected in rows else min(at, len(keys) - 1), animate=False)
+
+    def _widen(self, rows: Rows) -> None:
+        for index, heading in enumerate(self._headings):
+            column = self.columns[ColumnKey(heading)]
+            widest = max((_plain(cells[index]).cell_len for cells in rows.values()), default=0)
+            column.width = max(column.width, widest)
 
 
 def _plain(cell: str | Text) -> Text:
