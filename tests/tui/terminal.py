@@ -7,11 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from joinder_tui.app import JoinderApp
-from joinder_tui.pages import Page
+from joinder_tui.pages import PAGES, Page
 from textual.pilot import Pilot
-from textual.widgets import DataTable
+from textual.widgets import DataTable, Input
 
 GIVES_UP_S = 20.0
+MAIN = {page.key: f".{page.name}" for page in PAGES}
 
 
 class Terminal:
@@ -29,7 +30,9 @@ class Terminal:
     async def press(self, *keys: str) -> None:
         """One after the other, each with what it begins."""
         for key in keys:
+            leads_to = "" if isinstance(self.app.focused, Input) else MAIN.get(key, "")
             await self.pilot.press(key)
+            await self.until(lambda place=leads_to: type(self.app.screen).__module__.endswith(place))  # type: ignore[misc]
             await self.settled()
 
     async def settled(self) -> None:
@@ -50,16 +53,17 @@ class Terminal:
         return any(not worker.is_finished for worker in self.app.workers if worker.group == "load")
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(GIVES_UP_S):
-            while not condition():
-                await self.pilot.pause(0.02)
+        try:
+            async with asyncio.timeout(GIVES_UP_S):
+                while not condition():
+                    await self.pilot.pause(0.02)
+        except TimeoutError:
+            screen = type(self.app.screen).__name__
+            raise AssertionError(f"This never came to be. {screen}, {self.said()}:\n{self.text()}") from None
 
     async def sees(self, words: str) -> None:
         """The words stand on the screen, now or when it has been drawn."""
-        try:
-            await self.until(lambda: words in self.text())
-        except TimeoutError:
-            raise AssertionError(f"{words!r} is not on the screen:\n{self.text()}") from None
+        await self.until(lambda: words in self.text())
 
     def text(self) -> str:
         """What is on the screen, line by line."""

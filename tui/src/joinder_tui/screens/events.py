@@ -80,7 +80,7 @@ class Events(Page):
 
     @property
     def _tab(self) -> str:
-        return self.query_one(TabbedContent).active
+        return self.query_one(TabbedContent).active or TABS[0]  # it has none until it is mounted
 
     @property
     def _log(self) -> Log[Any]:
@@ -132,7 +132,7 @@ class Events(Page):
 
     def action_other(self) -> None:
         tabs = self.query_one(TabbedContent)
-        tabs.active = TABS[TABS.index(tabs.active) - 1]
+        tabs.active = TABS[TABS.index(self._tab) - 1]
         with self.prevent(Input.Changed):
             self.query_one("#filter", Input).value = self._log.looked_for
         self._hint = ""

@@ -56,6 +56,10 @@ class Entry(Vertical):
     def on_mount(self) -> None:
         self.say("")
 
+    def on_descendant_focus(self) -> None:
+        """What is typed into is scrolled to; in a small terminal its label may be just above."""
+        self.call_after_refresh(self.scroll_visible, animate=False)
+
 
 class Typed(Entry):
     """A text; a secret is never drawn, also one of many lines."""
