@@ -136,7 +136,7 @@ async def per_tick(app: JoinderApp, pilot: Pilot[int], counting: Counting) -> No
     most = 0
     for _ in range(8):
         before = counting.queries
-        app.screen.reload()
+        app.screen.tick()
         await settled(app, pilot)
         most = max(most, counting.queries - before)
     print(f"{type(app.screen).__name__}: at most {most} queries a tick, one tick in {module.TICK_S:.0f} s")

@@ -60,13 +60,17 @@ PAGES: tuple[MainPage, ...] = (
 
 
 class Page(Screen[None]):
-    """`load` is the one query of a tick, `show` draws its answer; `name_in_crumbs` says where one is."""
+    """`load` is the one query of a tick, `show` draws its answer; `name_in_crumbs` says where one is.
+
+    `turn` counts the answers since everything was asked for: a screen of several parts asks for one of them a tick.
+    """
 
     name_in_crumbs: ClassVar[str] = ""
 
     def __init__(self) -> None:
         super().__init__()
         self._loading: Worker[None] | None = None
+        self.turn = 0
 
     @property
     def joinder(self) -> JoinderApp:
@@ -99,14 +103,20 @@ class Page(Screen[None]):
     def tick(self) -> None:
         """Nothing is asked while the last question is not answered."""
         if self._loading is None or self._loading.is_finished:
-            self.reload()
+            self.ask()
 
     def reload(self) -> None:
+        """Everything, as after an act."""
+        self.turn = 0
+        self.ask()
+
+    def ask(self) -> None:
         self._loading = self.run_worker(self._load, group="load", exclusive=True, exit_on_error=False)
 
     async def _load(self) -> None:
         answer = await self.joinder.asked(self.load)
         if answer is not None and self.is_attached:
+            self.turn += 1
             self.show(answer)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -106,7 +106,6 @@ class Credentials(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turn = 0
         self._listed: dict[str, ListedCredentials] = {}
         self._quotas: Mapping[str, Quotas] = {}
 
@@ -118,11 +117,10 @@ class Credentials(Page):
         """The rows, each second tick their quotas; the first time, both."""
         from joinder.services import listing
 
-        turn, self._turn = self._turn, self._turn + 1
-        if turn % 2:
+        if self.turn % 2:
             return Answer(quotas=await listing.quotas(hub, [one.row for one in self._listed.values()]))
         listed = await listing.credentials(hub, self.joinder.account_id)
-        quotas = await listing.quotas(hub, [one.row for one in listed]) if turn == 0 else None
+        quotas = await listing.quotas(hub, [one.row for one in listed]) if self.turn == 0 else None
         return Answer(listed=listed, quotas=quotas)
 
     def show(self, answer: Answer) -> None:

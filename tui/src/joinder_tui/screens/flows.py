@@ -83,7 +83,6 @@ class Flows(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turn = 0
         self._flows: dict[str, JoinFlow] = {}
         self._attempts: dict[str, Attempt] = {}
 
@@ -96,10 +95,9 @@ class Flows(Page):
         """Flows, each second tick the attempts; the first time, both."""
         from joinder.services import join_attempts, listing
 
-        turn, self._turn = self._turn, self._turn + 1
         account_id = self.joinder.account_id
-        flows = None if turn % 2 else await listing.flows(hub, account_id)
-        if turn == 0 or turn % 2:
+        flows = None if self.turn % 2 else await listing.flows(hub, account_id)
+        if self.turn == 0 or self.turn % 2:
             attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
             return Answer(flows=flows, attempts=attempts)
         return Answer(flows=flows)

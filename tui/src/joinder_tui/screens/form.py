@@ -83,10 +83,10 @@ class FormScreen(Page, ModalScreen[None]):
         """Where a refusal's JSON Pointer is shown, if the request is built otherwise than the form."""
         return place
 
-    def reload(self) -> None:
+    def ask(self) -> None:
         """Once: nobody's typing is drawn over."""
         if self._chosen is None:
-            super().reload()
+            super().ask()
 
     def show(self, answer: Any) -> None:
         if self._chosen is None:
@@ -98,8 +98,8 @@ class FormScreen(Page, ModalScreen[None]):
         choices = self.choices()
         await self.query_one("#choices").mount_all(choices)
         await self._draw_entries({choice.place: choice.value for choice in choices})
-        if self.focused is None:
-            self.focus_next()
+        if self.focused is None and self.focus_chain:  # which is at the top: nothing to scroll to
+            self.set_focus(self.focus_chain[0], scroll_visible=False)
 
     async def _draw_entries(self, chosen: dict[str, str]) -> None:
         self._chosen = chosen

@@ -68,7 +68,6 @@ class Now(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turn = 0
         self._counts: Sequence[Count] = ()
         self._ending: Sequence[Ending] = ()
 
@@ -93,14 +92,13 @@ class Now(Page):
         """The counts, each second tick what ran; the first time, everything."""
         from joinder.services import activity, fleet
 
-        turn, self._turn = self._turn, self._turn + 1
-        if turn == 0:
+        if self.turn == 0:
             return Answer(
                 counts=await fleet.counts(hub), ran=await activity.last_day(hub.store), ending=await fleet.ending(hub)
             )
-        if turn % SLOW_TURNS == 0:
+        if self.turn % SLOW_TURNS == 0:
             return Answer(ending=await fleet.ending(hub))
-        if turn % 2:
+        if self.turn % 2:
             return Answer(ran=await activity.last_day(hub.store))
         return Answer(counts=await fleet.counts(hub))
 

@@ -63,7 +63,6 @@ class Vendors(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turn = 0
         self._installed: dict[str, Installed] = {}
         self._enrolled: Mapping[str, int] = {}
 
@@ -75,8 +74,7 @@ class Vendors(Page):
     async def load(self, hub: Hub) -> Answer:
         from joinder.services import fleet
 
-        turn, self._turn = self._turn, self._turn + 1
-        if turn % SLOW_TURNS:
+        if self.turn % SLOW_TURNS:
             return Answer(installed=hub.registry.installed)
         enrolled: dict[str, int] = {}
         for one in await fleet.counts(hub):
