@@ -36,7 +36,7 @@ rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes o
 proofs: install  ## the long tests (a quarter of an hour): a year of tokens, kills, many processes, both databases
 	$(RUN)/pytest -n 2 --dist loadgroup -m proof
 
-check: test rotations  ## test, rotations, lint, types, layers
+check: test terminal rotations  ## test, terminal, rotations, lint, types, layers
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -51,8 +51,8 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/scale.py sites --counts 1000,10000
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
-terminal: install  ## the terminal's tests, by keys (two minutes)
-	$(RUN)/pytest -n 2 -m "proof or not proof" tests/tui
+terminal: install  ## the terminal's tests, by keys (a minute and a half)
+	$(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
 
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
