@@ -5,6 +5,7 @@ UV = .uv/bin/uv
 RUN = .venv/bin
 export UV_PYTHON_PREFERENCE = only-system
 export UV_PYTHON_DOWNLOADS = never
+unexport PYTHONDONTWRITEBYTECODE  # or each of the many processes of the tests compiles everything anew
 
 .DEFAULT_GOAL := help
 
@@ -36,7 +37,8 @@ rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes o
 proofs: install  ## the long tests (a quarter of an hour): a year of tokens, kills, many processes, both databases
 	$(RUN)/pytest -n 2 --dist loadgroup -m proof
 
-check: test terminal rotations  ## test, terminal, rotations, lint, types, layers
+check: test rotations  ## test, the terminal's keys, rotations, lint, types, layers
+	$(RUN)/pytest -n 4 -m proof tests/tui
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
