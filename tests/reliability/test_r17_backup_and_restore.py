@@ -353,11 +353,12 @@ async def test_the_wrong_key_and_a_newer_schema_leave_the_database_as_it_was(
     copy = await copy_now()
     await hub.drain()
     await refresh(hub, enrollment_id)
+    ((ours,),) = await hub.store.rows("SELECT version_num FROM alembic_version", {})
     async with hub.store.write() as session:
         await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     newer = await back_up(settings, tmp_path / "newer")
     async with hub.store.write() as session:
-        await session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        await session.execute(text("UPDATE alembic_version SET version_num = :ours"), {"ours": ours})
     await hub.store.close()
     create_key_file(tmp_path / "other.key")
     wrong = structs.replace(settings, key_file=str(tmp_path / "other.key"))

@@ -17,6 +17,7 @@ from joinder.store.pragmas import prepare
 from joinder.store.statements import upsert_on_sqlite
 
 AT_ONCE = 200
+_ITS_OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, ValueError)
 Outcome = list[int] | StoreTrouble
 _Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
 
@@ -55,11 +56,17 @@ class GroupCommit:
         while self._asked:
             async with self._writing:
                 group, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
-                work = [writes for writes, _ in group]
-                outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, work)
+                outcomes = await self._committed([writes for writes, _ in group])
             for (_, done), outcome in zip(group, outcomes, strict=True):
                 if not done.done():
                     done.set_result(outcome)
+
+    async def _committed(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
+        """Also when the thread is gone or the file cannot be opened, those who wait are told."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing of the group is on disk
+            return [StoreTrouble(type(error).__name__)] * len(group)
 
     def _commit(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
         """In the thread."""
@@ -84,11 +91,12 @@ class GroupCommit:
 
 
 def _one(connection: sqlite3.Connection, writes: Sequence[Write]) -> Outcome:
-    """Anything worse than a broken constraint may have ended the whole transaction, and is the group's."""
+    """Anything worse than a broken constraint, or a value SQLite cannot hold, may have ended the whole transaction, and
+    is the group's."""
     connection.execute("SAVEPOINT one")
     try:
         outcome: Outcome = [_changed(connection, write) for write in writes]
-    except sqlite3.IntegrityError as error:
+    except _ITS_OWN as error:
         connection.execute("ROLLBACK TO one")
         outcome = _trouble(error)
     connection.execute("RELEASE one")
@@ -102,6 +110,6 @@ def _changed(connection: sqlite3.Connection, write: Write) -> int:
     return connection.execute(sql, parameters).rowcount
 
 
-def _trouble(error: sqlite3.Error) -> StoreTrouble:
+def _trouble(error: Exception) -> StoreTrouble:
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return (StoreFull if full else StoreTrouble)(type(error).__name__)
