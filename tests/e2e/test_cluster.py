@@ -65,7 +65,10 @@ async def test_two_servers_and_two_workers_share_the_work_and_one_may_die(tmp_pa
 async def test_nothing_is_left_when_it_is_stopped_early(tmp_path: Path, how: signal.Signals) -> None:
     arguments = (sys.executable, "-m", "joinder", "demo", "--cluster", "--folder", str(tmp_path / "demo"))
     demo = await asyncio.create_subprocess_exec(
-        *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job inherits none
     )
     assert demo.stdout is not None
     async for line in demo.stdout:

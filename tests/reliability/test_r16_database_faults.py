@@ -24,6 +24,7 @@ from joinder.settings import Settings
 from joinder.store import group_commit, postgres
 from joinder.store.engine import StoreTrouble
 from joinder.store.key_file import create_key_file
+from joinder.store.postgres import PostgresStore
 from joinder.store.sqlite import SqliteStore
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
@@ -219,6 +220,48 @@ async def test_a_connection_killed_around_the_commit_saves_exactly_once(
     assert (vendor.exchanges, cut, await token_of(hub, enrollment_id)) == (1, [0], "ada#2")
     versions = await hub.store.rows("SELECT version FROM grant_version ORDER BY version", {})
     assert [row[0] for row in versions] == [1, 2]
+
+
+class CutOnce:
+    """A pool whose next connection is found broken."""
+
+    def __init__(self, pool: Any, error: Exception) -> None:
+        self._pool = pool
+        self._errors = [error]
+
+    def acquire(self) -> Any:
+        if self._errors:
+            raise self._errors.pop()
+        return self._pool.acquire()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_cut_connection_raises_the_token_is_saved(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    if not isinstance(hub.store, PostgresStore):
+        pytest.skip("SQLite has no connections to cut")
+    enrollment_id = await enroll("ada")
+
+    async def cut(_: str) -> None:
+        assert isinstance(hub.store, PostgresStore)
+        monkeypatch.setattr(hub.store, "_hot", CutOnce(hub.store._hot, error))
+
+    vendor.after = cut
+    await refresh(hub, enrollment_id, wait_s=GIVES_UP_S)
+    assert (vendor.exchanges, await token_of(hub, enrollment_id)) == (1, "ada#2")
 
 
 async def test_every_connection_killed_during_an_exchange(

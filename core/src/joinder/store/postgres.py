@@ -24,7 +24,14 @@ CONNECT_S = 10
 # A connection that waits this long for a lock, or sits in a transaction this long, belongs to a stuck process.
 _SESSION = {"application_name": "joinder", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "120s"}
 _SERIALISE = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
-_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError)
+# InternalClientError: what asyncpg raises when a connection is cut while the answer to another question is read.
+_GONE = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    OSError,
+)
 
 
 class PostgresStore(Store):
