@@ -86,9 +86,9 @@ def joinder(tmp_path: Path, key: Path) -> Shell:
 
 
 @pytest.fixture(scope="session")
-def templates() -> dict[str, World]:
-    """By kind of database: preparing takes longer than most commands, so SQLite's tests get a copy of the first."""
-    return {}
+def templates() -> list[World]:
+    """None yet, or one: preparing takes longer than most commands, so SQLite's tests get a copy of the first."""
+    return []
 
 
 @pytest.fixture
@@ -96,17 +96,17 @@ def world(
     fresh_database: Settings,
     database_kind: str,
     registry_of_fakes: Vendors,
-    templates: dict[str, World],
+    templates: list[World],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> World:
     made = World(fresh_database, registry_of_fakes)
     if database_kind == "postgresql":
         asyncio.run(made.prepare())
         return made
-    if database_kind not in templates:
-        templates[database_kind] = _template(fresh_database, registry_of_fakes, tmp_path_factory.mktemp("world"))
-    _copy(templates[database_kind].settings, fresh_database)
-    made.ids = dict(templates[database_kind].ids)
+    if not templates:
+        templates.append(_template(fresh_database, registry_of_fakes, tmp_path_factory.mktemp("world")))
+    _copy(templates[0].settings, fresh_database)
+    made.ids = dict(templates[0].ids)
     return made
 
 

@@ -43,7 +43,7 @@ class Terminal:
             while self._is_loading():
                 await asyncio.sleep(0.01)
         while any(table._require_update_dimensions for table in self.app.screen.query(DataTable)):
-            await self.pilot.pause(0.01)  # columns are measured when there is nothing else to do
+            await self.pilot.pause(0.01)  # how far a table scrolls is measured when it is idle
         await self.pilot.pause()
 
     def _is_loading(self) -> bool:

@@ -52,7 +52,7 @@ async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota
     if credentials_id is not None and credentials_id not in left:
         raise NotFound("No credentials of an installed vendor have this id.")
     found = []
-    for row in filter(lambda row: row.id in left, rows):
+    for row in (row for row in rows if row.id in left):
         told = wire.quotas(left[row.id])
         found.append(
             CredentialsQuota(
