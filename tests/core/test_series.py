@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joinder.energy import Reading
+from joinder.energy import LOAD_BELOW_ZERO, PARTS_MISSING, Reading
 from joinder.series import (
     QUARTER,
     Days,
@@ -23,6 +23,7 @@ from joinder.series import (
     instants,
     merged,
     plausible,
+    row_spans,
     with_load,
     zone,
 )
@@ -136,7 +137,78 @@ def test_load_is_what_is_left_of_the_balance() -> None:
     assert with_load(row, battery=False).load_wh == 420
     assert with_load(msgspec.structs.replace(row, charge_wh=None), battery=True).load_wh is None
     assert with_load(msgspec.structs.replace(row, load_wh=7), battery=True).load_wh == 7
-    assert with_load(msgspec.structs.replace(row, export_wh=5000), battery=True).load_wh == 0
+
+
+def test_a_load_below_zero_is_noise_or_impossible() -> None:
+    row = Reading(start=START, end=END, solar_wh=500, import_wh=0, export_wh=505)
+    assert with_load(row, battery=False).load_wh == 0
+    beyond = with_load(msgspec.structs.replace(row, export_wh=5000), battery=False)
+    assert (beyond.load_wh, beyond.rule) == (None, LOAD_BELOW_ZERO)
+
+
+def test_a_sum_over_devices_counts_its_parts() -> None:
+    """Two rows of one device in a quarter hour are as long as one row of each of two: no reason to count them whole."""
+    found = Quarters(START, END)
+    found.expect("solar_wh", ["a", "b"])
+    for minute in (0, 5, 10):
+        at = START + timedelta(minutes=minute)
+        found.energy("solar_wh", at, at + timedelta(minutes=5), 10, part="a")
+        found.energy("solar_wh", at + QUARTER, at + QUARTER + timedelta(minutes=5), 10, part="a")
+        found.energy("solar_wh", at + QUARTER, at + QUARTER + timedelta(minutes=5), 10, part="b")
+    rows = found.readings()
+    assert [(row.solar_wh, row.quality, row.rule) for row in rows] == [
+        (30, "partial", PARTS_MISSING),
+        (60, "measured", None),
+    ]
+
+
+def test_what_the_vendor_calls_incomplete_is_partial() -> None:
+    found = Quarters(START, END)
+    found.energy("discharge_wh", START, START + QUARTER, 300)
+    found.lacks(START, START + QUARTER)
+    assert [(row.quality, row.rule) for row in found.readings()] == [("partial", PARTS_MISSING)]
+
+
+def test_a_day_that_lacks_one_of_its_devices_is_partial() -> None:
+    where, day = ZoneInfo("Europe/Berlin"), date(2026, 6, 1)
+    found = Days(where, *day_span(day, where))
+    found.expect("solar_wh", ["a", "b"])
+    found.energy("solar_wh", day, 9000, part="a")
+    assert [(row.solar_wh, row.quality, row.rule) for row in found.readings()] == [(9000, "partial", PARTS_MISSING)]
+
+
+def test_what_inverters_draw_at_night_is_no_production() -> None:
+    found = Quarters(START, END)
+    found.power("solar_wh", START, START + QUARTER, -8)
+    found.power("solar_wh", START + QUARTER, START + 2 * QUARTER, -800)
+    found.power("load_wh", START + QUARTER, START + 2 * QUARTER, -8)
+    assert [(row.solar_wh, row.load_wh) for row in found.readings()] == [(0, None)]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "lengths"),
+    [
+        ([0, 15, 30, 35, 40], [15, 15, 5, 5, 5]),  # a battery joined
+        ([0, 5, 10, 25, 40], [5, 5, 15, 15, 15]),
+        ([0, 5, 10, 60, 65], [5, 5, 5, 5, 5]),  # a gap
+        ([0, 5, 15, 20], [5, 5, 5, 5]),  # one row lost
+        ([0, 60], [5, 5]),
+        ([0], [5]),
+        ([], []),
+    ],
+)
+def test_the_rows_tell_how_long_they_are(minutes: list[int], lengths: list[int]) -> None:
+    starts = [START + timedelta(minutes=minute) for minute in minutes]
+    spans = row_spans(starts, alone=timedelta(minutes=5))
+    assert [int((end - start).total_seconds() / 60) for start, end in spans] == lengths
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=60))
+def test_rows_never_overlap(steps: list[int]) -> None:
+    starts = [START + timedelta(minutes=sum(steps[:n])) for n in range(len(steps))]
+    spans = list(row_spans(starts, alone=timedelta(minutes=5)))
+    assert [start for start, _ in spans] == starts
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
 def test_the_first_source_that_knows_a_metric_counts() -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from joinder import errors, http, oauth, series
+    from joinder import errors, http, oauth, physics, series
     from joinder.energy import (
         Counter,
         Device,
@@ -80,6 +80,7 @@ __all__ = [
     "hookimpl",
     "http",
     "oauth",
+    "physics",
     "series",
 ]
 
@@ -89,7 +90,7 @@ _HOMES = ("energy", "grants", "hookspecs", "redact", "vendor")
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module joinder has no attribute {name}")
-    if name in ("errors", "http", "oauth", "series"):
+    if name in ("errors", "http", "oauth", "physics", "series"):
         return import_module(f"joinder.{name}")
     homes = (import_module(f"joinder.{home}") for home in _HOMES)
     return next(getattr(home, name) for home in homes if hasattr(home, name))

@@ -15,6 +15,9 @@ from msgspec import Struct
 from joinder.vendor import Resolution
 
 Quality = Literal["measured", "estimated", "partial"]
+PARTS_MISSING = "parts_missing"  # Reading.rule: not every device that belongs to the sum reported
+ROWS_MISSING = "rows_missing"  # a part of the time was not told
+LOAD_BELOW_ZERO = "load_below_zero"  # the parts contradict each other, so the load is unknown
 ENERGY_METRICS = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh")
 
 
@@ -54,7 +57,10 @@ class Device(Struct, frozen=True, kw_only=True):
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """One home. `timezone` is an IANA name: days and months of its intervals follow it."""
+    """One home. `timezone` is an IANA name: days and months of its intervals follow it.
+
+    Where the vendor tells none, core finds it by `lat` and `lon`. An offset makes none: it follows summer time.
+    """
 
     vendor_id: str
     name: str
@@ -63,6 +69,7 @@ class Site(Struct, frozen=True, kw_only=True):
     lon: float | None = None
     operational_since: datetime | None = None
     devices: tuple[Device, ...] = ()
+    warnings: tuple[str, ...] = ()  # a sentence each, for the operator
 
 
 class Energies(Struct, frozen=True, kw_only=True):
@@ -79,11 +86,15 @@ class Energies(Struct, frozen=True, kw_only=True):
 
 
 class Reading(Energies, frozen=True, kw_only=True):
-    """Energy of one interval [start, end); `soc_percent` is the mean over it."""
+    """Energy of one interval [start, end); `soc_percent` is the mean over it.
+
+    `rule` says in one word (PARTS_MISSING and its like) what made it partial or estimated, or a metric of it unknown.
+    """
 
     start: datetime
     end: datetime
     quality: Quality = "measured"
+    rule: str | None = None
 
 
 class Counter(Energies, frozen=True, kw_only=True):

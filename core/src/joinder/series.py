@@ -10,12 +10,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from joinder.energy import ENERGY_METRICS, Reading
+from joinder import physics
+from joinder.energy import ENERGY_METRICS, LOAD_BELOW_ZERO, PARTS_MISSING, ROWS_MISSING, Quality, Reading
 
 QUARTER = timedelta(minutes=15)
 Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
@@ -24,75 +26,100 @@ Span = tuple[datetime, datetime]
 
 @dataclass
 class _Sum:
-    """One metric inside one interval: Wh, or % · s for the state of charge, and the seconds they cover."""
+    """One metric inside one interval: Wh, or % · s for the state of charge, and the seconds each part covers."""
 
     value: float = 0.0
-    seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)  # by part; "" where the whole is told as one
 
 
 @dataclass
 class _Slots:
-    """Values by interval, as they come together from several rows and endpoints."""
+    """Values by interval, as they come together from several rows, endpoints and devices."""
 
     start: datetime
     end: datetime
     sums: dict[Span, dict[str, _Sum]] = field(default_factory=dict)
-    incomplete: set[Span] = field(default_factory=set)
+    expected: dict[str, frozenset[str]] = field(default_factory=dict)  # metric → every part its sum must have
+    incomplete: dict[Span, str] = field(default_factory=dict)  # by the rule that says so
 
-    def add(self, span: Span, metric: str, value: float, seconds: float) -> None:
+    def add(self, span: Span, metric: str, value: float, seconds: float, part: str) -> None:
         if self.start <= span[0] and span[1] <= self.end:
             total = self.sums.setdefault(span, {}).setdefault(metric, _Sum())
             total.value += value
-            total.seconds += seconds
+            total.seconds[part] = total.seconds.get(part, 0.0) + seconds
 
     def readings(self, device_id: str | None) -> tuple[Reading, ...]:
         return tuple(self._reading(span, device_id) for span in sorted(self.sums))
 
     def _reading(self, span: Span, device_id: str | None) -> Reading:
         sums, length_s = self.sums[span], (span[1] - span[0]).total_seconds()
-        short = any(total.seconds < length_s - 1 for metric, total in sums.items() if metric != "soc_percent")
-        values = {
-            metric: round(total.value / total.seconds if metric == "soc_percent" else total.value, 3)
+        rule = next((rule for name, total in sums.items() if (rule := self._lacks(name, total, length_s))), None)
+        rule = rule or self.incomplete.get(span)
+        values: dict[str, Any] = {
+            metric: round(total.value / sum(total.seconds.values()) if metric == "soc_percent" else total.value, 3)
             for metric, total in sums.items()
         }
-        partial = short or span in self.incomplete
-        return Reading(
-            start=span[0], end=span[1], device_id=device_id, quality="partial" if partial else "measured", **values
-        )
+        quality: Quality = "partial" if rule else "measured"
+        return Reading(start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, **values)
+
+    def _lacks(self, metric: str, total: _Sum, length_s: float) -> str | None:
+        """Why the sum is not whole: a part that told nothing, or one that did not tell all the time."""
+        if metric == "soc_percent":
+            return None
+        parts = self.expected.get(metric) or total.seconds.keys()
+        if any(part not in total.seconds for part in parts):
+            return PARTS_MISSING
+        return ROWS_MISSING if any(total.seconds[part] < length_s - 1 for part in parts) else None
 
 
 class Quarters:
-    """Quarter hours inside [start, end), aware. Rows that straddle quarters are shared out by time."""
+    """Quarter hours inside [start, end), aware. Rows that straddle quarters are shared out by time.
+
+    Where a metric is a sum over devices, `expect` names them all and each value says whose it is (`part`): a quarter
+    hour in which one of them is silent is partial, however many seconds the others cover.
+    """
 
     def __init__(self, start: datetime, end: datetime) -> None:
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
         self._row: Span | None = None
         self._parts: list[tuple[Span, float]] = []
 
-    def energy(self, metric: str, start: datetime, end: datetime, wh: float | None) -> None:
+    def expect(self, metric: str, parts: Iterable[str]) -> None:
+        """Names every part that a sum of this metric must have."""
+        self._slots.expected[metric] = frozenset(parts)
+
+    def lacks(self, start: datetime, end: datetime, rule: str = PARTS_MISSING) -> None:
+        """Marks what the row [start, end) touches as partial: the vendor itself says that a part is missing."""
+        for span, _ in self._cut(start, end):
+            self._slots.incomplete.setdefault(span, rule)
+
+    def energy(self, metric: str, start: datetime, end: datetime, wh: float | None, *, part: str = "") -> None:
         """`wh` over the row [start, end). Left out when unknown; a second row of the same time adds to the first."""
-        if (known := plausible(wh)) is None or end <= start:
-            return
         length_s = (end - start).total_seconds()
+        if length_s <= 0 or (known := plausible(wh)) is None:
+            return
         for span, seconds in self._cut(start, end):
-            self._slots.add(span, metric, known * seconds / length_s, seconds)
+            self._slots.add(span, metric, known * seconds / length_s, seconds, part)
 
-    def power(self, metric: str, start: datetime, end: datetime, watts: float | None) -> None:
-        """Mean power of the row [start, end), as energy."""
-        known = plausible(watts)
-        self.energy(metric, start, end, None if known is None else known * (end - start).total_seconds() / 3600)
+    def power(self, metric: str, start: datetime, end: datetime, watts: float | None, *, part: str = "") -> None:
+        """Mean power of the row [start, end), as energy; what inverters draw at night is a production of 0."""
+        watts = physics.solar_power(watts) if metric == "solar_wh" else watts
+        hours = (end - start).total_seconds() / 3600
+        self.energy(metric, start, end, None if watts is None else watts * hours, part=part)
 
-    def flow(self, positive: str, negative: str, start: datetime, end: datetime, watts: float | None) -> None:
+    def flow(
+        self, positive: str, negative: str, start: datetime, end: datetime, watts: float | None, *, part: str = ""
+    ) -> None:
         """Mean power with a sign, split by direction: (import_wh, export_wh), (discharge_wh, charge_wh)."""
         if watts is not None and math.isfinite(watts):
-            self.power(positive, start, end, max(watts, 0.0))
-            self.power(negative, start, end, max(-watts, 0.0))
+            self.power(positive, start, end, max(watts, 0.0), part=part)
+            self.power(negative, start, end, max(-watts, 0.0), part=part)
 
     def soc(self, start: datetime, end: datetime, percent: float | None) -> None:
         """State of charge over the row; outside 0 to 100 it is unknown."""
         if (known := plausible(percent)) is not None and known <= 100:
             for span, seconds in self._cut(start, end):
-                self._slots.add(span, "soc_percent", known * seconds, seconds)
+                self._slots.add(span, "soc_percent", known * seconds, seconds, "")
 
     def _cut(self, start: datetime, end: datetime) -> list[tuple[Span, float]]:
         """A row has several values: it is cut once."""
@@ -106,18 +133,24 @@ class Quarters:
 
 
 class Days:
-    """Local days inside [start, end): 23 or 25 hours long where the clock changes."""
+    """Local days inside [start, end): 23 or 25 hours long where the clock changes. `expect` and `part`: as Quarters."""
 
     def __init__(self, zone: ZoneInfo, start: datetime, end: datetime) -> None:
         self._zone = zone
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
 
-    def energy(self, metric: str, day: date, wh: float | None, *, partial: bool = False) -> None:
+    def expect(self, metric: str, parts: Iterable[str]) -> None:
+        """Names every part that a sum of this metric must have."""
+        self._slots.expected[metric] = frozenset(parts)
+
+    def energy(self, metric: str, day: date, wh: float | None, *, partial: bool = False, part: str = "") -> None:
+        """`wh` of one local day; `partial`: the vendor says, or it is clear, that some of the day is missing."""
+        span = day_span(day, self._zone)
+        length_s = (span[1] - span[0]).total_seconds()
         if (known := plausible(wh)) is not None:
-            span = day_span(day, self._zone)
-            self._slots.add(span, metric, known, (span[1] - span[0]).total_seconds())
+            self._slots.add(span, metric, known, length_s, part)
             if partial:
-                self._slots.incomplete.add(span)
+                self._slots.incomplete.setdefault(span, ROWS_MISSING)
 
     def readings(self, device_id: str | None = None) -> tuple[Reading, ...]:
         return self._slots.readings(device_id)
@@ -131,16 +164,41 @@ def plausible(value: float | None) -> float | None:
 def with_load(reading: Reading, *, battery: bool) -> Reading:
     """`reading` with load = solar + import + discharge - export - charge where all of them are known and it is not.
 
-    `battery` False: the site has none, and its two terms count as 0. A load below 0 is measuring noise, not a load.
+    `battery` False: the site has none, and its two terms count as 0. A load below zero is noise, and 0, or it is
+    impossible, and unknown with the rule that says so (physics.home_load).
     """
-    parts = [reading.solar_wh, reading.import_wh, reading.export_wh]
-    parts += [reading.discharge_wh, reading.charge_wh] if battery else [0.0, 0.0]
-    if reading.load_wh is not None or any(part is None for part in parts):
+    if reading.load_wh is not None:
         return reading
-    solar, imported, exported, discharged, charged = (part or 0.0 for part in parts)
-    return msgspec.structs.replace(
-        reading, load_wh=round(max(0.0, solar + imported + discharged - exported - charged), 3)
-    )
+    solar, grid, stored = reading.solar_wh, _net(reading.import_wh, reading.export_wh), 0.0 if not battery else None
+    if battery:
+        stored = _net(reading.discharge_wh, reading.charge_wh)
+    load = physics.home_load((solar, grid, stored))
+    if load.is_impossible:
+        return msgspec.structs.replace(reading, rule=reading.rule or LOAD_BELOW_ZERO)
+    return reading if load.watts is None else msgspec.structs.replace(reading, load_wh=round(load.watts, 3))
+
+
+def _net(into_home: float | None, out_of_it: float | None) -> float | None:
+    return None if into_home is None or out_of_it is None else into_home - out_of_it
+
+
+def row_spans(starts: Iterable[datetime], *, alone: timedelta, longest: timedelta = QUARTER) -> Iterator[Span]:
+    """Each row's span [start, end), from the spacing of the rows around it, which may change inside one answer.
+
+    `starts` in order, each once. A row lasts until the next one where that distance stands beside another like it; a
+    distance that stands alone, or is above `longest`, is a gap, and the row before it as long as its neighbour. Where
+    no neighbour tells, a row lasts `alone`.
+    """
+    stamps = list(starts)
+    gaps = [after - before for before, after in pairwise(stamps)]
+    for index, at in enumerate(stamps):
+        following = gaps[index] if index < len(gaps) else None
+        beside = [gaps[near] for near in (index - 1, index + 1) if 0 <= near < len(gaps) and gaps[near] <= longest]
+        if following is not None and following <= longest and (following in beside or not beside):
+            yield at, at + following
+        else:
+            length = beside[0] if beside else alone
+            yield at, at + (length if following is None else min(length, following))
 
 
 def merged(parts: Iterable[Sequence[Reading]]) -> tuple[Reading, ...]:
@@ -159,7 +217,7 @@ def _filled(known: Reading, other: Reading) -> Reading:
         metric: getattr(other, metric) for metric in (*ENERGY_METRICS, "soc_percent") if getattr(known, metric) is None
     }
     quality = known.quality if known.quality != "measured" else other.quality
-    return msgspec.structs.replace(known, quality=quality, **gaps)
+    return msgspec.structs.replace(known, quality=quality, rule=known.rule or other.rule, **gaps)
 
 
 def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:

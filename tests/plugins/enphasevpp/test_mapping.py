@@ -86,7 +86,7 @@ def test_three_micro_rows_make_a_quarter_hour_and_fewer_a_partial_one() -> None:
     rows = [{"end_at": EPOCH + 300 * n, "enwh": n, "powr": 12 * n} for n in (1, 2, 3, 4)]
     assert quarters(intervals.SOLAR_MICRO, *rows) == (
         Reading(start=T0, end=T0 + QUARTER, solar_wh=6.0),
-        Reading(start=T0 + QUARTER, end=T0 + 2 * QUARTER, solar_wh=4.0, quality="partial"),
+        Reading(start=T0 + QUARTER, end=T0 + 2 * QUARTER, solar_wh=4.0, quality="partial", rule="rows_missing"),
     )
 
 

@@ -190,7 +190,7 @@ def test_a_row_asked_twice_counts_once() -> None:
     assert read([row(0), row(5), row(10), row(0), row(5), row(10), row(15)], 15) == [(300, "measured")]
 
 
-@pytest.mark.parametrize("watts", [None, -5.0, float("nan")])
+@pytest.mark.parametrize("watts", [None, -5000.0, float("nan")])
 def test_unknown_power_is_no_reading(watts: float | None) -> None:
     assert read([row(minute, watts) for minute in range(0, 15, 5)], 15) == []
 

@@ -136,7 +136,7 @@ def test_missing_night_rows_stay_missing() -> None:
         ({"solar_power": 1000, "battery_power": -400, "grid_power": -200}, (250, 0, 100, 0, 50, 100)),
         ({"solar_power": 0, "battery_power": 0, "grid_power": 0, "generator_power": 400}, (0, 0, 0, 0, 0, 100)),
         ({"solar_power": 1000, "battery_power": None, "grid_power": 0}, (250, None, None, 0, 0, None)),
-        ({"solar_power": -20, "battery_power": 0, "grid_power": 100}, (None, 0, 0, 25, 0, 20)),
+        ({"solar_power": -20, "battery_power": 0, "grid_power": 100}, (0, 0, 0, 25, 0, 20)),
     ],
 )
 def test_power_by_direction(members: dict[str, Any], wh: tuple[float | None, ...]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -223,7 +224,9 @@ def readings(parts: Iterable[Slots], of: Site, device_id: str | None) -> tuple[R
 
 
 def _reading(span: Span, slot: Slot, of: Site, device_id: str | None) -> Reading:
-    values = {metric: round(value, 3) for metric, value in slot.values.items() if metric != "consumption_wh"}
+    values: dict[str, Any] = {
+        metric: round(value, 3) for metric, value in slot.values.items() if metric != "consumption_wh"
+    }
     return Reading(
         start=span[0],
         end=span[1],
