@@ -15,6 +15,7 @@ from msgspec import Struct
 from joinder.vendor import Resolution
 
 Quality = Literal["measured", "estimated", "partial"]
+Mode = Literal["Self Consumption", "Savings", "Backup"]
 PARTS_MISSING = "parts_missing"  # Reading.rule: not every device that belongs to the sum reported
 ROWS_MISSING = "rows_missing"  # a part of the time was not told
 LOAD_BELOW_ZERO = "load_below_zero"  # the parts contradict each other, so the load is unknown
@@ -50,10 +51,22 @@ class Device(Struct, frozen=True, kw_only=True):
     lifetime_since: datetime | None = None
     nameplate_wh: float | None = None  # batteries
     soc_percent: float | None = None
-    mode: Literal["Self Consumption", "Savings", "Backup"] | None = None
+    mode: Mode | None = None
     reported_at: datetime | None = None
     stale: bool = False  # reported too long ago for its power to count
     faults: tuple[str, ...] = ()  # plain words, newest first
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """What core did not take from an answer, by rule: a sentence for the operator, how often, and where.
+
+    `spans`: (device id or None, start, end) of rows that are refused as a whole, for whoever asks why they are missing.
+    """
+
+    rule: str
+    text: str
+    count: int = 1
+    spans: tuple[tuple[str | None, datetime, datetime], ...] = ()
 
 
 class Site(Struct, frozen=True, kw_only=True):
@@ -70,6 +83,7 @@ class Site(Struct, frozen=True, kw_only=True):
     operational_since: datetime | None = None
     devices: tuple[Device, ...] = ()
     warnings: tuple[str, ...] = ()  # a sentence each, for the operator
+    refused: tuple[Refusal, ...] = ()  # core's to fill, as in Readings
 
 
 class Energies(Struct, frozen=True, kw_only=True):
@@ -115,13 +129,17 @@ class Live(Struct, frozen=True, kw_only=True):
 
 
 class Readings(Struct, frozen=True, kw_only=True):
-    """Outcome of fetch_readings. One failing endpoint becomes a warning, the rest still counts."""
+    """Outcome of fetch_readings. One failing endpoint becomes a warning, the rest still counts.
+
+    `refused` is core's to fill: what a plugin puts there is dropped.
+    """
 
     intervals: tuple[Reading, ...] = ()
     counters: tuple[Counter, ...] = ()
     live: Live | None = None
     devices: tuple[Device, ...] = ()  # devices whose state was read on the way
     warnings: tuple[str, ...] = ()  # a sentence each, for the operator
+    refused: tuple[Refusal, ...] = ()
 
 
 class ReadingsQuery(Struct, frozen=True, kw_only=True):

@@ -55,6 +55,9 @@ class Metrics:
         self._requests = self._counter("api_requests", "Requests answered", "route", "method", "status")
         self._request_s = self._histogram("api_request_seconds", "Duration of requests", _API_S, "route", "method")
         self._blocked = self._counter("plugin_blocked", "Plugins that stopped the whole process", "vendor")
+        self._refused = self._counter(
+            "readings_refused", "Values, rows and devices of answers that were not taken", "vendor", "rule"
+        )
 
     def _gauge_tables(self) -> None:
         self.refresh_due_age = self._gauge("refresh_due_age_seconds", "Age of the oldest overdue renewal", "vendor")
@@ -103,6 +106,10 @@ class Metrics:
 
     def blocked(self, vendor: str) -> None:
         self._blocked.labels(vendor).inc()
+
+    def refused(self, vendor: str, rule: str, count: int) -> None:
+        """What the gate left out of an answer (vendors/gate/rules.py)."""
+        self._refused.labels(vendor, rule).inc(count)
 
     def called(self, vendor: str, hook: str, result: str, seconds: float) -> None:
         key = vendor, hook, result

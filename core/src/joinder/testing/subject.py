@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -26,8 +27,9 @@ from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.run import reroute_of, running
 from joinder.vendor import AppCredentialType, Flow, Vendor, endpoint_hosts
+from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
-from joinder.vendors.registry import Registry
+from joinder.vendors.registry import Registry, Unobserved
 
 NOON = datetime(2026, 10, 28, 12, tzinfo=UTC)  # after both clock changes of 2026, on either side of the Atlantic
 APPROVALS_MOST = 20
@@ -220,6 +222,22 @@ class _Hurried:
         return await self._http.request(method, url, deadline=deadline, **options)
 
 
+class _Refusing(Unobserved):
+    """Hears what core's gate does not take of the plugin's answers."""
+
+    def __init__(self) -> None:
+        self.rules: Counter[str] = Counter()
+
+    def refused(self, vendor: str, rule: str, count: int) -> None:
+        self.rules[rule] += count
+
+    def expect_none(self) -> None:
+        """Raises Failed."""
+        if self.rules:
+            told = "; ".join(f"{SENTENCES[Rule(rule)]} ({rule}, {count} times)" for rule, count in self.rules.items())
+            raise Failed(f"core does not take all that the plugin answers: {told}")
+
+
 class _Listener(logging.Handler):
     """Keeps whatever is logged, at any level."""
 
@@ -233,8 +251,12 @@ class _Listener(logging.Handler):
 
 @asynccontextmanager
 async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[Stand]:
-    """The plugin against its running simulator, whose clock stands still at `at`."""
+    """The plugin against its running simulator, whose clock stands still at `at`.
+
+    Raises Failed when the block ends well, but core's gate refused a part of what the plugin answered in it.
+    """
     registry, simulator = subject.registry(), subject.simulator()
+    registry.observer = refusing = _Refusing()
     simulator.clock.freeze(at.timestamp())
     async with running([simulator]) as origins:
         networks = tuple(f"{host}/32" for host in simulator.stands_in_for) if simulator.tls else ()
@@ -251,6 +273,7 @@ async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[St
         with listening(stand.told):
             try:
                 yield stand
+                refusing.expect_none()
             finally:
                 await factory.close()
 

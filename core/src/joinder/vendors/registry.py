@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, unquote_plus, urlsplit
@@ -18,13 +19,18 @@ import pluggy
 
 from joinder import tracing
 from joinder.about import about
+from joinder.clean import clean_text
+from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.errors import PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.vendor import Flow, OperatorAction, Refresh, Vendor, endpoint_hosts
+from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site
 
 T = TypeVar("T")
+A = TypeVar("A", Site, Readings)
+TEXT_MOST = 2000  # of the sentence an operator action answers
 Around = Callable[[str, str, Context], AbstractAsyncContextManager[None]]  # vendor, hook, context
 ENTRY_POINT_GROUP = "joinder.vendors"
 HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
@@ -50,12 +56,19 @@ class Observer(Protocol):
 
     def blocked(self, vendor: str) -> None: ...
 
+    def refused(self, vendor: str, rule: str, count: int) -> None: ...
 
-class _Unobserved:
+
+class Unobserved:
+    """Counts nothing."""
+
     def calling(self, vendor: str, hook: str) -> AbstractContextManager[object]:
         return nullcontext()
 
     def blocked(self, vendor: str) -> None:
+        pass
+
+    def refused(self, vendor: str, rule: str, count: int) -> None:
         pass
 
 
@@ -68,7 +81,7 @@ class Registry:
         self._plugins: dict[str, object] = {}
         self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
         self.installed: list[Installed] = []
-        self.observer: Observer = _Unobserved()
+        self.observer: Observer = Unobserved()
         self.around: Around = lambda vendor, hook, ctx: nullcontext()  # every call of a hook or action runs inside
 
     @classmethod
@@ -179,21 +192,40 @@ class Registry:
 
     async def build_authorize_url(self, name: str, ctx: Context, request: AuthorizeRequest) -> str:
         """The vendor's consent URL, proven to carry core's state, redirect URI and challenge unchanged."""
-        url = await self._call(name, "build_authorize_url", str, ctx=ctx, request=request)
-        _check_authorize_url(self.vendor(name), url, request, ctx)
-        return url
+
+        def check(url: str) -> str:
+            _check_authorize_url(self.vendor(name), url, request, ctx)
+            return url
+
+        return await self._call(name, "build_authorize_url", str, check, ctx=ctx, request=request)
 
     async def handle_callback(self, name: str, ctx: Context, callback: Callback) -> Consent:
-        return await self._call(name, "handle_callback", Consent, ctx=ctx, callback=callback)
+        """What the gate lets through of it; the same holds for the hooks below (vendors/gate)."""
+        return await self._call(
+            name, "handle_callback", Consent, lambda consent: checked_consent(consent, name), ctx=ctx, callback=callback
+        )
 
     async def refresh(self, name: str, ctx: Context, grant: Grant) -> Grant:
-        return await self._call(name, "refresh", Grant, ctx=ctx, grant=grant)
+        return await self._call(
+            name, "refresh", Grant, lambda renewed: checked_grant(renewed, name), ctx=ctx, grant=grant
+        )
 
     async def fetch_site(self, name: str, ctx: Context, grant: Grant, site_id: str) -> Site:
-        return await self._call(name, "fetch_site", Site, ctx=ctx, grant=grant, site_id=site_id)
+        def check(site: Site) -> Site:
+            return self._noted(name, checked_site(site, site_id, now=_now(ctx)))
+
+        return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
 
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-        return await self._call(name, "fetch_readings", Readings, ctx=ctx, grant=grant, query=query)
+        def check(readings: Readings) -> Readings:
+            return self._noted(name, checked_readings(readings, query, now=_now(ctx)))
+
+        return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
+
+    def _noted(self, name: str, answer: A) -> A:
+        for refusal in answer.refused:
+            self.observer.refused(name, refusal.rule, refusal.count)
+        return answer
 
     def note_blocked(self, packages: Collection[str], seconds: float) -> None:
         """Disables the plugin whose code is on the stack of an event loop that stands still (watch.py)."""
@@ -208,25 +240,29 @@ class Registry:
     async def act(self, name: str, ctx: Context, action: OperatorAction, values: Mapping[str, str]) -> str:
         """Runs one of the vendor's operator actions; the sentence it answers."""
         async with self.around(name, "act", ctx):
-            return await self._answer(name, f"action {action.name}", str, lambda: action.run(ctx, values))
+            return await self._answer(name, f"action {action.name}", str, _sentence, lambda: action.run(ctx, values))
 
-    async def _call(self, name: str, hook: str, answer_type: type[T], /, **arguments: Any) -> T:
+    async def _call(
+        self, name: str, hook: str, answer_type: type[T], check: Callable[[T], T], /, **arguments: Any
+    ) -> T:
         if name not in self._plugins:
             raise self._unknown(name)
         others = [plugin for other, plugin in self._plugins.items() if other != name]
         caller = self._manager.subset_hook_caller(hook, others)
         async with self.around(name, hook, arguments["ctx"]):
-            return await self._answer(name, hook, answer_type, lambda: caller(**arguments))
+            return await self._answer(name, hook, answer_type, check, lambda: caller(**arguments))
 
-    async def _answer(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
+    async def _answer(
+        self, name: str, what: str, answer_type: type[T], check: Callable[[T], T], call: Callable[[], Any]
+    ) -> T:
         """Counted, and with the vendor's name on everything logged inside."""
         hook = what.partition(" ")[0]  # actions are the plugin's to name: together one hook
         traced = tracing.span(f"hook {hook}", vendor=name, hook=hook)
         with about(vendor=name), traced, self.observer.calling(name, hook):
-            return await self._checked(name, what, answer_type, call)
+            return _gated(name, what, await self._typed(name, what, answer_type, call), check)
 
-    async def _checked(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
-        """What plugin code answers inside its deadline, checked. Raises VendorError and nothing else."""
+    async def _typed(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
+        """What plugin code answers inside its deadline. Raises VendorError and nothing else."""
         if name in self._blockers:
             raise PluginBug(self._blockers[name])
         try:
@@ -250,6 +286,24 @@ class Registry:
 
 
 HOOK_DEADLINE = 90.0  # beyond every deadline inside; a hook that passes it hangs
+
+
+def _gated(name: str, what: str, answer: T, check: Callable[[T], T]) -> T:
+    """The answer as far as core believes it. One that breaks the very checking is the plugin's bug."""
+    try:
+        return check(answer)
+    except VendorError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a plugin's own types do when they are looked at
+        raise PluginBug(f"plugin {name} answered {what} with what cannot be read", detail=_where(error)) from None
+
+
+def _sentence(text: str) -> str:
+    return clean_text(text)[:TEXT_MOST]
+
+
+def _now(ctx: Context | None) -> datetime:
+    return ctx.now() if ctx is not None else utc_now()
 
 
 class _Refused(Exception):

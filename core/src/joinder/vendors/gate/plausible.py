@@ -1,0 +1,147 @@
+"""What the values of an answer say together: nameplates, neighbours, capacities, balances (joinder.physics)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec import structs
+
+from joinder import physics
+from joinder.energy import Device, DeviceKind, Live, Reading, ReadingsQuery
+from joinder.vendors.gate.rules import Refusals, Rule
+
+DAY_SPIKE_SHARE = 0.2  # the sun shines a fifth of the day: a day's mean is as much less than its peak
+DAY_NEIGHBOURS_S = 7 * 86400
+
+
+def intervals(
+    rows: Sequence[Reading], query: ReadingsQuery, devices: Mapping[str, Device], refusals: Refusals
+) -> Iterator[Reading]:
+    """The rows, with what cannot be made unknown; in order."""
+    bounds = _Bounds(devices.values())
+    spikes = _spikes(rows, bounds, is_day=query.resolution == "day")
+    for row in rows:
+        yield _judged(row, bounds, row.start.timestamp() in spikes.get(row.device_id, ()), refusals)
+
+
+def live(power: Live | None, devices: Iterable[Device], refusals: Refusals) -> Live | None:
+    """Power of one instant; None where nothing of it is known."""
+    if power is None:
+        return None
+    bounds = _Bounds(devices)
+    solar = physics.solar_power(power.solar_w, bounds.site_w)
+    load: float | None = power.load_w
+    if power.solar_w is not None and solar is None:
+        refusals.note(Rule.NUMBER, "solar_w")
+        load = None
+    if solar is not None and physics.is_beyond_nameplate(solar, bounds.site_w):
+        refusals.note(Rule.NAMEPLATE, "solar_w")
+        solar = load = None
+    stored = power.battery_w if bounds.has_battery else 0.0
+    load = _load(load, (solar, stored, power.grid_w), refusals)
+    checked = structs.replace(power, solar_w=solar, load_w=load)
+    told = (solar, power.battery_w, power.grid_w, load, power.soc_percent)
+    return checked if any(value is not None for value in told) else None
+
+
+class _Bounds:
+    """What the site's devices can do; None where one of them does not tell."""
+
+    def __init__(self, devices: Iterable[Device]) -> None:
+        self._devices = {device.vendor_id: device for device in devices}
+        batteries = [device for device in self._devices.values() if device.kind is DeviceKind.BATTERY]
+        self.has_battery = bool(batteries)
+        self.site_w = physics.nameplate_w(self._devices.values())
+        sizes = [battery.nameplate_wh for battery in batteries]
+        self.capacity_wh = sum(size or 0.0 for size in sizes) if sizes and all(sizes) else None
+
+    def nameplate_w(self, device_id: str | None) -> float | None:
+        """Of a device that is an inverter its own, else the site's."""
+        device = self._devices.get(device_id or "")
+        return device.max_power_w if device is not None and device.kind is DeviceKind.INVERTER else self.site_w
+
+
+def _mean_w(row: Reading) -> float | None:
+    return None if row.solar_wh is None else row.solar_wh * 3600 / (row.end - row.start).total_seconds()
+
+
+class _Sun(NamedTuple):
+    at: float
+    watts: float
+
+
+def _spikes(rows: Sequence[Reading], bounds: _Bounds, *, is_day: bool) -> dict[str | None, set[float]]:
+    """Starts of rows far above their neighbours, by subject, where no nameplate can judge them."""
+    share, within_s = (DAY_SPIKE_SHARE, DAY_NEIGHBOURS_S) if is_day else (1.0, physics.NEIGHBOURS_S)
+    suns: dict[str | None, list[_Sun]] = {}
+    for row in rows:
+        if (watts := _mean_w(row)) is not None:
+            suns.setdefault(row.device_id, []).append(_Sun(row.start.timestamp(), watts))
+    return {
+        subject: set(_far_above(told, physics.SPIKE_FROM_W * share, within_s))
+        for subject, told in suns.items()
+        if bounds.nameplate_w(subject) is None
+    }
+
+
+def _far_above(told: Sequence[_Sun], from_w: float, within_s: float) -> Iterator[float]:
+    for sun in told:
+        if sun.watts > from_w:
+            around = [other.watts for other in told if other is not sun and abs(other.at - sun.at) <= within_s]
+            if physics.is_spike(sun.watts, around, from_w=from_w):
+                yield sun.at
+
+
+def _judged(row: Reading, bounds: _Bounds, is_spike: bool, refusals: Refusals) -> Reading:
+    """What a refused production was added up into is unknown with it."""
+    watts = _mean_w(row)
+    beyond = watts is not None and physics.is_beyond_nameplate(watts, bounds.nameplate_w(row.device_id))
+    if beyond or is_spike:
+        rule = Rule.NAMEPLATE if beyond else Rule.SPIKE
+        refusals.note(rule, "solar_wh", _span(row))
+        row = structs.replace(row, solar_wh=None, load_wh=None, rule=str(rule))
+    row = _within_capacity(row, bounds, refusals)
+    return _balanced(row, bounds, refusals) if row.device_id is None else row
+
+
+def _within_capacity(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
+    if bounds.capacity_wh is None or (row.end - row.start).total_seconds() > 3600:
+        return row
+    most = bounds.capacity_wh * physics.NAMEPLATE_TIMES
+    lost = [name for name in ("charge_wh", "discharge_wh") if (getattr(row, name) or 0.0) > most]
+    for name in lost:
+        refusals.note(Rule.CAPACITY, name, _span(row))
+    if not lost:
+        return row
+    return structs.replace(row, load_wh=None, rule=str(Rule.CAPACITY), **dict.fromkeys(lost))
+
+
+def _balanced(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
+    grid = _net(row.import_wh, row.export_wh)
+    stored = _net(row.discharge_wh, row.charge_wh) if bounds.has_battery else 0.0
+    load = _load(row.load_wh, (row.solar_wh, stored, grid), refusals)
+    if row.rule == Rule.LOAD and row.load_wh is None:
+        refusals.note(Rule.LOAD)
+    return row if load == row.load_wh else structs.replace(row, load_wh=load, rule=row.rule or str(Rule.LOAD))
+
+
+def _load(told: float | None, parts: tuple[float | None, ...], refusals: Refusals) -> float | None:
+    """A load below zero is noise or none; one of 0 that its parts contradict was cut off there, and is none either."""
+    if told is None or told > 0:
+        return told
+    summed = physics.home_load(parts)
+    noise = max((abs(part) for part in parts if part is not None), default=0.0) * physics.NOISE_SHARE
+    if summed.is_impossible or -told > noise:
+        refusals.note(Rule.LOAD)
+        return None
+    return 0.0
+
+
+def _net(into_home: float | None, out_of_it: float | None) -> float | None:
+    return None if into_home is None or out_of_it is None else into_home - out_of_it
+
+
+def _span(row: Reading) -> tuple[str | None, datetime, datetime]:
+    return row.device_id, row.start, row.end

@@ -1,0 +1,133 @@
+"""Sites and devices: whole or not at all where their identity is concerned, each member alone otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypeVar, cast, get_args
+
+from msgspec import structs
+
+from joinder import physics
+from joinder.energy import Device, DeviceKind, MeterRole, Mode, Site
+from joinder.errors import UnexpectedPayload
+from joinder.series import zone
+from joinder.vendors.gate import values
+from joinder.vendors.gate.rules import Refusals, Rule, checked_warnings
+
+DEVICES_MOST = 2500  # the largest roof of micro-inverters has fewer
+FAULTS_MOST = 20
+WH_MOST = 1e13  # ten thousand gigawatt hours: no register of a site runs so far
+_MODES = get_args(Mode)
+_TEXTS = ("serial", "model", "name")
+
+
+def checked_site(site: Site, site_id: str, *, now: datetime) -> Site:
+    """The site as it may be stored. Raises UnexpectedPayload when it is another one, or no site at all."""
+    if site.vendor_id != site_id:
+        raise UnexpectedPayload("The plugin answered another site than it was asked for")
+    refusals = Refusals()
+    lat = values.number(site.lat, "lat", refusals, low=-90, high=90)
+    lon = values.number(site.lon, "lon", refusals, low=-180, high=180)
+    name = values.text(site.name, "name", refusals)
+    if name is None:
+        refusals.note(Rule.TEXT, "name")
+    located = lat is not None and lon is not None
+    checked = Site(
+        vendor_id=site.vendor_id,
+        name=name or site.vendor_id,
+        timezone=_zone_name(site.timezone, refusals),
+        lat=lat if located else None,
+        lon=lon if located else None,
+        operational_since=values.instant(site.operational_since, "operational_since", refusals, now=now),
+        devices=checked_devices(site.devices, refusals, now=now),
+        warnings=checked_warnings(site.warnings, refusals),
+    )
+    return structs.replace(checked, refused=refusals.listed())
+
+
+def _zone_name(name: object, refusals: Refusals) -> str | None:
+    if name is None or name == "":
+        return None
+    if isinstance(name, str) and len(name) <= 64 and zone(name) is not None:
+        return name
+    refusals.note(Rule.ZONE)
+    return None
+
+
+def checked_devices(devices: object, refusals: Refusals, *, now: datetime) -> tuple[Device, ...]:
+    """Those with an id of their own and a known kind. Raises UnexpectedPayload for no list, or an endless one."""
+    if not isinstance(devices, tuple | list):
+        raise UnexpectedPayload("The plugin answered no list of devices")
+    if len(devices) > DEVICES_MOST:
+        raise UnexpectedPayload(f"The plugin answered {len(devices)} devices; a site has at most {DEVICES_MOST}")
+    found: dict[str, Device] = {}
+    for device in devices:
+        checked = _device(device, refusals, now)
+        if checked is None or checked.vendor_id in found:
+            refusals.note(Rule.DEVICE)
+        else:
+            found[checked.vendor_id] = checked
+    return tuple(found.values())
+
+
+def _device(device: object, refusals: Refusals, now: datetime) -> Device | None:
+    if not isinstance(device, Device) or values.identifier(device.vendor_id) is None:
+        return None
+    kind = _member(DeviceKind, device.kind)
+    if kind is None:
+        return None
+    limit = physics.MOST_W
+    most_w = values.number(device.max_power_w, "max_power_w", refusals, low=0, high=limit) or None
+    return Device(
+        vendor_id=device.vendor_id,
+        kind=kind,
+        role=_member(MeterRole, device.role),
+        power_w=_power(device, kind, most_w, refusals),
+        max_power_w=most_w,
+        lifetime_wh=values.number(device.lifetime_wh, "lifetime_wh", refusals, low=0, high=WH_MOST),
+        lifetime_since=values.instant(device.lifetime_since, "lifetime_since", refusals, now=now),
+        nameplate_wh=values.number(device.nameplate_wh, "nameplate_wh", refusals, low=0, high=WH_MOST) or None,
+        soc_percent=values.number(device.soc_percent, "soc_percent", refusals, low=0, high=100, rule=Rule.CHARGE),
+        mode=cast("Mode", device.mode) if device.mode in _MODES else None,
+        reported_at=values.instant(device.reported_at, "reported_at", refusals, now=now),
+        stale=device.stale is True,
+        faults=_faults(device.faults, refusals),
+        **{name: values.text(getattr(device, name), name, refusals) for name in _TEXTS},
+    )
+
+
+def _power(device: Device, kind: DeviceKind, most_w: float | None, refusals: Refusals) -> float | None:
+    watts = values.number(device.power_w, "power_w", refusals, low=-physics.MOST_W, high=physics.MOST_W)
+    if watts is None or kind is not DeviceKind.INVERTER:
+        return watts
+    if physics.is_beyond_nameplate(watts, most_w):
+        refusals.note(Rule.NAMEPLATE, "power_w")
+        return None
+    return physics.solar_power(watts, most_w)
+
+
+E = TypeVar("E", DeviceKind, MeterRole)
+
+
+def _member(kind: type[E], value: object) -> E | None:
+    """A member of the enumeration, also by its value; None for anything else."""
+    try:
+        return kind(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _faults(faults: object, refusals: Refusals) -> tuple[str, ...]:
+    if not isinstance(faults, tuple | list):
+        refusals.note(Rule.SHAPE, "faults")
+        return ()
+    if len(faults) > FAULTS_MOST:
+        refusals.note(Rule.TOO_MANY, "faults")
+    return tuple(_texts(faults[:FAULTS_MOST], refusals))
+
+
+def _texts(told: Iterable[object], refusals: Refusals) -> Iterable[str]:
+    for entry in told:
+        if (text := values.text(entry, "faults", refusals)) is not None:
+            yield text
