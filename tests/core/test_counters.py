@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joinder.energy import ENERGY_METRICS, Reading
-from joinder.services.counters import MAX_GAP_S, MAX_POWER_W, Sample, quarter_hours
+from joinder.services.counters import MAX_GAP_S, MAX_POWER_W, Sample, jumps, quarter_hours
 
 T0 = 1_790_000_100  # a whole quarter hour
 QUARTER = 900
@@ -145,9 +145,35 @@ def test_a_counter_that_never_speaks_spoils_no_label():
     assert described([at(0, 0, import_wh=None), at(15, 5, import_wh=None)]) == [(0, 5.0, "measured")]
 
 
-def test_a_jump_no_home_can_make_is_a_new_counter():
-    assert described([at(0, 0), at(15, MAX_POWER_W / 4 + 1)]) == []
-    assert described([at(0, 0), at(15, MAX_POWER_W / 4)]) == [(0, MAX_POWER_W / 4, "measured")]
+def test_a_lone_step_that_nothing_vouches_for_is_unknown() -> None:
+    """A box that came back with another register: 15 kWh within a minute, 1.8 MWh within two hours."""
+    assert described([at(0, 0), at(1, 15_000)]) == []
+    assert described([at(0, 18_000_000), at(110, 19_800_000)]) == []
+    assert described([at(0, 0), at(15, 4_900)]) == [(0, 4_900.0, "measured")]
+
+
+def test_steps_of_a_large_roof_vouch_for_each_other() -> None:
+    samples = [at(15 * n, 15_000.0 * n) for n in range(5)]
+    assert [wh for _, wh, _ in described(samples)] == [15_000.0] * 4
+
+
+def test_a_step_far_above_those_around_it_is_unknown() -> None:
+    samples = [at(0, 0), at(15, 500), at(30, 900), at(45, 30_900), at(60, 31_400)]
+    assert [wh for _, wh, _ in described(samples)] == [500, 400, 500]
+    assert [(jump.metric, jump.end - jump.start) for jump in jumps(samples)] == [("solar_wh", QUARTER)]
+
+
+def test_what_the_inverters_can_take_bounds_their_register() -> None:
+    samples = [at(0, 0), at(15, 3000)]
+    assert [wh for _, wh, _ in described(samples)] == [3000]
+    assert quarter_hours(samples, nameplate_w=5000) == []
+    assert quarter_hours(samples, nameplate_w=10_000)[0].solar_wh == 3000
+
+
+def test_a_register_of_another_source_continues_nothing() -> None:
+    samples = [at(0, 100), at(15, 200), at(30, 5100), at(45, 5200)]
+    told = [Sample(one.at, one.values, "meter" if one.values["solar_wh"] < 1000 else "inverters") for one in samples]
+    assert described(told) == [(0, 100.0, "measured"), (30, 100.0, "measured")]
 
 
 def test_a_counter_that_stands_still_is_zero_and_known():

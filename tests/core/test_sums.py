@@ -45,7 +45,18 @@ def rows(start: int, end: int, level: SummaryLevel, zone: ZoneInfo, seed: int) -
     at = start
     while at < end:
         after = following(at, level, zone)
-        found.append((at, after, *((at // 900 * 31 + seed * 7 + n * 13) % 1000 for n in range(6)), 50.0, 1, "measured"))
+        found.append(
+            (
+                at,
+                after,
+                *((at // 900 * 31 + seed * 7 + n * 13) % 1000 for n in range(6)),
+                50.0,
+                1,
+                None,
+                None,
+                "measured",
+            )
+        )
         at = after
     return found
 
@@ -54,7 +65,7 @@ def summed(
     found: list[Row], level: SummaryLevel, kind: DeviceKind, zone: ZoneInfo, start: int, end: int
 ) -> list[Total]:
     asked = Asked(account_id="a", site=SITE, device=None, kind=kind, level=level, start=start, end=end, zone=zone)
-    return _summed(found, asked)
+    return _summed(found, asked, False)
 
 
 def by_period(parts: list[Total], level: SummaryLevel, zone: ZoneInfo, name: str) -> dict[int, float]:

@@ -23,12 +23,13 @@ from joinder.store.tables import (
     JoinFlow,
     JoinSession,
     LiveRow,
+    Notice,
     Quota,
     SiteRow,
 )
 from services.strict_vendor import StrictVendor
 
-OF_NO_ACCOUNT = {"signing_key", "store_state", "tally"}
+OF_NO_ACCOUNT = {"reading_source", "signing_key", "store_state", "tally"}
 Rows = dict[str, list[str]]
 
 
@@ -80,6 +81,7 @@ async def add_what_is_read(hub: Hub, account_id: str, enrollment_id: str) -> Non
             )
         )  # fmt: skip
         session.add(LiveRow(site_id=site.id, measured_at=1, fetched_at=1))
+        session.add(Notice(enrollment_id=enrollment_id, key="k", text="Something", since=1, last_at=1))
         for subject in (site.id, device.id):
             session.add(Interval(subject_id=subject, resolution="15m", start=0, end=900, fetched_at=1))
             session.add(CounterRow(subject_id=subject, at=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlmodel import col, select
@@ -232,7 +232,7 @@ async def test_a_read_under_way_ends_and_the_next_site_is_left_out(
 
     def answer(_: ReadingsQuery) -> Readings:
         pauses.append(asyncio.create_task(pausing.pause(hub, account_id, row.id, "test")))
-        return Readings(live=Live(measured_at=datetime.now(UTC), solar_w=1.0))
+        return Readings(live=Live(measured_at=utc_now(), solar_w=1.0))
 
     async def fetched(*arguments: object, **options: object) -> Readings:
         got = await fetch(*arguments, **options)  # type: ignore[arg-type]

@@ -112,9 +112,14 @@ class Reading(Energies, frozen=True, kw_only=True):
 
 
 class Counter(Energies, frozen=True, kw_only=True):
-    """Lifetime registers at one instant, for vendors without history; core turns them into intervals."""
+    """Lifetime registers at one instant, for vendors without history; core turns them into intervals.
+
+    `source` names which registers they are, where a device has several that count the same (a meter, its inverters'
+    sum): what one of them tells never continues another.
+    """
 
     at: datetime
+    source: str | None = None
 
 
 class Live(Struct, frozen=True, kw_only=True):

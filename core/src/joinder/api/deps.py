@@ -32,6 +32,9 @@ PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, descript
 PageToken = Annotated[str | None, QueryParameter(name="pageToken", description="`nextPageToken` of the page before.")]
 
 
+FromWhere = Annotated[bool, QueryParameter(name="provenance", description="Says where each value came from.")]
+
+
 def provide_hub(request: Request[Any, Any, Any]) -> Hub:
     hub: Hub = request.app.state.hub
     return hub
@@ -90,16 +93,17 @@ def provide_window(
     summary_level: Level = "hour",
     page_size: PageSize = 50,
     token: PageToken = None,
+    provenance: FromWhere = False,
 ) -> Window:
     """The last day when left out; a page token moves the start. Raises Invalid naming the parameter."""
     until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
     since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
-        return Window(summary_level, since, until, page_size)
+        return Window(summary_level, since, until, page_size, provenance)
     key = _key(token)
     if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
-    return Window(summary_level, int(key), until, page_size)
+    return Window(summary_level, int(key), until, page_size, provenance)
 
 
 def _key(token: str) -> str:

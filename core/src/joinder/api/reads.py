@@ -10,12 +10,13 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import DeviceFilter, Paging
+from joinder.api.deps import DeviceFilter, FromWhere, Paging
 from joinder.energy import DeviceKind
 from joinder.services import enrollments, intervals, live, pausing, reconnect, renewal, sites
 from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
+from joinder.services.provenance import Source, sources
 
 VendorID = Annotated[str | None, QueryParameter(name="vendorID")]
 HubDep = NamedDependency[Hub]
@@ -149,9 +150,12 @@ class SiteController(Controller):
         return wire.site(*await sites.get_site(hub, caller.account_id, site_id))
 
     @get("/{site_id:str}/live", opt={"scope": "read:sites"}, summary="Latest power of a site")
-    async def live(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Live:
+    async def live(
+        self, hub: HubDep, caller: CallerDep, site_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.Live:
         """Asks the vendor when the stored value is too old; when that fails, the old value with `stale: true`."""
-        return wire.live(site_id, await live.get_live(hub, caller.account_id, site_id))
+        power = await live.get_live(hub, caller.account_id, site_id)
+        return wire.live(site_id, power, await _source(hub, power.source, provenance))
 
     @get("/{site_id:str}/solar-intervals", opt={"scope": "read:sites"}, summary="Solar production of a site")
     async def solar(
@@ -207,8 +211,11 @@ class SolarInverterController(Controller):
         )
 
     @get("/{device_id:str}", opt={"scope": "read:sites"}, summary="Show a solar inverter")
-    async def show(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> schemas.SolarInverter:
-        return wire.solar_inverter(await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER))
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.SolarInverter:
+        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+        return wire.solar_inverter(row, await _source(hub, row.source, provenance))
 
     @get("/{device_id:str}/intervals", opt={"scope": "read:sites"}, summary="Production of a solar inverter")
     async def production(
@@ -239,8 +246,11 @@ class BatteryController(Controller):
         return schemas.BatteryPage(batteries=page.references, errors=page.errors, next_page_token=page.following)
 
     @get("/{device_id:str}", opt={"scope": "read:sites"}, summary="Show a battery")
-    async def show(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> schemas.Battery:
-        return wire.battery(await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY))
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.Battery:
+        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+        return wire.battery(row, await _source(hub, row.source, provenance))
 
     @get("/{device_id:str}/intervals", opt={"scope": "read:sites"}, summary="Charge and discharge of a battery")
     async def energy(
@@ -271,8 +281,11 @@ class MeterController(Controller):
         return schemas.MeterPage(meters=page.references, errors=page.errors, next_page_token=page.following)
 
     @get("/{device_id:str}", opt={"scope": "read:sites"}, summary="Show a meter")
-    async def show(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> schemas.Meter:
-        return wire.meter(await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER))
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.Meter:
+        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER)
+        return wire.meter(row, await _source(hub, row.source, provenance))
 
     @get("/{device_id:str}/intervals", opt={"scope": "read:sites"}, summary="Energy through a meter")
     async def energy(
@@ -284,6 +297,13 @@ class MeterController(Controller):
     ) -> schemas.MeterIntervals:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
         return wire.meter_intervals(device_id, window.level, page)
+
+
+async def _source(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:
+    """None where it was not asked for, or nothing is known."""
+    if not is_asked or source_id is None:
+        return None
+    return (await sources(hub, [source_id])).get(source_id)
 
 
 async def _device_page(

@@ -259,6 +259,7 @@ class Device(Wire, kw_only=True):
     site_id: str
     name: str | None = None
     recent_errors: list[dict[str, str]] | None = None
+    provenance: Provenance | None = None
 
 
 class SolarInverter(Device, kw_only=True):
@@ -296,11 +297,30 @@ class MeterPage(Wire, kw_only=True):
 # Readings
 
 
+class Provenance(Wire, kw_only=True):
+    """With `provenance=true`: what was called, what read it, when, and the rule that made it partial or estimated."""
+
+    endpoints: list[str]
+    plugin: str | None = None
+    version: str | None = None
+    fetched_at: str
+    rule: str | None = None
+
+
+class Missing(Wire, kw_only=True):
+    """A span without an interval: not_read_yet, vendor_has_none, before_site, beyond_history, refused or future."""
+
+    start: str
+    end: str
+    why: str
+
+
 class SolarInterval(Wire, kw_only=True):
     kwh: float
     start: str
     end: str
     quality: str
+    provenance: Provenance | None = None
 
 
 class BatteryInterval(Wire, kw_only=True):
@@ -310,6 +330,7 @@ class BatteryInterval(Wire, kw_only=True):
     end: str
     state_of_charge_percent: float | None = None
     quality: str
+    provenance: Provenance | None = None
 
 
 class MeterInterval(Wire, kw_only=True):
@@ -319,14 +340,19 @@ class MeterInterval(Wire, kw_only=True):
     start: str
     end: str
     quality: str
+    provenance: Provenance | None = None
 
 
 class IntervalPage(Wire, kw_only=True):
     """`stale`: the vendor did not answer for all of it, so this is what was stored; `as_of` is when the oldest part of
-    it was fetched."""
+    it was fetched. `complete`: every period of this page is there, and none lacks a part; `missing` says what is not
+    there, at most a hundred spans, `more_missing` how many more there are."""
 
     id: str
     summary_level: str
+    complete: bool
+    missing: list[Missing] = []
+    more_missing: int = 0
     stale: bool = False
     as_of: str | None = None
     next_page_token: str | None = None
@@ -356,6 +382,7 @@ class Live(Wire, kw_only=True):
     measured_at: str
     fetched_at: str
     stale: bool
+    provenance: Provenance | None = None
 
 
 # Vendors

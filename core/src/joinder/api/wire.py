@@ -19,9 +19,10 @@ from joinder.services.budgets import Quotas
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
 from joinder.services.history import EVERYTHING
-from joinder.services.intervals import Page
+from joinder.services.intervals import Page, Total
 from joinder.services.live import LivePower
 from joinder.services.periods import zone_of
+from joinder.services.provenance import Source
 from joinder.services.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import GrantRow, GrantVersion, JoinFlow
@@ -205,30 +206,30 @@ def _bess(batteries: Sequence[Device]) -> schemas.Bess | None:
     )
 
 
-def solar_inverter(row: StoredDevice) -> schemas.SolarInverter:
+def solar_inverter(row: StoredDevice, source: Source | None = None) -> schemas.SolarInverter:
     device = device_of(row)
     lifetime = device.lifetime_wh is not None and schemas.Production(
         kwh=_kilo(device.lifetime_wh) or 0.0, start=_moment(device.lifetime_since)
     )
-    return schemas.SolarInverter(**_common(row, device), lifetime_production=lifetime or None)
+    return schemas.SolarInverter(**_common(row, device, source), lifetime_production=lifetime or None)
 
 
-def battery(row: StoredDevice) -> schemas.Battery:
+def battery(row: StoredDevice, source: Source | None = None) -> schemas.Battery:
     device = device_of(row)
     return schemas.Battery(
-        **_common(row, device),
+        **_common(row, device, source),
         nameplate_kwh=_kilo(device.nameplate_wh),
         mode=device.mode,
         state_of_charge_percent=device.soc_percent,
     )
 
 
-def meter(row: StoredDevice) -> schemas.Meter:
+def meter(row: StoredDevice, source: Source | None = None) -> schemas.Meter:
     device = device_of(row)
-    return schemas.Meter(**_common(row, device), role=str(device.role) if device.role else None)
+    return schemas.Meter(**_common(row, device, source), role=str(device.role) if device.role else None)
 
 
-def _common(row: StoredDevice, device: Device) -> dict[str, Any]:
+def _common(row: StoredDevice, device: Device, source: Source | None) -> dict[str, Any]:
     reported_at = _moment(device.reported_at) or _utc(row.fetched_at)
     faults = [{"error": fault} for fault in device.faults]
     return {
@@ -241,7 +242,26 @@ def _common(row: StoredDevice, device: Device) -> dict[str, Any]:
         "site_id": row.site_id,
         "name": device.name,
         "recent_errors": [*faults, {"start": reported_at}] if faults else None,
+        "provenance": provenance(row.fetched_at, [source]) if source else None,
     }
+
+
+def provenance(fetched_at: int, found: Sequence[Source], rule: str | None = None) -> schemas.Provenance:
+    """Of a value that may have come by several calls: all their endpoints, and the plugin of the first."""
+    return schemas.Provenance(
+        endpoints=sorted({endpoint for source in found for endpoint in source.endpoints if endpoint}),
+        plugin=found[0].plugin if found else None,
+        version=found[0].version if found else None,
+        fetched_at=_utc(fetched_at),
+        rule=rule,
+    )
+
+
+def _origin(page: Page, total: Total) -> schemas.Provenance | None:
+    if total.origin is None:
+        return None
+    found = [page.sources[source] for source in total.origin.sources if source in page.sources]
+    return provenance(total.origin.fetched_at, found, total.origin.rule)
 
 
 def _moment(moment: datetime | None) -> str | None:
@@ -256,6 +276,7 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
             start=when(total.start),
             end=when(total.end),
             quality=total.quality,
+            provenance=_origin(page, total),
         )
         for total in page.totals
     ]
@@ -272,6 +293,7 @@ def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryI
             end=when(total.end),
             state_of_charge_percent=total.values["soc_percent"],
             quality=total.quality,
+            provenance=_origin(page, total),
         )
         for total in page.totals
     ]
@@ -288,6 +310,7 @@ def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterInter
             start=when(total.start),
             end=when(total.end),
             quality=total.quality,
+            provenance=_origin(page, total),
         )
         for total in page.totals
     ]
@@ -307,10 +330,18 @@ def _local_times(page: Page) -> Callable[[int], str]:
 
 def _page(page: Page) -> dict[str, Any]:
     following = page_token(str(page.next_start)) if page.next_start is not None else None
-    return {"stale": page.as_of is not None, "as_of": utc(page.as_of), "next_page_token": following}
+    when = _local_times(page)
+    return {
+        "stale": page.as_of is not None,
+        "as_of": utc(page.as_of),
+        "next_page_token": following,
+        "complete": page.is_complete,
+        "missing": [schemas.Missing(start=when(one.start), end=when(one.end), why=one.why) for one in page.missing],
+        "more_missing": page.more_missing,
+    }
 
 
-def live(site_id: str, power: LivePower) -> schemas.Live:
+def live(site_id: str, power: LivePower, source: Source | None = None) -> schemas.Live:
     return schemas.Live(
         id=site_id,
         solar_kw=_kilo(power.solar_w),
@@ -321,6 +352,7 @@ def live(site_id: str, power: LivePower) -> schemas.Live:
         measured_at=_utc(power.measured_at),
         fetched_at=_utc(power.fetched_at),
         stale=power.stale,
+        provenance=provenance(power.fetched_at, [source]) if source else None,
     )
 
 

@@ -24,6 +24,14 @@ _MEMBERS = {
     "battery": ("charge_kwh", "discharge_kwh", "state_of_charge_percent"),
     "meter": ("import_kwh", "export_kwh", "consumption_kwh"),
 }
+MISSING = {
+    "not_read_yet": "not read yet",
+    "vendor_has_none": "the vendor has none",
+    "before_site": "the site was not there yet",
+    "beyond_history": "further back than the vendor keeps",
+    "refused": "refused, as it cannot be right",
+    "future": "still to come",
+}
 
 
 def window_options(command: F) -> F:
@@ -46,12 +54,19 @@ async def read_all(read: Read, asked: Window) -> Page:
     """Every page as one; `as_of` is that of the oldest."""
     from msgspec.structs import replace
 
+    from joinder.services.missing import joined
+
     page = await read(asked)
     while page.next_start is not None:
         more = await read(replace(asked, start=page.next_start))
         stale = [at for at in (page.as_of, more.as_of) if at is not None]
         page = replace(
-            more, totals=[*page.totals, *more.totals], as_of=min(stale, default=None), next_start=more.next_start
+            more,
+            totals=[*page.totals, *more.totals],
+            as_of=min(stale, default=None),
+            missing=joined([*page.missing, *more.missing]),
+            more_missing=page.more_missing + more.more_missing,
+            sources=page.sources | more.sources,
         )
     return page
 
@@ -72,6 +87,8 @@ def print_intervals(owner_id: str, kind: str, level: str, page: Page, as_json: b
         print_json(answer)
     else:
         print_list(answer.intervals, _columns(kind), False)
+        for one in answer.missing:
+            say(f"Missing from {one.start} to {one.end}: {MISSING[one.why]}.")
     if answer.stale:
         say(f"The vendor did not answer for all of it; this was stored, the oldest at {answer.as_of}.")
 

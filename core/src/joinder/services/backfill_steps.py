@@ -121,8 +121,9 @@ async def _fetch(hub: Hub, window: Window) -> None:
             device=window.device,
         )
     except NotSupported:
-        span = (resolution, window.start, window.end)
-        await hub.store.apply(*await readings.asked(hub, window.site.vendor, window.subject_id, *span))
+        start, end = window.start, window.end
+        subject = (window.site.vendor, window.subject_id)
+        await hub.store.apply(*await readings.asked(hub, *subject, resolution, start, end, told=[(start, end)]))
 
 
 def _stops_all(error: VendorError) -> bool:

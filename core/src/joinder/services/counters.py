@@ -6,49 +6,118 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from statistics import median
+from typing import NamedTuple
 
+from joinder import physics
 from joinder.energy import ENERGY_METRICS, Quality, Reading
 from joinder.services.periods import QUARTER_S
 
 MAX_GAP_S = 2 * 3600  # beyond, how the energy spread over the gap is not known
-MAX_POWER_W = 1_000_000.0  # a counter that runs faster than this was replaced, not used
+# A step steeper than this is judged by the steps around it; a production's also by the nameplate, where that is known.
+STEEP_W = {"solar_wh": physics.SPIKE_FROM_W}
+STEEP_OTHERS_W = 100_000.0  # a home's cars and heat pumps draw far less, and the grid may be a business's
+MAX_POWER_W = 1_000_000.0  # steeper than this nothing vouches for it: a device that is polled hangs in one building
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Counter values (Wh) at one instant; None where the box says nothing."""
+    """Counter values (Wh) at one instant; None where the box says nothing. `source`: which registers they are."""
 
     at: int
     values: Mapping[str, float | None]
+    source: str | None = None
 
 
 Pair = tuple[Sample, Sample]
+Steps = Mapping[str, Sequence[Pair]]  # metric → the pairs between which its register ran as it can
 
 
-def quarter_hours(samples: Sequence[Sample]) -> list[Reading]:
+class Register(NamedTuple):
+    """A step of one metric's register that cannot be, between two instants (epoch seconds)."""
+
+    metric: str
+    start: int
+    end: int
+
+
+def quarter_hours(samples: Sequence[Sample], *, nameplate_w: float | None = None) -> list[Reading]:
     """Every quarter hour the samples touch, as far as it is known.
 
     A counter between two samples is taken as running evenly. A quarter hour that lies wholly between samples at most
     15 minutes apart is `measured`; with a longer gap `estimated`; where a part of a counter is not known `partial`.
+    A step beyond what the site can make (`nameplate_w`, else the steps around it) is not known.
     """
     if len(samples) < 2:
         return []
+    steps = _steps(samples, nameplate_w)
     first, last = samples[0].at, samples[-1].at
     readings = []
     start = first - first % QUARTER_S
     while start < last:
-        reading = _quarter(samples, start)
+        reading = _quarter(samples, steps, start)
         if reading is not None:
             readings.append(reading)
         start += QUARTER_S
     return readings
 
 
-def _quarter(samples: Sequence[Sample], start: int) -> Reading | None:
+def jumps(samples: Sequence[Sample], *, nameplate_w: float | None = None) -> list[Register]:
+    """The steps that `quarter_hours` does not believe, for those who must know."""
+    return [
+        Register(name, a.at, b.at)
+        for name in ENERGY_METRICS
+        for a, b in _impossible(_running(samples, name), name, nameplate_w)
+    ]
+
+
+def _steps(samples: Sequence[Sample], nameplate_w: float | None) -> Steps:
+    found: dict[str, Sequence[Pair]] = {}
+    for name in ENERGY_METRICS:
+        running = _running(samples, name)
+        refused = _impossible(running, name, nameplate_w)
+        found[name] = [pair for pair in running if pair not in refused] if refused else running
+    return found
+
+
+def _running(samples: Sequence[Sample], name: str) -> list[Pair]:
+    """Pairs near enough, of one and the same register, between which it did not go back: that is a reset."""
+    found = []
+    for a, b in pairwise(samples):
+        before, after = a.values.get(name), b.values.get(name)
+        is_near = 0 < b.at - a.at <= MAX_GAP_S and a.source == b.source
+        if is_near and before is not None and after is not None and after >= before:
+            found.append((a, b))
+    return found
+
+
+def _impossible(pairs: Sequence[Pair], name: str, nameplate_w: float | None) -> list[Pair]:
+    steep_w = STEEP_W.get(name, STEEP_OTHERS_W)
+    bound_w = nameplate_w if name == "solar_wh" else None
+    if bound_w is not None:
+        return [pair for pair in pairs if physics.is_beyond_nameplate(_watts(pair, name), bound_w)]
+    return [pair for pair in pairs if (watts := _watts(pair, name)) > steep_w and _stands_out(pair, watts, pairs, name)]
+
+
+def _stands_out(pair: Pair, watts: float, pairs: Sequence[Pair], name: str) -> bool:
+    """A steep step that no step of two hours around it comes near; where there is none, nothing vouches for it."""
+    within_s = physics.NEIGHBOURS_S
+    around = [
+        _watts(other, name)
+        for other in pairs
+        if other is not pair and other[0].at < pair[1].at + within_s and other[1].at > pair[0].at - within_s
+    ]
+    return not around or watts > min(MAX_POWER_W, physics.SPIKE_TIMES * median(around))
+
+
+def _watts(pair: Pair, name: str) -> float:
+    a, b = pair
+    return ((b.values[name] or 0.0) - (a.values[name] or 0.0)) * 3600 / (b.at - a.at)
+
+
+def _quarter(samples: Sequence[Sample], steps: Steps, start: int) -> Reading | None:
     end = start + QUARTER_S
-    pairs = [(a, b) for a, b in pairwise(samples) if a.at < end and b.at > start]
-    usable = [(a, b) for a, b in pairs if 0 < b.at - a.at <= MAX_GAP_S]
-    known = {name: _known(usable, name) for name in ENERGY_METRICS}
+    known = {name: [(a, b) for a, b in pairs if a.at < end and b.at > start] for name, pairs in steps.items()}
     if not any(known.values()):
         return None
     totals = {name: _energy(steps, name, start, end) for name, steps in known.items()}
@@ -65,16 +134,6 @@ def _quarter(samples: Sequence[Sample], start: int) -> Reading | None:
         export_wh=totals["export_wh"],
         load_wh=totals["load_wh"],
     )
-
-
-def _known(pairs: Sequence[Pair], name: str) -> list[Pair]:
-    """The pairs between which this counter ran. A step backwards is a reset: unknown, not zero."""
-    known = []
-    for a, b in pairs:
-        before, after = a.values.get(name), b.values.get(name)
-        if before is not None and after is not None and 0 <= after - before <= MAX_POWER_W * (b.at - a.at) / 3600:
-            known.append((a, b))
-    return known
 
 
 def _energy(pairs: Sequence[Pair], name: str, start: int, end: int) -> float | None:

@@ -17,7 +17,10 @@ from joinder.store.readings import Span
 from joinder.vendor import History
 
 ASK_AGAIN_AFTER_S = 900  # what has not settled is not asked for again sooner
+TRIES_MOST = 3  # asked so often, what told nothing has nothing
+TRY_AGAIN_AFTER_S = 86400  # and as often as it was tried, so many seconds lie before the next time
 HOUR_S = 3600
+HOLE_S = 23 * HOUR_S  # the shortest day: an inverter sleeps at night, so a shorter silence means nothing
 Gap = tuple[int, int]
 
 
@@ -30,7 +33,10 @@ class Freshness:
     enough_since: int | None = None  # an answer of since then is good enough, settled or not
 
     def settled_until(self, span: Span) -> int:
-        """Whole quarter hours: one that has settled in part is asked for again."""
+        """Whole quarter hours: one that has settled in part is asked for again. A span that told nothing has settled
+        once it was asked often enough."""
+        if 0 < span.tries < TRIES_MOST:
+            return span.start
         at = span.fetched_at - self.settles_after_s
         return min(span.end, max(span.start, at - at % QUARTER_S))
 
@@ -40,7 +46,12 @@ class Freshness:
 
     def is_young(self, span: Span, moment: int) -> bool:
         is_enough = self.enough_since is not None and span.fetched_at >= self.enough_since
-        return is_enough or moment - span.fetched_at < self.ask_again_after_s
+        return is_enough or moment - span.fetched_at < self._rests_s(span)
+
+    def _rests_s(self, span: Span) -> int:
+        """How long an answer is left alone: one that told nothing of a time that has settled, a day and more."""
+        is_over = span.tries > 0 and span.fetched_at - span.end >= self.settles_after_s
+        return max(self.ask_again_after_s, TRY_AGAIN_AFTER_S * span.tries) if is_over else self.ask_again_after_s
 
 
 def reachable(
@@ -53,6 +64,50 @@ def reachable(
     if operational_since is not None:
         start = max(start, floor(operational_since, "day", zone))
     return (start, end) if start < end else None
+
+
+def answered(before: Sequence[Span], start: int, end: int, told: Sequence[Gap], moment: int) -> list[Span]:
+    """What an answer to [start, end) covers: from the first to the last period it tells of, except holes of a day and
+    more. The rest told nothing, once more than it did before.
+    """
+    spans: list[Span] = []
+    for begin, until in _stretches(told, start, end):
+        spans += _empty(before, spans[-1].end if spans else start, begin, moment)
+        spans.append(Span(begin, until, moment))
+    return [*spans, *_empty(before, spans[-1].end if spans else start, end, moment)]
+
+
+def _stretches(told: Sequence[Gap], start: int, end: int) -> list[Gap]:
+    """Periods in order, those joined between which less than a hole lies; inside [start, end)."""
+    found: list[Gap] = []
+    for begin, until in sorted((max(begin, start), min(until, end)) for begin, until in told):
+        if begin >= until:
+            continue
+        if found and begin - found[-1][1] < HOLE_S:
+            found[-1] = (found[-1][0], max(found[-1][1], until))
+        else:
+            found.append((begin, until))
+    return found
+
+
+def _empty(before: Sequence[Span], start: int, end: int, moment: int) -> list[Span]:
+    """[start, end) as asked and silent, in pieces of equal tries."""
+    if start >= end:
+        return []
+    marks = sorted({start, end} | {at for span in before for at in (span.start, span.end) if start < at < end})
+    found: list[Span] = []
+    for begin, until in pairwise(marks):
+        tries = max((_tries(span, moment) for span in before if span.start <= begin and span.end >= until), default=1)
+        if found and found[-1].tries == tries:
+            begin = found.pop().start
+        found.append(Span(begin, until, moment, tries))
+    return found
+
+
+def _tries(before: Span, moment: int) -> int:
+    """Polls ask for the last hours again and again: a try counts once in half a day."""
+    is_new = moment - before.fetched_at >= TRY_AGAIN_AFTER_S // 2
+    return max(1, before.tries + is_new)
 
 
 def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Freshness) -> list[Gap]:
@@ -89,7 +144,8 @@ def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Spa
     kind: object = None
     for piece in _pieces(spans, freshness):
         is_settled = freshness.settled_until(piece) == piece.end
-        piece_kind = "settled" if is_settled else _age(piece, moment, freshness)
+        is_told = not piece.tries
+        piece_kind = ("settled", is_told) if is_settled else _age(piece, moment, freshness)
         if found and piece_kind == kind and found[-1].end == piece.start:
             found[-1] = _joined(found[-1], piece, freshness if is_settled else None)
         else:
@@ -99,6 +155,8 @@ def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Spa
 
 
 def _age(span: Span, moment: int, freshness: Freshness) -> tuple[str, int]:
+    if span.tries:
+        return f"silent {span.tries}", span.fetched_at // HOUR_S
     if freshness.is_young(span, moment):
         return "young", span.fetched_at
     if moment - span.fetched_at > freshness.settles_after_s:
@@ -111,23 +169,23 @@ def _joined(first: Span, second: Span, freshness: Freshness | None) -> Span:
     fetched_at = min(first.fetched_at, second.fetched_at)
     if freshness is not None:
         fetched_at = max(fetched_at, freshness.settled_at(second.end))
-    return Span(first.start, second.end, fetched_at)
+    return Span(first.start, second.end, fetched_at, max(first.tries, second.tries))
 
 
 def _pieces(spans: Sequence[Span], freshness: Freshness) -> Iterator[Span]:
     """In order, without overlap, each settled as a whole or not at all."""
     ordered = sorted((span for span in spans if span.start < span.end), key=lambda span: span.start)
     marks = sorted({at for span in ordered for at in (span.start, span.end, freshness.settled_until(span))})
-    latest: list[tuple[int, int]] = []  # (-fetched_at, end) of the spans begun: a heap
+    latest: list[tuple[int, int, int]] = []  # (-fetched_at, end, tries) of the spans begun: a heap
     index = 0
     for start, end in pairwise(marks):
         while index < len(ordered) and ordered[index].start <= start:
-            heapq.heappush(latest, (-ordered[index].fetched_at, ordered[index].end))
+            heapq.heappush(latest, (-ordered[index].fetched_at, ordered[index].end, ordered[index].tries))
             index += 1
         while latest and latest[0][1] <= start:
             heapq.heappop(latest)
         if latest:
-            yield Span(start, end, -latest[0][0])
+            yield Span(start, end, -latest[0][0], latest[0][2])
 
 
 def windows(gap: Gap, history: History, zone: ZoneInfo) -> list[Gap]:

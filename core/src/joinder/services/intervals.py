@@ -9,11 +9,13 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from joinder.clock import now
-from joinder.energy import DeviceKind, Quality
+from joinder.energy import ROWS_MISSING, DeviceKind, Quality
 from joinder.errors import VendorError
-from joinder.services import uncovered
+from joinder.services import missing, uncovered
 from joinder.services.hub import Hub
+from joinder.services.missing import Missing
 from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
+from joinder.services.provenance import Source, sources
 from joinder.services.refusals import Unprocessable
 from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, site_head
 from joinder.store.engine import Row
@@ -31,6 +33,8 @@ _ENERGIES = {
 }
 _COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
 _FETCHED_AT = 2 + len(METRICS)
+_RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
+MISSING_MOST = 100  # spans named in one answer
 
 
 class Window(Struct, frozen=True):
@@ -40,6 +44,15 @@ class Window(Struct, frozen=True):
     start: int
     end: int
     limit: int
+    provenance: bool = False
+
+
+class Origin(Struct, frozen=True):
+    """Where a period's values came from: the oldest fetch, its sources, and the rule that made it what it is."""
+
+    fetched_at: int
+    sources: tuple[int, ...]
+    rule: str | None
 
 
 class Total(Struct, frozen=True):
@@ -49,13 +62,24 @@ class Total(Struct, frozen=True):
     end: int
     values: dict[str, float | None]
     quality: Quality
+    origin: Origin | None = None  # where it was asked for
 
 
 class Page(Struct, frozen=True):
+    """`missing` says what of the asked range no interval stands for, and why; `more_missing` is what it left out."""
+
     totals: list[Total]
     zone: ZoneInfo
     next_start: int | None  # where the next page begins
     as_of: int | None = None  # the vendor did not answer: when the oldest of what is stored was fetched
+    missing: list[Missing] = []
+    more_missing: int = 0
+    sources: dict[int, Source] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Every period asked for is there, and none of them lacks a part."""
+        return not self.missing and not any(total.quality == "partial" for total in self.totals)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +107,22 @@ async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, win
     if site.fetched_at is None:
         await get_site(hub, account_id, site_id)
         site = await site_head(hub, account_id, site_id)
-    return await _page(hub, _asked(account_id, site, None, kind, window), window.limit)
+    return await _page(hub, _asked(account_id, site, None, kind, window), window)
 
 
 async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
     """As `of_site`, but no vendor is asked for what is missing. Raises NotFound or Unprocessable."""
     asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
     if asked.site.fetched_at is None:
-        return Page([], asked.zone, None)
-    return await _stored_page(hub, asked, _parts(hub, asked), window.limit, None)
+        return Page([], asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
+    return await _stored_page(hub, asked, _parts(hub, asked), window, None)
 
 
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
     """Raises NotFound, Unprocessable or the vendor's error."""
     device = await device_head(hub, account_id, device_id, kind)
     site = await site_head(hub, account_id, device.site_id)
-    return await _page(hub, _asked(account_id, site, device, kind, window), window.limit)
+    return await _page(hub, _asked(account_id, site, device, kind, window), window)
 
 
 def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
@@ -120,24 +144,59 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
     )
 
 
-async def _page(hub: Hub, asked: Asked, limit: int) -> Page:
-    """At most `limit` periods that have data. The vendor's failure is raised when nothing is stored."""
+async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
+    """At most `window.limit` periods that have data. The vendor's failure is raised when nothing is stored."""
     parts = _parts(hub, asked)
-    return await _stored_page(hub, asked, parts, limit, await _covered(hub, asked, parts))
+    return await _stored_page(hub, asked, parts, window, await _covered(hub, asked, parts))
 
 
 async def _stored_page(
-    hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]], limit: int, failure: VendorError | None
+    hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]], window: Window, failure: VendorError | None
 ) -> Page:
-    rows: list[Row] = []
-    for part, resolution in parts:
-        rows += await _rows(hub, part, resolution)
-    totals = _summed(rows, asked)
+    read = [(part, resolution, *await _rows(hub, part, resolution)) for part, resolution in parts]
+    rows = [row for _, _, _, found in read for row in found]
+    totals = _summed(rows, asked, window.provenance)
     if failure is not None and not totals:
         raise failure
     as_of = min(row[_FETCHED_AT] for row in rows) if failure is not None else None
-    following_page = totals[limit].start if len(totals) > limit else None
-    return Page(totals[:limit], asked.zone, following_page, as_of)
+    following_page = totals[window.limit].start if len(totals) > window.limit else None
+    shown = totals[: window.limit]
+    missing = await _missing(hub, read, following_page)
+    return Page(
+        shown,
+        asked.zone,
+        following_page,
+        as_of,
+        missing[:MISSING_MOST],
+        max(0, len(missing) - MISSING_MOST),
+        await sources(hub, (source for total in shown if total.origin for source in total.origin.sources)),
+    )
+
+
+async def _missing(
+    hub: Hub, read: Sequence[tuple[Asked, Resolution, str, list[Row]]], until: int | None
+) -> list[Missing]:
+    """What no row tells of the range this page stands for, with the reason of each."""
+    found: list[Missing] = []
+    for asked, resolution, subject_id, rows in read:
+        end = asked.end if until is None else min(asked.end, until)
+        series = missing.Series(
+            subject_id=subject_id,
+            resolution=resolution,
+            history=hub.registry.vendor(asked.site.vendor).limits.resolution(resolution),
+            operational_since=asked.site.operational_since,
+            zone=asked.zone,
+        )
+        found += await missing.of_rows(hub, series, rows, _columns_told(rows, asked.kind), asked.start, end)
+    return missing.joined(found)
+
+
+def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
+    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere."""
+    columns = [_COLUMN[name] for name in _ENERGIES[kind]]
+    if kind is not DeviceKind.METER:
+        return columns
+    return [column for column in columns if any(row[column] is not None for row in rows)] or columns
 
 
 def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
@@ -178,20 +237,14 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
     return None
 
 
-async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> list[Row]:
-    """Rows of the subject; of a site whose own rows tell nothing of the kind, those of its devices added up."""
+async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
+    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures."""
     span = (resolution, asked.start, asked.end)
     if asked.device is not None:
         rows = await read_intervals(hub.store, asked.device.id, *span)
-        if _tell(rows, asked.kind) or asked.own_device is not None:
-            return list(rows)
-    rows = await read_intervals(hub.store, asked.site.id, *span)
-    if _tell(rows, asked.kind) or asked.device is not None:
-        return list(rows)
-    _, devices = await get_site(hub, asked.account_id, asked.site.id)
-    of_kind = [device.id for device in devices if device.kind == asked.kind]
-    parts = [row for device_id in of_kind for row in await read_intervals(hub.store, device_id, *span)]
-    return sorted(parts, key=lambda row: int(row[0]))
+        if asked.own_device is not None or _tell(rows, asked.kind):
+            return asked.device.id, list(rows)
+    return asked.site.id, list(await read_intervals(hub.store, asked.site.id, *span))
 
 
 def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
@@ -199,32 +252,41 @@ def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
     return any(row[column] is not None for row in rows for column in columns)
 
 
-def _summed(rows: Sequence[Row], asked: Asked) -> list[Total]:
+def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]:
     """Rows, in order, by the periods they fall into."""
     totals: list[Total] = []
     part: list[Row] = []
     start = end = 0
     for row in rows:
         if row[0] >= end:
-            totals.extend(_total(part, start, end, asked.kind))
+            totals.extend(_total(part, start, end, asked.kind, with_origin))
             part = []
             start = row[0] if asked.level == "15mins" else floor(row[0], asked.level, asked.zone)
             end = following(start, asked.level, asked.zone)
         part.append(row)
-    totals.extend(_total(part, start, end, asked.kind))
+    totals.extend(_total(part, start, end, asked.kind, with_origin))
     return totals
 
 
-def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind) -> list[Total]:
+def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind, with_origin: bool) -> list[Total]:
     """One period, or nothing when it holds none of the asked energies."""
     values = {name: _sum(part, _COLUMN[name]) for name in _ENERGIES[kind]}
     known = [value is not None for value in values.values()]
     if not (all(known) if kind is DeviceKind.BATTERY else any(known)):
         return []
+    quality = _quality(part, start, end, [_COLUMN[name] for name, value in values.items() if value is not None])
     if kind is DeviceKind.BATTERY:
         soc = [row[_COLUMN["soc_percent"]] for row in part if row[_COLUMN["soc_percent"]] is not None]
         values["soc_percent"] = sum(soc) / len(soc) if soc else None
-    return [Total(start, end, values, _quality(part, start, end))]
+    return [Total(start, end, values, quality, _origin(part, quality) if with_origin else None)]
+
+
+def _origin(part: Sequence[Row], quality: Quality) -> Origin:
+    told = tuple(dict.fromkeys(row[_SOURCE] for row in part if row[_SOURCE] is not None))
+    rule = next((row[_RULE] for row in part if row[_RULE] is not None), None)
+    if rule is None and quality == "partial":
+        rule = ROWS_MISSING
+    return Origin(min(row[_FETCHED_AT] for row in part), told, rule)
 
 
 def _sum(part: Sequence[Row], column: int) -> float | None:
@@ -235,12 +297,15 @@ def _sum(part: Sequence[Row], column: int) -> float | None:
     return sum(known) if known else None
 
 
-def _quality(part: Sequence[Row], start: int, end: int) -> Quality:
-    """`partial` when a piece of the period is missing, `estimated` when a piece is."""
+def _quality(part: Sequence[Row], start: int, end: int, columns: Sequence[int]) -> Quality:
+    """`partial` when a piece of the period is missing in one of the values, `estimated` when a piece is."""
     if len(part) == 1 and (part[0][0], part[0][1]) == (start, end):
         whole: Quality = part[0][-1]
         return whole
-    covered = {(row[0], row[1]) for row in part}
-    if sum(stop - begin for begin, stop in covered) < end - start or any(row[-1] == "partial" for row in part):
+    length_s = end - start
+    for column in columns:
+        if sum(row[1] - row[0] for row in part if row[column] is not None) < length_s:
+            return "partial"
+    if any(row[-1] == "partial" for row in part):
         return "partial"
     return "estimated" if any(row[-1] == "estimated" for row in part) else "measured"

@@ -28,6 +28,7 @@ class LivePower(Struct, frozen=True, kw_only=True):
     load_w: float | None
     soc_percent: float | None
     stale: bool
+    source: int | None = None  # services/provenance.py
 
 
 async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
@@ -52,7 +53,7 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
         raise NotSupported("The vendor reports no live power for this site")
     stale = failed or now() - row.measured_at > STALE_AFTER_S
     values = {name: getattr(row, name) for name in ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")}
-    return LivePower(measured_at=row.measured_at, fetched_at=row.fetched_at, stale=stale, **values)
+    return LivePower(measured_at=row.measured_at, fetched_at=row.fetched_at, stale=stale, source=row.source, **values)
 
 
 async def _fetch(hub: Hub, site: StoredSite, devices: Sequence[StoredDevice]) -> None:

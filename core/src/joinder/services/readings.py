@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from joinder import physics
 from joinder.clock import now
-from joinder.energy import Counter, Device, Readings, ReadingsQuery
+from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Site
 from joinder.errors import TransientError
-from joinder.services.counters import MAX_GAP_S, Sample, quarter_hours
-from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, merged
+from joinder.services import day_totals, notices, provenance, sums
+from joinder.services.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
+from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.hub import Hub
 from joinder.services.periods import QUARTER_S
-from joinder.services.sites import device_update, site_of, store_devices
+from joinder.services.sites import device_of, device_update, site_of, store_devices
 from joinder.services.vendor_calls import with_grant
 from joinder.services.watching import Watch
 from joinder.store.engine import StoreTrouble, Write
-from joinder.store.readings import METRICS, Span, all_coverage, counters_before, coverage, intervals, read_counters
+from joinder.store.readings import METRICS, all_coverage, counters_before, coverage, intervals, read_counters
 from joinder.store.readings import counters as counter_rows
 from joinder.store.readings import live as live_row
 from joinder.store.sites import StoredDevice, StoredSite, read_devices
 from joinder.vendor import Limits, Resolution
+from joinder.vendors.gate.rules import Refusals, Rule
 
-KEEP_COUNTERS_S = 2 * 86400
-MAX_AHEAD_S = 300
+DAY_S = 86400
+KEEP_COUNTERS_S = 2 * DAY_S
+LOOK_BACK_S = MAX_GAP_S + physics.NEIGHBOURS_S + 1800  # steps by which a new one is judged
 _SETTLES_AFTER = timedelta(hours=48)
 _NEWEST = "SELECT max(at) FROM counter WHERE subject_id = :subject"
-log = logging.getLogger("joinder.readings")
+_HAVE_COVERAGE = "SELECT DISTINCT subject_id FROM coverage WHERE resolution = :resolution AND subject_id IN ({places})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What one call brought, and what it was asked."""
+
+    site: StoredSite
+    devices: Sequence[StoredDevice]
+    query: ReadingsQuery
+    readings: Readings
+    source: int
 
 
 async def fetch(
@@ -61,23 +76,48 @@ async def fetch(
         lambda ctx, grant: hub.registry.fetch_readings(site.vendor, watch.over(ctx), grant, query),
     )
     trouble = watch.trouble if readings.warnings else None
-    for warning in readings.warnings:
-        log.warning("%s of %s: %s", site.vendor, site.enrollment_id, warning)
-    writes = await _writes(hub, site, devices, readings, query)
+    source, source_row = provenance.stored(hub, site.vendor, _endpoints(watch, query.site))
+    answer = _Answer(site=site, devices=devices, query=query, readings=readings, source=source)
+    writes = [source_row, *await _writes(hub, answer)]
+    writes += notices.writes(site.enrollment_id, site.id, readings.warnings, readings.refused)
+    subject = device.id if device else site.id
     if start < end and trouble is None:
-        writes += await asked(hub, site.vendor, device.id if device else site.id, resolution, start, end)
+        writes += await asked(hub, site.vendor, subject, resolution, start, end, told=_told(answer))
     await _apply(hub, site.enrollment_id, writes)
+    if start < end:
+        await day_totals.compare(hub, site, subject, start, end)
     if trouble is not None and not live:
         raise trouble
     return readings
 
 
-async def asked(hub: Hub, vendor: str, subject: str, resolution: Resolution, start: int, end: int) -> list[Write]:
-    """For the ledger: the vendor was asked for [start, end) just now."""
+def _endpoints(watch: Watch, site: Site) -> set[str]:
+    ids = {site.vendor_id, *(device.vendor_id for device in site.devices)}
+    return {provenance.endpoint(method, url, ids) for method, url in watch.calls}
+
+
+def _told(answer: _Answer) -> list[Gap]:
+    """The periods an answer tells anything of, of whatever part of the site."""
+    rows = [row for row in answer.readings.intervals if any(getattr(row, name) is not None for name in METRICS)]
+    return [(int(row.start.timestamp()), int(row.end.timestamp())) for row in rows]
+
+
+async def asked(
+    hub: Hub,
+    vendor: str,
+    subject: str,
+    resolution: Resolution,
+    start: int,
+    end: int,
+    *,
+    told: Sequence[Gap],
+) -> list[Write]:
+    """For the ledger: the vendor was asked for [start, end) just now. What it told nothing of is not covered by that,
+    but asked again some other day."""
     freshness = freshness_of(hub.registry.vendor(vendor).limits, resolution)
     before = await all_coverage(hub.store, subject, resolution)
-    after = merged([*before, Span(start, end, now())], now(), freshness)
-    return coverage(subject, resolution, before, after)
+    spans = answered(before, start, end, told, now())
+    return coverage(subject, resolution, before, merged([*before, *spans], now(), freshness))
 
 
 def freshness_of(limits: Limits, resolution: Resolution) -> Freshness:
@@ -88,27 +128,65 @@ def freshness_of(limits: Limits, resolution: Resolution) -> Freshness:
     return Freshness(int(settles_after.total_seconds()), ask_again_after_s)
 
 
-async def _writes(
-    hub: Hub, site: StoredSite, devices: Sequence[StoredDevice], readings: Readings, query: ReadingsQuery
-) -> list[Write]:
+async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     """Everything an answer changes."""
-    known = await _known(hub, site, devices, readings.devices)
+    site, readings = answer.site, answer.readings
+    known = await _known(hub, site, answer.devices, readings.devices)
     subjects: dict[str | None, str] = {None: site.id} | {device.vendor_id: device.id for device in known.values()}
     writes: list[Write] = [
-        device_update(known[str(device.kind), device.vendor_id], device) for device in readings.devices
+        device_update(known[str(device.kind), device.vendor_id], device, answer.source) for device in readings.devices
     ]
-    inside = [
-        (subjects[reading.device_id], reading)
-        for reading in readings.intervals
-        if query.start <= reading.start < query.end and reading.device_id in subjects
-    ]
-    if inside:
-        writes.append(intervals(query.resolution, inside, now()))
-    for subject, counted in _by_subject(subjects, readings.counters).items():
-        writes += await _counted(hub, subject, counted)
+    writes += await _interval_writes(hub, answer, subjects, [device_of(row) for row in known.values()])
+    writes += _refused_writes(answer, subjects)
+    bound = physics.nameplate_w(device_of(row) for row in known.values())
+    for device_id, counted in _by_device(readings.counters).items():
+        nameplate = bound if device_id is None else _own_nameplate(known.values(), device_id)
+        writes += await _counted(hub, answer, subjects[device_id], counted, nameplate)
     if readings.live is not None:
-        writes.append(live_row(site.id, readings.live, now()))
+        writes.append(live_row(site.id, readings.live, now(), answer.source))
     return writes
+
+
+async def _interval_writes(
+    hub: Hub, answer: _Answer, subjects: Mapping[str | None, str], devices: Sequence[Device]
+) -> list[Write]:
+    """Rows of what was asked. A site's answer may tell its devices alone: their sum is the site's."""
+    query, told = answer.query, answer.readings.intervals
+    if query.device_id is not None:
+        return _upsert(answer, [(subjects[query.device_id], row) for row in told])
+    parts = [row for row in told if row.device_id is not None]
+    own = [row for row in told if row.device_id is None]
+    rows = [(subjects[None], row) for row in (sums.site_rows(own, parts, devices) if parts else own)]
+    if parts:
+        by_itself = await _asked_by_itself(hub, answer, subjects)
+        rows += [(subjects[row.device_id], row) for row in parts if subjects[row.device_id] not in by_itself]
+    return _upsert(answer, rows)
+
+
+async def _asked_by_itself(hub: Hub, answer: _Answer, subjects: Mapping[str | None, str]) -> set[str]:
+    """Devices with a series that was asked for: what the site's answer says of them does not replace it."""
+    names = {f"id{index}": row_id for index, row_id in enumerate(subjects.values())}
+    sql = _HAVE_COVERAGE.format(places=", ".join(f":{name}" for name in names))
+    rows = await hub.store.rows(sql, {"resolution": answer.query.resolution, **names})
+    return {str(row[0]) for row in rows}
+
+
+def _upsert(answer: _Answer, rows: Sequence[tuple[str, Reading]], *, is_replacing: bool = True) -> list[Write]:
+    if not rows:
+        return []
+    resolution = answer.query.resolution
+    return [intervals(resolution, rows, now(), source=answer.source, is_replacing=is_replacing)]
+
+
+def _refused_writes(answer: _Answer, subjects: Mapping[str | None, str]) -> list[Write]:
+    """Rows refused as a whole leave an empty one that says why, unless something good is stored there."""
+    rows = [
+        (subjects[device_id], Reading(start=start, end=end, quality="partial", rule=refusal.rule))
+        for refusal in answer.readings.refused
+        for device_id, start, end in refusal.spans
+        if device_id in subjects
+    ]
+    return _upsert(answer, rows, is_replacing=False)
 
 
 async def _known(
@@ -123,38 +201,58 @@ async def _known(
     return known
 
 
-def _by_subject(subjects: Mapping[str | None, str], counters: Sequence[Counter]) -> dict[str, list[Counter]]:
-    """A device's clock may be wrong: a register of the future would invent energy."""
-    found: dict[str, list[Counter]] = {}
+def _by_device(counters: Sequence[Counter]) -> dict[str | None, list[Counter]]:
+    found: dict[str | None, list[Counter]] = {}
     for counter in counters:
-        subject = subjects.get(counter.device_id)
-        if subject is not None and int(counter.at.timestamp()) <= now() + MAX_AHEAD_S:
-            found.setdefault(subject, []).append(counter)
+        found.setdefault(counter.device_id, []).append(counter)
     return found
 
 
-async def _counted(hub: Hub, subject: str, counted: Sequence[Counter]) -> list[Write]:
+def _own_nameplate(devices: Iterable[StoredDevice], device_id: str) -> float | None:
+    """Of an inverter; other devices' registers are judged by the steps around."""
+    own = (device_of(row) for row in devices if row.vendor_id == device_id)
+    return physics.nameplate_w(own)
+
+
+async def _counted(
+    hub: Hub, answer: _Answer, subject: str, counted: Sequence[Counter], nameplate_w: float | None
+) -> list[Write]:
     """Registers, and the quarter hours they change. A register of before the last one would invent energy."""
     ((newest,),) = await hub.store.rows(_NEWEST, {"subject": subject})
-    fresh = [counter for counter in counted if newest is None or int(counter.at.timestamp()) >= newest]
+    fresh = sorted((one for one in counted if newest is None or _at(one) >= newest), key=_at)
     if not fresh:
         return []
-    at = int(fresh[-1].at.timestamp())
-    rows = await read_counters(hub.store, subject, int(fresh[0].at.timestamp()) - MAX_GAP_S - 1800)
-    samples = {row[0]: Sample(row[0], dict(zip(METRICS, row[1:], strict=True))) for row in rows}
-    previous = max((sample.at for sample in samples.values() if sample.at < fresh[0].at.timestamp()), default=at)
+    at = _at(fresh[-1])
+    rows = await read_counters(hub.store, subject, _at(fresh[0]) - LOOK_BACK_S)
+    samples = {row[0]: Sample(row[0], dict(zip(METRICS, row[1:-1], strict=True)), row[-1]) for row in rows}
+    previous = max((sample.at for sample in samples.values() if sample.at < _at(fresh[0])), default=at)
     for counter in fresh:
-        moment = int(counter.at.timestamp())
-        samples[moment] = Sample(moment, {name: getattr(counter, name) for name in METRICS})
+        values = {name: getattr(counter, name) for name in METRICS}
+        samples[_at(counter)] = Sample(_at(counter), values, counter.source)
+    ordered = [samples[moment] for moment in sorted(samples) if moment <= at]
     changed = [
         (subject, reading)
-        for reading in quarter_hours([samples[moment] for moment in sorted(samples) if moment <= at])
+        for reading in quarter_hours(ordered, nameplate_w=nameplate_w)
         if reading.start.timestamp() >= previous - previous % QUARTER_S
     ]
     writes: list[Write] = [counter_rows([(subject, counter) for counter in fresh])]
     if changed:
-        writes.append(intervals("15mins", changed, now()))
+        writes.append(intervals("15mins", changed, now(), source=answer.source))
+    writes += _jumped(hub, answer, [jump for jump in jumps(ordered, nameplate_w=nameplate_w) if jump.end > previous])
     return [*writes, counters_before(subject, at - KEEP_COUNTERS_S)]
+
+
+def _jumped(hub: Hub, answer: _Answer, found: Sequence[Register]) -> list[Write]:
+    """A word to the operator, and to the metric, about registers that ran further than they can."""
+    refusals = Refusals()
+    for jump in found:
+        refusals.note(Rule.REGISTER_JUMP, jump.metric)
+        hub.metrics.refused(answer.site.vendor, str(Rule.REGISTER_JUMP), 1)
+    return notices.writes(answer.site.enrollment_id, answer.site.id, (), refusals.listed())
+
+
+def _at(counter: Counter) -> int:
+    return int(counter.at.timestamp())
 
 
 async def _apply(hub: Hub, enrollment_id: str, writes: Sequence[Write]) -> None:

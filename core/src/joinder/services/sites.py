@@ -35,7 +35,7 @@ _DEVICE = (
     "AND s.id <> d.id AND s.gone_at IS NULL) "
     "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
 )
-_UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL WHERE id = :id"
+_UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL, source = :source WHERE id = :id"
 _TROUBLE = (
     "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
     "AND (health < 'ok' OR health > 'ok') GROUP BY vendor"
@@ -192,10 +192,10 @@ async def store_devices(session: AsyncSession, site: SiteRow | StoredSite, devic
     return ids
 
 
-def device_update(row: StoredDevice, device: Device) -> Statement:
-    """What the vendor says of a device that is known."""
+def device_update(row: StoredDevice, device: Device, source: int | None = None) -> Statement:
+    """What the vendor says of a device that is known; `source`: where it was read."""
     state = msgspec.json.encode(_merged(row.state, device)).decode()
-    return _UPDATE, {"id": row.id, "state": state, "now": now()}
+    return _UPDATE, {"id": row.id, "state": state, "now": now(), "source": source}
 
 
 def device_of(row: StoredDevice) -> Device:

@@ -1,4 +1,4 @@
-"""Notices what failed on the way of a hook call that answered all the same.
+"""Notices what a hook call asked the vendor, and what failed on the way of one that answered all the same.
 
 A plugin turns one failing endpoint into a warning, so that the rest still counts. When what failed may work the next
 time, the span is not fetched yet, whatever came of it.
@@ -6,22 +6,28 @@ time, the span is not fetched yet, whatever came of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from joinder.errors import RateLimited, TransientError
 from joinder.grants import Context
-from joinder.http import Answer, Http, Meter
+from joinder.http import Answer, DeviceHttp, Http, Meter
 
 
 @dataclass
 class Watch:
-    """`trouble` is the last passing failure of a call the plugin made."""
+    """`trouble` is the last passing failure of a call the plugin made; `calls` are method and URL of each."""
 
     trouble: TransientError | None = None
+    calls: list[tuple[str, str]] = field(default_factory=list)
 
     def over(self, ctx: Context) -> Context:
-        return replace(ctx, http=cast(Http, _Watched(ctx.http, self)))
+        """The same context, its clients watched."""
+
+        def device(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+            return cast(DeviceHttp, _Watched(ctx.device(address, pin_sha256=pin_sha256), self))
+
+        return replace(ctx, http=cast(Http, _Watched(ctx.http, self)), device=device)
 
 
 class _Watched:
@@ -29,11 +35,22 @@ class _Watched:
         self._http = http
         self._watch = watch
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._http, name)
+
+    async def __aenter__(self) -> _Watched:
+        await cast(DeviceHttp, self._http).__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await cast(DeviceHttp, self._http).__aexit__(*error)
+
     @property
     def meter(self) -> Meter | None:
         return self._http.meter
 
     async def request(self, method: str, url: str, **options: Any) -> Answer:
+        self._watch.calls.append((method, url))
         try:
             answer = await self._http.request(method, url, **options)
         except TransientError as error:

@@ -21,12 +21,16 @@ Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
 
 @dataclass(frozen=True)
 class Upsert:
-    """Rows to insert, or to replace those `columns` of where the key exists. `records`: key and columns, in order."""
+    """Rows to insert, or to replace those `columns` of where the key exists. `records`: key and columns, in order.
+
+    Not `is_replacing`: a row whose key exists stays as it is.
+    """
 
     table: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
     records: Sequence[tuple[Any, ...]]
+    is_replacing: bool = True
 
 
 Write = Statement | Upsert

@@ -11,17 +11,18 @@ from joinder.store.engine import Row, Statement, Store, Upsert, Write
 METRICS = (*ENERGY_METRICS, "soc_percent")
 _POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
 _SPAN = ("subject_id", "resolution", "start")
+_VALUES = ("end", *METRICS, "quality", "fetched_at", "rule", "source")
 _RANGE = (
-    f'SELECT start, "end", {", ".join(METRICS)}, fetched_at, quality FROM interval '  # noqa: S608 - our own names
+    f'SELECT start, "end", {", ".join(METRICS)}, fetched_at, rule, source, quality FROM interval '  # noqa: S608 - our own names
     "WHERE subject_id = :subject AND resolution = :resolution AND start >= :start AND start < :end ORDER BY start"
 )
 
 _COUNTERS = (
-    f"SELECT at, {', '.join(METRICS)} FROM counter "  # noqa: S608 - our own names
+    f"SELECT at, {', '.join(METRICS)}, source FROM counter "  # noqa: S608 - our own names
     "WHERE subject_id = :subject AND at >= :since ORDER BY at"
 )
 _COVERAGE = (
-    'SELECT start, "end", fetched_at FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
+    'SELECT start, "end", fetched_at, tries FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
     "ORDER BY start"
 )
 _FORGET_SPAN = "DELETE FROM coverage WHERE subject_id = :subject AND resolution = :resolution AND start = :start"
@@ -29,15 +30,26 @@ _FORGET_SPAN = "DELETE FROM coverage WHERE subject_id = :subject AND resolution 
 
 @dataclass(frozen=True)
 class Span:
-    """[start, end) in epoch seconds, as asked of the vendor at `fetched_at`."""
+    """[start, end) in epoch seconds, as asked of the vendor at `fetched_at`.
+
+    `tries` is 0 where it told something, else how often it was asked and told nothing.
+    """
 
     start: int
     end: int
     fetched_at: int
+    tries: int = 0
 
 
-def intervals(resolution: str, rows: Iterable[tuple[str, Reading]], fetched_at: int) -> Upsert:
-    """Pairs of subject and reading; a later answer replaces an earlier one."""
+def intervals(
+    resolution: str,
+    rows: Iterable[tuple[str, Reading]],
+    fetched_at: int,
+    *,
+    source: int | None = None,
+    is_replacing: bool = True,
+) -> Upsert:
+    """Pairs of subject and reading; a later answer replaces an earlier one where it `is_replacing`."""
     records = [
         (
             subject,
@@ -47,24 +59,26 @@ def intervals(resolution: str, rows: Iterable[tuple[str, Reading]], fetched_at: 
             *_metrics(reading),
             reading.quality,
             fetched_at,
+            reading.rule,
+            source,
         )
         for subject, reading in rows
     ]
-    return Upsert("interval", _SPAN, ("end", *METRICS, "quality", "fetched_at"), records)
+    return Upsert("interval", _SPAN, _VALUES, records, is_replacing)
 
 
 async def read_intervals(store: Store, subject_id: str, resolution: str, start: int, end: int) -> Sequence[Row]:
-    """Rows (start, end, *METRICS, fetched_at, quality) in order, one range scan of the primary key."""
+    """Rows (start, end, *METRICS, fetched_at, rule, source, quality) in order, one range scan of the primary key."""
     return await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
 
 
 def counters(rows: Iterable[tuple[str, Counter]]) -> Upsert:
-    records = [(subject, int(counter.at.timestamp()), *_metrics(counter)) for subject, counter in rows]
-    return Upsert("counter", ("subject_id", "at"), METRICS, records)
+    records = [(subject, int(counter.at.timestamp()), *_metrics(counter), counter.source) for subject, counter in rows]
+    return Upsert("counter", ("subject_id", "at"), (*METRICS, "source"), records)
 
 
 async def read_counters(store: Store, subject_id: str, since: int) -> list[Row]:
-    """Rows (at, *METRICS) in order."""
+    """Rows (at, *METRICS, source) in order."""
     return await store.rows(_COUNTERS, {"subject": subject_id, "since": since})
 
 
@@ -73,16 +87,16 @@ def counters_before(subject_id: str, before: int) -> Statement:
     return "DELETE FROM counter WHERE subject_id = :subject AND at < :before", {"subject": subject_id, "before": before}
 
 
-def live(site_id: str, power: Live, fetched_at: int) -> Upsert:
+def live(site_id: str, power: Live, fetched_at: int, source: int | None = None) -> Upsert:
     values = tuple(getattr(power, name) for name in _POWERS)
-    record = (site_id, int(power.measured_at.timestamp()), fetched_at, *values)
-    return Upsert("live", ("site_id",), ("measured_at", "fetched_at", *_POWERS), [record])
+    record = (site_id, int(power.measured_at.timestamp()), fetched_at, *values, source)
+    return Upsert("live", ("site_id",), ("measured_at", "fetched_at", *_POWERS, "source"), [record])
 
 
 async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[Span]:
     """Spans that touch [start, end), in order."""
     rows = await store.rows(
-        'SELECT start, "end", fetched_at FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
+        'SELECT start, "end", fetched_at, tries FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
         'AND start < :end AND "end" > :start ORDER BY start',
         {"subject": subject_id, "resolution": resolution, "start": start, "end": end},
     )
@@ -104,8 +118,12 @@ def coverage(subject_id: str, resolution: str, before: Sequence[Span], after: Se
         for span in before
         if span.start not in kept
     ]
-    new = [(subject_id, resolution, span.start, span.end, span.fetched_at) for span in after if span not in known]
-    return [*writes, Upsert("coverage", _SPAN, ("end", "fetched_at"), new)] if new else writes
+    new = [
+        (subject_id, resolution, span.start, span.end, span.fetched_at, span.tries)
+        for span in after
+        if span not in known
+    ]
+    return [*writes, Upsert("coverage", _SPAN, ("end", "fetched_at", "tries"), new)] if new else writes
 
 
 def _metrics(energies: Energies) -> tuple[float | None, ...]:

@@ -13,7 +13,7 @@ _SITE_COLUMNS = (
     "s.id, s.account_id, s.enrollment_id, s.vendor, s.vendor_id, s.name, s.timezone, s.lat, s.lon, "
     "s.operational_since, s.fetched_at"
 )
-_DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at"
+_DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at, source"
 _SITE = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.id = :id AND s.account_id = :account"  # noqa: S608 - our own names
 _SITES = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.account_id = :account AND s.id IN ({{places}})"  # noqa: S608
 _OF_SITES = (
@@ -57,6 +57,7 @@ class StoredDevice(NamedTuple):
     state: dict[str, Any]
     fetched_at: int
     gone_at: int | None
+    source: int | None = None
 
 
 async def read_site(store: Store, account_id: str, site_id: str) -> StoredSite | None:
@@ -97,5 +98,4 @@ async def read_device(store: Store, account_id: str, device_id: str) -> StoredDe
 
 def _device(row: Row) -> StoredDevice:
     """JSON comes as text from either driver."""
-    identity, state, (fetched_at, gone_at) = row[:6], row[6], row[7:]
-    return StoredDevice._make([*identity, msgspec.json.decode(state), fetched_at, gone_at])
+    return StoredDevice._make([*row[:6], msgspec.json.decode(row[6]), *row[7:]])

@@ -66,7 +66,8 @@ def _insert(upsert: Upsert, source: str) -> str:
     """Names are quoted: `end` is a keyword. They are ours, never a caller's."""
     changes = ", ".join(f'"{name}" = excluded."{name}"' for name in upsert.columns)
     into = f'INSERT INTO "{upsert.table}" ({_quoted((*upsert.key, *upsert.columns))}) {source}'
-    return f"{into} ON CONFLICT ({_quoted(upsert.key)}) DO UPDATE SET {changes}"
+    act = f"UPDATE SET {changes}" if upsert.is_replacing else "NOTHING"
+    return f"{into} ON CONFLICT ({_quoted(upsert.key)}) DO {act}"
 
 
 def _quoted(names: Sequence[str]) -> str:

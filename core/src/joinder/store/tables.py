@@ -223,6 +223,7 @@ class DeviceRow(SQLModel, table=True):
     state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     fetched_at: int = _big()
     gone_at: int | None = _big(default=None)
+    source: int | None = _big(default=None)  # of the state: a reading_source
 
 
 class Interval(SQLModel, table=True):
@@ -242,6 +243,8 @@ class Interval(SQLModel, table=True):
     soc_percent: float | None = None
     quality: str = "measured"
     fetched_at: int = _big()
+    rule: str | None = None  # why a value is unknown, or not measured (vendors/gate/rules.py, energy.py)
+    source: int | None = _big(default=None)  # a reading_source
 
 
 class CounterRow(SQLModel, table=True):
@@ -258,6 +261,7 @@ class CounterRow(SQLModel, table=True):
     export_wh: float | None = None
     load_wh: float | None = None
     soc_percent: float | None = None
+    source: str | None = None  # which register of the device: another one never continues it
 
 
 class LiveRow(SQLModel, table=True):
@@ -270,10 +274,39 @@ class LiveRow(SQLModel, table=True):
     grid_w: float | None = None
     load_w: float | None = None
     soc_percent: float | None = None
+    source: int | None = _big(default=None)  # a reading_source
+
+
+class ReadingSource(SQLModel, table=True):
+    """Where readings came from: the endpoints that were called and the plugin that read them. `id` hashes it."""
+
+    __tablename__ = "reading_source"
+    __table_args__ = {"sqlite_with_rowid": False}
+    id: int = _big(primary_key=True)
+    endpoints: str  # a line each
+    plugin: str
+    version: str
+
+
+class Notice(SQLModel, table=True):
+    """One sentence for the operator about an enrollment's answers, however often it was true (services/notices.py)."""
+
+    __table_args__ = {"sqlite_with_rowid": False}
+    enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    key: str = Field(primary_key=True)
+    site_id: str | None = None
+    rule: str | None = None  # of the gate; None: the plugin's own warning
+    text: str
+    count: int = _big(default=1)
+    since: int = _big()
+    last_at: int = _big()
 
 
 class Coverage(SQLModel, table=True):
-    """Spans that were asked of the vendor, so that an absent row means no data rather than not asked."""
+    """Spans that were asked of the vendor, so that an absent row means no data rather than not asked.
+
+    `tries`: how often a span was asked that told nothing at all; 0 for one that told something.
+    """
 
     __table_args__ = {"sqlite_with_rowid": False}
     subject_id: str = Field(primary_key=True)
@@ -281,6 +314,7 @@ class Coverage(SQLModel, table=True):
     start: int = _big(primary_key=True)
     end: int = _big()
     fetched_at: int = _big()
+    tries: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class Quota(SQLModel, table=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ DAY_NEIGHBOURS_S = 7 * 86400
 
 
 def intervals(
-    rows: Sequence[Reading], query: ReadingsQuery, devices: Mapping[str, Device], refusals: Refusals
+    rows: Sequence[Reading], query: ReadingsQuery, devices: Iterable[Device], refusals: Refusals
 ) -> Iterator[Reading]:
     """The rows, with what cannot be made unknown; in order."""
-    bounds = _Bounds(devices.values())
+    bounds = _Bounds(devices)
     spikes = _spikes(rows, bounds, is_day=query.resolution == "day")
     for row in rows:
         yield _judged(row, bounds, row.start.timestamp() in spikes.get(row.device_id, ()), refusals)
@@ -50,17 +50,18 @@ class _Bounds:
     """What the site's devices can do; None where one of them does not tell."""
 
     def __init__(self, devices: Iterable[Device]) -> None:
-        self._devices = {device.vendor_id: device for device in devices}
-        batteries = [device for device in self._devices.values() if device.kind is DeviceKind.BATTERY]
+        every = list(devices)
+        self._inverters = {device.vendor_id: device for device in every if device.kind is DeviceKind.INVERTER}
+        batteries = [device for device in every if device.kind is DeviceKind.BATTERY]
         self.has_battery = bool(batteries)
-        self.site_w = physics.nameplate_w(self._devices.values())
+        self.site_w = physics.nameplate_w(every)
         sizes = [battery.nameplate_wh for battery in batteries]
         self.capacity_wh = sum(size or 0.0 for size in sizes) if sizes and all(sizes) else None
 
     def nameplate_w(self, device_id: str | None) -> float | None:
         """Of a device that is an inverter its own, else the site's."""
-        device = self._devices.get(device_id or "")
-        return device.max_power_w if device is not None and device.kind is DeviceKind.INVERTER else self.site_w
+        inverter = self._inverters.get(device_id or "")
+        return inverter.max_power_w if inverter is not None else self.site_w
 
 
 def _mean_w(row: Reading) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter as Counts
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, get_args
 
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from joinder import physics
-from joinder.energy import ENERGY_METRICS, Counter, Live, Quality, Reading, Readings, ReadingsQuery
+from joinder.energy import ENERGY_METRICS, Counter, Device, Live, Quality, Reading, Readings, ReadingsQuery
 from joinder.errors import UnexpectedPayload
 from joinder.series import QUARTER, day_span, zone
 from joinder.vendors.gate import plausible, values
@@ -48,17 +49,23 @@ def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -
     """What of the answer may be stored and served; `refused` tells what not, and why. Raises UnexpectedPayload."""
     refusals = Refusals()
     devices = checked_devices(answer.devices, refusals, now=now)
-    known = {device.vendor_id: device for device in (*query.site.devices, *devices)}
-    gate = _Gate(query, now, frozenset(known), refusals)
+    known = {(device.kind, device.vendor_id): device for device in (*query.site.devices, *devices)}.values()
+    gate = _Gate(query, now, _told_apart(known), refusals)
     rows = plausible.intervals(gate.rows(answer.intervals), query, known, refusals)
     return Readings(
         intervals=tuple(rows),
         counters=gate.counters(answer.counters),
-        live=plausible.live(gate.live(answer.live), known.values(), refusals),
+        live=plausible.live(gate.live(answer.live), known, refusals),
         devices=devices,
         warnings=checked_warnings(answer.warnings, refusals),
         refused=refusals.listed(),
     )
+
+
+def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
+    """Ids that mean one device: a row of one that two devices share is of neither."""
+    ids = Counts(device.vendor_id for device in devices)
+    return frozenset(device_id for device_id, count in ids.items() if count == 1)
 
 
 class _Gate:

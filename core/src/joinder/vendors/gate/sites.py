@@ -56,18 +56,18 @@ def _zone_name(name: object, refusals: Refusals) -> str | None:
 
 
 def checked_devices(devices: object, refusals: Refusals, *, now: datetime) -> tuple[Device, ...]:
-    """Those with an id of their own and a known kind. Raises UnexpectedPayload for no list, or an endless one."""
+    """Those with a known kind and an id that no other of it has. Raises UnexpectedPayload for no list, or an endless one."""
     if not isinstance(devices, tuple | list):
         raise UnexpectedPayload("The plugin answered no list of devices")
     if len(devices) > DEVICES_MOST:
         raise UnexpectedPayload(f"The plugin answered {len(devices)} devices; a site has at most {DEVICES_MOST}")
-    found: dict[str, Device] = {}
+    found: dict[tuple[DeviceKind, str], Device] = {}
     for device in devices:
         checked = _device(device, refusals, now)
-        if checked is None or checked.vendor_id in found:
+        if checked is None or (checked.kind, checked.vendor_id) in found:
             refusals.note(Rule.DEVICE)
         else:
-            found[checked.vendor_id] = checked
+            found[checked.kind, checked.vendor_id] = checked
     return tuple(found.values())
 
 

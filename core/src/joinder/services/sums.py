@@ -1,0 +1,74 @@
+"""A site's rows out of those of its devices, where the vendor tells the devices alone. Pure.
+
+What is summed here came with the site's own answer; what somebody asked of a single device never changes its site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import structs
+
+from joinder.energy import PARTS_MISSING, Device, DeviceKind, MeterRole, Quality, Reading
+
+Span = tuple[datetime, datetime]
+_RANK: Mapping[Quality, int] = {"measured": 0, "estimated": 1, "partial": 2}
+_OF_KIND = {DeviceKind.INVERTER: ("solar_wh",), DeviceKind.BATTERY: ("charge_wh", "discharge_wh")}
+_AT_GRID = (MeterRole.GRID, None)
+
+
+def site_rows(own: Sequence[Reading], parts: Sequence[Reading], devices: Iterable[Device]) -> list[Reading]:
+    """The site's rows in order: its own, each metric it lacks filled with the sum over the devices that measure it.
+
+    A sum that lacks one of them is partial.
+    """
+    by_span: dict[Span, dict[str, Reading]] = {}
+    for row in parts:
+        by_span.setdefault((row.start, row.end), {})[row.device_id or ""] = row
+    known = {(row.start, row.end): row for row in own}
+    measured_by = _measured_by(list(devices))
+    filled = {
+        span: _filled(known.get(span) or Reading(start=span[0], end=span[1]), rows, measured_by)
+        for span, rows in by_span.items()
+    }
+    merged = known | {span: row for span, row in filled.items() if row is not None}
+    return [merged[span] for span in sorted(merged)]
+
+
+def _measured_by(devices: Sequence[Device]) -> dict[str, list[str]]:
+    """Metric → the devices whose values together are the site's."""
+    found: dict[str, list[str]] = {}
+    for device in devices:
+        metrics = _OF_KIND.get(device.kind, ())
+        if device.kind is DeviceKind.METER:
+            metrics = _meter_metrics(device.role)
+        for metric in metrics:
+            found.setdefault(metric, []).append(device.vendor_id)
+    return found
+
+
+def _meter_metrics(role: MeterRole | None) -> tuple[str, ...]:
+    """A meter without a role sits at the grid, as most do; what it says of the load counts too."""
+    if role is MeterRole.LOAD:
+        return ("load_wh",)
+    return ("import_wh", "export_wh", *(() if role else ("load_wh",))) if role in _AT_GRID else ()
+
+
+def _filled(row: Reading, parts: Mapping[str, Reading], measured_by: Mapping[str, Sequence[str]]) -> Reading | None:
+    """None where the devices tell nothing the site's own row lacks."""
+    values: dict[str, float] = {}
+    used: list[Reading] = []
+    lacks = False
+    for metric, members in measured_by.items():
+        told = {one: value for one in members if one in parts and (value := getattr(parts[one], metric)) is not None}
+        if told and getattr(row, metric) is None and row.rule != metric:
+            values[metric] = sum(told.values())
+            used += [parts[one] for one in told]
+            lacks = lacks or len(told) < len(members)
+    if not values:
+        return None
+    worst = max((row, *used), key=lambda one: _RANK[one.quality])
+    if lacks:
+        return structs.replace(row, quality="partial", rule=PARTS_MISSING, **values)
+    return structs.replace(row, quality=worst.quality, rule=row.rule or worst.rule, **values)
