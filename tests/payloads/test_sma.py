@@ -26,7 +26,6 @@ FOLDER = "payloads/sma"
 NEW_YORK = ZoneInfo("America/New_York")
 NOT_READ = {
     "prod-plant-installation.json": "a plant's installation is not read; inverters tell their own nameplate",
-    "prod-plant-location.json": "where a plant lies is not read",
     "sn-device-data-Day-PowerDc-01.json": "DC inputs are not read",
 }
 
@@ -91,10 +90,12 @@ def a_false_first_row(content: bytes) -> None:
     assert answer.rows[0].pv_generation == 165763.0
     largest = max(row.pv_generation or 0 for row in answer.rows[1:])
     start = datetime(2025, 7, 4, 4, tzinfo=UTC)
-    found = Quarters(start, start + timedelta(days=1))
-    mapping.add_rows(found, answer, NEW_YORK, energies=True, nameplate=largest * 12)
-    expected = sum(row.pv_generation or 0 for row in answer.rows[1:])
-    assert sum(reading.solar_wh or 0 for reading in found.readings()) == pytest.approx(expected, abs=1)
+    for nameplate in (largest * 12, None):  # known, and judged by the rows around it
+        found = Quarters(start, start + timedelta(days=1))
+        assert mapping.add_rows(found, answer, NEW_YORK, energies=True, nameplate=nameplate) == mapping.NO_SUN
+        expected = sum(row.pv_generation or 0 for row in answer.rows[1:])
+        assert sum(reading.solar_wh or 0 for reading in found.readings()) == pytest.approx(expected, abs=1)
+        assert found.readings()[0].quality == "partial"
     assert largest == 1715.0
 
 
@@ -114,6 +115,11 @@ def balance(content: bytes) -> None:
     assert live.load_w == 3914.541
 
 
+def location(content: bytes) -> None:
+    found = read(content, api.Location)
+    assert (found.timezone, found.coordinates()) == ("Asia/Dubai", (25.29, 55.48))
+
+
 def token(content: bytes) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     found = oauth._token(Answer(200, {}, content, "POST x"), now)
@@ -122,6 +128,7 @@ def token(content: bytes) -> None:
 
 
 READ: dict[str, Callable[[bytes], Any]] = {
+    "prod-plant-location.json": location,
     "sandbox-live_device_sets_102.json": sets(),
     "sandbox-live_device_sets_14.json": sets(),
     "sandbox-live_devices_13.json": devices(10, 10),

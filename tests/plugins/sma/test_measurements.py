@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from joinder import Device, DeviceKind, ReadingsQuery
+from joinder import Device, DeviceKind, ReadingsQuery, physics
 from joinder.errors import UnexpectedPayload
 from joinder.http import Answer
 from joinder.series import Days, Quarters, day_span
@@ -116,14 +116,15 @@ def test_devices_are_known_by_their_sets() -> None:
         "4": frozenset[str](),
     }
     site = mapping.site(Plant(plant_id="1"), entries, sets)
-    assert [device.kind for device in site.devices] == ["inverter", "inverter", "battery", "meter"]
+    assert [device.kind for device in site.devices] == ["inverter", "inverter", "battery", "inverter", "meter"]
+    assert [device.vendor_id for device in site.devices] == ["0", "1", "2", "2.pv", "3"]  # 2 is a hybrid
     assert [device.max_power_w for device in site.devices[:2]] == [5000.0, None]
-    assert mapping.nameplate_w(site.devices) is None  # one of them is unknown
+    assert physics.nameplate_w(site.devices) is None  # one of them is unknown
 
 
 def test_the_nameplate_of_a_plant() -> None:
     devices = [Device(vendor_id=str(n), kind=DeviceKind.INVERTER, max_power_w=4000.0) for n in range(2)]
-    assert mapping.nameplate_w(devices) == 8000.0
+    assert physics.nameplate_w(devices) == 8000.0
 
 
 @pytest.mark.parametrize("stamp_of_last", ["2026-06-30T00:00:00", "2026-07-01T00:00:00"])

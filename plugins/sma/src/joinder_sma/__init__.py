@@ -31,9 +31,11 @@ from joinder import (
     hookimpl,
     oauth,
 )
-from joinder.errors import ConsentInvalid
+from joinder.errors import ConsentInvalid, NotSupported, TransientError, UnexpectedPayload
 from joinder.series import zone
 from joinder_sma import api, mapping, measurements
+
+UNKNOWN_CAPACITY = "SMA does not show the page of a battery, so its capacity is unknown"
 
 
 def _oauth2(auth_host: str) -> OAuth2:
@@ -116,17 +118,40 @@ class Sma:
         listed = await client.get(api.path("plants", site_id, "devices", "lean"), api.Devices)
         active = [entry for entry in listed.devices if entry.is_active]
         sets = {entry.device_id: await client.sets("devices", entry.device_id) for entry in active}
-        return mapping.site(plant, active, sets)
+        batteries = [of for of, offered in sets.items() if mapping.BATTERY in offered]
+        warnings: list[str] = []
+        capacities = {of: await _capacity(client, of, warnings) for of in batteries}
+        location = await _location(client, plant)
+        return mapping.site(plant, active, sets, capacities=capacities, location=location, warnings=warnings)
 
     @hookimpl
     async def fetch_readings(self, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
         where = zone(query.site.timezone)
         if where is None:
             return Readings(warnings=("SMA's times have no offset, and this plant's time zone is unknown",))
-        return await measurements.Reader(self._client(ctx, grant), query, where).readings()
+        return await measurements.Reader(self._client(ctx, grant), query, where, ctx.now()).readings()
 
     def _client(self, ctx: Context, grant: Grant) -> api.Client:
         return api.Client(ctx, self._base, grant.secrets["access_token"])
+
+
+async def _capacity(client: api.Client, battery: str, warnings: list[str]) -> float | None:
+    """A page that cannot be read leaves one value unknown; the site counts without it."""
+    try:
+        return (await client.get(api.path("devices", battery), api.DevicePage)).details.battery_capacity
+    except (NotSupported, TransientError, UnexpectedPayload):
+        warnings[:] = [UNKNOWN_CAPACITY]
+        return None
+
+
+async def _location(client: api.Client, plant: api.Plant) -> api.Location | None:
+    """Asked only where the plant tells no time zone: the page holds the owner's address."""
+    if zone(plant.timezone) is not None:
+        return None
+    try:
+        return await client.get(api.path("plants", plant.plant_id, "location"), api.Location)
+    except NotSupported:
+        return None
 
 
 def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:

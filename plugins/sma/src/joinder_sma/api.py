@@ -36,6 +36,23 @@ class Plant(Struct, rename="camel"):
     timezone: str | None = None
 
 
+class Address(Struct):
+    """Of the plant's location page; the rest of it is whose home it is, and not read."""
+
+    latitude: Number | None = None
+    longitude: Number | None = None
+
+
+class Location(Struct):
+    timezone: str | None = None
+    address: Address | None = None
+
+    def coordinates(self) -> tuple[float | None, float | None]:
+        """Both or none; 0 and 0 is a form that nobody filled in."""
+        lat, lon = (self.address.latitude, self.address.longitude) if self.address else (None, None)
+        return (None, None) if lat is None or lon is None or lat == lon == 0 else (lat, lon)
+
+
 class DeviceEntry(Struct, rename="camel"):
     device_id: str
     name: str | None = None
@@ -47,6 +64,14 @@ class DeviceEntry(Struct, rename="camel"):
 
 class Devices(Struct):
     devices: list[DeviceEntry]
+
+
+class Details(Struct, rename="camel"):
+    battery_capacity: Number | None = None  # Wh; 0 or absent where nobody entered it
+
+
+class DevicePage(Struct):
+    details: Details = field(default_factory=Details)
 
 
 class Sets(Struct):
@@ -64,6 +89,7 @@ class Row(Struct, rename="camel"):
     grid_feed_in: Number | None = None
     grid_consumption: Number | None = None
     total_consumption: Number | None = None
+    diesel_generation: Number | None = None
 
 
 class Measurements(Struct):

@@ -2,136 +2,222 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from itertools import chain
 from zoneinfo import ZoneInfo
 
-from joinder import Device, DeviceKind, Live, MeterRole, Site
-from joinder.series import Days, Quarters, instants, plausible
-from joinder_sma.api import DeviceEntry, Measurements, Plant, Row
+from msgspec.structs import replace
+
+from joinder import Device, DeviceKind, Live, MeterRole, Site, physics
+from joinder.energy import PARTS_MISSING, ROWS_MISSING
+from joinder.series import QUARTER, Days, Quarters, plausible
+from joinder_sma import rows
+from joinder_sma.api import DeviceEntry, Location, Measurements, Plant, Row
+from joinder_sma.rows import METRICS, Timed
 
 BALANCE, PV, BATTERY, IN_OUT = "EnergyBalance", "EnergyAndPowerPv", "EnergyAndPowerBattery", "EnergyAndPowerInOut"
 SET_OF = {DeviceKind.INVERTER: PV, DeviceKind.BATTERY: BATTERY, DeviceKind.METER: IN_OUT}
-RESOLUTIONS = {  # rows that quarter hours can be made of
-    "OneMinute": timedelta(minutes=1),
-    "FiveMinutes": timedelta(minutes=5),
-    "FifteenMinutes": timedelta(minutes=15),
+SUMS = {  # of a plant without a balance: each device that offers the set is a part
+    PV: ("solar_wh",),
+    BATTERY: ("charge_wh", "discharge_wh"),
+    IN_OUT: ("import_wh", "export_wh"),
 }
-SPIKE = 1.5  # × the nameplate: the first row of a day can hold a hundred times what the day brings
-_METRICS = {
-    "solar_wh": "pv_generation",
-    "charge_wh": "battery_charging",
-    "discharge_wh": "battery_discharging",
-    "import_wh": "grid_consumption",
-    "export_wh": "grid_feed_in",
-    "load_wh": "total_consumption",
-}
+HYBRID_PV = ".pv"  # a hybrid is a battery, and with this behind its id an inverter
+NO_SUN = "tells more energy than the plant can make or use; such rows are left out"
 
 
-def site(plant: Plant, devices: Sequence[DeviceEntry], sets: Mapping[str, frozenset[str]]) -> Site:
+def site(
+    plant: Plant,
+    devices: Sequence[DeviceEntry],
+    sets: Mapping[str, frozenset[str]],
+    *,
+    capacities: Mapping[str, float | None] | None = None,
+    location: Location | None = None,
+    warnings: Sequence[str] = (),
+) -> Site:
+    """`location` is asked for only where the plant tells no time zone that is known."""
+    place = location or Location()
+    lat, lon = place.coordinates()
+    capacities_wh = capacities or {}
+    found = (
+        _devices(entry, sets.get(entry.device_id, frozenset()), capacities_wh.get(entry.device_id)) for entry in devices
+    )
     return Site(
         vendor_id=plant.plant_id,
         name=plant.name or f"SMA plant {plant.plant_id}",
-        timezone=plant.timezone,
-        devices=tuple(found for entry in devices if (found := _device(entry, sets.get(entry.device_id, frozenset())))),
+        timezone=place.timezone or plant.timezone,
+        lat=lat,
+        lon=lon,
+        devices=tuple(chain.from_iterable(found)),
+        warnings=tuple(warnings),
     )
 
 
-def _device(entry: DeviceEntry, sets: frozenset[str]) -> Device | None:
+def _devices(entry: DeviceEntry, sets: frozenset[str], capacity_wh: float | None) -> Iterator[Device]:
     """By the sets it offers: the type is wrong in SMA's own sandbox, and loggers and sensors are no devices of ours."""
-    kinds = {BATTERY: DeviceKind.BATTERY, PV: DeviceKind.INVERTER, IN_OUT: DeviceKind.METER}
-    kind = next((kinds[name] for name in kinds if name in sets), None)
-    if kind is None:
-        return None
+    if BATTERY in sets:
+        yield replace(_device(entry, DeviceKind.BATTERY), nameplate_wh=plausible(capacity_wh) or None)
+        if PV in sets:
+            yield _device(entry, DeviceKind.INVERTER, suffix=HYBRID_PV)
+    elif PV in sets:
+        yield _device(entry, DeviceKind.INVERTER)
+    elif IN_OUT in sets:
+        yield _device(entry, DeviceKind.METER)
+
+
+def _device(entry: DeviceEntry, kind: DeviceKind, suffix: str = "") -> Device:
     return Device(
-        vendor_id=entry.device_id,
+        vendor_id=entry.device_id + suffix,
         kind=kind,
         serial=entry.serial,
         model=entry.product,
         name=entry.name,
         role=MeterRole.GRID if kind is DeviceKind.METER else None,
-        max_power_w=entry.generator_power or None,
+        max_power_w=plausible(entry.generator_power) or None,
     )
 
 
-def nameplate_w(devices: Iterable[Device]) -> float | None:
-    """Of all inverters together; None when one is unknown."""
-    powers = [device.max_power_w for device in devices if device.kind is DeviceKind.INVERTER]
-    known = [power for power in powers if power]
-    return sum(known) if known and len(known) == len(powers) else None
-
-
 def add_rows(
-    found: Quarters, answer: Measurements, where: ZoneInfo, *, energies: bool, nameplate: float | None
+    found: Quarters,
+    answer: Measurements,
+    where: ZoneInfo,
+    *,
+    energies: bool,
+    nameplate: float | None,
+    part: str = "",
+    soc: Quarters | None = None,
 ) -> str | None:
-    """The rows as quarter hours; `energies`: they are Wh, else mean W. Answers why none can be read, or None."""
-    length = RESOLUTIONS.get(answer.resolution or "")
-    if length is None:
-        return f"rows of {answer.resolution or 'an unstated length'} are too coarse for quarter hours"
-    for end, row in _timed(answer.rows, where):
-        start = end - length
-        put = found.energy if energies else found.power
-        for metric, member in _METRICS.items():
-            value = getattr(row, member)
-            if metric == "solar_wh" and _spikes(value, length, energies, nameplate):
-                value = None
-            put(metric, start, end, value)
-        found.soc(start, end, row.battery_state_of_charge)
-    return None
+    """The rows as quarter hours; `energies`: they are Wh, else mean W. Answers what is wrong with them, or None.
+
+    `part`: whose rows they are, where a plant is read by its devices; `soc`: where the state of charge goes then.
+    """
+    entries = rows.timed(answer, where)
+    fine = [entry for entry in entries if entry.end - entry.start <= QUARTER]
+    false = rows.false_metrics(fine, energies=energies, nameplate=nameplate)
+    for entry, unknown in zip(fine, false, strict=True):
+        _add_row(found, entry, unknown, energies=energies, nameplate=nameplate, part=part)
+        (found if soc is None else soc).soc(entry.start, entry.end, entry.row.battery_state_of_charge)
+    problems = (rows.spacing_problem(entries, answer.resolution), NO_SUN if any(false) else None)
+    return "; ".join(problem for problem in problems if problem) or None
 
 
-def _spikes(value: float | None, length: timedelta, energies: bool, nameplate: float | None) -> bool:
-    if value is None or nameplate is None:
-        return False
-    hours = length.total_seconds() / 3600 if energies else 1.0
-    return value > nameplate * hours * SPIKE
+def _add_row(
+    found: Quarters, entry: Timed, unknown: frozenset[str], *, energies: bool, nameplate: float | None, part: str
+) -> None:
+    hours = rows.hours(entry) if energies else 1.0
+    for metric, member in METRICS.items():
+        told = None if metric in unknown else getattr(entry.row, member)
+        watts = None if told is None else told / hours
+        known = rows.sun(watts, nameplate) if metric == "solar_wh" else watts
+        found.power(metric, entry.start, entry.end, known, part=part)
+    if unknown:
+        found.lacks(entry.start, entry.end, ROWS_MISSING)
+    if runs_generator(entry.row):
+        found.lacks(entry.start, entry.end, PARTS_MISSING)
 
 
-def _timed(rows: Sequence[Row], where: ZoneInfo) -> Iterator[tuple[datetime, Row]]:
-    """Each row with the instant of its end, once: the midnight between two days stands in both answers."""
-    seen: set[datetime] = set()
-    for at, row in zip(instants([row.time.replace(tzinfo=None) for row in rows], where), rows, strict=True):
-        if at not in seen:
-            seen.add(at)
-            yield at, row
+def runs_generator(row: Row) -> bool:
+    """Solar, battery and grid are not all that feeds the home, and the load is not told: their sum is not it."""
+    return bool(row.diesel_generation) and row.total_consumption is None
 
 
 def merge_days(answers: Sequence[Measurements]) -> Measurements:
     """Several days' rows in one, a row that stands in two of them once."""
-    rows: list[Row] = []
+    merged: list[Row] = []
     for answer in answers:
-        known = {row.time for row in rows[-1:]}
-        rows += [row for row in answer.rows if row.time not in known]
-    return Measurements(rows=rows, resolution=answers[0].resolution if answers else None)
+        known = {row.time for row in merged[-1:]}
+        merged += [row for row in answer.rows if row.time not in known]
+    told = (answer.resolution for answer in answers if answer.resolution)
+    return Measurements(rows=merged, resolution=next(told, None))
 
 
-def add_months(found: Days, answer: Measurements, month: str) -> None:
-    """Day rows in Wh. Should they be stamped with their end, the month's last one lies in the next month."""
-    ends = any(row.time.strftime("%Y-%m") > month for row in answer.rows)
-    for row in answer.rows:
-        day: date = row.time.date() - timedelta(days=1 if ends else 0)
-        for metric, member in _METRICS.items():
-            found.energy(metric, day, getattr(row, member))
+def add_months(
+    found: Days,
+    answer: Measurements,
+    month: str,
+    *,
+    nameplate: float | None = None,
+    part: str = "",
+    today: date | None = None,
+) -> str | None:
+    """Day rows in Wh, each day once; `today` is not over yet. Answers what is wrong with them, or None."""
+    days = days_of(answer, month, today)
+    false = rows.false_days({day: row.pv_generation for day, row in days.items()}, nameplate)
+    for day, row in days.items():
+        partial = day in false or (today is not None and day >= today) or runs_generator(row)
+        for metric, wh in _of_day(row, nameplate).items():
+            unknown = day in false and metric in ("solar_wh", "load_wh")
+            found.energy(metric, day, None if unknown else wh, partial=partial, part=part)
+    return NO_SUN if false else None
 
 
-def live(answer: Measurements, where: ZoneInfo) -> Live | None:
-    """The newest row of a Recent answer, in W."""
-    rows = list(_timed(answer.rows, where))
-    if not rows:
+def _of_day(row: Row, nameplate: float | None) -> dict[str, float | None]:
+    told: dict[str, float | None] = {metric: getattr(row, member) for metric, member in METRICS.items()}
+    mean_w = rows.sun(None if row.pv_generation is None else row.pv_generation / 24, nameplate)
+    return {**told, "solar_wh": None if mean_w is None else mean_w * 24}
+
+
+def days_of(answer: Measurements, month: str, today: date | None = None) -> dict[date, Row]:
+    """Rows by their day, none of the future. Should they be stamped with their end, the last lies in the next month."""
+    stamps = [row.time.date() for row in answer.rows]
+    back = timedelta(days=1 if any(f"{at:%Y-%m}" > month for at in stamps) else 0)
+    found: dict[date, Row] = {}
+    for at, row in zip(stamps, answer.rows, strict=True):
+        if today is None or at - back <= today:
+            found.setdefault(at - back, row)
+    return found
+
+
+def newest(answer: Measurements, where: ZoneInfo) -> Timed | None:
+    """The newest row of a Recent answer."""
+    entries = rows.timed(answer, where)
+    return entries[-1] if entries else None
+
+
+def live(answer: Measurements, where: ZoneInfo, *, nameplate: float | None = None) -> Live | None:
+    """The newest row of a Recent answer, in W, without what cannot be true in it."""
+    entries = rows.timed(answer, where)
+    if not entries:
         return None
-    at, row = rows[-1]
+    at, row, false = entries[-1].end, entries[-1].row, rows.false_metrics(entries, energies=False, nameplate=nameplate)
+    watts = {
+        metric: None if metric in false[-1] else plausible(getattr(row, member)) for metric, member in METRICS.items()
+    }
     percent = plausible(row.battery_state_of_charge)
     return Live(
         measured_at=at,
-        solar_w=plausible(row.pv_generation),
-        battery_w=_difference(row.battery_discharging, row.battery_charging),
-        grid_w=_difference(row.grid_consumption, row.grid_feed_in),
-        load_w=plausible(row.total_consumption),
+        solar_w=None if "solar_wh" in false[-1] else rows.sun(row.pv_generation, nameplate),
+        battery_w=_difference(watts["discharge_wh"], watts["charge_wh"]),
+        grid_w=_difference(watts["import_wh"], watts["export_wh"]),
+        load_w=watts["load_wh"],
         soc_percent=percent if percent is not None and percent <= 100 else None,
     )
 
 
+def live_load(live: Live, *, battery: bool) -> physics.Load:
+    """What the home uses, where SMA does not tell it; a plant without a battery discharges nothing."""
+    return physics.home_load((live.solar_w, live.battery_w if battery else 0.0, live.grid_w))
+
+
 def _difference(into_home: float | None, out_of_it: float | None) -> float | None:
     """SMA sends pairs that are never negative."""
-    plus, minus = plausible(into_home), plausible(out_of_it)
-    return None if plus is None or minus is None else plus - minus
+    return None if into_home is None or out_of_it is None else into_home - out_of_it
+
+
+def add_mean_soc(found: Quarters, batteries: Mapping[str, Quarters], sizes_wh: Mapping[str, float | None]) -> None:
+    """The state of charge of all batteries together, by their sizes where all are told; unknown where one is silent."""
+    told = {
+        of: {reading.start: reading.soc_percent for reading in quarters.readings()}
+        for of, quarters in batteries.items()
+    }
+    weights = {of: size for of in told if (size := sizes_wh.get(of))}
+    for start in set[datetime]().union(*told.values()):
+        parts = {of: percent for of, row in told.items() if (percent := row.get(start)) is not None}
+        if len(parts) == len(told):
+            found.soc(start, start + QUARTER, _mean(parts, weights if len(weights) == len(told) else {}))
+
+
+def _mean(percents: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    total = sum(weights.get(of, 1.0) for of in percents)
+    return sum(percent * weights.get(of, 1.0) for of, percent in percents.items()) / total

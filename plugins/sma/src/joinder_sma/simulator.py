@@ -1,8 +1,10 @@
 """A stand-in for SMA, production and sandbox alike: consent page, Keycloak-like tokens, plants in their own time zone.
 
-Owners: grants (a plant with an energy balance), two-sites (also one without, read by its devices), no-sites, denies,
-revokes-later. `Cloud(rotation=…)`, `Cloud(spikes=True)` (the day's first row a hundred times too high) and
-`Cloud(per_five_minutes=n)` (429 without Retry-After) turn its dials.
+Owners: grants (a plant with an energy balance), two-sites (also one without, read by its devices), two-inverters
+(without a balance, two inverters and two batteries), no-sites, denies, revokes-later. `Cloud(rotation=…)`,
+`Cloud(spikes=True)` (the first row of a day and of a month many times too high), `Cloud(silent=…)` (the last inverter
+and the last battery of two tell a 404, an empty set or half of their rows), `Cloud(untold=True)` (nobody entered the
+inverters' nameplates) and `Cloud(per_five_minutes=n)` (429 without Retry-After) turn its dials.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
@@ -23,6 +25,9 @@ from joinder.simulate.home import Energy, Home, Power
 from joinder.simulate.oauth import Rotation, TokenRefused, TokenService, back_to, bearer, consent_page, error_page
 
 STEP_S = 300
+METER, FIRST_UNITS = 2, 4  # a plant's devices are numbered: inverter, meter, sensor, battery, then the second units
+FALSE_WH = 1_024_843.0  # of a month's first day: an inverter's whole past told as one row (SolarNetwork's example)
+Silence = Literal["404", "empty", "half"]
 ACCESS_LIFE_S, REFRESH_LIFE_S, CODE_LIFE_S = 300, 400 * 86400, 60
 Body = dict[str, Any]
 Incoming = Request[Any, Any, State]
@@ -34,6 +39,21 @@ class Plant:
     name: str
     home: Home
     balance: bool = True
+    units: int = 1  # inverters, and batteries where the home has one; the first takes two thirds of two
+
+    def share(self, device_id: str | None) -> float:
+        if device_id is None or self.units == 1 or int(device_id) - int(self.id) == METER:
+            return 1.0
+        return 1 / 3 if self.is_last(device_id) else 2 / 3
+
+    def is_last(self, device_id: str | None) -> bool:
+        return device_id is not None and int(device_id) - int(self.id) > FIRST_UNITS
+
+    def details(self, device_id: str) -> Body:
+        """Of `/devices/{id}`; the capacity is in Wh and stands there alone."""
+        capacity = {"batteryCapacity": self.home.battery_wh * self.share(device_id)}
+        device = self.devices()[device_id]
+        return {**device, **(capacity if device["type"] == "Battery Inverter" else {}), "isResetted": False}
 
     def devices(self) -> dict[str, Body]:
         """By id; the sensor offers no sets, as in SMA's own sandbox."""
@@ -44,6 +64,8 @@ class Plant:
         kinds: list[Body] = [inverter, meter, sensor]
         if self.home.battery_wh:
             kinds.append({"name": "SBS 1", "type": "Battery Inverter", "product": "SBS 5.0-10"})
+        if self.units == 2:
+            kinds += [{**kinds[0], "name": "WR 2"}, {**kinds[-1], "name": "SBS 2"}]
         return {
             str(number + index): {**kind, "deviceId": str(number + index), "serial": f"30{number + index}"}
             for index, kind in enumerate(kinds, 1)
@@ -52,9 +74,11 @@ class Plant:
 
 HOME = Plant("7190000", "SMA home", Home(seed=61, timezone="Europe/Berlin"))
 BARN = Plant("11260000", "SMA barn", Home(seed=62, timezone="America/New_York", battery_wh=0), balance=False)
+PAIR = Plant("5550000", "SMA pair", Home(seed=63, timezone="Europe/Berlin"), balance=False, units=2)
 OWNERS: Mapping[str, tuple[Plant, ...]] = {
     "grants": (HOME,),
     "two-sites": (HOME, BARN),
+    "two-inverters": (PAIR,),
     "no-sites": (),
     "denies": (),
     "revokes-later": (HOME,),
@@ -69,10 +93,17 @@ SETS = {
 
 class Cloud:
     def __init__(
-        self, *, rotation: Rotation | None = None, spikes: bool = False, per_five_minutes: int | None = None
+        self,
+        *,
+        rotation: Rotation | None = None,
+        spikes: bool = False,
+        per_five_minutes: int | None = None,
+        silent: Silence | None = None,
+        untold: bool = False,
     ) -> None:
         self.clock = SimulatedClock()
         self.spikes, self.per_five_minutes = spikes, per_five_minutes
+        self.silent, self.untold = silent, untold
         self.app = {"clientID": "simulated_client", "clientSecret": "simulated-client-secret"}
         clients = {self.app["clientID"]: self.app["clientSecret"]}
         self.tokens = TokenService(
@@ -113,34 +144,55 @@ class Cloud:
             device = plant.devices()[device_id]
             head["device"] = {"deviceId": device_id, "name": device["name"], "timezone": plant.home.timezone}
             offered = SETS[device["type"]]
+            if what == "":
+                return 200, {**head, "details": plant.details(device_id)}
         elif what == "":
             return 200, _plant(plant)
         elif what == "devices/lean":
-            return 200, {"devices": [{**device, "isActive": True} for device in plant.devices().values()]}
+            return 200, {"devices": [self._listed(device) for device in plant.devices().values()]}
         if what == "measurements/sets":
             return 200, {**head, "sets": offered}
         parts = what.split("/")
         if parts[:2] != ["measurements", "sets"] or len(parts) != 4 or parts[2] not in offered:
             return 404, None
-        return 200, {**head, **self._measured(plant, parts[2], parts[3], query)}
+        silent = self.silent if plant.is_last(device_id) else None
+        if silent == "404":
+            return 404, None
+        body = self._measured(plant, device_id, parts[2], parts[3], query)
+        kept = {"empty": [], "half": body["set"][1::2]}.get(silent or "", body["set"])
+        return 200, {**head, **body, "set": kept}
 
-    def _measured(self, plant: Plant, name: str, period: str, query: Mapping[str, str]) -> Body:
+    def _listed(self, device: Body) -> Body:
+        nameplate = {"generatorPower": 0.0} if self.untold and "generatorPower" in device else {}
+        return {**device, **nameplate, "isActive": True}
+
+    def _measured(self, plant: Plant, device_id: str | None, name: str, period: str, query: Mapping[str, str]) -> Body:
+        share = plant.share(device_id)
         now = self.clock.now()
         if period == "Month":
-            rows = _month(plant, name, query["Date"], now)
+            rows = _month(plant, name, query["Date"], now, share)
+            if self.spikes:
+                _spike(rows[:1], FALSE_WH)
             return {"setType": name, "resolution": "OneDay", "set": rows}
         energies = query.get("ReturnEnergyValues") == "true"
         if period == "Recent":
             end = int(now.timestamp()) // STEP_S * STEP_S
-            rows = [_row(plant, name, end, energies=energies)]
+            rows = [_row(plant, name, end, energies=energies, share=share)]
         else:
             start, stop = day_span(date.fromisoformat(query["Date"]), plant.home.zone)
             last = min(stop.timestamp(), now.timestamp())
             ends = range(int(start.timestamp()) + STEP_S, int(last) + 1, STEP_S)
-            rows = [_row(plant, name, end, energies=energies) for end in ends]
-            if self.spikes and rows and "pvGeneration" in rows[0]:
-                rows[0]["pvGeneration"] = 165763.0
+            rows = [_row(plant, name, end, energies=energies, share=share) for end in ends]
+            if self.spikes:
+                _spike(rows[:1], 165_763.0 if energies else 688_000.0)
         return {"setType": name, "resolution": "FiveMinutes", "set": rows}
+
+
+def _spike(rows: list[Body], value: float) -> None:
+    """As SMA tells it: in Wh or W, and in the consumption, which it computes with it."""
+    for row in rows:
+        for member in {"pvGeneration", "totalConsumption"} & row.keys():
+            row[member] += value
 
 
 def _plant(plant: Plant) -> Body:
@@ -156,18 +208,18 @@ def _wall(plant: Plant, at: float) -> str:
     return datetime.fromtimestamp(at, plant.home.zone).replace(tzinfo=None).isoformat()
 
 
-def _row(plant: Plant, name: str, end: int, *, energies: bool) -> Body:
+def _row(plant: Plant, name: str, end: int, *, energies: bool, share: float) -> Body:
     power = plant.home.power(end - STEP_S)
-    factor = STEP_S / 3600 if energies else 1.0
+    factor = share * (STEP_S / 3600 if energies else 1.0)
     return {"time": _wall(plant, end), **_members(name, _split(power), plant, factor)}
 
 
-def _month(plant: Plant, name: str, month: str, now: datetime) -> list[Body]:
+def _month(plant: Plant, name: str, month: str, now: datetime, share: float) -> list[Body]:
     day, rows = date.fromisoformat(f"{month}-01"), []
     while day.strftime("%Y-%m") == month and day_span(day, plant.home.zone)[0] < now:
         start, end = day_span(day, plant.home.zone)
         energy = plant.home.energy(start.timestamp(), min(end, now).timestamp())
-        rows.append({"time": f"{day.isoformat()}T00:00:00", **_members(name, energy, plant, 1.0)})
+        rows.append({"time": f"{day.isoformat()}T00:00:00", **_members(name, energy, plant, share)})
         day += timedelta(days=1)
     return rows
 
