@@ -24,7 +24,6 @@ from joinder import (
     Limits,
     OAuth2,
     OperatorAction,
-    Reading,
     Readings,
     ReadingsQuery,
     Refresh,
@@ -37,7 +36,7 @@ from joinder import (
     oauth,
 )
 from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported
-from joinder_tesla import api, mapping
+from joinder_tesla import api, history, mapping
 
 REFRESH_TOKEN_LIFE = timedelta(days=90)  # "expires after 3 months"
 _OAUTH2 = OAuth2(
@@ -151,26 +150,9 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    live = None
-    rows: tuple[Reading, ...] = ()
     if query.device_id is not None:
         raise NotSupported("Tesla has no intervals of one device alone")
-    if query.live:
-        path = api.site_path(query.site.vendor_id, "live_status")
-        live = mapping.live(await api.get(ctx, grant, path, api.LiveStatus), query.site)
-    if query.start < query.end and query.resolution == "15mins":
-        rows = mapping.quarters(await _history(ctx, grant, query, "power", mapping.days_to_ask(query)), query)
-    elif query.start < query.end:
-        rows = mapping.days(await _history(ctx, grant, query, "energy", mapping.months_to_ask(query)), query)
-    return Readings(intervals=rows, live=live)
-
-
-async def _history(
-    ctx: Context, grant: Grant, query: ReadingsQuery, kind: str, spans: list[dict[str, str]]
-) -> list[api.Row]:
-    path = api.site_path(query.site.vendor_id, "calendar_history")
-    found = [await api.get(ctx, grant, path, api.History, kind=kind, **span) for span in spans]
-    return [row for history in found for row in history.time_series or ()]
+    return await history.Reader(ctx, grant, query).readings()
 
 
 def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:

@@ -26,7 +26,7 @@ BASES = {  # the hosts of China are not confirmed, and left out
     "north america": "https://fleet-api.prd.na.vn.cloud.tesla.com",
     "europe": "https://fleet-api.prd.eu.vn.cloud.tesla.com",
 }
-CALL_DEADLINE = 20.0  # four calls, the most of one hook, stay inside the registry's 90 s
+CALL_DEADLINE = 20.0
 _TRANSIENT = (408, 424, 499, 540)
 _OTHER_REGION = re.compile(r"use base URL: (https://[\w.-]+)")
 _RETRY_IN = re.compile(rb"Retry in (\d{1,6}) seconds")
@@ -67,14 +67,21 @@ class Components(Struct):
     batteries: list[Part] | None = None
 
 
+class Geolocation(Struct):
+    """Only where the owner's consent includes it."""
+
+    latitude: Number | None = None
+    longitude: Number | None = None
+
+
 class SiteInfo(Struct):
     site_name: str | None = None
     installation_date: str | None = None  # also with blanks inside
     installation_time_zone: str | None = None
-    time_zone_offset: int | None = None  # minutes; of sites that ignore summer time
     nameplate_power: Number | None = None
     nameplate_energy: Number | None = None
     default_real_mode: str | None = None
+    geolocation: Geolocation | None = None
     components: Components | None = None
 
 
@@ -84,13 +91,20 @@ class LiveStatus(Struct):
     battery_power: Number | None = None
     grid_power: Number | None = None
     load_power: Number | None = None
+    generator_power: Number | None = None
     percentage_charged: Number | None = None
+    grid_status: str | None = None  # Active, Inactive, Unknown
+    island_status: str | None = None  # on_grid, off_grid, off_grid_(un)intentional, island_status_unknown
 
 
 class Row(Struct):
-    """Of kind=power (mean W from `timestamp` on) or kind=energy (Wh of a day); totals of 0 are left out."""
+    """Of kind=power (mean W from `timestamp` on), kind=energy (Wh of a day), or kind=soe (%).
+
+    Recorded energy rows tell every member, also those that are 0; the newer totals are left out when they are 0.
+    """
 
     timestamp: datetime
+    soe: Number | None = None
     solar_power: Number | None = None
     battery_power: Number | None = None
     grid_power: Number | None = None
@@ -108,6 +122,9 @@ class Row(Struct):
     consumer_energy_imported_from_solar: Number | None = None
     consumer_energy_imported_from_battery: Number | None = None
     consumer_energy_imported_from_generator: Number | None = None
+    total_battery_charge: Number | None = None
+    total_grid_energy_exported: Number | None = None
+    total_home_usage: Number | None = None
 
 
 class History(Struct):
@@ -140,21 +157,23 @@ def subject(access_token: str) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str) -> T:
+async def get(
+    ctx: Context, grant: Grant, path: str, into: type[T], *, deadline: float = CALL_DEADLINE, **params: str
+) -> T:
     """`response` of one GET; a second one where Tesla names the account's own region (421)."""
-    answer = await _send(ctx, grant.facts["base"], grant, path, params)
+    answer = await _send(ctx, grant.facts["base"], grant, path, params, deadline)
     elsewhere = _own_region(answer) if answer.status == 421 else None
     if elsewhere is not None:
         ctx.log.info("this account's region is served by %s", elsewhere)
-        answer = await _send(ctx, elsewhere, grant, path, params)
+        answer = await _send(ctx, elsewhere, grant, path, params, deadline)
     check(answer, ctx.now())
     wrapped: Wrapped[T] = answer.json(Wrapped[into])  # type: ignore[valid-type]
     return wrapped.response
 
 
-async def _send(ctx: Context, base: str, grant: Grant, path: str, params: dict[str, str]) -> Answer:
+async def _send(ctx: Context, base: str, grant: Grant, path: str, params: dict[str, str], deadline: float) -> Answer:
     headers = {"authorization": f"Bearer {grant.secrets['access_token']}"}
-    return await ctx.http.request("GET", base + path, params=params, headers=headers, deadline=CALL_DEADLINE)
+    return await ctx.http.request("GET", base + path, params=params, headers=headers, deadline=deadline)
 
 
 def _own_region(answer: Answer) -> str | None:

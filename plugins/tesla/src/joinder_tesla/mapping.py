@@ -8,29 +8,51 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
-from itertools import pairwise
+from datetime import date, datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site
+import msgspec
+
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site, physics
+from joinder.energy import LOAD_BELOW_ZERO, PARTS_MISSING
 from joinder.errors import NotSupported
-from joinder.series import Days, Quarters, days_between, plausible, zone
-from joinder_tesla.api import Components, LiveStatus, Part, Product, Row, SiteInfo
+from joinder.physics import Load
+from joinder.series import QUARTER, Days, Quarters, Span, days_between, midnight, plausible, zone
+from joinder_tesla.api import Components, Geolocation, LiveStatus, Part, Product, Row, SiteInfo
+from joinder_tesla.coverage import Asked, rows_spans, span_of, with_one_offset
 
-ROW_LENGTHS = (timedelta(minutes=5), timedelta(minutes=15))  # with a battery, and without
+NO_ZONE = (
+    "Tesla tells no time zone for this site: its quarter hours are read, its days cannot be, as nobody knows when "
+    "they begin"
+)
+NO_TIME = "Tesla told live power without a UTC offset: its moment is unknown, so it was left out"
+OFF_GRID = "The home is off the grid: sun, battery or a generator carry it alone"
+GRID_CONTRADICTED = "Tesla tells that the home is off the grid and power through its connection: the latter is unknown"
+GENERATOR = "A generator feeds the home: its power is part of the load, and of nothing else that is told"
 _MODES: dict[str, Literal["Self Consumption", "Savings", "Backup"]] = {
     "self_consumption": "Self Consumption",
     "autonomous": "Savings",
     "backup": "Backup",
 }
-_ENERGIES = {
-    "solar_wh": ("solar_energy_exported",),
-    "discharge_wh": ("battery_energy_exported",),
-    "charge_wh": tuple(f"battery_energy_imported_from_{source}" for source in ("grid", "solar", "generator")),
-    "import_wh": ("grid_energy_imported",),
-    "export_wh": tuple(f"grid_energy_exported_from_{source}" for source in ("solar", "battery", "generator")),
-    "load_wh": tuple(f"consumer_energy_imported_from_{s}" for s in ("grid", "solar", "battery", "generator")),
+_SUMS = {  # metric: its members by where the energy comes from, or goes to; and the newer member that tells their sum
+    "charge_wh": ("battery_energy_imported_from_", ("grid", "solar", "generator"), "total_battery_charge"),
+    "export_wh": ("grid_energy_exported_from_", ("solar", "battery", "generator"), "total_grid_energy_exported"),
+    "load_wh": ("consumer_energy_imported_from_", ("grid", "solar", "battery", "generator"), "total_home_usage"),
 }
+_SINGLE = {
+    "solar_wh": "solar_energy_exported",
+    "discharge_wh": "battery_energy_exported",
+    "import_wh": "grid_energy_imported",
+}
+_FLOWS = (  # all but the sun's: a day on which they are all 0 has nothing that measures them
+    "battery_energy_exported",
+    "grid_energy_imported",
+    *(prefix + source for prefix, sources, _ in _SUMS.values() for source in sources),
+)
+_PART_OF = {"charge_wh": DeviceKind.BATTERY, "discharge_wh": DeviceKind.BATTERY} | dict.fromkeys(
+    ("import_wh", "export_wh", "load_wh"), DeviceKind.METER
+)
 
 
 def site_ids(products: Iterable[Product]) -> tuple[str, ...]:
@@ -46,13 +68,26 @@ def _has_parts(product: Product) -> bool:
 
 def site(site_id: str, info: SiteInfo) -> Site:
     parts = info.components or Components()
+    name = info.installation_time_zone if zone(info.installation_time_zone) is not None else None
+    place = _place(info.geolocation)
     return Site(
         vendor_id=site_id,
         name=info.site_name or "Tesla energy site",
-        timezone=_zone_name(info),
+        timezone=name,
+        lat=place[0] if place else None,
+        lon=place[1] if place else None,
         operational_since=_moment(info.installation_date),
         devices=(*_inverters(parts), *_batteries(parts, info), *_meters(parts)),
+        warnings=() if name or place else (NO_ZONE,),
     )
+
+
+def _place(told: Geolocation | None) -> tuple[float, float] | None:
+    """Latitude and longitude; 0, 0 lies in the sea and is none."""
+    if told is None or told.latitude is None or told.longitude is None or not (told.latitude or told.longitude):
+        return None
+    on_earth = abs(told.latitude) <= 90 and abs(told.longitude) <= 180
+    return (told.latitude, told.longitude) if on_earth else None
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -61,16 +96,6 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo is not None else None
-
-
-def _zone_name(info: SiteInfo) -> str | None:
-    """The IANA name; a site that has only an offset ignores summer time, so a fixed zone is right for it."""
-    if zone(info.installation_time_zone) is not None:
-        return info.installation_time_zone
-    minutes = info.time_zone_offset
-    if minutes is None or minutes % 60 or abs(minutes) > 12 * 60:
-        return None
-    return f"Etc/GMT{-minutes // 60:+d}" if minutes else "Etc/GMT"
 
 
 def _inverters(parts: Components) -> tuple[Device, ...]:
@@ -125,86 +150,159 @@ def _meters(parts: Components) -> tuple[Device, ...]:
 
 
 def live(status: LiveStatus, of: Site) -> Live | None:
-    if status.timestamp is None or status.timestamp.tzinfo is None:
+    if status.timestamp is None or status.timestamp.utcoffset() is None:
         return None
-    has_battery, has_meter = _has(of, DeviceKind.BATTERY), _has(of, DeviceKind.METER)
-    percent = plausible(status.percentage_charged)
+    has_battery, percent = has(of, DeviceKind.BATTERY), plausible(status.percentage_charged)
+    nameplate = physics.nameplate_w(of.devices)
     return Live(
         measured_at=status.timestamp,
-        solar_w=plausible(status.solar_power),
+        solar_w=physics.solar_power(status.solar_power, nameplate) if _makes_sun([status], of) else None,
         battery_w=status.battery_power if has_battery else None,
-        grid_w=status.grid_power if has_meter else None,
-        load_w=plausible(status.load_power) if has_meter else None,
+        grid_w=_grid(status) if _meters_live(status, of) else None,
+        load_w=_live_load(status, of).watts,
         soc_percent=percent if has_battery and percent is not None and percent <= 100 else None,
     )
 
 
-def days_to_ask(query: ReadingsQuery) -> list[dict[str, str]]:
-    """Local days from 00:00:00 to 23:59:59, each with the offset of that moment; midnight as an end answers nothing.
+def live_warnings(status: LiveStatus, of: Site) -> Iterator[str]:
+    if status.timestamp is not None and status.timestamp.utcoffset() is None:
+        yield NO_TIME
+    if _meters_live(status, of) and _is_off_grid(status):
+        yield OFF_GRID if _grid(status) is not None else GRID_CONTRADICTED
+    if (status.generator_power or 0.0) > 0:
+        yield GENERATOR
+    if _live_load(status, of).is_impossible:
+        yield physics.NO_LOAD
 
-    Sites that ignore summer time answer a day that begins an hour late or early: an hour more is asked for.
-    """
+
+def _makes_sun(told: Iterable[LiveStatus | Row], of: Site) -> bool:
+    """Zeros of a site that lists its parts, and no inverter among them, stand for nothing."""
+    return not of.devices or has(of, DeviceKind.INVERTER) or any(values.solar_power for values in told)
+
+
+def _meters_live(status: LiveStatus, of: Site) -> bool:
+    """A roof whose load is exactly 0 has no meter for it: Tesla tells minus the sun as its grid."""
+    return has(of, DeviceKind.METER) and (has(of, DeviceKind.BATTERY) or status.load_power != 0)
+
+
+def _is_off_grid(status: LiveStatus) -> bool:
+    """`island_status` decides: a home may leave a grid that is there."""
+    if status.island_status in (None, "", "island_status_unknown"):
+        return status.grid_status == "Inactive"
+    return (status.island_status or "").startswith("off_grid")
+
+
+def _grid(status: LiveStatus) -> float | None:
+    """Nothing flows through a connection that is open; what is told all the same contradicts that."""
+    if not _is_off_grid(status):
+        return status.grid_power
+    return 0.0 if abs(status.grid_power or 0.0) <= physics.STANDBY_W else None
+
+
+def _live_load(status: LiveStatus, of: Site) -> Load:
+    """As told, where the parts do not contradict it; else what they add up to, a generator among them."""
+    if not _meters_live(status, of):
+        return Load(None)
+    sun = status.solar_power if _makes_sun([status], of) else 0.0
+    stored = status.battery_power if has(of, DeviceKind.BATTERY) else 0.0
+    balance = physics.home_load((sun, stored, _grid(status), status.generator_power or 0.0))
+    told = status.load_power
+    if told is None or balance.is_impossible:
+        return balance
+    if told >= 0:
+        return Load(told)
+    return balance if balance.watts == 0 else Load(None, is_impossible=True)
+
+
+def days_to_ask(query: ReadingsQuery) -> list[Asked]:
+    """Local days; where no zone is known, days of UTC: rows carry their own offset."""
+    known = zone(query.site.timezone)
+    where, name = (known, query.site.timezone) if known else (ZoneInfo("UTC"), None)
+    return [span_of(day, day, "day", where, name=name) for day in days_between(query.start, query.end, where)]
+
+
+def months_to_ask(query: ReadingsQuery) -> list[Asked]:
+    """Each with one offset for start and end. Raises NotSupported where no zone says when days begin."""
     where = zone(query.site.timezone)
     if where is None:
-        raise NotSupported("The site's time zone is unknown")
-    days = days_between(query.start, query.end + timedelta(hours=1), where)
-    return [_span(day, day, "day", query) for day in days]
-
-
-def months_to_ask(query: ReadingsQuery) -> list[dict[str, str]]:
-    where = zone(query.site.timezone)
-    if where is None:
-        raise NotSupported("The site's time zone is unknown")
+        raise NotSupported("Days of this site cannot be read: Tesla tells no time zone for it")
     firsts = sorted({day.replace(day=1) for day in days_between(query.start, query.end, where)})
     return [
-        _span(first, (first + timedelta(days=32)).replace(day=1) - timedelta(days=1), "month", query)
+        with_one_offset(span_of(first, _last_of_month(first), "month", where, name=query.site.timezone))
         for first in firsts
     ]
 
 
-def _span(first: date, last: date, period: str, query: ReadingsQuery) -> dict[str, str]:
-    where = zone(query.site.timezone)
-    return {
-        "period": period,
-        "start_date": datetime.combine(first, time(), where).isoformat(),
-        "end_date": datetime.combine(
-            last,
-            time(23, 59, 59),
-            where,
-        ).isoformat(),
-        "time_zone": query.site.timezone or "",
-    }
+def _last_of_month(first: date) -> date:
+    return (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
 
 
-def quarters(rows: Sequence[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Rows of mean power from their stamp on; a row that stands in two days' answers counts once."""
-    by_instant = {row.timestamp: row for row in rows if row.timestamp.tzinfo is not None}
-    has_battery, has_meter = _has(query.site, DeviceKind.BATTERY), _has(query.site, DeviceKind.METER)
-    length = _row_length(sorted(by_instant), has_battery)
+def quarters(rows: Sequence[Row], query: ReadingsQuery, charges: Sequence[Row] = ()) -> tuple[Reading, ...]:
+    """Rows of mean power, each as long as its neighbours are apart; `charges` tell the state of charge beside them."""
+    read = _Balance(rows, query)
+    impossible: set[datetime] = set()
     found = Quarters(query.start, query.end)
-    for at, row in sorted(by_instant.items(), key=lambda entry: entry[0]):
-        end = at + length
-        found.power("solar_wh", at, end, row.solar_power)
-        if has_battery:
-            found.flow("discharge_wh", "charge_wh", at, end, row.battery_power)
-        if has_meter:
-            found.flow("import_wh", "export_wh", at, end, row.grid_power)
-            found.power("load_wh", at, end, _load(row, has_battery))
-    return found.readings()
+    for row, (at, end) in rows_spans(rows, query):
+        read.add(found, row, (at, end))
+        load = read.load(row, (at, end))
+        # an impossible one holds its place, so that the quarter hour is unknown in this metric and whole in the others
+        found.power("load_wh", at, end, 0.0 if load.is_impossible else load.watts)
+        if load.is_impossible:
+            impossible |= {_quarter_of(at), _quarter_of(end - timedelta(microseconds=1))}
+    if has(query.site, DeviceKind.BATTERY):
+        for row, (at, end) in rows_spans(charges, query):
+            found.soc(at, end, row.soe)
+    return tuple(_without_load(row) if row.start in impossible else row for row in found.readings())
 
 
-def _row_length(stamps: Sequence[datetime], has_battery: bool) -> timedelta:
-    """5 minutes with a battery, 15 without; the rows themselves decide where there are enough."""
-    gaps = [after - before for before, after in pairwise(stamps)]
-    smallest = min(gaps, default=None)
-    return smallest if smallest in ROW_LENGTHS else ROW_LENGTHS[0 if has_battery else 1]
+class _Balance:
+    """What one answer's rows tell of a site's sun, battery, grid and load, and what in them only fills a place."""
+
+    def __init__(self, rows: Sequence[Row], query: ReadingsQuery) -> None:
+        spans = list(rows_spans(rows, query))
+        self._has_battery = has(query.site, DeviceKind.BATTERY)
+        self._has_meter = has(query.site, DeviceKind.METER)
+        self._has_sun = _makes_sun(rows, query.site)
+        self._has_generator = any(row.generator_power is not None for row in rows)
+        long_rows = [row for row, (at, end) in spans if end - at >= QUARTER]
+        # without a Powerwall rows last 15 minutes; where all their flows are 0, nothing measures them
+        self._long_are_metered = any(row.grid_power or row.battery_power or row.generator_power for row in long_rows)
+
+    def add(self, found: Quarters, row: Row, span: Span) -> None:
+        if self._has_sun:
+            found.power("solar_wh", *span, row.solar_power)
+        if self._has_battery:
+            found.flow("discharge_wh", "charge_wh", *span, row.battery_power)
+        if self._is_metered(span):
+            found.flow("import_wh", "export_wh", *span, row.grid_power)
+
+    def load(self, row: Row, span: Span) -> Load:
+        """Of the raw powers: what an inverter draws at night is no load of the home."""
+        if not self._is_metered(span) or (self._has_generator and row.generator_power is None):
+            return Load(None)
+        sun = row.solar_power if self._has_sun else 0.0
+        if physics.solar_power(sun) is None:
+            return Load(None)
+        stored = row.battery_power if self._has_battery else 0.0
+        return physics.home_load((sun, row.grid_power, stored, row.generator_power or 0.0))
+
+    def _is_metered(self, span: Span) -> bool:
+        return self._has_meter and (self._long_are_metered or span[1] - span[0] < QUARTER)
 
 
-def _load(row: Row, has_battery: bool) -> float | None:
-    parts = (row.solar_power, row.grid_power, row.battery_power if has_battery else 0.0)
-    if any(part is None for part in parts):
-        return None
-    return max(0.0, sum(part or 0.0 for part in parts) + (row.generator_power or 0.0))
+def _quarter_of(at: datetime) -> datetime:
+    return at - timedelta(seconds=at.timestamp() % QUARTER.total_seconds())
+
+
+def _without_load(reading: Reading) -> Reading:
+    return msgspec.structs.replace(reading, load_wh=None, rule=LOAD_BELOW_ZERO)
+
+
+def row_warnings(rows: Iterable[Row], found: Iterable[Reading]) -> Iterator[str]:
+    if any((row.generator_power or 0.0) > 0 for row in rows):
+        yield GENERATOR
+    if any(reading.rule == LOAD_BELOW_ZERO for reading in found):
+        yield physics.NO_LOAD
 
 
 def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
@@ -212,20 +310,60 @@ def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
     where = zone(query.site.timezone)
     if where is None:
         return ()
-    found = Days(where, query.start, query.end)
-    has = {"charge_wh": DeviceKind.BATTERY, "discharge_wh": DeviceKind.BATTERY}
-    has |= dict.fromkeys(("import_wh", "export_wh", "load_wh"), DeviceKind.METER)
-    for row in {row.timestamp: row for row in rows}.values():
-        for metric, members in _ENERGIES.items():
-            if metric not in has or _has(query.site, has[metric]):
-                found.energy(metric, row.timestamp.date(), _sum(row, members))
-    return found.readings()
+    found, lacking = Days(where, query.start, query.end), set[datetime]()
+    by_day = _by_day(rows)
+    sources = _sources(by_day.values(), query.site)
+    for day, of_day in by_day.items():
+        for metric, wh, is_whole in _energies(of_day, query.site, sources):
+            found.energy(metric, day, wh)
+            lacking |= set() if is_whole else {midnight(day, where)}
+    return tuple(
+        msgspec.structs.replace(row, quality="partial", rule=PARTS_MISSING) if row.start in lacking else row
+        for row in found.readings()
+    )
 
 
-def _sum(row: Row, members: Sequence[str]) -> float | None:
-    known = [value for member in members if (value := plausible(getattr(row, member))) is not None]
-    return sum(known) if known else None
+def _by_day(rows: Iterable[Row]) -> dict[date, list[Row]]:
+    found: dict[date, list[Row]] = {}
+    for row in {row.timestamp: row for row in rows if row.timestamp.utcoffset() is not None}.values():
+        found.setdefault(row.timestamp.date(), []).append(row)
+    return found
 
 
-def _has(of: Site, kind: DeviceKind) -> bool:
+def _energies(rows: Sequence[Row], of: Site, sources: set[str]) -> Iterator[tuple[str, float, bool]]:
+    """Metrics of one day with their energy, and whether no part of it is missing."""
+    is_metered = any(getattr(row, name) for row in rows for name in _FLOWS)
+    for metric in (*_SINGLE, *_SUMS):
+        kind = _PART_OF.get(metric)
+        if kind is not None and not (is_metered and has(of, kind)):
+            continue
+        told = [known for row in rows if (known := _energy(row, metric, sources)) is not None]
+        if told:
+            yield metric, sum(wh for wh, _ in told), len(told) == len(rows) and all(whole for _, whole in told)
+
+
+def _energy(row: Row, metric: str, sources: set[str]) -> tuple[float, bool] | None:
+    """The row's energy, and whether every part is told; what tells the whole at once fills in for a part."""
+    if metric in _SINGLE:
+        wh = plausible(getattr(row, _SINGLE[metric]))
+        return None if wh is None else (wh, True)
+    prefix, all_sources, total = _SUMS[metric]
+    parts = {source: plausible(getattr(row, prefix + source)) for source in all_sources}
+    known = [wh for wh in parts.values() if wh is not None]
+    is_whole = all(wh is not None or source not in sources for source, wh in parts.items())
+    if not is_whole and (wh := plausible(getattr(row, total))) is not None:
+        return wh, True
+    return (sum(known), is_whole) if known else None
+
+
+def _sources(days: Iterable[Sequence[Row]], of: Site) -> set[str]:
+    """Where this site's energy comes from: a generator only where any row speaks of one."""
+    kinds = {"solar": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY}
+    names = [name for name in _FLOWS if name.endswith("_generator")]
+    has_generator = any(getattr(row, name) is not None for rows in days for row in rows for name in names)
+    found = {source for source, kind in kinds.items() if has(of, kind)}
+    return {"grid"} | found | ({"generator"} if has_generator else set())
+
+
+def has(of: Site, kind: DeviceKind) -> bool:
     return any(device.kind is kind for device in of.devices)

@@ -1,8 +1,14 @@
 """A stand-in for Tesla's consent page, token host and regional Fleet API hosts (told apart by the Host header).
 
 Owners: grants (North America), two-sites (Europe: a battery site and one with inverters alone), no-sites (a car),
-denies, revokes-later. `Cloud(registered=())` answers 412 until the operator action `register` ran;
-`Cloud(null_days=True)` answers empty days with null; `Cloud(server_errors=n)` refuses n refreshes with a 400.
+denies, revokes-later; and odd ones: roof-by-offset (no zone name, an offset that follows summer time),
+ignores-summer-time (a zone name, and rows by standard time all year), adds-powerwall (rows of 15 minutes until noon of
+yesterday, of 5 since), off-grid (with a generator). `Cloud(registered=())` answers 412 until the operator action
+`register` ran; `Cloud(null_days=True)` answers empty days with null; `Cloud(server_errors=n)` refuses n refreshes with
+a 400; `Cloud(closed_kinds=("soe",))` refuses these pages of history.
+
+A day's rows begin at midnight of the start's date on the site's own clock and end at the instant of `end_date`; days of
+a span whose start and end have different offsets are answered by the first day after it alone.
 """
 
 from __future__ import annotations
@@ -13,13 +19,12 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from typing import Any, Literal
 
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
-from joinder.series import day_span, days_between
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
@@ -47,21 +52,72 @@ class EnergySite:
     id: int
     name: str
     home: Home
+    names_zone: bool = True
+    clock: Literal["zone", "offset of now", "standard time"] = "zone"  # by which its days and stamps go
+    adds_powerwall: bool = False
+    off_grid: bool = False
+    generator_w: float = 0.0
 
     @property
     def battery(self) -> bool:
         return self.home.battery_wh > 0
 
+    def clock_at(self, now: datetime) -> tzinfo:
+        if self.clock == "zone":
+            return self.home.zone
+        return timezone(_offset(self, now if self.clock == "offset of now" else now.replace(month=1, day=1)))
+
+    def row_seconds(self, at: float, now: datetime) -> int:
+        """5 minutes with a battery, 15 without."""
+        if not self.battery:
+            return 900
+        noon = datetime.combine(now.astimezone(self.home.zone).date() - timedelta(days=1), time(12), self.home.zone)
+        return 900 if self.adds_powerwall and at < noon.timestamp() else 300
+
+
+def _offset(site: EnergySite, at: datetime) -> timedelta:
+    return at.astimezone(site.home.zone).utcoffset() or timedelta(0)
+
 
 HOME = EnergySite(2252000000000001, "Tesla home", Home(seed=71, timezone="America/Los_Angeles", battery_wh=13500))
 HOUSE = EnergySite(2252000000000002, "Tesla house", Home(seed=72, timezone="Europe/Oslo", battery_wh=27000))
 ROOF = EnergySite(2252000000000003, "Tesla roof", Home(seed=73, timezone="Europe/Oslo", battery_wh=0))
+BY_OFFSET = EnergySite(
+    2252000000000004,
+    "Tesla roof by offset",
+    Home(seed=74, timezone="America/New_York", battery_wh=0),
+    names_zone=False,
+    clock="offset of now",
+)
+STANDARD = EnergySite(
+    2252000000000005,
+    "Tesla roof in standard time",
+    Home(seed=75, timezone="America/Denver", battery_wh=0),
+    clock="standard time",
+)
+GROWING = EnergySite(
+    2252000000000006,
+    "Tesla home with a new battery",
+    Home(seed=76, timezone="America/Los_Angeles", battery_wh=13500),
+    adds_powerwall=True,
+)
+CABIN = EnergySite(
+    2252000000000007,
+    "Tesla cabin",
+    Home(seed=77, timezone="America/Los_Angeles", battery_wh=13500),
+    off_grid=True,
+    generator_w=2000.0,
+)
 OWNERS: Mapping[str, tuple[EnergySite, ...]] = {
     "grants": (HOME,),
     "two-sites": (HOUSE, ROOF),
     "no-sites": (),
     "denies": (),
     "revokes-later": (HOME,),
+    "roof-by-offset": (BY_OFFSET,),
+    "ignores-summer-time": (STANDARD,),
+    "adds-powerwall": (GROWING,),
+    "off-grid": (CABIN,),
 }
 CAR = {"id": 1, "vehicle_id": 1, "vin": "LRW00000000000000", "display_name": "Car"}
 _PREFIX = {"code": "NA_", "refresh": "NA_", "access": ""}
@@ -76,11 +132,16 @@ class Refused(Exception):
 
 class Cloud:
     def __init__(
-        self, *, registered: tuple[str, ...] = (NA, EU), null_days: bool = False, server_errors: int = 0
+        self,
+        *,
+        registered: tuple[str, ...] = (NA, EU),
+        null_days: bool = False,
+        server_errors: int = 0,
+        closed_kinds: tuple[str, ...] = (),
     ) -> None:
         self.clock = SimulatedClock()
         self.registered = set(registered)
-        self.null_days, self.server_errors = null_days, server_errors
+        self.null_days, self.server_errors, self.closed_kinds = null_days, server_errors, closed_kinds
         self.calls: Counter[str] = Counter()
         self.tokens = TokenService(
             self.clock,
@@ -144,17 +205,20 @@ class Cloud:
     def _site(self, site: EnergySite, endpoint: str, query: Mapping[str, str]) -> Any:
         now = self.clock.now()
         if endpoint == "site_info":
-            return _info(site)
+            return _info(site, now)
         if endpoint == "live_status":
             return _live(site, now)
-        if endpoint != "calendar_history" or query.get("kind") not in ("power", "energy"):
+        kind = query.get("kind", "")
+        if endpoint != "calendar_history" or kind not in _KINDS:
             raise Refused(400, "invalid_request")
+        if kind in self.closed_kinds:
+            raise Refused(403, "Unauthorized missing scopes")
         start, end = (datetime.fromisoformat(query[name]) for name in ("start_date", "end_date"))
-        rows: list[Body] | None = None
+        rows: list[Body] = []
         if (end.hour, end.minute, end.second) != (0, 0, 0):  # midnight answers nothing
-            rows = _power(site, start, min(end, now)) if query["kind"] == "power" else _energy(site, start, end, now)
-        series = {"time_series": rows or None} if self.null_days else {"time_series": rows or []}
-        return {"serial_number": "SIM", "installation_time_zone": site.home.timezone, **series}
+            rows = _KINDS[kind](site, start, end, now)
+        series = {"time_series": rows or None} if self.null_days else {"time_series": rows}
+        return {"serial_number": "SIM", **_zone_of(site, now), **series}
 
 
 def _new_token(kind: str) -> str:
@@ -187,7 +251,14 @@ def _product(site: EnergySite) -> Body:
     }
 
 
-def _info(site: EnergySite) -> Body:
+def _zone_of(site: EnergySite, now: datetime) -> Body:
+    if site.names_zone:
+        return {"installation_time_zone": site.home.timezone}
+    offset = site.clock_at(now).utcoffset(now) or timedelta(0)
+    return {"installation_time_zone": "", "time_zone_offset": int(offset.total_seconds()) // 60}
+
+
+def _info(site: EnergySite, now: datetime) -> Body:
     components: Body = {"solar": True, "battery": site.battery, "grid": True, "load_meter": True}
     if site.battery:
         count = int(site.home.battery_wh // 13500)
@@ -203,35 +274,49 @@ def _info(site: EnergySite) -> Body:
     return {
         "site_name": site.name,
         "installation_date": "2026-01-01T00:00:00+00:00",
-        "installation_time_zone": site.home.timezone,
+        **_zone_of(site, now),
         "default_real_mode": "self_consumption",
         "components": components,
     }
 
 
 def _live(site: EnergySite, now: datetime) -> Body:
+    """Off the grid the battery carries what sun and generator do not."""
     power = site.home.power(now.timestamp())
+    islanded = power.load_w - power.solar_w - site.generator_w
     return {
-        "timestamp": now.astimezone(site.home.zone).replace(microsecond=0).isoformat(),
+        "timestamp": now.astimezone(site.clock_at(now)).replace(microsecond=0).isoformat(),
         "solar_power": power.solar_w,
-        "battery_power": power.battery_w,
-        "grid_power": power.grid_w,
+        "battery_power": islanded if site.off_grid else power.battery_w,
+        "grid_power": 0 if site.off_grid else power.grid_w,
         "load_power": power.load_w,
-        "generator_power": 0,
+        "generator_power": site.generator_w,
         "percentage_charged": power.soc_percent,
-        "grid_status": "Active",
+        "grid_status": "Inactive" if site.off_grid else "Active",
+        "island_status": "off_grid_unintentional" if site.off_grid else "on_grid",
     }
 
 
-def _power(site: EnergySite, start: datetime, end: datetime) -> list[Body]:
+def _stamps(
+    site: EnergySite, start: datetime, end: datetime, now: datetime, step_s: int | None
+) -> list[tuple[int, int]]:
+    """Starts of rows and their lengths, in epoch seconds."""
+    at = int(datetime.combine(start.date(), time(), site.clock_at(now)).timestamp())
+    until, found = min(end + timedelta(seconds=1), now).timestamp(), []
+    while at + (step := step_s or site.row_seconds(at, now)) <= until:
+        found.append((at, step))
+        at += step
+    return found
+
+
+def _power(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
     """Mean W of five minutes with a battery, of fifteen without."""
-    step = 300 if site.battery else 900
-    rows = []
-    for at in range(int(start.timestamp()), int(end.timestamp()) - step + 2, step):
+    rows, clock = [], site.clock_at(now)
+    for at, step in _stamps(site, start, end, now, None):
         energy, hours = site.home.energy(at, at + step), step / 3600
         rows.append(
             {
-                "timestamp": datetime.fromtimestamp(at, site.home.zone).isoformat(),
+                "timestamp": datetime.fromtimestamp(at, clock).isoformat(),
                 "solar_power": energy.solar_wh / hours,
                 "battery_power": (energy.discharge_wh - energy.charge_wh) / hours,
                 "grid_power": (energy.import_wh - energy.export_wh) / hours,
@@ -242,27 +327,58 @@ def _power(site: EnergySite, start: datetime, end: datetime) -> list[Body]:
     return rows
 
 
-def _energy(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
-    """A row a day, stamped at one o'clock; members that are 0 in total are left out."""
-    rows = []
-    for day in days_between(start, end, site.home.zone):
-        first, last = day_span(day, site.home.zone)
-        if first >= now:
-            break
-        energy = site.home.energy(first.timestamp(), min(last, now).timestamp())
-        row = {
-            "solar_energy_exported": energy.solar_wh,
-            "grid_energy_imported": energy.import_wh,
-            "grid_energy_exported_from_solar": energy.export_wh,
-            "battery_energy_exported": energy.discharge_wh,
-            "battery_energy_imported_from_solar": energy.charge_wh,
-            "consumer_energy_imported_from_grid": energy.import_wh,
-            "consumer_energy_imported_from_battery": energy.discharge_wh,
-            "consumer_energy_imported_from_solar": energy.load_wh - energy.import_wh - energy.discharge_wh,
+def _soe(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
+    """Whole percents of quarter hours; nothing without a battery."""
+    return [
+        {
+            "timestamp": datetime.fromtimestamp(at, site.clock_at(now)).isoformat(),
+            "soe": round(site.home.energy(at, at + step).soc_percent),
         }
-        stamp = (first + timedelta(hours=1)).astimezone(site.home.zone).isoformat()
-        rows.append({"timestamp": stamp, **{name: value for name, value in row.items() if value}})
-    return rows
+        for at, step in (_stamps(site, start, end, now, 900) if site.battery else ())
+    ]
+
+
+def _energy(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
+    """A row a day, stamped at one o'clock; the totals alone are left out where they are 0."""
+    clock, first, last = site.clock_at(now), start.date(), end.date()
+    if start.utcoffset() != end.utcoffset():
+        first = last = end.date() + timedelta(days=1)
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return [_energy_row(site, day, clock, now) for day in days if datetime.combine(day, time(), clock) < now]
+
+
+def _energy_row(site: EnergySite, day: date, clock: tzinfo, now: datetime) -> Body:
+    first, last = (datetime.combine(at, time(), clock) for at in (day, day + timedelta(days=1)))
+    energy = site.home.energy(first.timestamp(), min(last, now).timestamp())
+    totals = {
+        "total_home_usage": energy.load_wh,
+        "total_battery_charge": energy.charge_wh,
+        "total_grid_energy_exported": energy.export_wh,
+    }
+    return {
+        "timestamp": (first + timedelta(hours=1)).isoformat(),
+        **dict.fromkeys(_NEVER, 0),
+        "solar_energy_exported": energy.solar_wh,
+        "grid_energy_imported": energy.import_wh,
+        "grid_energy_exported_from_solar": energy.export_wh,
+        "battery_energy_exported": energy.discharge_wh,
+        "battery_energy_imported_from_solar": energy.charge_wh,
+        "consumer_energy_imported_from_grid": energy.import_wh,
+        "consumer_energy_imported_from_battery": energy.discharge_wh,
+        "consumer_energy_imported_from_solar": energy.load_wh - energy.import_wh - energy.discharge_wh,
+        **{name: wh for name, wh in totals.items() if wh},
+    }
+
+
+_NEVER = (
+    "generator_energy_exported",
+    "grid_energy_exported_from_generator",
+    "grid_energy_exported_from_battery",
+    "battery_energy_imported_from_grid",
+    "battery_energy_imported_from_generator",
+    "consumer_energy_imported_from_generator",
+)
+_KINDS = {"power": _power, "energy": _energy, "soe": _soe}
 
 
 def _cloud(request: Incoming) -> Cloud:
