@@ -18,7 +18,7 @@ from joinder import Device, DeviceKind, MeterRole, Readings, ReadingsQuery, Site
 from joinder.physics import NO_LOAD
 from joinder.series import day_span
 from joinder.testing.subject import Subject, standing
-from joinder_solaredge import charge, mapping, sums, telemetry, v1
+from joinder_solaredge import charge, mapping, places, sums, telemetry, v1
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
 from joinder_solaredge.simulator import FIRST, Cloud, simulator
 
@@ -173,6 +173,14 @@ def test_all_answers_of_a_query_share_one_scale() -> None:
     assert list(told["A"]["soc_percent"].values()) == [0.9, 3.0]
 
 
+def test_what_a_query_read_before_tells_the_scale_too() -> None:
+    before, now = [{"A": battery(stateOfEnergy=[40])}], [{"A": battery(stateOfEnergy=[0.9])}]
+    alone, warnings = sums.stores(now, {}, 0.25)
+    assert (list(alone["A"]["soc_percent"].values()), warnings) == ([None], [charge.UNDECIDED])
+    told, warnings = sums.stores(now, {}, 0.25, before + now)
+    assert (list(told["A"]["soc_percent"].values()), warnings) == ([0.9], [])
+
+
 # sums and their parts
 
 
@@ -272,6 +280,16 @@ def test_a_day_that_still_runs_is_partial() -> None:
     assert [(row.solar_wh, row.quality) for row in found] == [(9000.0, "measured"), (4000.0, "partial")]
 
 
+def test_a_row_that_still_runs_is_partial_and_no_live_power() -> None:
+    told = mapping.energies([{"energy": rows([100, 20])}], mapping.SOLAR)
+    now = START + timedelta(minutes=20)
+    found = mapping.quarters(told, START, START + timedelta(hours=1), None, now=now)
+    assert [(row.solar_wh, row.quality) for row in found] == [(100.0, "measured"), (20.0, "partial")]
+    live = mapping.live(found, Site(vendor_id="1", name="x"), now + QUARTER)
+    assert live is not None
+    assert live.solar_w == 400.0
+
+
 def test_a_day_of_another_time_zone_is_no_day_of_the_site() -> None:
     start, end = day_span(date(2026, 5, 20), ROME)
     told = mapping.energies([{"energy": rows([9000], start=start + timedelta(hours=7))}], mapping.SOLAR)
@@ -301,9 +319,9 @@ def test_an_answer_that_ends_early_is_said_to(count: int, is_cut: bool) -> None:
 @pytest.mark.parametrize("name", ["+02:00", "UTC+2", "Etc/GMT-2", "Nowhere/City"])
 def test_no_time_zone_is_made_of_an_offset(name: str) -> None:
     told = mapping.site(SiteDetails(site_id=1, location=Location(name, 41.9, "12.5")), [])
-    assert (told.timezone, told.lat, told.lon, told.warnings) == (None, 41.9, 12.5, (mapping.NO_ZONE,))
+    assert (told.timezone, told.lat, told.lon, told.warnings) == (None, 41.9, 12.5, (places.NO_ZONE,))
     old = v1.normalised(v1._Details(id=1, location=v1._Location(name, 41.9, 12.5)), v1._Inventory())
-    assert (old.timezone, old.lat, old.lon, old.warnings) == (None, 41.9, 12.5, (mapping.NO_ZONE,))
+    assert (old.timezone, old.lat, old.lon, old.warnings) == (None, 41.9, 12.5, (places.NO_ZONE,))
 
 
 @pytest.mark.parametrize("place", [(None, 9.2), (0, 0), (91, 9), ("here", 9), (True, True), ("nan", 9)])
@@ -365,7 +383,9 @@ def test_what_v1_cannot_mean_is_said() -> None:
 
 async def polled(*odd: str, live: bool = True) -> tuple[Site, Readings]:
     subject = Subject.installed("solaredge")
-    subject.make_simulator = lambda: simulator(Cloud(odd=odd))
+    cloud = Cloud(odd=odd)
+    cloud.clock.freeze(datetime(2026, 6, 11, 14, 22, tzinfo=UTC).timestamp())
+    subject.make_simulator = lambda: simulator(cloud)
     async with standing(subject) as stand:
         grant = (await stand.consent()).grant
         site = await stand.registry.fetch_site("solaredge", stand.context(), grant, grant.site_ids[0])
@@ -421,6 +441,14 @@ async def test_a_second_meter_that_differs_leaves_the_grid_unknown() -> None:
     _, found = await polled("two-meters")
     assert {(row.import_wh, row.load_wh) for row in found.intervals} == {(None, None)}
     assert found.warnings == (sums.METERS_DIFFER,)
+
+
+async def test_a_load_below_zero_is_unknown_with_one_sentence() -> None:
+    _, found = await polled("hidden-source")
+    below = [row for row in found.intervals if row.rule == "load_below_zero"]
+    assert below
+    assert {row.load_wh for row in below} == {None}
+    assert found.warnings == (NO_LOAD,)
 
 
 async def test_a_site_with_an_offset_for_a_zone_tells_where_it_is() -> None:

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, physics
 from joinder.energy import ROWS_MISSING
-from joinder.series import QUARTER, Days, Quarters, Span, midnight, plausible, row_spans, with_load, zone
-from joinder_solaredge import charge
+from joinder.series import QUARTER, Days, Quarters, Span, midnight, plausible, row_spans, with_load
+from joinder_solaredge import charge, places
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
 
 _KINDS = {"INVERTER": DeviceKind.INVERTER, "BATTERY": DeviceKind.BATTERY, "METER": DeviceKind.METER}
@@ -22,7 +21,6 @@ _ENERGY_UNITS = {"WH": 1.0, "KWH": 1e3, "MWH": 1e6, "GWH": 1e9}
 _POWER_UNITS = {"W": 1.0, "KW": 1e3, "MW": 1e6}
 _SHARE_UNITS = {"PERCENTAGE": 1.0}  # 0 to 100, or 0 to 1: charge.py
 _PERCENT_UNITS = {"PERCENTAGE_100": 1.0}
-_LEAST_BARE_WH = 1000.0  # a nameplate without unit: no battery of SolarEdge holds 1 MWh, and none as little as 1 kWh
 _HOUR = timedelta(hours=1)
 _FLOWING_W = 4.0  # over all rows: the power of 1 Wh in a quarter hour
 LIVE_SPAN = timedelta(hours=1)
@@ -38,7 +36,6 @@ LOAD: Energies = {"load_wh": ("consumptionEnergy", "consumptionPower")}
 SOLAR: Energies = {"solar_wh": ("energy", "power")}
 PRODUCTION: Energies = {"solar_wh": ("productionEnergy", "productionPower")}
 _GENERATED = ("power", "productionPower")
-NO_ZONE = "SolarEdge names a time zone that is an offset or not known: it is left out"
 PLACEHOLDERS = (
     "SolarEdge tells energies of 0 beside power that is not 0: they are left out, and the mean power of quarter hours "
     "stands in where it is told"
@@ -51,8 +48,8 @@ OTHER_DAYS = "SolarEdge's days do not begin at midnight in the site's time zone:
 
 def site(details: SiteDetails, devices: Iterable[DeviceEntry]) -> Site:
     location = details.location if isinstance(details.location, Location) else Location()
-    where, warnings = zone_name(location.timezone)
-    lat, lon = place(location.latitude, location.longitude)
+    where, warnings = places.zone_name(location.timezone)
+    lat, lon = places.place(location.latitude, location.longitude)
     return Site(
         vendor_id=str(details.site_id),
         name=details.name or "SolarEdge site",
@@ -63,33 +60,6 @@ def site(details: SiteDetails, devices: Iterable[DeviceEntry]) -> Site:
         devices=tuple(_device(entry) for entry in devices if entry.type in _KINDS and entry.active is not False),
         warnings=warnings,
     )
-
-
-def zone_name(told: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """An IANA name alone: an offset, also one dressed as a name (Etc/GMT+5), knows no summer time."""
-    if not told:
-        return None, ()
-    is_offset = told.startswith(("Etc/GMT+", "Etc/GMT-"))
-    return (None, (NO_ZONE,)) if is_offset or zone(told) is None else (told, ())
-
-
-def place(latitude: Any, longitude: Any) -> tuple[float | None, float | None]:
-    """Both or none; 0, 0 is where nobody entered anything."""
-    lat, lon = _number(latitude), _number(longitude)
-    if lat is None or lon is None or abs(lat) > 90 or abs(lon) > 180 or (lat, lon) == (0, 0):
-        return None, None
-    return lat, lon
-
-
-def _number(told: Any) -> float | None:
-    """Of whatever stands there; texts count too."""
-    if isinstance(told, bool) or not isinstance(told, int | float | str):
-        return None
-    try:
-        value = float(told)
-    except (ValueError, OverflowError):
-        return None
-    return value if abs(value) <= 1e12 else None  # neither "nan" nor "inf"
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -109,19 +79,8 @@ def _device(entry: DeviceEntry) -> Device:
         model=entry.model or entry.part_number,
         name=entry.name,
         role=_role(entry.meter_type) if kind is DeviceKind.METER else None,
-        nameplate_wh=capacity_wh(entry.nameplate) if kind is DeviceKind.BATTERY else None,
+        nameplate_wh=places.capacity_wh(entry.nameplate) if kind is DeviceKind.BATTERY else None,
     )
-
-
-def capacity_wh(nameplate: Any) -> float | None:
-    """Of a value with its unit, or of a bare number, which is kWh where it is too small for Wh."""
-    if isinstance(nameplate, Mapping):
-        value, factor = _number(nameplate.get("value")), _ENERGY_UNITS.get(str(nameplate.get("unit")).upper())
-        return value * factor if value and value > 0 and factor else None
-    bare = _number(nameplate)
-    if bare is None or bare <= 0:
-        return None
-    return bare if bare >= _LEAST_BARE_WH else bare * 1e3
 
 
 def _role(meter_type: str | None) -> MeterRole:
@@ -324,13 +283,20 @@ def quarters(
     end: datetime,
     device_id: str | None,
     lacking: Collection[datetime] = (),
+    *,
+    now: datetime | None = None,
 ) -> tuple[Reading, ...]:
-    """`lacking`: rows in which a device of the sum was silent. Longer rows are shared out: that is an estimate."""
+    """A row that still runs at `now`, or in which a device of the sum was silent (`lacking`), is partial.
+
+    Rows longer than a quarter hour are shared out: that is an estimate.
+    """
     found, long = Quarters(start, end), list[Span]()
     for metric, rows in metrics.items():
         for at, until in spans(rows):
             if at in lacking:
                 found.lacks(at, until)
+            if now is not None and until > now:
+                found.lacks(at, until, ROWS_MISSING)
             if metric == SOC:
                 found.soc(at, until, rows[at])
                 continue

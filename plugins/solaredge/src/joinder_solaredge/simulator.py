@@ -7,7 +7,7 @@ lenient as the vendor was seen; `Cloud(credits=n)` ends the month after n calls,
 `Cloud(odd=(…))` is as odd as the vendor was: `fractions` (states of charge from 0 to 1), `bare-fractions` (and nothing
 beside them that tells), `percentage-100` (that unit), `zero-energies` (placeholders beside power), `silent-battery`
 (one of two tells nothing), `hours` (rows of an hour for quarter hours), `two-meters` (a second one that differs),
-`offset-zone` (an offset for a time zone, and coordinates).
+`offset-zone` (an offset for a time zone, and coordinates), `hidden-source` (more goes out than any meter saw come in).
 """
 
 from __future__ import annotations
@@ -244,10 +244,10 @@ def _inverters(view: View) -> Body:
 def _meters(view: View) -> Body:
     """A second meter sees a third of what the first one does."""
     pair = {"importEnergy": "import_wh", "exportEnergy": "export_wh"}
-    names = _meter_names(view.site, view.odd)
+    names, times = _meter_names(view.site, view.odd), 10.0 if "hidden-source" in view.odd else 1.0
     return {
         "meters": {
-            name: {member: _series(view, of, times=1 / (1 + 2 * index)) for member, of in pair.items()}
+            name: {member: _series(view, of, times=times / (1 + 2 * index)) for member, of in pair.items()}
             for index, name in enumerate(names)
         }
     }

@@ -30,10 +30,12 @@ class Sum(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-def batteries(answers: Sequence[Devices], installed: Iterable[Device], hours: float | None) -> Sum:
+def batteries(
+    answers: Sequence[Devices], installed: Iterable[Device], hours: float | None, known: Sequence[Devices] = ()
+) -> Sum:
     """All that are installed, and those that are not but tell something all the same."""
     sizes = capacities(installed)
-    told, warnings = stores(answers, sizes, hours)
+    told, warnings = stores(answers, sizes, hours, known)
     all_of_them = {serial: one for serial, one in told.items() if serial in sizes or _any(one)}
     if not all_of_them:
         return Sum({}, (), warnings)
@@ -47,11 +49,15 @@ def capacities(installed: Iterable[Device]) -> dict[str, float | None]:
 
 
 def stores(
-    answers: Sequence[Devices], sizes: Mapping[str, float | None], hours: float | None
+    answers: Sequence[Devices],
+    sizes: Mapping[str, float | None],
+    hours: float | None,
+    known: Sequence[Devices] = (),
 ) -> tuple[dict[str, Metrics], list[str]]:
-    """Each battery's energies and state of charge, all on one scale."""
+    """Each battery's energies and state of charge, all on one scale: that of all answers that are `known`."""
     parts = {serial: parts_of(serial, answers) for serial in sorted(sizes.keys() | serials(answers))}
-    scale = mapping.charge_scale((told, sizes.get(serial)) for serial, told in parts.items())
+    evidence = known or answers
+    scale = mapping.charge_scale((parts_of(serial, evidence), sizes.get(serial)) for serial in serials(evidence))
     found = {
         serial: {
             **mapping.energies(told, mapping.STORAGE, hours=hours),

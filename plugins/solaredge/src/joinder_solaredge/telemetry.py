@@ -36,6 +36,7 @@ class Reader:
         self._warnings: list[str] = []
         self._answered = 0
         self._refused: list[NotSupported] = []
+        self._stored: list[Devices] = []  # all that was read of the batteries: together it tells their scale
 
     async def readings(self) -> Readings:
         query = self._query
@@ -65,7 +66,8 @@ class Reader:
         start, end = _quarter_before(start + QUARTER - timedelta(microseconds=1)), _quarter_before(end)
         told = await self._told("QUARTER_HOUR", list(_spans(start, end)))
         self._warn([mapping.TOO_LONG] if mapping.are_too_long(told.metrics) else [])
-        return self._with_load(mapping.quarters(told.metrics, start, end, self._query.device_id, told.lacking))
+        rows = mapping.quarters(told.metrics, start, end, self._query.device_id, told.lacking, now=self._ctx.now())
+        return self._with_load(rows)
 
     async def _days(self, where: ZoneInfo) -> tuple[Reading, ...]:
         start, end, device_id = self._query.start, self._query.end, self._query.device_id
@@ -86,10 +88,11 @@ class Reader:
 
     async def _one(self, resolution: str, spans: Spans, hours: float | None) -> Sum:
         device = self._device(self._query.device_id)
-        answers = await self._telemetry(device.kind, resolution, spans)
-        if device.kind is DeviceKind.BATTERY:  # the others of the answer tell its scale
-            told, warnings = sums.stores(answers, sums.capacities(self._query.site.devices), hours)
+        if device.kind is DeviceKind.BATTERY:  # the others of the answer tell its scale too
+            answers = await self._batteries(resolution, spans)
+            told, warnings = sums.stores(answers, sums.capacities(self._query.site.devices), hours, self._stored)
             return Sum(told[device.vendor_id], (), warnings)
+        answers = await self._telemetry(device.kind, resolution, spans)
         parts, wanted = sums.parts_of(device.vendor_id, answers), _wanted(device)
         return Sum(mapping.energies(parts, wanted, hours=hours), (), list(mapping.doubts(parts, wanted)))
 
@@ -101,12 +104,17 @@ class Reader:
         solar = Sum(mapping.energies(parts, mapping.SOLAR), (), list(mapping.doubts(parts, mapping.SOLAR)))
         found = [solar]
         if DeviceKind.BATTERY in kinds:
-            answers = await self._telemetry(DeviceKind.BATTERY, resolution, spans)
-            found.append(sums.batteries(answers, devices, hours))
+            answers = await self._batteries(resolution, spans)
+            found.append(sums.batteries(answers, devices, hours, self._stored))
         if DeviceKind.METER in kinds:
             answers = await self._telemetry(DeviceKind.METER, resolution, spans)
             found += [sums.meters(answers, devices, hours), sums.false_zeros(solar.metrics, answers, hours)]
         return _joined(found)
+
+    async def _batteries(self, resolution: str, spans: Spans) -> list[Devices]:
+        answers = await self._telemetry(DeviceKind.BATTERY, resolution, spans)
+        self._stored += answers
+        return answers
 
     async def _production(self, resolution: str, spans: Spans) -> list[Series]:
         answers = [(span, await self._ask("/energy", Series, resolution, span, unit="WH")) for span in spans]

@@ -19,7 +19,7 @@ from joinder.errors import AppCredentialsRejected, NotSupported, OperatorActionN
 from joinder.grants import Context
 from joinder.http import Answer, raise_for_status
 from joinder.series import Number, instants, plausible, with_load, zone
-from joinder_solaredge import mapping
+from joinder_solaredge import mapping, places
 from joinder_solaredge.api import CALL_DEADLINE, HOST, RETIRED
 
 T = TypeVar("T")
@@ -136,8 +136,8 @@ async def site(ctx: Context, site_id: str) -> Site:
 
 def normalised(details: _Details, inventory: _Inventory) -> Site:
     location = details.location or _Location()
-    where, warnings = mapping.zone_name(location.time_zone)
-    lat, lon = mapping.place(location.latitude, location.longitude)
+    where, warnings = places.zone_name(location.time_zone)
+    lat, lon = places.place(location.latitude, location.longitude)
     return Site(
         vendor_id=str(details.id),
         name=details.name or "SolarEdge site",
@@ -163,7 +163,7 @@ def _devices(items: Iterable[Item], kind: DeviceKind) -> tuple[Device, ...]:
             model=item.model,
             name=item.name,
             role=roles.get(item.type or "", MeterRole.GRID) if kind is DeviceKind.METER else None,
-            nameplate_wh=mapping.capacity_wh(item.nameplate_capacity) if kind is DeviceKind.BATTERY else None,
+            nameplate_wh=places.capacity_wh(item.nameplate_capacity) if kind is DeviceKind.BATTERY else None,
         )
         for item in items
         if item.serial
@@ -180,11 +180,13 @@ async def readings(ctx: Context, query: ReadingsQuery) -> Readings:
     path = f"/site/{quote(query.site.vendor_id, safe='')}/energyDetails"
     span = {"startTime": _wall(query.start, where), "endTime": _wall(query.end, where)}
     details = await get(ctx, path, EnergyDetails, timeUnit="QUARTER_OF_AN_HOUR", **span)
-    rows = quarters(details.energy_details, query, where)
+    rows = quarters(details.energy_details, query, where, ctx.now())
     return Readings(intervals=rows, warnings=tuple(doubts(details.energy_details, rows)))
 
 
-def quarters(energies: _Energies, query: ReadingsQuery, where: ZoneInfo) -> tuple[Reading, ...]:
+def quarters(
+    energies: _Energies, query: ReadingsQuery, where: ZoneInfo, now: datetime | None = None
+) -> tuple[Reading, ...]:
     """Meters of one kind add up; where one of them is silent, what the others tell is partial."""
     factor = _UNITS.get((energies.unit or "").upper())
     rows = [(_METERS[meter.type], _told(meter, where, factor)) for meter in energies.meters if meter.type in _METERS]
@@ -195,7 +197,7 @@ def quarters(energies: _Energies, query: ReadingsQuery, where: ZoneInfo) -> tupl
         found |= mapping.over_all(each)
         lacking |= mapping.silences(each)
     battery = any(device.kind is DeviceKind.BATTERY for device in query.site.devices)
-    read = mapping.quarters(found, query.start, query.end, None, lacking)
+    read = mapping.quarters(found, query.start, query.end, None, lacking, now=now)
     return tuple(with_load(row, battery=battery) for row in read)
 
 
