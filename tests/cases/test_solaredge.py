@@ -18,9 +18,9 @@ from joinder import Device, DeviceKind, MeterRole, Readings, ReadingsQuery, Site
 from joinder.physics import NO_LOAD
 from joinder.series import day_span
 from joinder.testing.subject import Subject, standing
-from joinder_solaredge import charge, mapping, places, sums, telemetry, v1
+from joinder_solaredge import charge, mapping, places, sums, telemetry, v1, v1_storage
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
-from joinder_solaredge.simulator import FIRST, Cloud, simulator
+from joinder_solaredge.simulator import FIRST, LEGACY, Cloud, simulator
 
 START = datetime(2026, 5, 20, 9, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -305,6 +305,9 @@ def test_rows_without_offset_are_refused_by_name() -> None:
 
 def test_values_in_an_unknown_unit_are_refused_by_name() -> None:
     assert list(mapping.doubts([{"energy": rows([5], "JOULE")}], mapping.SOLAR)) == [mapping.NO_UNIT]
+    assert list(mapping.doubts([{"energy": rows([5], "KW")}], mapping.SOLAR)) == [mapping.NO_UNIT]
+    assert list(mapping.doubts([{"stateOfEnergy": rows([5], "LITRE")}], mapping.STORAGE)) == [mapping.NO_UNIT]
+    assert list(mapping.doubts([{"stateOfEnergy": rows([None], "")}], mapping.STORAGE)) == []
 
 
 @pytest.mark.parametrize(("count", "is_cut"), [(48, False), (47, False), (24, True), (0, True)])
@@ -378,14 +381,74 @@ def test_what_v1_cannot_mean_is_said() -> None:
     assert v1_readings("Wh", aware) == ([], [v1.NO_TIME])
 
 
+def v1_battery(serial: str, *told: tuple[float, float, float]) -> v1_storage.Battery:
+    """Rows of five minutes: power, the register of what was charged, percent."""
+    rows_of = [
+        v1_storage.Row(
+            time_stamp=str(START.replace(tzinfo=None) + timedelta(minutes=5 * index)),
+            power=power,
+            life_time_energy_charged=register,
+            life_time_energy_discharged=0.0,
+            battery_percentage_state=percent,
+        )
+        for index, (power, register, percent) in enumerate(told)
+    ]
+    return v1_storage.Battery(serial_number=serial, telemetries=rows_of)
+
+
+def v1_stored(*batteries: v1_storage.Battery, sizes: Mapping[str, float | None]) -> v1_storage.Told:
+    end = START + timedelta(hours=1)
+    each = {one.serial_number: v1_storage.quarters(one, START, end, ZoneInfo("UTC")) for one in batteries}
+    return v1_storage.over_all(each, sizes)
+
+
+def test_a_v1_register_that_stands_still_beside_power_is_a_placeholder() -> None:
+    still = v1_stored(v1_battery("A", *[(1200.0, 0.0, 50.0)] * 7), sizes={"A": None})
+    assert (still.metrics["charge_wh"], still.are_placeholders) == (
+        {START: pytest.approx(300.0), START + QUARTER: pytest.approx(300.0)},
+        True,
+    )
+    counts = v1_stored(v1_battery("A", *[(1200.0, 7000.0 + 90 * at, 50.0) for at in range(7)]), sizes={"A": None})
+    assert counts.metrics["charge_wh"] == {START: pytest.approx(270.0), START + QUARTER: pytest.approx(270.0)}
+    assert not counts.are_placeholders
+
+
+def test_a_v1_register_that_rests_is_zero() -> None:
+    told = v1_stored(v1_battery("A", *[(0.0, 0.0, 5.0)] * 4), sizes={"A": None})
+    assert (told.metrics["charge_wh"], told.are_placeholders, told.lacking) == ({START: 0.0}, False, set())
+
+
+def test_a_v1_sum_without_one_battery_is_unknown() -> None:
+    told = v1_stored(v1_battery("A", *[(0.0, 0.0, 5.0)] * 4), sizes={"A": None, "B": None})
+    assert (told.metrics["charge_wh"], told.metrics["soc_percent"], told.lacking) == (
+        {START: None},
+        {START: None},
+        {START},
+    )
+
+
+@pytest.mark.parametrize("odd", [(), ("zero-energies",)])
+async def test_v1_batteries_where_they_still_answer(odd: tuple[str, ...]) -> None:
+    subject = Subject.installed("solaredge")
+    subject.make_simulator = lambda: simulator(Cloud(legacy=True, odd=odd), LEGACY)
+    async with standing(subject) as stand:
+        grant = (await stand.consent()).grant
+        site = await stand.registry.fetch_site("solaredge", stand.context(), grant, grant.site_ids[0])
+        assert {device.nameplate_wh for device in site.devices} == {None, 10000.0}
+        query = ReadingsQuery(site=site, start=START, end=START + timedelta(hours=12))
+        found = await stand.registry.fetch_readings("solaredge", stand.context(), grant, query)
+    assert [row.charge_wh for row in found.intervals] == pytest.approx(truths(found, "charge_wh"), abs=0.01)
+    assert [row.soc_percent for row in found.intervals] == pytest.approx(truths(found, "soc_percent"), abs=0.01)
+    assert {row.quality for row in found.intervals} == {"measured"}
+    assert found.warnings == ((mapping.PLACEHOLDERS,) if odd else ())
+
+
 # the vendor's stand-in, as odd as the vendor
 
 
 async def polled(*odd: str, live: bool = True) -> tuple[Site, Readings]:
     subject = Subject.installed("solaredge")
-    cloud = Cloud(odd=odd)
-    cloud.clock.freeze(datetime(2026, 6, 11, 14, 22, tzinfo=UTC).timestamp())
-    subject.make_simulator = lambda: simulator(cloud)
+    subject.make_simulator = lambda: simulator(Cloud(odd=odd))
     async with standing(subject) as stand:
         grant = (await stand.consent()).grant
         site = await stand.registry.fetch_site("solaredge", stand.context(), grant, grant.site_ids[0])
@@ -399,7 +462,7 @@ def truths(found: Readings, name: str) -> list[float]:
     return [getattr(FIRST.home.energy(row.start.timestamp(), row.end.timestamp()), name) for row in found.intervals]
 
 
-@pytest.mark.parametrize("odd", [(), ("fractions",), ("percentage-100",)])
+@pytest.mark.parametrize("odd", [(), ("percent",), ("percentage-100",)])
 async def test_every_way_of_telling_the_charge_means_the_same(odd: tuple[str, ...]) -> None:
     _, found = await polled(*odd)
     assert [row.soc_percent for row in found.intervals] == pytest.approx(truths(found, "soc_percent"), abs=0.01)

@@ -230,13 +230,20 @@ def doubts(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> Iterator[
     told = list(parts)
     if are_placeholders(told, wanted):
         yield PLACEHOLDERS
-    units = {**_ENERGY_UNITS, **_POWER_UNITS}
-    names = {name for pair in wanted.values() for name in pair}
-    read = [series for part in told for name, series in part.items() if name in names and series.values]
-    if any(row.timestamp.tzinfo is None for series in read for row in series.values):
+    units = _units(wanted)
+    read = [(series, units[name]) for part in told for name, series in part.items() if name in units]
+    if any(row.timestamp.tzinfo is None for series, _ in read for row in series.values):
         yield NO_OFFSET
-    if any(_factor(series, units) is None and _has_values(series) for series in read):
+    if any(_factor(series, known) is None and _has_values(series) for series, known in read):
         yield NO_UNIT
+
+
+def _units(wanted: Energies) -> dict[str, Mapping[str, float]]:
+    """By the name of a series, the units that are read."""
+    found: dict[str, Mapping[str, float]] = {"stateOfEnergy": _SHARE_UNITS | _PERCENT_UNITS}
+    for energy, power in wanted.values():
+        found |= {energy: _ENERGY_UNITS, power: _POWER_UNITS}
+    return found
 
 
 def _has_values(series: Series) -> bool:

@@ -4,8 +4,9 @@ Owners: grants, two-sites (its consent page hands out the second site), no-sites
 revokes-later. `FLEET` opens both sites by key. `Cloud(legacy=True)` still serves V1; `Cloud(span_hours=24)` is as
 lenient as the vendor was seen; `Cloud(credits=n)` ends the month after n calls, `Cloud(per_minute=n)` the minute;
 `Cloud(echo="external_id")` returns the state under that name alone; `Cloud(plan_lacks=("/storage",))` answers 403.
-`Cloud(odd=(…))` is as odd as the vendor was: `fractions` (states of charge from 0 to 1), `bare-fractions` (and nothing
-beside them that tells), `percentage-100` (that unit), `zero-energies` (placeholders beside power), `silent-battery`
+States of charge are fractions, as the vendor was seen to answer. `Cloud(odd=(…))` is odder: `percent` (as documented),
+`bare-fractions` (nothing beside them that tells), `percentage-100` (that unit), `zero-energies` (placeholders beside
+power, in V1 too), `silent-battery`
 (one of two tells nothing), `hours` (rows of an hour for quarter hours), `two-meters` (a second one that differs),
 `offset-zone` (an offset for a time zone, and coordinates), `hidden-source` (more goes out than any meter saw come in).
 """
@@ -157,7 +158,8 @@ class Cloud:
         place = {"location": {"timeZone": FIRST.home.timezone}}
         answers: dict[str, Any] = {
             "details": lambda: {"details": {"id": FIRST.id, "name": FIRST.name, **place}},
-            "inventory": lambda: {"Inventory": {"inverters": [{"SN": "7E1-01", "model": "SE5K"}]}},
+            "inventory": lambda: {"Inventory": V1_INVENTORY},
+            "storageData": lambda: _v1_storage(query, self.clock.now(), self.odd),
             "energyDetails": lambda: _v1_energies(query, self.clock.now()),
         }
         name = path.rpartition("/")[2]
@@ -270,7 +272,7 @@ def _flows(view: View) -> Body:
 
 def _charge(view: View) -> Body:
     unit = "PERCENTAGE_100" if "percentage-100" in view.odd else "PERCENTAGE"
-    are_fractions = bool({"fractions", "bare-fractions"} & set(view.odd))
+    are_fractions = not {"percent", "percentage-100"} & set(view.odd)
     told = {"stateOfEnergy": _series(view, "soc_percent", unit=unit, times=0.01 if are_fractions else 1.0)}
     if "bare-fractions" in view.odd:
         return told
@@ -284,6 +286,32 @@ SERIES = {
     "/meters/telemetry": _meters,
     "/storage/telemetry": _storage,
 }
+
+
+V1_INVENTORY = {
+    "inverters": [{"SN": "7E1-01", "model": "SE5K"}],
+    "batteries": [{"SN": "BAT-V1", "nameplateCapacity": FIRST.home.battery_wh}],
+}
+
+
+def _v1_storage(query: Mapping[str, str], now: datetime, odd: tuple[str, ...]) -> Body:
+    """Registers and power every five minutes or so; placeholders are registers that stay 0."""
+    zone = FIRST.home.zone
+    start, end = (datetime.fromisoformat(query[name]).replace(tzinfo=zone) for name in ("startTime", "endTime"))
+    counts = 0 if "zero-energies" in odd else 1
+    rows = []
+    for at in range(int(start.timestamp()), int(min(end, now).timestamp()), 300):
+        total, power = FIRST.home.lifetime(at), FIRST.home.power(at)
+        rows.append(
+            {
+                "timeStamp": datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S"),
+                "power": -power.battery_w,
+                "batteryPercentageState": power.soc_percent,
+                "lifeTimeEnergyCharged": total.charge_wh * counts,
+                "lifeTimeEnergyDischarged": total.discharge_wh * counts,
+            }
+        )
+    return {"storageData": {"batteries": [{"serialNumber": "BAT-V1", "telemetries": rows}]}}
 
 
 def _v1_energies(query: Mapping[str, str], now: datetime) -> Body:

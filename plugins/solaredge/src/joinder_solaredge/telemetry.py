@@ -166,8 +166,6 @@ class Reader:
 def _wanted(device: Device) -> mapping.Energies:
     if device.kind is DeviceKind.INVERTER:
         return mapping.SOLAR
-    if device.kind is DeviceKind.BATTERY:
-        return mapping.STORAGE
     roles = {MeterRole.PRODUCTION: mapping.PRODUCTION, MeterRole.LOAD: mapping.LOAD}
     return roles.get(device.role or MeterRole.GRID, mapping.GRID)
 

@@ -19,8 +19,10 @@ from joinder.errors import AppCredentialsRejected, NotSupported, OperatorActionN
 from joinder.grants import Context
 from joinder.http import Answer, raise_for_status
 from joinder.series import Number, instants, plausible, with_load, zone
-from joinder_solaredge import mapping, places
+from joinder_solaredge import mapping, places, v1_storage
 from joinder_solaredge.api import CALL_DEADLINE, HOST, RETIRED
+from joinder_solaredge.sums import capacities
+from joinder_solaredge.v1_storage import is_wall_time
 
 T = TypeVar("T")
 PAGE_SIZE = 100
@@ -180,18 +182,45 @@ async def readings(ctx: Context, query: ReadingsQuery) -> Readings:
     path = f"/site/{quote(query.site.vendor_id, safe='')}/energyDetails"
     span = {"startTime": _wall(query.start, where), "endTime": _wall(query.end, where)}
     details = await get(ctx, path, EnergyDetails, timeUnit="QUARTER_OF_AN_HOUR", **span)
-    rows = quarters(details.energy_details, query, where, ctx.now())
-    return Readings(intervals=rows, warnings=tuple(doubts(details.energy_details, rows)))
+    stored, warnings = await _stored(ctx, query, where)
+    rows = quarters(details.energy_details, query, where, ctx.now(), stored)
+    return Readings(intervals=rows, warnings=(*warnings, *doubts(details.energy_details, rows)))
+
+
+async def _stored(
+    ctx: Context, query: ReadingsQuery, where: ZoneInfo
+) -> tuple[v1_storage.Told | None, tuple[str, ...]]:
+    """What the site's batteries did, if it has any and the key opens them: the rest counts without."""
+    sizes = capacities(query.site.devices)
+    if not sizes:
+        return None, ()
+    span = {
+        "startTime": _wall(query.start - v1_storage.MARGIN, where),
+        "endTime": _wall(query.end + v1_storage.MARGIN, where),
+    }
+    path = f"/site/{quote(query.site.vendor_id, safe='')}/storageData"
+    try:
+        answer = await get(ctx, path, v1_storage.StorageData, **span)
+    except NotSupported as error:
+        return None, (f"StorageData: {error}",)
+    batteries = answer.storage.batteries
+    each = {one.serial_number: v1_storage.quarters(one, query.start, query.end, where) for one in batteries}
+    told = v1_storage.over_all(each, sizes)
+    return told, (mapping.PLACEHOLDERS,) if told.are_placeholders else ()
 
 
 def quarters(
-    energies: _Energies, query: ReadingsQuery, where: ZoneInfo, now: datetime | None = None
+    energies: _Energies,
+    query: ReadingsQuery,
+    where: ZoneInfo,
+    now: datetime | None = None,
+    stored: v1_storage.Told | None = None,
 ) -> tuple[Reading, ...]:
-    """Meters of one kind add up; where one of them is silent, what the others tell is partial."""
+    """Meters of one kind add up; where one of them, or a battery, is silent, the quarter hour is partial."""
     factor = _UNITS.get((energies.unit or "").upper())
     rows = [(_METERS[meter.type], _told(meter, where, factor)) for meter in energies.meters if meter.type in _METERS]
-    found: dict[str, mapping.Rows] = {}
-    lacking: set[datetime] = set()
+    found: dict[str, mapping.Rows] = dict(stored.metrics) if stored else {}
+    lacking = set(stored.lacking) if stored else set()
     for metric in dict.fromkeys(name for name, _ in rows):
         each = [{metric: told} for name, told in rows if name == metric]
         found |= mapping.over_all(each)
@@ -203,7 +232,7 @@ def quarters(
 
 def _told(meter: Meter, where: ZoneInfo, factor: float | None) -> mapping.Rows:
     """Wh by the start of their rows; a unit that nobody knows makes every value unknown."""
-    rows = [row for row in meter.values if _is_time(row.date)]
+    rows = [row for row in meter.values if is_wall_time(row.date)]
     values = (None if row.value is None or factor is None else plausible(row.value * factor) for row in rows)
     return dict(zip(instants((datetime.fromisoformat(row.date) for row in rows), where), values, strict=True))
 
@@ -212,17 +241,10 @@ def doubts(energies: _Energies, rows: Iterable[Reading]) -> Iterator[str]:
     """A sentence for each kind of value that is left out."""
     if energies.unit is not None and energies.unit.upper() not in _UNITS:
         yield mapping.NO_UNIT
-    if any(not _is_time(row.date) for meter in energies.meters for row in meter.values):
+    if any(not is_wall_time(row.date) for meter in energies.meters for row in meter.values):
         yield NO_TIME
     if any(row.rule == LOAD_BELOW_ZERO for row in rows):
         yield physics.NO_LOAD
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is None
-    except ValueError:
-        return False
 
 
 def _wall(at: datetime, where: ZoneInfo) -> str:
