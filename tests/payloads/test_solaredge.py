@@ -17,7 +17,7 @@ import pytest
 from joinder import MeterRole, ReadingsQuery, Site, oauth
 from joinder.errors import AppCredentialsRejected, NotSupported, UnexpectedPayload
 from joinder.http import Answer
-from joinder_solaredge import api, mapping, v1
+from joinder_solaredge import api, mapping, v1, v1_storage
 from support import shared
 
 T = TypeVar("T")
@@ -48,7 +48,6 @@ NOT_READ = {
     "v1/sn-meter-energy-data-03.json": "V1: lifetime registers of meters are not read",
     "v1/sn-meter-power-data-01.json": "V1: energies are read, powers are not",
     "v1/sn-meter-power-data-03.json": "V1: energies are read, powers are not",
-    "v1/sn-storage-data-01.json": "V1: only a site's quarter hours are read",
 }
 
 
@@ -138,6 +137,17 @@ def v1_inventory(*serials: str) -> Callable[[bytes], None]:
     return verify
 
 
+def v1_storage_data(content: bytes) -> None:
+    """A full battery at rest, from 16:19:30 at New York's summer time; its register moves by 1 Wh."""
+    (battery,) = read(content, v1_storage.StorageData).storage.batteries
+    start = datetime(2024, 10, 23, 20, tzinfo=UTC)
+    told = v1_storage.quarters(battery, start, start + timedelta(hours=1), ZoneInfo("America/New_York"))
+    assert set(told.metrics["soc_percent"].values()) == {100.0}
+    assert sum(wh or 0 for wh in told.metrics["discharge_wh"].values()) == pytest.approx(1)
+    assert set(told.metrics["charge_wh"].values()) == {0.0}
+    assert not told.are_placeholders
+
+
 def v1_energies(content: bytes) -> None:
     """Missing values stay missing; the sums are those of the file."""
     stood = {m["type"]: m["values"] for m in json.loads(content)["energyDetails"]["meters"]}
@@ -178,6 +188,7 @@ READ: dict[str, Callable[[bytes], None]] = {
     "v1/sn-site-details-03.json": v1_details("Example Elementary"),
     "v1/sn-site-inventory-01.json": v1_inventory("7E140000-01"),
     "v1/sn-site-inventory-03.json": v1_inventory("7E140000-03", "7E140000-01"),
+    "v1/sn-storage-data-01.json": v1_storage_data,
     "v1/energysparks-energy_details.json": v1_energies,
 }
 

@@ -6,7 +6,7 @@ Units stand beside the values (WH, KWH, W, KW, PERCENTAGE); stamps carry an offs
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from msgspec import Struct, field
@@ -40,7 +40,11 @@ class _Sites(Struct):
 
 
 class Location(Struct):
+    """Coordinates are documented nowhere; they are read where they stand, whatever their type."""
+
     timezone: str | None = None
+    latitude: Any = None
+    longitude: Any = None
 
 
 class SiteDetails(Struct, rename="camel"):
@@ -58,6 +62,7 @@ class DeviceEntry(Struct, rename="camel"):
     name: str | None = None
     active: bool | None = None
     meter_type: str | None = None
+    nameplate: Any = None  # a number, or a value with its unit
 
 
 class Value(Struct):

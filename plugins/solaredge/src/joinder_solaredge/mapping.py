@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
-from joinder.series import QUARTER, Days, Quarters, plausible, with_load
+import msgspec
+
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, physics
+from joinder.energy import ROWS_MISSING
+from joinder.series import QUARTER, Days, Quarters, Span, midnight, plausible, row_spans, with_load
+from joinder_solaredge import charge, places
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
 
 _KINDS = {"INVERTER": DeviceKind.INVERTER, "BATTERY": DeviceKind.BATTERY, "METER": DeviceKind.METER}
 _ENERGY_UNITS = {"WH": 1.0, "KWH": 1e3, "MWH": 1e6, "GWH": 1e9}
 _POWER_UNITS = {"W": 1.0, "KW": 1e3, "MW": 1e6}
-_SHARE_UNITS = {"PERCENTAGE": 1.0}  # what PERCENTAGE_100 means is not documented
+_SHARE_UNITS = {"PERCENTAGE": 1.0}  # 0 to 100, or 0 to 1: charge.py
+_PERCENT_UNITS = {"PERCENTAGE_100": 1.0}
+_HOUR = timedelta(hours=1)
+_FLOWING_W = 4.0  # over all rows: the power of 1 Wh in a quarter hour
 LIVE_SPAN = timedelta(hours=1)
 SOC = "soc_percent"
-Rows = dict[datetime, float]  # what is known, by the start of its bucket
+Rows = dict[datetime, float | None]  # by the start of its bucket; None where the bucket was told without a value
 Energies = Mapping[str, tuple[str, str]]
 STORAGE: Energies = {
     "charge_wh": ("chargeEnergy", "chargePower"),
@@ -26,16 +35,30 @@ GRID: Energies = {"import_wh": ("importEnergy", "importPower"), "export_wh": ("e
 LOAD: Energies = {"load_wh": ("consumptionEnergy", "consumptionPower")}
 SOLAR: Energies = {"solar_wh": ("energy", "power")}
 PRODUCTION: Energies = {"solar_wh": ("productionEnergy", "productionPower")}
+_GENERATED = ("power", "productionPower")
+PLACEHOLDERS = (
+    "SolarEdge tells energies of 0 beside power that is not 0: they are left out, and the mean power of quarter hours "
+    "stands in where it is told"
+)
+NO_OFFSET = "SolarEdge sent rows without a UTC offset: they are left out, as their time is not certain"
+NO_UNIT = "SolarEdge sent values in a unit that is not known: they are left out"
+TOO_LONG = "SolarEdge sent rows longer than an hour for quarter hours: they are left out"
+OTHER_DAYS = "SolarEdge's days do not begin at midnight in the site's time zone: they are left out"
 
 
 def site(details: SiteDetails, devices: Iterable[DeviceEntry]) -> Site:
     location = details.location if isinstance(details.location, Location) else Location()
+    where, warnings = places.zone_name(location.timezone)
+    lat, lon = places.place(location.latitude, location.longitude)
     return Site(
         vendor_id=str(details.site_id),
         name=details.name or "SolarEdge site",
-        timezone=location.timezone,
+        timezone=where,
+        lat=lat,
+        lon=lon,
         operational_since=_moment(details.installation_date),
         devices=tuple(_device(entry) for entry in devices if entry.type in _KINDS and entry.active is not False),
+        warnings=warnings,
     )
 
 
@@ -56,88 +79,278 @@ def _device(entry: DeviceEntry) -> Device:
         model=entry.model or entry.part_number,
         name=entry.name,
         role=_role(entry.meter_type) if kind is DeviceKind.METER else None,
+        nameplate_wh=places.capacity_wh(entry.nameplate) if kind is DeviceKind.BATTERY else None,
     )
 
 
 def _role(meter_type: str | None) -> MeterRole:
-    """Documented values are few; what measures neither production nor consumption sits at the grid."""
+    """Documented values are few; what measures neither production, consumption nor storage sits at the grid."""
     told = (meter_type or "").upper()
     if "PRODUCTION" in told:
         return MeterRole.PRODUCTION
+    if "STORAGE" in told or "BATTERY" in told:
+        return MeterRole.STORAGE
     return MeterRole.LOAD if "CONSUMPTION" in told else MeterRole.GRID
 
 
 def energies(parts: Iterable[Mapping[str, Series]], wanted: Energies, *, hours: float | None = None) -> dict[str, Rows]:
     """Wh by bucket of one device's or site's answers, each block by its own unit: a vendor may change it between two.
 
-    Where no energy is told, mean power over buckets of `hours` stands in.
+    Where no energy is told, and where it is a placeholder, mean power stands in; a row alone lasts `hours`.
     """
+    told = list(parts)
+    idle = are_placeholders(told, wanted)
     found: dict[str, Rows] = {metric: {} for metric in wanted}
-    for part in parts:
-        for metric, (energy, power) in wanted.items():
-            rows = _scaled(part.get(energy), _ENERGY_UNITS)
-            if not rows and hours is not None:
-                rows = {at: watts * hours for at, watts in _scaled(part.get(power), _POWER_UNITS).items()}
-            found[metric] |= rows
+    for part in told:
+        for metric, pair in wanted.items():
+            _add(found[metric], _block(part, pair, hours, idle=idle))
     return found
 
 
-def charge_states(parts: Iterable[Mapping[str, Series]]) -> Rows:
+def _add(rows: Rows, more: Rows) -> None:
+    """A later block's value counts, but no gap of it: blocks meet at their edges."""
+    rows.update({at: value for at, value in more.items() if value is not None or at not in rows})
+
+
+def _block(part: Mapping[str, Series], pair: tuple[str, str], hours: float | None, *, idle: bool) -> Rows:
+    """One metric of one block. A 0 beside power, where other energies are told, is contradicted: unknown."""
+    wh, watts = _pair(part, pair)
+    if not any(wh.values()) and (idle or all(value is None for value in wh.values())):
+        return {**dict.fromkeys(wh), **_by_power(watts, hours)}
+    return {at: None if value == 0 and (watts.get(at) or 0) > physics.STANDBY_W else value for at, value in wh.items()}
+
+
+def _pair(part: Mapping[str, Series], pair: tuple[str, str]) -> tuple[Rows, Rows]:
+    """Energies and powers. What inverters draw at night is a production of 0."""
+    energy, power = pair
+    watts = _scaled(part.get(power), _POWER_UNITS)
+    if power in _GENERATED:
+        watts = {at: physics.solar_power(value) for at, value in watts.items()}
+    return _known(_scaled(part.get(energy), _ENERGY_UNITS)), _known(watts)
+
+
+def are_placeholders(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> bool:
+    """In one block and direction, all energies are 0 and the power beside them is not: the device counts no energy.
+
+    Then its other zeros are none either, unless their power says so. Seen of V1 (home-assistant/core#169964).
+    """
+    for part in parts:
+        for pair in wanted.values():
+            wh, watts = _pair(part, pair)
+            known = [at for at, value in wh.items() if value is not None]
+            if known and not any(wh.values()) and sum(watts.get(at) or 0 for at in known) >= _FLOWING_W:
+                return True
+    return False
+
+
+def _by_power(watts: Rows, hours: float | None) -> Rows:
+    """Mean power × the length of its row, which the rows around it tell."""
+    if hours is None:
+        return dict.fromkeys(watts)
+    found: Rows = dict.fromkeys(watts)
+    for start, end in spans(watts, alone=timedelta(hours=hours)):
+        value = watts[start]
+        found[start] = None if value is None else value * ((end - start) / _HOUR)
+    return found
+
+
+def spans(starts: Iterable[datetime], *, alone: timedelta = QUARTER) -> Iterator[Span]:
+    """Each row's span, by the spacing of all rows that were told, known or not. None where they are hours apart."""
+    stamps = sorted(starts)
+    return iter(()) if _are_apart(stamps) else row_spans(stamps, alone=alone, longest=_HOUR)
+
+
+def _are_apart(stamps: Sequence[datetime]) -> bool:
+    return len(stamps) > 1 and min(after - before for before, after in pairwise(stamps)) > _HOUR
+
+
+def are_too_long(metrics: Mapping[str, Rows]) -> bool:
+    """Whether any metric came in rows of which no quarter hours can be made."""
+    return any(_are_apart(sorted(rows)) for rows in metrics.values())
+
+
+def charge_scale(batteries: Iterable[tuple[Iterable[Mapping[str, Series]], float | None]]) -> charge.Scale:
+    """The one scale of all batteries (their answers, and what they hold) of a query."""
+    return charge.scale(_evidence(list(parts), capacity_wh) for parts, capacity_wh in batteries)
+
+
+def _evidence(parts: Sequence[Mapping[str, Series]], capacity_wh: float | None) -> charge.Evidence:
+    shares: list[float] = []
+    stored: list[tuple[float, float]] = []
+    for part in parts:
+        told = _known(_scaled(part.get("stateOfEnergy"), _SHARE_UNITS))
+        remaining = _known(_scaled(part.get("remainingEnergy"), _ENERGY_UNITS))
+        shares += [share for share in told.values() if share is not None]
+        stored += [(share, wh) for at, share in told.items() if share is not None and (wh := remaining.get(at))]
+    return charge.Evidence(shares, stored, capacity_wh)
+
+
+def tells_charge(parts: Iterable[Mapping[str, Series]]) -> bool:
+    """Whether there is anything to find a scale for."""
+    return bool(_evidence(list(parts), None).shares)
+
+
+def charge_states(parts: Iterable[Mapping[str, Series]], scale: charge.Scale | None = None) -> Rows:
+    """Percent by bucket; `scale` is what all batteries of the query share, None: there is this one alone."""
+    told = list(parts)
+    factor = (scale or charge_scale([(told, None)])).value
     found: Rows = {}
-    for part in parts:
-        rows = _scaled(part.get("stateOfEnergy"), _SHARE_UNITS)
-        found |= {at: percent for at, percent in rows.items() if percent <= 100}
+    for part in told:
+        series = part.get("stateOfEnergy")
+        shares = _scaled(series, _SHARE_UNITS)
+        _add(found, {at: _percent(share, factor) for at, share in shares.items()})
+        _add(found, {at: _percent(share, 1.0) for at, share in _scaled(series, _PERCENT_UNITS).items()})
     return found
+
+
+def _percent(share: float | None, factor: float | None) -> float | None:
+    percent = None if share is None or factor is None else share * factor
+    return percent if percent is not None and 0 <= percent <= 100 else None
+
+
+def _known(rows: Rows) -> Rows:
+    return {at: plausible(value) for at, value in rows.items()}
 
 
 def _scaled(series: Series | None, units: Mapping[str, float]) -> Rows:
     """By instant, so both passes of autumn's hour stay apart; in a unit that nobody knows there is no number."""
-    factor = units.get((series.unit or "").upper()) if series is not None else None
+    factor = _factor(series, units)
     if series is None or factor is None:
         return {}
-    told = ((row.timestamp, plausible(row.value)) for row in series.values if row.timestamp.tzinfo is not None)
-    return {at: value * factor for at, value in told if value is not None}
+    told = ((row.timestamp.astimezone(UTC), row.value) for row in series.values if row.timestamp.tzinfo is not None)
+    return {at: None if value is None else value * factor for at, value in told}
 
 
-def over_all(batteries: Sequence[Mapping[str, Rows]]) -> dict[str, Rows]:
-    """Several batteries as one, where all of them are known; state of charge is their mean, as sizes are not told."""
-    found: dict[str, Rows] = {}
-    for metric in batteries[0]:
-        each = [battery[metric] for battery in batteries]
-        shared = set(each[0]).intersection(*each[1:])
-        share = 1 / len(each) if metric == SOC else 1.0
-        found[metric] = {at: sum(rows[at] for rows in each) * share for at in shared}
+def _factor(series: Series | None, units: Mapping[str, float]) -> float | None:
+    return units.get((series.unit or "").upper()) if series is not None else None
+
+
+def doubts(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> Iterator[str]:
+    """A sentence for each kind of row that is left out."""
+    told = list(parts)
+    if are_placeholders(told, wanted):
+        yield PLACEHOLDERS
+    units = _units(wanted)
+    read = [(series, units[name]) for part in told for name, series in part.items() if name in units]
+    if any(row.timestamp.tzinfo is None for series, _ in read for row in series.values):
+        yield NO_OFFSET
+    if any(_factor(series, known) is None and _has_values(series) for series, known in read):
+        yield NO_UNIT
+
+
+def _units(wanted: Energies) -> dict[str, Mapping[str, float]]:
+    """By the name of a series, the units that are read."""
+    found: dict[str, Mapping[str, float]] = {"stateOfEnergy": _SHARE_UNITS | _PERCENT_UNITS}
+    for energy, power in wanted.values():
+        found |= {energy: _ENERGY_UNITS, power: _POWER_UNITS}
     return found
 
 
-def quarters(metrics: Mapping[str, Rows], start: datetime, end: datetime, device_id: str | None) -> tuple[Reading, ...]:
-    found = Quarters(start, end)
+def _has_values(series: Series) -> bool:
+    return any(row.value is not None for row in series.values)
+
+
+def over_all(batteries: Sequence[Mapping[str, Rows]], sizes: Sequence[float | None] = ()) -> dict[str, Rows]:
+    """Several batteries as one, where all of them are known: one that is silent may do more than the others together.
+
+    Their state of charge is the mean, weighted by `sizes` (Wh, in the same order) where all are told.
+    """
+    weights = _weights(len(batteries), sizes)
+    found: dict[str, Rows] = {}
+    for metric in batteries[0]:
+        each = [battery.get(metric, {}) for battery in batteries]
+        by = weights if metric == SOC else [1.0] * len(each)
+        found[metric] = {at: _total([rows.get(at) for rows in each], by) for at in set().union(*each)}
+    return found
+
+
+def _weights(count: int, sizes: Sequence[float | None]) -> list[float]:
+    known = [size for size in sizes if size]
+    return [size / sum(known) for size in known] if len(known) == count else [1 / count] * count
+
+
+def _total(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(value * by for value, by in zip(known, weights, strict=True)) if len(known) == len(values) else None
+
+
+def silences(devices: Sequence[Mapping[str, Rows]]) -> set[datetime]:
+    """Rows in which some devices of a sum tell their energy and others do not."""
+    found: set[datetime] = set()
+    for metric in {metric for device in devices for metric in device} - {SOC}:
+        each = [device.get(metric, {}) for device in devices]
+        known = Counter(at for rows in each for at, value in rows.items() if value is not None)
+        found |= {at for at, count in known.items() if count < len(each)}
+    return found
+
+
+def quarters(
+    metrics: Mapping[str, Rows],
+    start: datetime,
+    end: datetime,
+    device_id: str | None,
+    lacking: Collection[datetime] = (),
+    *,
+    now: datetime | None = None,
+) -> tuple[Reading, ...]:
+    """A row that still runs at `now`, or in which a device of the sum was silent (`lacking`), is partial.
+
+    Rows longer than a quarter hour are shared out: that is an estimate.
+    """
+    found, long = Quarters(start, end), list[Span]()
     for metric, rows in metrics.items():
-        for at, value in rows.items():
+        for at, until in spans(rows):
+            if at in lacking:
+                found.lacks(at, until)
+            if now is not None and until > now:
+                found.lacks(at, until, ROWS_MISSING)
             if metric == SOC:
-                found.soc(at, at + QUARTER, value)
-            else:
-                found.energy(metric, at, at + QUARTER, value)
-    return found.readings(device_id)
+                found.soc(at, until, rows[at])
+                continue
+            found.energy(metric, at, until, rows[at])
+            long += [(at, until)] if until - at > QUARTER and rows[at] is not None else []
+    return tuple(_shared_out(reading, long) for reading in found.readings(device_id))
+
+
+def _shared_out(reading: Reading, long: Sequence[Span]) -> Reading:
+    if reading.quality != "measured" or not any(at < reading.end and reading.start < until for at, until in long):
+        return reading
+    return msgspec.structs.replace(reading, quality="estimated")
 
 
 def days(
-    metrics: Mapping[str, Rows], start: datetime, end: datetime, where: ZoneInfo, device_id: str | None
+    metrics: Mapping[str, Rows],
+    start: datetime,
+    end: datetime,
+    where: ZoneInfo,
+    device_id: str | None,
+    *,
+    now: datetime | None = None,
+    lacking: Collection[datetime] = (),
 ) -> tuple[Reading, ...]:
+    """A day that is still running at `now`, or in which a device of the sum was silent, is partial."""
     found = Days(where, start, end)
     for metric, rows in metrics.items():
         for at, value in rows.items():
-            if metric != SOC:
-                found.energy(metric, at.astimezone(where).date(), value)
+            day = at.astimezone(where).date()
+            if metric != SOC and at == midnight(day, where):
+                running = now is not None and midnight(day + timedelta(days=1), where) > now
+                found.energy(metric, day, value, partial=running or at in lacking)
     return found.readings(device_id)
 
 
+def has_other_days(metrics: Mapping[str, Rows], where: ZoneInfo) -> bool:
+    """Whether any day was told that is none of the site's."""
+    starts = {at for rows in metrics.values() for at, value in rows.items() if value is not None}
+    return any(at != midnight(at.astimezone(where).date(), where) for at in starts)
+
+
 def live(rows: tuple[Reading, ...], of: Site, now: datetime) -> Live | None:
-    """Mean power of the newest quarter hour: nothing more current is told.
+    """Mean power of the newest quarter hour that was told whole: nothing more current is.
 
     The last hour's newest with production, as it comes in late; else the newest of all, which at night has none.
     """
-    past = [row for row in rows if row.end <= now]
+    past = [row for row in rows if row.end <= now and row.rule != ROWS_MISSING]
     if not past:
         return None
     producing = [row for row in past if row.solar_wh is not None and now - row.end <= LIVE_SPAN]

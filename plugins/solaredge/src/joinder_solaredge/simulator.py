@@ -4,6 +4,11 @@ Owners: grants, two-sites (its consent page hands out the second site), no-sites
 revokes-later. `FLEET` opens both sites by key. `Cloud(legacy=True)` still serves V1; `Cloud(span_hours=24)` is as
 lenient as the vendor was seen; `Cloud(credits=n)` ends the month after n calls, `Cloud(per_minute=n)` the minute;
 `Cloud(echo="external_id")` returns the state under that name alone; `Cloud(plan_lacks=("/storage",))` answers 403.
+States of charge are fractions, as the vendor was seen to answer. `Cloud(odd=(…))` is odder: `percent` (as documented),
+`bare-fractions` (nothing beside them that tells), `percentage-100` (that unit), `zero-energies` (placeholders beside
+power, in V1 too), `silent-battery`
+(one of two tells nothing), `hours` (rows of an hour for quarter hours), `two-meters` (a second one that differs),
+`offset-zone` (an offset for a time zone, and coordinates), `hidden-source` (more goes out than any meter saw come in).
 """
 
 from __future__ import annotations
@@ -76,10 +81,11 @@ class Cloud:
         per_minute: int | None = None,
         echo: str = "state",
         plan_lacks: tuple[str, ...] = (),
+        odd: tuple[str, ...] = (),
     ) -> None:
         self.clock = SimulatedClock()
         self.legacy, self.span_hours, self.credits, self.per_minute = legacy, span_hours, credits, per_minute
-        self.echo, self.plan_lacks = echo, plan_lacks
+        self.echo, self.plan_lacks, self.odd = echo, plan_lacks, odd
         self.calls: Counter[str] = Counter()
         self._in_minute: Counter[int] = Counter()
         clients = {APP["clientID"]: APP["clientSecret"]}
@@ -128,16 +134,18 @@ class Cloud:
         if any(rest.startswith(lacking) for lacking in self.plan_lacks):
             raise Refused(403, "Forbidden")
         if rest == "":
-            return _details(site)
+            return _details(site, self.odd)
         if rest == "/devices":
-            return _devices(site)
+            return _devices(site, self.odd)
         if rest not in SERIES:
             raise Refused(404, "Not Found")
         start, end = (datetime.fromisoformat(query[name]) for name in ("from", "to"))
         most = timedelta(hours=self.span_hours) if query["resolution"] == "QUARTER_HOUR" else timedelta(days=31)
         if end - start > most:
             raise Refused(400, "Bad Request")
-        return SERIES[rest](site, _buckets(site, start, end, query["resolution"]), self.clock.now())
+        step = 4 * QUARTER if "hours" in self.odd else QUARTER
+        view = View(site, _buckets(site, start, end, query["resolution"], step), self.clock.now(), self.odd)
+        return SERIES[rest](view)
 
     def v1(self, path: str, query: Mapping[str, str]) -> Any:
         """The body of a V1 call. Raises Refused."""
@@ -150,7 +158,8 @@ class Cloud:
         place = {"location": {"timeZone": FIRST.home.timezone}}
         answers: dict[str, Any] = {
             "details": lambda: {"details": {"id": FIRST.id, "name": FIRST.name, **place}},
-            "inventory": lambda: {"Inventory": {"inverters": [{"SN": "7E1-01", "model": "SE5K"}]}},
+            "inventory": lambda: {"Inventory": V1_INVENTORY},
+            "storageData": lambda: _v1_storage(query, self.clock.now(), self.odd),
             "energyDetails": lambda: _v1_energies(query, self.clock.now()),
         }
         name = path.rpartition("/")[2]
@@ -159,60 +168,116 @@ class Cloud:
         return answers[name]()
 
 
-def _details(site: SolarSite) -> Body:
+@dataclass(frozen=True)
+class View:
+    """What one call of a series is answered from."""
+
+    site: SolarSite
+    buckets: list[tuple[datetime, datetime]]
+    now: datetime
+    odd: tuple[str, ...] = ()
+
+
+def _details(site: SolarSite, odd: tuple[str, ...]) -> Body:
+    place: Body = {"city": "Simulated", "timezone": site.home.timezone}
+    if "offset-zone" in odd:
+        place |= {"timezone": "+02:00", "latitude": 41.9, "longitude": 12.5}
     return {
         "siteId": site.id,
         "name": site.name,
         "peakPower": 6.0,
         "installationDate": "2026-01-01T00:00:00+01:00",
-        "location": {"city": "Simulated", "timezone": site.home.timezone},
+        "location": place,
         "activationStatus": "ACTIVE",
     }
 
 
-def _devices(site: SolarSite) -> list[Body]:
+def _devices(site: SolarSite, odd: tuple[str, ...]) -> list[Body]:
     inverter = {"type": "INVERTER", "serialNumber": f"INV-{site.id}", "model": "SE5K", "active": True}
-    meter = {"type": "METER", "serialNumber": f"MTR-{site.id}", "active": True, "meterType": "EXPORT_IMPORT"}
-    battery = {"type": "BATTERY", "serialNumber": f"BAT-{site.id}", "model": "Home Battery", "active": True}
-    return [inverter, meter, *([battery] if site.home.battery_wh else [])]
+    meters = [
+        {"type": "METER", "serialNumber": name, "active": True, "meterType": "EXPORT_IMPORT"}
+        for name in _meter_names(site, odd)
+    ]
+    batteries = [
+        {"type": "BATTERY", "serialNumber": name, "model": "Home Battery", "active": True}
+        for name in _battery_names(site, odd)
+    ]
+    return [inverter, *meters, *batteries]
 
 
-def _buckets(site: SolarSite, start: datetime, end: datetime, resolution: str) -> list[tuple[datetime, datetime]]:
+def _meter_names(site: SolarSite, odd: tuple[str, ...]) -> list[str]:
+    return [f"MTR-{site.id}", *([f"MTR-{site.id}-2"] if "two-meters" in odd else [])]
+
+
+def _battery_names(site: SolarSite, odd: tuple[str, ...]) -> list[str]:
+    more = [f"BAT-{site.id}-2"] if "silent-battery" in odd else []
+    return [f"BAT-{site.id}", *more] if site.home.battery_wh else []
+
+
+def _buckets(
+    site: SolarSite, start: datetime, end: datetime, resolution: str, step: timedelta
+) -> list[tuple[datetime, datetime]]:
     if resolution == "DAY":
         return [day_span(day, site.home.zone) for day in days_between(start, end, site.home.zone)]
-    count = int((end - start) / QUARTER)
-    return [(start + QUARTER * step, start + QUARTER * (step + 1)) for step in range(count)]
+    count = int((end - start) / step)
+    return [(start + step * index, start + step * (index + 1)) for index in range(count)]
 
 
-def _series(site: SolarSite, buckets: list[tuple[datetime, datetime]], now: datetime, member: str) -> Body:
-    """In Wh; a bucket that is not over is null."""
+def _series(view: View, member: str, *, unit: str = "WH", times: float = 1.0, per_hour: bool = False) -> Body:
+    """In Wh; a bucket that is not over is null. `per_hour`: its mean power."""
     rows = []
-    for start, end in buckets:
-        energy: Energy = site.home.energy(start.timestamp(), min(end, max(now, start)).timestamp())
-        over = end <= now or (end - start > QUARTER and start < now)
-        stamp = start.astimezone(site.home.zone).isoformat()
-        rows.append({"timestamp": stamp, "value": round(getattr(energy, member), 3) if over else None})
-    return {"unit": "PERCENTAGE" if member == "soc_percent" else "WH", "values": rows}
+    for start, end in view.buckets:
+        energy: Energy = view.site.home.energy(start.timestamp(), min(end, max(view.now, start)).timestamp())
+        over = end <= view.now or (end - start > 4 * QUARTER and start < view.now)
+        value = getattr(energy, member) * times / ((end - start).total_seconds() / 3600 if per_hour else 1)
+        stamp = start.astimezone(view.site.home.zone).isoformat()
+        rows.append({"timestamp": stamp, "value": round(value, 5 if times < 1 else 3) if over else None})
+    return {"unit": unit, "values": rows}
 
 
-def _energy(site: SolarSite, buckets: list[tuple[datetime, datetime]], now: datetime) -> Body:
-    return {"resolution": "QUARTER_HOUR", **_series(site, buckets, now, "solar_wh")}
+def _energy(view: View) -> Body:
+    return {"resolution": "QUARTER_HOUR", **_series(view, "solar_wh")}
 
 
-def _inverters(site: SolarSite, buckets: list[tuple[datetime, datetime]], now: datetime) -> Body:
-    return {"inverters": {f"INV-{site.id}": {"energy": _series(site, buckets, now, "solar_wh")}}}
+def _inverters(view: View) -> Body:
+    return {"inverters": {f"INV-{view.site.id}": {"energy": _series(view, "solar_wh")}}}
 
 
-def _meters(site: SolarSite, buckets: list[tuple[datetime, datetime]], now: datetime) -> Body:
+def _meters(view: View) -> Body:
+    """A second meter sees a third of what the first one does."""
     pair = {"importEnergy": "import_wh", "exportEnergy": "export_wh"}
-    return {"meters": {f"MTR-{site.id}": {name: _series(site, buckets, now, of) for name, of in pair.items()}}}
+    names, times = _meter_names(view.site, view.odd), 10.0 if "hidden-source" in view.odd else 1.0
+    return {
+        "meters": {
+            name: {member: _series(view, of, times=times / (1 + 2 * index)) for member, of in pair.items()}
+            for index, name in enumerate(names)
+        }
+    }
 
 
-def _storage(site: SolarSite, buckets: list[tuple[datetime, datetime]], now: datetime) -> Body:
-    if not site.home.battery_wh:
+def _storage(view: View) -> Body:
+    if not view.site.home.battery_wh:
         return {"storage": {}}
-    pair = {"chargeEnergy": "charge_wh", "dischargeEnergy": "discharge_wh", "stateOfEnergy": "soc_percent"}
-    return {"storage": {f"BAT-{site.id}": {name: _series(site, buckets, now, of) for name, of in pair.items()}}}
+    return {"storage": {_battery_names(view.site, view.odd)[0]: {**_flows(view), **_charge(view)}}}
+
+
+def _flows(view: View) -> Body:
+    """Energies; as placeholders they are 0, and power tells what flowed."""
+    pair = {"charge": "charge_wh", "discharge": "discharge_wh"}
+    if "zero-energies" not in view.odd:
+        return {f"{name}Energy": _series(view, of) for name, of in pair.items()}
+    zeros = {f"{name}Energy": _series(view, of, times=0) for name, of in pair.items()}
+    return zeros | {f"{name}Power": _series(view, of, unit="W", per_hour=True) for name, of in pair.items()}
+
+
+def _charge(view: View) -> Body:
+    unit = "PERCENTAGE_100" if "percentage-100" in view.odd else "PERCENTAGE"
+    are_fractions = not {"percent", "percentage-100"} & set(view.odd)
+    told = {"stateOfEnergy": _series(view, "soc_percent", unit=unit, times=0.01 if are_fractions else 1.0)}
+    if "bare-fractions" in view.odd:
+        return told
+    kwh = view.site.home.battery_wh / 100 / 1000
+    return told | {"remainingEnergy": _series(view, "soc_percent", unit="KWH", times=kwh)}
 
 
 SERIES = {
@@ -221,6 +286,32 @@ SERIES = {
     "/meters/telemetry": _meters,
     "/storage/telemetry": _storage,
 }
+
+
+V1_INVENTORY = {
+    "inverters": [{"SN": "7E1-01", "model": "SE5K"}],
+    "batteries": [{"SN": "BAT-V1", "nameplateCapacity": FIRST.home.battery_wh}],
+}
+
+
+def _v1_storage(query: Mapping[str, str], now: datetime, odd: tuple[str, ...]) -> Body:
+    """Registers and power every five minutes or so; placeholders are registers that stay 0."""
+    zone = FIRST.home.zone
+    start, end = (datetime.fromisoformat(query[name]).replace(tzinfo=zone) for name in ("startTime", "endTime"))
+    counts = 0 if "zero-energies" in odd else 1
+    rows = []
+    for at in range(int(start.timestamp()), int(min(end, now).timestamp()), 300):
+        total, power = FIRST.home.lifetime(at), FIRST.home.power(at)
+        rows.append(
+            {
+                "timeStamp": datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S"),
+                "power": -power.battery_w,
+                "batteryPercentageState": power.soc_percent,
+                "lifeTimeEnergyCharged": total.charge_wh * counts,
+                "lifeTimeEnergyDischarged": total.discharge_wh * counts,
+            }
+        )
+    return {"storageData": {"batteries": [{"serialNumber": "BAT-V1", "telemetries": rows}]}}
 
 
 def _v1_energies(query: Mapping[str, str], now: datetime) -> Body:

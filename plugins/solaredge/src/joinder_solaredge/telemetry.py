@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, Readings, ReadingsQuery
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, Readings, ReadingsQuery, physics
+from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import NotSupported
 from joinder.grants import Context, Grant
 from joinder.series import QUARTER, with_load, zone
-from joinder_solaredge import api, mapping
+from joinder_solaredge import api, mapping, sums
 from joinder_solaredge.api import Inverters, Meters, Series, Storage
+from joinder_solaredge.sums import Devices, Sum
 
 T = TypeVar("T")
 SPAN_MOST = timedelta(hours=12)  # of quarter hours in one call, as documented; longer ones were answered too
+LATE_MOST = timedelta(hours=1)  # how long the newest row may be on its way
+PARTLY = "SolarEdge told no rows for a part of the time that was asked for"
 Spans = list[tuple[datetime, datetime]]
-Devices = Mapping[str, Mapping[str, Series]]
-Metrics = dict[str, mapping.Rows]
 _SOURCES = {
     DeviceKind.INVERTER: ("/inverters/telemetry", Inverters),
     DeviceKind.BATTERY: ("/storage/telemetry", Storage),
@@ -34,6 +36,7 @@ class Reader:
         self._warnings: list[str] = []
         self._answered = 0
         self._refused: list[NotSupported] = []
+        self._stored: list[Devices] = []  # all that was read of the batteries: together it tells their scale
 
     async def readings(self) -> Readings:
         query = self._query
@@ -61,35 +64,64 @@ class Reader:
     async def _quarters(self, start: datetime, end: datetime) -> tuple[Reading, ...]:
         """Whole ones alone: what SolarEdge makes of a span that begins inside a bucket is not documented."""
         start, end = _quarter_before(start + QUARTER - timedelta(microseconds=1)), _quarter_before(end)
-        metrics = await self._metrics("QUARTER_HOUR", list(_spans(start, end)))
-        return self._with_load(mapping.quarters(metrics, start, end, self._query.device_id))
+        told = await self._told("QUARTER_HOUR", list(_spans(start, end)))
+        self._warn([mapping.TOO_LONG] if mapping.are_too_long(told.metrics) else [])
+        rows = mapping.quarters(told.metrics, start, end, self._query.device_id, told.lacking, now=self._ctx.now())
+        return self._with_load(rows)
 
     async def _days(self, where: ZoneInfo) -> tuple[Reading, ...]:
-        start, end = self._query.start, self._query.end
-        metrics = await self._metrics("DAY", [(start, end)])
-        return self._with_load(mapping.days(metrics, start, end, where, self._query.device_id))
+        start, end, device_id = self._query.start, self._query.end, self._query.device_id
+        told = await self._told("DAY", [(start, end)])
+        self._warn([mapping.OTHER_DAYS] if mapping.has_other_days(told.metrics, where) else [])
+        rows = mapping.days(told.metrics, start, end, where, device_id, now=self._ctx.now(), lacking=told.lacking)
+        return self._with_load(rows)
 
-    async def _metrics(self, resolution: str, spans: Spans) -> Metrics:
+    async def _told(self, resolution: str, spans: Spans) -> Sum:
         """Values by bucket: of one device, or of the site."""
         hours = 0.25 if resolution == "QUARTER_HOUR" else None
-        if self._query.device_id is not None:
-            device = self._device(self._query.device_id)
-            answers = await self._telemetry(device.kind, resolution, spans)
-            return _of(device.vendor_id, answers, _wanted(device), hours)
-        production = [await self._ask("/energy", Series, resolution, span, unit="WH") for span in spans]
-        parts = [{"energy": answer} for answer in production if answer is not None]
-        found = mapping.energies(parts, mapping.SOLAR)
-        kinds = {device.kind for device in self._query.site.devices}
+        device_id = self._query.device_id
+        told = await (
+            self._site(resolution, spans, hours) if device_id is None else self._one(resolution, spans, hours)
+        )
+        self._warn(told.warnings)
+        return told
+
+    async def _one(self, resolution: str, spans: Spans, hours: float | None) -> Sum:
+        device = self._device(self._query.device_id)
+        if device.kind is DeviceKind.BATTERY:  # the others of the answer tell its scale too
+            answers = await self._batteries(resolution, spans)
+            told, warnings = sums.stores(answers, sums.capacities(self._query.site.devices), hours, self._stored)
+            return Sum(told[device.vendor_id], (), warnings)
+        answers = await self._telemetry(device.kind, resolution, spans)
+        parts, wanted = sums.parts_of(device.vendor_id, answers), _wanted(device)
+        return Sum(mapping.energies(parts, wanted, hours=hours), (), list(mapping.doubts(parts, wanted)))
+
+    async def _site(self, resolution: str, spans: Spans, hours: float | None) -> Sum:
+        """Its production, the sum of its batteries, and the meters at the grid and the load."""
+        devices = self._query.site.devices
+        kinds = {device.kind for device in devices}
+        parts = [{"energy": answer} for answer in await self._production(resolution, spans)]
+        solar = Sum(mapping.energies(parts, mapping.SOLAR), (), list(mapping.doubts(parts, mapping.SOLAR)))
+        found = [solar]
         if DeviceKind.BATTERY in kinds:
-            answers = await self._telemetry(DeviceKind.BATTERY, resolution, spans)
-            installed = {device.vendor_id for device in self._query.site.devices if device.kind is DeviceKind.BATTERY}
-            told = {serial: _of(serial, answers, mapping.STORAGE, hours) for serial in installed | _serials(answers)}
-            found |= mapping.over_all([rows for serial, rows in told.items() if serial in installed or _any(rows)])
+            answers = await self._batteries(resolution, spans)
+            found.append(sums.batteries(answers, devices, hours, self._stored))
         if DeviceKind.METER in kinds:
             answers = await self._telemetry(DeviceKind.METER, resolution, spans)
-            for wanted in (mapping.GRID, mapping.LOAD):
-                found |= _first_known([_of(serial, answers, wanted, hours) for serial in sorted(_serials(answers))])
-        return found
+            found += [sums.meters(answers, devices, hours), sums.false_zeros(solar.metrics, answers, hours)]
+        return _joined(found)
+
+    async def _batteries(self, resolution: str, spans: Spans) -> list[Devices]:
+        answers = await self._telemetry(DeviceKind.BATTERY, resolution, spans)
+        self._stored += answers
+        return answers
+
+    async def _production(self, resolution: str, spans: Spans) -> list[Series]:
+        answers = [(span, await self._ask("/energy", Series, resolution, span, unit="WH")) for span in spans]
+        told = [(span, answer) for span, answer in answers if answer is not None]
+        now = self._ctx.now()
+        self._warn([PARTLY] if any(_is_cut(answer, span, resolution, now) for span, answer in told) else [])
+        return [answer for _, answer in told]
 
     async def _telemetry(self, kind: DeviceKind, resolution: str, spans: Spans) -> list[Devices]:
         path, into = _SOURCES[kind]
@@ -107,13 +139,16 @@ class Reader:
             )
         except NotSupported as error:
             self._refused.append(error)
-            warning = f"{path.strip('/').capitalize()}: {error}"
-            self._warnings += [warning] if warning not in self._warnings else []
+            self._warn([f"{path.strip('/').capitalize()}: {error}"])
             return None
         self._answered += 1
         return answer
 
-    def _device(self, device_id: str) -> Device:
+    def _warn(self, texts: Iterable[str]) -> None:
+        """Each once."""
+        self._warnings = list(dict.fromkeys([*self._warnings, *texts]))
+
+    def _device(self, device_id: str | None) -> Device:
         found = next((device for device in self._query.site.devices if device.vendor_id == device_id), None)
         if found is None:
             raise NotSupported("SolarEdge has no such device")
@@ -123,35 +158,37 @@ class Reader:
         if self._query.device_id is not None:
             return rows
         battery = any(device.kind is DeviceKind.BATTERY for device in self._query.site.devices)
-        return tuple(with_load(row, battery=battery) for row in rows)
+        found = tuple(with_load(row, battery=battery) for row in rows)
+        self._warn([physics.NO_LOAD] if any(row.rule == LOAD_BELOW_ZERO for row in found) else [])
+        return found
 
 
 def _wanted(device: Device) -> mapping.Energies:
     if device.kind is DeviceKind.INVERTER:
         return mapping.SOLAR
-    if device.kind is DeviceKind.BATTERY:
-        return mapping.STORAGE
     roles = {MeterRole.PRODUCTION: mapping.PRODUCTION, MeterRole.LOAD: mapping.LOAD}
     return roles.get(device.role or MeterRole.GRID, mapping.GRID)
 
 
-def _serials(answers: list[Devices]) -> set[str]:
-    return {serial for devices in answers for serial in devices}
+def _joined(sources: Iterable[Sum]) -> Sum:
+    """A later source's word on a metric counts."""
+    metrics: sums.Metrics = {}
+    lacking: set[datetime] = set()
+    warnings: list[str] = []
+    for source in sources:
+        metrics |= source.metrics
+        lacking |= set(source.lacking)
+        warnings += source.warnings
+    return Sum(metrics, lacking, warnings)
 
 
-def _of(serial: str, answers: list[Devices], wanted: mapping.Energies, hours: float | None) -> Metrics:
-    parts = [devices.get(serial, {}) for devices in answers]
-    found = mapping.energies(parts, wanted, hours=hours)
-    return {**found, mapping.SOC: mapping.charge_states(parts)} if wanted is mapping.STORAGE else found
-
-
-def _first_known(meters: list[Metrics]) -> Metrics:
-    """One meter's values: two that measure the same would count twice."""
-    return next((metrics for metrics in meters if _any(metrics)), {})
-
-
-def _any(metrics: Metrics) -> bool:
-    return any(metrics.values())
+def _is_cut(answer: Series, span: tuple[datetime, datetime], resolution: str, now: datetime) -> bool:
+    """Rows without a value were told; these were not told at all."""
+    stamps = sorted(row.timestamp for row in answer.values if row.timestamp.tzinfo is not None)
+    bucket = QUARTER if resolution == "QUARTER_HOUR" else timedelta(hours=25)
+    first, last = (stamps[0], stamps[-1]) if stamps else (span[1], span[0])
+    due = min(span[1], now - LATE_MOST)
+    return due > span[0] and (first >= span[0] + bucket or last + bucket < due)
 
 
 def _quarter_before(at: datetime) -> datetime:

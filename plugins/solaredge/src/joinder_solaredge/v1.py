@@ -5,25 +5,30 @@ The key stands in every URL. Times are local to the site and carry no offset. So
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
-from joinder import Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery, Site
+from joinder import Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery, Site, physics
+from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import AppCredentialsRejected, NotSupported, OperatorActionNeeded, RateLimited
 from joinder.grants import Context
 from joinder.http import Answer, raise_for_status
-from joinder.series import QUARTER, Number, Quarters, instants, with_load, zone
+from joinder.series import Number, instants, plausible, with_load, zone
+from joinder_solaredge import mapping, places, v1_storage
 from joinder_solaredge.api import CALL_DEADLINE, HOST, RETIRED
+from joinder_solaredge.sums import capacities
+from joinder_solaredge.v1_storage import is_wall_time
 
 T = TypeVar("T")
 PAGE_SIZE = 100
 _METERS = {"Production": "solar_wh", "Consumption": "load_wh", "FeedIn": "export_wh", "Purchased": "import_wh"}
-_UNITS = {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6}
+_UNITS = {"WH": 1.0, "KWH": 1e3, "MWH": 1e6}
+NO_TIME = "SolarEdge sent rows whose date is not the site's local time: they are left out"
 
 
 class SiteEntry(Struct):
@@ -41,6 +46,8 @@ class Sites(Struct):
 
 class _Location(Struct, rename="camel"):
     time_zone: str | None = None
+    latitude: Any = None  # coordinates stand in no document; they are read where they are told
+    longitude: Any = None
 
 
 class _Details(Struct):
@@ -58,6 +65,7 @@ class Item(Struct):
     name: str | None = None
     model: str | None = None
     type: str | None = None  # meters: Production, Consumption, FeedInPurchased
+    nameplate_capacity: Any = field(name="nameplateCapacity", default=None)  # batteries, Wh
 
 
 class _Inventory(Struct):
@@ -130,10 +138,15 @@ async def site(ctx: Context, site_id: str) -> Site:
 
 def normalised(details: _Details, inventory: _Inventory) -> Site:
     location = details.location or _Location()
+    where, warnings = places.zone_name(location.time_zone)
+    lat, lon = places.place(location.latitude, location.longitude)
     return Site(
         vendor_id=str(details.id),
         name=details.name or "SolarEdge site",
-        timezone=location.time_zone,
+        timezone=where,
+        lat=lat,
+        lon=lon,
+        warnings=warnings,
         devices=(
             *_devices(inventory.inverters, DeviceKind.INVERTER),
             *_devices(inventory.batteries, DeviceKind.BATTERY),
@@ -152,6 +165,7 @@ def _devices(items: Iterable[Item], kind: DeviceKind) -> tuple[Device, ...]:
             model=item.model,
             name=item.name,
             role=roles.get(item.type or "", MeterRole.GRID) if kind is DeviceKind.METER else None,
+            nameplate_wh=places.capacity_wh(item.nameplate_capacity) if kind is DeviceKind.BATTERY else None,
         )
         for item in items
         if item.serial
@@ -168,28 +182,69 @@ async def readings(ctx: Context, query: ReadingsQuery) -> Readings:
     path = f"/site/{quote(query.site.vendor_id, safe='')}/energyDetails"
     span = {"startTime": _wall(query.start, where), "endTime": _wall(query.end, where)}
     details = await get(ctx, path, EnergyDetails, timeUnit="QUARTER_OF_AN_HOUR", **span)
-    return Readings(intervals=quarters(details.energy_details, query, where))
+    stored, warnings = await _stored(ctx, query, where)
+    rows = quarters(details.energy_details, query, where, ctx.now(), stored)
+    return Readings(intervals=rows, warnings=(*warnings, *doubts(details.energy_details, rows)))
 
 
-def quarters(energies: _Energies, query: ReadingsQuery, where: ZoneInfo) -> tuple[Reading, ...]:
-    found, factor = Quarters(query.start, query.end), _UNITS.get(energies.unit or "")
-    for meter in energies.meters:
-        metric = _METERS.get(meter.type)
-        if metric is None or factor is None:
-            continue
-        walls = [datetime.fromisoformat(row.date) for row in meter.values if _is_time(row.date)]
-        rows = [row for row in meter.values if _is_time(row.date)]
-        for at, row in zip(instants(walls, where), rows, strict=True):
-            found.energy(metric, at, at + QUARTER, None if row.value is None else row.value * factor)
-    battery = any(device.kind is DeviceKind.BATTERY for device in query.site.devices)
-    return tuple(with_load(row, battery=battery) for row in found.readings())
-
-
-def _is_time(text: str) -> bool:
+async def _stored(
+    ctx: Context, query: ReadingsQuery, where: ZoneInfo
+) -> tuple[v1_storage.Told | None, tuple[str, ...]]:
+    """What the site's batteries did, if it has any and the key opens them: the rest counts without."""
+    sizes = capacities(query.site.devices)
+    if not sizes:
+        return None, ()
+    span = {
+        "startTime": _wall(query.start - v1_storage.MARGIN, where),
+        "endTime": _wall(query.end + v1_storage.MARGIN, where),
+    }
+    path = f"/site/{quote(query.site.vendor_id, safe='')}/storageData"
     try:
-        return datetime.fromisoformat(text).tzinfo is None
-    except ValueError:
-        return False
+        answer = await get(ctx, path, v1_storage.StorageData, **span)
+    except NotSupported as error:
+        return None, (f"StorageData: {error}",)
+    batteries = answer.storage.batteries
+    each = {one.serial_number: v1_storage.quarters(one, query.start, query.end, where) for one in batteries}
+    told = v1_storage.over_all(each, sizes)
+    return told, (mapping.PLACEHOLDERS,) if told.are_placeholders else ()
+
+
+def quarters(
+    energies: _Energies,
+    query: ReadingsQuery,
+    where: ZoneInfo,
+    now: datetime | None = None,
+    stored: v1_storage.Told | None = None,
+) -> tuple[Reading, ...]:
+    """Meters of one kind add up; where one of them, or a battery, is silent, the quarter hour is partial."""
+    factor = _UNITS.get((energies.unit or "").upper())
+    rows = [(_METERS[meter.type], _told(meter, where, factor)) for meter in energies.meters if meter.type in _METERS]
+    found: dict[str, mapping.Rows] = dict(stored.metrics) if stored else {}
+    lacking = set(stored.lacking) if stored else set()
+    for metric in dict.fromkeys(name for name, _ in rows):
+        each = [{metric: told} for name, told in rows if name == metric]
+        found |= mapping.over_all(each)
+        lacking |= mapping.silences(each)
+    battery = any(device.kind is DeviceKind.BATTERY for device in query.site.devices)
+    read = mapping.quarters(found, query.start, query.end, None, lacking, now=now)
+    return tuple(with_load(row, battery=battery) for row in read)
+
+
+def _told(meter: Meter, where: ZoneInfo, factor: float | None) -> mapping.Rows:
+    """Wh by the start of their rows; a unit that nobody knows makes every value unknown."""
+    rows = [row for row in meter.values if is_wall_time(row.date)]
+    values = (None if row.value is None or factor is None else plausible(row.value * factor) for row in rows)
+    return dict(zip(instants((datetime.fromisoformat(row.date) for row in rows), where), values, strict=True))
+
+
+def doubts(energies: _Energies, rows: Iterable[Reading]) -> Iterator[str]:
+    """A sentence for each kind of value that is left out."""
+    if energies.unit is not None and energies.unit.upper() not in _UNITS:
+        yield mapping.NO_UNIT
+    if any(not is_wall_time(row.date) for meter in energies.meters for row in meter.values):
+        yield NO_TIME
+    if any(row.rule == LOAD_BELOW_ZERO for row in rows):
+        yield physics.NO_LOAD
 
 
 def _wall(at: datetime, where: ZoneInfo) -> str:
