@@ -132,4 +132,5 @@ async def _intervals(
     by_day = query.resolution == "day"
     asked = mapping.months_to_ask(query) if by_day else mapping.days_to_ask(query)
     rows = [row for path, body in asked for row in await api.rows(ctx, grant, path, **body)]
-    return mapping.days(rows, query, say) if by_day else mapping.quarters(rows, query, say, lacking)
+    read = mapping.days if by_day else mapping.quarters
+    return read(rows, query, say, lacking)

@@ -17,7 +17,7 @@ from joinder import DeviceKind, Live, Reading, ReadingsQuery, Site
 from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import NotSupported
 from joinder.physics import NO_LOAD, home_load, nameplate_w, solar_power
-from joinder.series import QUARTER, Days, Quarters, Span, days_between, merged, row_spans, with_load, zone
+from joinder.series import QUARTER, Days, Quarters, Span, day_span, days_between, merged, row_spans, with_load, zone
 from joinder_solis import doubt
 from joinder_solis.api import Record
 from joinder_solis.devices import battery_w, discharging_w, instant, percent, site
@@ -126,16 +126,22 @@ def quarters(
     """
     at_rows = _timed(rows, say)
     found = Quarters(query.start, query.end)
+    loadless: list[Span] = []  # rows that know less than the others: a sum of parts over unlike times is no load
     for at, end in _spans(sorted(at_rows)):
-        _add(found, at_rows[at], at, end, query, say)
+        is_whole = _add(found, at_rows[at], at, end, query, say)
         if _touches(lacking, at, end):
             say(doubt.NOT_ALL_REPORT)
             found.lacks(at, end)
+        if not is_whole or _touches(lacking, at, end):
+            loadless.append((at, end))
     readings = found.readings(query.device_id)
     if query.device_id is not None:
         return readings
     battery = _has(query.site, DeviceKind.BATTERY)
-    loaded = [row if _touches(lacking, row.start, row.end) else with_load(row, battery=battery) for row in readings]
+    loaded = [
+        row if any(_touches(span, row.start, row.end) for span in loadless) else with_load(row, battery=battery)
+        for row in readings
+    ]
     if any(row.rule == LOAD_BELOW_ZERO for row in loaded):
         say(NO_LOAD)
     if battery and _is_cut(readings, query):
@@ -186,17 +192,21 @@ def _is_cut(readings: Sequence[Reading], query: ReadingsQuery) -> bool:
     return told < (query.end - NEWEST_LAG - query.start) // QUARTER
 
 
-def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: ReadingsQuery, say: Say) -> None:
-    """Members without a unit of their own are W."""
+def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: ReadingsQuery, say: Say) -> bool:
+    """Whether all is known that the row should tell. Members without a unit of their own are W."""
     part = (query.device_id or "").partition(":")[2]
+    told: list[float | None] = []
     if query.device_id is None or not part:
-        found.power("solar_wh", at, end, doubt.watts(row, "power" if query.device_id is None else "pac", say))
+        told.append(doubt.watts(row, "power" if query.device_id is None else "pac", say))
+        found.power("solar_wh", at, end, told[-1])
     if part == "battery" or (query.device_id is None and _has(query.site, DeviceKind.BATTERY)):
-        charging = doubt.watts(row, "batteryPower", say, bare="W")
-        found.flow("discharge_wh", "charge_wh", at, end, discharging_w(row, charging))
+        told.append(discharging_w(row, doubt.watts(row, "batteryPower", say, bare="W")))
+        found.flow("discharge_wh", "charge_wh", at, end, told[-1])
         found.soc(at, end, percent(row.number("batteryCapacitySoc")))
     if part == "meter" or (query.device_id is None and _has(query.site, DeviceKind.METER)):
-        found.flow("export_wh", "import_wh", at, end, doubt.exported_w(row, say, bare="W"))
+        told.append(doubt.exported_w(row, say, bare="W"))
+        found.flow("export_wh", "import_wh", at, end, told[-1])
+    return None not in told
 
 
 def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
@@ -210,7 +220,9 @@ def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
         yield "stationMonth", {"id": query.site.vendor_id, "money": "EUR", "month": month}
 
 
-def days(rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard) -> tuple[Reading, ...]:
+def days(
+    rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
+) -> tuple[Reading, ...]:
     """Keyed on dateStr: `date` is an instant of UTC+8, wherever the plant is. Members without a unit are kWh: they
     equal `energy` in kWh in the document's own samples."""
     where = zone(query.site.timezone)
@@ -220,9 +232,15 @@ def days(rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard) -> tu
     members = _day_members(query.site)
     for day, row in _dated(rows, members, say):
         for metric, wh in _energies(row, members, say).items():
-            found.energy(metric, day, wh, partial=bool(row.number("errorFlag")))
+            is_short = bool(row.number("errorFlag")) or _touches(lacking, *day_span(day, where))
+            found.energy(metric, day, wh, partial=is_short)
     battery = _has(query.site, DeviceKind.BATTERY)
-    return tuple(_balanced(reading, battery, say) for reading in found.readings())
+    return tuple(
+        msgspec.structs.replace(reading, load_wh=None)
+        if _touches(lacking, reading.start, reading.end)
+        else _balanced(reading, battery, say)
+        for reading in found.readings()
+    )
 
 
 def _day_members(of: Site) -> dict[str, str]:
