@@ -358,11 +358,15 @@ def test_rows_without_an_instant_are_refused_by_name() -> None:
     assert ([reading.solar_wh for reading in found], set(said)) == ([300], {doubt.UNTIMED_ROWS})
 
 
-def test_rows_for_a_part_of_the_time_are_said_where_a_plant_reports_day_and_night() -> None:
+def test_an_answer_for_a_part_of_the_time_says_so() -> None:
     rows = [row(minute, batteryPower=0.0) for minute in range(0, 65, 5)]
     assert doubt.PART_OF_THE_TIME in quarters(rows, *HYBRID, minutes=240)[1]
     assert quarters(rows, *HYBRID, minutes=120)[1] == []  # the newest hour may be on its way
-    assert quarters(rows, HYBRID[0], minutes=240)[1] == []  # without a battery it sleeps at night
+    assert quarters(rows, HYBRID[0], minutes=20 * 60)[1] == []  # without a battery it sleeps at night
+    assert doubt.PART_OF_THE_TIME in quarters(rows, HYBRID[0], minutes=48 * 60)[1]
+    assert doubt.PART_OF_THE_TIME in quarters([], HYBRID[0], minutes=48 * 60)[1]
+    late = [row(minute, batteryPower=0.0) for minute in range(120, 185, 5)]
+    assert doubt.PART_OF_THE_TIME in quarters(late, *HYBRID, minutes=180)[1]
 
 
 # --- units, placeholders, contradictions

@@ -28,6 +28,7 @@ __all__ = ["days", "days_to_ask", "live", "months_to_ask", "quarters", "site"]
 ROW_ALONE = timedelta(minutes=5)  # how long a row lasts that has no neighbour to tell
 WANDERS = 0.1  # an inverter's rows come every 301 to 305 s, whatever is set: distances this much alike are one
 NEWEST_LAG = timedelta(hours=1)  # the newest rows may not have arrived yet
+ASLEEP_AT_MOST = timedelta(hours=24)  # an inverter without a battery is offline at night
 Ask = tuple[str, dict[str, Any]]
 
 
@@ -144,7 +145,7 @@ def quarters(
     ]
     if any(row.rule == LOAD_BELOW_ZERO for row in loaded):
         say(NO_LOAD)
-    if battery and _is_cut(readings, query):
+    if _is_cut(readings, query, QUARTER if battery else ASLEEP_AT_MOST):
         say(doubt.PART_OF_THE_TIME)
     return tuple(loaded)
 
@@ -186,10 +187,11 @@ def _touches(span: Span | None, start: datetime, end: datetime) -> bool:
     return span is not None and start < span[1] and end > span[0]
 
 
-def _is_cut(readings: Sequence[Reading], query: ReadingsQuery) -> bool:
-    """A plant with a battery reports day and night; the newest hour may be on its way."""
-    told = sum(1 for reading in readings if reading.end <= query.end - NEWEST_LAG)
-    return told < (query.end - NEWEST_LAG - query.start) // QUARTER
+def _is_cut(readings: Sequence[Reading], query: ReadingsQuery, longest: timedelta) -> bool:
+    """Some time as long as that is told nothing of; the newest hour may be on its way."""
+    begins = [*(reading.start for reading in readings), query.end - NEWEST_LAG]
+    ends = [query.start, *(reading.end for reading in readings)]
+    return any(begin - end >= longest for end, begin in zip(ends, begins, strict=True))
 
 
 def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: ReadingsQuery, say: Say) -> bool:
