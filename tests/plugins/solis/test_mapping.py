@@ -106,13 +106,10 @@ def test_an_inverter_that_is_silent_has_no_power(members: dict[str, Any]) -> Non
     [
         ({"timeZoneStandardId": "Europe/Amsterdam"}, "Europe/Amsterdam"),
         ({"timeZoneName": "(UTC+01:00)Europe/Amsterdam"}, "Europe/Amsterdam"),
-        ({"timeZone": 10.0, "timeZoneName": "(UTC+10:00)", "daylightSwitch": 0}, "Etc/GMT-10"),
-        ({"timeZone": -3.0, "daylightSwitch": 0}, "Etc/GMT+3"),
-        ({"timeZone": 0, "daylightSwitch": 0, "daylight": "0"}, "Etc/GMT"),
-        ({"timeZone": 0}, None),  # nothing said about summer time
-        ({"timeZone": 0, "daylightSwitch": 0, "daylight": 3_600_000}, None),
+        ({"timeZone": 10.0, "timeZoneName": "(UTC+10:00)", "daylightSwitch": 0}, None),  # an offset is no zone
+        ({"timeZone": -3.0, "daylightSwitch": 0}, None),
+        ({"timeZone": 0, "daylightSwitch": 0, "daylight": "0"}, None),
         ({"timeZone": 1.0, "daylightSwitch": 1}, None),
-        ({"timeZone": 9.5, "daylightSwitch": 0}, None),
         ({"timeZoneStandardId": "../etc/passwd"}, None),
         ({}, None),
     ],

@@ -20,7 +20,7 @@ from joinder import (
     Grant,
     History,
     Limits,
-    Live,
+    Reading,
     Readings,
     ReadingsQuery,
     Refresh,
@@ -31,7 +31,9 @@ from joinder import (
     hookimpl,
 )
 from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported, TransientError, UnexpectedPayload
-from joinder_solis import api, mapping
+from joinder.series import Span
+from joinder_solis import api, doubt, mapping
+from joinder_solis.doubt import Say
 
 _KEY_ID = re.compile(r"[0-9A-Za-z_-]+", re.ASCII)  # it travels in a header; a paste may bring invisible characters
 
@@ -102,20 +104,33 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    site_id = query.site.vendor_id
-    live: Live | None = None
-    warnings: tuple[str, ...] = ()
-    if query.live and query.device_id is None:
-        try:
-            live = mapping.live(await api.one(ctx, grant, "stationDetail", id=site_id), query.site)
-        except (TransientError, UnexpectedPayload) as error:
-            if query.start >= query.end:
-                raise
-            warnings = (f"Live power: {error}",)
-    if query.start >= query.end:
-        return Readings(live=live)
+    said: list[str] = []
+    station = await _station(ctx, grant, query, said.append) if query.live and query.device_id is None else None
+    live = mapping.live(station, query.site, said.append) if station else None
+    if query.start < query.end:
+        lacking = doubt.lacking(station, query.site, live.measured_at if live else None)
+        intervals = await _intervals(ctx, grant, query, said.append, lacking)
+    else:
+        intervals = ()
+    return Readings(intervals=intervals, live=live, warnings=tuple(dict.fromkeys(said)))
+
+
+async def _station(ctx: Context, grant: Grant, query: ReadingsQuery, say: Say) -> api.Record | None:
+    """For live power, which may fail alone where intervals are asked for too."""
+    try:
+        return await api.one(ctx, grant, "stationDetail", id=query.site.vendor_id)
+    except (TransientError, UnexpectedPayload) as error:
+        if query.start >= query.end:
+            raise
+        say(f"Live power: {error}")
+        return None
+
+
+async def _intervals(
+    ctx: Context, grant: Grant, query: ReadingsQuery, say: Say, lacking: Span | None
+) -> tuple[Reading, ...]:
     by_day = query.resolution == "day"
     asked = mapping.months_to_ask(query) if by_day else mapping.days_to_ask(query)
     rows = [row for path, body in asked for row in await api.rows(ctx, grant, path, **body)]
-    intervals = mapping.days(rows, query) if by_day else mapping.quarters(rows, query)
-    return Readings(intervals=intervals, live=live, warnings=warnings)
+    read = mapping.days if by_day else mapping.quarters
+    return read(rows, query, say, lacking)

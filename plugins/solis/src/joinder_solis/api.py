@@ -81,7 +81,8 @@ class Record:
 
     def _quantity(self, name: str, units: Mapping[str, float], bare: str) -> float | None:
         """Value × Pec in the unit of Str: Pec is a multiplier, not a percentage. Unknown unit: unknown value."""
-        value, unit = self.number(name), units.get(self.text(f"{name}Str") or bare)
+        told = bare if self._members.get(f"{name}str".lower()) is None else self.text(f"{name}Str")
+        value, unit = self.number(name), units.get(told or "")
         pec = self.number(f"{name}Pec") if f"{name}pec".lower() in self._members else 1.0
         return None if value is None or unit is None or pec is None or pec <= 0 else value * pec * unit
 

@@ -1,4 +1,4 @@
-"""SolisCloud stations, inverters and rows as Joinder's sites and readings. Pure: no network.
+"""SolisCloud's live power and rows as Joinder's readings; `site` stands in devices.py. Pure: no network.
 
 psum > 0 exports and batteryPower > 0 charges; Joinder's signs are the other way round for both. A station without a
 meter or a battery answers zeros for them: those are unknown, not 0, so only what the site's devices measure is read.
@@ -6,147 +6,87 @@ meter or a battery answers zeros for them: those are unknown, not 0, so only wha
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site
-from joinder.errors import NotSupported
-from joinder.series import Days, Quarters, days_between, plausible, with_load, zone
-from joinder_solis.api import Record
+import msgspec
 
-ROW_MOST = timedelta(minutes=15)  # a row stands until the next; one farther off is a gap, which is no energy
-ROW_ALONE = timedelta(minutes=5)  # what the last row before a gap stands for
-STALE_AFTER = timedelta(hours=1)
-_METERED = {2, 3, 4, 5, 6, 7, 8, 1001, 1002}  # inverterMeterModel of inverters with a meter, document appendix 3
-_STORAGE_STATIONS = {1, 6, 7, 9, 10, 11}  # stationTypeNew
-_ZONE_TAIL = re.compile(r"\)\s*([A-Za-z_]+/[\w/+-]+)$")
+from joinder import DeviceKind, Live, Reading, ReadingsQuery, Site
+from joinder.energy import LOAD_BELOW_ZERO
+from joinder.errors import NotSupported
+from joinder.physics import NO_LOAD, home_load, nameplate_w, solar_power
+from joinder.series import QUARTER, Days, Quarters, Span, day_span, days_between, merged, row_spans, with_load, zone
+from joinder_solis import doubt
+from joinder_solis.api import Record
+from joinder_solis.devices import battery_w, discharging_w, instant, percent, site
+from joinder_solis.doubt import OFFLINE, Say, are_apart, unheard
+
+__all__ = ["days", "days_to_ask", "live", "months_to_ask", "quarters", "site"]
+
+ROW_ALONE = timedelta(minutes=5)  # how long a row lasts that has no neighbour to tell
+WANDERS = 0.1  # an inverter's rows come every 301 to 305 s, whatever is set: distances this much alike are one
+NEWEST_LAG = timedelta(hours=1)  # the newest rows may not have arrived yet
+ASLEEP_AT_MOST = timedelta(hours=24)  # an inverter without a battery is offline at night
 Ask = tuple[str, dict[str, Any]]
 
 
-def site(station: Record, inverters: Sequence[Record], meters: Sequence[Record], now: datetime) -> Site:
-    storage = station.number("stationTypeNew") in _STORAGE_STATIONS
-    devices: list[Device] = []
-    for record in inverters:
-        devices += _inverter(record, now, storage=storage, metered_elsewhere=bool(meters))
-    devices += [device for record in meters if (device := _epm(record, now))]
-    return Site(
-        vendor_id=station.text("id") or "",
-        name=station.text("stationName") or station.text("sno") or "SolisCloud plant",
-        timezone=_zone_name(station),
-        operational_since=instant(station.number("fisGenerateTime")),
-        devices=tuple(devices),
-    )
-
-
-def _zone_name(station: Record) -> str | None:
-    """The IANA name, or a fixed offset of whole hours for a plant that says it has no summer time."""
-    stated = station.text("timeZoneStandardId")
-    tail = _ZONE_TAIL.search(station.text("timeZoneName") or "")
-    for name in (stated, tail.group(1) if tail else None):
-        if zone(name) is not None:
-            return name
-    hours, summer = station.number("timeZone"), station.number("daylightSwitch") != 0 or station.number("daylight")
-    if summer or hours is None or hours != int(hours) or not -12 <= hours <= 14:
-        return None
-    return f"Etc/GMT{-int(hours):+d}" if hours else "Etc/GMT"  # POSIX signs: Etc/GMT-10 lies east
-
-
-def _inverter(record: Record, now: datetime, *, storage: bool, metered_elsewhere: bool) -> Iterator[Device]:
-    """The inverter, the battery behind it and the meter beside it, which SolisCloud does not list themselves."""
-    serial = record.text("sn")
-    if serial is None:
-        return
-    reported = instant(record.number("dataTimestamp"))
-    stale = record.number("state") == 2 or reported is None or now - reported > STALE_AFTER
-    percent = record.number("batteryCapacitySoc")
-    hybrid = storage or record.number("type") == 2 or (percent or 0) > 0
-    lifetime_kwh = record.number("etotal1")
-    yield Device(
-        vendor_id=serial,
-        kind=DeviceKind.INVERTER,
-        serial=serial,
-        model=record.text("productModel") or record.text("model"),
-        power_w=None if stale else _generated_w(record, hybrid=hybrid),
-        max_power_w=record.watts("power") or None,
-        lifetime_wh=plausible(lifetime_kwh * 1000 if lifetime_kwh else record.watt_hours("etotal")),
-        reported_at=reported,
-        stale=stale,
-    )
-    if hybrid:
-        yield Device(
-            vendor_id=f"{serial}:battery",
-            kind=DeviceKind.BATTERY,
-            name=f"Battery of {serial}",
-            power_w=None if stale else _discharging_w(record, record.watts("batteryPower")),
-            soc_percent=percent if percent is not None and 0 < percent <= 100 else None,  # 0 is also "no answer"
-            reported_at=reported,
-            stale=stale,
-        )
-    if not metered_elsewhere and record.number("inverterMeterModel") in _METERED:
-        yield Device(vendor_id=f"{serial}:meter", kind=DeviceKind.METER, name=f"Meter of {serial}", role=MeterRole.GRID)
-
-
-def _generated_w(record: Record, *, hybrid: bool) -> float | None:
-    """`pac` of a hybrid may hold what its battery gives, so its strings count; all 0 beside a `pac` tells nothing."""
-    pac = plausible(record.watts("pac"))
-    strings = [watts for number in range(1, 33) if (watts := plausible(record.watts(f"pow{number}", "W"))) is not None]
-    if not hybrid or not strings:
-        return pac
-    return sum(strings) or (None if pac else pac)
-
-
-def _epm(record: Record, now: datetime) -> Device | None:
-    """An export power manager: positive sells (document V2.0, epmDetail)."""
-    serial, sold_w = record.text("sn"), record.watts("pEpmTotal")
-    reported = instant(record.number("dataTimestamp"))
-    stale = record.number("state") == 2 or reported is None or now - reported > STALE_AFTER
-    if serial is None:
-        return None
-    return Device(
-        vendor_id=serial,
-        kind=DeviceKind.METER,
-        serial=serial,
-        role=MeterRole.GRID,
-        power_w=None if stale or sold_w is None else -sold_w,
-        reported_at=reported,
-        stale=stale,
-    )
-
-
-def live(station: Record, of: Site) -> Live | None:
+def live(station: Record, of: Site, say: Say = unheard) -> Live | None:
+    """The plant at one instant. What lacks a silent inverter is unknown: it may be most of a sum, or turn its sign."""
     measured_at = instant(station.number("dataTimestamp"))
-    if measured_at is None:
+    if measured_at is None or station.number("state") == OFFLINE:  # what is offline keeps its last numbers
+        say(doubt.NO_TIME if measured_at is None else doubt.NO_CONTACT)
         return None
-    has_battery, has_meter = _has(of, DeviceKind.BATTERY), _has(of, DeviceKind.METER)
-    solar = plausible(station.watts("power"))
-    battery = _discharging_w(station, station.watts("batteryPower")) if has_battery else None
-    exported = station.watts("psum") if has_meter else None
+    silent = doubt.silence(station, of)
+    if silent:
+        say(doubt.NOT_ALL_REPORT)
+    asks_battery = _has(of, DeviceKind.BATTERY) and not silent.reaches(of.devices, DeviceKind.BATTERY)
+    asks_meter = _has(of, DeviceKind.METER) and not silent.reaches(of.devices, DeviceKind.METER)
+    solar = None if silent else _plant_solar_w(station, of, say)
+    battery = battery_w(station, "batteryPercent", say) if asks_battery else None
+    exported = doubt.exported_w(station, say) if asks_meter else None
     grid = None if exported is None else 0.0 - exported
-    parts = [solar, grid, *([battery] if has_battery else [])]
-    percent = station.number("batteryPercent")
+    parts = [solar, grid, *([battery] if _has(of, DeviceKind.BATTERY) else [])]
     return Live(
         measured_at=measured_at,
         solar_w=solar,
         battery_w=battery,
         grid_w=grid,
-        load_w=None if None in parts else sum(part or 0.0 for part in parts),
-        soc_percent=percent if has_battery and percent is not None and 0 < percent <= 100 else None,
+        load_w=_load_w(station, parts, say),
+        soc_percent=percent(station.number("batteryPercent")) if asks_battery else None,
     )
 
 
-def _discharging_w(record: Record, charging_w: float | None) -> float | None:
-    """Older firmware sends batteryPower without a sign; what it sends below 0 has one. For the rest the battery's
-    current tells, and where there is none the unsigned halves in W: a cloud can make those of the unsigned power."""
-    current = record.number("storageBatteryCurrent")
-    if charging_w is not None and (charging_w < 0 or (charging_w and current)):
-        return -charging_w if charging_w < 0 or (current or 0) > 0 else charging_w
-    charged, discharged = record.watts("batteryPowerZheng", "W"), record.watts("batteryPowerFu", "W")
-    if charged or discharged:
-        return abs(discharged or 0.0) - abs(charged or 0.0)
-    return None if charging_w is None else 0.0 - charging_w
+def _plant_solar_w(station: Record, of: Site, say: Say) -> float | None:
+    """`power`, and where solar power is coupled beside the inverters, the total of both if there is one."""
+    solar = doubt.watts(station, "power", say, twin="powerOriginV2")
+    if station.number("acCoupledPower"):
+        solar = station.watts("pvAndAcCoupledPower") or None
+        if solar is None:
+            say(doubt.AC_COUPLED)
+    return solar_power(solar, nameplate_w(of.devices))
+
+
+def _load_w(station: Record, parts: Sequence[float | None], say: Say) -> float | None:
+    """The sum of the parts, unless a generator feeds the home too or the vendor's own figure is another one."""
+    if station.number("generatorPower"):
+        say(doubt.GENERATOR)
+        return None
+    load, told = home_load(parts), _told_load_w(station)
+    if load.is_impossible:
+        say(NO_LOAD)
+    elif load.watts is not None and told and are_apart(load.watts, told):
+        say(doubt.LOADS_DIFFER)
+        return None
+    return load.watts
+
+
+def _told_load_w(station: Record) -> float:
+    """familyLoadPower leaves out what hangs on the backup port (hultenvp/solis-sensor#312). 0 tells nothing."""
+    return station.watts("totalLoadPower") or sum(
+        station.watts(name) or 0.0 for name in ("familyLoadPower", "bypassLoadPower", "backup2Power")
+    )
 
 
 def days_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
@@ -178,30 +118,97 @@ def _standard_offset_h(query: ReadingsQuery) -> float:
     return offset.total_seconds() / 3600
 
 
-def quarters(rows: Iterable[Record], query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Five-minute rows of power. Each counts until the next one, before a gap for five; asked twice, counted once."""
-    at_rows = {at: row for row in rows if (at := instant(row.number("time")) or instant(row.number("dataTimestamp")))}
-    ordered = sorted(at_rows)
+def quarters(
+    rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
+) -> tuple[Reading, ...]:
+    """Rows of power. Each counts until the next one, before a gap as long as its neighbours; asked twice, once.
+
+    `lacking`: the time in which the plant's sums lack an inverter.
+    """
+    at_rows = _timed(rows, say)
     found = Quarters(query.start, query.end)
-    for at, following in zip_longest(ordered, ordered[1:]):
-        end = following if following and following - at <= ROW_MOST else at + ROW_ALONE
-        _add(found, at_rows[at], at, end, query)
-    has_battery = _has(query.site, DeviceKind.BATTERY)
-    whole = query.device_id is None
-    return tuple(with_load(row, battery=has_battery) if whole else row for row in found.readings(query.device_id))
+    loadless: list[Span] = []  # rows that know less than the others: a sum of parts over unlike times is no load
+    for at, end in _spans(sorted(at_rows)):
+        is_whole = _add(found, at_rows[at], at, end, query, say)
+        if _touches(lacking, at, end):
+            say(doubt.NOT_ALL_REPORT)
+            found.lacks(at, end)
+        if not is_whole or _touches(lacking, at, end):
+            loadless.append((at, end))
+    readings = found.readings(query.device_id)
+    if query.device_id is not None:
+        return readings
+    battery = _has(query.site, DeviceKind.BATTERY)
+    loaded = [
+        row if any(_touches(span, row.start, row.end) for span in loadless) else with_load(row, battery=battery)
+        for row in readings
+    ]
+    if any(row.rule == LOAD_BELOW_ZERO for row in loaded):
+        say(NO_LOAD)
+    if _is_cut(readings, query, QUARTER if battery else ASLEEP_AT_MOST):
+        say(doubt.PART_OF_THE_TIME)
+    return tuple(loaded)
 
 
-def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: ReadingsQuery) -> None:
-    """Members without a unit of their own are W."""
+def _timed(rows: Iterable[Record], say: Say) -> dict[datetime, Record]:
+    """By instant. `timeStr` and the inverter's `time` are wall times of nobody knows which zone."""
+    found: dict[datetime, Record] = {}
+    for row in rows:
+        at = instant(row.number("time")) or instant(row.number("dataTimestamp"))
+        if at is None:
+            say(doubt.UNTIMED_ROWS)
+        else:
+            found[at] = row
+    return found
+
+
+def _spans(starts: Sequence[datetime]) -> Iterator[Span]:
+    """series.row_spans of rows whose distances wander by seconds: they are read from even ones."""
+    even = list(_evened(starts))
+    for index, (begin, end) in enumerate(row_spans(even, alone=ROW_ALONE)):
+        until_next = index + 1 < len(even) and end == even[index + 1]
+        yield starts[index], starts[index + 1] if until_next else starts[index] + (end - begin)
+
+
+def _evened(starts: Sequence[datetime]) -> Iterator[datetime]:
+    """The same rows, with distances that are nearly alike made equal."""
+    lengths: list[timedelta] = []
+    yield from starts[:1]
+    at = starts[0] if starts else None
+    for before, after in pairwise(starts):
+        gap = after - before
+        length = next((known for known in lengths if abs(known - gap) <= known * WANDERS), gap)
+        lengths += [] if length in lengths else [length]
+        at = (at or before) + length
+        yield at
+
+
+def _touches(span: Span | None, start: datetime, end: datetime) -> bool:
+    return span is not None and start < span[1] and end > span[0]
+
+
+def _is_cut(readings: Sequence[Reading], query: ReadingsQuery, longest: timedelta) -> bool:
+    """Some time as long as that is told nothing of; the newest hour may be on its way."""
+    begins = [*(reading.start for reading in readings), query.end - NEWEST_LAG]
+    ends = [query.start, *(reading.end for reading in readings)]
+    return any(begin - end >= longest for end, begin in zip(ends, begins, strict=True))
+
+
+def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: ReadingsQuery, say: Say) -> bool:
+    """Whether all is known that the row should tell. Members without a unit of their own are W."""
     part = (query.device_id or "").partition(":")[2]
+    told: list[float | None] = []
     if query.device_id is None or not part:
-        found.power("solar_wh", at, end, row.watts("power") if query.device_id is None else row.watts("pac"))
+        told.append(doubt.watts(row, "power" if query.device_id is None else "pac", say))
+        found.power("solar_wh", at, end, told[-1])
     if part == "battery" or (query.device_id is None and _has(query.site, DeviceKind.BATTERY)):
-        found.flow("discharge_wh", "charge_wh", at, end, _discharging_w(row, row.watts("batteryPower", "W")))
-        percent = row.number("batteryCapacitySoc")
-        found.soc(at, end, percent or None)
+        told.append(discharging_w(row, doubt.watts(row, "batteryPower", say, bare="W")))
+        found.flow("discharge_wh", "charge_wh", at, end, told[-1])
+        found.soc(at, end, percent(row.number("batteryCapacitySoc")))
     if part == "meter" or (query.device_id is None and _has(query.site, DeviceKind.METER)):
-        found.flow("export_wh", "import_wh", at, end, row.watts("psum", "W"))
+        told.append(doubt.exported_w(row, say, bare="W"))
+        found.flow("export_wh", "import_wh", at, end, told[-1])
+    return None not in told
 
 
 def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
@@ -215,29 +222,75 @@ def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
         yield "stationMonth", {"id": query.site.vendor_id, "money": "EUR", "month": month}
 
 
-def days(rows: Iterable[Record], query: ReadingsQuery) -> tuple[Reading, ...]:
+def days(
+    rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
+) -> tuple[Reading, ...]:
     """Keyed on dateStr: `date` is an instant of UTC+8, wherever the plant is. Members without a unit are kWh: they
     equal `energy` in kWh in the document's own samples."""
     where = zone(query.site.timezone)
     if where is None:
         return ()
     found = Days(where, query.start, query.end)
-    has_battery, has_meter = _has(query.site, DeviceKind.BATTERY), _has(query.site, DeviceKind.METER)
-    metrics = {
+    members = _day_members(query.site)
+    for day, row in _dated(rows, members, say):
+        for metric, wh in _energies(row, members, say).items():
+            is_short = bool(row.number("errorFlag")) or _touches(lacking, *day_span(day, where))
+            found.energy(metric, day, wh, partial=is_short)
+    battery = _has(query.site, DeviceKind.BATTERY)
+    return tuple(
+        msgspec.structs.replace(reading, load_wh=None)
+        if _touches(lacking, reading.start, reading.end)
+        else _balanced(reading, battery, say)
+        for reading in found.readings()
+    )
+
+
+def _day_members(of: Site) -> dict[str, str]:
+    has_battery, has_meter = _has(of, DeviceKind.BATTERY), _has(of, DeviceKind.METER)
+    return {
+        "solar_wh": "energy",
         **({"charge_wh": "batteryChargeEnergy", "discharge_wh": "batteryDischargeEnergy"} if has_battery else {}),
         **({"import_wh": "gridPurchasedEnergy", "export_wh": "gridSellEnergy"} if has_meter else {}),
         **({"load_wh": "homeLoadEnergy"} if has_meter else {}),
     }
-    seen: set[date] = set()
+
+
+def _energies(row: Record, members: Mapping[str, str], say: Say = unheard) -> dict[str, float | None]:
+    found = {metric: row.watt_hours(name, "" if name == "energy" else "kWh") for metric, name in members.items()}
+    if any(wh is None and row.number(members[metric]) is not None for metric, wh in found.items()):
+        say(doubt.STRANGE_UNIT)
+    return found
+
+
+def _dated(rows: Iterable[Record], members: Mapping[str, str], say: Say) -> Iterator[tuple[date, Record]]:
+    """One row a day; a day told twice and differently is left out."""
+    by_day: dict[date, list[Record]] = {}
     for row in rows:
         day = _day(row.text("dateStr"))
-        if day is None or day in seen:
-            continue
-        seen.add(day)
-        found.energy("solar_wh", day, row.watt_hours("energy"))
-        for metric, member in metrics.items():
-            found.energy(metric, day, row.watt_hours(member, "kWh"))
-    return found.readings()
+        if day is None:
+            say(doubt.UNTIMED_ROWS)
+        else:
+            by_day.setdefault(day, []).append(row)
+    for day, told in by_day.items():
+        if any(_energies(row, members) != _energies(told[0], members) for row in told):
+            say(doubt.CONTRADICTION)
+        else:
+            yield day, told[0]
+
+
+def _balanced(reading: Reading, battery: bool, say: Say) -> Reading:
+    """With the load the vendor tells, or the sum of the parts where it tells none, unless the two contradict."""
+    whole = with_load(msgspec.structs.replace(reading, load_wh=None, rule=None), battery=battery)
+    rule, told = reading.rule or whole.rule, reading.load_wh
+    if whole.rule is not None:
+        say(NO_LOAD)
+    elif told is None or whole.load_wh is None:
+        return merged([[reading], [whole]])[0]
+    elif are_apart(told, whole.load_wh, doubt.APART_WH):
+        say(doubt.LOADS_DIFFER)
+    else:
+        return reading
+    return msgspec.structs.replace(reading, load_wh=None, rule=rule)
 
 
 def _day(text: str | None) -> date | None:
@@ -245,13 +298,6 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat((text or "")[:10])
     except ValueError:
         return None
-
-
-def instant(milliseconds: float | None) -> datetime | None:
-    """True UTC, although the document says UTC+8: its own samples print the local time of the plant."""
-    if milliseconds is None or not 1e12 < milliseconds < 1e13:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _has(of: Site, kind: DeviceKind) -> bool:

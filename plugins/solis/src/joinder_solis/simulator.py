@@ -1,8 +1,10 @@
 """A stand-in for www.soliscloud.com:13333: signed calls, string codes, units that switch with size.
 
 Keys instead of scenario owners: GRANTS (one home with battery and meter), TWO (a home, and a plant of an older firmware
-without summer time), EMPTY (no plant). `Cloud(strict=False)` skips the check of the body's MD5, as the vendor seems to;
-`Cloud(per_second=2)` limits calls as documented; `outage=True` answers code 1; `quota=n` answers R0000 beyond n calls.
+without summer time), EMPTY (no plant), ODD (a plant for each oddity: an alarm, an offset without a zone's name, an
+inverter that falls silent, exports nothing explains, units that change from answer to answer). `Cloud(strict=False)`
+skips the check of the body's MD5, as the vendor seems to; `Cloud(per_second=2)` limits calls as documented;
+`outage=True` answers code 1; `quota=n` answers R0000 beyond n calls.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ HOST = "www.soliscloud.com:13333"
 GRANTS = {"keyID": "1300000000000000001", "keySecret": "simulated0grants0secret000000001"}
 TWO = {"keyID": "1300000000000000002", "keySecret": "simulated0two0secret000000000002"}
 EMPTY = {"keyID": "1300000000000000003", "keySecret": "simulated0empty0secret0000000003"}
+ODD = {"keyID": "1300000000000000004", "keySecret": "simulated0odd0secret000000000004"}
 STEP_S = 300
+SECOND_SHARE = 0.4
+SILENT_FROM_H = 10
 SKEW_MOST = timedelta(minutes=15)
 Body = dict[str, Any]
 Incoming = Request[Any, Any, State]
@@ -39,25 +44,72 @@ Incoming = Request[Any, Any, State]
 
 @dataclass(frozen=True)
 class Plant:
-    """`unsigned_battery`: older firmware, whose batteryPower has no sign."""
+    """`unsigned_battery`: older firmware, whose batteryPower has no sign. `online`: the count it is told with."""
 
     id: str
     name: str
     serial: str
     home: Home
     unsigned_battery: bool = False
+    online: int = 1
+    has_alarm: bool = False
+    names_zone: bool = True
+    second: str = ""  # an inverter that makes SECOND_SHARE of the sun, and is silent from SILENT_FROM_H to midnight
+    unseen_w: float = 0.0  # exported by what no other member shows
+    changes_units: bool = False
 
     @property
     def zone(self) -> ZoneInfo:
         return self.home.zone
 
+    @property
+    def has_battery(self) -> bool:
+        return self.home.battery_wh > 0
+
+    def silent_since(self, at: float) -> datetime | None:
+        """Of the second inverter."""
+        local = datetime.fromtimestamp(at, self.zone)
+        return (
+            local.replace(hour=SILENT_FROM_H, minute=0, second=0)
+            if self.second and local.hour >= SILENT_FROM_H
+            else None
+        )
+
+    def share(self, at: float, serial: str = "") -> float:
+        """Of the sun, as it is told at `at` for the plant or one inverter."""
+        second = SECOND_SHARE if self.second else 0.0
+        if serial:
+            return second if serial == self.second else 1 - second
+        return 1 - second if self.silent_since(at) else 1.0
+
 
 HOME = Plant("1298491919450000001", "Solis home", "1801040000000001", Home(seed=51, timezone="Europe/Amsterdam"))
 OLDER = Plant(
-    "1298491919450000002", "Solis cabin", "1801040000000002", Home(seed=52, timezone="Australia/Brisbane"), True
+    "1298491919450000002", "Solis cabin", "1801040000000002", Home(seed=52, timezone="Australia/Brisbane"), True, 0
+)  # 0 inverters online beside state 1 and power: recorded in hultenvp/soliscloud_api
+ALARMED = Plant(
+    "1298491919450000003", "Solis alarm", "1801040000000003", Home(seed=53, timezone="Europe/Rome"), has_alarm=True
 )
-PLANTS = {GRANTS["keyID"]: (HOME,), TWO["keyID"]: (HOME, OLDER), EMPTY["keyID"]: ()}
-SECRETS = {key["keyID"]: key["keySecret"] for key in (GRANTS, TWO, EMPTY)}
+NAMELESS = Plant(
+    "1298491919450000004", "Solis offset", "1801040000000004", Home(seed=54, timezone="Asia/Dubai"), names_zone=False
+)
+PAIR = Plant(
+    "1298491919450000005",
+    "Solis pair",
+    "1801040000000005",
+    Home(seed=55, timezone="Europe/Madrid", battery_wh=0),
+    second="1801040000000015",
+)
+UNSEEN = Plant(
+    "1298491919450000006", "Solis unseen", "1801040000000006", Home(seed=56, timezone="Europe/Rome"), unseen_w=5000.0
+)
+CHANGING = Plant(
+    "1298491919450000007", "Solis units", "1801040000000007", Home(seed=57, timezone="Europe/Rome"), changes_units=True
+)
+ODDITIES = (ALARMED, NAMELESS, PAIR, UNSEEN, CHANGING)
+PLANTS = {GRANTS["keyID"]: (HOME,), TWO["keyID"]: (HOME, OLDER), EMPTY["keyID"]: (), ODD["keyID"]: ODDITIES}
+SECRETS = {key["keyID"]: key["keySecret"] for key in (GRANTS, TWO, EMPTY, ODD)}
+UNITS = (("k", 1e3, "1"), ("", 1.0, "1"), ("M", 1e6, "1"), ("k", 1.0, "0.001"))  # prefix, divisor, Pec
 
 
 class Refused(Exception):
@@ -133,7 +185,7 @@ def _stations(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
 
 def _plant(plants: tuple[Plant, ...], asked: Body) -> Plant | None:
     wanted = {asked.get("id"), asked.get("stationId"), asked.get("sn")}
-    return next((plant for plant in plants if wanted & {plant.id, plant.serial}), None)
+    return next((plant for plant in plants if wanted & {plant.id, plant.serial, plant.second or plant.id}), None)
 
 
 def _station(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
@@ -142,43 +194,50 @@ def _station(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
         return {"fullHour": 0.0, "power": 0, "powerStr": "kW", "powerPec": "1", "psum": 0, "psumStr": "kW"}
     power = plant.home.power(now.timestamp())
     summer = int((now.astimezone(plant.zone).dst() or timedelta(0)).total_seconds() * 1000)
+    offset_h = _offset_h(plant, now)
+    offset = f"(UTC{offset_h:+03.0f}:00)"
+    named = {"timeZoneName": f"{offset}{plant.home.timezone}", "timeZoneStandardId": plant.home.timezone}
     return {
         "id": plant.id,
         "stationName": plant.name,
         "dataTimestamp": str(int(now.timestamp()) // STEP_S * STEP_S * 1000),
-        "timeZone": _offset_h(plant, now),
-        "timeZoneName": f"(UTC){plant.home.timezone}",
-        "timeZoneStandardId": plant.home.timezone,
+        "timeZone": offset_h,
+        **(named if plant.names_zone else {"timeZoneName": f"{offset} "}),
         "daylight": summer,
-        "daylightSwitch": 0 if plant is OLDER else 1,
-        "state": 1,
-        "stationTypeNew": 1,
+        "daylightSwitch": 0 if plant in (OLDER, NAMELESS) else 1,
+        "state": 3 if plant.has_alarm else 1,
+        "alarmCount": 1 if plant.has_alarm else 0,
+        "stationTypeNew": 1 if plant.has_battery else 0,
         "capacity": 6.0,
         "capacityStr": "kWp",
-        **_sized("power", power.solar_w, "W"),
-        **_sized("psum", -power.grid_w, "W"),
-        **_battery(plant, power.battery_w, own_unit=True),
+        "inverterCount": 2 if plant.second else 1,
+        "inverterOnlineCount": 2 if plant.second and not plant.silent_since(now.timestamp()) else plant.online,
+        **_sized("power", power.solar_w * plant.share(now.timestamp()), "W", _unit_of(plant, now.timestamp())),
+        **_sized("psum", plant.unseen_w - power.grid_w, "W", _unit_of(plant, now.timestamp())),
+        **_battery(plant, power.battery_w, own_unit=_unit_of(plant, now.timestamp())),
         "batteryPercent": power.soc_percent,
     }
 
 
-def _sized(name: str, value: float, unit: str) -> Body:
-    """In kilo below a million, in mega beyond, as the vendor switches."""
+def _unit_of(plant: Plant, at: float) -> int:
+    """Which of UNITS a plant that changes them uses at `at`; -1: by size."""
+    return int(at // STEP_S) % len(UNITS) if plant.changes_units else -1
+
+
+def _sized(name: str, value: float, unit: str, use: int = -1) -> Body:
+    """In kilo below a million, in mega beyond, as the vendor switches; or in one of UNITS."""
     large = abs(value) >= 1e6
-    return {
-        name: round(value / (1e6 if large else 1e3), 6),
-        f"{name}Str": f"{'M' if large else 'k'}{unit}",
-        f"{name}Pec": "1",
-    }
+    prefix, divisor, pec = UNITS[use] if use >= 0 else ("M", 1e6, "1") if large else UNITS[0]
+    return {name: round(value / divisor, 9), f"{name}Str": f"{prefix}{unit}", f"{name}Pec": pec}
 
 
-def _battery(plant: Plant, discharging_w: float, *, own_unit: bool) -> Body:
+def _battery(plant: Plant, discharging_w: float, *, own_unit: int | None) -> Body:
     """+ charging; older firmware leaves the sign to the halves."""
     charging_w = abs(discharging_w) if plant.unsigned_battery else -discharging_w
     halves = {"batteryPowerZheng": max(0.0, -discharging_w), "batteryPowerFu": max(0.0, discharging_w)}
-    if not own_unit:
+    if own_unit is None:
         return {"batteryPower": charging_w, **halves}
-    return {**_sized("batteryPower", charging_w, "W"), **halves}
+    return {**_sized("batteryPower", charging_w, "W", own_unit), **halves}
 
 
 def _offset_h(plant: Plant, at: datetime) -> float:
@@ -189,28 +248,33 @@ def _offset_h(plant: Plant, at: datetime) -> float:
 
 def _inverters(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
     plant = _plant(plants, asked)
-    return _page([_inverter(now, plant)] if plant else [], asked)
+    serials = [serial for serial in (plant.serial, plant.second) if serial] if plant else []
+    return _page([_inverter(now, plant, serial) for serial in serials if plant], asked)
 
 
-def _inverter(now: datetime, plant: Plant) -> Body:
-    power, lifetime = plant.home.power(now.timestamp()), plant.home.lifetime(now.timestamp())
+def _inverter(now: datetime, plant: Plant, serial: str) -> Body:
+    """A silent one keeps its last numbers."""
+    silent = plant.silent_since(now.timestamp()) if serial == plant.second else None
+    at = (silent or now).timestamp()
+    power, lifetime, share = plant.home.power(at), plant.home.lifetime(at), plant.share(at, serial)
     return {
-        "id": f"{plant.id}9",
-        "sn": plant.serial,
+        "id": f"{plant.id}{serial[-2:]}",
+        "sn": serial,
         "stationId": plant.id,
         "productModel": "S6-EH1P",
-        "state": 1,
-        "type": 2,
-        "inverterMeterModel": 5,
+        "state": 2 if silent else 3 if plant.has_alarm else 1,
+        "stateExceptionFlag": 1 if silent else 0,
+        "type": 2 if plant.has_battery else 1,
+        "inverterMeterModel": 5 if serial == plant.serial else 1,
         "power": 6.0,
         "powerStr": "kW",
-        **_sized("pac", power.solar_w, "W"),
+        **_sized("pac", power.solar_w * share, "W", _unit_of(plant, at)),
         "pac1": 0,
-        **_sized("etotal", lifetime.solar_wh, "Wh"),
-        "etotal1": round(lifetime.solar_wh / 1000, 3),
-        **_battery(plant, power.battery_w, own_unit=True),
+        **_sized("etotal", lifetime.solar_wh * share, "Wh"),
+        "etotal1": round(lifetime.solar_wh * share / 1000, 3),
+        **_battery(plant, power.battery_w, own_unit=_unit_of(plant, at)),
         "batteryCapacitySoc": power.soc_percent,
-        "dataTimestamp": str(int(now.timestamp()) // STEP_S * STEP_S * 1000),
+        "dataTimestamp": str(int(at) // STEP_S * STEP_S * 1000),
     }
 
 
@@ -233,15 +297,16 @@ def _day_rows(now: datetime, plants: tuple[Plant, ...], asked: Body) -> list[Bod
 def _row(plant: Plant, at: int, asked: Body) -> Body:
     power = plant.home.power(at)
     name, psum = ("pac", "pSum") if "sn" in asked else ("power", "psum")
+    solar_w = power.solar_w * plant.share(at, asked.get("sn", ""))
+    unit = _unit_of(plant, at)
+    told = {name: solar_w, f"{name}Str": "kW", f"{name}Pec": "0.001"}
     stamp = {"dataTimestamp": str(at * 1000)} if "sn" in asked else {"time": at * 1000}
     return {
         **stamp,
-        name: power.solar_w,
-        f"{name}Str": "kW",
-        f"{name}Pec": "0.001",
-        psum: -power.grid_w,
+        **(told if unit < 0 else _sized(name, solar_w, "W", unit)),
+        psum: plant.unseen_w - power.grid_w,
         "familyLoadPower": power.load_w,
-        **_battery(plant, power.battery_w, own_unit=False),
+        **_battery(plant, power.battery_w, own_unit=None if unit < 0 else unit),
         **({"batteryCapacitySoc": power.soc_percent} if "sn" in asked else {}),
     }
 
@@ -259,6 +324,7 @@ def _month_rows(now: datetime, plants: tuple[Plant, ...], asked: Body) -> list[B
 
 def _day_row(plant: Plant, day: date, start: datetime, end: datetime) -> Body:
     energy = plant.home.energy(start.timestamp(), end.timestamp())
+    hours = (end - start).total_seconds() / 3600
     noon_in_china = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=4)
     return {
         "date": int(noon_in_china.timestamp() * 1000),
@@ -269,7 +335,7 @@ def _day_row(plant: Plant, day: date, start: datetime, end: datetime) -> Body:
         "batteryChargeEnergy": round(energy.charge_wh / 1000, 4),
         "batteryDischargeEnergy": round(energy.discharge_wh / 1000, 4),
         "gridPurchasedEnergy": round(energy.import_wh / 1000, 4),
-        "gridSellEnergy": round(energy.export_wh / 1000, 4),
+        "gridSellEnergy": round((energy.export_wh + plant.unseen_w * hours) / 1000, 4),
         "homeLoadEnergy": round(energy.load_wh / 1000, 4),
         "errorFlag": 0,
     }
@@ -313,5 +379,8 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         app=app,
         clock=cloud.clock,
         owner_form=GRANTS,
-        notes=(f"Also accepts {TWO['keyID']} (two plants) and {EMPTY['keyID']} (none); see joinder_solis.simulator.",),
+        notes=(
+            f"Also accepts {TWO['keyID']} (two plants), {ODD['keyID']} (odd plants) and {EMPTY['keyID']} (none); "
+            "see joinder_solis.simulator.",
+        ),
     )

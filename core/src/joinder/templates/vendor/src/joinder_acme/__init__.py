@@ -17,6 +17,7 @@ from joinder import (
     Grant,
     History,
     Limits,
+    Live,
     OAuth2,
     Reading,
     Readings,
@@ -103,10 +104,11 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
     path = api.site_path(query.site.vendor_id)
     intervals: tuple[Reading, ...] = ()
-    live = None
+    live: Live | None = None
+    warnings: tuple[str, ...] = ()
     if query.start < query.end:
         span = {"start": query.start.isoformat(), "end": query.end.isoformat(), "step": query.resolution}
         intervals = mapping.readings(await api.get(ctx, grant, f"{path}/energy", api.Energy, **span), query)
     if query.live:
-        live = mapping.live(await api.get(ctx, grant, f"{path}/power", api.Power))
-    return Readings(intervals=intervals, live=live)
+        live, warnings = mapping.live(await api.get(ctx, grant, f"{path}/power", api.Power))
+    return Readings(intervals=intervals, live=live, warnings=warnings)

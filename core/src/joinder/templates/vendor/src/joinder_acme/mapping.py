@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site, physics
 from joinder.series import Days, Quarters, with_load, zone
 from joinder_acme.api import DeviceEntry, Energy, Power, Row, SiteDetails
 
@@ -61,17 +61,21 @@ def _metrics(row: Row) -> dict[str, float | None]:
     }
 
 
-def live(power: Power) -> Live:
-    """Acme's signs turned: Joinder's are + discharging and + importing."""
+def live(power: Power) -> tuple[Live, tuple[str, ...]]:
+    """Acme's signs turned: Joinder's are + discharging and + importing. With what the operator should know of it.
+
+    The load is the sum of parts that come from different meters: physics says when they contradict each other.
+    """
+    solar_w = physics.solar_power(power.solar)
     battery_w = None if power.battery is None else -power.battery
     grid_w = None if power.grid is None else -power.grid
-    parts = (power.solar, battery_w, grid_w)
-    load_w = None if None in parts else sum(part or 0.0 for part in parts)
-    return Live(
+    load_w, is_impossible = physics.home_load((solar_w, battery_w, grid_w))
+    found = Live(
         measured_at=power.at,
-        solar_w=power.solar,
+        solar_w=solar_w,
         battery_w=battery_w,
         grid_w=grid_w,
         load_w=load_w,
         soc_percent=power.soc if power.soc is not None and 0 <= power.soc <= 100 else None,
     )
+    return found, (physics.NO_LOAD,) if is_impossible else ()
