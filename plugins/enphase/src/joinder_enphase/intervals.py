@@ -151,6 +151,11 @@ def add_rows(into: Quarters, series: Series, telemetry: Telemetry, of: Site) -> 
     return max(filter(None, ends), default=None)
 
 
+def has_undated(telemetry: Telemetry) -> bool:
+    """Whether rows had to be left out because they do not say of when they are."""
+    return any(instant(row.end_at) is None for row in (row for rows in row_lists(telemetry) for row in rows))
+
+
 def _add_list(
     into: Quarters, series: Series, listed: list[Row], total: float | None, part: str = ""
 ) -> datetime | None:

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
+from joinder import physics
+from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
@@ -51,7 +52,9 @@ class _Poll:
         site, device_id = self.query.site, self.query.device_id
         read = self._quarters if self.query.resolution == "15mins" else self._days
         into = await read(self._series())
-        return intervals.loaded(into.readings(device_id), site, device_id)
+        rows = intervals.loaded(into.readings(device_id), site, device_id)
+        self._note(physics.NO_LOAD if any(row.rule == LOAD_BELOW_ZERO for row in rows) else None)
+        return rows
 
     async def live(self) -> Live | None:
         site = self.query.site
@@ -138,6 +141,11 @@ class _Poll:
             if telemetry is not None:
                 until = intervals.add_rows(into, series, telemetry, self.query.site)
                 self._told(series.title, telemetry.meta, until, series.pause)
+                self._note(
+                    f"{series.title}: Enphase sent rows without a time, which are left out"
+                    if intervals.has_undated(telemetry)
+                    else None
+                )
         return into
 
     async def _telemetry(self, series: Series, start_at: int, span: timedelta) -> api.Telemetry:

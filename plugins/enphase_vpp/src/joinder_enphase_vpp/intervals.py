@@ -147,6 +147,11 @@ def add_rows(into: Quarters, series: Series, telemetry: Telemetry, of: Site) -> 
     return _add_list(into, series, telemetry.intervals, total)
 
 
+def has_undated(telemetry: Telemetry) -> bool:
+    """Whether rows had to be left out because they do not say of when they are."""
+    return any(instant(row.end_at) is None for row in telemetry.intervals)
+
+
 def _add_list(
     into: Quarters, series: Series, listed: list[Row], total: float | None, part: str = ""
 ) -> datetime | None:

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
+from joinder import physics
+from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
 from joinder.errors import AppCredentialsRejected, NotSupported, RateLimited, VendorError
 from joinder.grants import Context
 from joinder.series import QUARTER, Days, Quarters, zone
@@ -47,7 +48,9 @@ class _Poll:
         if device_id is not None and not series:
             raise NotSupported("Enphase has no intervals of this device alone")
         into = await (self._quarters if self.query.resolution == "15mins" else self._days)(series)
-        return intervals.loaded(into.readings(device_id), site, device_id)
+        rows = intervals.loaded(into.readings(device_id), site, device_id)
+        self._note(physics.NO_LOAD if any(row.rule == LOAD_BELOW_ZERO for row in rows) else None)
+        return rows
 
     async def live(self) -> Live | None:
         kinds = {device.kind for device in self.query.site.devices}
@@ -81,6 +84,11 @@ class _Poll:
             if telemetry is not None:
                 until = intervals.add_rows(into, series, telemetry, self.query.site)
                 self._told(series.title, telemetry.meta, until, series.pause)
+                self._note(
+                    f"{series.title}: Enphase sent rows without a time, which are left out"
+                    if intervals.has_undated(telemetry)
+                    else None
+                )
             if series is intervals.BATTERY:
                 self.storage = telemetry
         return into
