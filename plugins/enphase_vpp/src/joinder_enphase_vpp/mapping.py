@@ -90,8 +90,6 @@ def doubts(latest: Latest, of: Site) -> tuple[str, ...]:
 
 
 def _judged(latest: Latest, of: Site) -> tuple[Live | None, tuple[str, ...]]:
-    """A Net consumption meter shows production + grid, a Total one the load. What inverters draw at night (negative
-    production) belongs to the load."""
     meters, batteries = latest.devices.meters or [], latest.devices.encharges or []
     newest = max((row.last_report_at for row in [*meters, *batteries] if row.last_report_at), default=None)
     measured_at = instant(newest)
@@ -105,17 +103,25 @@ def _judged(latest: Latest, of: Site) -> tuple[Live | None, tuple[str, ...]]:
     known = sum(device.kind is DeviceKind.BATTERY for device in of.devices)
     battery = _battery_w(batteries, newest, at_least=known)
     beside = battery if known or batteries else 0.0  # what batteries add to the balance
-    grid, load = None, physics.Load(None)
-    if MeterRole.GRID in roles:
-        grid = _difference(used, produced)
-        load = physics.home_load((solar, beside, grid))
-    elif MeterRole.LOAD in roles:
-        grid = _difference(used, solar, beside)
-        load = physics.home_load((used,) if grid is None else (solar, beside, grid))
-        grid = None if load.is_impossible else grid  # it was reckoned from that load
+    grid, load = _balance(roles, solar, beside, produced, used)
     reversed_sun = produced is not None and solar is None
     found = Live(measured_at=measured_at, solar_w=solar, battery_w=battery, grid_w=grid, load_w=load.watts)
     return found, (*((physics.NO_LOAD,) if load.is_impossible else ()), *((NO_SUN,) if reversed_sun else ()))
+
+
+def _balance(
+    roles: list[MeterRole | None], solar: float | None, beside: float | None, produced: float | None, used: float | None
+) -> tuple[float | None, physics.Load]:
+    """Grid and load. A Net consumption meter shows production + grid, a Total one the load. What inverters draw at
+    night (negative production) belongs to the load."""
+    if MeterRole.GRID in roles:
+        grid = _difference(used, produced)
+        return grid, physics.home_load((solar, beside, grid))
+    if MeterRole.LOAD not in roles:
+        return None, physics.Load(None)
+    grid = _difference(used, solar, beside)
+    load = physics.home_load((used,) if grid is None else (solar, beside, grid))
+    return None if load.is_impossible else grid, load  # grid was reckoned from that load
 
 
 def sun_is_metered(latest: Latest) -> bool:
