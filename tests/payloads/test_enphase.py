@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from joinder import Device, DeviceKind, Live, MeterRole, Site, oauth
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, oauth
+from joinder.energy import PARTS_MISSING
 from joinder.errors import (
     AuthorizationLost,
     NotSupported,
@@ -23,6 +24,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.http import Answer
+from joinder.series import Days, Quarters
 from joinder_enphase import api, intervals, mapping
 from support import shared
 
@@ -33,8 +35,6 @@ NOW = datetime.fromtimestamp(1623825680, UTC)
 
 NOT_READ = {
     "production_meter_readings_real.json": "lifetime registers; intervals come from telemetry and cost no more calls",
-    "rgm_stats_one_day_3_channels.json": "rgm_stats repeats production_meter, per channel",
-    "rgm_stats_partial_reporting.json": "rgm_stats repeats production_meter, per channel",
     "token_jwt_claims_shape.json": "claim names only; the plugin reads no token",
     "spec_examples/monitoring_v4_swagger.json": "the document itself; its examples are read from the two other files",
 }
@@ -45,14 +45,17 @@ def read(content: bytes | object, into: type[T]) -> T:
     return Answer(200, {}, body, "GET api.enphaseenergy.com/x").json(into)
 
 
+def readings(series: intervals.Series, content: bytes | object) -> tuple[Reading, ...]:
+    into = Quarters(*ALWAYS)
+    intervals.add_rows(into, series, read(content, api.Telemetry), Site(vendor_id="1", name="x"))
+    return into.readings()
+
+
 def total(series: intervals.Series, content: bytes | object) -> dict[str, float]:
     """Number of quarter hours and the sum of every metric."""
-    slots = intervals.quarters(series, read(content, api.Telemetry), *ALWAYS)
-    sums: dict[str, float] = {"quarters": len(slots)}
-    for slot in slots.values():
-        for metric, value in slot.values.items():
-            sums[metric] = sums.get(metric, 0) + value
-    return sums
+    found = readings(series, content)
+    sums = {metric: sum(getattr(row, metric) or 0 for row in found) for metric in series.columns}
+    return {"quarters": len(found), **sums}
 
 
 def two_systems(content: bytes) -> None:
@@ -89,12 +92,30 @@ def meter_rows(content: bytes) -> None:
 
 
 def micro_rows(content: bytes) -> None:
-    slots = intervals.quarters(intervals.SOLAR_MICRO, read(content, api.Telemetry), *ALWAYS)
-    assert [(slot.values["solar_wh"], slot.partial) for slot in slots.values()] == [(147.0, True), (139.0, True)]
+    found = readings(intervals.SOLAR_MICRO, content)
+    assert [(row.solar_wh, row.quality) for row in found] == [(147.0, "partial"), (139.0, "partial")]
+
+
+def revenue_meter_rows(content: bytes) -> None:
+    """rgm_stats is not asked for, and its rows are those of production_meter: three meters, then two, then one."""
+    found = readings(intervals.SOLAR_METER, content)
+    assert [(row.solar_wh, row.rule) for row in found] == [
+        (0.0, None),
+        (5.0, None),
+        (21.0, PARTS_MISSING),
+        (44.0, PARTS_MISSING),
+        (97.0, PARTS_MISSING),
+    ]
+
+
+def revenue_meter_day(content: bytes) -> None:
+    found = readings(intervals.SOLAR_METER, content)
+    assert len(found) == 34
+    assert {row.quality for row in found} == {"measured"}
 
 
 def no_rows(content: bytes) -> None:
-    assert total(intervals.SOLAR_MICRO, content) == {"quarters": 0}
+    assert readings(intervals.SOLAR_MICRO, content) == ()
 
 
 def token(content: bytes) -> None:
@@ -109,6 +130,8 @@ def token(content: bytes) -> None:
 READ: dict[str, Callable[[bytes], None]] = {
     "systems_list_two_us_cellular.json": two_systems,
     "devices_micros_meters_disabled_consumption.json": device_list,
+    "rgm_stats_one_day_3_channels.json": revenue_meter_day,
+    "rgm_stats_partial_reporting.json": revenue_meter_rows,
     "summary_pv_only_2025.json": summary,
     "telemetry_production_meter_3rows_no_meta.json": meter_rows,
     "telemetry_production_micro_3rows.json": micro_rows,
@@ -173,15 +196,18 @@ def example_summary(body: object) -> None:
 
 def rows(series: intervals.Series, **expected: float) -> Callable[[object], None]:
     def check(body: object) -> None:
-        assert total(series, body) == expected
+        assert total(series, body) == pytest.approx(expected)
 
     return check
 
 
 def days(series: intervals.Series, *expected: float) -> Callable[[object], None]:
     def check(body: object) -> None:
-        slots = intervals.local_days(series, read(body, api.Lifetime), ZoneInfo("US/Pacific"), *ALWAYS)
-        assert [sum(slot.values.values()) for slot in slots.values()] == list(expected)
+        where = ZoneInfo("US/Pacific")
+        into = Days(where, *ALWAYS)
+        intervals.add_days(into, series, read(body, api.Lifetime), where)
+        found = [sum(getattr(row, metric) or 0 for metric in series.day_columns) for row in into.readings()]
+        assert found == list(expected)
 
     return check
 
@@ -190,23 +216,24 @@ ALL_DAYS = (15422, 15421, 17118, 18505, 18511, 18487)
 PREFIX = "GET /api/v4/systems/{system_id}/"
 INVERTER = Device(vendor_id="12345", kind=DeviceKind.INVERTER)
 HOME = Site(vendor_id="1765", name="x", devices=(INVERTER,))
-STORAGE_SUMS = {"quarters": 1, "charge_wh": 40, "discharge_wh": 0, "soc_percent": 25}
+# 1384122700 is 400 s into a quarter hour: its row lies in two of them, and two rows of 15 minutes in three
+STORAGE_SUMS = {"quarters": 2, "charge_wh": 40, "discharge_wh": 0, "soc_percent": 50}
 EXAMPLES: dict[str, Callable[[object], None]] = {
     "GET /api/v4/systems": example_page,
     "GET /api/v4/systems/{system_id}": example_site,
     PREFIX + "summary": example_summary,
     PREFIX + "devices": example_devices,
     PREFIX + "latest_telemetry": example_latest,
-    PREFIX + "telemetry/production_micro": rows(intervals.SOLAR_MICRO, quarters=2, solar_wh=80),
-    PREFIX + "telemetry/production_meter": rows(intervals.SOLAR_METER, quarters=2, solar_wh=80),
-    PREFIX + "telemetry/consumption_meter": rows(intervals.CONSUMPTION, quarters=2, consumption_wh=80),
+    PREFIX + "telemetry/production_micro": rows(intervals.SOLAR_MICRO, quarters=3, solar_wh=80),
+    PREFIX + "telemetry/production_meter": rows(intervals.SOLAR_METER, quarters=3, solar_wh=80),
+    PREFIX + "telemetry/consumption_meter": rows(intervals.CONSUMPTION, quarters=3, load_wh=80),
     PREFIX + "telemetry/battery": rows(intervals.BATTERY, **STORAGE_SUMS),
     PREFIX + "devices/encharges/{serial_no}/telemetry": rows(intervals.BATTERY, **STORAGE_SUMS),
     PREFIX + "devices/micros/{serial_no}/telemetry": rows(
         intervals.device_series(HOME, INVERTER)[0], quarters=2, solar_wh=80
     ),
-    PREFIX + "energy_import_telemetry": rows(intervals.IMPORT, quarters=2, import_wh=80),
-    PREFIX + "energy_export_telemetry": rows(intervals.EXPORT, quarters=2, export_wh=80),
+    PREFIX + "energy_import_telemetry": rows(intervals.IMPORT, quarters=3, import_wh=80),
+    PREFIX + "energy_export_telemetry": rows(intervals.EXPORT, quarters=3, export_wh=80),
     PREFIX + "energy_lifetime": days(intervals.SOLAR_METER, *ALL_DAYS),
     PREFIX + "consumption_lifetime": days(intervals.CONSUMPTION, *ALL_DAYS),
     PREFIX + "battery_lifetime": days(intervals.BATTERY, *(2 * value for value in ALL_DAYS)),

@@ -95,7 +95,7 @@ def sentences(content: bytes) -> None:
 def total(series: intervals.Series, body: object) -> dict[str, float]:
     """Number of quarter hours and the sum of every metric."""
     into = Quarters(*ALWAYS)
-    intervals.add_rows(into, series, read(body, api.Telemetry))
+    intervals.add_rows(into, series, read(body, api.Telemetry), Site(vendor_id="1", name="x"))
     rows = into.readings()
     metrics = (*series.columns,)
     sums = {metric: sum(getattr(row, metric) or 0 for row in rows) for metric in metrics}
@@ -117,7 +117,8 @@ def each(check: Callable[[object], None]) -> Callable[[bytes], None]:
     return check_all
 
 
-# 1384122700 is 400 s into a quarter hour: its row lies in two of them, and the second example's row in the same two
+# 1384122700 is 400 s into a quarter hour: its row of 15 minutes lies in two of them; rows of the other
+# examples are 40 or 15 s apart, and so long
 BATTERY_SUMS = {"quarters": 2, "charge_wh": 40, "discharge_wh": 0, "soc_percent": 50}
 
 
@@ -128,7 +129,7 @@ def battery(body: object) -> None:
 
 
 encharge = rows(intervals.BATTERY, quarters=2, charge_wh=0, discharge_wh=0, soc_percent=0)
-imported = rows(intervals.IMPORT, quarters=2, import_wh=6)
+imported = rows(intervals.IMPORT, quarters=1, import_wh=6)
 
 
 def device_lists(body: object) -> None:
@@ -238,12 +239,12 @@ EXAMPLES: dict[str, Callable[[Any], None]] = {
     PREFIX + "summary": summary,
     PREFIX + "devices": device_lists,
     PREFIX + "latest_telemetry": latest,
-    PREFIX + "telemetry/production_micro": rows(intervals.SOLAR_MICRO, quarters=2, solar_wh=80),
-    PREFIX + "telemetry/production_meter": rows(intervals.SOLAR_METER, quarters=2, solar_wh=80),
-    PREFIX + "telemetry/consumption_meter": rows(intervals.LOAD, quarters=2, load_wh=80),
+    PREFIX + "telemetry/production_micro": rows(intervals.SOLAR_MICRO, quarters=1, solar_wh=80),
+    PREFIX + "telemetry/production_meter": rows(intervals.SOLAR_METER, quarters=1, solar_wh=80),
+    PREFIX + "telemetry/consumption_meter": rows(intervals.LOAD, quarters=1, load_wh=80),
     PREFIX + "telemetry/battery": battery,
     PREFIX + "telemetry/import": imported,
-    PREFIX + "telemetry/export": rows(intervals.EXPORT, quarters=2, export_wh=6),
+    PREFIX + "telemetry/export": rows(intervals.EXPORT, quarters=1, export_wh=6),
     PREFIX + "devices/encharges/{serial_no}/telemetry": encharge,
     PREFIX + "devices/micros/{serial_no}/telemetry": rows(MICRO, quarters=2, solar_wh=80),
     PREFIX + "production_lifetime": days(intervals.SOLAR_METER, *ALL_DAYS),

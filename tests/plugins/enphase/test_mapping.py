@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from joinder import Device, DeviceKind, Live, MeterRole, Site
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
+from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import UnexpectedPayload
 from joinder.http import Answer
+from joinder.series import QUARTER, Days, Quarters
 from joinder_enphase import api, intervals, mapping
 
 T = TypeVar("T")
@@ -38,12 +40,10 @@ def rows(*found: object) -> api.Telemetry:
     return read({"intervals": list(found)}, api.Telemetry)
 
 
-def quarters(series: intervals.Series, *found: object) -> intervals.Slots:
-    return intervals.quarters(series, rows(*found), T0, T0 + timedelta(hours=1))
-
-
-def first(slots: intervals.Slots) -> Mapping[str, float]:
-    return slots[min(slots)].values
+def quarters(series: intervals.Series, *found: object) -> tuple[Reading, ...]:
+    into = Quarters(T0, T0 + timedelta(hours=1))
+    intervals.add_rows(into, series, rows(*found), home())
+    return into.readings()
 
 
 def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
@@ -93,22 +93,22 @@ def test_batteries_of_different_models_share_no_capacity() -> None:
 
 def test_three_micro_rows_make_a_quarter_hour_and_fewer_a_partial_one() -> None:
     found = [{"end_at": EPOCH + 300 * n, "enwh": n, "powr": 12 * n} for n in (1, 2, 3, 4)]
-    slots = quarters(intervals.SOLAR_MICRO, *found)
-    assert [(slot.values, slot.partial) for slot in slots.values()] == [
-        ({"solar_wh": 6.0}, False),
-        ({"solar_wh": 4.0}, True),
-    ]
+    assert quarters(intervals.SOLAR_MICRO, *found) == (
+        Reading(start=T0, end=T0 + QUARTER, solar_wh=6.0),
+        Reading(start=T0 + QUARTER, end=T0 + 2 * QUARTER, solar_wh=4.0, quality="partial", rule="rows_missing"),
+    )
 
 
 def test_a_row_belongs_to_the_quarter_hour_that_it_ends() -> None:
-    slots = quarters(intervals.SOLAR_METER, {"end_at": EPOCH, "wh_del": 1}, {"end_at": EPOCH + 900, "wh_del": 2})
-    assert slots == {(T0, T0 + timedelta(minutes=15)): intervals.Slot({"solar_wh": 2.0})}
+    found = quarters(intervals.SOLAR_METER, {"end_at": EPOCH, "wh_del": 1}, {"end_at": EPOCH + 900, "wh_del": 2})
+    assert found == (Reading(start=T0, end=T0 + QUARTER, solar_wh=2.0),)
 
 
 def test_nested_import_rows_and_battery_rows() -> None:
-    assert first(quarters(intervals.IMPORT, [{"end_at": EPOCH + 900, "wh_imported": 40}])) == {"import_wh": 40.0}
+    assert quarters(intervals.IMPORT, [{"end_at": EPOCH + 900, "wh_imported": 40}])[0].import_wh == 40.0
     row = {"end_at": EPOCH + 900, "charge": {"enwh": 40}, "discharge": {"enwh": 0}, "soc": {"percent": 25}}
-    assert first(quarters(intervals.BATTERY, row)) == {"charge_wh": 40.0, "discharge_wh": 0.0, "soc_percent": 25.0}
+    (found,) = quarters(intervals.BATTERY, row)
+    assert (found.charge_wh, found.discharge_wh, found.soc_percent) == (40.0, 0.0, 25.0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_nested_import_rows_and_battery_rows() -> None:
     ],
 )
 def test_rows_that_say_nothing_make_nothing(row: object) -> None:
-    assert quarters(intervals.SOLAR_METER, row) == {}
+    assert quarters(intervals.SOLAR_METER, row) == ()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_rows_that_say_nothing_make_nothing(row: object) -> None:
     ],
 )
 def test_battery_rows_with_nulls_make_nothing(row: dict[str, object]) -> None:
-    assert quarters(intervals.BATTERY, {"end_at": EPOCH + 900, **row}) == {}
+    assert quarters(intervals.BATTERY, {"end_at": EPOCH + 900, **row}) == ()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,8 @@ def test_other_shapes_are_unexpected_never_a_traceback(body: bytes) -> None:
 
 
 def test_numbers_in_strings_are_read() -> None:
-    assert first(quarters(intervals.SOLAR_METER, {"end_at": str(EPOCH + 900), "wh_del": "12"})) == {"solar_wh": 12.0}
+    (found,) = quarters(intervals.SOLAR_METER, {"end_at": str(EPOCH + 900), "wh_del": "12"})
+    assert found.solar_wh == 12.0
 
 
 @pytest.mark.parametrize(
@@ -172,17 +173,18 @@ def test_numbers_in_strings_are_read() -> None:
     [
         ((NET,), {}, 100.0),
         ((NET, STORE), {"charge_wh": 30.0, "discharge_wh": 10.0}, 80.0),
-        ((NET, STORE), {"charge_wh": 130.0, "discharge_wh": 0.0}, 0.0),
+        ((NET, STORE), {"charge_wh": 102.0, "discharge_wh": 0.0}, 0.0),
+        ((NET, STORE), {"charge_wh": 130.0, "discharge_wh": 0.0}, None),
         ((NET, STORE), {"charge_wh": 30.0}, None),
         ((TOTAL, STORE), {}, 100.0),
     ],
 )
 def test_load_from_consumption(devices: tuple[Device, ...], battery: dict[str, float], load: float | None) -> None:
-    span = (T0, T0 + timedelta(minutes=15))
-    parts = [{span: intervals.Slot({"consumption_wh": 100.0})}, {span: intervals.Slot(dict(battery))}]
-    (reading,) = intervals.readings(parts, home(*devices), None)
-    assert reading.load_wh == load
-    assert reading.solar_wh is None
+    reading = Reading(start=T0, end=T0 + QUARTER, **{"load_wh": 100.0, **battery})
+    (found,) = intervals.loaded((reading,), home(*devices), None)
+    assert found.load_wh == load
+    assert (found.rule == LOAD_BELOW_ZERO) == (load is None and "discharge_wh" in battery)
+    assert intervals.loaded((reading,), home(*devices), "1EIM2") == (reading,)
 
 
 @pytest.mark.parametrize(
@@ -205,21 +207,21 @@ def test_two_meters_of_a_role_have_no_series_of_their_own() -> None:
     assert intervals.device_series(home(SOLAR, other), SOLAR) == ()
 
 
-def days(body: Mapping[str, object], zone: str = "US/Pacific") -> dict[date, tuple[float, bool]]:
+def days(body: Mapping[str, object], zone: str = "US/Pacific") -> dict[date, tuple[float | None, str]]:
     where = ZoneInfo(zone)
+    into = Days(where, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
     lifetime = read({"start_date": "2026-03-06", **body}, api.Lifetime)
-    start, end = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
-    slots = intervals.local_days(intervals.EXPORT, lifetime, where, start, end)
-    return {span[0].astimezone(where).date(): (slot.values["export_wh"], slot.partial) for span, slot in slots.items()}
+    intervals.add_days(into, intervals.EXPORT, lifetime, where)
+    return {found.start.astimezone(where).date(): (found.export_wh, found.quality) for found in into.readings()}
 
 
 def test_trailing_zeros_count_only_up_to_the_last_report() -> None:
     reported = datetime(2026, 3, 8, 20, tzinfo=UTC).timestamp()
     found = days({"export": [5, 0, 0, 0, 0], "meta": {"last_energy_at": reported}})
     assert found == {
-        date(2026, 3, 6): (5.0, False),
-        date(2026, 3, 7): (0.0, False),
-        date(2026, 3, 8): (0.0, True),
+        date(2026, 3, 6): (5.0, "measured"),
+        date(2026, 3, 7): (0.0, "measured"),
+        date(2026, 3, 8): (0.0, "partial"),
     }
 
 
@@ -246,9 +248,10 @@ def test_days_without_a_start_or_values_are_none(body: dict[str, object]) -> Non
 
 def test_the_day_the_clock_changes_has_23_hours() -> None:
     lifetime = read({"start_date": "2026-03-08", "export": [7]}, api.Lifetime)
-    start = datetime(2026, 3, 8, 8, tzinfo=UTC)
-    slots = intervals.local_days(intervals.EXPORT, lifetime, ZoneInfo("US/Pacific"), start, start + timedelta(hours=23))
-    assert [span[1] - span[0] for span in slots] == [timedelta(hours=23)]
+    start, where = datetime(2026, 3, 8, 8, tzinfo=UTC), ZoneInfo("US/Pacific")
+    into = Days(where, start, start + timedelta(hours=23))
+    intervals.add_days(into, intervals.EXPORT, lifetime, where)
+    assert [found.end - found.start for found in into.readings()] == [timedelta(hours=23)]
 
 
 def latest(meters: list[object], encharges: list[object] | None = None) -> api.Latest:
@@ -404,13 +407,16 @@ def use(body: object, into: type) -> None:
         site = mapping.site(api.System(system_id=1), decoded.devices, 1.0)
         assert all(device.vendor_id for device in site.devices)
     elif isinstance(decoded, api.Telemetry):
-        slots = intervals.quarters(intervals.BATTERY, decoded, start, end)
-        found = intervals.readings([slots], site, None)
+        quarter_hours = Quarters(start, end)
+        intervals.add_rows(quarter_hours, intervals.BATTERY, decoded, site)
+        found = intervals.loaded(quarter_hours.readings(), site, None)
         assert not [reading for reading in found if 0 in (reading.charge_wh, reading.discharge_wh)]
         mapping.state_of_charge(decoded)
     elif isinstance(decoded, api.Lifetime):
-        slots = intervals.local_days(intervals.BATTERY, decoded, ZoneInfo("US/Pacific"), start, end)
-        found = intervals.readings([slots], site, None)
+        where = ZoneInfo("US/Pacific")
+        whole_days = Days(where, start, end)
+        intervals.add_days(whole_days, intervals.BATTERY, decoded, where)
+        found = intervals.loaded(whole_days.readings(), site, None)
         assert not [reading for reading in found if 0 in (reading.charge_wh, reading.discharge_wh)]
     elif isinstance(decoded, api.Latest):
         live = mapping.live(decoded, site)

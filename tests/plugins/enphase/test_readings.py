@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from joinder import Callback, DeviceKind, MeterRole, Reading, ReadingsQuery, Secrets
+from joinder.energy import PARTS_MISSING
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
@@ -20,6 +21,7 @@ from joinder.errors import (
     VendorError,
     VendorTimeout,
 )
+from joinder.physics import NO_LOAD
 from joinder.simulate.home import Home
 from joinder_enphase import api
 from joinder_enphase.simulator import DEVELOPER_APP, PARTNER_APP
@@ -319,3 +321,38 @@ async def test_many_owners_at_once(stand: Any) -> None:
     found = await asyncio.gather(*(stand.readings(*home, NOON - timedelta(days=1), NOON) for home in homes))
     assert all(len(readings.intervals) == 96 for readings in found)
     assert len({grant.secrets["access_token"] for grant, _ in homes}) == 30
+
+
+ONE_O_CLOCK = datetime(2026, 6, 1, 20, tzinfo=UTC)  # 13:00 in US/Pacific: for an hour a part of an odd home is silent
+
+
+@pytest.mark.parametrize(("index", "metric"), [(0, "discharge_wh"), (1, "solar_wh"), (2, "solar_wh")])
+async def test_quarter_hours_of_a_home_with_a_silent_part_are_partial(stand: Any, index: int, metric: str) -> None:
+    stand.cloud.clock.freeze((ONE_O_CLOCK + timedelta(days=1)).timestamp())
+    grant, site = await stand.home("odd-sites", index)
+    hour = timedelta(hours=1)
+    found = (await stand.readings(grant, site, ONE_O_CLOCK - hour, ONE_O_CLOCK + 2 * hour)).intervals
+    assert [row.rule for row in found] == [None] * 4 + [PARTS_MISSING] * 4 + [None] * 4
+    assert all(getattr(row, metric) is not None for row in found)
+    assert {row.load_wh is None for row in found} == ({True} if index == 2 else {True, False})
+
+
+async def test_live_power_of_a_home_with_a_silent_part_is_unknown(stand: Any) -> None:
+    now = ONE_O_CLOCK + timedelta(minutes=30)
+    stand.cloud.clock.freeze(now.timestamp())
+    grant, site = await stand.home("odd-sites", 0)
+    assert [device.stale for device in site.devices if device.kind is DeviceKind.BATTERY] == [False, True]
+    live = (await stand.readings(grant, site, now, now, live=True)).live
+    assert (live.battery_w, live.load_w) == (None, None)
+    assert None not in (live.solar_w, live.grid_w)
+    grant, site = await stand.home("odd-sites", 1)
+    live = (await stand.readings(grant, site, now, now, live=True)).live
+    assert (live.solar_w, live.grid_w, live.load_w) == (None, None, None)
+
+
+async def test_a_live_load_below_zero_is_unknown_with_a_warning(stand: Any) -> None:
+    stand.cloud.clock.freeze(NOON.timestamp())
+    grant, site = await stand.home("odd-sites", 3)
+    found = await stand.readings(grant, site, NOON, NOON, live=True)
+    assert found.live.load_w is None
+    assert found.warnings == (NO_LOAD,)

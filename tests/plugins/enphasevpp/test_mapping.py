@@ -38,7 +38,7 @@ def home(*devices: Device) -> Site:
 
 def quarters(series: intervals.Series, *rows: object, hours: int = 1) -> tuple[Reading, ...]:
     into = Quarters(T0, T0 + timedelta(hours=hours))
-    intervals.add_rows(into, series, read({"intervals": list(rows)}, api.Telemetry))
+    intervals.add_rows(into, series, read({"intervals": list(rows)}, api.Telemetry), home())
     return into.readings()
 
 
@@ -417,7 +417,7 @@ def use(body: object, into: type) -> None:
     elif isinstance(decoded, api.Telemetry):
         mapping.with_charge(Live(measured_at=T0), decoded)
         quarter_hours = Quarters(start, end)
-        intervals.add_rows(quarter_hours, intervals.BATTERY, decoded)
+        intervals.add_rows(quarter_hours, intervals.BATTERY, decoded, site)
         rows = quarter_hours.readings()
     elif isinstance(decoded, api.Lifetime):
         whole_days = Days(where, start, end)

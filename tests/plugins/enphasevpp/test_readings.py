@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from joinder import DeviceKind, MeterRole, Reading, ReadingsQuery
+from joinder.energy import PARTS_MISSING
 from joinder.errors import (
     AppCredentialsRejected,
     ApprovalPending,
@@ -20,6 +21,7 @@ from joinder.errors import (
     VendorError,
     VendorTimeout,
 )
+from joinder.physics import NO_LOAD
 from joinder.simulate.home import Home
 from joinder_enphase_vpp import api
 from joinder_enphase_vpp.simulator_cloud import APP, SITES
@@ -300,3 +302,40 @@ async def test_many_reads_at_once_share_one_machine_token(stand: Any) -> None:
     found = await asyncio.gather(*(stand.readings(grant, site, NOON - timedelta(days=1), NOON) for _ in range(20)))
     assert all(len(readings.intervals) == 96 for readings in found)
     assert (await stand.state())["machine_tokens"] == 1
+
+
+ONE_O_CLOCK = datetime(2026, 6, 1, 20, tzinfo=UTC)  # 13:00 in US/Pacific: for an hour a part of an odd home is silent
+
+
+@pytest.mark.parametrize(
+    ("owner", "metric"), [("odd-battery", "discharge_wh"), ("odd-meter", "solar_wh"), ("odd-micros", "solar_wh")]
+)
+async def test_quarter_hours_of_a_home_with_a_silent_part_are_partial(stand: Any, owner: str, metric: str) -> None:
+    at(stand, ONE_O_CLOCK + timedelta(days=1))
+    grant, site = await stand.home(owner)
+    hour = timedelta(hours=1)
+    found = (await stand.readings(grant, site, ONE_O_CLOCK - hour, ONE_O_CLOCK + 2 * hour)).intervals
+    assert [row.rule for row in found] == [None] * 4 + [PARTS_MISSING] * 4 + [None] * 4
+    assert all(getattr(row, metric) is not None for row in found)
+    assert {row.load_wh is None for row in found} == ({True} if owner == "odd-micros" else {True, False})
+
+
+async def test_live_power_of_a_home_with_a_silent_part_is_unknown(stand: Any) -> None:
+    now = ONE_O_CLOCK + timedelta(minutes=30)
+    at(stand, now)
+    grant, site = await stand.home("odd-battery")
+    assert [device.stale for device in site.devices if device.kind is DeviceKind.BATTERY] == [False, True]
+    live = (await stand.readings(grant, site, now, now, live=True)).live
+    assert (live.battery_w, live.load_w) == (None, None)
+    assert None not in (live.solar_w, live.grid_w)
+    grant, site = await stand.home("odd-meter")
+    live = (await stand.readings(grant, site, now, now, live=True)).live
+    assert (live.solar_w, live.grid_w, live.load_w) == (None, None, None)
+
+
+async def test_a_live_load_below_zero_is_unknown_with_a_warning(stand: Any) -> None:
+    at(stand, NOON)
+    grant, site = await stand.home("odd-load")
+    found = await stand.readings(grant, site, NOON, NOON, live=True)
+    assert found.live.load_w is None
+    assert found.warnings == (NO_LOAD,)

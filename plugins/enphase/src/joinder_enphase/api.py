@@ -43,6 +43,7 @@ class System(Struct):
     name: str | None = None
     timezone: str | None = None
     operational_at: Number | None = None
+    status: str | None = None
 
 
 class SystemPage(Struct):
@@ -58,6 +59,7 @@ class DeviceEntry(Struct):
     product_name: str | None = None
     part_number: str | None = None
     last_report_at: Number | None = None
+    status: str | None = None
     state: str | None = None  # meters: enabled, disabled
     config_type: str | None = None  # meters: Production, Net, Total
 
@@ -69,6 +71,7 @@ class DeviceLists(Struct):
     meters: list[DeviceEntry] | None = None
     encharges: list[DeviceEntry] | None = None
     acbs: list[DeviceEntry] | None = None
+    generators: list[DeviceEntry] | None = None
 
 
 class Devices(Struct):
@@ -81,18 +84,26 @@ class Summary(Struct):
     battery_capacity_wh: Number | None = None
 
 
+class Meta(Struct):
+    status: str | None = None  # of the system, now
+    last_energy_at: Number | None = None
+
+
 class Energy(Struct):
     enwh: Number | None = None
+    devices_reporting: Number | None = None
 
 
 class Soc(Struct):
     percent: Number | None = None
+    devices_reporting: Number | None = None
 
 
 class Row(Struct):
     """One interval row of any telemetry endpoint; each endpoint fills its own members."""
 
     end_at: Number | None = None
+    devices_reporting: Number | None = None  # battery rows tell it metric by metric
     wh_del: Number | None = None  # production_meter
     enwh: Number | None = None  # production_micro, consumption_meter
     wh_imported: Number | None = None
@@ -105,10 +116,8 @@ class Row(Struct):
 class Telemetry(Struct):
     intervals: list[Row | list[Row]]  # import and export nest their rows one list deeper
     last_reported_aggregate_soc: str | None = None  # "97%"
-
-
-class Meta(Struct):
-    last_energy_at: Number | None = None
+    total_devices: Number | None = None  # import and export say 0 always
+    meta: Meta | None = None
 
 
 class Lifetime(Struct):
@@ -125,6 +134,7 @@ class Lifetime(Struct):
 
 
 class PowerRow(Struct):
+    id: int | str | None = None  # of the device: a meter has a row for each channel
     name: str | None = None  # meters: production, consumption, storage
     power: Number | None = None
     last_report_at: Number | None = None

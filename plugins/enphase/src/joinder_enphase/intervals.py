@@ -5,19 +5,19 @@ Rows are stamped with their end; they become [start, end). Unknown stays None.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from joinder.energy import Device, DeviceKind, MeterRole, Reading, Site
-from joinder.series import Span, day_span
-from joinder_enphase.api import Lifetime, Row, Telemetry
-from joinder_enphase.mapping import flat, has, instant
+from msgspec.structs import replace
 
-QUARTER_S = 900
+from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, MeterRole, Reading, Site
+from joinder.physics import home_load
+from joinder.series import QUARTER, Days, Quarters, Span, midnight, row_spans, with_load
+from joinder_enphase.api import Lifetime, Row, Telemetry
+from joinder_enphase.mapping import instant, row_lists
 
 RowColumns = Mapping[str, Callable[[Row], float | None]]
 DayColumns = Mapping[str, Callable[[Lifetime], list[float | None] | None]]
@@ -27,26 +27,19 @@ DayColumns = Mapping[str, Callable[[Lifetime], list[float | None] | None]]
 class Series:
     """What one thing measures: its telemetry endpoint, its *_lifetime endpoint, and the metrics in both.
 
-    "consumption_wh" is what Enphase calls consumption; `readings` turns it into load_wh.
+    `row_s` is how long a row is that stands alone; of others their own spacing tells. What Enphase calls consumption
+    is load_wh here; `loaded` makes the load of it where it is something else.
     """
 
     title: str
     path: str
     columns: RowColumns
-    row_s: int = QUARTER_S
+    counts: Callable[[Device], bool] = lambda device: False  # devices of the site that are in the sum
+    row_s: int = 900
     day_path: str | None = None
     day_columns: DayColumns = field(default_factory=dict)
+    pause: timedelta = QUARTER  # rows that end no earlier than this before the time asked for are all there
 
-
-@dataclass
-class Slot:
-    """Metrics of one interval as they come together from several endpoints."""
-
-    values: dict[str, float] = field(default_factory=dict)
-    partial: bool = False
-
-
-Slots = dict[Span, Slot]
 
 _MICRO: RowColumns = {"solar_wh": lambda row: row.enwh}
 _STORAGE: RowColumns = {
@@ -54,12 +47,17 @@ _STORAGE: RowColumns = {
     "discharge_wh": lambda row: row.discharge.enwh if row.discharge else None,
     "soc_percent": lambda row: row.soc.percent if row.soc else None,
 }
+SETTLES_AFTER = timedelta(hours=48)  # as core's History says: later rows may still come in
+_NIGHT = timedelta(days=1)  # solar rows are absent where nothing is produced
+_NESTED = {"charge_wh": "charge", "discharge_wh": "discharge", "soc_percent": "soc"}  # metric → its part of the row
 _SOLAR_DAYS: DayColumns = {"solar_wh": lambda days: days.production}
 
 SOLAR_METER = Series(
     title="Production meter",
     path="/telemetry/production_meter",
     columns={"solar_wh": lambda row: row.wh_del},
+    counts=lambda device: device.role is MeterRole.PRODUCTION,
+    pause=_NIGHT,
     day_path="/energy_lifetime",
     day_columns=_SOLAR_DAYS,
 )
@@ -67,14 +65,17 @@ SOLAR_MICRO = Series(
     title="Inverters",
     path="/telemetry/production_micro",
     columns=_MICRO,
+    counts=lambda device: device.kind is DeviceKind.INVERTER,
     row_s=300,
     day_path="/energy_lifetime",
     day_columns=_SOLAR_DAYS,
+    pause=_NIGHT,
 )
 BATTERY = Series(
     title="Battery",
     path="/telemetry/battery",
     columns=_STORAGE,
+    counts=lambda device: device.kind is DeviceKind.BATTERY,
     day_path="/battery_lifetime",
     day_columns={"charge_wh": lambda days: days.charge, "discharge_wh": lambda days: days.discharge},
 )
@@ -95,9 +96,10 @@ EXPORT = Series(
 CONSUMPTION = Series(
     title="Consumption meter",
     path="/telemetry/consumption_meter",
-    columns={"consumption_wh": lambda row: row.enwh},
+    columns={"load_wh": lambda row: row.enwh},
+    counts=lambda device: device.role in (MeterRole.GRID, MeterRole.LOAD),
     day_path="/consumption_lifetime",
-    day_columns={"consumption_wh": lambda days: days.consumption},
+    day_columns={"load_wh": lambda days: days.consumption},
 )
 _METER_SERIES = {
     MeterRole.PRODUCTION: (SOLAR_METER,),
@@ -128,121 +130,139 @@ def device_series(site: Site, device: Device) -> tuple[Series, ...]:
     has intervals of its own only when it is the only one."""
     serial = quote(device.vendor_id, safe="")
     if device.kind is DeviceKind.INVERTER:
-        return (Series(title="Inverter", path=f"/devices/micros/{serial}/telemetry", columns=_MICRO, row_s=300),)
+        path = f"/devices/micros/{serial}/telemetry"
+        return (Series(title="Inverter", path=path, columns=_MICRO, row_s=300, pause=_NIGHT),)
     if device.kind is DeviceKind.BATTERY:
         return (Series(title="Battery", path=f"/devices/encharges/{serial}/telemetry", columns=_STORAGE),)
     alike = [other for other in site.devices if other.role is device.role]
     return _METER_SERIES.get(device.role or MeterRole.OTHER, ()) if len(alike) == 1 else ()
 
 
-def quarters(series: Series, telemetry: Telemetry, start: datetime, end: datetime) -> Slots:
-    """Rows of one endpoint as quarter hours inside [start, end); one that lacks a row is partial."""
-    slots: Slots = {}
-    ends: dict[Span, set[float]] = {}
-    for row in flat(telemetry.intervals):
-        span = _quarter(row.end_at)
-        values = _row_values(series, row)
-        if span is None or not values or span[0] < start or span[1] > end:
-            continue
-        _add(slots.setdefault(span, Slot()), values)
-        ends.setdefault(span, set()).add(row.end_at or 0)
-        slots[span].partial = len(ends[span]) * series.row_s < QUARTER_S
-    return slots
+def add_rows(into: Quarters, series: Series, telemetry: Telemetry, of: Site) -> datetime | None:
+    """Rows of one call; answers the end of the last one.
+
+    A metric whose row says that a device is missing from it is partial, and unknown when none reported.
+    """
+    total = _devices(series, telemetry, of)
+    parts = {str(index): rows for index, rows in enumerate(row_lists(telemetry))}
+    for metric in series.columns if len(parts) > 1 else ():
+        into.expect(metric, parts)
+    ends = [_add_list(into, series, rows, total, part) for part, rows in parts.items()]
+    return max(filter(None, ends), default=None)
 
 
-def _quarter(end_at: float | None) -> Span | None:
-    """The quarter hour that a row ending at `end_at` lies in."""
-    if instant(end_at) is None:
-        return None
-    begin = datetime.fromtimestamp((int(end_at or 0) - 1) // QUARTER_S * QUARTER_S, UTC)
-    return begin, begin + timedelta(seconds=QUARTER_S)
+def has_undated(telemetry: Telemetry) -> bool:
+    """Whether rows had to be left out because they do not say of when they are."""
+    return any(instant(row.end_at) is None for row in (row for rows in row_lists(telemetry) for row in rows))
 
 
-def _row_values(series: Series, row: Row) -> dict[str, float]:
-    """What the row knows; a negative energy is the vendor's way to say unknown."""
-    found = {metric: read(row) for metric, read in series.columns.items()}
-    if (found.get("soc_percent") or 0) > 100:
-        found["soc_percent"] = None
-    return {metric: value for metric, value in found.items() if value is not None and value >= 0}
+def _add_list(
+    into: Quarters, series: Series, listed: list[Row], total: float | None, part: str = ""
+) -> datetime | None:
+    """Of two rows with one end the later in the answer counts."""
+    rows = {end: row for row in listed if (end := instant(row.end_at))}
+    for (start, end), row in zip(_spans(sorted(rows), series), (rows[end] for end in sorted(rows)), strict=True):
+        for metric, read in series.columns.items():
+            value, reporting = read(row), _reporting(row, metric)
+            if reporting is not None and reporting < (total or 1):
+                into.lacks(start, end)
+                value = value if reporting > 0 else None
+            if metric == "soc_percent":
+                into.soc(start, end, value)
+            else:
+                into.energy(metric, start, end, value, part=part)
+    return max(rows, default=None)
 
 
-def _add(slot: Slot, values: Mapping[str, float]) -> None:
-    for metric, value in values.items():
-        slot.values[metric] = value if metric == "soc_percent" else slot.values.get(metric, 0.0) + value
+def _spans(ends: list[datetime], series: Series) -> list[Span]:
+    """Rows are stamped with their end: seen backwards in time, each lasts until the one before it."""
+    if not ends:
+        return []
+    last = ends[-1]
+    backwards = row_spans([last + (last - end) for end in reversed(ends)], alone=timedelta(seconds=series.row_s))
+    lengths = [_length(until - at) for at, until in backwards][::-1]
+    return [(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
-def local_days(series: Series, lifetime: Lifetime, where: ZoneInfo, start: datetime, end: datetime) -> Slots:
-    """Values of one *_lifetime endpoint as local days inside [start, end), 23 or 25 hours long where the clock changes.
+def _length(spacing: timedelta) -> timedelta:
+    """Rows are documented as 5 or 15 minutes long: ten apart are rows of five of which every second is missing."""
+    return spacing if spacing > timedelta(minutes=14) else min(spacing, timedelta(minutes=5))
 
-    Trailing zeros mean "not reported" beyond the day of the last reported energy, and are left out there; that day
-    itself, and any later one with a value, is partial.
+
+def _reporting(row: Row, metric: str) -> float | None:
+    """How many devices the row says are in this metric."""
+    told = getattr(row, _NESTED[metric]) if metric in _NESTED else row
+    return told.devices_reporting if told and told.devices_reporting is not None else row.devices_reporting
+
+
+def _devices(series: Series, telemetry: Telemetry, of: Site) -> float | None:
+    """How many devices belong to the sum: as the answer says (0 is its unknown), else as the site lists them."""
+    if telemetry.total_devices is not None and telemetry.total_devices > 0:
+        return telemetry.total_devices
+    return sum(map(series.counts, of.devices)) or None
+
+
+def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) -> datetime | None:
+    """Values of one *_lifetime call; answers the end of the last day told. The day of the last reported energy, and
+    any after it, is partial.
+
+    Trailing zeros say "nothing reported" as well as "no energy" (the document has both): they are left out after
+    that day.
     """
     first = _day(lifetime.start_date)
     if first is None:
-        return {}
+        return None
     last_energy = instant(lifetime.meta.last_energy_at if lifetime.meta else None)
     reported_days = (last_energy.astimezone(where).date() - first).days + 1 if last_energy else 0
-    offsets = [(at.astimezone(where).date() - first).days for at in (start, end)]
-    asked = range(max(offsets[0], 0), offsets[1] + 1)
-    slots: Slots = {}
+    told = [0]
     for metric, read in series.day_columns.items():
         values = read(lifetime) or []
-        for offset in asked[: max(_known_length(values, reported_days) - asked.start, 0)]:
-            span, value = day_span(first + timedelta(days=offset), where), values[offset]
-            if value is None or value < 0 or span[0] < start or span[1] > end:
-                continue
-            slot = slots.setdefault(span, Slot())
-            slot.values[metric] = value
-            slot.partial = offset + 1 >= reported_days
-    return slots
+        length = len(values)
+        while length > max(reported_days, 0) and not values[length - 1]:
+            length -= 1
+        told.append(length)
+        for offset, wh in enumerate(values[:length]):
+            into.energy(metric, first + timedelta(days=offset), wh, partial=offset + 1 >= reported_days)
+    return midnight(first + timedelta(days=max(told)), where) if max(told) else None
 
 
-def _known_length(values: list[float | None], reported_days: int) -> int:
-    """How many leading values count: all up to the last non-zero one, and zeros only while they were reported."""
-    length = len(values)
-    while length > max(reported_days, 0) and not values[length - 1]:
-        length -= 1
-    return length
+def ends_early(until: datetime | None, start: datetime, settled: datetime, of: Site, pause: timedelta) -> bool:
+    """Whether an answer leaves off the end of [start, settled), where rows no longer come in late.
+
+    One without any row says nothing unless it is known that the site was there.
+    """
+    if until is None:
+        until = max(start, of.operational_since or settled)
+    return until < settled - pause
 
 
 def _day(text: str | None) -> date | None:
+    """None for what is no day, and for days so far off that a long list would run out of the calendar."""
     try:
-        return date.fromisoformat((text or "")[:10])
+        day = date.fromisoformat((text or "")[:10])
     except ValueError:
         return None
+    return day if 1990 <= day.year <= 2200 else None
 
 
-def readings(parts: Iterable[Slots], of: Site, device_id: str | None) -> tuple[Reading, ...]:
-    """Several endpoints' slots merged into one Reading per interval, sorted by start."""
-    merged: Slots = {}
-    for slots in parts:
-        for span, slot in slots.items():
-            into = merged.setdefault(span, Slot())
-            into.values |= slot.values
-            into.partial |= slot.partial
-    return tuple(_reading(span, merged[span], of, device_id) for span in sorted(merged))
+def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tuple[Reading, ...]:
+    """With the load of the site. A Total meter measures it; with a Net one it is reckoned, where its parts are wholly
+    known."""
+    if device_id is not None or not any(device.role is MeterRole.GRID for device in of.devices):
+        return readings
+    battery = any(device.kind is DeviceKind.BATTERY for device in of.devices)
+    return tuple(_with_net_load(row, battery=battery) for row in readings)
 
 
-def _reading(span: Span, slot: Slot, of: Site, device_id: str | None) -> Reading:
-    values: dict[str, Any] = {
-        metric: round(value, 3) for metric, value in slot.values.items() if metric != "consumption_wh"
-    }
-    return Reading(
-        start=span[0],
-        end=span[1],
-        device_id=device_id,
-        load_wh=_load_wh(slot.values, of),
-        quality="partial" if slot.partial else "measured",
-        **values,
-    )
-
-
-def _load_wh(values: Mapping[str, float], of: Site) -> float | None:
-    """A Total meter measures the load. A Net meter's consumption is production + grid and leaves the battery out:
-    stated by the vendor for latest_telemetry, taken to hold for intervals too."""
-    used = values.get("consumption_wh")
-    if used is None or not has(of, role=MeterRole.GRID) or not has(of, kind=DeviceKind.BATTERY):
-        return used
-    if "charge_wh" not in values or "discharge_wh" not in values:
-        return None
-    return max(0.0, used + values["discharge_wh"] - values["charge_wh"])
+def _with_net_load(reading: Reading, *, battery: bool) -> Reading:
+    """A Net meter's consumption is production + grid and leaves the battery out: stated by the vendor for
+    latest_telemetry, taken to hold for intervals too."""
+    used, stored = reading.load_wh, (reading.discharge_wh, reading.charge_wh)
+    reading = replace(reading, load_wh=None)
+    if reading.quality != "measured":
+        return reading
+    if used is None:
+        return with_load(reading, battery=battery)
+    load = home_load((used, stored[0], None if stored[1] is None else -stored[1]) if battery else (used,))
+    rule = LOAD_BELOW_ZERO if load.is_impossible else reading.rule
+    return replace(reading, rule=rule, load_wh=None if load.watts is None else round(load.watts, 3))

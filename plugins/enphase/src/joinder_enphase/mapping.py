@@ -5,15 +5,17 @@ Enphase counts battery power + while charging; here it is + while discharging. U
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from joinder import physics
 from joinder.energy import Device, DeviceKind, Live, MeterRole, Site
 from joinder.series import zone
-from joinder_enphase.api import DeviceEntry, DeviceLists, Latest, PowerRow, Row, Summary, System, Telemetry
+from joinder_enphase import states
+from joinder_enphase.api import DeviceEntry, DeviceLists, Latest, PowerRow, Row, Soc, Summary, System, Telemetry
 
+NO_SUN = "The production meter shows power far below zero: a sensor of it seems to be the wrong way round"
 TOGETHER_S = 1800  # powers measured further apart than this are not added up
 _CONSUMPTION_ROLES = {"net": MeterRole.GRID, "total": MeterRole.LOAD}
 _LATEST_EPOCH = 2**33
@@ -27,7 +29,7 @@ def site(system: System, lists: DeviceLists, capacity_wh: float | None) -> Site:
     each_wh = capacity_wh / len(batteries) if capacity_wh and capacity_wh > 0 and alike else None
     devices = [
         *(_device(entry, DeviceKind.INVERTER) for entry in lists.micros or ()),
-        *(_meter(entry) for entry in lists.meters or () if entry.state != "disabled"),  # no CT is connected there
+        *(_meter(entry) for entry in lists.meters or () if not _is_disabled(entry)),
         *(_device(entry, DeviceKind.BATTERY, nameplate_wh=each_wh) for entry in batteries),
     ]
     return Site(
@@ -36,7 +38,19 @@ def site(system: System, lists: DeviceLists, capacity_wh: float | None) -> Site:
         timezone=system.timezone if zone(system.timezone) else None,
         operational_since=instant(system.operational_at),
         devices=tuple({device.vendor_id: device for device in devices if device.vendor_id}.values()),
+        warnings=_warnings(system, lists),
     )
+
+
+def _warnings(system: System, lists: DeviceLists) -> tuple[str, ...]:
+    said = states.warning(system.status)
+    runs = states.runs(entry.status for entry in lists.generators or ())
+    return tuple(filter(None, (said, states.GENERATOR if runs else None)))
+
+
+def _is_disabled(entry: DeviceEntry) -> bool:
+    """No CT is connected there."""
+    return "disabled" in (entry.state, entry.status)
 
 
 def _device(entry: DeviceEntry, kind: DeviceKind, *, nameplate_wh: float | None = None) -> Device:
@@ -48,6 +62,8 @@ def _device(entry: DeviceEntry, kind: DeviceKind, *, nameplate_wh: float | None 
         name=entry.name or None,
         nameplate_wh=nameplate_wh,
         reported_at=instant(entry.last_report_at),
+        stale=states.is_silent(entry.status),
+        faults=states.faults(entry.status),
     )
 
 
@@ -65,34 +81,65 @@ def instant(epoch: float | None) -> datetime | None:
 
 
 def live(latest: Latest, of: Site) -> Live | None:
-    """Power now. None when no device that counts has reported in the last seven days.
+    """Power now; None when no device that counts has reported in the last seven days."""
+    return _judged(latest, of)[0]
 
-    Grid and load follow from the consumption meter: a Net one shows production + grid, a Total one the load. What
-    inverters draw at night (negative production) belongs to the load.
-    """
-    rows = [*(latest.devices.meters or ()), *(latest.devices.encharges or ())]
-    newest = max((row.last_report_at for row in rows if row.last_report_at), default=None)
+
+def doubts(latest: Latest, of: Site) -> tuple[str, ...]:
+    """Sentences about powers that cannot be, for the operator."""
+    return _judged(latest, of)[1]
+
+
+def _judged(latest: Latest, of: Site) -> tuple[Live | None, tuple[str, ...]]:
+    meters, batteries = latest.devices.meters or [], latest.devices.encharges or []
+    newest = max((row.last_report_at for row in [*meters, *batteries] if row.last_report_at), default=None)
     measured_at = instant(newest)
     if newest is None or measured_at is None:
-        return None
-    produced = _total(_named(latest, "production"), newest)
-    solar = None if produced is None else max(0.0, produced)
-    drawn = -min(0.0, produced or 0.0)
-    used = _total(_named(latest, "consumption"), newest)
-    batteries = sum(device.kind is DeviceKind.BATTERY for device in of.devices)
-    has_battery = bool(batteries or latest.devices.encharges)
-    battery = _battery_w(latest.devices.encharges or [], newest, at_least=batteries)
-    beside = battery if has_battery else 0.0  # what the battery adds to the balance
-    grid = load = None
-    if has(of, role=MeterRole.GRID):
-        grid, load = _sum(used, produced, sign=-1), _sum(_sum(used, beside), drawn)
-    elif has(of, role=MeterRole.LOAD):
-        grid, load = _sum(_sum(used, solar, sign=-1), beside, sign=-1), used
-    return Live(measured_at=measured_at, solar_w=solar, battery_w=battery, grid_w=grid, load_w=load)
+        return None, ()
+    roles = [device.role for device in of.devices]
+    produced = _metered(meters, "production", newest, at_least=roles.count(MeterRole.PRODUCTION))
+    used_by = roles.count(MeterRole.GRID) + roles.count(MeterRole.LOAD)
+    used = _metered(meters, "consumption", newest, at_least=used_by)
+    solar = physics.solar_power(produced, physics.nameplate_w(of.devices))
+    known = sum(device.kind is DeviceKind.BATTERY for device in of.devices)
+    battery = _battery_w(batteries, newest, at_least=known)
+    beside = battery if known or batteries else 0.0  # what batteries add to the balance
+    grid, load = _balance(roles, solar, beside, produced, used)
+    reversed_sun = produced is not None and solar is None
+    found = Live(measured_at=measured_at, solar_w=solar, battery_w=battery, grid_w=grid, load_w=load.watts)
+    return found, (*((physics.NO_LOAD,) if load.is_impossible else ()), *((NO_SUN,) if reversed_sun else ()))
 
 
-def _named(latest: Latest, name: str) -> list[PowerRow]:
-    return [row for row in latest.devices.meters or () if row.name == name and row.power is not None]  # unused phases
+def _balance(
+    roles: list[MeterRole | None], solar: float | None, beside: float | None, produced: float | None, used: float | None
+) -> tuple[float | None, physics.Load]:
+    """Grid and load. A Net consumption meter shows production + grid, a Total one the load. What inverters draw at
+    night (negative production) belongs to the load."""
+    if MeterRole.GRID in roles:
+        grid = _difference(used, produced)
+        return grid, physics.home_load((solar, beside, grid))
+    if MeterRole.LOAD not in roles:
+        return None, physics.Load(None)
+    grid = _difference(used, solar, beside)
+    load = physics.home_load((used,) if grid is None else (solar, beside, grid))
+    return None if load.is_impossible else grid, load  # grid was reckoned from that load
+
+
+def sun_is_metered(latest: Latest) -> bool:
+    """A production meter has told its power, though perhaps not all of them have: nothing else tells a better one."""
+    return any(row.name == "production" and row.power is not None for row in latest.devices.meters or ())
+
+
+def _metered(rows: list[PowerRow], name: str, newest: float, *, at_least: int) -> float | None:
+    """Over all channels of all meters of a name; None when a part of it is silent or older than the others.
+
+    Phases without a CT have neither power nor a time of report.
+    """
+    named = [row for row in rows if row.name == name]
+    told = [row for row in named if row.power is not None]
+    heard = {index if row.id is None else row.id for index, row in enumerate(told)}
+    is_silent = any(row.power is None and row.last_report_at for row in named)
+    return None if is_silent or len(heard) < at_least else _total(told, newest)
 
 
 def _total(rows: list[PowerRow], newest: float) -> float | None:
@@ -116,8 +163,9 @@ def _discharging_w(mode: str | None, power: float) -> float:
     return abs(power) if mode == "Discharging" else 0.0 - power
 
 
-def _sum(a: float | None, b: float | None, *, sign: int = 1) -> float | None:
-    return None if a is None or b is None else a + sign * b
+def _difference(whole: float | None, *parts: float | None) -> float | None:
+    known = [part for part in (whole, *parts) if part is not None]
+    return known[0] - sum(known[1:]) if len(known) == 1 + len(parts) else None
 
 
 def solar_from_summary(summary: Summary, so_far: Live | None) -> Live | None:
@@ -132,23 +180,28 @@ def solar_from_summary(summary: Summary, so_far: Live | None) -> Live | None:
 
 
 def state_of_charge(telemetry: Telemetry) -> float | None:
-    """Percent over all batteries: the aggregate ("97%"), else the newest row that has one."""
+    """Percent over all batteries: the aggregate ("97%"), else the newest row that has one of all of them."""
     try:
         stated = float((telemetry.last_reported_aggregate_soc or "").strip().rstrip("%"))
     except ValueError:
-        rows = [row for row in flat(telemetry.intervals) if row.soc and row.soc.percent is not None and row.end_at]
-        newest = max(rows, key=lambda row: row.end_at or 0, default=None)
-        stated = newest.soc.percent if newest and newest.soc and newest.soc.percent is not None else -1.0
+        stated = _newest_percent(telemetry)
     return stated if 0 <= stated <= 100 else None
 
 
-def flat(rows: Iterable[Row | list[Row]]) -> Iterator[Row]:
-    for row in rows:
-        if isinstance(row, Row):
-            yield row
-        else:
-            yield from row
+def _newest_percent(telemetry: Telemetry) -> float:
+    """-1 when it is unknown, also where the newest row lacks a battery."""
+    told = {row.end_at: row.soc for rows in row_lists(telemetry) for row in rows if row.end_at}
+    known = {end_at: soc for end_at, soc in told.items() if soc and soc.percent is not None}
+    newest = known[max(known)] if known else Soc()
+    is_whole = newest.devices_reporting is None or newest.devices_reporting >= (telemetry.total_devices or 1)
+    return newest.percent if newest.percent is not None and is_whole else -1.0
 
 
-def has(of: Site, *, role: MeterRole | None = None, kind: DeviceKind | None = None) -> bool:
-    return any(device.role is role if role else device.kind is kind for device in of.devices)
+def row_lists(telemetry: Telemetry) -> list[list[Row]]:
+    """Rows told flat are one list. Of nested lists each is one meter's, unless they follow each other in time."""
+    flat = [row for row in telemetry.intervals if isinstance(row, Row)]
+    nested = [rows for rows in telemetry.intervals if not isinstance(rows, Row)]
+    stamps = [row.end_at for rows in nested for row in {row.end_at: row for row in rows}.values()]
+    if len(stamps) == len(set(stamps)):
+        nested = [[row for rows in nested for row in rows]]
+    return [rows for rows in (flat, *nested) if rows]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
+from joinder import physics
+from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
@@ -19,9 +20,9 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.grants import Context, Grant
-from joinder.series import zone
-from joinder_enphase import api, intervals, mapping
-from joinder_enphase.intervals import Series, Slots
+from joinder.series import QUARTER, Days, Quarters, zone
+from joinder_enphase import api, intervals, mapping, states
+from joinder_enphase.intervals import Series
 
 T = TypeVar("T")
 _DECISIVE = (AppCredentialsRejected, RateLimited, AuthorizationLost)
@@ -44,21 +45,27 @@ class _Poll:
     query: ReadingsQuery
     answered: int = 0
     failures: list[tuple[str, VendorError]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)  # sentences, each once
     storage: api.Telemetry | None = None  # the battery's answer holds the state of charge as well
 
     async def intervals(self) -> tuple[Reading, ...]:
+        site, device_id = self.query.site, self.query.device_id
         read = self._quarters if self.query.resolution == "15mins" else self._days
-        parts = [await self.attempt(series.title, read, series) for series in self._series()]
-        return intervals.readings([slots for slots in parts if slots], self.query.site, self.query.device_id)
+        into = await read(self._series())
+        rows = intervals.loaded(into.readings(device_id), site, device_id)
+        self._note(physics.NO_LOAD if any(row.rule == LOAD_BELOW_ZERO for row in rows) else None)
+        return rows
 
     async def live(self) -> Live | None:
         site = self.query.site
         has_battery = any(device.kind is DeviceKind.BATTERY for device in site.devices)
         now: Live | None = None
+        latest: api.Latest | None = None
         if has_battery or any(device.kind is DeviceKind.METER for device in site.devices):
             latest = await self.attempt("Live power", self._get, "/latest_telemetry", api.Latest)
             now = mapping.live(latest, site) if latest else None
-        if now is None or now.solar_w is None:
+            self._note(*mapping.doubts(latest, site) if latest else ())
+        if (now is None or now.solar_w is None) and not (latest and mapping.sun_is_metered(latest)):
             summary = await self.attempt("Current production", self._get, "/summary", api.Summary)
             now = mapping.solar_from_summary(summary, now) if summary else now
         if has_battery and self.storage is None:
@@ -98,12 +105,16 @@ class _Poll:
         raise decisive
 
     def warnings(self) -> tuple[str, ...]:
-        return tuple(
+        failed = (
             f"{title}: the app's Enphase plan does not include it"
             if isinstance(error, AuthorizationLost)
             else f"{title}: {error}"
             for title, error in self.failures
         )
+        return (*failed, *self.notes)
+
+    def _note(self, *sentences: str | None) -> None:
+        self.notes |= dict.fromkeys(filter(None, sentences))
 
     def devices(self) -> tuple[Device, ...]:
         """With a single battery the aggregate state of charge is its own."""
@@ -123,9 +134,19 @@ class _Poll:
             raise NotSupported("Enphase has no intervals of this device alone")
         return series
 
-    async def _quarters(self, series: Series) -> Slots:
-        telemetry = await self._telemetry(series, int(self.query.start.timestamp()), self.query.end - self.query.start)
-        return intervals.quarters(series, telemetry, self.query.start, self.query.end)
+    async def _quarters(self, chosen: tuple[Series, ...]) -> Quarters:
+        into, start, end = Quarters(self.query.start, self.query.end), self.query.start, self.query.end
+        for series in chosen:
+            telemetry = await self.attempt(series.title, self._telemetry, series, int(start.timestamp()), end - start)
+            if telemetry is not None:
+                until = intervals.add_rows(into, series, telemetry, self.query.site)
+                self._told(series.title, telemetry.meta, until, series.pause)
+                self._note(
+                    f"{series.title}: Enphase sent rows without a time, which are left out"
+                    if intervals.has_undated(telemetry)
+                    else None
+                )
+        return into
 
     async def _telemetry(self, series: Series, start_at: int, span: timedelta) -> api.Telemetry:
         granularity = "15mins" if span <= timedelta(minutes=15) else "day" if span <= timedelta(days=1) else "week"
@@ -136,21 +157,34 @@ class _Poll:
         return telemetry
 
     async def _state_of_charge(self) -> None:
-        quarter = timedelta(seconds=intervals.QUARTER_S)
-        await self._telemetry(intervals.BATTERY, int((self.ctx.now() - quarter).timestamp()), quarter)
+        await self._telemetry(intervals.BATTERY, int((self.ctx.now() - QUARTER).timestamp()), QUARTER)
 
-    async def _days(self, series: Series) -> Slots:
+    async def _days(self, chosen: tuple[Series, ...]) -> Days:
         where = zone(self.query.site.timezone)
-        if where is None or series.day_path is None:
+        if where is None or any(series.day_path is None for series in chosen):
             raise NotSupported("Enphase has no daily values of it" if where else "The site's time zone is unknown")
+        into = Days(where, self.query.start, self.query.end)
         last = min(self.query.end, self.ctx.now()) - timedelta(seconds=1)
-        lifetime = await self._get(
-            series.day_path,
-            api.Lifetime,
-            start_date=self.query.start.astimezone(where).date().isoformat(),
-            end_date=last.astimezone(where).date().isoformat(),
-        )
-        return intervals.local_days(series, lifetime, where, self.query.start, self.query.end)
+        span = {
+            "start_date": self.query.start.astimezone(where).date().isoformat(),
+            "end_date": last.astimezone(where).date().isoformat(),
+        }
+        for series in chosen:
+            lifetime = await self.attempt(series.title, self._lifetime, series.day_path, span)
+            if lifetime is not None:
+                until = intervals.add_days(into, series, lifetime, where)
+                self._told(series.title, lifetime.meta, until, timedelta(days=1))
+        return into
+
+    async def _lifetime(self, path: str, span: Mapping[str, str]) -> api.Lifetime:
+        return await self._get(path, api.Lifetime, **span)
+
+    def _told(self, title: str, meta: api.Meta | None, until: datetime | None, pause: timedelta) -> None:
+        """Notes what an answer says about the system and, where rows no longer come in late, that it ends early."""
+        settled = min(self.query.end, self.ctx.now() - intervals.SETTLES_AFTER)
+        if intervals.ends_early(until, self.query.start, settled, self.query.site, pause):
+            self._note(f"{title}: Enphase's answer ends before the time asked for")
+        self._note(states.warning(meta.status) if meta else None)
 
     async def _get(self, path: str, into: type[T], **params: str | int) -> T:
         path = api.system_path(self.query.site.vendor_id, path)

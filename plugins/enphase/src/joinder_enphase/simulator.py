@@ -1,7 +1,9 @@
 """A stand-in for api.enphaseenergy.com: consent page, token endpoint and Monitoring API v4, state in memory.
 
 The consent page offers scenario owners: `grants` (one home with meters and battery), `two-sites`, `no-sites`,
-`denies`, and `revokes-later` (its first refresh is refused). The partner app's installer sees 104 systems, two pages.
+`denies`, `revokes-later` (its first refresh is refused) and `odd-sites`: homes of which a part is silent from 13 to 14
+o'clock (one of two batteries, two of three production meters, half of the inverters), and one whose live load is below
+zero. The partner app's installer sees 104 systems, two pages.
 `POST /_rotation {"mode": "keep"|"kill"|"grace", "grace_seconds": n}` decides what a refresh does to the old token.
 What the vendor does not document is chosen by us: the token endpoint's error bodies follow Spring Security's.
 """
@@ -71,12 +73,17 @@ FLEET = tuple(
     SimulatedSystem(system_id=4200001 + index, name=f"Customer {index + 1}", config_type="Total", battery_wh=0)
     for index in range(104)
 )
+ODD = {  # one system for each thing that can be wrong
+    odd: SimulatedSystem(system_id=4300001 + index, name=f"Odd home: {odd}", odd=odd, metered=odd != "micros")
+    for index, odd in enumerate(("battery", "meter", "micros", "load"))
+}
 OWNERS: Mapping[str, tuple[SimulatedSystem, ...]] = {
     "grants": (FIRST,),
     "two-sites": (FIRST, SECOND),
     "no-sites": (),
     "denies": (),
     "revokes-later": (FIRST,),
+    "odd-sites": tuple(ODD.values()),
     PARTNER_APP["username"]: FLEET,
 }
 SYSTEMS = {str(system.system_id): system for systems in OWNERS.values() for system in systems}

@@ -27,7 +27,7 @@ REACH = timedelta(days=730)
 GRANULARITY_S = {"5mins": 300, "15mins": 900, "day": 86400, "week": 7 * 86400}
 
 
-def telemetry(asked: Asked, row: Callable[[int], Body | None], *, step_s: int = QUARTER_S) -> Body:
+def telemetry(asked: Asked, row: Callable[[int], Body | None], *, step_s: int = QUARTER_S, total: int = 1) -> Body:
     """The envelope with every row that `row` makes of a slot's start; None is a slot without a row."""
     start = _start_at(asked)
     granularity = asked.query.get("granularity", "day")
@@ -37,7 +37,7 @@ def telemetry(asked: Asked, row: Callable[[int], Body | None], *, step_s: int = 
     return {
         "system_id": asked.system.system_id,
         "granularity": granularity,
-        "total_devices": 1,
+        "total_devices": total,
         "start_at": start,
         "end_at": end,
         "items": "intervals",
@@ -69,16 +69,24 @@ def _meta(asked: Asked) -> Body:
     }
 
 
-def _flow(asked: Asked, member: str, read: Callable[[Energy], float]) -> Body:
-    quarter = asked.system.quarter
-    return telemetry(
-        asked,
-        lambda at: {"end_at": at + QUARTER_S, "devices_reporting": 1, member: round(read(quarter(at)))},
-    )
+def _flow(asked: Asked, member: str, read: Callable[[Energy], float], *, total: int = 1) -> Body:
+    def row(at: int) -> Body:
+        heard = asked.system.reporting("meter", total, at) if total > 1 else 1
+        wh = read(asked.system.quarter(at)) * heard / total
+        return {"end_at": at + QUARTER_S, "devices_reporting": heard, member: round(wh)}
+
+    return telemetry(asked, row, total=total)
+
+
+def _grid(asked: Asked, member: str, read: Callable[[Energy], float]) -> Body:
+    """Rows lie one list deeper and count no devices, as the vendor's document has them."""
+    body = _flow(asked, member, read)
+    rows = [{name: value for name, value in row.items() if name != "devices_reporting"} for row in body["intervals"]]
+    return {**body, "total_devices": 0, "intervals": [rows]}
 
 
 def production_meter(asked: Asked) -> Body:
-    body = _flow(asked, "wh_del", lambda energy: energy.solar_wh)
+    body = _flow(asked, "wh_del", lambda energy: energy.solar_wh, total=asked.system.production_meters)
     del body["meta"]  # the vendor leaves it out here
     return body
 
@@ -88,62 +96,66 @@ def consumption_meter(asked: Asked) -> Body:
 
 
 def energy_import(asked: Asked) -> Body:
-    body = _flow(asked, "wh_imported", lambda energy: energy.import_wh)
-    return {**body, "intervals": [body["intervals"]]}
+    return _grid(asked, "wh_imported", lambda energy: energy.import_wh)
 
 
 def energy_export(asked: Asked) -> Body:
-    body = _flow(asked, "wh_exported", lambda energy: energy.export_wh)
-    return {**body, "intervals": [body["intervals"]]}
+    return _grid(asked, "wh_exported", lambda energy: energy.export_wh)
 
 
-def production_micro(asked: Asked, *, share: float = 1.0) -> Body:
+def production_micro(asked: Asked, *, count: int = 0) -> Body:
+    """Of all inverters, or of `count` of them."""
+    micros, count = asked.system.micros, count or asked.system.micros
+
     def row(at: int) -> Body | None:
-        watts = asked.system.home.power(at).solar_w * share
+        heard = asked.system.reporting("micros", count, at) if count > 1 else 1
+        watts = asked.system.home.power(at).solar_w * heard / micros
         if not watts:
             return None
         wh = round(watts * SLOT_S / 3600)
-        return {"end_at": at + SLOT_S, "devices_reporting": asked.system.micros, "powr": wh * 12, "enwh": wh}
+        return {"end_at": at + SLOT_S, "devices_reporting": heard, "powr": wh * 12, "enwh": wh}
 
-    return telemetry(asked, row, step_s=SLOT_S)
+    return telemetry(asked, row, step_s=SLOT_S, total=count)
 
 
 def micro_telemetry(asked: Asked, serial: str) -> Body:
     if serial not in asked.system.micro_serials:
         raise Refused(404, "Not Found", f'Micro not found for {{:id=>"{serial}"}}')
-    body = production_micro(asked, share=1 / asked.system.micros)
+    body = production_micro(asked, count=1)
     del body["meta"]
     return {**body, "serial_number": serial}
 
 
 def battery(asked: Asked) -> Body:
-    body = _battery_rows(asked)
+    body = _battery_rows(asked, len(asked.system.encharge_serials))
     soc = asked.system.home.power(asked.reported - 1).soc_percent
     return {**body, "last_reported_aggregate_soc": f"{soc:.0f}%"}
 
 
 def encharge_telemetry(asked: Asked, serial: str) -> Body:
-    if not asked.system.battery_wh or serial != asked.system.encharge_serial:
+    if serial not in asked.system.encharge_serials:
         raise Refused(404, "Not Found", f'Encharge not found for {{:id=>"{serial}"}}')
     soc = asked.system.home.power(asked.reported - 1).soc_percent
     last = {"last_reported_time": asked.reported, "last_reported_soc": f"{soc:.0f}%"}
-    return {**_battery_rows(asked), "serial_number": serial, **last}
+    return {**_battery_rows(asked, 1), "serial_number": serial, **last}
 
 
-def _battery_rows(asked: Asked) -> Body:
+def _battery_rows(asked: Asked, count: int) -> Body:
+    """Of all batteries, or of one."""
     if not asked.system.battery_wh:
         raise unprocessable("System doesn't have encharges")
 
     def row(at: int) -> Body:
-        energy = asked.system.quarter(at)
+        energy, heard = asked.system.quarter(at), asked.system.reporting("battery", count, at) if count > 1 else 1
+        share = heard / len(asked.system.encharge_serials)
         return {
             "end_at": at + QUARTER_S,
-            "charge": {"enwh": round(energy.charge_wh), "devices_reporting": 1},
-            "discharge": {"enwh": round(energy.discharge_wh), "devices_reporting": 1},
-            "soc": {"percent": round(energy.soc_percent), "devices_reporting": 1},
+            "charge": {"enwh": round(energy.charge_wh * share), "devices_reporting": heard},
+            "discharge": {"enwh": round(energy.discharge_wh * share), "devices_reporting": heard},
+            "soc": {"percent": round(energy.soc_percent), "devices_reporting": heard},
         }
 
-    body = telemetry(asked, row)
+    body = telemetry(asked, row, total=count)
     del body["meta"]
     return body
 

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 from joinder.simulate.home import Energy, Home, Power
 
 QUARTER_S = 900
+SILENT_HOUR = 13  # local time; then half of an odd home's batteries, meters or inverters report nothing
+STATUS_OF_SILENT = {"micros": "micro", "meter": "meter", "battery": "encharge"}
 Body = dict[str, Any]
 
 
@@ -44,6 +46,9 @@ class SimulatedSystem:
     config_type: str = "Net"
     status: str = "normal"
     micros: int = 6
+    odd: str = (
+        ""  # what is wrong with it: "battery", "meter", "micros" (silent for an hour a day) or "load" (below zero)
+    )
     installed: date = date(2026, 1, 1)
 
     @cached_property
@@ -84,8 +89,18 @@ class SimulatedSystem:
         return [f"4822{self.system_id % 10_000:04d}{index:04d}" for index in range(self.micros)]
 
     @property
-    def encharge_serial(self) -> str:
-        return f"4921{self.system_id % 10_000:04d}0001"
+    def encharge_serials(self) -> list[str]:
+        count = 0 if not self.battery_wh else 2 if self.odd == "battery" else 1
+        return [f"4921{self.system_id % 10_000:04d}{index + 1:04d}" for index in range(count)]
+
+    @property
+    def production_meters(self) -> int:
+        return 3 if self.odd == "meter" else 1
+
+    def reporting(self, part: str, count: int, at: int) -> int:
+        """How many of `count` devices report in the slot that starts at an epoch second."""
+        is_silent = self.odd == part and datetime.fromtimestamp(at, self.home.zone).hour == SILENT_HOUR
+        return count // 2 if is_silent else count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +169,22 @@ def devices(asked: Asked) -> Body:
             _device(asked, "Microinverter", number, "IQ8PLUS-72-2-US", "IQ8+") for number in system.micro_serials
         ],
         "meters": [
-            _meter(asked, "production", f"{serial}EIM1", "Production", enabled=system.metered),
+            *(
+                _meter(asked, "production", f"{serial}{index or ''}EIM1", "Production", enabled=system.metered)
+                for index in range(system.production_meters)
+            ),
             _meter(asked, "consumption", f"{serial}EIM2", system.config_type, enabled=system.metered),
         ],
         "gateways": [_device(asked, "Gateway", serial, "X-IQ-AM1-240-5", "IQ Gateway")],
     }
     if system.battery_wh:
-        found["encharges"] = [_device(asked, "IQ Battery", system.encharge_serial, "B10C-1050-O", "IQ Battery 10C")]
+        found["encharges"] = [
+            _device(asked, "IQ Battery", serial, "B10C-1050-O", "IQ Battery 10C") for serial in system.encharge_serials
+        ]
+    for kind, part in (("micros", "micros"), ("meters", "meter"), ("encharges", "battery")):
+        listed = [device for device in found.get(kind, ()) if device["name"] != "consumption"]
+        for device in listed[system.reporting(part, len(listed), asked.reported - 1) :]:
+            device["status"] = STATUS_OF_SILENT[part]
     return {
         "system_id": system.system_id,
         "total_devices": sum(map(len, found.values())),
@@ -202,28 +226,43 @@ def latest_telemetry(asked: Asked) -> Body:
     """Power at the last report. Signs as the vendor's: battery + while charging, and not part of consumption (Net)."""
     system, power = asked.system, asked.system.home.power(asked.reported)
     found: dict[str, list[Body]] = {"meters": []}
+    used_w = consumption(system, power)
     if system.metered:
-        for name, watts in (("production", power.solar_w), ("consumption", consumption(system, power))):
-            found["meters"] += [_channel(asked, name, number, watts) for number in (1, 2, 3)]
+        heard = system.reporting("meter", system.production_meters, asked.reported - 1)
+        for meter in range(system.production_meters):
+            watts = power.solar_w / system.production_meters if meter < heard else None
+            found["meters"] += [_channel(asked, "production", number, watts, meter) for number in (1, 2, 3)]
+        found["meters"] += [_channel(asked, "consumption", number, used_w, 9) for number in (1, 2, 3)]
     if system.battery_wh:
         mode = "Charging" if power.battery_w < 0 else "Discharging" if power.battery_w > 0 else "Idle"
-        battery = _channel(asked, f"IQ Battery {system.encharge_serial}", 1, -power.battery_w)
-        found["encharges"] = [{**battery, "operational_mode": mode}]
+        found["encharges"] = [
+            {
+                **_channel(asked, f"IQ Battery {serial}", 1, -power.battery_w / len(system.encharge_serials)),
+                "id": int(serial[-9:]),
+                "operational_mode": mode,
+            }
+            for serial in system.encharge_serials
+        ]
+        for silent in found["encharges"][system.reporting("battery", len(found["encharges"]), asked.reported - 1) :]:
+            silent["last_report_at"] -= 7200
     return {"system_id": system.system_id, "items": "devices", "devices": found}
 
 
-def _channel(asked: Asked, name: str, channel: int, watts: float) -> Body:
-    used = channel == 1  # one phase is wired
+def _channel(asked: Asked, name: str, channel: int, watts: float | None, meter: int = 0) -> Body:
+    used = channel == 1 and watts is not None  # one phase is wired
     return {
-        "id": asked.system.system_id,
+        "id": asked.system.system_id * 10 + meter,
         "name": name,
         "channel": channel,
         "last_report_at": asked.reported if used else None,
-        "power": round(watts) if used else None,
+        "power": round(watts or 0) if used else None,
     }
 
 
 def consumption(system: SimulatedSystem, power: Power) -> float:
+    """Of an odd home it is further below zero than any battery of it could charge."""
+    if system.odd == "load":
+        return -20_000.0
     return power.load_w if system.config_type == "Total" else power.solar_w + power.grid_w
 
 

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from joinder import physics
 from joinder.energy import Device, DeviceKind, Live, MeterRole, Site
 from joinder.series import zone
+from joinder_enphase_vpp import states
 from joinder_enphase_vpp.api import DeviceEntry, DeviceLists, Latest, PowerRow, Summary, System, Telemetry
 
+NO_SUN = "The production meter shows power far below zero: a sensor of it seems to be the wrong way round"
 TOGETHER_S = 1800  # values measured further apart than this are not put together
 _CONSUMPTION_ROLES = {"net": MeterRole.GRID, "total": MeterRole.LOAD}
 _LATEST_EPOCH = 2**33
@@ -26,7 +29,7 @@ def site(system: System, lists: DeviceLists, capacity_wh: float | None) -> Site:
     each_wh = capacity_wh / len(batteries) if capacity_wh and capacity_wh > 0 and alike else None
     devices = [
         *(_device(entry, DeviceKind.INVERTER) for entry in lists.micros or ()),
-        *(_meter(entry) for entry in lists.meters or () if entry.state != "disabled"),  # no CT is connected there
+        *(_meter(entry) for entry in lists.meters or () if not _is_disabled(entry)),
         *(replace(_device(entry, DeviceKind.BATTERY), nameplate_wh=each_wh) for entry in batteries),
     ]
     return Site(
@@ -35,7 +38,19 @@ def site(system: System, lists: DeviceLists, capacity_wh: float | None) -> Site:
         timezone=system.timezone if zone(system.timezone) else None,
         operational_since=instant(system.operational_at),
         devices=tuple({device.vendor_id: device for device in devices if device.vendor_id}.values()),
+        warnings=_warnings(system, lists),
     )
+
+
+def _warnings(system: System, lists: DeviceLists) -> tuple[str, ...]:
+    said = states.warning(system.status)
+    runs = states.runs(entry.status for entry in lists.generators or ())
+    return tuple(filter(None, (said, states.GENERATOR if runs else None)))
+
+
+def _is_disabled(entry: DeviceEntry) -> bool:
+    """No CT is connected there."""
+    return "disabled" in (entry.state, entry.status)
 
 
 def _device(entry: DeviceEntry, kind: DeviceKind) -> Device:
@@ -46,6 +61,8 @@ def _device(entry: DeviceEntry, kind: DeviceKind) -> Device:
         model=entry.product_name or entry.model or None,
         name=entry.name or None,
         reported_at=instant(entry.last_report_at),
+        stale=states.is_silent(entry.status),
+        faults=states.faults(entry.status),
     )
 
 
@@ -63,33 +80,65 @@ def instant(epoch: float | None) -> datetime | None:
 
 
 def live(latest: Latest, of: Site) -> Live | None:
-    """Power now; None when no device that counts has reported in the last seven days.
+    """Power now; None when no device that counts has reported in the last seven days."""
+    return _judged(latest, of)[0]
 
-    A Net consumption meter shows production + grid, a Total one the load. What inverters draw at night (negative
-    production) belongs to the load.
-    """
+
+def doubts(latest: Latest, of: Site) -> tuple[str, ...]:
+    """Sentences about powers that cannot be, for the operator."""
+    return _judged(latest, of)[1]
+
+
+def _judged(latest: Latest, of: Site) -> tuple[Live | None, tuple[str, ...]]:
     meters, batteries = latest.devices.meters or [], latest.devices.encharges or []
     newest = max((row.last_report_at for row in [*meters, *batteries] if row.last_report_at), default=None)
     measured_at = instant(newest)
     if newest is None or measured_at is None:
-        return None
-    produced, used = (_total(_used(meters, name), newest) for name in ("production", "consumption"))
-    solar = None if produced is None else max(0.0, produced)
+        return None, ()
+    roles = [device.role for device in of.devices]
+    produced = _metered(meters, "production", newest, at_least=roles.count(MeterRole.PRODUCTION))
+    used_by = roles.count(MeterRole.GRID) + roles.count(MeterRole.LOAD)
+    used = _metered(meters, "consumption", newest, at_least=used_by)
+    solar = physics.solar_power(produced, physics.nameplate_w(of.devices))
     known = sum(device.kind is DeviceKind.BATTERY for device in of.devices)
     battery = _battery_w(batteries, newest, at_least=known)
     beside = battery if known or batteries else 0.0  # what batteries add to the balance
-    grid = load = None
-    roles = {device.role for device in of.devices}
+    grid, load = _balance(roles, solar, beside, produced, used)
+    reversed_sun = produced is not None and solar is None
+    found = Live(measured_at=measured_at, solar_w=solar, battery_w=battery, grid_w=grid, load_w=load.watts)
+    return found, (*((physics.NO_LOAD,) if load.is_impossible else ()), *((NO_SUN,) if reversed_sun else ()))
+
+
+def _balance(
+    roles: list[MeterRole | None], solar: float | None, beside: float | None, produced: float | None, used: float | None
+) -> tuple[float | None, physics.Load]:
+    """Grid and load. A Net consumption meter shows production + grid, a Total one the load. What inverters draw at
+    night (negative production) belongs to the load."""
     if MeterRole.GRID in roles:
-        grid = _sum(used, _negative(produced))
-        load = _sum(solar, beside, grid)
-    elif MeterRole.LOAD in roles:
-        grid, load = _sum(used, _negative(solar), _negative(beside)), used
-    return Live(measured_at=measured_at, solar_w=solar, battery_w=battery, grid_w=grid, load_w=load)
+        grid = _difference(used, produced)
+        return grid, physics.home_load((solar, beside, grid))
+    if MeterRole.LOAD not in roles:
+        return None, physics.Load(None)
+    grid = _difference(used, solar, beside)
+    load = physics.home_load((used,) if grid is None else (solar, beside, grid))
+    return None if load.is_impossible else grid, load  # grid was reckoned from that load
 
 
-def _used(rows: list[PowerRow], name: str) -> list[PowerRow]:
-    return [row for row in rows if row.name == name and row.power is not None]  # phases without a CT are null
+def sun_is_metered(latest: Latest) -> bool:
+    """A production meter has told its power, though perhaps not all of them have: nothing else tells a better one."""
+    return any(row.name == "production" and row.power is not None for row in latest.devices.meters or ())
+
+
+def _metered(rows: list[PowerRow], name: str, newest: float, *, at_least: int) -> float | None:
+    """Over all channels of all meters of a name; None when a part of it is silent or older than the others.
+
+    Phases without a CT have neither power nor a time of report.
+    """
+    named = [row for row in rows if row.name == name]
+    told = [row for row in named if row.power is not None]
+    heard = {index if row.id is None else row.id for index, row in enumerate(told)}
+    is_silent = any(row.power is None and row.last_report_at for row in named)
+    return None if is_silent or len(heard) < at_least else _total(told, newest)
 
 
 def _total(rows: list[PowerRow], newest: float) -> float | None:
@@ -113,13 +162,9 @@ def _discharging_w(mode: str | None, power: float) -> float:
     return abs(power) if mode == "Discharging" else 0.0 - power
 
 
-def _negative(value: float | None) -> float | None:
-    return None if value is None else -value
-
-
-def _sum(*parts: float | None) -> float | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
+def _difference(whole: float | None, *parts: float | None) -> float | None:
+    known = [part for part in (whole, *parts) if part is not None]
+    return known[0] - sum(known[1:]) if len(known) == 1 + len(parts) else None
 
 
 def with_summary(so_far: Live | None, summary: Summary) -> Live | None:

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
+from joinder import physics
+from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, Live, Reading, Readings, ReadingsQuery
 from joinder.errors import AppCredentialsRejected, NotSupported, RateLimited, VendorError
 from joinder.grants import Context
 from joinder.series import QUARTER, Days, Quarters, zone
-from joinder_enphase_vpp import api, intervals, mapping
+from joinder_enphase_vpp import api, intervals, mapping, states
 from joinder_enphase_vpp.intervals import Series
 from joinder_enphase_vpp.refusals import NoData, NotEnrolled
 
@@ -28,7 +29,7 @@ async def fetch(ctx: Context, query: ReadingsQuery) -> Readings:
     live = await poll.live() if query.live and query.device_id is None else None
     if poll.failures and not poll.answered:
         raise poll.failures[0][1]
-    warnings = tuple(f"{title}: {error}" for title, error in poll.failures)
+    warnings = (*(f"{title}: {error}" for title, error in poll.failures), *poll.notes)
     return Readings(intervals=rows, live=live, devices=poll.devices(live), warnings=warnings)
 
 
@@ -38,6 +39,7 @@ class _Poll:
     query: ReadingsQuery
     answered: int = 0
     failures: list[tuple[str, VendorError]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)  # sentences, each once
     storage: api.Telemetry | None = None  # the battery's answer holds the state of charge as well
 
     async def intervals(self) -> tuple[Reading, ...]:
@@ -46,15 +48,19 @@ class _Poll:
         if device_id is not None and not series:
             raise NotSupported("Enphase has no intervals of this device alone")
         into = await (self._quarters if self.query.resolution == "15mins" else self._days)(series)
-        return intervals.loaded(into.readings(device_id), site, device_id)
+        rows = intervals.loaded(into.readings(device_id), site, device_id)
+        self._note(physics.NO_LOAD if any(row.rule == LOAD_BELOW_ZERO for row in rows) else None)
+        return rows
 
     async def live(self) -> Live | None:
         kinds = {device.kind for device in self.query.site.devices}
         now: Live | None = None
+        latest: api.Latest | None = None
         if kinds & {DeviceKind.BATTERY, DeviceKind.METER}:
             latest = await self._attempt("Live power", self._get("/latest_telemetry", api.Latest))
             now = mapping.live(latest, self.query.site) if latest else None
-        if now is None or now.solar_w is None:
+            self._note(*mapping.doubts(latest, self.query.site) if latest else ())
+        if (now is None or now.solar_w is None) and not (latest and mapping.sun_is_metered(latest)):
             summary = await self._attempt("Current production", self._get("/summary", api.Summary))
             now = mapping.with_summary(now, summary) if summary else now
         if DeviceKind.BATTERY in kinds and self.storage is None:
@@ -76,7 +82,13 @@ class _Poll:
             read = self._telemetry(series, self.query.start, self.query.end)
             telemetry = await self._attempt(series.title, read)
             if telemetry is not None:
-                intervals.add_rows(into, series, telemetry)
+                until = intervals.add_rows(into, series, telemetry, self.query.site)
+                self._told(series.title, telemetry.meta, until, series.pause)
+                self._note(
+                    f"{series.title}: Enphase sent rows without a time, which are left out"
+                    if intervals.has_undated(telemetry)
+                    else None
+                )
             if series is intervals.BATTERY:
                 self.storage = telemetry
         return into
@@ -97,8 +109,19 @@ class _Poll:
         for series in chosen:
             lifetime = await self._attempt(series.title, self._get(series.day_path or "", api.Lifetime, **span))
             if lifetime is not None:
-                intervals.add_days(into, series, lifetime, where)
+                until = intervals.add_days(into, series, lifetime, where)
+                self._told(series.title, lifetime.meta, until, timedelta(days=1))
         return into
+
+    def _told(self, title: str, meta: api.Meta | None, until: datetime | None, pause: timedelta) -> None:
+        """Notes what an answer says about the system and, where rows no longer come in late, that it ends early."""
+        settled = min(self.query.end, self.ctx.now() - intervals.SETTLES_AFTER)
+        if intervals.ends_early(until, self.query.start, settled, self.query.site, pause):
+            self._note(f"{title}: Enphase's answer ends before the time asked for")
+        self._note(states.warning(meta.status) if meta else None)
+
+    def _note(self, *sentences: str | None) -> None:
+        self.notes |= dict.fromkeys(filter(None, sentences))
 
     def _get(self, rest: str, into: type[T], **params: str | int) -> Callable[[], Awaitable[T]]:
         path = api.site_path(self.query.site.vendor_id, rest)

@@ -3,7 +3,9 @@
 The consent page offers scenario owners, each with a site of its own: `grants` (reviewed, then approved),
 `auto-approved`, `rejected`, `site-rejected`, `withdraws`, `already-enrolled` (in another programme), `other-state`,
 `unauthorised` (Enphase does not let the account enrol it), `token-expired`, `no-site` (nothing says which site it is),
-`denies`. A reviewed application takes `step_s` seconds of the simulated clock for each of its steps.
+`denies`; and homes of which a part is silent from 13 to 14 o'clock: `odd-battery` (one of two), `odd-meter` (two of
+three), `odd-micros` (half of them), and `odd-load`, whose live load is below zero.
+A reviewed application takes `step_s` seconds of the simulated clock for each of its steps.
 Where and how the vendor issues the owner's token is not public: a plain authorization code grant stands in for it.
 """
 

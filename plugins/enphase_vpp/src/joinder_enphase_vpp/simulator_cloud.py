@@ -48,6 +48,10 @@ OWNERS = (
     "token-expired",
     "no-site",
     "denies",
+    "odd-battery",
+    "odd-meter",
+    "odd-micros",
+    "odd-load",
 )
 SITES = {
     owner: SimulatedSite(
@@ -55,6 +59,8 @@ SITES = {
         name=f"Grid Services home {number + 1}",
         state="VT" if owner == "other-state" else "CA",
         config_type="Total" if owner == "auto-approved" else "Net",
+        odd=owner.removeprefix("odd-") if owner.startswith("odd-") else "",
+        metered=owner != "odd-micros",
     )
     for number, owner in enumerate(OWNERS)
 }

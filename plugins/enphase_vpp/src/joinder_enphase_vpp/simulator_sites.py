@@ -18,8 +18,10 @@ from zoneinfo import ZoneInfo
 from joinder.simulate.home import SLOT_S, Energy, Home
 
 QUARTER_S = 900
+SILENT_HOUR = 13  # local time; then half of an odd home's batteries, meters or inverters report nothing
 REACH_S = 730 * 86400
 GRANULARITY_S = {"15mins": 900, "day": 86400, "week": 7 * 86400}
+STATUS_OF_SILENT = {"micros": "micro", "meter": "meter", "battery": "encharge"}
 Body = dict[str, Any]
 
 
@@ -45,6 +47,9 @@ class SimulatedSite:
     config_type: str = "Net"
     metered: bool = True
     micros: int = 6
+    odd: str = (
+        ""  # what is wrong with it: "battery", "meter", "micros" (silent for an hour a day) or "load" (below zero)
+    )
     installed: date = date(2026, 1, 1)
 
     @cached_property
@@ -73,8 +78,18 @@ class SimulatedSite:
         return [f"4822{self.site_id % 10_000:04d}{index:04d}" for index in range(self.micros)]
 
     @property
-    def encharge_serial(self) -> str:
-        return f"4921{self.site_id % 10_000:04d}0001"
+    def encharge_serials(self) -> list[str]:
+        count = 0 if not self.battery_wh else 2 if self.odd == "battery" else 1
+        return [f"4921{self.site_id % 10_000:04d}{index + 1:04d}" for index in range(count)]
+
+    @property
+    def production_meters(self) -> int:
+        return 3 if self.odd == "meter" else 1
+
+    def reporting(self, part: str, count: int, at: int) -> int:
+        """How many of `count` devices report in the slot that starts at an epoch second."""
+        is_silent = self.odd == part and datetime.fromtimestamp(at, self.home.zone).hour == SILENT_HOUR
+        return count // 2 if is_silent else count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +153,22 @@ def devices(asked: Asked) -> Body:
     found: dict[str, list[Body]] = {
         "micros": [_device(asked, "Microinverter", number, "IQ8+") for number in site.micro_serials],
         "meters": [
-            _meter(asked, "production", f"{serial}EIM1", "Production"),
+            *(
+                _meter(asked, "production", f"{serial}{index or ''}EIM1", "Production")
+                for index in range(site.production_meters)
+            ),
             _meter(asked, "consumption", f"{serial}EIM2", site.config_type),
         ],
         "gateways": [_device(asked, "Gateway", serial, "IQ Gateway")],
     }
     if site.battery_wh:
-        found["encharges"] = [_device(asked, "IQ Battery", site.encharge_serial, "IQ Battery 10C")]
+        found["encharges"] = [
+            _device(asked, "IQ Battery", serial, "IQ Battery 10C") for serial in site.encharge_serials
+        ]
+    for kind, part in (("micros", "micros"), ("meters", "meter"), ("encharges", "battery")):
+        those = [device for device in found.get(kind, ()) if device["name"] != "consumption"]
+        for device in those[site.reporting(part, len(those), asked.reported - 1) :]:
+            device["status"] = STATUS_OF_SILENT[part]
     total = sum(map(len, found.values()))
     return {"system_id": site.site_id, "total_devices": total, "items": "devices", "devices": found}
 
@@ -182,29 +206,42 @@ def latest_telemetry(asked: Asked) -> Body:
     """Power at the last report. Signs as the vendor's: battery + while charging, and not part of a Net consumption."""
     site, power = asked.site, asked.site.home.power(asked.reported)
     used_w = power.load_w if site.config_type == "Total" else power.solar_w + power.grid_w
+    if site.odd == "load":  # further below zero than any battery of it could charge
+        used_w = -20_000.0
     found: dict[str, list[Body]] = {"meters": []}
     if site.metered:
-        for name, watts in (("production", power.solar_w), ("consumption", used_w)):
-            found["meters"] += [_channel(asked, name, number, watts) for number in (1, 2, 3)]
+        heard = site.reporting("meter", site.production_meters, asked.reported - 1)
+        for meter in range(site.production_meters):
+            watts = power.solar_w / site.production_meters if meter < heard else None
+            found["meters"] += [_channel(asked, "production", number, watts, meter) for number in (1, 2, 3)]
+        found["meters"] += [_channel(asked, "consumption", number, used_w, 9) for number in (1, 2, 3)]
     if site.battery_wh:
         mode = "Charging" if power.battery_w < 0 else "Discharging" if power.battery_w > 0 else "Idle"
-        battery = _channel(asked, f"Encharge {site.encharge_serial}", 1, -power.battery_w)
-        found["encharges"] = [{**battery, "operational_mode": mode}]
+        found["encharges"] = [
+            {
+                **_channel(asked, f"Encharge {serial}", 1, -power.battery_w / len(site.encharge_serials)),
+                "id": int(serial[-9:]),
+                "operational_mode": mode,
+            }
+            for serial in site.encharge_serials
+        ]
+        for silent in found["encharges"][site.reporting("battery", len(found["encharges"]), asked.reported - 1) :]:
+            silent["last_report_at"] -= 7200
     return {"system_id": site.site_id, "items": "devices", "devices": found}
 
 
-def _channel(asked: Asked, name: str, channel: int, watts: float) -> Body:
-    used = channel == 1  # one phase is wired
+def _channel(asked: Asked, name: str, channel: int, watts: float | None, meter: int = 0) -> Body:
+    used = channel == 1 and watts is not None  # one phase is wired
     return {
-        "id": asked.site.site_id,
+        "id": asked.site.site_id * 10 + meter,
         "name": name,
         "channel": channel,
         "last_report_at": asked.reported if used else None,
-        "power": round(watts) if used else None,
+        "power": round(watts or 0) if used else None,
     }
 
 
-def telemetry(asked: Asked, row: Callable[[int], Body | None], *, step_s: int = QUARTER_S) -> Body:
+def telemetry(asked: Asked, row: Callable[[int], Body | None], *, step_s: int = QUARTER_S, total: int = 1) -> Body:
     """The envelope with every row that `row` makes of a slot's start; None is a slot without a row."""
     start = _start_at(asked)
     granularity = asked.query.get("granularity", "day")
@@ -218,7 +255,7 @@ def telemetry(asked: Asked, row: Callable[[int], Body | None], *, step_s: int = 
     return {
         "system_id": asked.site.site_id,
         "granularity": granularity,
-        "total_devices": 1,
+        "total_devices": total,
         "start_at": start,
         "end_at": end,
         "items": "intervals",
@@ -239,10 +276,14 @@ def _start_at(asked: Asked) -> int:
 
 def _flow(member: str, read: Callable[[Energy], float]) -> Callable[[Asked], Body]:
     def body(asked: Asked) -> Body:
-        def row(at: int) -> Body:
-            return {"end_at": at + QUARTER_S, "devices_reporting": 1, member: round(read(asked.site.quarter(at)))}
+        total = asked.site.production_meters if member == "wh_del" else 1
 
-        return telemetry(asked, row)
+        def row(at: int) -> Body:
+            heard = asked.site.reporting("meter", total, at) if total > 1 else 1
+            wh = read(asked.site.quarter(at)) * heard / total
+            return {"end_at": at + QUARTER_S, "devices_reporting": heard, member: round(wh)}
+
+        return telemetry(asked, row, total=total)
 
     return body
 
@@ -261,50 +302,57 @@ def _grid(member: str, read: Callable[[Energy], float]) -> Callable[[Asked], Bod
     return body
 
 
-def production_micro(asked: Asked, *, share: float = 1.0) -> Body:
+def production_micro(asked: Asked, *, count: int = 0) -> Body:
+    """Of all inverters, or of `count` of them."""
+    micros, count = asked.site.micros, count or asked.site.micros
+
     def row(at: int) -> Body | None:
-        watts = asked.site.home.power(at).solar_w * share
+        heard = asked.site.reporting("micros", count, at) if count > 1 else 1
+        watts = asked.site.home.power(at).solar_w * heard / micros
         if not watts:
             return None
         wh = round(watts * SLOT_S / 3600)
-        return {"end_at": at + SLOT_S, "devices_reporting": asked.site.micros, "powr": wh * 12, "enwh": wh}
+        return {"end_at": at + SLOT_S, "devices_reporting": heard, "powr": wh * 12, "enwh": wh}
 
-    return telemetry(asked, row, step_s=SLOT_S)
+    return telemetry(asked, row, step_s=SLOT_S, total=count)
 
 
 def micro_telemetry(asked: Asked, serial: str) -> Body:
     if serial not in asked.site.micro_serials:
         raise Refused(404, "Not Found", f"Micro not found for {serial}")
-    return {**production_micro(asked, share=1 / asked.site.micros), "serial_number": serial}
+    return {**production_micro(asked, count=1), "serial_number": serial}
 
 
 def battery(asked: Asked) -> Body:
     site = asked.site
     if not site.battery_wh:
         return {**telemetry(asked, lambda at: None), "soc": None, "soh": None, "capacity_wh": 0, "last_report_at": None}
-    rows = _battery_rows(asked)
+    rows = _battery_rows(asked, len(site.encharge_serials))
     soc = site.home.power(asked.reported - 1).soc_percent
     return {**rows, "soc": soc, "soh": 99.1, "capacity_wh": round(site.battery_wh), "last_report_at": asked.reported}
 
 
 def encharge_telemetry(asked: Asked, serial: str) -> Body:
-    if not asked.site.battery_wh or serial != asked.site.encharge_serial:
+    if serial not in asked.site.encharge_serials:
         raise Refused(404, "Not Found", f"Encharge not found for {serial}")
     last = {"last_reported_time": asked.reported, "last_reported_soc": None}
-    return {**_battery_rows(asked), "serial_number": serial, **last}
+    return {**_battery_rows(asked, 1), "serial_number": serial, **last}
 
 
-def _battery_rows(asked: Asked) -> Body:
+def _battery_rows(asked: Asked, count: int) -> Body:
+    """Of all batteries, or of one."""
+
     def row(at: int) -> Body:
-        energy = asked.site.quarter(at)
+        energy, heard = asked.site.quarter(at), asked.site.reporting("battery", count, at) if count > 1 else 1
+        share = heard / len(asked.site.encharge_serials)
         return {
             "end_at": at + QUARTER_S,
-            "charge": {"enwh": round(energy.charge_wh), "devices_reporting": 1},
-            "discharge": {"enwh": round(energy.discharge_wh), "devices_reporting": 1},
-            "soc": {"percent": round(energy.soc_percent, 1), "devices_reporting": 1},
+            "charge": {"enwh": round(energy.charge_wh * share), "devices_reporting": heard},
+            "discharge": {"enwh": round(energy.discharge_wh * share), "devices_reporting": heard},
+            "soc": {"percent": round(energy.soc_percent, 1), "devices_reporting": heard},
         }
 
-    return telemetry(asked, row)
+    return telemetry(asked, row, total=count)
 
 
 def _lifetime(**columns: Callable[[Energy], float]) -> Callable[[Asked], Body]:
