@@ -101,6 +101,7 @@ class Counter(Energies, frozen=True, kw_only=True):
     """Lifetime registers at one instant, for vendors without history; core turns them into intervals."""
 
     at: datetime
+    source: str | None = None  # which registers were read: between two samples that differ in it nothing is known
 
 
 class Live(Struct, frozen=True, kw_only=True):
