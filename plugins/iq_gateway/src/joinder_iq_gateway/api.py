@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from joinder.errors import AuthorizationLost, DeviceIdentityChanged, VendorError, VendorTimeout
 from joinder.http import Answer, raise_for_status
 from joinder.series import zone
-from joinder_iq_gateway import payloads
+from joinder_iq_gateway import cts, payloads
+from joinder_iq_gateway.devices import box_time, devices_of, inverters_of
 from joinder_iq_gateway.info import parse_info, version
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ SEGMENTS = "/production.json"
 ENSEMBLE = "/ivp/ensemble/inventory"
 ENSEMBLE_POWER = "/ivp/ensemble/power"
 ENSEMBLE_STATE = "/ivp/ensemble/secctrl"
+GENERATOR = "/ivp/ensemble/generator"
 HOME = "/home"
 INVENTORY = "/inventory.json"
 
 QUICK_S, SLOW_S = 10.0, 40.0  # /production.json took up to 5.4 s and /home 9.3 s on 8.3.5169; evcc users needed 30 s
 SLOW_PAGES = (SEGMENTS, HOME, INVENTORY)
 CYCLE_S = 75.0  # below core's deadline for a hook
-AC_BATTERY = 11  # devType of /api/v1/production/inverters
 V1_STALLS_FROM = (8, 2, 4264)  # /api/v1/production of metered boxes without CT
 NIGHTLY_STALL = (
     time(22, 57),
@@ -128,16 +129,23 @@ class Snapshot:
     production: payloads.Production | None = None
     segments: payloads.Segments | None = None
     source: Source | None = None  # of the site's solar figures; None: unknown this time
+    has_phantom_ct: bool = False  # an enabled production CT that is not installed
     device_data: list[payloads.DeviceData] = field(default_factory=list)  # only when it lists every device
     inverters: list[payloads.InverterReport] = field(default_factory=list)
     ensemble: list[payloads.EnsembleGroup] = field(default_factory=list)
     battery_power: payloads.EnsemblePower | None = None
     ensemble_state: payloads.EnsembleState | None = None
+    generator: payloads.Generator | None = None  # asked only where a system controller is listed
     failed: dict[str, VendorError] = field(default_factory=dict)
 
     @property
     def iq_batteries(self) -> list[payloads.EnsembleDevice]:
         return [device for group in self.ensemble if group.type == "ENCHARGE" for device in group.devices]
+
+    @property
+    def controllers(self) -> list[payloads.EnsembleDevice]:
+        """System controllers and meter collars: what cuts the home from the grid, or lets a generator in."""
+        return [device for group in self.ensemble if group.type != "ENCHARGE" for device in group.devices]
 
     @property
     def ac_batteries(self) -> list[payloads.DeviceData]:
@@ -146,7 +154,7 @@ class Snapshot:
 
     @property
     def unmeasured_ac_batteries(self) -> list[payloads.InverterReport]:
-        return [report for report in self.inverters if report.dev_type == AC_BATTERY]
+        return [report for report in self.inverters if report.dev_type == payloads.AC_BATTERY]
 
 
 async def take_snapshot(gateway: Gateway, *, firmware: str, now: datetime, timezone: str | None) -> Snapshot:
@@ -159,8 +167,9 @@ async def take_snapshot(gateway: Gateway, *, firmware: str, now: datetime, timez
     snapshot.meters = meters or []
     if any(meter.enabled for meter in snapshot.meters):
         snapshot.ct_readings = await gateway.read(READINGS, list[payloads.CtReading]) or []
-    await _read_solar(gateway, snapshot, firmware, has_meters_page=meters is not None)
     await _read_inverters(gateway, snapshot, stalls=_is_nightly_stall(now, timezone))
+    await _read_solar(gateway, snapshot, firmware, has_meters_page=meters is not None)
+    await _leave_phantom_ct(gateway, snapshot, firmware, now)
     await _read_batteries(gateway, snapshot)
     return snapshot
 
@@ -169,7 +178,8 @@ async def _read_solar(gateway: Gateway, snapshot: Snapshot, firmware: str, *, ha
     """One source for the site's solar figures, the same on every poll: mixing them makes the counters jump.
 
     1. An enabled production CT, and nothing else then. 2. Without the meters page, CTs in /production.json.
-    3. /api/v1/production, unless it stalls. 4. The sum over inverters.
+    3. /api/v1/production, unless it stalls. 4. The sum over inverters. A CT that is enabled and not installed is
+    none; a box that has just started answers zeros to all of them, and for a while another source than before.
     """
     if METERS in gateway.failed:
         return
@@ -190,6 +200,28 @@ async def _read_solar(gateway: Gateway, snapshot: Snapshot, firmware: str, *, ha
     elif INFO not in gateway.failed:
         await _read_segments(gateway, snapshot)
         snapshot.source = "inverters" if snapshot.segments else None
+
+
+async def _leave_phantom_ct(gateway: Gateway, snapshot: Snapshot, firmware: str, now: datetime) -> None:
+    """The sum over inverters instead of a production CT that measures nothing; /api/v1/production repeats the CT."""
+    at = box_time((reading.timestamp for reading in snapshot.ct_readings), now)
+    inverters = inverters_of(devices_of(snapshot, at=at, firmware=firmware), at=at)
+    ct = _production_ct(snapshot, inverters.standby_w)
+    if ct is None or not cts.measures_nothing(ct, inverters):
+        return
+    await _read_segments(gateway, snapshot)
+    snapshot.has_phantom_ct = True
+    snapshot.source = "inverters" if snapshot.segments else None
+
+
+def _production_ct(snapshot: Snapshot, standby_w: float) -> cts.Ct | None:
+    """None where the source is no CT, or one that another rule refuses."""
+    if snapshot.source == "ct":
+        return cts.raw_production(snapshot.meters, snapshot.ct_readings, standby_w=standby_w)
+    if snapshot.source == "eim" and snapshot.segments:
+        measured = next(filter(_is_measured, snapshot.segments.production))
+        return None if cts.is_negative(measured.w_now, standby_w) else cts.of_segment(measured)
+    return None
 
 
 async def _v1_counts(gateway: Gateway, snapshot: Snapshot, firmware: str) -> bool:
@@ -223,6 +255,8 @@ async def _read_batteries(gateway: Gateway, snapshot: Snapshot) -> None:
     snapshot.ensemble = await gateway.read(ENSEMBLE, list[payloads.EnsembleGroup]) or []
     if snapshot.iq_batteries:
         snapshot.battery_power = await gateway.read(ENSEMBLE_POWER, payloads.EnsemblePower)
+    if snapshot.controllers:
+        snapshot.generator = await gateway.read(GENERATOR, payloads.Generator)
     if snapshot.unmeasured_ac_batteries:
         await _read_segments(gateway, snapshot)
     if snapshot.iq_batteries and (snapshot.unmeasured_ac_batteries or snapshot.ac_batteries):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from joinder import Counter, Device, DeviceKind, MeterRole
-from joinder_iq_gateway import api
-from joinder_iq_gateway.api import Snapshot
+from joinder.physics import STANDBY_SHARE, STANDBY_W
 from joinder_iq_gateway.info import version
 from joinder_iq_gateway.payloads import (
+    AC_BATTERY,
     CtReading,
     DeviceData,
     EnsembleDevice,
@@ -20,14 +21,20 @@ from joinder_iq_gateway.payloads import (
     Meter,
 )
 
+if TYPE_CHECKING:
+    from joinder_iq_gateway.api import Snapshot
+
 ROLES = {
     "production": MeterRole.PRODUCTION,
+    "pv3p": MeterRole.PRODUCTION,  # what another maker's inverters generate
     "net-consumption": MeterRole.GRID,
     "total-consumption": MeterRole.LOAD,
     "storage": MeterRole.STORAGE,
 }
 REPORTS_EVERY_15_MIN_FROM = (8, 2, 4300)  # every 5 minutes before
 PATIENCE, PATIENCE_SLOW = timedelta(minutes=30), timedelta(minutes=60)
+MAX_SKEW = timedelta(minutes=5)
+RETIRED_AFTER = timedelta(days=7)  # an inverter silent for longer is no part of any sum
 
 
 def devices_of(snapshot: Snapshot, *, at: datetime, firmware: str) -> tuple[Device, ...]:
@@ -38,9 +45,43 @@ def devices_of(snapshot: Snapshot, *, at: datetime, firmware: str) -> tuple[Devi
             found.append(_inverter_from_data(device, at) if device.dev_name == "pcu" else _ac_battery(device, at))
     silent_since = at - (PATIENCE_SLOW if version(firmware) >= REPORTS_EVERY_15_MIN_FROM else PATIENCE)
     found += [_from_report(report, silent_since) for report in snapshot.inverters if report.dev_type in (None, 1, 11)]
-    found += _batteries(snapshot)
+    found += _batteries(snapshot, at)
     found += _meters(snapshot)
     return tuple(found)
+
+
+class Inverters(NamedTuple):
+    """All microinverters together, by their own reports."""
+
+    power_w: float  # of those that reported lately
+    peak_w: float  # the most that each has ever shown
+    lifetime_wh: float
+    reporting: int
+    silent: int  # gone quiet since at most RETIRED_AFTER
+
+    @property
+    def standby_w(self) -> float:
+        """What they draw at night at most."""
+        return max(STANDBY_W, STANDBY_SHARE * self.peak_w)
+
+
+def inverters_of(devices: Iterable[Device], *, at: datetime) -> Inverters:
+    found = [device for device in devices if device.kind is DeviceKind.INVERTER]
+    reporting = [device for device in found if not device.stale and device.power_w is not None]
+    silent = [device for device in found if device.stale and device.reported_at]
+    return Inverters(
+        power_w=sum(device.power_w or 0.0 for device in reporting),
+        peak_w=sum(device.max_power_w or 0.0 for device in found),
+        lifetime_wh=sum(device.lifetime_wh or 0.0 for device in found),
+        reporting=len(reporting),
+        silent=sum(at - device.reported_at < RETIRED_AFTER for device in silent if device.reported_at),
+    )
+
+
+def box_time(stamps: Iterable[int | None], now: datetime) -> datetime:
+    """The newest of the box's own stamps; `now` where it gives none, or one of the future."""
+    at = max((time for time in map(moment, stamps) if time), default=now)
+    return now if at > now + MAX_SKEW else at
 
 
 def inverter_counters(snapshot: Snapshot) -> Iterator[Counter]:
@@ -94,7 +135,6 @@ def _inverter_from_data(device: DeviceData, at: datetime) -> Device:
         kind=DeviceKind.INVERTER,
         serial=device.sn,
         power_w=watts.now if watts else None,
-        max_power_w=watts.max if watts else None,
         lifetime_wh=_lifetime_wh(device),
         reported_at=_reported_at(device),
         stale=_is_old(device, at),
@@ -118,25 +158,25 @@ def _ac_battery(device: DeviceData, at: datetime) -> Device:
 
 def _from_report(report: InverterReport, silent_since: datetime) -> Device:
     """A microinverter; an AC Battery's watts here have no direction, so its power stays unknown."""
-    is_battery = report.dev_type == api.AC_BATTERY
+    is_battery = report.dev_type == AC_BATTERY
     reported_at = moment(report.last_report_date)
     return Device(
         vendor_id=report.serial_number,
         kind=DeviceKind.BATTERY if is_battery else DeviceKind.INVERTER,
         serial=report.serial_number,
         name="AC Battery" if is_battery else None,
-        power_w=None if is_battery else report.last_report_watts,
-        max_power_w=report.max_report_watts,
+        power_w=None if is_battery or report.last_report_date == 0 else report.last_report_watts,
         reported_at=reported_at,
         stale=reported_at is None or reported_at < silent_since,
     )
 
 
-def _batteries(snapshot: Snapshot) -> Iterator[Device]:
+def _batteries(snapshot: Snapshot, at: datetime) -> Iterator[Device]:
     powers = {unit.serial_num: unit for unit in (snapshot.battery_power.devices if snapshot.battery_power else ())}
     for unit in snapshot.iq_batteries:
         power = powers.get(unit.serial_num)
         power_mw = power.real_power_mw if power else None
+        reported_at = moment(unit.last_rpt_date)
         soc = power.soc if power else None  # fresher than the inventory's: 54 against 10 % on 8.2.4382
         yield Device(
             vendor_id=unit.serial_num,
@@ -146,8 +186,8 @@ def _batteries(snapshot: Snapshot) -> Iterator[Device]:
             power_w=None if power_mw is None else power_mw / 1000,
             nameplate_wh=unit.encharge_capacity,
             soc_percent=unit.percent_full if soc is None else soc,
-            reported_at=moment(unit.last_rpt_date),
-            stale=unit.communicating is False,
+            reported_at=reported_at,
+            stale=unit.communicating is False or (reported_at is not None and at - reported_at > PATIENCE_SLOW),
             faults=tuple(_battery_faults(unit)),
         )
 
@@ -175,7 +215,7 @@ def _meter(meter: Meter, reading: CtReading | None) -> Device:
         kind=DeviceKind.METER,
         name=meter.measurement_type or None,
         role=ROLES.get(meter.measurement_type, MeterRole.OTHER),
-        power_w=reading.active_power if reading else None,
+        power_w=reading.active_power if reading and not reading.is_blank else None,
         reported_at=moment(reading.timestamp) if reading else None,
         faults=tuple(flags),
     )

@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+AC_BATTERY = 11  # devType of /api/v1/production/inverters
+
 
 class Meter(Struct, frozen=True, rename="camel"):
     """One current transformer (CT) of /ivp/meters."""
@@ -43,6 +45,11 @@ class CtReading(Struct, frozen=True, rename="camel"):
     active_power: float | None = None  # W
     channels: list[Channel] = field(default_factory=list)
 
+    @property
+    def is_blank(self) -> bool:
+        """All zero, as boxes answer shortly after they started."""
+        return not (self.act_energy_dlvd or self.act_energy_rcvd or self.active_power)
+
 
 class Production(Struct, frozen=True, rename="camel"):
     """/api/v1/production"""
@@ -63,6 +70,11 @@ class Segment(Struct, frozen=True, rename="camel"):
     w_now: float | None = None
     wh_lifetime: float | None = None
     percent_full: float | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Not with nothing active: an `eim` is noise then, and inverters are the zeros of a box that just started."""
+        return self.active_count != 0 and bool(self.wh_lifetime or self.w_now)
 
 
 class Segments(Struct, frozen=True):
@@ -136,6 +148,17 @@ class EnsembleDevice(Struct, frozen=True):
     communicating: bool | None = None
     dc_switch_off: bool | None = None
     last_rpt_date: int | None = None
+    mains_oper_state: str | None = None  # Enpower: open | closed, its relay to the grid
+    enpower_grid_mode: str | None = field(name="Enpwr_grid_mode", default=None)  # multimode-ongrid | -offgrid …
+    grid_state: str | None = None  # collar: on_grid | off_grid
+    mid_state: str | None = None  # collar: open | close, its relay
+
+    @property
+    def is_off_grid(self) -> bool:
+        """Whether this system controller or meter collar says that the home is cut from the grid."""
+        modes = (self.enpower_grid_mode or "", self.grid_state or "")
+        said = any("offgrid" in mode.replace("-", "").replace("_", "") for mode in modes)
+        return self.communicating is not False and (said or "open" in (self.mains_oper_state, self.mid_state))
 
 
 class EnsembleGroup(Struct, frozen=True):
@@ -161,6 +184,16 @@ class EnsembleState(Struct, frozen=True):
     """/ivp/ensemble/secctrl"""
 
     agg_soc: float | None = None  # over IQ and AC Batteries
+
+
+class Generator(Struct, frozen=True):
+    """/ivp/ensemble/generator; `present` is 1 on older boxes without any."""
+
+    oper_state: str | None = None  # open | closed, its relay
+
+    @property
+    def is_running(self) -> bool:
+        return self.oper_state == "closed"
 
 
 class Home(Struct, frozen=True):

@@ -9,6 +9,7 @@ from joinder import Context, Grant, Readings, ReadingsQuery, Site
 from joinder.errors import NotSupported
 from joinder_iq_gateway import api, payloads
 from joinder_iq_gateway.api import Gateway, take_snapshot
+from joinder_iq_gateway.cts import STARTED
 from joinder_iq_gateway.devices import with_inventory
 from joinder_iq_gateway.mapping import readings
 
@@ -38,7 +39,7 @@ async def poll(gateway: Gateway, ctx: Context, grant: Grant, *, timezone: str | 
     now, firmware = ctx.now(), grant.facts["firmware"]
     snapshot = await take_snapshot(gateway, firmware=firmware, now=now, timezone=timezone)
     found = readings(snapshot, now=now, firmware=firmware, live=live)
-    if found.counters or found.live or found.devices:
+    if found.counters or found.live or found.devices or STARTED in found.warnings:
         return found
     if gateway.failed:
         raise next(iter(gateway.failed.values()))

@@ -3,6 +3,8 @@
 Written from the fields pyenphase 4.2.0 and Matthew1471/Enphase-API document; not recorded. `/ivp/*` answers carry no
 Content-Type, as on real boxes. Tokens are checked as the box checks them: ES256 with its own key, iss, aud, exp, role.
 `GET /_state` counts what was asked: {"requests": {path: n}, "with_token": n}.
+
+`POST /_oddity/NAME` makes the box as odd as real ones were (ODDITIES below), `POST /_oddity/none` ends it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,21 @@ OWNER_S, INSTALLER_S = 31_536_000, 43_200
 SHARES = (1.1, 1.08, 1.06, 1.04, 1.02, 1.0, 1.0, 0.98, 0.96, 0.94, 0.92, 0.9)  # of the mean, per inverter
 BATTERIES = ("492300000001", "492300000002")
 BATTERY_WH = 5000
-PRODUCTION_CT, NET_CT, STORAGE_CT = 704643328, 704643584, 704643840
+PRODUCTION_CT, NET_CT, STORAGE_CT, THIRD_PARTY_CT = 704643328, 704643584, 704643840, 704645120
+ODDITIES = (
+    "ct-reversed",  # the production CT faces the wrong way: negative power, the other register, a flag
+    "ct-missing",  # the production CT is enabled and was never installed: noise
+    "pv3p",  # a third of the home's solar power is another maker's, with a meter of its own
+    "unseen-solar",  # that third without a meter
+    "phase-lost",  # one phase of the production CT is zero and missing from its total
+    "battery-silent",  # one battery has not talked for hours
+    "off-grid",  # the system controller has cut the home from the grid
+    "generator",  # off the grid, on a generator
+    "just-started",  # zeros and empty lists
+    "source-change",  # after a power cut the CTs are gone, and /api/v1/production has another lifetime
+)
+THIRD_PARTY_SHARE = 1 / 3
+OTHER_LIFETIME_WH = 1_843_936  # how far two lifetimes of one site lay apart (pyenphase#471)
 
 VALID = b"<!DOCTYPE html><h2>Valid token.</h2>\n"
 REFUSED = b"<html><head><title>401 Authorization Required</title></head></html>\n"
@@ -44,6 +60,7 @@ class SimulatedGateway:
         self.clock = clock
         self.serial = SERIAL
         self.firmware = "8.3.5167"
+        self.oddity: str | None = None  # one of ODDITIES
         self.home = Home(seed=42, timezone=TIMEZONE, battery_wh=BATTERY_WH * 2, installed=date(2026, 1, 1))
         self.requests: Counter[str] = Counter()
         self.with_token = 0
@@ -58,6 +75,7 @@ class SimulatedGateway:
             "/ivp/ensemble/inventory": self._ensemble,
             "/ivp/ensemble/power": self._battery_power,
             "/ivp/ensemble/secctrl": self._ensemble_state,
+            "/ivp/ensemble/generator": self._generator,
             "/production.json": self._segments,
             "/inventory.json": self._inventory,
             "/home": lambda: {"software_build_epoch": 1753000000, "timezone": TIMEZONE},
@@ -88,6 +106,8 @@ class SimulatedGateway:
     def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes, dict[str, str]]:
         if path == "/_state":
             return 200, msgspec.json.encode({"requests": self.requests, "with_token": self.with_token}), {}
+        if method == "POST" and path.startswith("/_oddity/"):
+            return self._set_oddity(path.removeprefix("/_oddity/"))
         self.requests[path] += 1
         self.with_token += "authorization" in headers
         if path in ("/info", "/info.xml"):
@@ -136,9 +156,19 @@ class SimulatedGateway:
             f"<time>{int(self.clock.time())}</time><device>{device}<imeter>true</imeter></device>{tag}</envoy_info>\n"
         ).encode()
 
+    def _set_oddity(self, name: str) -> tuple[int, bytes, dict[str, str]]:
+        if name not in (*ODDITIES, "none"):
+            return 404, NOT_FOUND, {}
+        self.oddity = None if name == "none" else name
+        return 200, b"{}", {}
+
     def _meters(self) -> object:
+        if self.oddity == "source-change":
+            return []
         kinds = {PRODUCTION_CT: "production", NET_CT: "net-consumption", STORAGE_CT: "storage"}
-        return [
+        if self.oddity == "pv3p":
+            kinds[THIRD_PARTY_CT] = "pv3p"
+        meters = [
             {
                 "eid": eid,
                 "state": "enabled",
@@ -150,17 +180,48 @@ class SimulatedGateway:
             }
             for eid, kind in kinds.items()
         ]
+        if self.oddity == "ct-reversed":
+            meters[0] |= {"meteringStatus": "check-wiring", "statusFlags": ["negative-production"]}
+        return meters
 
     def _readings(self) -> object:
-        power, total = self._power(), self.home.lifetime(self.clock.time())
+        """All of one moment: the clock runs on between two looks at it."""
+        now = self.clock.time()
+        power, total = self.home.power(now), self.home.lifetime(now)
+        share = self._others_share()
+        grid_w = 0.4 if self.oddity in ("off-grid", "generator") else power.grid_w
         return [
-            self._reading(PRODUCTION_CT, power.solar_w, total.solar_wh, 0.0),
-            self._reading(NET_CT, power.grid_w, total.import_wh, total.export_wh),
+            self._production_reading(power.solar_w * (1 - share), total.solar_wh * (1 - share)),
+            self._reading(NET_CT, grid_w, total.import_wh, total.export_wh),
             self._reading(STORAGE_CT, power.battery_w, total.discharge_wh, total.charge_wh),
+            self._reading(THIRD_PARTY_CT, power.solar_w * share, total.solar_wh * share, 0.0),
             self._reading(1023410688, 0.0, 0.0, 0.0),  # 8.3 sends one reading that belongs to no meter
         ]
 
-    def _reading(self, eid: int, power_w: float, delivered_wh: float, received_wh: float) -> dict[str, object]:
+    def _production_reading(self, power_w: float, total_wh: float) -> dict[str, object]:
+        if self.oddity == "ct-reversed":
+            return self._reading(PRODUCTION_CT, -power_w, 0.01, total_wh)
+        if self.oddity == "ct-missing":
+            return self._reading(PRODUCTION_CT, 0.3, 0.012, 0.004)
+        if self.oddity == "phase-lost":
+            return self._reading(PRODUCTION_CT, power_w / 2, total_wh / 2, 0.0, shares=(0.0, 1.0, 0.0))
+        return self._reading(PRODUCTION_CT, power_w, total_wh, 0.0)
+
+    def _others_share(self) -> float:
+        """Of the home's solar power that another maker's inverters generate."""
+        return THIRD_PARTY_SHARE if self.oddity in ("pv3p", "unseen-solar") else 0.0
+
+    def _reading(
+        self,
+        eid: int,
+        power_w: float,
+        delivered_wh: float,
+        received_wh: float,
+        shares: tuple[float, ...] = (0.5, 0.5, 0.0),
+    ) -> dict[str, object]:
+        if self.oddity == "just-started":
+            power_w = delivered_wh = received_wh = 0.0
+
         def values(share: float) -> dict[str, object]:
             return {
                 "timestamp": int(self.clock.time()),
@@ -170,19 +231,24 @@ class SimulatedGateway:
                 "freq": 60.0,
             }
 
-        phases = [{"eid": eid * 2 + index, **values(share)} for index, share in enumerate((0.5, 0.5, 0.0))]
+        phases = [{"eid": eid * 2 + index, **values(share)} for index, share in enumerate(shares)]
         return {"eid": eid, **values(1.0), "channels": phases}
 
     def _production(self) -> object:
         now = self.clock.time()
+        if self.oddity == "just-started":
+            return dict.fromkeys(("wattHoursToday", "wattHoursSevenDays", "wattHoursLifetime", "wattsNow"), 0)
+        other_wh = OTHER_LIFETIME_WH if self.oddity == "source-change" else 0
         return {
             "wattHoursToday": round(self.home.energy(now - now % 86400, now).solar_wh),
             "wattHoursSevenDays": round(self.home.energy(now - 7 * 86400, now).solar_wh),
-            "wattHoursLifetime": round(self.home.lifetime(now).solar_wh),
+            "wattHoursLifetime": round(self.home.lifetime(now).solar_wh) + other_wh,
             "wattsNow": round(self._power().solar_w),
         }
 
     def _inverters(self) -> object:
+        if self.oddity == "just-started":
+            return []
         return [
             {
                 "serialNumber": f"1223000001{index:02}",
@@ -195,7 +261,9 @@ class SimulatedGateway:
         ]
 
     def _device_data(self) -> object:
-        total_wh = self.home.lifetime(self._reported_at()).solar_wh
+        if self.oddity == "just-started":
+            return {"deviceCount": 0, "deviceDataLimit": 50}
+        total_wh = self.home.lifetime(self._reported_at()).solar_wh * (1 - self._others_share())
         table: dict[str, object] = {
             str(553648384 + 256 * index): self._pcu(index, watts, total_wh * SHARES[index] / len(SHARES))
             for index, watts in enumerate(self._inverter_watts())
@@ -224,7 +292,27 @@ class SimulatedGateway:
             }
             for serial in BATTERIES
         ]
-        return [{"type": "ENCHARGE", "devices": devices}]
+        if self.oddity == "battery-silent":
+            devices[0] |= {"communicating": False, "last_rpt_date": self._reported_at() - 6 * 3600}
+        groups = [{"type": "ENCHARGE", "devices": devices}]
+        if self.oddity in ("off-grid", "generator"):
+            groups.append({"type": "ENPOWER", "devices": [self._controller()]})
+        return groups
+
+    def _controller(self) -> dict[str, object]:
+        return {
+            "part_num": "861-01381-r05",
+            "serial_num": "202400000042",
+            "last_rpt_date": self._reported_at(),
+            "communicating": True,
+            "mains_admin_state": "closed",
+            "mains_oper_state": "open",
+            "Enpwr_grid_mode": "multimode-offgrid",
+        }
+
+    def _generator(self) -> object:
+        state = "closed" if self.oddity == "generator" else "open"
+        return {"admin_state": state, "oper_state": state, "present": 1, "type": 1}
 
     def _battery_power(self) -> object:
         half_mw = round(self._power().battery_w * 500)
@@ -237,6 +325,9 @@ class SimulatedGateway:
 
     def _segments(self) -> object:
         """As on a metered box: the CTs' values, with total consumption from production and net alone."""
+        if self.oddity == "just-started":
+            none = {"type": "inverters", "activeCount": 0, "readingTime": 0, "wNow": 0, "whLifetime": 0}
+            return {"production": [none], "consumption": [], "storage": []}
         power, total = self._power(), self.home.lifetime(self.clock.time())
         net_wh = total.import_wh - total.export_wh
         eim = {"type": "eim", "activeCount": 1, "readingTime": int(self.clock.time())}
@@ -265,7 +356,7 @@ class SimulatedGateway:
         return int(self.clock.time()) // 900 * 900
 
     def _inverter_watts(self) -> list[int]:
-        solar_w = self.home.power(self._reported_at()).solar_w
+        solar_w = self.home.power(self._reported_at()).solar_w * (1 - self._others_share())
         return [round(solar_w * share / len(SHARES)) for share in SHARES]
 
 

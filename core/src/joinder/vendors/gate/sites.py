@@ -56,7 +56,7 @@ def _zone_name(name: object, refusals: Refusals) -> str | None:
 
 
 def checked_devices(devices: object, refusals: Refusals, *, now: datetime) -> tuple[Device, ...]:
-    """Those with a known kind and an id that no other of it has. Raises UnexpectedPayload for no list, or an endless one."""
+    """Those with a known kind and an id of their own in it. Raises UnexpectedPayload for no list, or an endless one."""
     if not isinstance(devices, tuple | list):
         raise UnexpectedPayload("The plugin answered no list of devices")
     if len(devices) > DEVICES_MOST:
