@@ -47,6 +47,7 @@ class Device(Struct, frozen=True, kw_only=True):
     role: MeterRole | None = None  # meters
     power_w: float | None = None  # inverter and production: generated; battery: discharging; grid: importing
     max_power_w: float | None = None
+    is_peak: bool = False  # max_power_w is the most it was seen at, not what it can take
     lifetime_wh: float | None = None  # inverters: generated since `lifetime_since`
     lifetime_since: datetime | None = None
     nameplate_wh: float | None = None  # batteries

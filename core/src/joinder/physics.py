@@ -58,8 +58,13 @@ def solar_power(watts: float | None, nameplate_w: float | None = None) -> float 
 
 def nameplate_w(devices: Iterable[Device]) -> float | None:
     """Of all inverters together; None when there is none or one does not tell."""
-    powers = [device.max_power_w for device in devices if device.kind is DeviceKind.INVERTER]
+    powers = [own_nameplate_w(device) for device in devices if device.kind is DeviceKind.INVERTER]
     return sum(power or 0.0 for power in powers) if powers and all(powers) else None
+
+
+def own_nameplate_w(device: Device) -> float | None:
+    """What one inverter can take; None where it tells only the most it was seen at."""
+    return None if device.is_peak else device.max_power_w or None
 
 
 def is_beyond_nameplate(watts: float, nameplate: float | None) -> bool:

@@ -135,6 +135,8 @@ def _inverter_from_data(device: DeviceData, at: datetime) -> Device:
         kind=DeviceKind.INVERTER,
         serial=device.sn,
         power_w=watts.now if watts else None,
+        max_power_w=watts.max if watts else None,
+        is_peak=True,
         lifetime_wh=_lifetime_wh(device),
         reported_at=_reported_at(device),
         stale=_is_old(device, at),
@@ -166,6 +168,8 @@ def _from_report(report: InverterReport, silent_since: datetime) -> Device:
         serial=report.serial_number,
         name="AC Battery" if is_battery else None,
         power_w=None if is_battery or report.last_report_date == 0 else report.last_report_watts,
+        max_power_w=report.max_report_watts,
+        is_peak=True,
         reported_at=reported_at,
         stale=reported_at is None or reported_at < silent_since,
     )

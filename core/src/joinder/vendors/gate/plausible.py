@@ -61,7 +61,7 @@ class _Bounds:
     def nameplate_w(self, device_id: str | None) -> float | None:
         """Of a device that is an inverter its own, else the site's."""
         inverter = self._inverters.get(device_id or "")
-        return inverter.max_power_w if inverter is not None else self.site_w
+        return physics.own_nameplate_w(inverter) if inverter is not None else self.site_w
 
 
 def _mean_w(row: Reading) -> float | None:
@@ -123,8 +123,6 @@ def _balanced(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
     grid = _net(row.import_wh, row.export_wh)
     stored = _net(row.discharge_wh, row.charge_wh) if bounds.has_battery else 0.0
     load = _load(row.load_wh, (row.solar_wh, stored, grid), refusals)
-    if row.rule == Rule.LOAD and row.load_wh is None:
-        refusals.note(Rule.LOAD)
     return row if load == row.load_wh else structs.replace(row, load_wh=load, rule=row.rule or str(Rule.LOAD))
 
 

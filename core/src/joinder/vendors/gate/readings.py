@@ -51,15 +51,21 @@ def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -
     devices = checked_devices(answer.devices, refusals, now=now)
     known = {(device.kind, device.vendor_id): device for device in (*query.site.devices, *devices)}.values()
     gate = _Gate(query, now, _told_apart(known), refusals)
-    rows = plausible.intervals(gate.rows(answer.intervals), query, known, refusals)
+    rows = tuple(plausible.intervals(gate.rows(answer.intervals), query, known, refusals))
     return Readings(
-        intervals=tuple(rows),
+        intervals=rows,
         counters=gate.counters(answer.counters),
         live=plausible.live(gate.live(answer.live), known, refusals),
         devices=devices,
-        warnings=checked_warnings(answer.warnings, refusals),
+        warnings=_with_own_doubts(checked_warnings(answer.warnings, refusals), rows),
         refused=refusals.listed(),
     )
+
+
+def _with_own_doubts(warnings: tuple[str, ...], rows: Iterable[Reading]) -> tuple[str, ...]:
+    """A plugin that found a load impossible by itself, as series.with_load does, need not say so too."""
+    has_found = any(row.rule == Rule.LOAD and row.load_wh is None for row in rows)
+    return (*warnings, physics.NO_LOAD) if has_found and physics.NO_LOAD not in warnings else warnings
 
 
 def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
