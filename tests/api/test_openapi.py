@@ -88,8 +88,8 @@ async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -
         for entry in operation.get("parameters", []) if entry["in"] == "query"
     }  # fmt: skip
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
-                     "health", "programID", "flowID", "expand", "start", "end", "summaryLevel", "enrollmentID",
-                     "type"}  # fmt: skip
+                     "health", "programID", "flowID", "expand", "provenance", "start", "end", "summaryLevel",
+                     "enrollmentID", "type"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:

@@ -93,6 +93,10 @@ async def ask(api: httpx.AsyncClient, path: str, **query: Any) -> list[dict[str,
     return rows
 
 
+async def sites_of(api: httpx.AsyncClient, enrollment_id: str) -> list[str]:
+    return [site["id"] for site in (await api.get(f"/enrollments/{enrollment_id}")).json()["sites"]]
+
+
 def nulls(value: Any, path: str = "") -> list[str]:
     if isinstance(value, dict):
         return [found for name, entry in value.items() for found in nulls(entry, f"{path}/{name}")]
@@ -118,6 +122,7 @@ async def test_a_site_as_documented(api: httpx.AsyncClient, browser: httpx.Async
         "name": "Home",
         "locationUTCOffset": hours,
         "location": {"lat": 52.5, "lon": 13.4, "timezone": BERLIN, "currentUTCOffset": hours},
+        "timezoneBy": "vendor",
         "operationalSince": "2020-05-01T00:00:00Z",
         "chargers": [],
         "bess": {"nameplateKwh": 10.0, "mode": "Backup", "stateOfChargePercent": 55.0},
@@ -200,8 +205,9 @@ async def test_nothing_is_null_and_errors_are_on_lists_of_sites_and_devices_only
 async def test_an_enrollment_as_documented(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> None:
     enrollment_id = await connect(api, browser)
     shown = (await api.get(f"/enrollments/{enrollment_id}")).json()
-    assert set(shown) == {"id", "vendor", "flowID", "status", "sites", "health", "createdAt"}
-    assert set(shown["health"]) == {"state", "since", "expiresAt", "lineage"}
+    assert set(shown) == {"id", "vendor", "flowID", "status", "sites", "sitesRead", "health", "createdAt"}
+    assert set(shown["health"]) == {"state", "since", "nextStep", "expiresAt", "lineage"}
+    assert (shown["health"]["state"], shown["sitesRead"]) == ("connecting", 0)
     assert set(shown["health"]["lineage"]) == {"obtainedBy", "obtainedAt", "refreshCount"}
     assert (await api.get("/enrollments")).json() == {"enrollments": [shown]}
 
@@ -213,7 +219,7 @@ async def test_enrollments_by_what_they_are(api: httpx.AsyncClient, browser: htt
         ({"vendor": "boxy"}, 0),
         ({"status": "enrolled"}, 1),
         ({"status": "x"}, 0),
-        ({"health": "ok"}, 1),
+        ({"health": "connecting"}, 1),
         ({"health": "degraded"}, 0),
         ({"programID": "prog-x"}, 0),
         ({"flowID": "flow-x"}, 0),
@@ -275,9 +281,8 @@ async def test_pages_neither_repeat_nor_miss_while_rows_come_and_go(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub, path: str
 ) -> None:
     vendors.sunny.homes = {f"s{n}": replace(HOME, vendor_id=f"s{n}") for n in range(9)}
-    await connect(api, browser)
-    for site in (await api.get("/sites")).json()["sites"]:
-        await api.get(f"/sites/{site['id']}")
+    for site_id in await sites_of(api, await connect(api, browser)):
+        await api.get(f"/sites/{site_id}")
     member = "sites" if path == "sites" else "solarInverters"
     everything = [entry["id"] for entry in (await api.get(f"/{path}")).json()[member]]
     assert len(everything) == 9
@@ -300,9 +305,8 @@ async def test_filters_on_sites_and_devices(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors
 ) -> None:
     vendors.sunny.homes = {"a": replace(HOME, vendor_id="a"), "b": replace(HOME, vendor_id="b")}
-    await connect(api, browser)
-    for site in (await api.get("/sites")).json()["sites"]:
-        await api.get(f"/sites/{site['id']}")
+    for site_id in await sites_of(api, await connect(api, browser)):
+        await api.get(f"/sites/{site_id}")
     for path, member, query, found in [
         ("/sites", "sites", {"vendorID": "a"}, 1),
         ("/sites", "sites", {"vendor": "sunny"}, 2),
@@ -483,7 +487,8 @@ async def test_a_vendor_without_history_answers_from_the_store(
     session = await begin(browser, await new_flow(api, "boxy"))
     form = token_of((await browser.get(f"/join/sessions/{session}")).text)
     await browser.post(f"/join/sessions/{session}", data={"form_token": form, "host": "h", "token": "t"})
-    (site,) = (await api.get("/sites")).json()["sites"]
+    (enrollment,) = (await api.get("/enrollments")).json()["enrollments"]
+    (site,) = enrollment["sites"]
     await api.get(f"/sites/{site['id']}")
     vendors.boxy.calls.clear()
     start = datetime(2026, 6, 1, 10, tzinfo=UTC)

@@ -169,7 +169,7 @@ async def test_an_owner_consents_again_by_the_link(
     result = result_of(await come_back(browser, await open_link(browser, url)))
     assert result == {"tenant": "7", "x": "/", "enrollmentID": enrollment_id}
     after = (await api.get(path)).json()
-    assert after["health"]["state"] == "ok"
+    assert after["health"]["state"] == "connecting"
     assert "reconnectURL" not in after["health"]
     assert {name: after[name] for name in ("id", "flowID", "sites", "createdAt")} == {
         name: before[name] for name in ("id", "flowID", "sites", "createdAt")

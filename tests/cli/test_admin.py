@@ -56,10 +56,13 @@ def change(world: World, enrollment_id: str, state: str) -> None:
 def more(world: World, count: int) -> list[str]:
     """Further enrollments, each with a site of its own."""
 
-    world.vendors.sunny.homes |= {f"other-{number}": HOME for number in range(count)}
+    homes = {f"other-{number}": replace(HOME, vendor_id=f"other-{number}") for number in range(count)}
+    world.vendors.sunny.homes |= homes
 
     async def work(hub: Hub) -> list[str]:
-        return [await world.enroll(hub, f"other-{number}", f"other-{number}") for number in range(count)]
+        found = [await world.enroll(hub, name, name) for name in homes]
+        await hub.store.apply(("UPDATE site SET fetched_at = 1 WHERE fetched_at IS NULL", {}))
+        return found
 
     found: list[str] = on(world, work)
     return found
@@ -423,8 +426,8 @@ def test_replaying_what_failed(world: World) -> None:
     assert {row["status"] for row in world.json("webhooks", "deliveries", "{webhook}")} == {"failed"}
     assert "switch it on" in world("webhooks", "replay", "{webhook}", "--since", "2026-01-01", code=4).stderr
     world("webhooks", "change", "{webhook}", "--enable")
-    assert world.json("webhooks", "replay", "{webhook}", "--since", "2026-01-01") == {"deliveries": 1}
-    assert len(world.json("webhooks", "deliveries", "{webhook}", "--status", "pending")) == 1
+    assert world.json("webhooks", "replay", "{webhook}", "--since", "2026-01-01") == {"deliveries": 3}
+    assert len(world.json("webhooks", "deliveries", "{webhook}", "--status", "pending")) == 3
 
 
 def test_a_year_of_days_is_one_answer(world: World) -> None:

@@ -24,7 +24,7 @@ async def test_lines_inside_a_hook_name_enrollment_and_vendor(hub: Hub, enroll: 
         raise KeyError("x")
 
     async def call(ctx: Context, grant: Grant) -> str:
-        return await hub.registry._answer(vendor.name, "fetch_site", str, lambda: chatty(ctx))
+        return await hub.registry._answer(vendor.name, "fetch_site", str, str, lambda: chatty(ctx))
 
     with json_lines(f"joinder.vendor.{vendor.name}") as lines, pytest.raises(PluginBug):
         await with_grant(hub, enrollment_id, call)

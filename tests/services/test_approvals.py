@@ -166,7 +166,7 @@ async def test_approved_is_enrolled_and_polled_at_once(hub: Hub, slow: SlowVendo
     slow.says = [PENDING, replace(PENDING, state=GrantState.ACTIVE, facts={"application": "7", "programme": "p"})]
     await approvals.ask(hub, enrollment_id)
     await approvals.ask(hub, enrollment_id)
-    assert await state(hub, enrollment_id) == ("enrolled", "ok")
+    assert await state(hub, enrollment_id) == ("enrolled", "connecting")
     assert await due(hub, enrollment_id) == {"refresh": False, "poll": True, "approval": False, "expiry": False}
     facts = await vendor_calls.with_grant(hub, enrollment_id, _facts)
     assert facts["programme"] == "p"
@@ -188,7 +188,7 @@ async def test_rejected_stays_rejected_until_somebody_asks_again(
     assert await state(hub, enrollment_id) == ("rejected", "operator_action")
     assert not (await due(hub, enrollment_id))["approval"]
     await renewal.renew(hub, enrollment_id)
-    assert await state(hub, enrollment_id) == ("enrolled", "ok")
+    assert await state(hub, enrollment_id) == ("enrolled", "connecting")
 
 
 async def test_a_vendor_that_is_away_loses_nothing(hub: Hub, slow: SlowVendor, enrollment_id: str) -> None:
@@ -198,7 +198,7 @@ async def test_a_vendor_that_is_away_loses_nothing(hub: Hub, slow: SlowVendor, e
             await approvals.ask(hub, enrollment_id)
     assert (await due(hub, enrollment_id))["approval"]
     await approvals.ask(hub, enrollment_id)
-    assert await state(hub, enrollment_id) == ("enrolled", "ok")
+    assert await state(hub, enrollment_id) == ("enrolled", "connecting")
 
 
 async def test_two_processes_ask_once(hub: Hub, slow: SlowVendor, enrollment_id: str) -> None:
@@ -221,7 +221,7 @@ async def test_a_crash_after_the_answer_asks_again(hub: Hub, slow: SlowVendor, e
     assert await state(hub, enrollment_id) == ("pendingvendor", "pending_approval")
     slow.go_on.set()
     assert await approvals.ask(hub, enrollment_id)
-    assert await state(hub, enrollment_id) == ("enrolled", "ok")
+    assert await state(hub, enrollment_id) == ("enrolled", "connecting")
 
 
 async def test_an_answer_about_an_older_consent_is_not_kept(hub: Hub, slow: SlowVendor, enrollment_id: str) -> None:
@@ -256,7 +256,7 @@ async def test_refused_credentials_stop_the_asking_until_they_are_corrected(
     await vendor_credentials.change(hub, row.account_id, row.credentials_id or "", "test", patch=patch)
     assert (await due(hub, enrollment_id)) == {"refresh": False, "poll": False, "approval": True, "expiry": False}
     await approvals.ask(hub, enrollment_id)
-    assert await state(hub, enrollment_id) == ("enrolled", "ok")
+    assert await state(hub, enrollment_id) == ("enrolled", "connecting")
 
 
 @pytest.mark.parametrize(("hours", "low", "high"), [(0, 13, 17), (2, 26, 34), (12, 160, 200), (240, 320, 400)])

@@ -419,7 +419,7 @@ async def test_what_needs_the_owner_carries_no_link_without_a_flow(
     assert receiver.got[0].json["data"] == {
         "enrollmentID": enrollment_id,
         "vendor": "strict",
-        "from": "ok",
+        "from": "connecting",
         "to": "needs_consent",
         "reason": "revoked",
     }

@@ -32,8 +32,8 @@ async def test_counts_by_vendor_and_health(hub: Hub, enroll: Enroll) -> None:
     await change(hub, ids[1], health="needs_consent", paused_at=1)
     await change(hub, ids[2], health="needs_consent")
     assert [(one.vendor, one.health, one.count, one.paused, one.actor) for one in await fleet.counts(hub)] == [
+        ("strict", "connecting", 1, 0, "nobody"),
         ("strict", "needs_consent", 2, 1, "owner"),
-        ("strict", "ok", 1, 0, "nobody"),
     ]
 
 

@@ -117,7 +117,7 @@ async def test_nobody_reads_it(hub: Hub, vendor: Watched, account_id: str, enrol
     assert await due_at(hub, enrollment_id, "poll") == leases.NEVER
     assert await due_at(hub, enrollment_id, "backfill") == leases.NEVER
     row = (await enrollments.get(hub, account_id, enrollment_id)).row
-    assert (row.health, row.failures) == ("ok", 0)
+    assert (row.health, row.failures) == ("connecting", 0)
 
 
 async def test_what_is_stored_is_served_and_said_to_be_stale(
@@ -265,11 +265,11 @@ async def test_release_tries_everything_that_stood_still(
     await backfill.start(hub, account_id, "test", enrollment_id)
     await quarantined(hub, enrollment_id)
     row = await pausing.release(hub, account_id, enrollment_id, "test")
-    assert (row.health, row.health_reason, row.health_actor, row.failures) == ("ok", None, None, 0)
+    assert (row.health, row.health_reason, row.health_actor, row.failures) == ("connecting", None, None, 0)
     for kind in ("refresh", "poll", "backfill", expiry.KIND):
         assert await due_at(hub, enrollment_id, kind) <= now(), kind
     assert await due_at(hub, enrollment_id, approvals.KIND) == leases.NEVER
-    with pytest.raises(Conflict, match="its health is ok"):
+    with pytest.raises(Conflict, match="its health is connecting"):
         await pausing.release(hub, account_id, enrollment_id, "test")
     assert (await told(hub, enrollment_id))[1].count("enrollment.release") == 1
 

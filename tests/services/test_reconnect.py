@@ -122,7 +122,7 @@ async def test_the_grant_is_replaced_and_everything_else_stays(
     assert result == {"tenant": "7", "enrollmentID": enrollment_id}
     after = await enrollments.get(hub, account_id, enrollment_id)
     row, grant = await state_of(hub, enrollment_id)
-    assert (row.health, row.flow_id, row.created_at) == ("ok", flow.id, before.row.created_at)
+    assert (row.health, row.flow_id, row.created_at) == ("connecting", flow.id, before.row.created_at)
     assert (after.site_ids, row.options) == (before.site_ids, before.row.options)
     assert grant.version == old.version + 1
     assert grant.sealed != old.sealed

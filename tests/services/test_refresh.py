@@ -230,7 +230,7 @@ async def test_a_lost_answer_is_repaired_where_the_vendor_has_grace(
     await cut_off_after_rotation(hub, vendor, enrollment_id, monkeypatch)
     await refresh(hub, enrollment_id)
     assert await token_of(hub, enrollment_id) == "ada#3"
-    assert (await health_of(hub, enrollment_id), (await grant_of(hub, enrollment_id)).intent_count) == ("ok", 0)
+    assert (await health_of(hub, enrollment_id), (await grant_of(hub, enrollment_id)).intent_count) == ("connecting", 0)
 
 
 async def test_a_lost_answer_of_a_strict_vendor_is_called_by_its_name(
@@ -269,7 +269,7 @@ async def test_a_refusal_that_passes_leaves_no_trace(hub: Hub, vendor: StrictVen
     vendor.fail = None
     await refresh(hub, enrollment_id)
     row = await grant_of(hub, enrollment_id)
-    assert (await health_of(hub, enrollment_id), row.refused_at, row.version) == ("ok", None, 2)
+    assert (await health_of(hub, enrollment_id), row.refused_at, row.version) == ("connecting", None, 2)
 
 
 @pytest.mark.parametrize("error", [TransientError("503"), RateLimited("429"), UnexpectedPayload("html")])
@@ -304,7 +304,7 @@ async def test_a_refused_app_is_one_alarm_for_all_its_grants(
     assert row is not None
     assert row.rejected_at is None
     await refresh(hub, ids[1])
-    assert await health_of(hub, ids[1]) == "ok"
+    assert await health_of(hub, ids[1]) == "connecting"
 
 
 async def test_a_disk_in_trouble_is_waited_out(

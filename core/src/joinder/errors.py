@@ -36,6 +36,7 @@ from joinder.redact import redact
 Actor = Literal["owner", "operator", "vendor", "nobody"]
 HealthState = Literal[
     "ok",
+    "connecting",
     "pending_approval",
     "degraded",
     "suspected",

@@ -39,7 +39,7 @@ async def _pace(hub: Hub, app: str) -> None:
 
 JOBS: tuple[Job, ...] = (
     due.Kind(refresh.KIND, _refresh, nearest_to_expiry_first=True, pace=_pace).job(),
-    due.Kind(poll.KIND, _poll).job(),
+    due.Kind(poll.KIND, _poll, newest_consent_first=True).job(),
     due.Kind(approvals.KIND, _ask).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
     due.Kind(backfill.KIND, _backfill).job(),

@@ -140,12 +140,15 @@ class Health(Wire, kw_only=True):
 
 
 class Enrollment(Wire, kw_only=True):
+    """`sites_read`: how many of its sites were read at least once; the others are known by id only."""
+
     id: str
     vendor: str
     flow_id: str | None = None
     program_id: str | None = None
     status: str
     sites: list[Reference]
+    sites_read: int
     health: Health
     created_at: str
 
@@ -220,6 +223,7 @@ class Site(Wire, kw_only=True):
     name: str
     location_utc_offset: float
     location: Location | None = None
+    timezone_by: str = field(default="unknown")
     operational_since: str | None = None
     solar_inverters: list[Reference]
     batteries: list[Reference]

@@ -107,6 +107,7 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
         program_id=row.program_id,
         status=row.status,
         sites=references(overview.site_ids),
+        sites_read=overview.sites_read,
         health=schemas.Health(
             state=row.health,
             since=_utc(row.health_since),
@@ -176,6 +177,7 @@ def site(row: StoredSite, rows: Sequence[StoredDevice]) -> schemas.Site:
         location=schemas.Location(lat=row.lat, lon=row.lon, timezone=row.timezone, current_utc_offset=offset)
         if known
         else None,
+        timezone_by=row.timezone_by or ("vendor" if row.timezone else "unknown"),
         operational_since=utc(row.operational_since),
         solar_inverters=_of_kind(rows, DeviceKind.INVERTER),
         batteries=_of_kind(rows, DeviceKind.BATTERY),

@@ -78,7 +78,7 @@ async def _save(hub: Hub, session: AsyncSession, enrollment_id: str, version: in
         health.change(session, enrollment, "pending_approval", "The vendor has not approved this enrollment yet.")
         return next_question(enrollment.created_at, utc_now())
     enrollment.status = "enrolled"
-    health.change(session, enrollment, "ok")
+    health.change(session, enrollment, await health.begun(session, enrollment.id))
     health.write_event(session, enrollment, "enrollment.approved", {"vendor": enrollment.vendor})
     vendor = hub.registry.vendor(enrollment.vendor)
     await leases.schedule(session, "refresh", enrollment_id, next_refresh(vendor, answered, utc_now()))

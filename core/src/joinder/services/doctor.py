@@ -182,7 +182,7 @@ async def enrollments(hub: Hub) -> list[Finding]:
         Finding(
             check="enrollments",
             text=f"{vendor}: {count} {state}",
-            next_step=None if state == "ok" else health.NEXT_STEP.get(state, "see the enrollments' reasons"),
+            next_step=None if state in health.WELL else health.NEXT_STEP.get(state, "see the enrollments' reasons"),
         )
         for vendor, state, count in await hub.store.rows(sql, {})
     ]

@@ -51,6 +51,13 @@ _BY_EXPIRY = (
     'JOIN "grant" g ON g.enrollment_id = w.enrollment_id '
     "ORDER BY coalesce(g.expires_at, g.refresh_expires_at, w.due_at) LIMIT :limit OFFSET :offset"
 )
+# Who has just consented waits for a first reading; of several the newest comes first.
+_NEWEST_CONSENT = (
+    "SELECT d.enrollment_id, d.strikes, d.lease FROM enrollment e JOIN due d ON d.enrollment_id = e.id "
+    "WHERE e.health = 'connecting' AND d.kind = :kind AND d.app = :app "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
+    "ORDER BY e.created_at DESC, e.id LIMIT :limit"
+)
 _STRIKE = "UPDATE due SET strikes = strikes + 1 WHERE kind = :kind AND enrollment_id = :id"
 _BURY = (
     "UPDATE due SET strikes = strikes + 1, lease = NULL, lease_until = NULL "
@@ -75,6 +82,7 @@ class Kind:
     name: str
     run: Run
     nearest_to_expiry_first: bool = False
+    newest_consent_first: bool = False
     pace: Pace | None = None
 
     def job(self) -> Job:
@@ -102,7 +110,12 @@ class Kind:
         sql = _BY_DUE
         if self.nearest_to_expiry_first:
             sql, values["window"] = _BY_EXPIRY, WINDOW
-        return [Row(*row) for row in await hub.store.rows(*leases.on_clock(hub.store.dialect, sql, values))]
+        rows = [Row(*row) for row in await hub.store.rows(*leases.on_clock(hub.store.dialect, sql, values))]
+        if not self.newest_consent_first or offset or not rows:
+            return rows
+        names = {name: values[name] for name in ("kind", "app", "now", "limit")}
+        new = await hub.store.rows(*leases.on_clock(hub.store.dialect, _NEWEST_CONSENT, names))
+        return list({row.enrollment_id: row for row in (*(Row(*found) for found in new), *rows)}.values())[:BATCH]
 
 
 async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float) -> None:

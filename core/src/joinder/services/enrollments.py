@@ -43,6 +43,7 @@ class Overview:
     row: Enrollment
     grant: GrantRow | None
     site_ids: list[str]
+    sites_read: int  # of them; the others are known by id only
     reconnect_url: str | None = None  # for the owner, where the owner must act
 
 
@@ -73,7 +74,12 @@ async def store_consent(
     enrollment = await locked(hub, session, known_id) if known_id else replaces
     if enrollment is None:
         enrollment = Enrollment(
-            id=new_id("enrl"), account_id=account_id, vendor=vendor, health_since=now(), created_at=now()
+            id=new_id("enrl"),
+            account_id=account_id,
+            vendor=vendor,
+            health="connecting",
+            health_since=now(),
+            created_at=now(),
         )
         session.add(enrollment)
         await session.flush()
@@ -85,10 +91,12 @@ async def store_consent(
     enrollment.options = dict(options or {})
     pending = consent.grant.state is GrantState.PENDING_APPROVAL
     enrollment.status = "pendingvendor" if pending else "enrolled"
-    health.change(session, enrollment, "pending_approval" if pending else "ok")
     enrollment.failures = 0
     await _replace_grant(hub, session, enrollment, consent.grant)
     await _attach_sites(session, enrollment, consent.grant.site_ids)
+    await session.flush()
+    well = await health.begun(session, enrollment.id)
+    health.change(session, enrollment, "pending_approval" if pending else well)
     await _schedule(hub, session, enrollment, consent.grant)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
@@ -135,15 +143,16 @@ async def _overviews(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]
     ids = [row.id for row in rows]
     grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
     by_enrollment = {grant.enrollment_id: grant for grant in grants}
-    sites: dict[str, list[str]] = {row_id: [] for row_id in ids}
+    sites: dict[str, list[SiteRow]] = {row_id: [] for row_id in ids}
     for site in (await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id).in_(ids)))).scalars():
-        sites[site.enrollment_id].append(site.id)
+        sites[site.enrollment_id].append(site)
     urls = await _reconnect_urls(hub, session, rows)
     return [
         Overview(
             row=row,
             grant=by_enrollment.get(row.id),
-            site_ids=sorted(sites[row.id]),
+            site_ids=sorted(site.id for site in sites[row.id]),
+            sites_read=sum(site.fetched_at is not None for site in sites[row.id]),
             reconnect_url=urls.get(row.id),
         )
         for row in rows
@@ -155,9 +164,16 @@ async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         grant = await session.get(GrantRow, enrollment_id)
-        sites = await session.execute(select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id))
+        found = await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id))
+        sites = list(found.scalars())
         url = (await _reconnect_urls(hub, session, [row])).get(row.id)
-        return Overview(row=row, grant=grant, site_ids=sorted(sites.scalars()), reconnect_url=url)
+        return Overview(
+            row=row,
+            grant=grant,
+            site_ids=sorted(site.id for site in sites),
+            sites_read=sum(site.fetched_at is not None for site in sites),
+            reconnect_url=url,
+        )
 
 
 async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:

@@ -9,6 +9,7 @@ EVENT_TYPES: dict[str, str] = {
     "enrollment.created": "An owner, or an operator's credentials, opened a system.",
     "enrollment.reconnected": "A newer consent replaced the enrollment's grant; ids and history stayed.",
     "enrollment.health": "The connection went `from` one state `to` another, for a `reason` where there is one.",
+    "site.ready": "The site `siteID` was read for the first time: it is on the lists from now on.",
     "enrollment.expiring": "The grant ends at `expiresAt`, for a `reason`, and nothing has renewed it yet.",
     "enrollment.approved": "The vendor approved the enrollment; its data is read from now on.",
     "enrollment.rejected": "The vendor decided against the enrollment, for a `reason`.",

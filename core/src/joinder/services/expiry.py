@@ -84,7 +84,7 @@ def shown(enrollment: Enrollment, row: GrantRow) -> Shown | None:
     if row.warned_at is None or ends is None or row.obtained_at > row.warned_at:
         return None
     kept = "the enrollment, its ids and history are kept."
-    if enrollment.health == "ok":
+    if enrollment.health in health.WELL:
         step = f"Send the owner through the join flow again before then; {kept}"
         return Shown(_reason(ends), "owner", step)
     if enrollment.health == "degraded":

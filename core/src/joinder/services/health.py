@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.errors import Actor, HealthState, PluginBug, VendorError
 from joinder.ids import next_id
-from joinder.store.tables import Enrollment, Event
+from joinder.store.tables import Enrollment, Event, SiteRow
 
 FAILURES_UNTIL_DEGRADED = 3
 FAILURES_UNTIL_QUARANTINED = 5
 OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
+WELL = ("ok", "connecting")  # nobody must act, and nothing has gone wrong
 NEXT_STEP: dict[str, str] = {
+    "connecting": "Wait: its sites are being read for the first time.",
     "pending_approval": "Wait: the vendor has not approved this enrollment yet.",
     "degraded": "Nothing to do yet: Joinder keeps trying.",
     "suspected": "Nothing to do yet: the vendor refused many grants at once, and Joinder asks it again.",
@@ -31,6 +34,7 @@ NEXT_STEP: dict[str, str] = {
     "quarantined": "It keeps failing; look at the log, then release it.",
 }
 _ACTOR: dict[str, Actor] = {
+    "connecting": "nobody",
     "pending_approval": "vendor",
     "degraded": "nobody",
     "suspected": "vendor",
@@ -47,8 +51,22 @@ def actor_of(state: str) -> Actor:
     return _ACTOR.get(state, "nobody")
 
 
+async def begun(session: AsyncSession, enrollment_id: str) -> HealthState:
+    """What an enrollment is when nothing is wrong: `ok` once any of its sites was read, `connecting` until then."""
+    query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id, col(SiteRow.fetched_at).is_not(None))
+    return "ok" if (await session.execute(query.limit(1))).first() is not None else "connecting"
+
+
+async def renewed(session: AsyncSession, enrollment: Enrollment) -> None:
+    """A token was renewed: what was wrong is over, though nothing may have been read yet."""
+    enrollment.last_success_at = enrollment.last_attempt_at = now()
+    enrollment.failures = 0
+    if enrollment.health not in WELL:
+        change(session, enrollment, await begun(session, enrollment.id))
+
+
 def succeeded(session: AsyncSession, enrollment: Enrollment) -> None:
-    """The vendor answered: whatever was wrong is over."""
+    """The vendor answered a read: whatever was wrong is over."""
     moment = now()
     enrollment.last_success_at = enrollment.last_attempt_at = moment
     enrollment.failures = 0
@@ -78,7 +96,7 @@ def change(
     """Sets the state; a real change writes one event in the same transaction."""
     before = enrollment.health
     enrollment.health_reason = reason
-    enrollment.health_actor = None if state == "ok" else actor or actor_of(state)
+    enrollment.health_actor = None if state in WELL else actor or actor_of(state)
     if before == state:
         return
     enrollment.health = state

@@ -244,7 +244,13 @@ async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, li
         rows = await read_intervals(hub.store, asked.device.id, *span)
         if asked.own_device is not None or _tell(rows, asked.kind):
             return asked.device.id, list(rows)
-    return asked.site.id, list(await read_intervals(hub.store, asked.site.id, *span))
+    rows = await read_intervals(hub.store, asked.site.id, *span)
+    return asked.site.id, list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
+
+
+def _of_zone(rows: Sequence[Row], zone: ZoneInfo) -> list[Row]:
+    """Day rows of the site's own midnights: one that was made in another zone is no day of it."""
+    return [row for row in rows if floor(row[0], "day", zone) == row[0] and following(row[0], "day", zone) == row[1]]
 
 
 def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:

@@ -47,7 +47,7 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
             raise Conflict(f"This enrollment is not in quarantine; its health is {row.health}.")
         row.failures = 0
         pending = row.status == "pendingvendor"
-        health.change(session, row, "pending_approval" if pending else "ok")
+        health.change(session, row, "pending_approval" if pending else await health.begun(session, row.id))
         if pending:
             await leases.schedule(session, approvals.KIND, row.id, now())
         elif hub.registry.vendor(row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE):

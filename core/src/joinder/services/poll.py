@@ -82,23 +82,30 @@ async def _applied(hub: Hub, statement: Statement) -> bool:
 
 
 async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollment_id: str, lease: str) -> None:
-    """Every site, whatever happens to one; then raises the first failure. What concerns all of them ends it at once."""
-    failures = []
-    for index, site in enumerate(sites):
+    """Every site, whatever happens to one; then raises the first failure. What concerns all of them ends it at once.
+
+    Sites nobody has read yet come first, all of them, before what any of them measures.
+    """
+    failures: dict[str, VendorError] = {}
+    unread = [site for site in sites if site.fetched_at is None]
+    for index, (site, is_known) in enumerate([*((site, False) for site in unread), *((site, True) for site in sites)]):
+        if site.id in failures:
+            continue
         if index:
             await _applied(hub, leases.renewing(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S))
         try:
-            await _poll_site(hub, vendor, site)
+            await (_poll_site(hub, vendor, site) if is_known else refresh_site(hub, site))
         except (AuthorizationLost, AppCredentialsRejected, RateLimited):
             raise
         except VendorError as error:
-            failures.append(error)
+            failures[site.id] = error
     if failures:
-        raise failures[0]
+        raise next(iter(failures.values()))
 
 
 async def _poll_site(hub: Hub, vendor: Vendor, site: StoredSite) -> None:
-    if site.fetched_at is None or now() - site.fetched_at > SITE_EVERY_S:
+    """What the site measures now and since the last time; the site itself once a day."""
+    if site.fetched_at is not None and now() - site.fetched_at > SITE_EVERY_S:
         await refresh_site(hub, site)
     site, devices = await get_site(hub, site.account_id, site.id)
     moment = now()

@@ -76,7 +76,7 @@ _REMEMBER = (
 _FORGET = "DELETE FROM grant_version WHERE enrollment_id = :enrollment AND version <= :oldest"
 _WELL = (
     "UPDATE enrollment SET failures = 0, last_success_at = :now, last_attempt_at = :now "
-    "WHERE id = :enrollment AND health = 'ok'"
+    "WHERE id = :enrollment AND health IN ('ok', 'connecting')"
 )
 
 
@@ -347,7 +347,7 @@ async def _recovered(hub: Hub, enrollment_id: str) -> None:
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         if enrollment is not None:
-            health.succeeded(session, enrollment)
+            await health.renewed(session, enrollment)
             await leases.schedule(session, "poll", enrollment_id, now())
 
 

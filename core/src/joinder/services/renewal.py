@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joinder.services import approvals, poll, refresh
+from joinder.services import approvals, health, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict, NotFound
 from joinder.store.tables import Enrollment
@@ -21,7 +21,7 @@ async def renew(hub: Hub, enrollment_id: str) -> None:
     vendor = hub.registry.vendor(enrollment.vendor)
     if vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE):
         await refresh.refresh(hub, enrollment_id)
-    elif enrollment.health == "ok":
+    elif enrollment.health in health.WELL:
         raise Conflict(f"{vendor.label} grants are not renewed, and this one works.")
     else:
         await poll.poll(hub, enrollment_id)

@@ -20,7 +20,7 @@ _COLUMNS = {
     "flow": "e.flow_id",
     "credentials": "e.credentials_id",
 }
-_FAULTS = "e.health <> 'ok'"
+_FAULTS = "e.health NOT IN ('ok', 'connecting')"
 _PAUSED = "e.paused_at IS NOT NULL"
 _TEXT = (
     "(e.id LIKE {term} ESCAPE '!' OR e.vendor LIKE {term} ESCAPE '!' OR "

@@ -7,22 +7,24 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import from_epoch, now, to_epoch
 from joinder.energy import Device, DeviceKind, Site
 from joinder.ids import Tag, is_id, new_id
+from joinder.services import health, notices, zones
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.vendor_calls import with_grant
 from joinder.store.engine import Statement
 from joinder.store.sites import StoredDevice, StoredSite, read_device, read_devices, read_site, read_sites
-from joinder.store.tables import DeviceRow, SiteRow
+from joinder.store.tables import Coverage, DeviceRow, Enrollment, Interval, SiteRow
 
 TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
 
-_SITE_IDS = "SELECT id FROM site WHERE account_id = :account AND id > :after"
+_SITE_IDS = "SELECT id FROM site WHERE account_id = :account AND id > :after AND fetched_at IS NOT NULL"
 _DEVICE_IDS = (
     "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after AND d.gone_at IS NULL"
 )
@@ -38,8 +40,9 @@ _DEVICE = (
 _UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL, source = :source WHERE id = :id"
 _TROUBLE = (
     "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
-    "AND (health < 'ok' OR health > 'ok') GROUP BY vendor"
+    "AND (health < 'connecting' OR health > 'connecting' AND health < 'ok' OR health > 'ok') GROUP BY vendor"
 )
+_UNREAD = "SELECT vendor, count(*) FROM site WHERE account_id = :account AND fetched_at IS NULL GROUP BY vendor"
 
 
 class SiteHead(Struct, frozen=True):
@@ -107,9 +110,13 @@ async def device_ids(
 
 
 async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
-    """vendor → sentence, for the `errors` member of lists; empty when all is well."""
-    found = await hub.store.rows(_TROUBLE, {"account": account_id})
-    return {vendor: f"{count} enrollment(s) with a problem; see GET /enrollments" for vendor, count in found}
+    """vendor → sentence, for the `errors` member of lists; empty when all is well and every site was read."""
+    told: dict[str, list[str]] = {}
+    for vendor, count in await hub.store.rows(_TROUBLE, {"account": account_id}):
+        told.setdefault(vendor, []).append(f"{count} enrollment(s) with a problem; see GET /enrollments")
+    for vendor, count in await hub.store.rows(_UNREAD, {"account": account_id}):
+        told.setdefault(vendor, []).append(f"{count} site(s) not read yet, so not listed")
+    return {vendor: "; ".join(sentences) for vendor, sentences in told.items()}
 
 
 async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[StoredSite, list[StoredDevice]]:
@@ -150,21 +157,39 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     )
     async with hub.store.write(row.enrollment_id) as session:
         await store_site(session, row.id, site)
+    told = notices.writes(row.enrollment_id, row.id, site.warnings, site.refused)
+    if told:
+        await hub.store.apply(*told, about=row.enrollment_id)
     return site
 
 
 async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
-    """Devices it no longer lists are marked gone; their history stays."""
+    """Devices it no longer lists are marked gone; their history stays. A first reading is an event."""
     row = await session.get(SiteRow, site_id)
     if row is None:
         return
-    row.name, row.timezone, row.lat, row.lon = site.name, site.timezone or row.timezone, site.lat, site.lon
+    row.name, row.lat, row.lon = site.name, site.lat, site.lon
+    await _store_zone(session, row, zones.of_site(site, row.timezone))
     row.operational_since = to_epoch(site.operational_since)
+    if row.fetched_at is None and (enrollment := await session.get(Enrollment, row.enrollment_id)) is not None:
+        health.write_event(session, enrollment, "site.ready", {"siteID": row.id})
     row.fetched_at = now()
     listed = await store_devices(session, row, site.devices)
     for device in await _devices(session, site_id):
         if device.id not in listed:
             device.gone_at = now()
+
+
+async def _store_zone(session: AsyncSession, row: SiteRow, known: zones.Known) -> None:
+    """Day rows belong to the zone they were made in: they and their ledger end with it, and are asked for again."""
+    before, (row.timezone, row.timezone_by) = row.timezone, known
+    if row.fetched_at is None or before == row.timezone:
+        return
+    subjects = select(DeviceRow.id).where(col(DeviceRow.site_id) == row.id)
+    for table in (Interval, Coverage):
+        subject: Any = col(table.subject_id)
+        of_site = (subject == row.id) | subject.in_(subjects)
+        await session.execute(delete(table).where(of_site, col(table.resolution) == "day"))
 
 
 async def store_devices(session: AsyncSession, site: SiteRow | StoredSite, devices: Sequence[Device]) -> set[str]:

@@ -131,7 +131,7 @@ async def _note_failure(hub: Hub, enrollment_id: str, error: VendorError) -> Non
         return
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is None or (isinstance(error, BreakerOpen) and enrollment.health != "ok"):
+        if enrollment is None or (isinstance(error, BreakerOpen) and enrollment.health not in health.WELL):
             return  # what is known says more
         health.failed(session, enrollment, error)
         if isinstance(error, AppCredentialsRejected) and enrollment.credentials_id:

@@ -11,7 +11,7 @@ from joinder.store.engine import Row, Store
 
 _SITE_COLUMNS = (
     "s.id, s.account_id, s.enrollment_id, s.vendor, s.vendor_id, s.name, s.timezone, s.lat, s.lon, "
-    "s.operational_since, s.fetched_at"
+    "s.operational_since, s.fetched_at, s.timezone_by"
 )
 _DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at, source"
 _SITE = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.id = :id AND s.account_id = :account"  # noqa: S608 - our own names
@@ -43,6 +43,7 @@ class StoredSite(NamedTuple):
     lon: float | None
     operational_since: int | None
     fetched_at: int | None
+    timezone_by: str | None = None
 
 
 class StoredDevice(NamedTuple):

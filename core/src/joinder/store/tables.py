@@ -200,6 +200,7 @@ class SiteRow(SQLModel, table=True):
     vendor_id: str
     name: str
     timezone: str | None = None
+    timezone_by: str | None = None  # vendor | coordinates
     lat: float | None = None
     lon: float | None = None
     operational_since: int | None = _big(default=None)
