@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -443,7 +443,8 @@ def test_a_vendor_that_is_away_is_exit_code_6(world: World) -> None:
     done = world("enrollments", "refresh", "{enrollment}", code=6)
     assert "Sunny is away" in done.stderr
     world.vendors.sunny.failures["fetch_readings"] = TransientError("Sunny is away")
-    stale = world("sites", "intervals", "{site}", "--start", "2026-11-20", "--end", "2026-11-26", "--json")
+    start, end = (str(datetime.now(UTC).date() + timedelta(days=days)) for days in (-1, 1))
+    stale = world("sites", "intervals", "{site}", "--start", start, "--end", end, "--json")
     assert json.loads(stale.stdout)["stale"] is True
     assert "did not answer" in stale.stderr
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from joinder_tui import serving
 from joinder_tui.app import JoinderApp
+from joinder_tui.browser import OwnServer, authority
 from joinder_tui.cli import command
 
 
@@ -28,20 +29,19 @@ def test_a_browser_elsewhere_is_refused(runner: CliRunner, host: str) -> None:
 
 def test_on_loopback_it_is_served_with_what_was_asked(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Any] = []
-
-    class Server:
-        def __init__(self, command: str, **options: Any) -> None:
-            served.append((command, options))
-
-        def serve(self) -> None:
-            served.append("served")
-
-    monkeypatch.setattr("textual_serve.server.Server", Server)
+    monkeypatch.setattr(OwnServer, "serve", lambda server: served.append(server))
     assert runner.invoke(command, ["--serve", "--readonly", "--port", "8091"]).exit_code == 0
-    (asked, options), done = served
-    assert asked.endswith("-m joinder_tui.cli --readonly")
-    assert (options["host"], options["port"], done) == ("127.0.0.1", 8091, "served")
+    (server,) = served
+    assert server.command.endswith("-m joinder_tui.cli --readonly")
+    assert (server.host, server.port, server.title) == ("127.0.0.1", 8091, "Joinder")
     assert serving.LOOPBACK[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "written"), [("127.0.0.1", 80, "127.0.0.1"), ("::1", 8090, "[::1]:8090"), ("::1", 80, "[::1]")]
+)
+def test_the_origin_is_written_as_browsers_write_it(host: str, port: int, written: str) -> None:
+    assert authority(host, port) == written
 
 
 def test_an_unknown_theme_names_the_known_ones(runner: CliRunner) -> None:

@@ -88,7 +88,7 @@ async def add_account(page: Page) -> None:
     name = Line("called", "Name, as owners read it", placeholder="Acme Energy")
     made = await ask(page, "A new account", (name,), "Making the account", create)
     if made is not None:
-        page.notify(f"{made.name} is {made.id}; n makes a client of it.", markup=False)
+        page.notify(f"{made.name} is {made.id}; n makes a client of it.")
 
 
 async def _rename(page: Page, account: Account) -> None:
@@ -102,7 +102,7 @@ async def _rename(page: Page, account: Account) -> None:
     name = Line("called", "Name, as owners read it", account.name)
     renamed = await ask(page, f"Another name for {account.id}", (name,), "Renaming", rename)
     if renamed is not None:
-        page.notify(f"It is named {renamed}.", markup=False)
+        page.notify(f"It is named {renamed}.")
 
 
 async def _delete(page: Page, account: Account) -> None:
@@ -179,7 +179,7 @@ async def _revoke(page: Page, client: ApiClient) -> None:
 
 
 def _tell(page: Page, problem: str | None, done: str) -> None:
-    page.notify(problem or done, severity="error" if problem else "information", markup=False)
+    page.notify(problem or done, severity="error" if problem else "information")
     page.reload()
 
 

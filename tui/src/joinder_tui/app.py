@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -11,14 +11,18 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.events import Resize
+from textual.filter import LineFilter
+from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
 
+from joinder.clean import clean_line
 from joinder_tui.acts import Act, acts_of
 from joinder_tui.pages import PAGES, Page
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.opening import Opening, TooSmall
 from joinder_tui.widgets.doing import Deed
+from joinder_tui.widgets.plain import Visible
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -29,6 +33,7 @@ T = TypeVar("T")
 OpenHub = Callable[[], AbstractAsyncContextManager["Hub"]]
 TICK_S = 2.0
 PATIENCE_S = 10.0  # of a look into the store; a vendor's call may take as long as it takes
+VISIBLE = Visible()
 SMALLEST = (40, 10)
 CLIPBOARD_BYTES = 74_994  # what terminals take of OSC 52, in base64
 
@@ -153,6 +158,21 @@ class JoinderApp(App[int]):
 
         with self.screen.covered() if isinstance(self.screen, Secret | Reveal) else nullcontext():
             return super().export_screenshot(title=title, simplify=simplify)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """One line, never markup: most of them hold a name."""
+        super().notify(clean_line(message), title=clean_line(title), severity=severity, timeout=timeout, markup=False)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), VISIBLE]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

@@ -10,7 +10,7 @@ import rich_click as click
 @click.option("--theme", help="One of Textual's themes, such as textual-light, nord or textual-ansi.")
 @click.option("--serve", is_flag=True, help="Show it in a browser on this machine, at http://127.0.0.1:PORT.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --serve; anything but loopback is refused.")
-@click.option("--port", default=8090, show_default=True, help="With --serve.")
+@click.option("--port", default=8090, type=click.IntRange(1, 65535), show_default=True, help="With --serve.")
 def command(readonly: bool, theme: str | None, serve: bool, host: str, port: int) -> None:
     """Manage flows, credentials and enrollments in the terminal. Example:  joinder tui --readonly
 

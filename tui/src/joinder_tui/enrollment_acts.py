@@ -156,7 +156,7 @@ def _tell(page: Page, deed: Deed, number: int, failures: Sequence[str]) -> None:
         page.app.notify(deed.done if number == 1 else f"{deed.done}: {well} of {number}.")
     if failures:
         more = f" ({len(failures)} failed)" if len(failures) > 1 else ""
-        page.app.notify(failures[0] + more, severity="error", timeout=10, markup=False)
+        page.app.notify(failures[0] + more, severity="error", timeout=10)
 
 
 async def _reconnect(page: Page, enrollment_id: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from joinder.clean import clean_json
 from joinder_tui import texts
 
 if TYPE_CHECKING:
@@ -203,8 +204,7 @@ def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
     try:
         with Path(path).expanduser().open("x", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(clean_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n")
     except FileExistsError:
         raise Invalid(f"{path} is there already, and stays; name another file") from None
     except OSError as error:

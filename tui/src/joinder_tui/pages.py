@@ -154,7 +154,7 @@ class Page(Screen[None]):
 
         problem = await self.outcome(what, answered)
         if problem is not None:
-            self.app.notify(problem, severity="error", timeout=10, markup=False)
+            self.app.notify(problem, severity="error", timeout=10)
         if self.is_attached:
             self.reload()
         return answers[0] if answers else None

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable
 
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
+from joinder_tui.widgets.plain import Static, line
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Pair(Page, Generic[U, L]):
 
     def body(self) -> ComposeResult:
         yield Table(*self.columns_above, id="above")
-        yield Static("", id="between", markup=False)
+        yield Static("", id="between")
         yield Table(*self.columns_below, id="below")
 
     def on_mount(self) -> None:
@@ -111,7 +112,7 @@ class Pair(Page, Generic[U, L]):
         self._shown_of, self._below = key, below
         rows = {key: self.cells_below(one) for key, one in below.items()}
         self.query_one("#below", Table).fill(rows or {"": self.none_below})
-        self.query_one("#between", Static).update(self.between(self._above[key]) if key in self._above else "")
+        self.query_one("#between", Static).update(line(self.between(self._above[key]) if key in self._above else ""))
 
     def ask_below(self) -> None:
         self._part = "below"

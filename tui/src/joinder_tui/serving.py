@@ -1,4 +1,4 @@
-"""The terminal in a browser of this machine, through textual-serve, which asks nobody who they are: loopback only."""
+"""The terminal in a browser of this machine: on loopback only, and only for who started it (browser.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve_on(host: str, port: int, *, readonly: bool, theme: str | None) -> None:
-    """Ends the program for any other host: whoever reaches it could revoke everything."""
+    """Ends the program for any other host: its token would go over the network as it is."""
     if host not in LOOPBACK:
         fail(
             f"--serve has no login, so it is for this machine only; {host} is refused. From elsewhere: "
@@ -20,10 +20,12 @@ def serve_on(host: str, port: int, *, readonly: bool, theme: str | None) -> None
             EXIT_CONFIG,
         )
     try:
-        from textual_serve.server import Server
+        from joinder_tui.browser import OwnServer
     except ImportError:
         fail("--serve needs textual-serve: pip install 'joinder-tui[serve]'", EXIT_FAILED)
     options = [*(["--readonly"] if readonly else []), *(["--theme", theme] if theme else [])]
-    Server(
-        shlex.join([sys.executable, "-m", "joinder_tui.cli", *options]), host=host, port=port, title="Joinder"
-    ).serve()
+    command = shlex.join([sys.executable, "-m", "joinder_tui.cli", *options])
+    try:
+        OwnServer(command, host=host, port=port, title="Joinder").serve()
+    except OSError as error:
+        fail(f"Nothing can listen on port {port} of {host}: {error.strerror}", EXIT_FAILED)

@@ -151,7 +151,7 @@ async def _delete(page: Page, row: WebhookEndpoint) -> None:
     touches = [row.url.partition("?")[0], f"{texts.count(count)} deliveries go with it."]
     if await page.confirmed_by_name(f"Delete {row.id}?", row.id, touches):
         problem = await page.outcome("Deleting", lambda hub: webhooks.delete(hub, row.account_id, row.id, ACTOR))
-        page.notify(problem or "Deleted", severity="error" if problem else "information", markup=False)
+        page.notify(problem or "Deleted", severity="error" if problem else "information")
         page.reload()
 
 

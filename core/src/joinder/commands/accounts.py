@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from joinder.commands.asking import agreed_by_name, severe
-from joinder.commands.running import json_option, on_hub, show
+from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -52,7 +52,7 @@ def rename(account_id: str, name: str) -> None:
     from joinder.services import accounts
 
     on_hub(lambda hub: accounts.rename_account(hub, account_id, accounts.COMMAND_LINE, name))
-    click.echo(f"{account_id} is renamed.")
+    echo(f"{account_id} is renamed.")
 
 
 @command.command()
@@ -68,7 +68,7 @@ def delete(account_id: str, confirm: str | None, dry_run: bool) -> None:
     touches = [f"Erased: {counts}, with every token, key and reading of {held['name']} ({account_id})."]
     if agreed_by_name(str(held["name"]), touches, confirm=confirm, dry_run=dry_run):
         on_hub(lambda hub: _remove(hub, account_id))
-        click.echo(f"{account_id} is deleted.")
+        echo(f"{account_id} is deleted.")
 
 
 async def _held(hub: Hub, account_id: str | None) -> dict[str, Any]:
@@ -82,4 +82,4 @@ async def _remove(hub: Hub, account_id: str) -> None:
     from joinder.services import account_removal, accounts
 
     async for progress in account_removal.remove(hub, account_id, accounts.COMMAND_LINE):
-        click.echo(f"{progress.done} of {progress.total} enrollments", err=True)
+        echo(f"{progress.done} of {progress.total} enrollments", err=True)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from joinder.commands.running import show
+from joinder.clean import clean_json, clean_line
+from joinder.commands.running import echo, show
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]
@@ -43,17 +44,28 @@ def print_one(answer: object, as_json: bool) -> None:
     lines = list(_members("", msgspec.to_builtins(answer)))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        click.echo(f"{name.ljust(width)}  {text}")
+        echo(f"{name.ljust(width)}  {text}")
 
 
 def print_json(answer: object) -> None:
+    echo(encoded(answer, indent=2))
+
+
+def encoded(answer: object, *, indent: int = 0) -> str:
+    """Also what msgspec refuses: half of a surrogate pair, which JSON in the store may hold."""
+    import json
+
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+    try:
+        text = msgspec.json.encode(answer)
+        return clean_json((msgspec.json.format(text, indent=indent) if indent else text).decode())
+    except UnicodeEncodeError:
+        return clean_json(json.dumps(msgspec.to_builtins(answer), indent=indent or None))
 
 
 def say(text: str) -> None:
-    click.echo(text, err=True)
+    echo(clean_line(text), err=True)
 
 
 def print_link(link: object, url: str, *, qr: bool, as_json: bool) -> None:
@@ -63,11 +75,16 @@ def print_link(link: object, url: str, *, qr: bool, as_json: bool) -> None:
     if as_json:
         print_json(link)
     else:
-        click.echo(url)
+        echo(clean_line(url))
     if qr:
         import segno
 
-        segno.make(url, error="l", micro=False).terminal(out=sys.stderr, border=2, compact=True)
+        try:
+            code = segno.make(url, error="l", micro=False)
+        except segno.DataOverflowError:
+            say("The link is too long for a QR code.")
+        else:
+            code.terminal(out=sys.stderr, border=2, compact=True)
 
 
 def _members(prefix: str, value: Any) -> list[tuple[str, str]]:
@@ -88,7 +105,7 @@ def plain(value: object) -> str:
         return "yes" if value else "no"
     if value is None or value == "":
         return "-"
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+    return clean_line(str(value))
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED, EXIT_USAGE
-from joinder.commands.running import fail
+from joinder.commands.running import echo, fail
 
 F = TypeVar("F", bound=Callable[..., Any])
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be touched.")
@@ -45,7 +46,7 @@ def agreed_by_name(name: str, touches: Sequence[str], *, confirm: str | None, dr
         return False
     if confirm is None:
         _must_be_able_to_ask(f"--confirm {name}")
-        confirm = click.prompt(f"Type {name} to go on", err=True, default="", show_default=False)
+        confirm = click.prompt(f"Type {clean_line(name)} to go on", err=True, default="", show_default=False)
     if confirm.strip() != name:
         fail(f"That is not {name}. Nothing was done.", EXIT_FAILED)
     return True
@@ -66,7 +67,7 @@ def secret_from(file: Path | None) -> str:
 
 def _tell(touches: Sequence[str]) -> None:
     for line in touches:
-        click.echo(line, err=True)
+        echo(clean_line(line), err=True)
 
 
 def _must_be_able_to_ask(instead: str) -> None:

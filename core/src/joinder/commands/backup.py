@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands.running import json_option, on_settings, show
+from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
     from joinder.services.backup import Copy
@@ -29,10 +29,10 @@ def command(target: Path, force: bool, keep: int | None, as_json: bool) -> None:
         show([_row(done)], True)
         return
     held = ", ".join(f"{count} {table}" for table, count in done.manifest.counts.items())
-    click.echo(f"wrote {done.path} ({done.manifest.bytes} bytes, schema {done.manifest.schema}): {held}")
+    echo(f"wrote {done.path} ({done.manifest.bytes} bytes, schema {done.manifest.schema}): {held}")
     for path in done.removed:
-        click.echo(f"removed {path}")
-    click.echo(
+        echo(f"removed {path}")
+    echo(
         f"The key is not inside: only a key file with {' and '.join(done.manifest.key_ids)} opens this copy. "
         "Keep a copy of that file elsewhere."
     )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED
-from joinder.commands.running import fail, json_option, show
+from joinder.commands.running import echo, fail, json_option, show
 
 if TYPE_CHECKING:
     from joinder.testing.checks import Outcome
@@ -71,9 +72,7 @@ def _show(name: str, outcomes: list[Outcome]) -> None:
     for one in outcomes:
         if one.check.group != group:
             group = one.check.group
-            click.echo(f"\n{name} · {group}")
-        reason = f"  {one.reason}" if one.reason else ""
-        click.echo(f"  {one.state:<8} {one.check.name.replace('_', ' ')}{reason}")
-    click.echo(
-        f"\n{name}: " + ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped", "n/a"))
-    )
+            echo(f"\n{name} · {group}")
+        reason = f"  {clean_line(one.reason)}" if one.reason else ""
+        echo(f"  {one.state:<8} {one.check.name.replace('_', ' ')}{reason}")
+    echo(f"\n{name}: " + ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped", "n/a")))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from joinder.commands.asking import agreed, moderate
-from joinder.commands.running import json_option, on_hub, show
+from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
     from joinder.services.accounts import NewClient
@@ -60,7 +60,7 @@ def revoke(client_id: str, yes: bool, dry_run: bool) -> None:
     client = on_hub(lambda hub: _client(hub, client_id))
     if agreed([f"{client_id} ({client.name}) can no longer call the API."], yes=yes, dry_run=dry_run):
         on_hub(lambda hub: _revoke(hub, client_id))
-        click.echo(f"{client_id} is revoked.")
+        echo(f"{client_id} is revoked.")
 
 
 def _show_once(made: NewClient, as_json: bool) -> None:

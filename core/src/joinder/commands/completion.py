@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import rich_click as click
 
+from joinder.commands.running import echo
+
 
 @click.command(name="completion")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
@@ -17,4 +19,4 @@ def command(shell: str) -> None:
     completion = get_completion_class(shell)
     if completion is None:
         raise LookupError(shell)
-    click.echo(completion(group, {}, "joinder", "_JOINDER_COMPLETE").source())
+    echo(completion(group, {}, "joinder", "_JOINDER_COMPLETE").source())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.cli import EXIT_CONFIG
-from joinder.commands.running import fail, json_option, show
+from joinder.commands.running import echo, fail, json_option, show
 
 if TYPE_CHECKING:
     from joinder.services.configuration import Setting
@@ -39,7 +39,7 @@ def check() -> None:
     found = problems(settings_from_env())
     if found:
         fail("\n".join(f"Configuration: {problem}" for problem in found), EXIT_CONFIG)
-    click.echo("The configuration can work. Next: joinder doctor")
+    echo("The configuration can work. Next: joinder doctor")
 
 
 def _row(one: Setting, origin: bool, as_json: bool) -> dict[str, str | None]:

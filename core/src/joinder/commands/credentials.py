@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from joinder.clean import clean_line
 from joinder.commands.admin import (
     ACTOR,
     account_option,
@@ -27,7 +28,7 @@ from joinder.commands.answering import (
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.credential_quota import quota
 from joinder.commands.fields import declared_fields, from_option, read_object, refuse_secrets
-from joinder.commands.running import json_option, on_hub
+from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import ActionInfo, Credentials
@@ -286,7 +287,7 @@ def _print_message(message: str, as_json: bool) -> None:
     if as_json:
         print_json(ActionOutcome(message=message))
     else:
-        click.echo(message)
+        echo(clean_line(message))
 
 
 async def _account(hub: Hub, credentials_id: str) -> str:

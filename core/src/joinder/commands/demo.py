@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder.commands.running import echo
+
 if TYPE_CHECKING:
     from joinder.demo.client import Say
     from joinder.demo.cluster import Summary
@@ -53,7 +55,7 @@ async def _demo(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        click.echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
+        echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
 
     try:
         async with stack(folder, say, cluster=cluster) as demo:
@@ -63,8 +65,8 @@ async def _demo(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
                 await _stay_up(demo, as_json)
     except StepFailed as failed:
         if as_json:
-            click.echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
-        click.echo(f"Failed at: {failed.step}\n{failed}", err=True)
+            echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
+        echo(f"Failed at: {failed.step}\n{failed}", err=True)
         sys.exit(EXIT_FAILED)
 
 
@@ -93,11 +95,11 @@ def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json
         summary = {"ok": True, "seconds": round(seconds, 1), "vendors": msgspec.to_builtins(seen)}
         if shared is not None:
             summary["cluster"] = msgspec.to_builtins(shared)
-        click.echo(json.dumps(summary, indent=2))
+        echo(json.dumps(summary, indent=2))
     else:
-        click.echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
+        echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
         if shared is not None:
-            click.echo(report.cluster(shared) + "\n")
+            echo(report.cluster(shared) + "\n")
 
 
 async def _stay_up(demo: Running, as_json: bool) -> None:
@@ -106,10 +108,10 @@ async def _stay_up(demo: Running, as_json: bool) -> None:
 
     from joinder.demo.processes import StepFailed
 
-    click.echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {demo.folder}/demo.env", err=as_json)
+    echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {demo.folder}/demo.env", err=as_json)
     for name, origin in demo.origins.items():
-        click.echo(f"simulator of {name}: {origin}", err=as_json)
-    click.echo("Ctrl-C stops everything.", err=as_json)
+        echo(f"simulator of {name}: {origin}", err=as_json)
+    echo("Ctrl-C stops everything.", err=as_json)
     running = [process for process in demo.processes if process.runs]
     ends = [asyncio.create_task(process.ended()) for process in running]
     try:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder.clean import clean_line
 from joinder.cli import EXIT_CONFIG, EXIT_FAILED
-from joinder.commands.running import json_option, on_settings, show
+from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
     from joinder.services.doctor import Finding
@@ -34,9 +35,9 @@ def command(as_json: bool) -> None:
         show([_row(one) for one in findings], True)
     else:
         for one in findings:
-            click.echo(f"{'ok  ' if one.ok else 'LOOK'}  {one.check}: {one.text}")
+            echo(f"{'ok  ' if one.ok else 'LOOK'}  {one.check}: {clean_line(one.text)}")
             if one.next_step:
-                click.echo(f"        next: {one.next_step}")
+                echo(f"        next: {clean_line(one.next_step)}")
     sys.exit(code)
 
 

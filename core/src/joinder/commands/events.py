@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import rich_click as click
 
 from joinder.commands.admin import account_ids, account_option, limit_option
-from joinder.commands.answering import Columns, plain, print_list
-from joinder.commands.running import json_option, on_hub
+from joinder.commands.answering import Columns, encoded, plain, print_list
+from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.webhook_schemas import Event
@@ -95,12 +95,10 @@ async def _recent(hub: Hub, wanted: Wanted) -> dict[str, Told]:
 
 def _print_line(event: Event, as_json: bool) -> None:
     """One that is too long for a column is still whole."""
-    import msgspec
-
     if as_json:
-        click.echo(msgspec.json.encode(event).decode())
+        echo(encoded(event))
     else:
-        click.echo("  ".join(plain(read(event)) for read in COLUMNS.values()))
+        echo("  ".join(plain(read(event)) for read in COLUMNS.values()))
 
 
 def _what(data: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from joinder.commands.asking import agreed_by_name, severe
-from joinder.commands.running import json_option, on_hub, show
+from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -30,7 +30,7 @@ def create(path: Path | None) -> None:
 
     target = path or Path(settings_from_env().key_file)
     create_key_file(target)
-    click.echo(f"Created {target}, readable by you alone. Keep a copy apart from the database.")
+    echo(f"Created {target}, readable by you alone. Keep a copy apart from the database.")
 
 
 @command.command()
@@ -76,7 +76,7 @@ def retire(key_id: str, confirm: str | None, dry_run: bool) -> None:
     ]
     if agreed_by_name(key_id, touches, confirm=confirm, dry_run=dry_run):
         on_hub(lambda hub: keys.retire(hub, "command line", key_id))
-        click.echo(f"{key_id} is retired.")
+        echo(f"{key_id} is retired.")
 
 
 def _row(use: KeyUse) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _row(use: KeyUse) -> dict[str, Any]:
 
 
 def _say(row: dict[str, Any], text: str, as_json: bool) -> None:
-    show([row], True) if as_json else click.echo(text)
+    show([row], True) if as_json else echo(text)
 
 
 async def _prepared(hub: Hub) -> tuple[str, bool]:
@@ -98,5 +98,5 @@ async def _rotated(hub: Hub) -> Progress:
     from joinder.services import keys
 
     async for progress in keys.rotate(hub, "command line"):
-        click.echo(f"{progress.done} of {progress.total} data keys", err=True)
+        echo(f"{progress.done} of {progress.total} data keys", err=True)
     return progress

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from joinder.commands.running import fail
+from joinder.commands.running import echo, fail
 
 
 @click.command(name="new-vendor")
@@ -29,5 +29,5 @@ def command(name: str, label: str | None, into: Path | None) -> None:
         fail(f"{folder} exists already; name another folder with --into", 4)
     written = render(name, label or name.capitalize(), folder)
     for path in written:
-        click.echo(f"  {path}")
-    click.echo(f"\nNow:  pip install -e '{folder}[test]'  &&  cd {folder}  &&  joinder check {name}")
+        echo(f"  {path}")
+    echo(f"\nNow:  pip install -e '{folder}[test]'  &&  cd {folder}  &&  joinder check {name}")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED
-from joinder.commands.running import json_option, on_hub, show
+from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
     from joinder.services.reconcile import Outcome
@@ -52,11 +53,11 @@ def _row(one: Outcome) -> dict[str, object]:
 
 def _tell(outcomes: list[Outcome]) -> None:
     if not outcomes:
-        click.echo("No grant is waiting.")
+        echo("No grant is waiting.")
     for one in outcomes:
         counts = f"{len(one.alive)} alive, {len(one.lost)} lost, {len(one.waiting)} waiting"
-        click.echo(f"{one.vendor}: {len(one.released)} released, {counts}")
+        echo(f"{one.vendor}: {len(one.released)} released, {counts}")
         if one.waiting and one.stopped:
-            click.echo(f"  waiting because: {one.stopped}")
+            echo(f"  waiting because: {clean_line(one.stopped)}")
         for enrollment_id in one.lost:
-            click.echo(f"  lost: {enrollment_id} (its owner must consent again)")
+            echo(f"  lost: {enrollment_id} (its owner must consent again)")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands.running import fail
+from joinder.commands.running import echo, fail
 
 if TYPE_CHECKING:
     from joinder.grants import Callback
@@ -59,7 +59,7 @@ def command(
             path = asyncio.run(_record_live(subject, _read(credentials), _read(form), redirect_uri, into))
     except (Failed, VendorError) as error:
         fail(str(error), 1)
-    click.echo(f"wrote {path}")
+    echo(f"wrote {path}")
 
 
 async def _record_live(
@@ -87,8 +87,8 @@ async def _owner_consents(stand: Stand, redirect_uri: str | None) -> Callback:
         fail("--redirect-uri is needed: the one registered at the vendor", 2)
     request, verifier = stand.authorize_request()
     request = replace(request, redirect_uri=redirect_uri)
-    click.echo("Open this link as the system's owner and consent:\n")
-    click.echo(await stand.registry.build_authorize_url(stand.vendor.name, stand.context(), request))
+    echo("Open this link as the system's owner and consent:\n")
+    echo(await stand.registry.build_authorize_url(stand.vendor.name, stand.context(), request))
     landed = click.prompt("\nPaste the address you landed on", hide_input=True)
     return replace(callback_from(landed, stand), redirect_uri=redirect_uri, code_verifier=verifier)
 

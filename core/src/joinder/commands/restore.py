@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from joinder.commands.running import json_option, on_settings, show
+from joinder.commands.running import echo, json_option, on_settings, show
 
 
 @click.command(name="restore")
@@ -27,9 +27,9 @@ def command(source: Path, replace: bool, confirm: str | None, as_json: bool) -> 
     if as_json:
         show([{"database": done.place, "copyTakenAt": taken_at, "kept": done.kept, "waiting": done.behind}], True)
         return
-    click.echo(f"{done.place} is now the copy taken at {taken_at}")
+    echo(f"{done.place} is now the copy taken at {taken_at}")
     if done.kept:
-        click.echo(f"The database that was there is kept: {done.kept}")
+        echo(f"The database that was there is kept: {done.kept}")
     if done.behind:
         waiting = ", ".join(f"{count} of {vendor}" for vendor, count in done.behind.items())
-        click.echo(f"Not renewed until you decide: {waiting}.\nNow: start joinder, then: joinder reconcile")
+        echo(f"Not renewed until you decide: {waiting}.\nNow: start joinder, then: joinder reconcile")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
 
+from joinder.clean import clean_json, clean_line, clean_text
 from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from joinder.settings import Settings
 
 T = TypeVar("T")
+WIDEST = 300  # letters of a cell; `show` and --json tell the whole
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
@@ -63,8 +65,9 @@ def sentence(error: Exception) -> str:
     from joinder.services.refusals import Refusal
 
     if not isinstance(error, Refusal):
-        return str(error)
-    return "\n".join([error.detail, *(f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items())])
+        return clean_line(str(error))
+    about = (f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items())
+    return "\n".join(map(clean_line, [error.detail, *about]))
 
 
 def code_of(error: Exception) -> int:
@@ -80,21 +83,31 @@ def code_of(error: Exception) -> int:
     return EXIT_FAILED if isinstance(error, Refusal) else EXIT_VENDOR
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """The only way to the terminal. Where others' words are to be one line, `clean_line` comes before."""
+    click.echo(clean_text(text), err=err)
+
+
 def fail(text: str, code: int) -> NoReturn:
-    click.echo(text, err=True)
+    echo(text, err=True)
     sys.exit(code)
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """JSON, or aligned columns."""
+    """JSON, or aligned columns, in which what is very long is cut."""
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        echo(clean_json(json.dumps(rows, indent=2)))
         return
     if not rows:
-        click.echo("none")
+        echo("none")
         return
     names = list(rows[0])
-    table = [names, *([str(row[name]) for name in names] for row in rows)]
+    table = [names, *([_cell(row[name]) for name in names] for row in rows)]
     widths = [max(len(line[index]) for line in table) for index in range(len(names))]
     for line in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    text = clean_line(str(value))
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.cli import EXIT_FAILED
+from joinder.commands.running import echo
 
 if TYPE_CHECKING:
     from joinder.simulate import Simulator
@@ -52,17 +53,17 @@ async def _run(simulators: list[Simulator], ports: dict[str, int]) -> None:
         devices = ",".join(
             f"{host}/32" for simulator in simulators if simulator.tls for host in simulator.stands_in_for
         )
-        click.echo("export JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
+        echo("export JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
         if devices:
-            click.echo(f"export JOINDER_ALLOWED_NETWORKS={devices}")
+            echo(f"export JOINDER_ALLOWED_NETWORKS={devices}")
         if limits := call_limits_of(simulators):
-            click.echo(f"export JOINDER_CALL_LIMITS={call_limits_text(limits)}")
+            echo(f"export JOINDER_CALL_LIMITS={call_limits_text(limits)}")
         for simulator in simulators:
-            click.echo(f"\n{simulator.vendor} at {origins[simulator.vendor]}")
+            echo(f"\n{simulator.vendor} at {origins[simulator.vendor]}")
             if simulator.app_credentials:
-                click.echo(f"  credentials: {json.dumps(dict(simulator.app_credentials))}")
+                echo(f"  credentials: {json.dumps(dict(simulator.app_credentials))}")
             if simulator.owner_form:
-                click.echo(f"  owner enters: {json.dumps(dict(simulator.owner_form))}")
+                echo(f"  owner enters: {json.dumps(dict(simulator.owner_form))}")
             for note in simulator.notes:
-                click.echo(f"  {note}")
+                echo(f"  {note}")
         await asyncio.Event().wait()

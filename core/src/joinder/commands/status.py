@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.commands.answering import Columns, counted, print_json, print_list
-from joinder.commands.running import json_option, on_hub
+from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Ending, FleetCount, Status
@@ -69,11 +69,11 @@ async def _status(hub: Hub) -> Status:
 def _tell(status: Status) -> None:
     waiting = ", ".join(f"{count} the {actor}" for actor, count in status.must_act.items() if count)
     known = counted(status.enrollments, "enrollment")
-    click.echo(f"{known}, {status.paused} paused; waiting for: {waiting or 'nobody'}")
+    echo(f"{known}, {status.paused} paused; waiting for: {waiting or 'nobody'}")
     day = status.last_day
     done = f"{sum(day.refreshed)} renewed, {sum(day.polled)} read, {sum(day.failed)} failed"
-    click.echo(f"Last 24 hours: {done}\n")
+    echo(f"Last 24 hours: {done}\n")
     print_list(status.counts, _COUNTS, False)
     if status.endings:
-        click.echo("\nConsents that end next:")
+        echo("\nConsents that end next:")
         print_list(status.endings, _ENDINGS, False)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED
-from joinder.commands.running import json_option, show
+from joinder.commands.running import echo, json_option, show
 
 if TYPE_CHECKING:
     from joinder.vendor import Vendor
@@ -41,7 +42,7 @@ def command(as_json: bool) -> None:
     )
     if not as_json:
         for line in _missing_files([entry.vendor for entry in installed if entry.vendor], settings.public_files):
-            click.echo(line)
+            echo(clean_line(line))
     sys.exit(EXIT_FAILED if any(entry.problem and "not enabled" not in entry.problem for entry in installed) else 0)
 
 

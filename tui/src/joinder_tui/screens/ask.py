@@ -10,12 +10,14 @@ from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.strip import Strip
-from textual.widgets import Input, SelectionList, Static
+from textual.widgets import Input, SelectionList
 from textual.widgets.selection_list import Selection
 
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -76,11 +78,11 @@ class Ask(ModalScreen[Given | None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", can_focus=False):
-            yield Static(self._heading, classes="heading", markup=False)
+            yield Static(line(self._heading), classes="heading")
             if self._problem:
-                yield Static(self._problem, markup=False, id="problem")
+                yield Static(self._problem, id="problem")
             for field in self._asked:
-                yield Static(field.label, classes="label", markup=False)
+                yield Static(line(field.label), classes="label")
                 yield _widget(field)
             yield Static("enter  go on      space  tick      escape  leave", classes="hint")
 
@@ -104,9 +106,8 @@ class Ask(ModalScreen[Given | None]):
 def _widget(field: Line | Choices) -> Input | Checklist:
     if isinstance(field, Line):
         return Input(field.value, placeholder=field.placeholder, id=field.name, compact=True)
-    return Checklist(
-        *(Selection(option, option, option in field.chosen) for option in field.options), id=field.name, compact=True
-    )
+    options = [Selection(Content(line(one).plain), one, one in field.chosen) for one in field.options]
+    return Checklist(*options, id=field.name, compact=True)
 
 
 async def ask(

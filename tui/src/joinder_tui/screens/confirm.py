@@ -9,9 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
+from joinder.clean import clean_line
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
 
 class Confirm(ModalScreen[bool]):
@@ -29,8 +31,8 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, classes="heading", markup=False)
-            yield Static("\n".join(self._touches), markup=False)
+            yield Static(line(self._question), classes="heading")
+            yield Static("\n".join(map(clean_line, self._touches)))
             yield Static("y  yes      n  no", classes="hint")
 
 
@@ -49,9 +51,9 @@ class ConfirmByName(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, classes="heading", markup=False)
-            yield Static("\n".join(self._touches), markup=False)
-            yield Static(f"Type {self._name} and press enter; escape leaves everything as it is.", markup=False)
+            yield Static(line(self._question), classes="heading")
+            yield Static("\n".join(map(clean_line, self._touches)))
+            yield Static(line(f"Type {self._name} and press enter; escape leaves everything as it is."))
             yield Input(id="name")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

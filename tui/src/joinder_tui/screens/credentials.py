@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable
 
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
+from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Credentials(Page):
 
         sentence = await self.doing(f"Asking {row.vendor}", ask)
         if sentence is not None:
-            self.app.notify(sentence, timeout=10, markup=False)
+            self.app.notify(sentence, timeout=10)
 
     def action_rotate(self) -> None:
         from joinder_tui.screens.credential_forms import RotateForm

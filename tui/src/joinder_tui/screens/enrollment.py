@@ -10,12 +10,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Static, TabbedContent, TabPane
+from textual.widgets import TabbedContent, TabPane
 
 from joinder_tui import enrollment_acts, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.chart import EnergyChart, PowerChart
+from joinder_tui.widgets.plain import Static, line
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _facts(detail: Detail) -> RichTable:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(name, line(value))
     return table
 
 
@@ -190,11 +191,11 @@ def _sites(detail: Detail) -> RichTable:
     for heading in ("Site or device", "Kind", "Name", "Read", "Id"):
         table.add_column(heading)
     for site, devices in detail.sites:
-        table.add_row(Text(site.name, "bold"), "site", site.timezone or "–", texts.short_ago(site.fetched_at), site.id)
+        zone = line(site.timezone or "–")
+        table.add_row(line(Text(site.name, "bold")), "site", zone, texts.short_ago(site.fetched_at), site.id)
         for device in devices:
             name = str(device.state.get("name") or device.state.get("model") or device.vendor_id)
-            gone = " (gone)" if device.gone_at else ""
-            table.add_row(
-                f"  {device.vendor_id}", device.kind, name + gone, texts.short_ago(device.fetched_at), device.id
-            )
+            told = line(name + (" (gone)" if device.gone_at else ""))
+            read = texts.short_ago(device.fetched_at)
+            table.add_row(line(f"  {device.vendor_id}"), device.kind, told, read, device.id)
     return table

@@ -11,12 +11,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.reactive import reactive
-from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
+from textual.widgets import DataTable, Input, TabbedContent, TabPane
 
 from joinder_tui import texts
 from joinder_tui.acts import Act
 from joinder_tui.event_log import AuditLog, EventLog, Log, export
 from joinder_tui.pages import Page
+from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -206,4 +207,4 @@ class Events(Page):
             self, f"Export {texts.count(len(rows))} rows", (Line("path", "To a new file"),), "Export", write
         )
         if path is not None:
-            self.notify(f"{texts.count(len(rows))} rows are in {path}.", markup=False)
+            self.notify(f"{texts.count(len(rows))} rows are in {path}.")

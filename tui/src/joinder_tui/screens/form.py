@@ -12,11 +12,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Select, Static
+from textual.widgets import Select
 
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed
+from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -48,10 +49,10 @@ class FormScreen(Page, ModalScreen[None]):
 
     def body(self) -> ComposeResult:
         with Container(id="form-space"), VerticalScroll(classes="dialog form", can_focus=False):
-            yield Static(self.title_line, classes="heading", markup=False)
+            yield Static(line(self.title_line), classes="heading")
             yield Vertical(id="choices")
             yield Vertical(id="entries")
-        yield Static("", id="refusal", classes="wrong", markup=False)
+        yield Static("", id="refusal", classes="wrong")
 
     @property
     def title_line(self) -> str:
@@ -173,7 +174,7 @@ class FormScreen(Page, ModalScreen[None]):
             if self.focused is None and focused is not None:
                 focused.focus()
             return
-        self.app.notify(done, markup=False)
+        self.app.notify(done)
         self.dismiss()
 
     async def _saved(self, values: Mapping[str, str]) -> str | None:

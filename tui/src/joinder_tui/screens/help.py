@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static
 
 
 class Help(ModalScreen[None]):

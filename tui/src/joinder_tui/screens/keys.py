@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import ProgressBar, Static
+from textual.widgets import ProgressBar
 
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
+from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Keys(Page):
 
         refused = await self.outcome(f"Retiring {key_id}", lambda hub: keys.retirable(hub, key_id))
         if refused is not None:
-            self.notify(refused, severity="error", timeout=10, markup=False)
+            self.notify(refused, severity="error", timeout=10)
             return
         touches = [
             "It wraps no data key, and is taken out of the key file.",
@@ -137,7 +138,7 @@ class Keys(Page):
         ]
         if await self.confirmed_by_name(f"Retire key {key_id}?", key_id, touches):
             problem = await self.outcome(f"Retiring {key_id}", lambda hub: keys.retire(hub, ACTOR, key_id))
-            self.notify(problem or "Retired", severity="error" if problem else "information", markup=False)
+            self.notify(problem or "Retired", severity="error" if problem else "information")
             self.reload()
 
 

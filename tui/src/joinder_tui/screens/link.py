@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
 
 class Link(ModalScreen[None]):
@@ -28,9 +28,9 @@ class Link(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog wide"):
-            yield Static(self._heading, classes="heading", markup=False)
-            yield Static(self._url, markup=False, id="url")
-            yield Static(qr_code(self._url), markup=False, id="qr")
+            yield Static(line(self._heading), classes="heading")
+            yield Static(self._url, id="url")
+            yield Static(qr_code(self._url), id="qr")
 
     def action_copy(self) -> None:
         from joinder_tui.app import JoinderApp
@@ -42,5 +42,9 @@ class Link(ModalScreen[None]):
 def qr_code(url: str) -> str:
     """In half blocks, black on white whatever the theme."""
     drawn = io.StringIO()
-    segno.make(url, error="l", micro=False).terminal(drawn, border=2, compact=True)
+    try:
+        code = segno.make(url, error="l", micro=False)
+    except segno.DataOverflowError:
+        return "The link is too long for a QR code."
+    code.terminal(drawn, border=2, compact=True)
     return drawn.getvalue()

@@ -8,9 +8,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
 
 class OneLine(ModalScreen[str | None]):
@@ -29,9 +30,9 @@ class OneLine(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, classes="heading", markup=False)
+            yield Static(line(self._question), classes="heading")
             yield Input(self._value, id="answer", select_on_focus=False)
-            yield Static(f"{self._hint} Enter goes on, escape leaves.", classes="hint", markup=False)
+            yield Static(f"{self._hint} Enter goes on, escape leaves.", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         answer = event.value.strip()

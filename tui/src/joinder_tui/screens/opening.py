@@ -7,9 +7,9 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import Static
 
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static
 
 
 class Opening(Screen[None]):

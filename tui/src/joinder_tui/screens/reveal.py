@@ -12,10 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from joinder_tui.acts import Act
 from joinder_tui.screens.secret import COVERED
+from joinder_tui.widgets.plain import Static, line
 
 SHOWN_S = 30.0
 
@@ -35,7 +35,7 @@ class Reveal(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
-            yield Static(self._heading, classes="heading", markup=False)
+            yield Static(line(self._heading), classes="heading")
             yield Static(self._drawn(), id="revealed")
             yield Static("", id="left", classes="hint")
 

@@ -11,9 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
 SHOWN_S = 60.0
 COVERED = "••••••••"
@@ -35,8 +35,8 @@ class Secret(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
-            yield Static(self._heading, classes="heading", markup=False)
-            yield Static(self._secret, markup=False, id="secret")
+            yield Static(line(self._heading), classes="heading")
+            yield Static(self._secret, id="secret")
             yield Static("", classes="hint", id="countdown")
 
     def on_mount(self) -> None:

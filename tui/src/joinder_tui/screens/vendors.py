@@ -11,12 +11,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable
 
 from joinder_tui import texts
 from joinder_tui.acts import Act
 from joinder_tui.conformance import FAILED_SHOWN, CheckBroke, Result, check
 from joinder_tui.pages import Page
+from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Vendors(Page):
         problem = await self.outcome(f"Checking {name}", run)
         if broke or problem:
             said = problem or f"The checks of {name} did not run: {broke[0]}"
-            self.app.notify(said, severity="error", timeout=10, markup=False)
+            self.app.notify(said, severity="error", timeout=10)
         if self.is_attached:
             self.reload()
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.binding import BindingType
 from textual.reactive import reactive
 
+from joinder.clean import clean_line
 from joinder_tui import texts, webhook_acts
 from joinder_tui.acts import Act
 from joinder_tui.pairs import MOVES, Cells, Pair
@@ -97,7 +98,7 @@ class Webhooks(Pair["Endpoint", "Shown"]):
 
     def action_copy_url(self) -> None:
         if self.chosen is not None:
-            self.joinder.copy(self.chosen.row.url, "URL")
+            self.joinder.copy(clean_line(self.chosen.row.url), "URL")
 
     def action_copy_id(self) -> None:
         if self.chosen is not None:

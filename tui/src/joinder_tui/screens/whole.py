@@ -10,9 +10,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
+from joinder.clean import clean_json
 from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
 
 class Whole(ModalScreen[None]):
@@ -24,12 +25,12 @@ class Whole(ModalScreen[None]):
     def __init__(self, heading: str, told: Mapping[str, Any]) -> None:
         super().__init__()
         self._heading = heading
-        self._text = json.dumps(told, indent=2, ensure_ascii=False)
+        self._text = clean_json(json.dumps(told, indent=2, ensure_ascii=False))
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog wide"):
-            yield Static(f"{self._heading}   (c copies it)", classes="heading", markup=False)
-            yield Static(self._text, markup=False, id="whole")
+            yield Static(line(f"{self._heading}   (c copies it)"), classes="heading")
+            yield Static(self._text, id="whole")
 
     def action_copy(self) -> None:
         from joinder_tui.app import JoinderApp

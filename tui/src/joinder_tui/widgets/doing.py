@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from textual.widgets import Static
+from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
     from joinder_tui.app import JoinderApp
@@ -31,5 +31,5 @@ class Doing(Static):
         deeds = cast("JoinderApp", self.app).deeds.values()
         self.display = bool(deeds)
         if deeds:
-            lines = [f"⟳ {deed.what} … {time.monotonic() - deed.begun:.0f} s" for deed in deeds]
-            self.update("   ".join([*lines, "(ctrl+x stops waiting)"]))
+            told = [f"⟳ {deed.what} … {time.monotonic() - deed.begun:.0f} s" for deed in deeds]
+            self.update(line("   ".join([*told, "(ctrl+x stops waiting)"])))

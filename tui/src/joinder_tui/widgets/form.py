@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Checkbox, Input, Select, Static, TextArea
+from textual.widgets import Checkbox, Input, Select, TextArea
+
+from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
     from joinder.vendor import Field
@@ -30,11 +31,11 @@ class Entry(Vertical):
         self._hint = hint
 
     def compose(self) -> ComposeResult:
-        yield Static(self._label, classes="entry-label", markup=False)
+        yield Static(self._label, classes="entry-label")
         yield self.control()
         if self._hint:
-            yield Static(self._hint, classes="entry-hint", markup=False)
-        yield Static("", classes="wrong", markup=False)
+            yield Static(self._hint, classes="entry-hint")
+        yield Static("", classes="wrong")
 
     def control(self) -> Widget:
         raise NotImplementedError
@@ -120,7 +121,7 @@ class Choice(Entry):
         self._options = options
 
     def control(self) -> Widget:
-        options = [(escape(shown), value) for shown, value in self._options]
+        options = [(line(shown), value) for shown, value in self._options]
         return Select(options, allow_blank=False, value=self._options[0][1], compact=True)
 
     @property
@@ -151,12 +152,12 @@ class Ticked(Entry):
     def compose(self) -> ComposeResult:
         yield self.control()
         if self._hint:
-            yield Static(self._hint, classes="entry-hint", markup=False)
+            yield Static(self._hint, classes="entry-hint")
         yield Vertical(*self._inner, classes="inner")
-        yield Static("", classes="wrong", markup=False)
+        yield Static("", classes="wrong")
 
     def control(self) -> Widget:
-        return Tick(Content(self._label), disabled=self._refused, compact=True)
+        return Tick(Content(line(self._label).plain), disabled=self._refused, compact=True)
 
     @property
     def value(self) -> str:

@@ -10,6 +10,8 @@ from rich.text import Text
 from textual.widgets import DataTable
 from textual.widgets.data_table import ColumnKey
 
+from joinder_tui.widgets.plain import line
+
 Rows = Mapping[str, tuple[str | Text, ...]]  # by a key of the row, in order
 
 
@@ -50,7 +52,7 @@ class Table(DataTable[Any]):
             before = self._shown[key]
             for heading, old, new in zip(self._headings, before, cells, strict=True):
                 if old != new:
-                    self.update_cell(key, heading, _plain(new))
+                    self.update_cell(key, heading, line(new))
 
     def _replace(self, rows: Rows) -> None:
         """The cursor stays on its row, or where it was when that row is gone."""
@@ -60,7 +62,7 @@ class Table(DataTable[Any]):
             self.columns[ColumnKey(heading)].width = cell_len(heading)
         self._widen(rows)
         for key, cells in rows.items():
-            self.add_row(*(_plain(cell) for cell in cells), key=key)
+            self.add_row(*(line(cell) for cell in cells), key=key)
         if rows:
             keys = list(rows)
             self.move_cursor(row=keys.index(selected) if selected in rows else min(at, len(keys) - 1), animate=False)
@@ -68,10 +70,5 @@ class Table(DataTable[Any]):
     def _widen(self, rows: Rows) -> None:
         for index, heading in enumerate(self._headings):
             column = self.columns[ColumnKey(heading)]
-            widest = max((_plain(cells[index]).cell_len for cells in rows.values()), default=0)
+            widest = max((line(cells[index]).cell_len for cells in rows.values()), default=0)
             column.width = max(column.width, widest)
-
-
-def _plain(cell: str | Text) -> Text:
-    """A DataTable would read a name such as `Roof [south]` as markup, and fail at `[/]`."""
-    return Text(cell) if isinstance(cell, str) else cell
