@@ -1,6 +1,6 @@
 """The whole suite as if run on other days: `make days`.
 
-Options name the moments (all without one), what follows goes to pytest: `python tests/days.py --moment tomorrow tests/cli`.
+Options name the moments (all without one), what follows goes to pytest: `tests/days.py --moment today tests/cli`.
 Only civil time is moved, by faketime (Debian: `apt install faketime`), for every process alike; monotonic clocks and
 the times of files stay real, or Python would compile every module anew. Under libfaketime 0.9.10 `time.sleep` fails
 in Python >= 3.11 ("Invalid argument"), so tests that must block wait on an Event.
