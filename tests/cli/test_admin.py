@@ -137,10 +137,10 @@ def test_lists_of_an_account_that_is_not_there(world: World) -> None:
         (("webhooks", "change", "{webhook}"), 2, "Nothing to change"),
         (("webhooks", "replay", "{webhook}"), 2, "--since"),
         (("webhooks", "deliveries", "{webhook}", "--status", "x"), 1, "must be one of"),
-        (("backfills", "start", "{enrollment}", "--start", "2999-01-01"), 2, "such as 2026-06-01"),
-        (("backfills", "start", "{enrollment}", "--start", "2026-01-01T00:00:00"), 2, "such as 2026-06-01"),
+        (("backfills", "start", "{enrollment}", "--start", "2999-01-01"), 2, "such as 20"),
+        (("backfills", "start", "{enrollment}", "--start", "2006-01-01T00:00:00"), 2, "such as 20"),
         (("backfills", "start", "{enrollment}", "--end", "2001-01-01", "--start", "2002-01-01"), 1, "before end"),
-        (("sites", "intervals", "{site}", "--start", "2020-01-01", "--end", "2026-01-01"), 1, "spans at most"),
+        (("sites", "intervals", "{site}", "--start", "2000-01-01", "--end", "2006-01-01"), 1, "spans at most"),
         (("sites", "intervals", "{site}", "--level", "year"), 2, "15mins"),
     ],
 )
