@@ -2,8 +2,7 @@
 
 Options name the moments (all without one), what follows goes to pytest: `tests/days.py --moment today tests/cli`.
 Only civil time is moved, by faketime (Debian: `apt install faketime`), for every process alike; monotonic clocks and
-the times of files stay real, or Python would compile every module anew. Under libfaketime 0.9.10 `time.sleep` fails
-in Python >= 3.11 ("Invalid argument"), so tests that must block wait on an Event.
+the times of files stay real, or Python would compile every module anew.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+SLEEPS = Path(__file__).parent / "faketime"
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BEFORE = timedelta(minutes=5)  # the suite starts and passes the change of the clocks while it runs
@@ -68,7 +69,9 @@ def environment(offset_s: int) -> dict[str, str]:
         "LD_PRELOAD": told.stdout.strip(),
         "FAKETIME": f"{offset_s:+d}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # or waits of threads end at once, those for the interpreter's lock too
         "NO_FAKE_STAT": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(SLEEPS), os.environ.get("PYTHONPATH")))),
     }
     return {**os.environ, **faked}
 
