@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 SLEEPS = Path(__file__).parent / "faketime"
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-BEFORE = timedelta(minutes=5)  # the suite starts and passes the change of the clocks while it runs
+BEFORE = timedelta(minutes=5)  # the suite begins before the change, and ends after it
 
 
 def leap_day(now: datetime) -> datetime:
@@ -55,7 +55,7 @@ MOMENTS: dict[str, Callable[[datetime], datetime]] = {
     "leap day": leap_day,
     "into summer time": lambda now: clock_change(now, 2 * HOUR),
     "out of summer time": lambda now: clock_change(now, HOUR),
-    "before midnight": lambda now: now.replace(hour=23, minute=58) + DAY,
+    "into the new year": lambda now: datetime(now.year + 1, 1, 1, tzinfo=UTC) - BEFORE,
     "in 10 years": lambda now: now + 3653 * DAY,
 }
 
