@@ -34,6 +34,9 @@ test: install  ## every test but the long proofs, loopback only
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
+days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
+	$(RUN)/python tests/days.py -n 4 --dist loadgroup
+
 proofs: install  ## the long tests (a quarter of an hour): a year of tokens, kills, many processes, both databases
 	$(RUN)/pytest -n 2 --dist loadgroup -m proof
 
@@ -69,4 +72,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test rotations proofs check bench terminal screenshots cassettes lock clean
+.PHONY: help install run cluster test days rotations proofs check bench terminal screenshots cassettes lock clean

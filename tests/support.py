@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,11 @@ def shared(path: str) -> Path:
     if not found.exists():
         pytest.skip(f"{found} is not on this machine")
     return found
+
+
+def days_ago(count: int) -> str:
+    """A day as commands take it, which lies behind on whatever day the tests run."""
+    return f"{datetime.now(UTC).date() - timedelta(days=count)}"
 
 
 def make_context(

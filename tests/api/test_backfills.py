@@ -9,9 +9,13 @@ import pytest
 
 from api.conftest import NewTenant
 from api.fakes import Vendors, assert_problem, begin, come_back, connect, new_flow, pointers, result_of
+from api.test_reads import clock
 from joinder.clock import now
 from joinder.services import backfill, backfill_steps
 from joinder.services.hub import Hub
+
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 async def start(api: httpx.AsyncClient, enrollment_id: str, **body: str) -> httpx.Response:

@@ -21,11 +21,13 @@ from api.fakes import (
     new_flow,
     pointers,
 )
+from api.test_reads import Clock, clock
 from joinder import errors
 from joinder.api.problems import _VENDOR_TITLES
 from joinder.services import sites
 from joinder.services.hub import Hub
 
+__all__ = ["clock"]
 DATABASES = ("sqlite",)  # nothing here depends on the database
 
 UNKNOWN = {
@@ -46,7 +48,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/join/flows"): {"vendors": [{"vendor": "boxy"}], "redirectURI": REDIRECT_URI},
     ("post", "/webhooks"): {"url": "https://integrator.example/hook"},
     ("patch", "/webhooks/{webhook_id}"): {"disabled": True},
-    ("post", "/webhooks/{webhook_id}/replay"): {"since": "2026-06-01T00:00:00Z"},
+    ("post", "/webhooks/{webhook_id}/replay"): {"since": "2020-01-01T00:00:00Z"},
 }
 
 
@@ -265,14 +267,16 @@ NO_TIMES = ("x", "", "1e9", "1780000000", "2026-06-01", "2026-06-01T00:00:00", "
 
 
 @pytest.mark.parametrize("name", ["start", "end"])
-async def test_a_time_that_is_none(api: httpx.AsyncClient, name: str) -> None:
+async def test_a_time_that_is_none(api: httpx.AsyncClient, clock: Clock, name: str) -> None:
     for moment in NO_TIMES:
         answer = await api.get("/sites/site-aaaaaaaaaaaaaaaa/solar-intervals", params={name: moment})
         assert_problem(answer, 400, "validation-error")
         assert pointers(answer) == [f"/{name}"]
 
 
-async def test_intervals_refuse_what_cannot_be(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> None:
+async def test_intervals_refuse_what_cannot_be(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, clock: Clock
+) -> None:
     path = f"/sites/{await connect_site(api, browser)}/solar-intervals"
     day = {"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"}
     answer = await api.get(path, params={**day, "summaryLevel": "week"})

@@ -28,12 +28,11 @@ UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Clock:
-    """Epoch seconds for everything that decides how old stored data is."""
+    """Epoch seconds for everything but access tokens: stands still at noon, on whatever day the tests run."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at = NOON
-        for module in ("intervals", "readings", "live", "sites"):
-            monkeypatch.setattr(f"joinder.services.{module}.now", lambda: self.at)
+        monkeypatch.setattr("joinder.clock.civil_time", lambda: float(self.at))
 
 
 @pytest.fixture

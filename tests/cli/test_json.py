@@ -16,6 +16,7 @@ from joinder.commands.answers import ANSWERS, Answer
 from joinder.errors import AuthorizationLost
 from joinder.services import health
 from joinder.store.tables import Enrollment
+from support import days_ago
 
 DATABASES = ("sqlite",)  # the services' own tests ask both
 
@@ -66,7 +67,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "webhooks delete": ("{webhook}", "--confirm", "{webhook}"),
     "events list": (),
     "audit list": (),
-    "backfills start": ("{enrollment}", "--start", "2026-01-01"),
+    "backfills start": ("{enrollment}", "--start", days_ago(330)),
     "backfills list": (),
     "backfills show": ("{backfill}",),
     "backfills cancel": ("{backfill}", "--yes"),

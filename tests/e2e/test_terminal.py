@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import httpx
 import pytest
@@ -74,7 +75,7 @@ class Tmux:
                 return text
             if meanwhile:
                 self.keys(meanwhile)
-            time.sleep(0.5)
+            Event().wait(0.5)
         raise AssertionError(f"the screen never showed {what}:\n{self.screen()}")
 
     def close(self) -> None:
@@ -156,7 +157,7 @@ def make_flow(tmux: Tmux) -> str:
     tmux.typed(BACK)
     tmux.until(BACK)
     tmux.keys("Tab")
-    time.sleep(SETTLES_S)
+    Event().wait(SETTLES_S)
     tmux.keys("Space")
     shown("2. a flow, by its form", tmux.until("▐✓▌ Solis"))
     tmux.keys("C-s")

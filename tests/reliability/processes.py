@@ -12,7 +12,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -205,7 +204,7 @@ def _nurse() -> None:
     ready.register(0, selectors.EVENT_READ)
     while _reap() or open_input:
         if not open_input:
-            time.sleep(WAIT_S)
+            ready.select(WAIT_S)
             continue
         if not ready.select(WAIT_S):
             continue

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -107,7 +107,7 @@ class World:
         child = self._nurse.worker(self.hub.settings, die_at="" if point == ON_ITS_WAY else point)
         if point == ON_ITS_WAY:
             while not self.vendor.state()["by_owner"].get(self.owner):
-                time.sleep(0.02)
+                Event().wait(0.02)
             child.signal(signal.SIGKILL)
         assert child.wait(60) == -signal.SIGKILL, self._nurse.log(child)
 

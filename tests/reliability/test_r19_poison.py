@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -159,7 +160,7 @@ async def test_a_row_that_kills_its_worker_five_times(
 async def worker_ends(settings: Settings, ahead_s: float) -> int:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(WORKER), settings.database_url, settings.key_file, str(ahead_s)),
-        env={"PYTHONPATH": str(WORKER.parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(WORKER.parent.parent)},
     )
     return await process.wait()
 

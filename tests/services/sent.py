@@ -17,7 +17,7 @@ async def deliver(hub: Hub, account_id: str, endpoint_id: str, *statuses: str, k
     """One event a second, each with a delivery. Answers the deliveries' ids."""
     ids = [next_id("dlvy") for _ in statuses]
     async with hub.store.write() as session:
-        for at, (row_id, status) in enumerate(zip(ids, statuses, strict=True), start=1_780_000_000):
+        for at, (row_id, status) in enumerate(zip(ids, statuses, strict=True), start=1_700_000_000):
             event = Event(
                 id=next_id("evnt"),
                 account_id=account_id,

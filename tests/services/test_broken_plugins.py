@@ -22,7 +22,7 @@ from joinder.vendors.watch import watching
 
 SECRET = "canary-of-the-owner-5521"
 GOOD = """
-import asyncio, time
+import asyncio, threading
 from datetime import timedelta
 from joinder import *
 
@@ -60,7 +60,7 @@ BROKEN = {  # way → (what is appended to the good plugin, what health says)
     "hangs": (READS + "await asyncio.sleep(3600)", "did not finish fetch_readings"),
     "leaks a secret": (READS + "raise ValueError(grant.secrets['token'])", "failed in fetch_readings"),
     "calls an undeclared host": (READS + "await ctx.http.request('GET', 'https://elsewhere.example/')", "refused"),
-    "blocks the loop": (READS + "time.sleep(1.5)\n    return Readings()", "blocked the whole server"),
+    "blocks the loop": (READS + "threading.Event().wait(1.5)\n    return Readings()", "blocked the whole server"),
     "mutates its grant": (READS + "grant.facts['a'] = 'c'\n    return Readings()", "failed in fetch_readings"),
 }
 

@@ -59,7 +59,7 @@ async def listen(hub: Hub, account_id: str, receiver: Receiver, *types: str) -> 
     return await webhooks.create(hub, account_id, "test", url=receiver.url, types=types)
 
 
-async def add_events(hub: Hub, account_id: str, *kinds: str, start: int = 1_780_000_000) -> None:
+async def add_events(hub: Hub, account_id: str, *kinds: str, start: int = 1_700_000_000) -> None:
     """One a second, written in reverse."""
     async with hub.store.write() as session:
         for index, kind in reversed(list(enumerate(kinds))):
@@ -275,7 +275,7 @@ async def test_days_of_nothing_but_failures_disable_it(
     made = await listen(hub, account_id, receiver)
     for day in range(6):
         assert (await endpoint_of(hub, made)).disabled_at is None, day
-        await add_events(hub, account_id, "enrollment.health", start=1_780_000_000 + day)
+        await add_events(hub, account_id, "enrollment.health", start=1_700_000_000 + day)
         await work(hub)
         time.ahead_s += DAY_S
     row = await endpoint_of(hub, made)
@@ -290,7 +290,7 @@ async def test_one_success_begins_the_days_anew(hub: Hub, account_id: str, recei
     made = await listen(hub, account_id, receiver)
     for day in range(8):
         receiver.answer = status(200 if day == 4 else 500)
-        await add_events(hub, account_id, "enrollment.health", start=1_780_000_000 + day)
+        await add_events(hub, account_id, "enrollment.health", start=1_700_000_000 + day)
         await work(hub)
         time.ahead_s += DAY_S
     assert (await endpoint_of(hub, made)).disabled_at is None
@@ -303,7 +303,7 @@ async def test_a_disabled_endpoint_gets_nothing_until_it_is_replayed(
     await add_events(hub, account_id, "enrollment.created")
     await deliveries.fan_out(hub)  # in line, not sent
     await webhooks.change(hub, account_id, made.row.id, "test", patch={"disabled": True})
-    await add_events(hub, account_id, "enrollment.deleted", start=1_780_000_100)
+    await add_events(hub, account_id, "enrollment.deleted", start=1_700_000_100)
     await work(hub)
     assert receiver.got == []
     with pytest.raises(Conflict):
@@ -311,8 +311,8 @@ async def test_a_disabled_endpoint_gets_nothing_until_it_is_replayed(
     with pytest.raises(Conflict):
         await replays.replay_since(hub, account_id, made.row.id, "test", since=0)
     await webhooks.change(hub, account_id, made.row.id, "test", patch={"disabled": False})
-    assert await replays.replay_since(hub, account_id, made.row.id, "test", since=1_780_000_000) == 2
-    assert await replays.replay_since(hub, account_id, made.row.id, "test", since=1_780_000_000) == 0
+    assert await replays.replay_since(hub, account_id, made.row.id, "test", since=1_700_000_000) == 2
+    assert await replays.replay_since(hub, account_id, made.row.id, "test", since=1_700_000_000) == 0
     await work(hub)
     assert sorted(receiver.types) == ["enrollment.created", "enrollment.deleted"]
 
@@ -340,7 +340,7 @@ async def test_a_replay_since_begins_at_its_time_and_pages(
     await add_events(hub, account_id, *["enrollment.health"] * 10)
     await deliveries.fan_out(hub)  # before there is any endpoint
     made = await listen(hub, account_id, receiver)
-    assert await replays.replay_since(hub, account_id, made.row.id, "test", since=1_780_000_002) == 8
+    assert await replays.replay_since(hub, account_id, made.row.id, "test", since=1_700_000_002) == 8
     await work(hub)
     assert sorted(got.json["data"]["n"] for got in receiver.got) == list(range(2, 10))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from joinder.clock import now
 from joinder.services import accounts, join_flows, listing, search
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor
@@ -14,7 +15,7 @@ from joinder.store.sqlite import SqliteStore
 from joinder.store.tables import Enrollment, JoinSession, VendorCredentials
 from services.conftest import Enroll
 
-NOW = 1_900_000_000
+NOW = now()
 
 
 async def make_flow(hub: Hub, account_id: str, credentials_id: str | None) -> str:

@@ -16,6 +16,7 @@ from joinder.services import accounts, outbox, webhooks
 from joinder.services.hub import Hub
 from joinder.store.tables import Audit, Delivery, WebhookEndpoint
 from services.sent import deliver, endpoint
+from support import days_ago
 from tui.terminal import OpenTerminal, Terminal
 
 
@@ -171,7 +172,7 @@ async def test_failed_deliveries_come_first_and_are_replayed_one_or_all(
         asked(terminal, "since").value = "yesterday"
         await terminal.press("enter")
         await terminal.until(lambda: "Give a time such as" in terminal.text())
-        asked(terminal, "since").value = "2026-05-01"
+        asked(terminal, "since").value = days_ago(200)
         await terminal.press("enter")
         await terminal.until(lambda: "0 deliveries are due now." in terminal.said())
 
@@ -184,7 +185,7 @@ async def test_replay_since_sends_what_was_not_delivered(
     async with open_terminal() as terminal:
         await terminal.press("6", "R")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
-        asked(terminal, "since").value = "2026-05-01 12:00"
+        asked(terminal, "since").value = f"{days_ago(200)} 12:00"
         await terminal.press("enter")
         await terminal.until(lambda: "1 deliveries are due now." in terminal.said())
         assert await statuses(hub) == ["delivered", "pending"]

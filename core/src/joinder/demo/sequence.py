@@ -48,16 +48,17 @@ class Connected(Struct, rename="camel"):
 
 async def connect(demo: Running, simulator: Simulator, say: Say, *, via: str | None = None) -> Connected:
     """One vendor from credentials to live power. `via`: the server at which the owner begins; else the public one."""
+    end = _day_end()  # of the day that is read, though another quarter hour may end meanwhile
     if not simulator.has_history:
-        simulator.clock.freeze(_day_end() - DAY_S)
+        simulator.clock.freeze(end - DAY_S)
     enrollment = await _enrollment(demo.api, simulator, say, via or demo.url)
     pending = enrollment["status"] == "pendingvendor"
     if pending:
         await _approved(demo.api, simulator.vendor, enrollment["id"], say)
     site_id = enrollment["sites"][0]["id"]
     if not simulator.has_history:
-        await _time_lapse(demo.hub, simulator, enrollment["id"], say)
-    seen = await _read(demo.api, simulator.vendor, enrollment["id"], site_id)
+        await _time_lapse(demo.hub, simulator, enrollment["id"], end, say)
+    seen = await _read(demo.api, simulator.vendor, enrollment["id"], site_id, end)
     return structs.replace(seen, was_pending=pending)
 
 
@@ -104,12 +105,11 @@ async def _approved(api: Api, vendor: str, enrollment_id: str, say: Say) -> None
     raise StepFailed(f"{vendor}: approval", f"still {enrollment['status']} after {APPROVAL_MOST_S} s")
 
 
-async def _time_lapse(hub: Hub, simulator: Simulator, enrollment_id: str, say: Say) -> None:
+async def _time_lapse(hub: Hub, simulator: Simulator, enrollment_id: str, end: int, say: Say) -> None:
     """A device without history has a day only if somebody read it all day: its clock runs fast while Joinder polls."""
     say(
         f"{simulator.vendor} keeps no history: its simulated clock runs 24 h while Joinder polls every 15 minutes of it"
     )
-    end = _day_end()
     for at in range(end - DAY_S, end + QUARTER_S, QUARTER_S):
         simulator.clock.freeze(at)
         try:
@@ -129,9 +129,8 @@ async def _poll(hub: Hub, enrollment_id: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str) -> Connected:
+async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str, end: int) -> Connected:
     site = await api.call("GET", f"/sites/{site_id}")
-    end = _day_end()
     span = f"start={_iso(end - DAY_S)}&end={_iso(end)}&summaryLevel=15mins&pageSize=200"
     day = (await api.call("GET", f"/sites/{site_id}/solar-intervals?{span}"))["intervals"]
     midnight = f"start={_iso(end - QUARTER_S)}&end={_iso(end)}&summaryLevel=day"
