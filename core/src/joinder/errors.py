@@ -31,6 +31,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import ClassVar, Literal
 
+from joinder.clean import clean_line
 from joinder.redact import redact
 
 Actor = Literal["owner", "operator", "vendor", "nobody"]
@@ -56,8 +57,8 @@ class VendorError(Exception):
     problem: ClassVar[str] = "vendor-error"
 
     def __init__(self, message: str, *, detail: str | None = None) -> None:
-        super().__init__(redact(message))
-        self.detail = redact(detail)[:500] if detail else None
+        super().__init__(clean_line(redact(message)))
+        self.detail = clean_line(redact(detail))[:500] if detail else None
 
 
 class TransientError(VendorError):
