@@ -223,7 +223,7 @@ class Site(Wire, kw_only=True):
     name: str
     location_utc_offset: float
     location: Location | None = None
-    timezone_by: str = field(default="unknown")
+    timezone_by: str
     operational_since: str | None = None
     solar_inverters: list[Reference]
     batteries: list[Reference]

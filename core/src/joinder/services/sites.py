@@ -157,7 +157,8 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     )
     async with hub.store.write(row.enrollment_id) as session:
         await store_site(session, row.id, site)
-    told = notices.writes(row.enrollment_id, row.id, site.warnings, site.refused)
+    doubts = () if zones.of_site(site, row.timezone).name else (zones.UNKNOWN,)
+    told = notices.writes(row.enrollment_id, row.id, (*site.warnings, *doubts), site.refused)
     if told:
         await hub.store.apply(*told, about=row.enrollment_id)
     return site
