@@ -53,6 +53,7 @@ class Hub:
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows that may have killed a worker run one by one
     pace: Pace = field(default_factory=Pace)
     fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
+    sources_stored: set[int] = field(default_factory=set)  # of readings (services/provenance.py)
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     metrics: Metrics = field(default_factory=Metrics)
     activity: Activity = field(init=False)

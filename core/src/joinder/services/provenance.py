@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from joinder.services.hub import Hub
-from joinder.store.engine import Upsert
+from joinder.store.engine import Upsert, Write
 
 ENDPOINTS_MOST = 12
 _OPAQUE = re.compile(r"\d|%|[A-Za-z0-9_-]{24,}")  # a segment with a digit or as long as a token: an id, not a word
@@ -38,15 +38,17 @@ def _word(segment: str) -> str:
     return "{id}"
 
 
-def stored(hub: Hub, vendor: str, endpoints: Iterable[str]) -> tuple[int, Upsert]:
-    """The source's id, and the row to store with the readings that name it."""
+def stored(hub: Hub, vendor: str, endpoints: Iterable[str]) -> tuple[int, list[Write]]:
+    """The source's id, and what to store with the readings that name it: nothing where this process has done so."""
     found = next((entry for entry in hub.registry.installed if entry.name == vendor and entry.vendor), None)
     plugin, version = (found.distribution, found.version) if found else (vendor, "?")
     lines = "\n".join(sorted(set(endpoints))[:ENDPOINTS_MOST])
     digest = hashlib.sha256(f"{plugin}\n{version}\n{lines}".encode()).digest()
     source_id = int.from_bytes(digest[:8], "big") >> 2
+    if source_id in hub.sources_stored:
+        return source_id, []
     record = (source_id, lines, plugin, version)
-    return source_id, Upsert("reading_source", ("id",), ("endpoints", "plugin", "version"), [record], False)
+    return source_id, [Upsert("reading_source", ("id",), ("endpoints", "plugin", "version"), [record], False)]
 
 
 async def sources(hub: Hub, ids: Iterable[int | None]) -> dict[int, Source]:

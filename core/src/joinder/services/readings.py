@@ -76,14 +76,15 @@ async def fetch(
         lambda ctx, grant: hub.registry.fetch_readings(site.vendor, watch.over(ctx), grant, query),
     )
     trouble = watch.trouble if readings.warnings else None
-    source, source_row = provenance.stored(hub, site.vendor, _endpoints(watch, query.site))
+    source, source_rows = provenance.stored(hub, site.vendor, _endpoints(watch, query.site))
     answer = _Answer(site=site, devices=devices, query=query, readings=readings, source=source)
-    writes = [source_row, *await _writes(hub, answer)]
+    writes = [*source_rows, *await _writes(hub, answer)]
     writes += notices.writes(site.enrollment_id, site.id, readings.warnings, readings.refused)
     subject = device.id if device else site.id
     if start < end and trouble is None:
         writes += await asked(hub, site.vendor, subject, resolution, start, end, told=_told(answer))
     await _apply(hub, site.enrollment_id, writes)
+    hub.sources_stored.add(source)
     if start < end:
         await day_totals.compare(hub, site, subject, start, end)
     if trouble is not None and not live:
