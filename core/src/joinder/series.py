@@ -60,7 +60,13 @@ class _Slots:
             for metric, total in sums.items()
         }
         quality: Quality = "partial" if rule else "measured"
-        return Reading(start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, **values)
+        lacks = tuple(sorted(set[str]().union(*map(self._silent, sums, sums.values())))) if rule else ()
+        return Reading(
+            start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, lacks=lacks, **values
+        )
+
+    def _silent(self, metric: str, total: _Sum) -> frozenset[str]:
+        return self.expected.get(metric, frozenset()) - total.seconds.keys()
 
     def _lacks(self, metric: str, total: _Sum, length_s: float) -> str | None:
         """Why the sum is not whole: a part that told nothing, or one that did not tell all the time."""
@@ -76,7 +82,8 @@ class Quarters:
     """Quarter hours inside [start, end), aware. Rows that straddle quarters are shared out by time.
 
     Where a metric is a sum over devices, `expect` names them all and each value says whose it is (`part`): a quarter
-    hour in which one of them is silent is partial, however many seconds the others cover.
+    hour in which one of them is silent is partial, however many seconds the others cover. Parts that are devices are
+    named by their `vendor_id`, or core cannot tell the operator which one is silent.
     """
 
     def __init__(self, start: datetime, end: datetime) -> None:
@@ -217,7 +224,8 @@ def _filled(known: Reading, other: Reading) -> Reading:
         metric: getattr(other, metric) for metric in (*ENERGY_METRICS, "soc_percent") if getattr(known, metric) is None
     }
     quality = known.quality if known.quality != "measured" else other.quality
-    return msgspec.structs.replace(known, quality=quality, rule=known.rule or other.rule, **gaps)
+    lacks = known.lacks or other.lacks
+    return msgspec.structs.replace(known, quality=quality, rule=known.rule or other.rule, lacks=lacks, **gaps)
 
 
 def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:

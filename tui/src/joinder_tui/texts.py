@@ -62,6 +62,13 @@ def moment(at: int | None) -> str:
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def minute(at: int) -> str:
+    """Epoch seconds in UTC, to the minute; without the day while it is today."""
+    when = datetime.fromtimestamp(at, UTC)
+    today = datetime.fromtimestamp(now(), UTC).date()
+    return when.strftime("%H:%M UTC" if when.date() == today else "%Y-%m-%d %H:%M UTC")
+
+
 def iso(at: int) -> str:
     """Epoch seconds as the API writes them."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

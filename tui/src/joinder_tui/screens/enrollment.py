@@ -12,7 +12,8 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
-from joinder_tui import enrollment_acts, texts
+from joinder.clean import clean_line
+from joinder_tui import enrollment_acts, lacks, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.chart import EnergyChart, PowerChart
@@ -62,10 +63,12 @@ class Enrollment(Page):
         with TabbedContent(initial="health"):
             with TabPane("Health", id="health"), VerticalScroll():
                 yield Static("…", id="facts")
+                yield Static(id="warnings")
             with TabPane("Sites", id="sites"), VerticalScroll():
                 yield Static("…", id="site-list")
             with TabPane("Day", id="day"):
                 yield PowerChart(id="power")
+                yield Static(id="power-notes")
             with TabPane("Month", id="month"):
                 yield EnergyChart(id="energy")
             with TabPane("Tokens", id="tokens"):
@@ -98,10 +101,12 @@ class Enrollment(Page):
             self._show_detail(answer.detail)
         if answer.day is not None and answer.month is not None:
             self.query_one(PowerChart).draw(answer.day)
+            self.query_one("#power-notes", Static).update(Text("\n".join(lacks.lines(answer.day))))
             self.query_one(EnergyChart).draw(answer.month)
 
     def _show_detail(self, detail: Detail) -> None:
         self.query_one("#facts", Static).update(_facts(detail))
+        self.query_one("#warnings", Static).update(_warnings(detail) if detail.notices else "")
         self.query_one("#site-list", Static).update(_sites(detail))
         self.query_one("#lineage", Table).fill(
             {
@@ -185,7 +190,20 @@ def _facts(detail: Detail) -> RichTable:
     return table
 
 
+def _warnings(detail: Detail) -> RichTable:
+    """What was doubtful about its vendor's answers in the last week, the newest first."""
+    table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
+    for heading, ratio in (("Warning", 1), ("Times", None), ("Since", None), ("Last", None)):
+        table.add_column(heading, ratio=ratio, no_wrap=ratio is None)
+    for one in detail.notices:
+        times = (texts.count(one.count), texts.minute(one.since), texts.short_ago(one.last_at))
+        table.add_row(Text(clean_line(one.text)), *times)
+    return table
+
+
 def _sites(detail: Detail) -> RichTable:
+    from joinder.services import silence
+
     table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
     for heading in ("Site or device", "Kind", "Name", "Read", "Id"):
         table.add_column(heading)
@@ -193,8 +211,10 @@ def _sites(detail: Detail) -> RichTable:
         table.add_row(Text(site.name, "bold"), "site", site.timezone or "–", texts.short_ago(site.fetched_at), site.id)
         for device in devices:
             name = str(device.state.get("name") or device.state.get("model") or device.vendor_id)
-            gone = " (gone)" if device.gone_at else ""
-            table.add_row(
-                f"  {device.vendor_id}", device.kind, name + gone, texts.short_ago(device.fetched_at), device.id
-            )
+            shown = Text(clean_line(name) + (" (gone)" if device.gone_at else ""))
+            since = silence.since(device, devices)
+            if since is not None:
+                shown.append(f", silent since {texts.minute(since)}", "red")
+            read = texts.short_ago(device.fetched_at)
+            table.add_row(Text(f"  {clean_line(device.vendor_id)}"), device.kind, shown, read, device.id)
     return table
