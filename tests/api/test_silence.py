@@ -14,6 +14,7 @@ from api.conftest import NewTenant
 from api.fakes import HOME, Vendors, assert_problem, connect_site
 from api.test_reads import NOON, QUARTER, Clock, quarters
 from joinder.energy import Device, DeviceKind, Reading, Readings, ReadingsQuery
+from joinder.series import Quarters
 from joinder.services import doctor, poll
 from joinder.services.hub import Hub
 
@@ -175,12 +176,36 @@ async def test_a_device_that_says_itself_when_it_reported_last(
     assert shown["silentSince"] == iso(int((now - timedelta(hours=2)).timestamp()))
 
 
+async def test_a_sum_left_unknown_names_who_is_silent_too(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, hub: Hub
+) -> None:
+    """Some plugins tell no sum at all where a part is silent, but whose silence it is."""
+    since = NOON - 3 * HOUR_S
+
+    def answer(query: ReadingsQuery) -> Readings:
+        found = Quarters(query.start, query.end)
+        for at in quarters(query):
+            found.energy("solar_wh", at, at + QUARTER, 5.0)
+            if at.timestamp() >= since:
+                found.lacks(at, at + QUARTER, devices=["bat-1"])
+            else:
+                found.flow("discharge_wh", "charge_wh", at, at + QUARTER, 100.0)
+        return Readings(intervals=found.readings())
+
+    vendors.sunny.readings = answer
+    await connect_site(api, browser)
+    (warning,) = (await polled(api, hub))["warnings"]
+    assert ("bat-1" in warning["text"], warning["since"]) == (True, iso(since))
+    (listed,) = (await api.get("/batteries")).json()["batteries"]
+    assert (await api.get(f"/batteries/{listed['id']}")).json()["silentSince"] == iso(since)
+
+
 async def test_lacks_of_no_device_of_the_site_are_nobodys(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, hub: Hub
 ) -> None:
     def phases(query: ReadingsQuery) -> Readings:
         found = [Reading(start=s, end=s + QUARTER, solar_wh=1.0, quality="partial") for s in quarters(query)]
-        lacks: Any = ("phase-2", 7, "met-1")
+        lacks: Any = ("phase-2", 7)
         return Readings(intervals=tuple(replace(row, lacks=lacks) for row in found))
 
     vendors.sunny.readings = phases

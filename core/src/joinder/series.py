@@ -41,6 +41,7 @@ class _Slots:
     sums: dict[Span, dict[str, _Sum]] = field(default_factory=dict)
     expected: dict[str, frozenset[str]] = field(default_factory=dict)  # metric → every part its sum must have
     incomplete: dict[Span, str] = field(default_factory=dict)  # by the rule that says so
+    named: dict[Span, set[str]] = field(default_factory=dict)  # the devices that are silent in it, by the vendor's word
 
     def add(self, span: Span, metric: str, value: float, seconds: float, part: str) -> None:
         if self.start <= span[0] and span[1] <= self.end:
@@ -60,7 +61,9 @@ class _Slots:
             for metric, total in sums.items()
         }
         quality: Quality = "partial" if rule else "measured"
-        lacks = tuple(sorted(set[str]().union(*map(self._silent, sums, sums.values())))) if rule else ()
+        lacks = (
+            tuple(sorted(self.named.get(span, set()).union(*map(self._silent, sums, sums.values())))) if rule else ()
+        )
         return Reading(
             start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, lacks=lacks, **values
         )
@@ -95,10 +98,16 @@ class Quarters:
         """Names every part that a sum of this metric must have."""
         self._slots.expected[metric] = frozenset(parts)
 
-    def lacks(self, start: datetime, end: datetime, rule: str = PARTS_MISSING) -> None:
-        """Marks what the row [start, end) touches as partial: the vendor itself says that a part is missing."""
+    def lacks(self, start: datetime, end: datetime, rule: str = PARTS_MISSING, *, devices: Iterable[str] = ()) -> None:
+        """Marks what the row [start, end) touches as partial: the vendor itself says that a part is missing.
+
+        `devices`: the `vendor_id` of those that are silent, where it can be told.
+        """
+        silent = set(devices)
         for span, _ in self._cut(start, end):
             self._slots.incomplete.setdefault(span, rule)
+            if silent:
+                self._slots.named.setdefault(span, set()).update(silent)
 
     def energy(self, metric: str, start: datetime, end: datetime, wh: float | None, *, part: str = "") -> None:
         """`wh` over the row [start, end). Left out when unknown; a second row of the same time adds to the first."""

@@ -133,8 +133,9 @@ def _of_site(rows: Iterable[Reading], devices: Sequence[StoredDevice]) -> dict[s
             continue
         told = {metric for metric in METRICS if getattr(row, metric) is not None}
         for device_id, own in metrics.items():
-            if not own.isdisjoint(told):
-                _note(seen, device_id, row, is_told=device_id not in row.lacks)
+            is_silent = device_id in row.lacks  # a plugin may leave the whole sum unknown then
+            if is_silent or not own.isdisjoint(told):
+                _note(seen, device_id, row, is_told=not is_silent)
     return seen
 
 
