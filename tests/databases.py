@@ -20,7 +20,14 @@ from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
 
 KINDS = ("sqlite", "postgresql")
-READ_MUCH = ("test_reads.py", "test_isolation.py", "test_stale_reads.py", "test_webhooks.py", "test_backfills.py")
+READ_MUCH = (
+    "test_reads.py",
+    "test_isolation.py",
+    "test_stale_reads.py",
+    "test_webhooks.py",
+    "test_backfills.py",
+    "test_silence.py",
+)
 
 
 class Databases:

@@ -192,10 +192,10 @@ def test_a_sum_without_one_battery_is_unknown_and_its_quarter_hour_partial() -> 
     answers = [{"B0": battery(chargeEnergy=[100, 100]), "B1": battery(chargeEnergy=[50, None])}]
     told = sums.batteries(answers, installed(None, None), 0.25)
     metrics = {**told.metrics, "solar_wh": dict.fromkeys((START, START + QUARTER), 500.0)}
-    found = mapping.quarters(metrics, START, START + timedelta(hours=1), None, told.lacking)
-    assert [(row.charge_wh, row.quality, row.rule) for row in found] == [
-        (150.0, "measured", None),
-        (None, "partial", "parts_missing"),
+    found = mapping.quarters(metrics, START, START + timedelta(hours=1), None, told.lacking, silent=told.silent)
+    assert [(row.charge_wh, row.quality, row.rule, row.lacks) for row in found] == [
+        (150.0, "measured", None, ()),
+        (None, "partial", "parts_missing", ("B1",)),
     ]
 
 

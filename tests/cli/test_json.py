@@ -74,6 +74,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sites list": (),
     "sites show": ("{site}",),
     "sites live": ("{site}",),
+    "sites coverage": ("{site}",),
     "sites intervals": ("{site}", "--kind", "meter", "--level", "15mins"),
     "devices list": ("{site}",),
     "devices show": ("{battery}",),

@@ -41,6 +41,7 @@ COMMANDS = {
     "MetersListAll": "devices list",
     "SitesListAll": "sites list",
     "SitesSiteIdBatteryIntervalsBattery": "sites intervals",
+    "SitesSiteIdCoverageCoverage": "sites coverage",
     "SitesSiteIdLiveLive": "sites live",
     "SitesSiteIdMeterIntervalsMeter": "sites intervals",
     "SitesSiteIdShow": "sites show",

@@ -13,13 +13,13 @@ from joinder_tui.widgets.table import Table
 from sqlmodel import select
 from textual.widgets import Input
 
-from joinder.services import health
+from joinder.services import health, notices
 from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment as Row
 from joinder.store.tables import SiteRow
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
-from tui.terminal import OpenTerminal
+from tui.terminal import OpenTerminal, Terminal
 
 
 async def row(hub: Hub, enrollment_id: str) -> Row | None:
@@ -180,3 +180,25 @@ async def test_names_are_shown_as_they_are_and_longer_ones_widen_their_column(
             terminal.page.reload()
             await terminal.settled()
             await terminal.sees(name)
+
+
+async def test_warnings_appear_by_themselves_and_steer_nothing(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    (site_id,) = (await hub.store.rows("SELECT id FROM site", {}))[0]
+    async with open_terminal(size=(120, 60)) as terminal:
+        await terminal.press("2", "enter")
+        await terminal.sees("Failures in a row")
+        assert "Warning" not in terminal.text()
+        said = notices.writes(enrollment_id, str(site_id), ["The [/] meter \x1b[31mturned round"], [])
+        await hub.store.apply(*said)
+        terminal.page.tick()
+        await terminal.sees("The [/] meter \N{REPLACEMENT CHARACTER}[31mturned round")
+        await hub.store.apply(*said)
+        terminal.page.tick()
+        await terminal.until(lambda: any("turned round" in line and " 2 " in line for line in lines(terminal)))
+
+
+def lines(terminal: Terminal) -> list[str]:
+    return terminal.text().splitlines()

@@ -104,12 +104,14 @@ class Reading(Energies, frozen=True, kw_only=True):
     """Energy of one interval [start, end); `soc_percent` is the mean over it.
 
     `rule` says in one word (PARTS_MISSING and its like) what made it partial or estimated, or a metric of it unknown.
+    `lacks`: the ids of devices that a sum in it should have and that told nothing of it (`Quarters.expect` fills it).
     """
 
     start: datetime
     end: datetime
     quality: Quality = "measured"
     rule: str | None = None
+    lacks: tuple[str, ...] = ()
 
 
 class Counter(Energies, frozen=True, kw_only=True):

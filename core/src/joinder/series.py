@@ -41,6 +41,7 @@ class _Slots:
     sums: dict[Span, dict[str, _Sum]] = field(default_factory=dict)
     expected: dict[str, frozenset[str]] = field(default_factory=dict)  # metric → every part its sum must have
     incomplete: dict[Span, str] = field(default_factory=dict)  # by the rule that says so
+    named: dict[Span, set[str]] = field(default_factory=dict)  # the devices that are silent in it, by the vendor's word
 
     def add(self, span: Span, metric: str, value: float, seconds: float, part: str) -> None:
         if self.start <= span[0] and span[1] <= self.end:
@@ -60,7 +61,15 @@ class _Slots:
             for metric, total in sums.items()
         }
         quality: Quality = "partial" if rule else "measured"
-        return Reading(start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, **values)
+        lacks = (
+            tuple(sorted(self.named.get(span, set()).union(*map(self._silent, sums, sums.values())))) if rule else ()
+        )
+        return Reading(
+            start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, lacks=lacks, **values
+        )
+
+    def _silent(self, metric: str, total: _Sum) -> frozenset[str]:
+        return self.expected.get(metric, frozenset()) - total.seconds.keys()
 
     def _lacks(self, metric: str, total: _Sum, length_s: float) -> str | None:
         """Why the sum is not whole: a part that told nothing, or one that did not tell all the time."""
@@ -76,7 +85,8 @@ class Quarters:
     """Quarter hours inside [start, end), aware. Rows that straddle quarters are shared out by time.
 
     Where a metric is a sum over devices, `expect` names them all and each value says whose it is (`part`): a quarter
-    hour in which one of them is silent is partial, however many seconds the others cover.
+    hour in which one of them is silent is partial, however many seconds the others cover. Parts that are devices are
+    named by their `vendor_id`, or core cannot tell the operator which one is silent.
     """
 
     def __init__(self, start: datetime, end: datetime) -> None:
@@ -88,10 +98,16 @@ class Quarters:
         """Names every part that a sum of this metric must have."""
         self._slots.expected[metric] = frozenset(parts)
 
-    def lacks(self, start: datetime, end: datetime, rule: str = PARTS_MISSING) -> None:
-        """Marks what the row [start, end) touches as partial: the vendor itself says that a part is missing."""
+    def lacks(self, start: datetime, end: datetime, rule: str = PARTS_MISSING, *, devices: Iterable[str] = ()) -> None:
+        """Marks what the row [start, end) touches as partial: the vendor itself says that a part is missing.
+
+        `devices`: the `vendor_id` of those that are silent, where it can be told.
+        """
+        silent = set(devices)
         for span, _ in self._cut(start, end):
             self._slots.incomplete.setdefault(span, rule)
+            if silent:
+                self._slots.named.setdefault(span, set()).update(silent)
 
     def energy(self, metric: str, start: datetime, end: datetime, wh: float | None, *, part: str = "") -> None:
         """`wh` over the row [start, end). Left out when unknown; a second row of the same time adds to the first."""
@@ -217,7 +233,8 @@ def _filled(known: Reading, other: Reading) -> Reading:
         metric: getattr(other, metric) for metric in (*ENERGY_METRICS, "soc_percent") if getattr(known, metric) is None
     }
     quality = known.quality if known.quality != "measured" else other.quality
-    return msgspec.structs.replace(known, quality=quality, rule=known.rule or other.rule, **gaps)
+    lacks = known.lacks or other.lacks
+    return msgspec.structs.replace(known, quality=quality, rule=known.rule or other.rule, lacks=lacks, **gaps)
 
 
 def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:

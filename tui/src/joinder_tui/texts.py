@@ -12,6 +12,7 @@ from joinder.clock import now
 
 SIGNS: dict[str, tuple[str, str]] = {
     "ok": ("●", "green"),
+    "connecting": ("◌", "blue"),
     "degraded": ("◐", "yellow"),
     "suspected": ("◐", "yellow"),
     "pending_approval": ("○", "blue"),
@@ -60,6 +61,13 @@ def short_ago(at: int | None) -> str:
 def moment(at: int | None) -> str:
     """Epoch seconds in UTC, to the second."""
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def minute(at: int) -> str:
+    """Epoch seconds in UTC, to the minute; without the day while it is today."""
+    when = datetime.fromtimestamp(at, UTC)
+    today = datetime.fromtimestamp(now(), UTC).date()
+    return when.strftime("%H:%M UTC" if when.date() == today else "%Y-%m-%d %H:%M UTC")
 
 
 def iso(at: int) -> str:

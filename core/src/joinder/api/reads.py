@@ -12,11 +12,23 @@ from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import DeviceFilter, FromWhere, Paging
 from joinder.energy import DeviceKind
-from joinder.services import enrollments, intervals, live, pausing, reconnect, renewal, sites
+from joinder.services import (
+    enrollments,
+    intervals,
+    ledger,
+    live,
+    notices,
+    pausing,
+    reconnect,
+    renewal,
+    silence,
+    sites,
+)
 from joinder.services.accounts import Caller
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
 from joinder.services.provenance import Source, sources
+from joinder.store.sites import StoredDevice, read_devices
 
 VendorID = Annotated[str | None, QueryParameter(name="vendorID")]
 HubDep = NamedDependency[Hub]
@@ -52,7 +64,9 @@ class EnrollmentController(Controller):
 
     @get("/{enrollment_id:str}", opt={"scope": "read:enrollments"}, summary="Show an enrollment")
     async def show(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
-        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+        """With `warnings`: what was doubtful about its vendor's answers in the last week."""
+        shown = await enrollments.get(hub, caller.account_id, enrollment_id)
+        return wire.enrollment(shown, await notices.of_enrollment(hub, enrollment_id))
 
     @get("/{enrollment_id:str}/tokens", opt={"scope": "read:enrollments"}, summary="Show where its tokens came from")
     async def tokens(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.TokenList:
@@ -149,6 +163,11 @@ class SiteController(Controller):
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Site:
         return wire.site(*await sites.get_site(hub, caller.account_id, site_id))
 
+    @get("/{site_id:str}/coverage", opt={"scope": "read:sites"}, summary="What was asked of a site's history")
+    async def coverage(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Coverage:
+        """The ledger, as stored: spans of each series that the vendor was asked for, the newest first, at most 500."""
+        return wire.coverage(site_id, await ledger.of_site(hub, caller.account_id, site_id))
+
     @get("/{site_id:str}/live", opt={"scope": "read:sites"}, summary="Latest power of a site")
     async def live(
         self, hub: HubDep, caller: CallerDep, site_id: FromPath[str], provenance: FromWhere = False
@@ -215,7 +234,8 @@ class SolarInverterController(Controller):
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> schemas.SolarInverter:
         row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
-        return wire.solar_inverter(row, await _source(hub, row.source, provenance))
+        source = await _source(hub, row.source, provenance)
+        return wire.solar_inverter(row, source, await _silent_since(hub, row))
 
     @get("/{device_id:str}/intervals", opt={"scope": "read:sites"}, summary="Production of a solar inverter")
     async def production(
@@ -250,7 +270,8 @@ class BatteryController(Controller):
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> schemas.Battery:
         row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
-        return wire.battery(row, await _source(hub, row.source, provenance))
+        source = await _source(hub, row.source, provenance)
+        return wire.battery(row, source, await _silent_since(hub, row))
 
     @get("/{device_id:str}/intervals", opt={"scope": "read:sites"}, summary="Charge and discharge of a battery")
     async def energy(
@@ -285,7 +306,8 @@ class MeterController(Controller):
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> schemas.Meter:
         row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER)
-        return wire.meter(row, await _source(hub, row.source, provenance))
+        source = await _source(hub, row.source, provenance)
+        return wire.meter(row, source, await _silent_since(hub, row))
 
     @get("/{device_id:str}/intervals", opt={"scope": "read:sites"}, summary="Energy through a meter")
     async def energy(
@@ -297,6 +319,12 @@ class MeterController(Controller):
     ) -> schemas.MeterIntervals:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
         return wire.meter_intervals(device_id, window.level, page)
+
+
+async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
+    """The other devices are read only where its last report is old."""
+    others = await read_devices(hub.store, row.site_id) if silence.is_late(row) else []
+    return silence.since(row, others)
 
 
 async def _source(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:

@@ -139,8 +139,20 @@ class Health(Wire, kw_only=True):
     lineage: Lineage | None = None
 
 
+class EnrollmentWarning(Wire, kw_only=True):
+    """A doubt about the vendor's answers: what was refused by `rule`, or the plugin's own word; true `count` times."""
+
+    text: str
+    rule: str | None = None
+    site_id: str | None = None
+    count: int
+    since: str
+    last_at: str
+
+
 class Enrollment(Wire, kw_only=True):
-    """`sites_read`: how many of its sites were read at least once; the others are known by id only."""
+    """`sites_read`: how many of its sites were read at least once; the others are known by id only. `warnings`, of the
+    last week and the newest first, are shown with one enrollment, not in lists."""
 
     id: str
     vendor: str
@@ -151,6 +163,7 @@ class Enrollment(Wire, kw_only=True):
     sites_read: int
     health: Health
     created_at: str
+    warnings: list[EnrollmentWarning] | None = None
 
 
 class Reconnect(Body, kw_only=True):
@@ -254,10 +267,13 @@ class Production(Wire, kw_only=True):
 
 
 class Device(Wire, kw_only=True):
+    """`silentSince`: it tells nothing since then, though its site is read and others of its kind tell."""
+
     id: str
     vendor: str
     vendor_id: str
     reported_at: str
+    silent_since: str | None = None
     model: str
     serial_number: str
     site_id: str
@@ -319,6 +335,42 @@ class Missing(Wire, kw_only=True):
     why: str
 
 
+class SilentDevice(Wire, kw_only=True):
+    """A device that partial intervals may lack, and since when; `name` is its own, with its serial number."""
+
+    id: str
+    name: str
+    since: str
+
+
+class CoverageSpan(Wire, kw_only=True):
+    """`state`: told; told_nothing, asked `tries` times; or not_asked, between spans that were."""
+
+    start: str
+    end: str
+    state: str
+    fetched_at: str | None = None
+    tries: int | None = None
+
+
+class CoverageSeries(Wire, kw_only=True):
+    """What was asked of one series, the newest span first. `kind`: site, solar, battery or meter; `id` is its id.
+    `moreSpans`: how many older ones are left out."""
+
+    id: str
+    kind: str
+    resolution: str
+    spans: list[CoverageSpan]
+    more_spans: int = 0
+
+
+class Coverage(Wire, kw_only=True):
+    """The ledger of a site: its own series at each resolution, and those of devices that were asked by themselves."""
+
+    id: str
+    series: list[CoverageSeries]
+
+
 class SolarInterval(Wire, kw_only=True):
     kwh: float
     start: str
@@ -350,13 +402,15 @@ class MeterInterval(Wire, kw_only=True):
 class IntervalPage(Wire, kw_only=True):
     """`stale`: the vendor did not answer for all of it, so this is what was stored; `as_of` is when the oldest part of
     it was fetched. `complete`: every period of this page is there, and none lacks a part; `missing` says what is not
-    there, at most a hundred spans, `more_missing` how many more there are."""
+    there, at most a hundred spans, `more_missing` how many more there are. `silent_devices`: which devices a partial
+    interval may lack, where that is known."""
 
     id: str
     summary_level: str
     complete: bool
     missing: list[Missing] = []
     more_missing: int = 0
+    silent_devices: list[SilentDevice] = []
     stale: bool = False
     as_of: str | None = None
     next_page_token: str | None = None

@@ -12,21 +12,26 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from joinder.api import schemas
+from joinder.clean import clean_line
 from joinder.energy import Device, DeviceKind
-from joinder.services import expiry, join_flows, vendor_credentials
+from joinder.services import expiry, join_flows, silence, vendor_credentials
 from joinder.services.backfill import Progress
 from joinder.services.budgets import Quotas
 from joinder.services.enrollments import Overview
 from joinder.services.health import NEXT_STEP
 from joinder.services.history import EVERYTHING
 from joinder.services.intervals import Page, Total
+from joinder.services.ledger import Entry, Series
 from joinder.services.live import LivePower
+from joinder.services.notices import Notice
 from joinder.services.periods import zone_of
 from joinder.services.provenance import Source
 from joinder.services.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import GrantRow, GrantVersion, JoinFlow
 from joinder.vendor import Field, OperatorAction
+
+_SERIES_KINDS = {"inverter": "solar", "battery": "battery", "meter": "meter"}
 
 
 class DevicePage(Struct, frozen=True):
@@ -97,7 +102,7 @@ def field_info(entry: Field) -> schemas.FieldInfo:
     )
 
 
-def enrollment(overview: Overview) -> schemas.Enrollment:
+def enrollment(overview: Overview, warnings: Sequence[Notice] | None = None) -> schemas.Enrollment:
     row, grant = overview.row, overview.grant
     shown = expiry.shown(row, grant) if grant else None
     return schemas.Enrollment(
@@ -122,6 +127,18 @@ def enrollment(overview: Overview) -> schemas.Enrollment:
             lineage=_lineage(grant) if grant else None,
         ),
         created_at=_utc(row.created_at),
+        warnings=None if warnings is None else [_warning(one) for one in warnings],
+    )
+
+
+def _warning(notice: Notice) -> schemas.EnrollmentWarning:
+    return schemas.EnrollmentWarning(
+        text=clean_line(notice.text),
+        rule=notice.rule,
+        site_id=notice.site_id,
+        count=notice.count,
+        since=_utc(notice.since),
+        last_at=_utc(notice.last_at),
     )
 
 
@@ -208,30 +225,33 @@ def _bess(batteries: Sequence[Device]) -> schemas.Bess | None:
     )
 
 
-def solar_inverter(row: StoredDevice, source: Source | None = None) -> schemas.SolarInverter:
+def solar_inverter(
+    row: StoredDevice, source: Source | None = None, silent_since: int | None = None
+) -> schemas.SolarInverter:
     device = device_of(row)
     lifetime = device.lifetime_wh is not None and schemas.Production(
         kwh=_kilo(device.lifetime_wh) or 0.0, start=_moment(device.lifetime_since)
     )
-    return schemas.SolarInverter(**_common(row, device, source), lifetime_production=lifetime or None)
+    return schemas.SolarInverter(**_common(row, device, source, silent_since), lifetime_production=lifetime or None)
 
 
-def battery(row: StoredDevice, source: Source | None = None) -> schemas.Battery:
+def battery(row: StoredDevice, source: Source | None = None, silent_since: int | None = None) -> schemas.Battery:
     device = device_of(row)
     return schemas.Battery(
-        **_common(row, device, source),
+        **_common(row, device, source, silent_since),
         nameplate_kwh=_kilo(device.nameplate_wh),
         mode=device.mode,
         state_of_charge_percent=device.soc_percent,
     )
 
 
-def meter(row: StoredDevice, source: Source | None = None) -> schemas.Meter:
+def meter(row: StoredDevice, source: Source | None = None, silent_since: int | None = None) -> schemas.Meter:
     device = device_of(row)
-    return schemas.Meter(**_common(row, device, source), role=str(device.role) if device.role else None)
+    common = _common(row, device, source, silent_since)
+    return schemas.Meter(**common, role=str(device.role) if device.role else None)
 
 
-def _common(row: StoredDevice, device: Device, source: Source | None) -> dict[str, Any]:
+def _common(row: StoredDevice, device: Device, source: Source | None, silent_since: int | None) -> dict[str, Any]:
     reported_at = _moment(device.reported_at) or _utc(row.fetched_at)
     faults = [{"error": fault} for fault in device.faults]
     return {
@@ -239,6 +259,7 @@ def _common(row: StoredDevice, device: Device, source: Source | None) -> dict[st
         "vendor": row.vendor,
         "vendor_id": row.vendor_id,
         "reported_at": reported_at,
+        "silent_since": utc(silent_since),
         "model": device.model or "unknown",
         "serial_number": device.serial or row.vendor_id,
         "site_id": row.site_id,
@@ -340,7 +361,37 @@ def _page(page: Page) -> dict[str, Any]:
         "complete": page.is_complete,
         "missing": [schemas.Missing(start=when(one.start), end=when(one.end), why=one.why) for one in page.missing],
         "more_missing": page.more_missing,
+        "silent_devices": [
+            schemas.SilentDevice(id=one.device.id, name=silence.named(one.device), since=when(one.since))
+            for one in page.silent
+        ],
     }
+
+
+def coverage(site_id: str, series: Sequence[Series]) -> schemas.Coverage:
+    return schemas.Coverage(
+        id=site_id,
+        series=[
+            schemas.CoverageSeries(
+                id=one.subject_id,
+                kind=_SERIES_KINDS[one.device.kind] if one.device is not None else "site",
+                resolution=one.resolution,
+                spans=[_coverage_span(entry) for entry in one.entries],
+                more_spans=one.more,
+            )
+            for one in series
+        ],
+    )
+
+
+def _coverage_span(entry: Entry) -> schemas.CoverageSpan:
+    return schemas.CoverageSpan(
+        start=_utc(entry.start),
+        end=_utc(entry.end),
+        state=entry.state,
+        fetched_at=utc(entry.fetched_at),
+        tries=entry.tries,
+    )
 
 
 def live(site_id: str, power: LivePower, source: Source | None = None) -> schemas.Live:

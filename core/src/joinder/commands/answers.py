@@ -157,6 +157,7 @@ ANSWERS: dict[str, Answer] = {
     "sites show": one(schemas.Site),
     "sites live": one(schemas.Live),
     "sites intervals": one(*_INTERVALS),
+    "sites coverage": one(schemas.Coverage),
     "devices list": many(*_DEVICES),
     "devices show": one(*_DEVICES),
     "devices intervals": one(*_INTERVALS),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from joinder.demo.client import Say
     from joinder.demo.cluster import Summary
     from joinder.demo.sequence import Connected
+    from joinder.demo.silence import SilentHome
     from joinder.demo.stack import Running
 
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Stop after the last step instead of staying up.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON summary instead of the steps.")
 @click.option("--cluster", is_flag=True, help="PostgreSQL, two servers and two workers; one worker is killed.")
+@click.option("--silent-inverter", "silent", is_flag=True, help="Only a home where one of two inverters fell silent.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -25,18 +27,20 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the demo keeps its own key, database and log.",
 )
-def command(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
+def command(once: bool, as_json: bool, cluster: bool, silent: bool, folder: Path) -> None:
     """Run the whole path once against simulators: consent, tokens, sites, a day of readings, live power.
     Example:  joinder demo --cluster
     """
     import asyncio
     import contextlib
 
+    if cluster and silent:
+        raise click.UsageError("--cluster and --silent-inverter show different things; choose one.")
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_demo(once, as_json, cluster, folder))
+        asyncio.run(_demo(once, as_json, cluster, silent, folder))
 
 
-async def _demo(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
+async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: Path) -> None:
     import asyncio
     import json
     import signal
@@ -58,9 +62,12 @@ async def _demo(once: bool, as_json: bool, cluster: bool, folder: Path) -> None:
         echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
 
     try:
-        async with stack(folder, say, cluster=cluster) as demo:
-            seen, shared = await _steps(demo, say, cluster)
-            _show(seen, shared, time.monotonic() - begun, as_json)
+        async with stack(folder, say, cluster=cluster, silent=silent) as demo:
+            if silent:
+                _show_silent(await _silent_homes(demo, say), time.monotonic() - begun, as_json)
+            else:
+                seen, shared = await _steps(demo, say, cluster)
+                _show(seen, shared, time.monotonic() - begun, as_json)
             if not once:
                 await _stay_up(demo, as_json)
     except StepFailed as failed:
@@ -82,6 +89,31 @@ async def _steps(demo: Running, say: Say, clustered: bool) -> tuple[list[Connect
             seen.append(await sequence.connect(demo, simulator, say))
         sequence.check(seen[-1])
     return seen, await cluster.show(demo, say) if clustered else None
+
+
+async def _silent_homes(demo: Running, say: Say) -> list[SilentHome]:
+    from joinder.demo import silence
+
+    homes = []
+    for simulator in demo.simulators:
+        say(f"── {simulator.vendor} ──")
+        homes.append(await silence.show(demo, simulator, say))
+        silence.check(homes[-1])
+    return homes
+
+
+def _show_silent(homes: list[SilentHome], seconds: float, as_json: bool) -> None:
+    import json
+
+    import msgspec
+
+    from joinder.demo import silence
+
+    if as_json:
+        summary = {"ok": True, "seconds": round(seconds, 1), "silent": msgspec.to_builtins(homes)}
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        click.echo("\n" + "\n".join(map(silence.told, homes)) + "\n")
 
 
 def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -25,6 +25,7 @@ _COLUMNS: Columns[Device] = {
     "serial": lambda one: one.serial_number,
     "name": lambda one: one.name,
     "reported": lambda one: one.reported_at,
+    "silent since": lambda one: one.silent_since,
 }
 
 
@@ -42,7 +43,7 @@ def list_all(site_id: str, as_json: bool) -> None:
 
     async def look(hub: Hub) -> list[Device]:
         _, devices = await sites.get_site(hub, await account_of_site(hub, site_id), site_id)
-        return [_told(device) for device in devices]
+        return [_told(device, devices) for device in devices]
 
     print_list(on_hub(look), _COLUMNS, as_json)
 
@@ -53,10 +54,12 @@ def list_all(site_id: str, as_json: bool) -> None:
 def show(device_id: str, as_json: bool) -> None:
     """Show a device. Example:  joinder devices show batt-…"""
     from joinder.services import sites
+    from joinder.store.sites import read_devices
 
     async def look(hub: Hub) -> Device:
         owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
-        return _told(await sites.get_device(hub, owner, device_id, kind))
+        device = await sites.get_device(hub, owner, device_id, kind)
+        return _told(device, await read_devices(hub.store, device.site_id))
 
     print_one(on_hub(look), as_json)
 
@@ -65,26 +68,30 @@ def show(device_id: str, as_json: bool) -> None:
 @click.argument("device_id")
 @readings.window_options
 @json_option
-def intervals(device_id: str, level: SummaryLevel, start: int | None, end: int | None, as_json: bool) -> None:
+def intervals(
+    device_id: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
+) -> None:
     """Energy of a device. Example:  joinder devices intervals metr-… --level day --start 2026-06-01"""
     from joinder.services import intervals
 
     async def look(hub: Hub) -> Page:
         owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
         return await readings.read_all(
-            lambda asked: intervals.of_device(hub, owner, device_id, kind, asked), readings.window(level, start, end)
+            lambda asked: intervals.of_device(hub, owner, device_id, kind, asked),
+            readings.window(level, start, end, provenance),
         )
 
     page = on_hub(look)
-    readings.print_intervals(device_id, _kind(device_id), level, page, as_json)
+    readings.print_intervals(device_id, _kind(device_id), level, page, provenance, as_json)
 
 
-def _told(device: StoredDevice) -> Device:
+def _told(device: StoredDevice, all_of_site: Sequence[StoredDevice]) -> Device:
     from joinder.api import wire
+    from joinder.services import silence
 
-    answers: dict[str, Callable[[StoredDevice], Device]]
+    answers: dict[str, Callable[[StoredDevice, None, int | None], Device]]
     answers = {"solar": wire.solar_inverter, "battery": wire.battery, "meter": wire.meter}
-    return answers[_kind(device.id)](device)
+    return answers[_kind(device.id)](device, None, silence.since(device, all_of_site))
 
 
 def _kind(device_id: str) -> str:

@@ -21,6 +21,7 @@ from joinder.commands.enrollment_acts import ACTS, overviews
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.api.schemas import Enrollment, EnrollmentWarning
     from joinder.services.enrollments import Overview
     from joinder.services.hub import Hub
     from joinder.services.removal import Belongings
@@ -35,6 +36,14 @@ _FOUND: Columns[Found] = {
     "since": lambda row: _utc(row.health_since),
     "who acts": lambda row: row.health_actor,
     "account": lambda row: row.account_id,
+}
+_WARNINGS: Columns[EnrollmentWarning] = {
+    "what": lambda one: one.text,
+    "rule": lambda one: one.rule,
+    "times": lambda one: one.count,
+    "since": lambda one: one.since,
+    "last": lambda one: one.last_at,
+    "site": lambda one: one.site_id,
 }
 _TOKENS: Columns[Any] = {
     "version": lambda one: one.version,
@@ -88,13 +97,20 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
 @json_option
 def show(enrollment_id: str, as_json: bool) -> None:
     """Show one enrollment, its health and the next step. Example:  joinder enrollments show enrl-…"""
+    from msgspec.structs import replace
+
     from joinder.api import wire
-    from joinder.services import enrollments
+    from joinder.services import enrollments, notices
 
-    async def look(hub: Hub) -> Overview:
-        return await enrollments.get(hub, await _account(hub, enrollment_id), enrollment_id)
+    async def look(hub: Hub) -> Enrollment:
+        found = await enrollments.get(hub, await _account(hub, enrollment_id), enrollment_id)
+        return wire.enrollment(found, await notices.of_enrollment(hub, enrollment_id))
 
-    print_one(wire.enrollment(on_hub(look)), as_json)
+    shown = on_hub(look)
+    print_one(shown if as_json else replace(shown, warnings=None), as_json)
+    if shown.warnings and not as_json:
+        click.echo("\nWarnings of the last week, the newest first:")
+        print_list(shown.warnings, _WARNINGS, False)
 
 
 @command.command()

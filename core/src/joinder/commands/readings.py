@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 from joinder.commands.admin import MOMENT, PAGE
-from joinder.commands.answering import Columns, print_json, print_list, say
+from joinder.commands.answering import Columns, counted, plain, print_json, print_list, say
 
 if TYPE_CHECKING:
     from joinder.energy import DeviceKind
@@ -24,30 +24,24 @@ _MEMBERS = {
     "battery": ("charge_kwh", "discharge_kwh", "state_of_charge_percent"),
     "meter": ("import_kwh", "export_kwh", "consumption_kwh"),
 }
-MISSING = {
-    "not_read_yet": "not read yet",
-    "vendor_has_none": "the vendor has none",
-    "before_site": "the site was not there yet",
-    "beyond_history": "further back than the vendor keeps",
-    "refused": "refused, as it cannot be right",
-    "future": "still to come",
-}
 
 
 def window_options(command: F) -> F:
-    """Adds --level, --start and --end, as `level`, `start` and `end`."""
+    """Adds --level, --start, --end and --provenance, as `level`, `start`, `end` and `provenance`."""
     levels = click.Choice(["15mins", "hour", "day", "month"])
+    told = "Also where each came from, and the rule that made it partial or estimated."
+    command = click.option("--provenance", is_flag=True, help=told)(command)
     command = click.option("--end", type=MOMENT, help="Up to when; without: up to now.")(command)
     command = click.option("--start", type=MOMENT, help="From when on; without: the day before --end.")(command)
     return click.option("--level", type=levels, default="hour", show_default=True, help="How long each is.")(command)
 
 
-def window(level: SummaryLevel, start: int | None, end: int | None) -> Window:
+def window(level: SummaryLevel, start: int | None, end: int | None, provenance: bool) -> Window:
     """The last day when left out, as over REST."""
     from joinder.services.intervals import Window
 
     until = int(time.time()) if end is None else end
-    return Window(level, until - 86400 if start is None else start, until, PAGE)
+    return Window(level, until - 86400 if start is None else start, until, PAGE, provenance)
 
 
 async def read_all(read: Read, asked: Window) -> Page:
@@ -67,6 +61,7 @@ async def read_all(read: Read, asked: Window) -> Page:
             missing=joined([*page.missing, *more.missing]),
             more_missing=page.more_missing + more.more_missing,
             sources=page.sources | more.sources,
+            silent=list({one.device.id: one for one in (*page.silent, *more.silent)}.values()),
         )
     return page
 
@@ -77,8 +72,9 @@ def kind_of(name: str) -> DeviceKind:
     return DeviceKind(KINDS[name])
 
 
-def print_intervals(owner_id: str, kind: str, level: str, page: Page, as_json: bool) -> None:
+def print_intervals(owner_id: str, kind: str, level: str, page: Page, provenance: bool, as_json: bool) -> None:
     from joinder.api import wire
+    from joinder.services.missing import SAID
 
     answers: dict[str, Callable[[str, str, Page], Any]]
     answers = {"solar": wire.solar_intervals, "battery": wire.battery_intervals, "meter": wire.meter_intervals}
@@ -86,11 +82,25 @@ def print_intervals(owner_id: str, kind: str, level: str, page: Page, as_json: b
     if as_json:
         print_json(answer)
     else:
-        print_list(answer.intervals, _columns(kind), False)
+        print_list(answer.intervals, {**_columns(kind), **(_ORIGIN if provenance else {})}, False)
+        partial = sum(one.quality == "partial" for one in answer.intervals)
+        say("Complete." if answer.complete else f"Not complete: {counted(partial, 'interval')} partial.")
+        for one in answer.silent_devices:
+            say(f"Silent since {one.since}: {plain(one.name)}, {one.id}.")
         for one in answer.missing:
-            say(f"Missing from {one.start} to {one.end}: {MISSING[one.why]}.")
+            say(f"Missing from {one.start} to {one.end}: {SAID[one.why]}.")
+        if answer.more_missing:
+            say(f"{counted(answer.more_missing, 'more span')} missing.")
     if answer.stale:
         say(f"The vendor did not answer for all of it; this was stored, the oldest at {answer.as_of}.")
+
+
+_ORIGIN: Columns[Any] = {
+    "rule": lambda one: one.provenance and one.provenance.rule,
+    "fetched": lambda one: one.provenance and one.provenance.fetched_at,
+    "plugin": lambda one: one.provenance and f"{one.provenance.plugin or '?'} {one.provenance.version or ''}".strip(),
+    "endpoints": lambda one: one.provenance and ", ".join(one.provenance.endpoints),
+}
 
 
 def _columns(kind: str) -> Columns[Any]:

@@ -6,11 +6,11 @@ import rich_click as click
 
 from joinder.commands import readings
 from joinder.commands.admin import account_option, limit_option, over_accounts
-from joinder.commands.answering import Columns, print_one, print_owned
+from joinder.commands.answering import Columns, counted, print_json, print_list, print_one, print_owned, say
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import Live, Site
+    from joinder.api.schemas import Coverage, CoverageSeries, CoverageSpan, Live, Site
     from joinder.services.hub import Hub
     from joinder.services.intervals import Page
     from joinder.services.periods import SummaryLevel
@@ -22,6 +22,17 @@ COLUMNS: Columns[Site] = {
     "inverters": lambda site: len(site.solar_inverters),
     "batteries": lambda site: len(site.batteries),
     "meters": lambda site: len(site.meters),
+}
+
+_COVERAGE: Columns[tuple[CoverageSeries, CoverageSpan]] = {
+    "of": lambda row: row[0].id,
+    "kind": lambda row: row[0].kind,
+    "resolution": lambda row: row[0].resolution,
+    "start": lambda row: row[1].start,
+    "end": lambda row: row[1].end,
+    "state": lambda row: row[1].state.replace("_", " "),
+    "asked": lambda row: row[1].fetched_at,
+    "tries": lambda row: row[1].tries,
 }
 
 
@@ -87,7 +98,9 @@ def live(site_id: str, as_json: bool) -> None:
 @click.option("--kind", type=click.Choice(list(readings.KINDS)), default="solar", show_default=True, help="Of what.")
 @readings.window_options
 @json_option
-def intervals(site_id: str, kind: str, level: SummaryLevel, start: int | None, end: int | None, as_json: bool) -> None:
+def intervals(
+    site_id: str, kind: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
+) -> None:
     """Energy of a site. Example:  joinder sites intervals site-… --level day --start 2026-06-01 --end 2026-07-01"""
     from joinder.services import intervals
 
@@ -95,10 +108,34 @@ def intervals(site_id: str, kind: str, level: SummaryLevel, start: int | None, e
         owner = await account_of_site(hub, site_id)
         return await readings.read_all(
             lambda asked: intervals.of_site(hub, owner, site_id, readings.kind_of(kind), asked),
-            readings.window(level, start, end),
+            readings.window(level, start, end, provenance),
         )
 
-    readings.print_intervals(site_id, kind, level, on_hub(look), as_json)
+    readings.print_intervals(site_id, kind, level, on_hub(look), provenance, as_json)
+
+
+@command.command()
+@click.argument("site_id")
+@json_option
+def coverage(site_id: str, as_json: bool) -> None:
+    """What was asked of a site's history, when, and what came of it. Example:  joinder sites coverage site-…"""
+    from joinder.api import wire
+    from joinder.services import ledger
+
+    async def look(hub: Hub) -> Coverage:
+        owner = await account_of_site(hub, site_id)
+        return wire.coverage(site_id, await ledger.of_site(hub, owner, site_id))
+
+    answer = on_hub(look)
+    if as_json:
+        print_json(answer)
+        return
+    print_list([(one, span) for one in answer.series for span in one.spans], _COVERAGE, False)
+    for one in answer.series:
+        if not one.spans:
+            say(f"Nothing was asked of {one.id} at {one.resolution} yet.")
+        if one.more_spans:
+            say(f"{counted(one.more_spans, 'older span')} of {one.id} at {one.resolution} left out.")
 
 
 async def account_of_site(hub: Hub, site_id: str) -> str:

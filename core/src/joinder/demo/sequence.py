@@ -48,21 +48,22 @@ class Connected(Struct, rename="camel"):
 
 async def connect(demo: Running, simulator: Simulator, say: Say, *, via: str | None = None) -> Connected:
     """One vendor from credentials to live power. `via`: the server at which the owner begins; else the public one."""
-    end = _day_end()  # of the day that is read, though another quarter hour may end meanwhile
+    end = day_end()  # of the day that is read, though another quarter hour may end meanwhile
     if not simulator.has_history:
         simulator.clock.freeze(end - DAY_S)
-    enrollment = await _enrollment(demo.api, simulator, say, via or demo.url)
-    pending = enrollment["status"] == "pendingvendor"
+    found = await enrollment(demo.api, simulator, say, via or demo.url)
+    pending = found["status"] == "pendingvendor"
     if pending:
-        await _approved(demo.api, simulator.vendor, enrollment["id"], say)
-    site_id = enrollment["sites"][0]["id"]
+        await _approved(demo.api, simulator.vendor, found["id"], say)
+    site_id = found["sites"][0]["id"]
     if not simulator.has_history:
-        await _time_lapse(demo.hub, simulator, enrollment["id"], end, say)
-    seen = await _read(demo.api, simulator.vendor, enrollment["id"], site_id, end)
+        await _time_lapse(demo.hub, simulator, found["id"], end, say)
+    seen = await _read(demo.api, simulator.vendor, found["id"], site_id, end)
     return structs.replace(seen, was_pending=pending)
 
 
-async def _enrollment(api: Api, simulator: Simulator, say: Say, server: str) -> dict[str, Any]:
+async def enrollment(api: Api, simulator: Simulator, say: Say, server: str) -> dict[str, Any]:
+    """From credentials to the owner's consent, which begins at `server`. Raises StepFailed."""
     vendor = simulator.vendor
     offered: dict[str, Any] = {"vendor": vendor}
     if simulator.flow_options:
@@ -72,8 +73,8 @@ async def _enrollment(api: Api, simulator: Simulator, say: Say, server: str) -> 
         offered["credentialsID"] = (await api.call("POST", "/vendor-credentials", body=body))["id"]
     flow = await api.call("POST", "/join/flows", body={"vendors": [offered], "redirectURI": REDIRECT_URI})
     enrollment_id = await _consented(simulator, f"{server}/join/flows/{flow['id']}/authorize", say)
-    enrollment: dict[str, Any] = await api.call("GET", f"/enrollments/{enrollment_id}")
-    return enrollment
+    found: dict[str, Any] = await api.call("GET", f"/enrollments/{enrollment_id}")
+    return found
 
 
 async def _consented(simulator: Simulator, link: str, say: Say) -> str:
@@ -131,9 +132,9 @@ async def _poll(hub: Hub, enrollment_id: str) -> None:
 
 async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str, end: int) -> Connected:
     site = await api.call("GET", f"/sites/{site_id}")
-    span = f"start={_iso(end - DAY_S)}&end={_iso(end)}&summaryLevel=15mins&pageSize=200"
+    span = f"start={iso(end - DAY_S)}&end={iso(end)}&summaryLevel=15mins&pageSize=200"
     day = (await api.call("GET", f"/sites/{site_id}/solar-intervals?{span}"))["intervals"]
-    midnight = f"start={_iso(end - QUARTER_S)}&end={_iso(end)}&summaryLevel=day"
+    midnight = f"start={iso(end - QUARTER_S)}&end={iso(end)}&summaryLevel=day"
     today = (await api.call("GET", f"/sites/{site_id}/solar-intervals?{midnight}"))["intervals"]
     live = await api.call("GET", f"/sites/{site_id}/live")
     enrollment = await api.call("GET", f"/enrollments/{enrollment_id}")
@@ -182,10 +183,11 @@ def _balances(live: Mapping[str, Any]) -> bool:
     return abs(load - solar - battery - grid) <= BALANCE * max(abs(load), solar, NOISE_KW)
 
 
-def _day_end() -> int:
+def day_end() -> int:
     """The last full quarter hour's end."""
     return int(time.time()) // QUARTER_S * QUARTER_S
 
 
-def _iso(at: int) -> str:
+def iso(at: int) -> str:
+    """Epoch seconds as the API takes them."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

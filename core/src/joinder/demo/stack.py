@@ -52,12 +52,15 @@ class Running(Struct):
 
 
 @asynccontextmanager
-async def stack(folder: Path, say: Say, *, cluster: bool = False) -> AsyncIterator[Running]:
-    """Up, with one account, its client and an access token. Raises StepFailed."""
+async def stack(folder: Path, say: Say, *, cluster: bool = False, silent: bool = False) -> AsyncIterator[Running]:
+    """Up, with one account, its client and an access token. `silent`: only vendors of which a silent device is shown.
+
+    Raises StepFailed.
+    """
     silence_client_loggers()  # the owner's browser and the integrator here are httpx clients too
     say(f"Making a key and an empty database in {folder}")
     _empty(folder)
-    simulators = [simulator for simulator in installed_simulators() if simulator.in_demo]
+    simulators = [one for one in installed_simulators() if one.in_demo and (one.silent_owner or not silent)]
     async with AsyncExitStack() as exits:
         database_url = _postgres(exits, say) if cluster else _sqlite(folder)
         say(f"Starting {len(simulators)} simulators: {', '.join(simulator.vendor for simulator in simulators)}")

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from joinder.clock import now
 from joinder.energy import DeviceKind
 from joinder.errors import UnknownVendor
-from joinder.services import backfill, enrollments, events, intervals
+from joinder.services import backfill, enrollments, events, intervals, notices
 from joinder.services.backfill import Progress
 from joinder.services.enrollments import Overview
 from joinder.services.events import Told
 from joinder.services.hub import Hub, account_of
 from joinder.services.intervals import Window
+from joinder.services.missing import Missing
+from joinder.services.notices import Notice
 from joinder.services.periods import SummaryLevel, floor, zone_of
+from joinder.services.silence import Silent
 from joinder.store.engine import Row
-from joinder.store.sites import StoredDevice, StoredSite, read_sites
+from joinder.store.sites import StoredDevice, StoredSite, read_devices, read_sites
 from joinder.store.tables import Enrollment, GrantVersion
 
 EVENTS_SHOWN = 50
 DAYS_SHOWN = 30
 _MARK = (
     "SELECT e.health, e.health_since, e.health_reason, e.failures, e.last_success_at, e.last_attempt_at, e.paused_at, "
-    "e.status, g.version, g.intent_at, (SELECT max(f.updated_at) FROM backfill f WHERE f.enrollment_id = e.id) "
+    "e.status, g.version, g.intent_at, (SELECT max(f.updated_at) FROM backfill f WHERE f.enrollment_id = e.id), "
+    "(SELECT sum(n.count) FROM notice n WHERE n.enrollment_id = e.id) "
     'FROM enrollment e LEFT JOIN "grant" g ON g.enrollment_id = e.id WHERE e.id = :id'
 )
 _RUNNING = "SELECT id FROM backfill WHERE enrollment_id = :id AND status = 'running' LIMIT 1"
@@ -32,11 +36,28 @@ _RUNNING = "SELECT id FROM backfill WHERE enrollment_id = :id AND status = 'runn
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Metric → its values over `starts` (epoch seconds), None where unknown: W in a day, Wh in a month."""
+    """Metric → its values over `starts` (epoch seconds), None where unknown: W in a day, Wh in a month.
+
+    `missing`: what no value tells, by kind. `partial`: what lacks a part, each with the rule that says why.
+    """
 
     zone: ZoneInfo
+    start: int
     starts: Sequence[int]
     values: Mapping[str, Sequence[float | None]]
+    missing: Mapping[DeviceKind, Sequence[Missing]] = field(default_factory=dict)
+    partial: Sequence[Partial] = ()
+    silent: Sequence[Silent] = ()
+
+
+@dataclass(frozen=True)
+class Partial:
+    """[start, end) in epoch seconds."""
+
+    kind: DeviceKind
+    start: int
+    end: int
+    rule: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +68,7 @@ class Detail:
     sites: Sequence[tuple[StoredSite, Sequence[StoredDevice]]]
     events: Sequence[Told]
     backfill: Progress | None
+    notices: Sequence[Notice] = ()
 
 
 async def mark(hub: Hub, enrollment_id: str) -> Row | None:
@@ -67,6 +89,7 @@ async def load(hub: Hub, enrollment_id: str) -> Detail:
         sites=await read_sites(hub.store, account_id, overview.site_ids),
         events=await events.latest(hub, enrollment_id=enrollment_id, limit=EVENTS_SHOWN),
         backfill=await backfill.get(hub, account_id, str(running[0][0])) if running else None,
+        notices=await notices.of_enrollment(hub, enrollment_id),
     )
 
 
@@ -85,16 +108,43 @@ async def month(hub: Hub, site: StoredSite) -> Chart:
 
 async def _chart(hub: Hub, site: StoredSite, level: SummaryLevel, start: int, end: int, *, per_hour: float) -> Chart:
     found: dict[str, dict[int, float]] = {}
-    window = Window(level, start, end, 200)
+    missing: dict[DeviceKind, list[Missing]] = {}
+    partial: list[Partial] = []
+    silent: dict[str, Silent] = {}
+    window = Window(level, start, end, 200, provenance=True)
+    listed = {device.kind for device in await read_devices(hub.store, site.id)}
     for kind in DeviceKind:
         try:
             page = await intervals.stored_of_site(hub, site.account_id, site.id, kind, window)
         except UnknownVendor:  # its plugin is gone; what it brought is still there, but nobody knows how it comes
             continue
+        if page.totals or kind in listed:
+            missing[kind] = page.missing
+        silent |= {one.device.id: one for one in page.silent}
         for total in page.totals:
+            if total.quality == "partial":
+                _note(partial, Partial(kind, total.start, total.end, total.origin.rule if total.origin else None))
             for name, value in total.values.items():
                 if value is not None and name.endswith("_wh"):
                     found.setdefault(name, {})[total.start] = value * per_hour
     starts = sorted({at for values in found.values() for at in values})
     values = {name: [known.get(at) for at in starts] for name, known in found.items()}
-    return Chart(zone=zone_of(site.timezone), starts=starts, values=values)
+    zone = zone_of(site.timezone)
+    return Chart(
+        zone=zone,
+        start=start,
+        starts=starts,
+        values=values,
+        missing=missing,
+        partial=partial,
+        silent=list(silent.values()),
+    )
+
+
+def _note(partial: list[Partial], one: Partial) -> None:
+    """Periods that adjoin, of one kind and for one reason, are one."""
+    last = partial[-1] if partial else None
+    if last is not None and (last.kind, last.end, last.rule) == (one.kind, one.start, one.rule):
+        partial[-1] = replace(last, end=one.end)
+    else:
+        partial.append(one)

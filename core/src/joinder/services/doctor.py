@@ -11,8 +11,9 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, health, keys, reachability
+from joinder.services import barrier, health, keys, notices, reachability
 from joinder.services.budgets import Budgets
 from joinder.services.hub import Hub
 from joinder.settings import Settings
@@ -26,6 +27,7 @@ from joinder.store.sqlite import SqliteStore, sqlite_path
 LOW_DISK_BYTES = 512 * 1024**2
 SKEW_S = 5.0
 LATE_S = 600
+DAY_S = 86400
 MIB = 1024**2
 
 
@@ -237,6 +239,19 @@ async def quotas(hub: Hub) -> list[Finding]:
     return found
 
 
+async def warnings(hub: Hub) -> list[Finding]:
+    """What of vendors' answers was doubtful or refused in the last day, by the sentence that is true most often."""
+    return [
+        Finding(
+            check="readings",
+            text=f"{one.vendor}: {one.enrollments} enrollments had warnings in the last day, most of all: "
+            f"{clean_line(one.text)}",
+            next_step=f"joinder enrollments show {one.example} says what, since when and how often",
+        )
+        for one in await notices.by_vendor(hub, now() - DAY_S)
+    ]
+
+
 async def redirects(hub: Hub) -> list[Finding]:
     told, step = await reachability.public_address(hub)
     return [Finding(check="public URL", text=told, next_step=step)]
@@ -261,5 +276,5 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
     *(commits, key_file, disk, modes, clocks),
-    *(redirects, plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
+    *(redirects, plugins, due_work, enrollments, quotas, warnings, behind_barrier, webhooks),
 )

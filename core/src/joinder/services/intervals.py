@@ -11,15 +11,17 @@ from msgspec import Struct
 from joinder.clock import now
 from joinder.energy import ROWS_MISSING, DeviceKind, Quality
 from joinder.errors import VendorError
-from joinder.services import missing, uncovered
+from joinder.services import missing, silence, uncovered
 from joinder.services.hub import Hub
 from joinder.services.missing import Missing
 from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
 from joinder.services.provenance import Source, sources
 from joinder.services.refusals import Unprocessable
+from joinder.services.silence import Silent
 from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, site_head
 from joinder.store.engine import Row
 from joinder.store.readings import METRICS, read_intervals
+from joinder.store.sites import read_devices
 from joinder.vendor import Resolution
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
@@ -66,7 +68,10 @@ class Total(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """`missing` says what of the asked range no interval stands for, and why; `more_missing` is what it left out."""
+    """`missing` says what of the asked range no interval stands for, and why; `more_missing` is what it left out.
+
+    `silent`: devices that a partial interval may lack, as far as they are known.
+    """
 
     totals: list[Total]
     zone: ZoneInfo
@@ -75,6 +80,7 @@ class Page(Struct, frozen=True):
     missing: list[Missing] = []
     more_missing: int = 0
     sources: dict[int, Source] = {}
+    silent: list[Silent] = []
 
     @property
     def is_complete(self) -> bool:
@@ -170,7 +176,18 @@ async def _stored_page(
         missing[:MISSING_MOST],
         max(0, len(missing) - MISSING_MOST),
         await sources(hub, (source for total in shown if total.origin for source in total.origin.sources)),
+        await _silent(hub, asked, shown),
     )
+
+
+async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent]:
+    """Asked only where something is partial: devices of this kind that fell silent before the last of it ended."""
+    until = max((total.end for total in shown if total.quality == "partial"), default=None)
+    if until is None:
+        return []
+    found = silence.silent_of(await read_devices(hub.store, asked.site.id), asked.kind)
+    own = asked.device.id if asked.device is not None else None
+    return [one for one in found if one.since < until and own in (None, one.device.id)]
 
 
 async def _missing(

@@ -20,6 +20,14 @@ from joinder.vendor import History, Resolution
 from joinder.vendors.gate.rules import Rule
 
 Why = Literal["not_read_yet", "vendor_has_none", "before_site", "beyond_history", "refused", "future"]
+SAID: dict[Why, str] = {
+    "not_read_yet": "not read yet",
+    "vendor_has_none": "the vendor has none",
+    "before_site": "the site was not there yet",
+    "beyond_history": "further back than the vendor keeps",
+    "refused": "refused, as it cannot be right",
+    "future": "still to come",
+}
 _RULE = 3 + len(METRICS)
 _REFUSED = frozenset(str(rule) for rule in Rule) - {str(Rule.DAY_DISAGREES)}
 

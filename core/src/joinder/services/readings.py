@@ -10,7 +10,7 @@ from joinder import physics
 from joinder.clock import now
 from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Site
 from joinder.errors import TransientError
-from joinder.services import day_totals, notices, provenance, sums
+from joinder.services import day_totals, notices, provenance, silence, sums
 from joinder.services.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
 from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.hub import Hub
@@ -137,7 +137,9 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     writes: list[Write] = [
         device_update(known[str(device.kind), device.vendor_id], device, answer.source) for device in readings.devices
     ]
-    writes += await _interval_writes(hub, answer, subjects, [device_of(row) for row in known.values()])
+    site_rows = _site_rows(answer, [device_of(row) for row in known.values()])
+    writes += await _interval_writes(hub, answer, subjects, site_rows)
+    writes += _silence(answer, list(known.values()), site_rows)
     writes += _refused_writes(answer, subjects)
     bound = physics.nameplate_w(device_of(row) for row in known.values())
     for device_id, counted in _by_device(readings.counters).items():
@@ -148,16 +150,34 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     return writes
 
 
+def _site_rows(answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
+    """A site's answer may tell its devices alone: their sum is the site's. Nothing of what a device was asked."""
+    if answer.query.device_id is not None:
+        return []
+    parts = [row for row in answer.readings.intervals if row.device_id is not None]
+    own = [row for row in answer.readings.intervals if row.device_id is None]
+    return sums.site_rows(own, parts, devices) if parts else own
+
+
+def _silence(answer: _Answer, devices: Sequence[StoredDevice], site_rows: Sequence[Reading]) -> list[Write]:
+    """Days are too long to tell since when."""
+    query = answer.query
+    if query.resolution != "15mins":
+        return []
+    rows = site_rows if query.device_id is None else answer.readings.intervals
+    end = int(query.end.timestamp())
+    return silence.writes(answer.site, devices, rows, device_id=query.device_id, end=end, moment=now())
+
+
 async def _interval_writes(
-    hub: Hub, answer: _Answer, subjects: Mapping[str | None, str], devices: Sequence[Device]
+    hub: Hub, answer: _Answer, subjects: Mapping[str | None, str], site_rows: Sequence[Reading]
 ) -> list[Write]:
-    """Rows of what was asked. A site's answer may tell its devices alone: their sum is the site's."""
+    """Rows of what was asked: a device's, or the site's with what its answer tells of devices."""
     query, told = answer.query, answer.readings.intervals
     if query.device_id is not None:
         return _upsert(answer, [(subjects[query.device_id], row) for row in told])
     parts = [row for row in told if row.device_id is not None]
-    own = [row for row in told if row.device_id is None]
-    rows = [(subjects[None], row) for row in (sums.site_rows(own, parts, devices) if parts else own)]
+    rows = [(subjects[None], row) for row in site_rows]
     if parts:
         by_itself = await _asked_by_itself(hub, answer, subjects)
         rows += [(subjects[row.device_id], row) for row in parts if subjects[row.device_id] not in by_itself]

@@ -27,16 +27,16 @@ def site_rows(own: Sequence[Reading], parts: Sequence[Reading], devices: Iterabl
     for row in parts:
         by_span.setdefault((row.start, row.end), {})[row.device_id or ""] = row
     known = {(row.start, row.end): row for row in own}
-    measured_by = _measured_by(list(devices))
+    members = measured_by(list(devices))
     filled = {
-        span: _filled(known.get(span) or Reading(start=span[0], end=span[1]), rows, measured_by)
+        span: _filled(known.get(span) or Reading(start=span[0], end=span[1]), rows, members)
         for span, rows in by_span.items()
     }
     merged = known | {span: row for span, row in filled.items() if row is not None}
     return [merged[span] for span in sorted(merged)]
 
 
-def _measured_by(devices: Sequence[Device]) -> dict[str, list[str]]:
+def measured_by(devices: Sequence[Device]) -> dict[str, list[str]]:
     """Metric → the devices whose values together are the site's."""
     found: dict[str, list[str]] = {}
     for device in devices:
@@ -59,16 +59,16 @@ def _filled(row: Reading, parts: Mapping[str, Reading], measured_by: Mapping[str
     """None where the devices tell nothing the site's own row lacks."""
     values: dict[str, float] = {}
     used: list[Reading] = []
-    lacks = False
+    lacks: set[str] = set()
     for metric, members in measured_by.items():
         told = {one: value for one in members if one in parts and (value := getattr(parts[one], metric)) is not None}
         if told and getattr(row, metric) is None and row.rule != metric:
             values[metric] = sum(told.values())
             used += [parts[one] for one in told]
-            lacks = lacks or len(told) < len(members)
+            lacks.update(member for member in members if member not in told)
     if not values:
         return None
     worst = max((row, *used), key=lambda one: _RANK[one.quality])
     if lacks:
-        return structs.replace(row, quality="partial", rule=PARTS_MISSING, **values)
+        return structs.replace(row, quality="partial", rule=PARTS_MISSING, lacks=tuple(sorted(lacks)), **values)
     return structs.replace(row, quality=worst.quality, rule=row.rule or worst.rule, **values)

@@ -28,6 +28,7 @@ class Simulator:
     app_credentials: Mapping[str, str] | None = None  # a `credentials` object its token endpoint accepts
     owner_form: Mapping[str, str] = field(default_factory=dict)  # what a FORM owner types
     owner_choice: Mapping[str, str] = field(default_factory=dict)  # what a REDIRECT owner posts on its consent page
+    silent_owner: Mapping[str, str] = field(default_factory=dict)  # the choice of one whose home has a silent inverter
     flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
     call_limits: Mapping[str, int] = field(default_factory=dict)  # span → calls of its app's plan, if not the declared
     tls: bool = False  # True: a device with a self-signed certificate

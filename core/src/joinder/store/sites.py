@@ -13,7 +13,7 @@ _SITE_COLUMNS = (
     "s.id, s.account_id, s.enrollment_id, s.vendor, s.vendor_id, s.name, s.timezone, s.lat, s.lon, "
     "s.operational_since, s.fetched_at, s.timezone_by"
 )
-_DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at, source"
+_DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at, source, silent_since"
 _SITE = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.id = :id AND s.account_id = :account"  # noqa: S608 - our own names
 _SITES = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.account_id = :account AND s.id IN ({{places}})"  # noqa: S608
 _OF_SITES = (
@@ -47,7 +47,7 @@ class StoredSite(NamedTuple):
 
 
 class StoredDevice(NamedTuple):
-    """`state` is the normalised energy.Device as JSON values."""
+    """`state` is the normalised energy.Device as JSON values; `silent_since` as in tables.DeviceRow."""
 
     id: str
     account_id: str
@@ -59,6 +59,7 @@ class StoredDevice(NamedTuple):
     fetched_at: int
     gone_at: int | None
     source: int | None = None
+    silent_since: int | None = None
 
 
 async def read_site(store: Store, account_id: str, site_id: str) -> StoredSite | None:

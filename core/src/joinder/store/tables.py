@@ -225,6 +225,7 @@ class DeviceRow(SQLModel, table=True):
     fetched_at: int = _big()
     gone_at: int | None = _big(default=None)
     source: int | None = _big(default=None)  # of the state: a reading_source
+    silent_since: int | None = _big(default=None)  # sums of its site lack it since then (services/silence.py)
 
 
 class Interval(SQLModel, table=True):

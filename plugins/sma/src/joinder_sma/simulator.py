@@ -1,7 +1,8 @@
 """A stand-in for SMA, production and sandbox alike: consent page, Keycloak-like tokens, plants in their own time zone.
 
 Owners: grants (a plant with an energy balance), two-sites (also one without, read by its devices), two-inverters
-(without a balance, two inverters and two batteries), no-sites, denies, revokes-later. `Cloud(rotation=…)`,
+(without a balance, two inverters and two batteries), falls-silent (the same, but its second inverter has told nothing
+since `SILENT_S` before the owner consented), no-sites, denies, revokes-later. `Cloud(rotation=…)`,
 `Cloud(spikes=True)` (the first row of a day and of a month many times too high), `Cloud(silent=…)` (the last inverter
 and the last battery of two tell a 404, an empty set or half of their rows), `Cloud(untold=True)` (nobody entered the
 inverters' nameplates) and `Cloud(per_five_minutes=n)` (429 without Retry-After) turn its dials.
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 from litestar import Litestar, Request, Response, get, post
@@ -25,6 +26,7 @@ from joinder.simulate.home import Energy, Home, Power
 from joinder.simulate.oauth import Rotation, TokenRefused, TokenService, back_to, bearer, consent_page, error_page
 
 STEP_S = 300
+SILENT_S = 3 * 3600
 METER, FIRST_UNITS = 2, 4  # a plant's devices are numbered: inverter, meter, sensor, battery, then the second units
 FALSE_WH = 1_024_843.0  # of a month's first day: an inverter's whole past told as one row (SolarNetwork's example)
 Silence = Literal["404", "empty", "half"]
@@ -40,6 +42,7 @@ class Plant:
     home: Home
     balance: bool = True
     units: int = 1  # inverters, and batteries where the home has one; the first takes two thirds of two
+    falls_silent: bool = False  # the second inverter; the home goes on
 
     def share(self, device_id: str | None) -> float:
         if device_id is None or self.units == 1 or int(device_id) - int(self.id) == METER:
@@ -48,6 +51,9 @@ class Plant:
 
     def is_last(self, device_id: str | None) -> bool:
         return device_id is not None and int(device_id) - int(self.id) > FIRST_UNITS
+
+    def is_falling(self, device_id: str | None) -> bool:
+        return self.falls_silent and self.is_last(device_id) and int(device_id or 0) - int(self.id) == FIRST_UNITS + 1
 
     def details(self, device_id: str) -> Body:
         """Of `/devices/{id}`; the capacity is in Wh and stands there alone."""
@@ -75,10 +81,14 @@ class Plant:
 HOME = Plant("7190000", "SMA home", Home(seed=61, timezone="Europe/Berlin"))
 BARN = Plant("11260000", "SMA barn", Home(seed=62, timezone="America/New_York", battery_wh=0), balance=False)
 PAIR = Plant("5550000", "SMA pair", Home(seed=63, timezone="Europe/Berlin"), balance=False, units=2)
+FALLING = Plant(
+    "5560000", "SMA falling silent", Home(seed=64, timezone="Europe/Berlin"), balance=False, units=2, falls_silent=True
+)
 OWNERS: Mapping[str, tuple[Plant, ...]] = {
     "grants": (HOME,),
     "two-sites": (HOME, BARN),
     "two-inverters": (PAIR,),
+    "falls-silent": (FALLING,),
     "no-sites": (),
     "denies": (),
     "revokes-later": (HOME,),
@@ -104,6 +114,7 @@ class Cloud:
         self.clock = SimulatedClock()
         self.spikes, self.per_five_minutes = spikes, per_five_minutes
         self.silent, self.untold = silent, untold
+        self.silent_from: float | None = None  # epoch seconds; set when the owner of the plant that falls consents
         self.app = {"clientID": "simulated_client", "clientSecret": "simulated-client-secret"}
         clients = {self.app["clientID"]: self.app["clientSecret"]}
         self.tokens = TokenService(
@@ -116,6 +127,12 @@ class Cloud:
         )
         self.calls: Counter[str] = Counter()
         self._in_window: Counter[int] = Counter()
+
+    def consented(self, owner: str) -> None:
+        """Its inverter's silence begins at a quarter hour, and stays where it began."""
+        if self.silent_from is None and any(plant.falls_silent for plant in OWNERS[owner]):
+            at = self.clock.time() - SILENT_S
+            self.silent_from = at - at % 900
 
     def answer(self, path: str, query: Mapping[str, str], token: str) -> tuple[int, Any]:
         """Status and body of GET /v1`path`. SMA documents no error bodies: they are empty."""
@@ -169,6 +186,8 @@ class Cloud:
     def _measured(self, plant: Plant, device_id: str | None, name: str, period: str, query: Mapping[str, str]) -> Body:
         share = plant.share(device_id)
         now = self.clock.now()
+        if plant.is_falling(device_id) and self.silent_from is not None:
+            now = min(now, datetime.fromtimestamp(self.silent_from, UTC))
         if period == "Month":
             rows = _month(plant, name, query["Date"], now, share)
             if self.spikes:
@@ -275,6 +294,7 @@ async def consent(request: Incoming) -> Response[Any]:
     owner, redirect_uri, state = (str(form.get(name, "")) for name in ("owner", "redirect_uri", "state"))
     if owner == "denies" or owner not in OWNERS:
         return back_to(redirect_uri, error="access_denied", state=state)
+    _cloud(request).consented(owner)
     code = _cloud(request).tokens.new_code(str(form.get("client_id", "")), owner, redirect_uri)
     return back_to(redirect_uri, code=code, state=state, session_state="a57421a7-a319-476b-9bad-000000000000")
 
@@ -335,5 +355,6 @@ def _simulator(vendor: str, hosts: tuple[str, ...], cloud: Cloud) -> Simulator:
         clock=cloud.clock,
         app_credentials={"vendor": vendor, "type": "oauthclient", **cloud.app},
         owner_choice={"owner": "grants"},
+        silent_owner={"owner": "falls-silent"} if vendor == "sma" else {},
         in_demo=vendor == "sma",
     )

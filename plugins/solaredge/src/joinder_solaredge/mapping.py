@@ -274,6 +274,17 @@ def _total(values: Sequence[float | None], weights: Sequence[float]) -> float | 
     return sum(value * by for value, by in zip(known, weights, strict=True)) if len(known) == len(values) else None
 
 
+def silent_of(devices: Mapping[str, Mapping[str, Rows]]) -> dict[datetime, frozenset[str]]:
+    """By row, the devices that do not tell their energy while others do."""
+    found: dict[datetime, frozenset[str]] = {}
+    for at in silences(list(devices.values())):
+        silent = (
+            of for of, told in devices.items() if all(told[metric].get(at) is None for metric in told.keys() - {SOC})
+        )
+        found[at] = frozenset(silent)
+    return found
+
+
 def silences(devices: Sequence[Mapping[str, Rows]]) -> set[datetime]:
     """Rows in which some devices of a sum tell their energy and others do not."""
     found: set[datetime] = set()
@@ -292,8 +303,10 @@ def quarters(
     lacking: Collection[datetime] = (),
     *,
     now: datetime | None = None,
+    silent: Mapping[datetime, Collection[str]] | None = None,
 ) -> tuple[Reading, ...]:
-    """A row that still runs at `now`, or in which a device of the sum was silent (`lacking`), is partial.
+    """A row that still runs at `now`, or in which a device of the sum was silent (`lacking`, by name in `silent`), is
+    partial.
 
     Rows longer than a quarter hour are shared out: that is an estimate.
     """
@@ -301,7 +314,7 @@ def quarters(
     for metric, rows in metrics.items():
         for at, until in spans(rows):
             if at in lacking:
-                found.lacks(at, until)
+                found.lacks(at, until, devices=(silent or {}).get(at, ()))
             if now is not None and until > now:
                 found.lacks(at, until, ROWS_MISSING)
             if metric == SOC:

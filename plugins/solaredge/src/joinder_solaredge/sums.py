@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from joinder import Device, DeviceKind, MeterRole
@@ -28,6 +29,7 @@ class Sum(NamedTuple):
     metrics: Metrics
     lacking: Collection[datetime] = ()  # rows in which some of the devices were silent
     warnings: Sequence[str] = ()
+    silent: Mapping[datetime, frozenset[str]] = MappingProxyType({})  # which, by their serial numbers
 
 
 def batteries(
@@ -41,7 +43,7 @@ def batteries(
         return Sum({}, (), warnings)
     each = list(all_of_them.values())
     total = mapping.over_all(each, [sizes.get(serial) for serial in all_of_them])
-    return Sum(total, mapping.silences(each), warnings)
+    return Sum(total, mapping.silences(each), warnings, mapping.silent_of(all_of_them))
 
 
 def capacities(installed: Iterable[Device]) -> dict[str, float | None]:

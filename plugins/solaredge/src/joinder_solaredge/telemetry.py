@@ -66,7 +66,8 @@ class Reader:
         start, end = _quarter_before(start + QUARTER - timedelta(microseconds=1)), _quarter_before(end)
         told = await self._told("QUARTER_HOUR", list(_spans(start, end)))
         self._warn([mapping.TOO_LONG] if mapping.are_too_long(told.metrics) else [])
-        rows = mapping.quarters(told.metrics, start, end, self._query.device_id, told.lacking, now=self._ctx.now())
+        of, now = self._query.device_id, self._ctx.now()
+        rows = mapping.quarters(told.metrics, start, end, of, told.lacking, now=now, silent=told.silent)
         return self._with_load(rows)
 
     async def _days(self, where: ZoneInfo) -> tuple[Reading, ...]:
@@ -175,11 +176,13 @@ def _joined(sources: Iterable[Sum]) -> Sum:
     metrics: sums.Metrics = {}
     lacking: set[datetime] = set()
     warnings: list[str] = []
+    silent: dict[datetime, frozenset[str]] = {}
     for source in sources:
         metrics |= source.metrics
         lacking |= set(source.lacking)
         warnings += source.warnings
-    return Sum(metrics, lacking, warnings)
+        silent |= source.silent
+    return Sum(metrics, lacking, warnings, silent)
 
 
 def _is_cut(answer: Series, span: tuple[datetime, datetime], resolution: str, now: datetime) -> bool:

@@ -12,7 +12,8 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import TabbedContent, TabPane
 
-from joinder_tui import enrollment_acts, texts
+from joinder.clean import clean_line
+from joinder_tui import enrollment_acts, lacks, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.chart import EnergyChart, PowerChart
@@ -63,10 +64,12 @@ class Enrollment(Page):
         with TabbedContent(initial="health"):
             with TabPane("Health", id="health"), VerticalScroll():
                 yield Static("…", id="facts")
+                yield Static(id="warnings")
             with TabPane("Sites", id="sites"), VerticalScroll():
                 yield Static("…", id="site-list")
             with TabPane("Day", id="day"):
                 yield PowerChart(id="power")
+                yield Static(id="power-notes")
             with TabPane("Month", id="month"):
                 yield EnergyChart(id="energy")
             with TabPane("Tokens", id="tokens"):
@@ -99,10 +102,12 @@ class Enrollment(Page):
             self._show_detail(answer.detail)
         if answer.day is not None and answer.month is not None:
             self.query_one(PowerChart).draw(answer.day)
+            self.query_one("#power-notes", Static).update(Text("\n".join(lacks.lines(answer.day))))
             self.query_one(EnergyChart).draw(answer.month)
 
     def _show_detail(self, detail: Detail) -> None:
         self.query_one("#facts", Static).update(_facts(detail))
+        self.query_one("#warnings", Static).update(_warnings(detail) if detail.notices else "")
         self.query_one("#site-list", Static).update(_sites(detail))
         self.query_one("#lineage", Table).fill(
             {
@@ -154,6 +159,7 @@ def _facts(detail: Detail) -> RichTable:
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
         ("Next step", (warned.next_step if warned else health.NEXT_STEP.get(row.health)) or "none"),
         ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
+        ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),
         ("Last read", f"{texts.ago(row.last_success_at)}; last try {texts.ago(row.last_attempt_at)}"),
         ("Failures in a row", str(row.failures)),
     ]
@@ -186,7 +192,20 @@ def _facts(detail: Detail) -> RichTable:
     return table
 
 
+def _warnings(detail: Detail) -> RichTable:
+    """What was doubtful about its vendor's answers in the last week, the newest first."""
+    table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
+    for heading, ratio in (("Warning", 1), ("Times", None), ("Since", None), ("Last", None)):
+        table.add_column(heading, ratio=ratio, no_wrap=ratio is None)
+    for one in detail.notices:
+        times = (texts.count(one.count), texts.minute(one.since), texts.short_ago(one.last_at))
+        table.add_row(Text(clean_line(one.text)), *times)
+    return table
+
+
 def _sites(detail: Detail) -> RichTable:
+    from joinder.services import silence
+
     table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
     for heading in ("Site or device", "Kind", "Name", "Read", "Id"):
         table.add_column(heading)
@@ -195,7 +214,10 @@ def _sites(detail: Detail) -> RichTable:
         table.add_row(line(Text(site.name, "bold")), "site", zone, texts.short_ago(site.fetched_at), site.id)
         for device in devices:
             name = str(device.state.get("name") or device.state.get("model") or device.vendor_id)
-            told = line(name + (" (gone)" if device.gone_at else ""))
+            shown = line(name + (" (gone)" if device.gone_at else ""))
+            since = silence.since(device, devices)
+            if since is not None:
+                shown.append(f", silent since {texts.minute(since)}", "red")
             read = texts.short_ago(device.fetched_at)
-            table.add_row(line(f"  {device.vendor_id}"), device.kind, told, read, device.id)
+            table.add_row(line(f"  {device.vendor_id}"), device.kind, shown, read, device.id)
     return table

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from joinder.services.fleet import Count, Ending
     from joinder.services.hub import Hub
 
-NOBODY = ("ok", "degraded", "suspected", "pending_approval")
+NOBODY = ("ok", "connecting", "degraded", "suspected", "pending_approval")
 GROUPS = {  # who must act → the states that say so
     "operator": ("operator_action", "quarantined"),
     "owner": ("needs_consent", "lost_in_flight"),

@@ -140,11 +140,18 @@ class _Gate:
             return None
         if not self._in_place(row):
             return None
+        if row.lacks:
+            row = structs.replace(row, lacks=self._known_ids(row.lacks))
         try:
             msgspec.convert(row, _SoundRow, from_attributes=True, builtin_types=(datetime,))
         except (msgspec.ValidationError, TypeError):
             return self._running(self._mended(row))
         return self._running(row)
+
+    def _known_ids(self, told: object) -> tuple[str, ...]:
+        """Of this site's devices; what else a plugin adds up, such as phases, has a name of its own only."""
+        ids = told if isinstance(told, tuple | list) else ()
+        return tuple(sorted({one for one in ids if isinstance(one, str) and one in self._device_ids}))
 
     def _in_place(self, row: Reading) -> bool:
         """Whole periods of the past, inside what was asked, of what was asked."""

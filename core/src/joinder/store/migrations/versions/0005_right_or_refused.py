@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("counter", sa.Column("source", sa.String(), nullable=True))
     op.add_column("live", sa.Column("source", sa.BigInteger(), nullable=True))
     op.add_column("device", sa.Column("source", sa.BigInteger(), nullable=True))
+    op.add_column("device", sa.Column("silent_since", sa.BigInteger(), nullable=True))
     op.add_column("site", sa.Column("timezone_by", sa.String(), nullable=True))
     op.add_column("coverage", sa.Column("tries", sa.Integer(), nullable=False, server_default="0"))
     op.create_table(
