@@ -111,9 +111,9 @@ def _show_silent(homes: list[SilentHome], seconds: float, as_json: bool) -> None
 
     if as_json:
         summary = {"ok": True, "seconds": round(seconds, 1), "silent": msgspec.to_builtins(homes)}
-        click.echo(json.dumps(summary, indent=2))
+        echo(json.dumps(summary, indent=2))
     else:
-        click.echo("\n" + "\n".join(map(silence.told, homes)) + "\n")
+        echo("\n" + "\n".join(map(silence.told, homes)) + "\n")
 
 
 def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json: bool) -> None:

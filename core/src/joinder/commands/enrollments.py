@@ -18,7 +18,7 @@ from joinder.commands.answering import (
 )
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.enrollment_acts import ACTS, overviews
-from joinder.commands.running import json_option, on_hub
+from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import Enrollment, EnrollmentWarning
@@ -109,7 +109,7 @@ def show(enrollment_id: str, as_json: bool) -> None:
     shown = on_hub(look)
     print_one(shown if as_json else replace(shown, warnings=None), as_json)
     if shown.warnings and not as_json:
-        click.echo("\nWarnings of the last week, the newest first:")
+        echo("\nWarnings of the last week, the newest first:")
         print_list(shown.warnings, _WARNINGS, False)
 
 
