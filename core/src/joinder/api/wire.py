@@ -28,6 +28,8 @@ from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import GrantRow, GrantVersion, JoinFlow
 from joinder.vendor import Field, OperatorAction
 
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
+
 
 class DevicePage(Struct, frozen=True):
     """One page of device ids, whatever their kind."""
@@ -47,7 +49,8 @@ def page_token(key: str) -> str:
 
 
 def utc(at: int | None) -> str | None:
-    return None if at is None else _utc(at)
+    """Unknown too where no calendar has such a time."""
+    return None if at is None or not _FIRST <= at <= _LAST else _utc(at)
 
 
 def _utc(at: int) -> str:

@@ -6,19 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from joinder.clock import from_epoch, now, to_epoch
+from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.energy import Device, DeviceKind, Site
 from joinder.ids import Tag, is_id, new_id
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.vendor_calls import with_grant
 from joinder.store.engine import Statement
-from joinder.store.sites import StoredDevice, StoredSite, read_device, read_devices, read_site, read_sites
+from joinder.store.sites import (
+    StoredDevice,
+    StoredSite,
+    possible_since,
+    read_device,
+    read_devices,
+    read_site,
+    read_sites,
+)
 from joinder.store.tables import DeviceRow, SiteRow
+from joinder.vendors.gate.sites import stored_device
 
 TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
 
@@ -66,7 +75,8 @@ async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
     if not is_id(site_id, "site"):
         raise NotFound
     for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
-        return SiteHead(*row)
+        head = SiteHead(*row)
+        return structs.replace(head, operational_since=possible_since(head.operational_since))
     raise NotFound
 
 
@@ -199,7 +209,8 @@ def device_update(row: StoredDevice, device: Device, source: int | None = None) 
 
 
 def device_of(row: StoredDevice) -> Device:
-    return msgspec.convert(row.state, Device)
+    """What of it holds, whoever wrote it."""
+    return stored_device(row.state, DeviceKind(row.kind), row.vendor_id, utc_now)
 
 
 def site_of(row: StoredSite, devices: Sequence[StoredDevice]) -> Site:
@@ -223,7 +234,10 @@ async def _devices(session: AsyncSession, site_id: str) -> list[DeviceRow]:
 def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
     """What is newly unknown keeps its last value, except power, which is of a moment."""
     after: dict[str, Any] = msgspec.to_builtins(device)
-    kept = {name: value for name, value in before.items() if after.get(name) is None and name != "power_w"}
+    sound = msgspec.to_builtins(stored_device(before, device.kind, device.vendor_id, utc_now)) if before else {}
+    kept = {name: value for name, value in sound.items() if after.get(name) is None and name != "power_w"}
+    if device.max_power_w is None:
+        kept["is_peak"] = after.pop("is_peak") or sound.get("is_peak", False)
     return {name: value for name, value in {**after, **kept}.items() if value is not None}
 
 
