@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from joinder.api import schemas
+from joinder.clock import FIRST, LAST
 from joinder.energy import Device, DeviceKind
 from joinder.services import expiry, join_flows, vendor_credentials
 from joinder.services.backfill import Progress
@@ -27,8 +28,6 @@ from joinder.services.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import GrantRow, GrantVersion, JoinFlow
 from joinder.vendor import Field, OperatorAction
-
-_FIRST, _LAST = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 
 
 class DevicePage(Struct, frozen=True):
@@ -50,7 +49,7 @@ def page_token(key: str) -> str:
 
 def utc(at: int | None) -> str | None:
     """Unknown too where no calendar has such a time."""
-    return None if at is None or not _FIRST <= at <= _LAST else _utc(at)
+    return None if at is None or not FIRST <= at <= LAST else _utc(at)
 
 
 def _utc(at: int) -> str:

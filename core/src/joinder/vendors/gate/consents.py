@@ -109,7 +109,7 @@ def _expiry(at: object, vendor: str) -> datetime | None:
         return None
     moment = values.utc(at)
     if moment is not None and moment.year >= values.EARLIEST_YEAR:
-        return moment
+        return moment.replace(microsecond=0)  # kept in seconds, and the last one of the calendar rounds up
     log.warning("%s named an expiry that is no time with an offset; it counts as unknown", vendor)
     return None
 
