@@ -27,6 +27,7 @@ from joinder.store.sites import (
     read_sites,
 )
 from joinder.store.tables import DeviceRow, SiteRow
+from joinder.vendors.gate.rules import Rule
 from joinder.vendors.gate.sites import stored_device
 
 TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
@@ -158,9 +159,23 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
         row.enrollment_id,
         lambda ctx, grant: hub.registry.fetch_site(row.vendor, ctx, grant, row.vendor_id),
     )
+    site = _with_last_good(row, site)
     async with hub.store.write(row.enrollment_id) as session:
         await store_site(session, row.id, site)
     return site
+
+
+def _with_last_good(row: StoredSite, site: Site) -> Site:
+    """What of it the vendor told well before and not now stays: a home does not lose its place or its name."""
+    if row.fetched_at is None:
+        return site
+    return structs.replace(
+        site,
+        name=row.name if site.name == site.vendor_id else site.name,
+        lat=row.lat if site.lat is None else site.lat,
+        lon=row.lon if site.lat is None else site.lon,
+        operational_since=site.operational_since or from_epoch(row.operational_since),
+    )
 
 
 async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
@@ -172,8 +187,9 @@ async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
     row.operational_since = to_epoch(site.operational_since)
     row.fetched_at = now()
     listed = await store_devices(session, row, site.devices)
+    is_in_doubt = any(one.rule == Rule.DEVICE for one in site.refused)  # who was refused may be any of them
     for device in await _devices(session, site_id):
-        if device.id not in listed:
+        if device.id not in listed and not is_in_doubt:
             device.gone_at = now()
 
 

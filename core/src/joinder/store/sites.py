@@ -132,12 +132,17 @@ def _device(row: Row) -> StoredDevice:
     return StoredDevice._make([*row[:6], _state(row[6]), *row[7:]])
 
 
-def _state(text: str) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        found = _as_written_once(text)
+def _state(text: object) -> dict[str, Any]:
+    """Of JSON that is a number SQLite makes a number."""
+    found = _decoded(text) if isinstance(text, str) else None
     return found if isinstance(found, dict) else {}
+
+
+def _decoded(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return _as_written_once(text)
 
 
 def _as_written_once(text: str) -> object:

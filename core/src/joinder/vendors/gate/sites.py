@@ -108,9 +108,9 @@ def _device(device: object, refusals: Refusals, now: datetime) -> Device | None:
     )
 
 
-def stored_device(state: Mapping[str, Any], kind: DeviceKind, vendor_id: str, now: Callable[[], datetime]) -> Device:
+def stored_device(state: object, kind: DeviceKind, vendor_id: str, now: Callable[[], datetime]) -> Device:
     """A device as it was written down, maybe by a version that checked less: what does not hold is unknown."""
-    told = {**state, "kind": kind, "vendor_id": vendor_id}
+    told = {**(state if isinstance(state, Mapping) else {}), "kind": kind, "vendor_id": vendor_id}
     try:
         device = msgspec.convert(told, Device)
     except msgspec.ValidationError:
