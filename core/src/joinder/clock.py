@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+FIRST, LAST = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 civil_time: Callable[[], float] = time.time  # the one place tests replace to live through a year
 
 
@@ -21,7 +22,8 @@ def utc_now() -> datetime:
 
 
 def from_epoch(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    """None too where no calendar has such a time."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None and FIRST <= seconds <= LAST else None
 
 
 def to_epoch(moment: datetime | None) -> int | None:

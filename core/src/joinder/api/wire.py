@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from joinder.api import schemas
 from joinder.clean import clean_line
+from joinder.clock import FIRST, LAST
 from joinder.energy import Device, DeviceKind
 from joinder.services import expiry, join_flows, silence, vendor_credentials
 from joinder.services.backfill import Progress
@@ -52,7 +53,8 @@ def page_token(key: str) -> str:
 
 
 def utc(at: int | None) -> str | None:
-    return None if at is None else _utc(at)
+    """Unknown too where no calendar has such a time."""
+    return None if at is None or not FIRST <= at <= LAST else _utc(at)
 
 
 def _utc(at: int) -> str:

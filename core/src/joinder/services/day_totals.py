@@ -80,8 +80,8 @@ def _differs(totals: Sequence[float | None], sums: Row, quarters: int) -> bool |
     ]
     if not pairs:
         return None
-    return any(_disagree(total, float(summed)) for total, summed in pairs)
+    return any(disagree(total, float(summed)) for total, summed in pairs)
 
 
-def _disagree(total: float, summed: float) -> bool:
+def disagree(total: float, summed: float) -> bool:
     return abs(total - summed) > max(NOISE_WH, max(total, summed) * physics.DAYS_AGREE_WITHIN)

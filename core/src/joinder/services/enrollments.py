@@ -242,8 +242,8 @@ def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
         facts=MappingProxyType(value["facts"]),
         expires_at=from_epoch(row.expires_at),
         refresh_expires_at=from_epoch(row.refresh_expires_at),
-        site_ids=tuple(value["site_ids"]),
-        state=GrantState(row.state),
+        site_ids=tuple(value["site_ids"] or ()),
+        state=GrantState(row.state) if row.state in tuple(GrantState) else GrantState.ACTIVE,
     )
 
 

@@ -33,6 +33,7 @@ _ENERGIES = {
     DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
     DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
 }
+_METRICS = {kind: (*names, "soc_percent") if kind is DeviceKind.BATTERY else names for kind, names in _ENERGIES.items()}
 _COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
 _FETCHED_AT = 2 + len(METRICS)
 _RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
@@ -256,7 +257,7 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
     """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures."""
-    span = (resolution, asked.start, asked.end)
+    span = (resolution, asked.start, asked.end, _METRICS[asked.kind])
     if asked.device is not None:
         rows = await read_intervals(hub.store, asked.device.id, *span)
         if asked.own_device is not None or _tell(rows, asked.kind):
@@ -277,6 +278,8 @@ def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
 
 def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]:
     """Rows, in order, by the periods they fall into."""
+    if asked.level == "15mins":  # each row is one
+        return [total for row in rows for total in _total([row], row[0], row[1], asked.kind, with_origin)]
     totals: list[Total] = []
     part: list[Row] = []
     start = end = 0
@@ -284,7 +287,7 @@ def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]
         if row[0] >= end:
             totals.extend(_total(part, start, end, asked.kind, with_origin))
             part = []
-            start = row[0] if asked.level == "15mins" else floor(row[0], asked.level, asked.zone)
+            start = floor(row[0], asked.level, asked.zone)
             end = following(start, asked.level, asked.zone)
         part.append(row)
     totals.extend(_total(part, start, end, asked.kind, with_origin))

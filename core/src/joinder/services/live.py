@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
+from joinder import physics
 from joinder.clock import now
 from joinder.errors import NotSupported, Paused, TransientError
 from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
-from joinder.store.sites import StoredDevice, StoredSite
+from joinder.store.sites import StoredDevice, StoredSite, possible_since
 from joinder.store.tables import LiveRow
 
 STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
+_LIMITS = {
+    "solar_w": (0.0, physics.MOST_W),
+    "battery_w": (-physics.MOST_W, physics.MOST_W),
+    "grid_w": (-physics.MOST_W, physics.MOST_W),
+    "load_w": (0.0, physics.MOST_W),
+    "soc_percent": (0.0, 100.0),
+}
 
 
 class LivePower(Struct, frozen=True, kw_only=True):
@@ -52,8 +61,8 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
     if row is None:
         raise NotSupported("The vendor reports no live power for this site")
     stale = failed or now() - row.measured_at > STALE_AFTER_S
-    values = {name: getattr(row, name) for name in ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")}
-    return LivePower(measured_at=row.measured_at, fetched_at=row.fetched_at, stale=stale, source=row.source, **values)
+    stamps = {"measured_at": row.measured_at, "fetched_at": row.fetched_at}
+    return LivePower(**stamps, stale=stale, source=row.source, **_values(row))
 
 
 async def _fetch(hub: Hub, site: StoredSite, devices: Sequence[StoredDevice]) -> None:
@@ -62,5 +71,17 @@ async def _fetch(hub: Hub, site: StoredSite, devices: Sequence[StoredDevice]) ->
 
 
 async def _stored(hub: Hub, site: StoredSite) -> LiveRow | None:
+    """None also where it holds nothing possible: an earlier version wrote down whatever a vendor said."""
     async with hub.store.read() as session:
-        return await session.get(LiveRow, site.id)
+        row = await session.get(LiveRow, site.id)
+    if row is None or possible_since(row.measured_at) is None or possible_since(row.fetched_at) is None:
+        return None
+    return row if any(value is not None for value in _values(row).values()) else None
+
+
+def _values(row: LiveRow) -> dict[str, Any]:
+    return {name: _within(getattr(row, name), *limits) for name, limits in _LIMITS.items()}
+
+
+def _within(value: float | None, low: float, high: float) -> float | None:
+    return value if value is not None and low <= value <= high else None

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from joinder.clock import from_epoch, now, to_epoch
+from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.energy import Device, DeviceKind, Site
 from joinder.ids import Tag, is_id, new_id
 from joinder.services import health, notices, zones
@@ -19,8 +19,18 @@ from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.vendor_calls import with_grant
 from joinder.store.engine import Statement
-from joinder.store.sites import StoredDevice, StoredSite, read_device, read_devices, read_site, read_sites
+from joinder.store.sites import (
+    StoredDevice,
+    StoredSite,
+    possible_since,
+    read_device,
+    read_devices,
+    read_site,
+    read_sites,
+)
 from joinder.store.tables import Coverage, DeviceRow, Enrollment, Interval, SiteRow
+from joinder.vendors.gate.rules import Rule
+from joinder.vendors.gate.sites import stored_device
 
 TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
 
@@ -69,7 +79,8 @@ async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
     if not is_id(site_id, "site"):
         raise NotFound
     for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
-        return SiteHead(*row)
+        head = SiteHead(*row)
+        return structs.replace(head, operational_since=possible_since(head.operational_since))
     raise NotFound
 
 
@@ -155,6 +166,7 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
         row.enrollment_id,
         lambda ctx, grant: hub.registry.fetch_site(row.vendor, ctx, grant, row.vendor_id),
     )
+    site = _with_last_good(row, site)
     async with hub.store.write(row.enrollment_id) as session:
         await store_site(session, row.id, site)
     doubts = () if zones.of_site(site, row.timezone).name else (zones.UNKNOWN,)
@@ -162,6 +174,19 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     if told:
         await hub.store.apply(*told, about=row.enrollment_id)
     return site
+
+
+def _with_last_good(row: StoredSite, site: Site) -> Site:
+    """What of it the vendor told well before and not now stays: a home does not lose its place or its name."""
+    if row.fetched_at is None:
+        return site
+    return structs.replace(
+        site,
+        name=row.name if site.name == site.vendor_id else site.name,
+        lat=row.lat if site.lat is None else site.lat,
+        lon=row.lon if site.lat is None else site.lon,
+        operational_since=site.operational_since or from_epoch(row.operational_since),
+    )
 
 
 async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
@@ -176,8 +201,9 @@ async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
         health.write_event(session, enrollment, "site.ready", {"siteID": row.id})
     row.fetched_at = now()
     listed = await store_devices(session, row, site.devices)
+    is_in_doubt = any(one.rule == Rule.DEVICE for one in site.refused)  # who was refused may be any of them
     for device in await _devices(session, site_id):
-        if device.id not in listed:
+        if device.id not in listed and not is_in_doubt:
             device.gone_at = now()
 
 
@@ -225,7 +251,8 @@ def device_update(row: StoredDevice, device: Device, source: int | None = None) 
 
 
 def device_of(row: StoredDevice) -> Device:
-    return msgspec.convert(row.state, Device)
+    """What of it holds, whoever wrote it."""
+    return stored_device(row.state, DeviceKind(row.kind), row.vendor_id, utc_now)
 
 
 def site_of(row: StoredSite, devices: Sequence[StoredDevice]) -> Site:
@@ -249,7 +276,10 @@ async def _devices(session: AsyncSession, site_id: str) -> list[DeviceRow]:
 def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
     """What is newly unknown keeps its last value, except power, which is of a moment."""
     after: dict[str, Any] = msgspec.to_builtins(device)
-    kept = {name: value for name, value in before.items() if after.get(name) is None and name != "power_w"}
+    sound = msgspec.to_builtins(stored_device(before, device.kind, device.vendor_id, utc_now)) if before else {}
+    kept = {name: value for name, value in sound.items() if after.get(name) is None and name != "power_w"}
+    if device.max_power_w is None:
+        kept["is_peak"] = after.pop("is_peak") or sound.get("is_peak", False)
     return {name: value for name, value in {**after, **kept}.items() if value is not None}
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from joinder.energy import ENERGY_METRICS, Counter, Energies, Live, Reading
+from joinder import physics
+from joinder.energy import ENERGY_METRICS, Counter, Energies, Live, Quality, Reading
 from joinder.store.engine import Row, Statement, Store, Upsert, Write
+from joinder.vendors.gate.rules import Rule
 
 METRICS = (*ENERGY_METRICS, "soc_percent")
+_COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
+_QUALITIES = frozenset(get_args(Quality))
+_QUARTER_S = 900
+_MOST_WH = {"15mins": physics.MOST_W / 4, "day": physics.MOST_W * 26}
+_REGISTER_MOST_WH = 1e13
 _POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
 _SPAN = ("subject_id", "resolution", "start")
 _VALUES = ("end", *METRICS, "quality", "fetched_at", "rule", "source")
@@ -67,9 +76,57 @@ def intervals(
     return Upsert("interval", _SPAN, _VALUES, records, is_replacing)
 
 
-async def read_intervals(store: Store, subject_id: str, resolution: str, start: int, end: int) -> Sequence[Row]:
-    """Rows (start, end, *METRICS, fetched_at, rule, source, quality) in order, one range scan of the primary key."""
-    return await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
+async def read_intervals(
+    store: Store, subject_id: str, resolution: str, start: int, end: int, metrics: Sequence[str] = METRICS
+) -> Sequence[Row]:
+    """Rows (start, end, *METRICS, fetched_at, rule, source, quality) in order, one range scan of the primary key.
+
+    An earlier version wrote down whatever a vendor said: of `metrics` only what is possible is answered.
+    """
+    rows = await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
+    if _are_sound(rows, resolution, [_COLUMN[name] for name in metrics]):
+        return rows
+    return list(_possible(rows, resolution))
+
+
+def _are_sound(rows: Sequence[Row], resolution: str, columns: Sequence[int]) -> bool:
+    """As nearly all are; told a column at a time, as this is the hottest read."""
+    if not {row[-1] for row in rows} <= _QUALITIES or not _are_whole(rows, resolution):
+        return False
+    try:
+        return all(_are_within(rows, column, _MOST_WH[resolution]) for column in columns)
+    except TypeError:  # SQLite keeps text in any column
+        return False
+
+
+def _are_whole(rows: Sequence[Row], resolution: str) -> bool:
+    lengths = {row[1] - row[0] for row in rows}
+    if resolution == "15mins":
+        return lengths <= {_QUARTER_S} and not {row[0] % _QUARTER_S for row in rows} - {0}
+    return not lengths or (min(lengths) >= 22 * 3600 and max(lengths) <= 26 * 3600)
+
+
+def _are_within(rows: Sequence[Row], column: int, most: float) -> bool:
+    told = [value for row in rows if (value := row[column]) is not None]
+    if column == _COLUMN["soc_percent"]:
+        most = 100.0
+    # Beside what is no number the smallest and the largest mean nothing; the sum is none then either.
+    return not told or (min(told) >= 0 and max(told) <= most and sum(told) < math.inf)
+
+
+def _possible(rows: Iterable[Row], resolution: str) -> Iterator[Row]:
+    """Rows of whole periods, with what cannot be in them unknown."""
+    limits = [100.0 if name == "soc_percent" else _MOST_WH[resolution] for name in METRICS]
+    for row in rows:
+        if _are_whole([row], resolution):
+            start, end, *values, fetched_at, rule, source, quality = row
+            kept = [_possible_value(value, most) for value, most in zip(values, limits, strict=True)]
+            why = rule if kept == values else str(Rule.NUMBER)
+            yield (start, end, *kept, fetched_at, why, source, quality if quality in _QUALITIES else "estimated")
+
+
+def _possible_value(value: object, most: float) -> float | None:
+    return value if isinstance(value, int | float) and 0 <= value <= most else None
 
 
 def counters(rows: Iterable[tuple[str, Counter]]) -> Upsert:
@@ -78,8 +135,9 @@ def counters(rows: Iterable[tuple[str, Counter]]) -> Upsert:
 
 
 async def read_counters(store: Store, subject_id: str, since: int) -> list[Row]:
-    """Rows (at, *METRICS, source) in order."""
-    return await store.rows(_COUNTERS, {"subject": subject_id, "since": since})
+    """Rows (at, *METRICS, source) in order; a register that no site has is unknown."""
+    rows = await store.rows(_COUNTERS, {"subject": subject_id, "since": since})
+    return [(at, *(_possible_value(value, _REGISTER_MOST_WH) for value in values), told) for at, *values, told in rows]
 
 
 def counters_before(subject_id: str, before: int) -> Statement:

@@ -207,7 +207,7 @@ class Registry:
 
     async def refresh(self, name: str, ctx: Context, grant: Grant) -> Grant:
         return await self._call(
-            name, "refresh", Grant, lambda renewed: checked_grant(renewed, name), ctx=ctx, grant=grant
+            name, "refresh", Grant, lambda renewed: checked_grant(renewed, name, grant), ctx=ctx, grant=grant
         )
 
     async def fetch_site(self, name: str, ctx: Context, grant: Grant, site_id: str) -> Site:

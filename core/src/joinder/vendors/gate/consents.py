@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 from joinder.errors import PluginBug, UnexpectedPayload
 from joinder.grants import Consent, Grant, GrantState
 from joinder.redact import Secrets
 from joinder.vendors.gate import values
 
+T = TypeVar("T")
 SECRETS_MOST, SECRET_LENGTH_MOST = 50, 64 * 1024
-FACTS_MOST, FACT_LENGTH_MOST = 100, 4096
+FACTS_MOST, FACT_NAME_MOST, FACT_LENGTH_MOST = 100, 64, 4096
 SITES_MOST = 10_000
 log = logging.getLogger("joinder.vendors")
 
@@ -28,24 +29,58 @@ def checked_consent(consent: Consent, vendor: str) -> Consent:
         raise UnexpectedPayload("The vendor's list of sites holds no id that can be used")
     if _is_endless(grant.secrets):
         raise UnexpectedPayload("The vendor's grant is larger than any token")
-    account_id = None if consent.account_id is None else values.identifier(consent.account_id)
+    account_id = values.identifier(consent.account_id)
     if account_id is None and consent.account_id is not None:
         log.warning("%s named the consenting account by something that is no id; it counts as unnamed", vendor)
-    return replace(consent, grant=grant, account_id=account_id)
+    return Consent(grant=grant, account_id=account_id)
 
 
-def checked_grant(grant: Grant, vendor: str) -> Grant:
-    """Raises PluginBug where the secrets are none: nothing could be kept of such a grant."""
+def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Grant:
+    """What cannot be read of a renewed grant's facts and sites is as it was `before`.
+
+    Raises PluginBug where the secrets are none: nothing could be kept of such a grant.
+    """
     if not isinstance(grant.secrets, Secrets):
         raise PluginBug(f"plugin {vendor} answered a grant whose secrets are no Secrets")
-    return replace(
-        grant,
-        facts=MappingProxyType(_facts(grant.facts)),
-        expires_at=_expiry(grant.expires_at, vendor),
-        refresh_expires_at=_expiry(grant.refresh_expires_at, vendor),
-        site_ids=_site_ids(grant.site_ids),
-        state=GrantState(grant.state) if grant.state in tuple(GrantState) else GrantState.ACTIVE,
+    secrets = _storable(grant.secrets, vendor)
+    facts = MappingProxyType(dict(before.facts) if before else {})
+    site_ids = before.site_ids if before else ()
+
+    def kept(name: str, check: Callable[[Any], T], otherwise: T) -> T:
+        """The member as far as it holds, whatever a plugin's own types do when they are looked at."""
+        try:
+            return check(getattr(grant, name))
+        except Exception as error:  # noqa: BLE001 - the token beside it is worth more
+            log.warning("%s answered a grant whose %s cannot be read: %s", vendor, name, type(error).__name__)
+            return otherwise
+
+    return Grant(
+        secrets=secrets,
+        facts=kept("facts", lambda told: _facts(told, facts), facts),
+        expires_at=kept("expires_at", lambda at: _expiry(at, vendor), None),
+        refresh_expires_at=kept("refresh_expires_at", lambda at: _expiry(at, vendor), None),
+        site_ids=kept("site_ids", lambda told: _site_ids(told, site_ids), site_ids),
+        state=kept("state", lambda state: _state(state, vendor), GrantState.ACTIVE),
     )
+
+
+def _storable(secrets: Secrets, vendor: str) -> Secrets:
+    """Without those that are no text: none that can be sent is lost."""
+    kept = {name: value for name, value in secrets.items() if _is_text(name) and _is_text(value)}
+    if len(kept) == len(secrets):
+        return secrets
+    if not kept:
+        raise PluginBug(f"plugin {vendor} answered a grant whose secrets are no text")
+    log.warning("%s answered a grant with %d secrets that are no text", vendor, len(secrets) - len(kept))
+    return Secrets(kept)
+
+
+def _is_text(value: object) -> bool:
+    """What can be written down; half of a surrogate pair cannot."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_endless(secrets: Secrets) -> bool:
@@ -53,22 +88,44 @@ def _is_endless(secrets: Secrets) -> bool:
     return len(secrets) > SECRETS_MOST or any(len(secrets[name]) > SECRET_LENGTH_MOST for name in secrets)
 
 
-def _facts(facts: object) -> dict[str, str]:
-    told = facts.items() if isinstance(facts, Mapping) else ()
-    kept = {name: value for name, value in told if isinstance(name, str) and isinstance(value, str)}
-    short = {name: value for name, value in kept.items() if len(name) <= 64 and len(value) <= FACT_LENGTH_MOST}
-    return dict(list(short.items())[:FACTS_MOST])
+def _facts(told: object, before: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(told, Mapping):
+        return before
+    kept: dict[str, str] = {}
+    for name, value in told.items():
+        if _is_fact(name, FACT_NAME_MOST) and len(kept) < FACTS_MOST:
+            fact = value if _is_fact(value, FACT_LENGTH_MOST) else before.get(name)
+            kept.update({} if fact is None else {str.__str__(name): str.__str__(fact)})
+    return MappingProxyType(kept)
+
+
+def _is_fact(value: object, most: int) -> bool:
+    return isinstance(value, str) and len(value) <= most and _is_text(value)
 
 
 def _expiry(at: object, vendor: str) -> datetime | None:
     """Unknown where it is no aware time: the token is kept, and its expiry found out when it is refused."""
-    if at is None or (isinstance(at, datetime) and at.tzinfo is not None and at.year >= values.EARLIEST_YEAR):
-        return at
+    if at is None:
+        return None
+    moment = values.utc(at)
+    if moment is not None and moment.year >= values.EARLIEST_YEAR:
+        return moment.replace(microsecond=0)  # kept in seconds, and the last one of the calendar rounds up
     log.warning("%s named an expiry that is no time with an offset; it counts as unknown", vendor)
     return None
 
 
-def _site_ids(ids: object) -> tuple[str, ...]:
+def _site_ids(told: object, before: tuple[str, ...]) -> tuple[str, ...]:
     """Each once, in order."""
-    told = ids if isinstance(ids, tuple | list) else ()
-    return tuple(dict.fromkeys(entry for entry in told[:SITES_MOST] if values.identifier(entry) is not None))
+    if not isinstance(told, tuple | list):
+        return before
+    found = (values.identifier(entry) for entry in told[:SITES_MOST])
+    kept = tuple(dict.fromkeys(entry for entry in found if entry is not None))
+    return kept if kept or not told else before
+
+
+def _state(state: object, vendor: str) -> GrantState:
+    """Active where it is none: a token that was handed over is used."""
+    if isinstance(state, str) and state in tuple(GrantState):
+        return GrantState(str.__str__(state))
+    log.warning("%s answered a grant of no known state; it counts as active", vendor)
+    return GrantState.ACTIVE

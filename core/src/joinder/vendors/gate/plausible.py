@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,12 +20,15 @@ DAY_NEIGHBOURS_S = 7 * 86400
 
 def intervals(
     rows: Sequence[Reading], query: ReadingsQuery, devices: Iterable[Device], refusals: Refusals
-) -> Iterator[Reading]:
+) -> Sequence[Reading]:
     """The rows, with what cannot be made unknown; in order."""
-    bounds = _Bounds(devices)
-    spikes = _spikes(rows, bounds, is_day=query.resolution == "day")
-    for row in rows:
-        yield _judged(row, bounds, row.start.timestamp() in spikes.get(row.device_id, ()), refusals)
+    is_day = query.resolution == "day"
+    bounds = _Bounds(devices, spike_from_w=physics.SPIKE_FROM_W * (DAY_SPIKE_SHARE if is_day else 1.0))
+    hours = 23.0 if is_day else 0.25
+    if not any(bounds.may_be_exceeded(row, hours) for row in rows):
+        return rows
+    spikes = _spikes(rows, bounds, DAY_NEIGHBOURS_S if is_day else physics.NEIGHBOURS_S)
+    return [_judged(row, bounds, row.start.timestamp() in spikes.get(row.device_id, ()), refusals) for row in rows]
 
 
 def live(power: Live | None, devices: Iterable[Device], refusals: Refusals) -> Live | None:
@@ -49,14 +54,34 @@ def live(power: Live | None, devices: Iterable[Device], refusals: Refusals) -> L
 class _Bounds:
     """What the site's devices can do; None where one of them does not tell."""
 
-    def __init__(self, devices: Iterable[Device]) -> None:
+    def __init__(self, devices: Iterable[Device], *, spike_from_w: float = physics.SPIKE_FROM_W) -> None:
         every = list(devices)
+        self.spike_from_w = spike_from_w
+        self._solar_most_w: dict[str | None, float] = {}
         self._inverters = {device.vendor_id: device for device in every if device.kind is DeviceKind.INVERTER}
         batteries = [device for device in every if device.kind is DeviceKind.BATTERY]
         self.has_battery = bool(batteries)
         self.site_w = physics.nameplate_w(every)
         sizes = [battery.nameplate_wh for battery in batteries]
         self.capacity_wh = sum(size or 0.0 for size in sizes) if sizes and all(sizes) else None
+        self._flow_most_wh = math.inf if self.capacity_wh is None else self.capacity_wh * physics.NAMEPLATE_TIMES
+
+    def may_be_exceeded(self, row: Reading, hours: float) -> bool:
+        """False for nearly every row, at once: there is nothing to judge in it. `hours`: it lasts no less."""
+        subject = row.device_id
+        most_w = self._solar_most_w.get(subject)
+        if most_w is None:
+            most_w = self._solar_most_w[subject] = self._unquestioned_w(subject)
+        return (
+            (row.solar_wh is not None and row.solar_wh > most_w * hours)
+            or (row.charge_wh is not None and row.charge_wh > self._flow_most_wh)
+            or (row.discharge_wh is not None and row.discharge_wh > self._flow_most_wh)
+            or (row.load_wh is not None and row.load_wh <= 0 and subject is None)
+        )
+
+    def _unquestioned_w(self, subject: str | None) -> float:
+        nameplate_w = self.nameplate_w(subject)
+        return self.spike_from_w if nameplate_w is None else nameplate_w * physics.NAMEPLATE_TIMES
 
     def nameplate_w(self, device_id: str | None) -> float | None:
         """Of a device that is an inverter its own, else the site's."""
@@ -73,26 +98,34 @@ class _Sun(NamedTuple):
     watts: float
 
 
-def _spikes(rows: Sequence[Reading], bounds: _Bounds, *, is_day: bool) -> dict[str | None, set[float]]:
+def _spikes(rows: Sequence[Reading], bounds: _Bounds, within_s: float) -> dict[str | None, set[float]]:
     """Starts of rows far above their neighbours, by subject, where no nameplate can judge them."""
-    share, within_s = (DAY_SPIKE_SHARE, DAY_NEIGHBOURS_S) if is_day else (1.0, physics.NEIGHBOURS_S)
     suns: dict[str | None, list[_Sun]] = {}
     for row in rows:
-        if (watts := _mean_w(row)) is not None:
+        if (watts := _mean_w(row)) is not None and bounds.nameplate_w(row.device_id) is None:
             suns.setdefault(row.device_id, []).append(_Sun(row.start.timestamp(), watts))
-    return {
-        subject: set(_far_above(told, physics.SPIKE_FROM_W * share, within_s))
-        for subject, told in suns.items()
-        if bounds.nameplate_w(subject) is None
-    }
+    return {subject: _far_above(told, bounds.spike_from_w, within_s) for subject, told in suns.items()}
 
 
-def _far_above(told: Sequence[_Sun], from_w: float, within_s: float) -> Iterator[float]:
-    for sun in told:
-        if sun.watts > from_w:
-            around = [other.watts for other in told if other is not sun and abs(other.at - sun.at) <= within_s]
-            if physics.is_spike(sun.watts, around, from_w=from_w):
-                yield sun.at
+def _far_above(told: Sequence[_Sun], from_w: float, within_s: float) -> set[float]:
+    """Until none is left: one spike beside another raises what the other is compared with."""
+    left, found = list(told), set[float]()
+    while spikes := {sun.at for sun in left if sun.watts > from_w and _is_spike(sun, left, from_w, within_s)}:
+        found |= spikes
+        left = [sun for sun in left if sun.at not in spikes]
+    return found
+
+
+def _is_spike(sun: _Sun, told: Sequence[_Sun], from_w: float, within_s: float) -> bool:
+    """`told` in order of time."""
+    first = bisect_left(told, sun.at - within_s, key=_at)
+    last = bisect_right(told, sun.at + within_s, key=_at)
+    around = [other.watts for other in told[first:last] if other.at != sun.at]
+    return physics.is_spike(sun.watts, around, from_w=from_w)
+
+
+def _at(sun: _Sun) -> float:
+    return sun.at
 
 
 def _judged(row: Reading, bounds: _Bounds, is_spike: bool, refusals: Refusals) -> Reading:

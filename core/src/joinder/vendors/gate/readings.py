@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Annotated, Any, get_args
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Annotated, Any, TypeGuard, get_args
 
 import msgspec
 from msgspec import Meta, Struct, structs
@@ -21,20 +22,16 @@ from joinder.vendors.gate.sites import WH_MOST, checked_devices
 
 RUNNING = "running"  # Reading.rule: the period is not over
 METRICS = (*ENERGY_METRICS, "soc_percent")
-_QUARTER_S = QUARTER.total_seconds()
-_QUARTER_WH_MOST = physics.MOST_W * _QUARTER_S / 3600
+_QUARTER_WH_MOST = physics.MOST_W / 4
+_AT = attrgetter("start")
 _RULE = re.compile("[a-z_]{1,40}")
 _Wh = Annotated[float, Meta(ge=0, le=_QUARTER_WH_MOST)] | None
-_Id = Annotated[str, Meta(min_length=1, max_length=values.ID_MOST)] | None
 
 
-class _SoundRow(Struct, frozen=True):
-    """What a quarter hour's row is when nothing is wrong with it: checked in one call, as nearly every row is sound."""
+class _SoundValues(Struct, frozen=True):
+    """What a row holds when nothing is wrong with it: checked in one call, as nearly every row is sound."""
 
-    start: Annotated[datetime, Meta(tz=True)]
-    end: Annotated[datetime, Meta(tz=True)]
     quality: Quality
-    device_id: _Id
     solar_wh: _Wh
     charge_wh: _Wh
     discharge_wh: _Wh
@@ -42,14 +39,14 @@ class _SoundRow(Struct, frozen=True):
     export_wh: _Wh
     load_wh: _Wh
     soc_percent: Annotated[float, Meta(ge=0, le=100)] | None
-    rule: Annotated[str, Meta(pattern=f"^{_RULE.pattern}$")] | None
+    rule: Annotated[str, Meta(pattern=rf"\A{_RULE.pattern}\Z")] | None
 
 
 def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -> Readings:
     """What of the answer may be stored and served; `refused` tells what not, and why. Raises UnexpectedPayload."""
     refusals = Refusals()
     devices = checked_devices(answer.devices, refusals, now=now)
-    known = {(device.kind, device.vendor_id): device for device in (*query.site.devices, *devices)}.values()
+    known = _known(query.site.devices, devices)
     gate = _Gate(query, now, _told_apart(known), refusals)
     rows = tuple(plausible.intervals(gate.rows(answer.intervals), query, known, refusals))
     return Readings(
@@ -57,15 +54,32 @@ def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -
         counters=gate.counters(answer.counters),
         live=plausible.live(gate.live(answer.live), known, refusals),
         devices=devices,
-        warnings=_with_own_doubts(checked_warnings(answer.warnings, refusals), rows),
+        warnings=_with_own_doubts(checked_warnings(answer.warnings, refusals), rows, refusals),
         refused=refusals.listed(),
     )
 
 
-def _with_own_doubts(warnings: tuple[str, ...], rows: Iterable[Reading]) -> tuple[str, ...]:
+def _with_own_doubts(warnings: tuple[str, ...], rows: Iterable[Reading], refusals: Refusals) -> tuple[str, ...]:
     """A plugin that found a load impossible by itself, as series.with_load does, need not say so too."""
-    has_found = any(row.rule == Rule.LOAD and row.load_wh is None for row in rows)
-    return (*warnings, physics.NO_LOAD) if has_found and physics.NO_LOAD not in warnings else warnings
+    if physics.NO_LOAD in warnings or refusals.has(Rule.LOAD):
+        return warnings
+    has_found = any(row.rule is not None and row.rule == Rule.LOAD and row.load_wh is None for row in rows)
+    return (*warnings, physics.NO_LOAD) if has_found else warnings
+
+
+def _known(before: Iterable[Device], told: Iterable[Device]) -> list[Device]:
+    """The site's devices as this answer tells them; a size that it does not repeat still holds."""
+    found = {(device.kind, device.vendor_id): device for device in before}
+    for device in told:
+        key = (device.kind, device.vendor_id)
+        found[key] = _sized(device, found[key]) if key in found else device
+    return list(found.values())
+
+
+def _sized(device: Device, before: Device) -> Device:
+    if device.max_power_w is None:
+        device = structs.replace(device, max_power_w=before.max_power_w, is_peak=before.is_peak)
+    return device if device.nameplate_wh else structs.replace(device, nameplate_wh=before.nameplate_wh)
 
 
 def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
@@ -80,14 +94,16 @@ class _Gate:
     def __init__(self, query: ReadingsQuery, now: datetime, device_ids: frozenset[str], refusals: Refusals) -> None:
         self._query = query
         self._now = now
+        self._kinds_of_rows = len(device_ids) + 2
         self._device_ids = device_ids
+        self._subjects = {query.device_id} if query.device_id is not None else {None, *device_ids}
         self._refusals = refusals
-        self._where = zone(query.site.timezone) or zone("UTC")
+        self._where = None if query.resolution == "15mins" else zone(query.site.timezone) or zone("UTC")
 
     def rows(self, told: object) -> list[Reading]:
         """In order of time, each period of a subject once. Raises UnexpectedPayload for no list, or an endless one."""
-        length = QUARTER if self._query.resolution == "15mins" else timedelta(hours=23)
-        most = ((self._query.end - self._query.start) / length + 3) * (len(self._device_ids) + 2)
+        length = QUARTER if self._where is None else timedelta(hours=23)
+        most = ((self._query.end - self._query.start) / length + 3) * self._kinds_of_rows
         rows = self._listed(told, most, "rows")
         found: dict[tuple[str | None, datetime], Reading] = {}
         contradicted = set()
@@ -96,15 +112,18 @@ class _Gate:
             if sound is None:
                 continue
             key = (sound.device_id, sound.start)
-            if found.setdefault(key, sound) != sound:
+            first = found.setdefault(key, sound)
+            if first is not sound and first != sound:
                 contradicted.add(key)
         for key in contradicted:
             self._refuse(Rule.TWICE, found.pop(key))
-        return sorted(found.values(), key=lambda row: (row.start, row.device_id or ""))
+        return sorted(
+            found.values(), key=_AT if len(self._subjects) == 1 else lambda row: (row.start, row.device_id or "")
+        )
 
     def counters(self, told: object) -> tuple[Counter, ...]:
         """Registers of the past, of this site and its devices."""
-        listed = self._listed(told, 4 * (len(self._device_ids) + 2), "counters")
+        listed = self._listed(told, 4 * self._kinds_of_rows, "counters")
         return tuple(sound for counter in listed if (sound := self._counter(counter)))
 
     def live(self, told: object) -> Live | None:
@@ -135,32 +154,37 @@ class _Gate:
         return values.number(percent, "soc_percent", self._refusals, low=0, high=100, rule=Rule.CHARGE)
 
     def _row(self, row: object) -> Reading | None:
+        if self._is_sound(row):
+            return row
         if not isinstance(row, Reading):
             self._refusals.note(Rule.SHAPE, "interval")
             return None
-        if not self._in_place(row):
-            return None
-        if row.lacks:
-            row = structs.replace(row, lacks=self._known_ids(row.lacks))
-        try:
-            msgspec.convert(row, _SoundRow, from_attributes=True, builtin_types=(datetime,))
-        except (msgspec.ValidationError, TypeError):
-            return self._running(self._mended(row))
-        return self._running(row)
+        placed = self._placed(row)
+        return None if placed is None else self._running(self._mended(placed))
 
-    def _known_ids(self, told: object) -> tuple[str, ...]:
-        """Of this site's devices; what else a plugin adds up, such as phases, has a name of its own only."""
-        ids = told if isinstance(told, tuple | list) else ()
-        return tuple(sorted({one for one in ids if isinstance(one, str) and one in self._device_ids}))
-
-    def _in_place(self, row: Reading) -> bool:
-        """Whole periods of the past, inside what was asked, of what was asked."""
-        start, end = row.start, row.end
-        is_time = isinstance(start, datetime) and isinstance(end, datetime) and start.tzinfo and end.tzinfo
-        if not is_time or not start < end:
-            self._refusals.note(Rule.TIMES, "interval")
+    def _is_sound(self, row: object) -> TypeGuard[Reading]:
+        """Nothing of it needs a second look: it passes as it is."""
+        if type(row) is not Reading:
             return False
-        if not self._is_of_subject(row.device_id):
+        start, end, device_id = row.start, row.end, row.device_id
+        return (
+            type(start) is type(end) is datetime
+            and start.tzinfo is end.tzinfo is UTC
+            and self._query.start <= start < self._query.end
+            and end <= self._now
+            and (device_id is None or type(device_id) is str)
+            and device_id in self._subjects
+            and self._is_whole(start, end)
+            and row.lacks == ()
+            and _has_sound_values(row)
+        )
+
+    def _placed(self, row: Reading) -> Reading | None:
+        """A whole period of the past, inside what was asked, of what was asked; its times in UTC."""
+        start, end = values.utc(row.start), values.utc(row.end)
+        if start is None or end is None or not start < end:
+            self._refusals.note(Rule.TIMES, "interval")
+        elif not self._is_of_subject(row.device_id):
             self._refusals.note(Rule.SUBJECT)
         elif start > self._now:
             self._refusals.note(Rule.FUTURE, "interval")
@@ -169,18 +193,23 @@ class _Gate:
         elif not self._is_whole(start, end):
             self._refusals.note(Rule.UNALIGNED)
         else:
-            return True
-        return False
+            told = {name: getattr(row, name) for name in (*METRICS, "quality", "rule")}
+            told["lacks"] = self._known_ids(row.lacks)
+            return Reading(start=start, end=end, device_id=values.identifier(row.device_id), **told)
+        return None
+
+    def _known_ids(self, told: object) -> tuple[str, ...]:
+        """Of this site's devices; what else a plugin adds up, such as phases, has a name of its own only."""
+        ids = told if isinstance(told, tuple | list) else ()
+        return tuple(sorted({one for one in ids if isinstance(one, str) and one in self._device_ids}))
 
     def _is_of_subject(self, device_id: object) -> bool:
-        if self._query.device_id is not None:
-            return device_id == self._query.device_id
-        return device_id is None or (isinstance(device_id, str) and device_id in self._device_ids)
+        return (device_id is None or isinstance(device_id, str)) and device_id in self._subjects
 
     def _is_whole(self, start: datetime, end: datetime) -> bool:
-        if self._query.resolution == "15mins":
-            return start.timestamp() % _QUARTER_S == 0 and end - start == QUARTER
-        assert self._where is not None  # noqa: S101 - UTC is always known
+        """Both in UTC."""
+        if self._where is None:
+            return end - start == QUARTER and not (start.minute % 15 or start.second or start.microsecond)
         return (start, end) == day_span(start.astimezone(self._where).date(), self._where)
 
     def _mended(self, row: Reading) -> Reading | None:
@@ -202,9 +231,10 @@ class _Gate:
 
     def _energy(self, name: str, value: object, hours: float) -> float | None:
         """A little below zero, a production is the inverters' standby draw: 0, without a word."""
-        if name == "solar_wh" and isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+        most = physics.MOST_W * hours
+        if name == "solar_wh" and isinstance(value, int | float) and not isinstance(value, bool) and -most < value < 0:
             value = 0.0 if physics.solar_power(value / hours) == 0.0 else value
-        return values.number(value, name, self._refusals, low=0, high=physics.MOST_W * hours)
+        return values.number(value, name, self._refusals, low=0, high=most)
 
     def _running(self, row: Reading | None) -> Reading | None:
         """A period that is not over is told in part, whatever the plugin calls it."""
@@ -220,13 +250,26 @@ class _Gate:
             self._refusals.note(Rule.SUBJECT, "counter")
             return None
         at = values.instant(counter.at, "counter", self._refusals, now=self._now)
+        source = None if counter.source is None else values.identifier(counter.source)
+        if source is None and counter.source is not None:  # nobody could tell which register it is
+            self._refusals.note(Rule.SHAPE, "source")
+            return None
         if at is None:
             return None
         kept = {
             name: values.number(getattr(counter, name), name, self._refusals, low=0, high=WH_MOST)
             for name in ENERGY_METRICS
         }
-        return structs.replace(counter, soc_percent=self._charge(counter.soc_percent), **kept)
+        charge, device_id = self._charge(counter.soc_percent), values.identifier(counter.device_id)
+        return Counter(at=at, device_id=device_id, source=source, soc_percent=charge, **kept)
 
     def _refuse(self, rule: Rule, row: Reading) -> None:
         self._refusals.note(rule, span=(row.device_id, row.start, row.end))
+
+
+def _has_sound_values(row: Reading) -> bool:
+    try:
+        msgspec.convert(row, _SoundValues, from_attributes=True)
+    except (msgspec.ValidationError, TypeError):
+        return False
+    return True

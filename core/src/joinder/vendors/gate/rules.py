@@ -79,6 +79,9 @@ class Refusals:
         total = (before.count if before else 0) + count
         self._found[key] = Refusal(rule=str(rule), text=text, count=total, spans=spans)
 
+    def has(self, rule: Rule) -> bool:
+        return any(found is rule for found, _ in self._found)
+
     def listed(self) -> tuple[Refusal, ...]:
         return tuple(self._found.values())
 
@@ -88,7 +91,10 @@ def checked_warnings(told: object, refusals: Refusals, *, most: int = 50) -> tup
     if not isinstance(told, tuple | list):
         refusals.note(Rule.SHAPE, "warnings")
         return ()
-    texts = [clean_line(text)[:TEXT_MOST] for text in told[: 4 * most] if isinstance(text, str) and text.strip()]
-    if len(told) > 4 * most or len(dict.fromkeys(texts)) > most:
+    texts = [text for text in told[: 4 * most] if isinstance(text, str)]
+    if len(texts) < len(told[: 4 * most]):
+        refusals.note(Rule.SHAPE, "warnings")
+    clean = dict.fromkeys(text for told_text in texts if (text := clean_line(told_text[:TEXT_MOST]).strip()))
+    if len(told) > 4 * most or len(clean) > most:
         refusals.note(Rule.TOO_MANY, "warnings")
-    return tuple(dict.fromkeys(texts))[:most]
+    return tuple(clean)[:most]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
+import msgspec
 from msgspec import structs
 
 from joinder import physics
+from joinder.clean import clean_line
 from joinder.energy import Device, DeviceKind, MeterRole, Mode, Site
 from joinder.errors import UnexpectedPayload
 from joinder.series import zone
@@ -18,8 +20,16 @@ from joinder.vendors.gate.rules import Refusals, Rule, checked_warnings
 DEVICES_MOST = 2500  # the largest roof of micro-inverters has fewer
 FAULTS_MOST = 20
 WH_MOST = 1e13  # ten thousand gigawatt hours: no register of a site runs so far
+_LIMITS = (
+    ("power_w", -physics.MOST_W, physics.MOST_W),
+    ("max_power_w", 0.0, physics.MOST_W),
+    ("lifetime_wh", 0.0, WH_MOST),
+    ("nameplate_wh", 0.0, WH_MOST),
+    ("soc_percent", 0.0, 100.0),
+)
 _MODES = get_args(Mode)
 _TEXTS = ("serial", "model", "name")
+_TIMES = ("lifetime_since", "reported_at")
 
 
 def checked_site(site: Site, site_id: str, *, now: datetime) -> Site:
@@ -34,8 +44,8 @@ def checked_site(site: Site, site_id: str, *, now: datetime) -> Site:
         refusals.note(Rule.TEXT, "name")
     located = lat is not None and lon is not None
     checked = Site(
-        vendor_id=site.vendor_id,
-        name=name or site.vendor_id,
+        vendor_id=site_id,
+        name=name or site_id,
         timezone=_zone_name(site.timezone, refusals),
         lat=lat if located else None,
         lon=lon if located else None,
@@ -72,17 +82,17 @@ def checked_devices(devices: object, refusals: Refusals, *, now: datetime) -> tu
 
 
 def _device(device: object, refusals: Refusals, now: datetime) -> Device | None:
-    if not isinstance(device, Device) or values.identifier(device.vendor_id) is None:
+    if not isinstance(device, Device):
         return None
-    kind = _member(DeviceKind, device.kind)
-    if kind is None:
+    vendor_id, kind = values.identifier(device.vendor_id), _member(DeviceKind, device.kind)
+    if vendor_id is None or kind is None:
         return None
     limit = physics.MOST_W
     most_w = values.number(device.max_power_w, "max_power_w", refusals, low=0, high=limit) or None
     return Device(
-        vendor_id=device.vendor_id,
+        vendor_id=vendor_id,
         kind=kind,
-        role=_member(MeterRole, device.role),
+        role=_known(_member(MeterRole, device.role), device.role, "role", refusals),
         power_w=_power(device, kind, None if device.is_peak else most_w, refusals),
         max_power_w=most_w,
         is_peak=device.is_peak is True,
@@ -90,12 +100,50 @@ def _device(device: object, refusals: Refusals, now: datetime) -> Device | None:
         lifetime_since=values.instant(device.lifetime_since, "lifetime_since", refusals, now=now),
         nameplate_wh=values.number(device.nameplate_wh, "nameplate_wh", refusals, low=0, high=WH_MOST) or None,
         soc_percent=values.number(device.soc_percent, "soc_percent", refusals, low=0, high=100, rule=Rule.CHARGE),
-        mode=cast("Mode", device.mode) if device.mode in _MODES else None,
+        mode=_known(_mode(device.mode), device.mode, "mode", refusals),
         reported_at=values.instant(device.reported_at, "reported_at", refusals, now=now),
         stale=device.stale is True,
         faults=_faults(device.faults, refusals),
         **{name: values.text(getattr(device, name), name, refusals) for name in _TEXTS},
     )
+
+
+def stored_device(state: object, kind: DeviceKind, vendor_id: str, now: Callable[[], datetime]) -> Device:
+    """A device as it was written down, maybe by a version that checked less: what does not hold is unknown."""
+    told = {**(state if isinstance(state, Mapping) else {}), "kind": kind, "vendor_id": vendor_id}
+    try:
+        device = msgspec.convert(told, Device)
+    except msgspec.ValidationError:
+        device = Device(**{name: _decoded(name, told.get(name)) for name in Device.__struct_fields__ if name in told})
+    else:
+        if _is_sound(device):
+            return device
+    return _device(device, Refusals(), now()) or Device(vendor_id=vendor_id, kind=kind)
+
+
+def _decoded(name: str, value: object) -> Any:
+    if name not in _TIMES:
+        return value
+    try:
+        return msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        return None
+
+
+def _is_sound(device: Device) -> bool:
+    """As nearly every one is that was written down after it was checked."""
+    texts = [text for text in (device.serial, device.model, device.name, *device.faults) if text is not None]
+    times = [at for at in (device.lifetime_since, device.reported_at) if at is not None]
+    return (
+        all(_is_within(getattr(device, name), low, high) for name, low, high in _LIMITS)
+        and all(len(text) <= values.NAME_MOST and clean_line(text) is text for text in texts)
+        and all(values.utc(at) is not None and at.year >= values.EARLIEST_YEAR for at in times)
+        and len(device.faults) <= FAULTS_MOST
+    )
+
+
+def _is_within(value: float | None, low: float, high: float) -> bool:
+    return value is None or low <= value <= high
 
 
 def _power(device: Device, kind: DeviceKind, most_w: float | None, refusals: Refusals) -> float | None:
@@ -108,7 +156,18 @@ def _power(device: Device, kind: DeviceKind, most_w: float | None, refusals: Ref
     return physics.solar_power(watts, most_w)
 
 
+T = TypeVar("T")
 E = TypeVar("E", DeviceKind, MeterRole)
+
+
+def _mode(value: object) -> Mode | None:
+    return cast("Mode", str.__str__(value)) if isinstance(value, str) and value in _MODES else None
+
+
+def _known(found: T | None, told: object, what: str, refusals: Refusals) -> T | None:
+    if found is None and told is not None:
+        refusals.note(Rule.SHAPE, what)
+    return found
 
 
 def _member(kind: type[E], value: object) -> E | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from joinder.clean import clean_line
 from joinder.vendors.gate.rules import Refusals, Rule
@@ -19,7 +18,7 @@ def number(
     """A finite number from `low` to `high`; None for none."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high:
+    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:  # NaN is neither
         return float(value)
     refusals.note(rule, what)
     return None
@@ -41,17 +40,31 @@ def identifier(value: object) -> str | None:
     """A vendor's id: kept to the letter, as it is sent back; None where it is none we could store or send."""
     if not isinstance(value, str) or not 0 < len(value) <= ID_MOST or clean_line(value) != value:
         return None
-    return value
+    return str.__str__(value)  # XML and HTML parsers answer subclasses
 
 
 def instant(value: object, what: str, refusals: Refusals, *, now: datetime) -> datetime | None:
     """An aware time of the past."""
     if value is None:
         return None
-    if not isinstance(value, datetime) or value.tzinfo is None or value.year < EARLIEST_YEAR:
+    at = utc(value)
+    if at is None or at.year < EARLIEST_YEAR:
         refusals.note(Rule.TIMES, what)
         return None
-    if value > now + AHEAD:
+    if at > now + AHEAD:
         refusals.note(Rule.FUTURE, what)
         return None
-    return value
+    return at
+
+
+def utc(value: object) -> datetime | None:
+    """An aware time in UTC, where the difference of two is the time between them; None for anything else."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        return None
+    if type(value) is datetime and value.tzinfo is UTC:
+        return value
+    try:
+        at = value.astimezone(UTC)
+    except OverflowError:  # of the year 1 or 9999, and none in UTC
+        return None
+    return datetime.combine(at.date(), at.time(), UTC)
