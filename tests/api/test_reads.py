@@ -174,7 +174,7 @@ async def test_what_the_vendor_does_not_say_is_left_out(
     site_id = await connect_site(api, browser)
     site = (await api.get(f"/sites/{site_id}")).json()
     assert set(site) == {"id", "vendor", "vendorID", "name", "locationUTCOffset", "solarInverters", "batteries",
-                         "meters", "chargers", "bess"}  # fmt: skip
+                         "meters", "chargers", "bess", "timezoneBy"}  # fmt: skip
     assert (site["bess"], site["locationUTCOffset"]) == ({}, 0.0)
     for path, member in (("solar-inverters", "solarInverters"), ("batteries", "batteries"), ("meters", "meters")):
         device = (await api.get(f"/{path}/{site[member][0]['id']}")).json()

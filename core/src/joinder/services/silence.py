@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from joinder.clean import clean_line
+from joinder.clock import to_epoch
 from joinder.energy import PARTS_MISSING, Device, DeviceKind, Reading
 from joinder.services import notices, sums
 from joinder.services.coverage import HOLE_S
@@ -81,16 +81,14 @@ def _by_reports(device: StoredDevice, others: Iterable[StoredDevice]) -> int | N
 
 
 def _reported(device: StoredDevice) -> int | None:
-    """From the stored JSON, as msgspec wrote it."""
-    told = device.state.get("reported_at")
-    return int(datetime.fromisoformat(told).timestamp()) if isinstance(told, str) else None
+    return to_epoch(device_of(device).reported_at)
 
 
 def named(device: StoredDevice) -> str:
     """As an operator knows it: by its name and serial, else by the vendor's id."""
-    state = device.state
-    name, serial = state.get("name"), state.get("serial") or device.vendor_id
-    return clean_line(f"{name} ({serial})" if name and name != serial else str(serial))
+    told = device_of(device)
+    serial = told.serial or device.vendor_id
+    return clean_line(f"{told.name} ({serial})" if told.name and told.name != serial else serial)
 
 
 def sentence(device: StoredDevice) -> str:
