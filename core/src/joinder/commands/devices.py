@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands import readings
+from joinder.commands import series
 from joinder.commands.answering import Columns, print_list, print_one
 from joinder.commands.running import json_option, on_hub
 from joinder.commands.sites import account_of_site
@@ -55,7 +55,7 @@ def show(device_id: str, as_json: bool) -> None:
     from joinder.services import sites
 
     async def look(hub: Hub) -> Device:
-        owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
+        owner, kind = await _account(hub, device_id), series.kind_of(_kind(device_id))
         return _told(await sites.get_device(hub, owner, device_id, kind))
 
     print_one(on_hub(look), as_json)
@@ -63,20 +63,20 @@ def show(device_id: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("device_id")
-@readings.window_options
+@series.window_options
 @json_option
 def intervals(device_id: str, level: SummaryLevel, start: int | None, end: int | None, as_json: bool) -> None:
     """Energy of a device. Example:  joinder devices intervals metr-… --level day --start 2026-06-01"""
     from joinder.services import intervals
 
     async def look(hub: Hub) -> Page:
-        owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
-        return await readings.read_all(
-            lambda asked: intervals.of_device(hub, owner, device_id, kind, asked), readings.window(level, start, end)
+        owner, kind = await _account(hub, device_id), series.kind_of(_kind(device_id))
+        return await series.read_all(
+            lambda asked: intervals.of_device(hub, owner, device_id, kind, asked), series.window(level, start, end)
         )
 
     page = on_hub(look)
-    readings.print_intervals(device_id, _kind(device_id), level, page, as_json)
+    series.print_intervals(device_id, _kind(device_id), level, page, as_json)
 
 
 def _told(device: StoredDevice) -> Device:

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, health, keys, reachability
+from joinder.services import barrier, health, keys, reachability, recheck
 from joinder.services.budgets import Budgets
 from joinder.services.hub import Hub
 from joinder.settings import Settings
@@ -251,6 +251,15 @@ async def behind_barrier(hub: Hub) -> list[Finding]:
     return [Finding(check="barrier", text=f"{origin}; {len(waiting)} grants are not renewed", next_step=step)]
 
 
+async def stored_readings(hub: Hub) -> list[Finding]:
+    if not await recheck.is_due(hub):
+        return []
+    told = "readings stored before this version were not rechecked"
+    return [
+        Finding(check="readings", text=told, next_step="run joinder readings recheck (--dry-run says what it finds)")
+    ]
+
+
 async def webhooks(hub: Hub) -> list[Finding]:
     sql = "SELECT id, disabled_reason FROM webhook_endpoint WHERE disabled_at IS NOT NULL ORDER BY id"
     return [
@@ -261,5 +270,5 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
     *(commits, key_file, disk, modes, clocks),
-    *(redirects, plugins, due_work, enrollments, quotas, behind_barrier, webhooks),
+    *(redirects, plugins, due_work, enrollments, quotas, behind_barrier, webhooks, stored_readings),
 )

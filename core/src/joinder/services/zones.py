@@ -1,0 +1,39 @@
+"""Which time zone a site lies in: its vendor's word, else where it stands. An offset makes none: it follows summer."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from joinder.energy import Site
+from joinder.series import zone
+
+# Zones with nothing but an offset, as earlier versions made of what vendors told.
+_OFFSET_ONLY = re.compile(r"Etc/GMT[+-]?\d+")
+
+
+class Known(NamedTuple):
+    """An IANA name, and who says so."""
+
+    name: str | None
+    by: Literal["vendor", "coordinates"] | None
+
+
+def of_site(site: Site, before: str | None = None) -> Known:
+    """`before`: what was known of the site until now, which a vendor that is silent for once does not unmake."""
+    if site.timezone is not None:
+        return Known(site.timezone, "vendor")
+    found = at(site.lat, site.lon)
+    if found is not None:
+        return Known(found, "coordinates")
+    return Known(None, None) if before is None or _OFFSET_ONLY.fullmatch(before) else Known(before, "vendor")
+
+
+def at(lat: float | None, lon: float | None) -> str | None:
+    """The zone of a place; None at sea, and where a coordinate is missing or both are 0, which is a form left empty."""
+    if lat is None or lon is None or (lat == 0 and lon == 0):
+        return None
+    import tzfpy  # reads its map, some megabytes, when it is first asked
+
+    name = tzfpy.get_tz(lon, lat)
+    return None if not name or name.startswith("Etc/") or zone(name) is None else name
