@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,10 +30,11 @@ from joinder.services.periods import floor, following
 from joinder.services.recheck import Asked, run
 from joinder.services.recheck_counts import Progress
 from joinder.services.refusals import NotFound, Unprocessable
-from joinder.services.sites import store_site
+from joinder.services.sites import device_of, store_site
 from joinder.settings import Settings
 from joinder.store.engine import StoreTrouble, Upsert, Write
 from joinder.store.readings import METRICS, read_coverage
+from joinder.store.sites import read_devices
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY_S, QUARTER_S = 86400, 900
@@ -304,6 +306,7 @@ async def bad_store(stored: Stored) -> None:
     await stored.rows(stored.site_id, "day", {"start": DAY + 3600, "solar_wh": 5.0}, {"start": DAY, "solar_wh": 9.0})
     state = {"kind": "battery", "vendor_id": "bat-1", "soc_percent": 163.0, "name": 7, "nameplate_wh": 10_000.0}
     await stored.hub.store.apply(
+        ("UPDATE site SET timezone = 'Etc/GMT-1'", {}),
         ("UPDATE live SET soc_percent = 163, load_w = -4000", {}),
         ("UPDATE counter SET solar_wh = -5 WHERE at < :noon", {"noon": NOON + 300}),
         Upsert("counter", ("subject_id", "at"), ("solar_wh",), [(stored.site_id, now() + DAY_S, 5.0)]),
@@ -327,7 +330,17 @@ async def test_what_is_right_stays_to_the_letter(stored: Stored) -> None:
 async def test_twice_changes_nothing(stored: Stored) -> None:
     await bad_store(stored)
     first = await run(stored.hub, "test", Asked())
-    assert set(rules(first)) > {"number", "charge", "spike", "capacity", "unaligned", "times", "future", "shape"}
+    assert set(rules(first)) > {
+        "zone",
+        "number",
+        "charge",
+        "spike",
+        "capacity",
+        "unaligned",
+        "times",
+        "future",
+        "shape",
+    }
     once = await stored.everything()
     second = await run(stored.hub, "test", Asked())
     assert await stored.everything() == once
@@ -394,6 +407,7 @@ async def _put_back(stored: Stored, before: Snapshot) -> None:
     """The tables as they were; nothing had been noticed."""
     assert before["notice"] == []
     writes: list[Write] = [("DELETE FROM notice", {}), ("DELETE FROM store_state", {})]
+    writes.append(("UPDATE site SET timezone = 'Etc/GMT-1'", {}))
     for table in ("interval", "coverage", "live", "counter"):
         columns, width = tuple(_columns(table)), len(TABLES[table].split(","))
         writes += [(f"DELETE FROM {table}", {}), Upsert(table, columns[:width], columns[width:], before[table])]  # noqa: S608
@@ -498,6 +512,21 @@ async def test_a_state_nobody_could_read_can_be_read(stored: Stored) -> None:
     ((text,),) = await stored.hub.store.rows("SELECT state FROM device WHERE id = :id", {"id": row["id"]})
     assert json.loads(text).items() >= {"kind": "inverter", "vendor_id": "inv-1", "model": "X"}.items()
     assert "lifetime_wh" not in json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "told", ['"lifetime_wh": NaN', '"lifetime_wh": "many"', '"faults": 7', '"reported_at": "soon"']
+)
+async def test_a_state_of_before_the_gate_stops_no_read(stored: Stored, told: str) -> None:
+    if "NaN" in told and stored.hub.store.dialect != "sqlite":
+        pytest.skip("PostgreSQL takes no NaN into JSON")
+    row = {"id": stored.devices["inv-1"], "state": f'{{"kind": "inverter", "vendor_id": "inv-1", {told}}}'}
+    await stored.hub.store.apply(("UPDATE device SET state = :state WHERE id = :id", row))
+    found = {one.id: device_of(one) for one in await read_devices(stored.hub.store, stored.site_id)}
+    assert (found[row["id"]].vendor_id, found[row["id"]].lifetime_wh) == ("inv-1", None)
+    await run(stored.hub, "test", Asked())
+    again = {one.id: one for one in await read_devices(stored.hub.store, stored.site_id)}
+    assert msgspec.convert(again[row["id"]].state, Device) == found[row["id"]]
 
 
 async def test_a_site_told_by_its_devices_alone_is_asked_again(hub: Hub) -> None:

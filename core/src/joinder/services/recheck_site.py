@@ -16,6 +16,7 @@ from joinder.clock import to_epoch, utc_now
 from joinder.energy import Counter, Device, DeviceKind, Live, Readings, ReadingsQuery, Site
 from joinder.services import zones
 from joinder.services.recheck_counts import Found
+from joinder.services.sites import site_of
 from joinder.store import rechecks
 from joinder.store.engine import Row, Store
 from joinder.store.readings import METRICS, POWERS
@@ -79,13 +80,8 @@ def head(row: StoredSite, found: Found) -> StoredSite:
     the days that follow the offset are then no whole days any more, and go one by one.
     """
     found.rows += 1
-    told = Site(
-        vendor_id=row.vendor_id,
-        name=row.name,
-        timezone=row.timezone,
-        lat=row.lat,
-        lon=row.lon,
-        operational_since=when(row.operational_since),
+    told = structs.replace(
+        site_of(row._replace(operational_since=None), ()), operational_since=when(row.operational_since)
     )
     checked = checked_site(told, row.vendor_id, now=utc_now())
     known = row._replace(

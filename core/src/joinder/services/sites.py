@@ -199,7 +199,11 @@ def device_update(row: StoredDevice, device: Device, source: int | None = None) 
 
 
 def device_of(row: StoredDevice) -> Device:
-    return msgspec.convert(row.state, Device)
+    """A state of before the gate that cannot be read tells nothing but what the device is."""
+    try:
+        return msgspec.convert(row.state, Device)
+    except msgspec.ValidationError:
+        return Device(vendor_id=row.vendor_id, kind=DeviceKind(row.kind))
 
 
 def site_of(row: StoredSite, devices: Sequence[StoredDevice]) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -98,4 +99,8 @@ async def read_device(store: Store, account_id: str, device_id: str) -> StoredDe
 
 def _device(row: Row) -> StoredDevice:
     """JSON comes as text from either driver."""
-    return StoredDevice._make([*row[:6], msgspec.json.decode(row[6]), *row[7:]])
+    try:
+        state = msgspec.json.decode(row[6])
+    except msgspec.DecodeError:  # NaN, as an earlier version wrote it: unknown
+        state = json.loads(row[6], parse_constant=lambda _: None)
+    return StoredDevice._make([*row[:6], state, *row[7:]])
