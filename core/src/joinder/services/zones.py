@@ -12,6 +12,9 @@ from joinder.series import zone
 _OFFSET_ONLY = re.compile(r"Etc/GMT[+-]?\d+")
 
 
+UNKNOWN = "The site's time zone is unknown: its days and months are those of UTC"
+
+
 class Known(NamedTuple):
     """An IANA name, and who says so."""
 
