@@ -79,6 +79,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "devices list": ("{site}",),
     "devices show": ("{battery}",),
     "devices intervals": ("{inverter}",),
+    "readings recheck": (),
     "status": (),
 }
 GIVEN = {

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
@@ -20,7 +21,7 @@ from databases import Databases
 from joinder.settings import ConfigError
 from joinder.store import tables
 from joinder.store.engine import open_store, parsed_url
-from joinder.store.migrate import migrate_sqlite
+from joinder.store.migrate import HERE, migrate_sqlite
 from joinder.store.sqlite import SqliteStore
 
 START = """
@@ -167,6 +168,29 @@ async def test_the_database_lies_where_its_url_says(tmp_path, folder):
 def test_a_database_url_that_cannot_work_is_a_config_error(url):
     with pytest.raises(ConfigError, match="JOINDER_DATABASE_URL"):
         parsed_url(url)
+
+
+@pytest.mark.parametrize("has_site", [True, False])
+def test_readings_of_an_earlier_version_are_to_be_rechecked(tmp_path, has_site):
+    """A database without a site has none."""
+    path = tmp_path / "hub.sqlite3"
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        if has_site:
+            insert = (
+                "INSERT INTO site (id, account_id, enrollment_id, vendor, vendor_id, name) VALUES (1, 1, 1, 1, 1, 1)"
+            )
+            connection.exec_driver_sql(insert)
+    engine.dispose()
+    migrate_sqlite(path)
+    with sqlite3.connect(path) as connection:
+        marks = connection.execute("SELECT count(*) FROM store_state WHERE name = 'rechecked'").fetchone()
+    connection.close()
+    assert marks == (0 if has_site else 1,)
 
 
 async def test_a_folder_that_does_not_exist_is_a_config_error(tmp_path):

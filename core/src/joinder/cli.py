@@ -13,7 +13,19 @@ import rich_click as click
 
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
-    *("status", "enrollments", "flows", "credentials", "webhooks", "events", "audit", "backfills", "sites", "devices"),
+    *(
+        "status",
+        "enrollments",
+        "flows",
+        "credentials",
+        "webhooks",
+        "events",
+        "audit",
+        "backfills",
+        "sites",
+        "devices",
+        "readings",
+    ),
     *("accounts", "clients", "keys"),
     *("backup", "restore", "reconcile", "doctor", "config", "completion"),
 )

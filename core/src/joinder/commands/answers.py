@@ -90,6 +90,35 @@ class Status(Wire, kw_only=True):
     last_day: Hours
 
 
+class RuleFound(Wire, kw_only=True):
+    """What one rule of the gate found: values made unknown or doubted, and rows that went."""
+
+    rule: str
+    marked: int
+    dropped: int
+
+
+class VendorRechecked(Wire, kw_only=True):
+    """`offsetZones`: sites whose days follow an offset, as nobody knows where they stand."""
+
+    vendor: str
+    sites: int
+    rows: int
+    marked: int
+    dropped: int
+    spans_to_fetch: int
+    offset_zones: int
+    rules: list[RuleFound]
+
+
+class Rechecked(Wire, kw_only=True):
+    """What is stored, judged by the rules of today; with `dryRun` nothing was written."""
+
+    dry_run: bool
+    backfills_started: int
+    vendors: list[VendorRechecked]
+
+
 @dataclass(frozen=True)
 class Answer:
     """One of `types`, or with `many` an array of them."""
@@ -161,5 +190,6 @@ ANSWERS: dict[str, Answer] = {
     "devices list": many(*_DEVICES),
     "devices show": one(*_DEVICES),
     "devices intervals": one(*_INTERVALS),
+    "readings recheck": one(Rechecked),
     "status": one(Status),
 }

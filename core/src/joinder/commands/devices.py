@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands import readings
+from joinder.commands import series
 from joinder.commands.answering import Columns, print_list, print_one
 from joinder.commands.running import json_option, on_hub
 from joinder.commands.sites import account_of_site
@@ -57,7 +57,7 @@ def show(device_id: str, as_json: bool) -> None:
     from joinder.store.sites import read_devices
 
     async def look(hub: Hub) -> Device:
-        owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
+        owner, kind = await _account(hub, device_id), series.kind_of(_kind(device_id))
         device = await sites.get_device(hub, owner, device_id, kind)
         return _told(device, await read_devices(hub.store, device.site_id))
 
@@ -66,7 +66,7 @@ def show(device_id: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("device_id")
-@readings.window_options
+@series.window_options
 @json_option
 def intervals(
     device_id: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
@@ -75,14 +75,14 @@ def intervals(
     from joinder.services import intervals
 
     async def look(hub: Hub) -> Page:
-        owner, kind = await _account(hub, device_id), readings.kind_of(_kind(device_id))
-        return await readings.read_all(
+        owner, kind = await _account(hub, device_id), series.kind_of(_kind(device_id))
+        return await series.read_all(
             lambda asked: intervals.of_device(hub, owner, device_id, kind, asked),
-            readings.window(level, start, end, provenance),
+            series.window(level, start, end, provenance),
         )
 
     page = on_hub(look)
-    readings.print_intervals(device_id, _kind(device_id), level, page, provenance, as_json)
+    series.print_intervals(device_id, _kind(device_id), level, page, provenance, as_json)
 
 
 def _told(device: StoredDevice, all_of_site: Sequence[StoredDevice]) -> Device:

@@ -1,108 +1,111 @@
-"""Intervals of a site or a device, all pages as one answer."""
-
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands.admin import MOMENT, PAGE
-from joinder.commands.answering import Columns, counted, plain, print_json, print_list, say
+from joinder.commands.admin import ACTOR, MOMENT
+from joinder.commands.answering import print_json, print_list, say
+from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.energy import DeviceKind
-    from joinder.services.intervals import Page, Window
-    from joinder.services.periods import SummaryLevel
+    from joinder.commands.answers import Rechecked
+    from joinder.services.recheck_counts import Progress
 
-F = TypeVar("F", bound=Callable[..., Any])
-Read = Callable[["Window"], Awaitable["Page"]]
-KINDS = {"solar": "inverter", "battery": "battery", "meter": "meter"}
-_MEMBERS = {
-    "solar": ("kwh",),
-    "battery": ("charge_kwh", "discharge_kwh", "state_of_charge_percent"),
-    "meter": ("import_kwh", "export_kwh", "consumption_kwh"),
-}
+TELL_EVERY_S = 2.0
 
 
-def window_options(command: F) -> F:
-    """Adds --level, --start, --end and --provenance, as `level`, `start`, `end` and `provenance`."""
-    levels = click.Choice(["15mins", "hour", "day", "month"])
-    told = "Also where each came from, and the rule that made it partial or estimated."
-    command = click.option("--provenance", is_flag=True, help=told)(command)
-    command = click.option("--end", type=MOMENT, help="Up to when; without: up to now.")(command)
-    command = click.option("--start", type=MOMENT, help="From when on; without: the day before --end.")(command)
-    return click.option("--level", type=levels, default="hour", show_default=True, help="How long each is.")(command)
+@click.group(name="readings")
+def command() -> None:
+    """Readings as they are stored. Example:  joinder readings recheck --dry-run"""
 
 
-def window(level: SummaryLevel, start: int | None, end: int | None, provenance: bool) -> Window:
-    """The last day when left out, as over REST."""
-    from joinder.services.intervals import Window
+@command.command()
+@click.option("--vendor", help="Only readings of this vendor.")
+@click.option("--since", type=MOMENT, help="Only intervals from then on; without: all that is stored.")
+@click.option("--fetch", "is_fetching", is_flag=True, help="Also start backfills over what lost a value.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would mark and drop.")
+@json_option
+def recheck(vendor: str | None, since: int | None, is_fetching: bool, dry_run: bool, as_json: bool) -> None:
+    """Judge what earlier versions stored by the rules of this one. Example:  joinder readings recheck --dry-run
 
-    until = int(time.time()) if end is None else end
-    return Window(level, until - 86400 if start is None else start, until, PAGE, provenance)
+    What cannot be right becomes unknown, or goes, and counts as never asked: the next read of it, or a backfill,
+    fetches it again within the vendor's quota. Servers and workers may run meanwhile. Ctrl-C loses nothing: the same
+    command goes on where it was.
+    """
+    from joinder.services import recheck as service
 
-
-async def read_all(read: Read, asked: Window) -> Page:
-    """Every page as one; `as_of` is that of the oldest."""
-    from msgspec.structs import replace
-
-    from joinder.services.missing import joined
-
-    page = await read(asked)
-    while page.next_start is not None:
-        more = await read(replace(asked, start=page.next_start))
-        stale = [at for at in (page.as_of, more.as_of) if at is not None]
-        page = replace(
-            more,
-            totals=[*page.totals, *more.totals],
-            as_of=min(stale, default=None),
-            missing=joined([*page.missing, *more.missing]),
-            more_missing=page.more_missing + more.more_missing,
-            sources=page.sources | more.sources,
-            silent=list({one.device.id: one for one in (*page.silent, *more.silent)}.values()),
-        )
-    return page
-
-
-def kind_of(name: str) -> DeviceKind:
-    from joinder.energy import DeviceKind
-
-    return DeviceKind(KINDS[name])
-
-
-def print_intervals(owner_id: str, kind: str, level: str, page: Page, provenance: bool, as_json: bool) -> None:
-    from joinder.api import wire
-    from joinder.services.missing import SAID
-
-    answers: dict[str, Callable[[str, str, Page], Any]]
-    answers = {"solar": wire.solar_intervals, "battery": wire.battery_intervals, "meter": wire.meter_intervals}
-    answer = answers[kind](owner_id, level, page)
+    asked = service.Asked(vendor=vendor, since=since, is_dry=dry_run, is_fetching=is_fetching)
+    answer = _answer(on_hub(lambda hub: service.run(hub, ACTOR, asked, _Teller())), is_dry=dry_run)
     if as_json:
         print_json(answer)
     else:
-        print_list(answer.intervals, {**_columns(kind), **(_ORIGIN if provenance else {})}, False)
-        partial = sum(one.quality == "partial" for one in answer.intervals)
-        say("Complete." if answer.complete else f"Not complete: {counted(partial, 'interval')} partial.")
-        for one in answer.silent_devices:
-            say(f"Silent since {one.since}: {plain(one.name)}, {one.id}.")
-        for one in answer.missing:
-            say(f"Missing from {one.start} to {one.end}: {SAID[one.why]}.")
-        if answer.more_missing:
-            say(f"{counted(answer.more_missing, 'more span')} missing.")
-    if answer.stale:
-        say(f"The vendor did not answer for all of it; this was stored, the oldest at {answer.as_of}.")
+        _print(answer)
 
 
-_ORIGIN: Columns[Any] = {
-    "rule": lambda one: one.provenance and one.provenance.rule,
-    "fetched": lambda one: one.provenance and one.provenance.fetched_at,
-    "plugin": lambda one: one.provenance and f"{one.provenance.plugin or '?'} {one.provenance.version or ''}".strip(),
-    "endpoints": lambda one: one.provenance and ", ".join(one.provenance.endpoints),
-}
+class _Teller:
+    """Says at a terminal how far it is, now and then."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if sys.stderr.isatty() and time.monotonic() - self._said_at > TELL_EVERY_S:
+            self._said_at = time.monotonic()
+            counts = progress.vendors.values()
+            rows = sum(one.rows for one in counts)
+            changed = sum(rule.marked + rule.dropped for one in counts for rule in one.rules.values())
+            say(f"{progress.done} of {progress.total} sites, {rows} rows, {changed} marked or dropped")
 
 
-def _columns(kind: str) -> Columns[Any]:
-    values = {name.replace("_", " "): lambda one, name=name: getattr(one, name) for name in _MEMBERS[kind]}
-    return {"start": lambda one: one.start, **values, "quality": lambda one: one.quality}
+def _answer(progress: Progress, *, is_dry: bool) -> Rechecked:
+    from joinder.commands.answers import Rechecked, RuleFound, VendorRechecked
+
+    vendors = []
+    for vendor, counts in sorted(progress.vendors.items()):
+        rules = [
+            RuleFound(rule=rule, marked=one.marked, dropped=one.dropped) for rule, one in sorted(counts.rules.items())
+        ]
+        vendors.append(
+            VendorRechecked(
+                vendor=vendor,
+                sites=counts.sites,
+                rows=counts.rows,
+                marked=sum(one.marked for one in rules),
+                dropped=sum(one.dropped for one in rules),
+                spans_to_fetch=counts.spans,
+                offset_zones=counts.offset_zones,
+                rules=rules,
+            )
+        )
+    return Rechecked(dry_run=is_dry, backfills_started=progress.backfills, vendors=vendors)
+
+
+def _print(answer: Rechecked) -> None:
+    """A line a vendor and rule."""
+    lines = [(one, rule) for one in answer.vendors for rule in [None, *one.rules]]
+    print_list(
+        lines,
+        {
+            "vendor": lambda line: line[0].vendor,
+            "rule": lambda line: line[1].rule if line[1] else "all",
+            "sites": lambda line: "" if line[1] else line[0].sites,
+            "rows": lambda line: "" if line[1] else line[0].rows,
+            "marked": lambda line: (line[1] or line[0]).marked,
+            "dropped": lambda line: (line[1] or line[0]).dropped,
+            "spans to fetch": lambda line: "" if line[1] else line[0].spans_to_fetch,
+        },
+        False,
+    )
+    for one in answer.vendors:
+        if one.offset_zones:
+            say(
+                f"{one.offset_zones} sites of {one.vendor} have a zone made of an offset and tell no coordinates: "
+                "their days are an hour off in summer or winter until the vendor names the zone."
+            )
+    if answer.dry_run:
+        say("Nothing was written.")
+    elif any(one.spans_to_fetch for one in answer.vendors) and not answer.backfills_started:
+        say("What lost a value is fetched when it is read; joinder backfills start fetches it now.")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands import readings
+from joinder.commands import series
 from joinder.commands.admin import account_option, limit_option, over_accounts
 from joinder.commands.answering import Columns, counted, print_json, print_list, print_one, print_owned, say
 from joinder.commands.running import json_option, on_hub
@@ -95,8 +95,8 @@ def live(site_id: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("site_id")
-@click.option("--kind", type=click.Choice(list(readings.KINDS)), default="solar", show_default=True, help="Of what.")
-@readings.window_options
+@click.option("--kind", type=click.Choice(list(series.KINDS)), default="solar", show_default=True, help="Of what.")
+@series.window_options
 @json_option
 def intervals(
     site_id: str, kind: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
@@ -106,12 +106,12 @@ def intervals(
 
     async def look(hub: Hub) -> Page:
         owner = await account_of_site(hub, site_id)
-        return await readings.read_all(
-            lambda asked: intervals.of_site(hub, owner, site_id, readings.kind_of(kind), asked),
-            readings.window(level, start, end, provenance),
+        return await series.read_all(
+            lambda asked: intervals.of_site(hub, owner, site_id, series.kind_of(kind), asked),
+            series.window(level, start, end, provenance),
         )
 
-    readings.print_intervals(site_id, kind, level, on_hub(look), provenance, as_json)
+    series.print_intervals(site_id, kind, level, on_hub(look), provenance, as_json)
 
 
 @command.command()

@@ -7,8 +7,8 @@ they are asked for again, though not at once. Times are epoch seconds.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -79,15 +79,8 @@ def answered(before: Sequence[Span], start: int, end: int, told: Sequence[Gap], 
 
 def _stretches(told: Sequence[Gap], start: int, end: int) -> list[Gap]:
     """Periods in order, those joined between which less than a hole lies; inside [start, end)."""
-    found: list[Gap] = []
-    for begin, until in sorted((max(begin, start), min(until, end)) for begin, until in told):
-        if begin >= until:
-            continue
-        if found and begin - found[-1][1] < HOLE_S:
-            found[-1] = (found[-1][0], max(found[-1][1], until))
-        else:
-            found.append((begin, until))
-    return found
+    inside = ((max(begin, start), min(until, end)) for begin, until in told)
+    return near((begin, until) for begin, until in inside if begin < until)
 
 
 def _empty(before: Sequence[Span], start: int, end: int, moment: int) -> list[Span]:
@@ -151,6 +144,30 @@ def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Spa
         else:
             found.append(piece)
         kind = piece_kind
+    return found
+
+
+def without(spans: Sequence[Span], gaps: Sequence[Gap]) -> list[Span]:
+    """The spans less the gaps, which then count as never asked. Gaps in order, without overlap."""
+    left: list[Span] = []
+    for span in spans:
+        at = span.start
+        for start, end in gaps:
+            if start < span.end and end > at:
+                left.append(replace(span, start=at, end=start))
+                at = end
+        left.append(replace(span, start=at))
+    return [span for span in left if span.start < span.end]
+
+
+def near(gaps: Iterable[Gap]) -> list[Gap]:
+    """In order, those joined that lie less than a day apart: one call asks for both."""
+    found: list[Gap] = []
+    for start, end in sorted(gaps):
+        if found and start - found[-1][1] < HOLE_S:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
     return found
 
 

@@ -52,12 +52,11 @@ async def compare(hub: Hub, site: StoredSite, subject: str, start: int, end: int
 
 async def _compared(hub: Hub, site: StoredSite, subject: str, day: Row) -> list[Write]:
     start, end, quality, rule, *totals = day
-    is_marked = rule == Rule.DAY_DISAGREES
-    if quality != "measured" and not is_marked:
+    if not _is_judged(quality, rule):
         return []
     (sums,) = await hub.store.rows(_SUMS, {"subject": subject, "start": start, "end": end})
-    differs = _differs(totals, sums, (end - start) // QUARTER_S)
-    if differs is None or differs == is_marked:
+    differs = verdict(quality, rule, totals, sums, (end - start) // QUARTER_S)
+    if differs is None:
         return []
     values = {"subject": subject, "start": start, "quality": "measured", "rule": None}
     if not differs:
@@ -69,7 +68,22 @@ async def _compared(hub: Hub, site: StoredSite, subject: str, day: Row) -> list[
     return [(_MARK, {**values, "quality": "estimated", "rule": str(Rule.DAY_DISAGREES)}), *told]
 
 
-def _differs(totals: Sequence[float | None], sums: Row, quarters: int) -> bool | None:
+def verdict(
+    quality: str, rule: str | None, totals: Sequence[float | None], sums: Sequence[float | None], quarters: int
+) -> bool | None:
+    """Whether the day is now to be marked (True) or no longer (False); None: it stays as it is.
+
+    `sums`: of each metric in turn its sum over the quarter hours and how many told it; last, how many are partial.
+    """
+    differs = _differs(totals, sums, quarters) if _is_judged(quality, rule) else None
+    return None if differs == (rule == Rule.DAY_DISAGREES) else differs
+
+
+def _is_judged(quality: str, rule: str | None) -> bool:
+    return quality == "measured" or rule == Rule.DAY_DISAGREES
+
+
+def _differs(totals: Sequence[float | None], sums: Sequence[float | None], quarters: int) -> bool | None:
     """None where no metric is told by both, the quarter hours all there and whole."""
     if sums[-1]:
         return None
@@ -80,7 +94,7 @@ def _differs(totals: Sequence[float | None], sums: Row, quarters: int) -> bool |
     ]
     if not pairs:
         return None
-    return any(disagree(total, float(summed)) for total, summed in pairs)
+    return any(disagree(total, float(summed)) for total, summed in pairs if summed is not None)
 
 
 def disagree(total: float, summed: float) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, health, keys, notices, reachability
+from joinder.services import barrier, health, keys, notices, reachability, recheck
 from joinder.services.budgets import Budgets
 from joinder.services.hub import Hub
 from joinder.settings import Settings
@@ -266,6 +266,15 @@ async def behind_barrier(hub: Hub) -> list[Finding]:
     return [Finding(check="barrier", text=f"{origin}; {len(waiting)} grants are not renewed", next_step=step)]
 
 
+async def stored_readings(hub: Hub) -> list[Finding]:
+    if not await recheck.is_due(hub):
+        return []
+    told = "readings stored before this version were not rechecked"
+    return [
+        Finding(check="readings", text=told, next_step="run joinder readings recheck (--dry-run says what it finds)")
+    ]
+
+
 async def webhooks(hub: Hub) -> list[Finding]:
     sql = "SELECT id, disabled_reason FROM webhook_endpoint WHERE disabled_at IS NOT NULL ORDER BY id"
     return [
@@ -276,5 +285,5 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
     *(commits, key_file, disk, modes, clocks),
-    *(redirects, plugins, due_work, enrollments, quotas, warnings, behind_barrier, webhooks),
+    *(redirects, plugins, due_work, enrollments, quotas, warnings, behind_barrier, webhooks, stored_readings),
 )

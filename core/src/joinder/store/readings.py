@@ -18,7 +18,7 @@ _QUALITIES = frozenset(get_args(Quality))
 _QUARTER_S = 900
 _MOST_WH = {"15mins": physics.MOST_W / 4, "day": physics.MOST_W * 26}
 _REGISTER_MOST_WH = 1e13
-_POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
+POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
 _SPAN = ("subject_id", "resolution", "start")
 _VALUES = ("end", *METRICS, "quality", "fetched_at", "rule", "source")
 _RANGE = (
@@ -146,9 +146,9 @@ def counters_before(subject_id: str, before: int) -> Statement:
 
 
 def live(site_id: str, power: Live, fetched_at: int, source: int | None = None) -> Upsert:
-    values = tuple(getattr(power, name) for name in _POWERS)
+    values = tuple(getattr(power, name) for name in POWERS)
     record = (site_id, int(power.measured_at.timestamp()), fetched_at, *values, source)
-    return Upsert("live", ("site_id",), ("measured_at", "fetched_at", *_POWERS, "source"), [record])
+    return Upsert("live", ("site_id",), ("measured_at", "fetched_at", *POWERS, "source"), [record])
 
 
 async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[Span]:

@@ -7,13 +7,23 @@ from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Annotated, Any, TypeGuard, get_args
+from typing import Annotated, Any, NamedTuple, TypeGuard, get_args
 
 import msgspec
 from msgspec import Meta, Struct, structs
 
 from joinder import physics
-from joinder.energy import ENERGY_METRICS, Counter, Device, Live, Quality, Reading, Readings, ReadingsQuery
+from joinder.energy import (
+    ENERGY_METRICS,
+    Counter,
+    Device,
+    Live,
+    Quality,
+    Reading,
+    Readings,
+    ReadingsQuery,
+    Refusal,
+)
 from joinder.errors import UnexpectedPayload
 from joinder.series import QUARTER, day_span, zone
 from joinder.vendors.gate import plausible, values
@@ -57,6 +67,43 @@ def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -
         warnings=_with_own_doubts(checked_warnings(answer.warnings, refusals), rows, refusals),
         refused=refusals.listed(),
     )
+
+
+class Judged(NamedTuple):
+    """A stored row as it may stay, None where it must go, and what it lost."""
+
+    row: Reading | None
+    refused: tuple[Refusal, ...] = ()
+
+
+def checked_stored(told: Sequence[tuple[Reading, datetime]], query: ReadingsQuery) -> list[Judged]:
+    """What of rows that are stored, in order and each with the instant it was told, would have passed here.
+
+    They are of one subject, `query.device_id`. A row of which nothing is left is an empty one that says why. Judging
+    what this answers anew changes nothing: what one refusal uncovers in the rows beside it is refused as well.
+    """
+    refusals = Refusals()
+    ids = _told_apart(query.site.devices)
+    gates: dict[datetime, _Gate] = {}
+    judged = []
+    for row, at in told:
+        gate = gates.get(at) or gates.setdefault(at, _Gate(query, at, ids, refusals))
+        judged.append(gate.stored(row))
+    while _together(judged, query, refusals):
+        pass
+    return judged
+
+
+def _together(judged: list[Judged], query: ReadingsQuery, refusals: Refusals) -> bool:
+    """Whether any changed by what the rows say together."""
+    places = [index for index, one in enumerate(judged) if one.row is not None]
+    before = [row for one in judged if (row := one.row) is not None]
+    is_changed = False
+    for index, after in zip(places, plausible.intervals(before, query, query.site.devices, refusals), strict=True):
+        refused = refusals.taken()
+        is_changed = is_changed or after != judged[index].row
+        judged[index] = Judged(after, (*judged[index].refused, *refused))
+    return is_changed
 
 
 def _with_own_doubts(warnings: tuple[str, ...], rows: Iterable[Reading], refusals: Refusals) -> tuple[str, ...]:
@@ -120,6 +167,15 @@ class _Gate:
         return sorted(
             found.values(), key=_AT if len(self._subjects) == 1 else lambda row: (row.start, row.device_id or "")
         )
+
+    def stored(self, row: Reading) -> Judged:
+        """One row by itself."""
+        sound = self._row(row)
+        refused = self._refusals.taken()
+        whole = next((one.rule for one in refused if one.spans), None)
+        if sound is None and whole is not None:
+            sound = Reading(start=row.start, end=row.end, device_id=row.device_id, quality="partial", rule=whole)
+        return Judged(sound, refused)
 
     def counters(self, told: object) -> tuple[Counter, ...]:
         """Registers of the past, of this site and its devices."""

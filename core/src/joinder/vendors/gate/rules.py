@@ -85,6 +85,12 @@ class Refusals:
     def listed(self) -> tuple[Refusal, ...]:
         return tuple(self._found.values())
 
+    def taken(self) -> tuple[Refusal, ...]:
+        """What was noted since this was asked last."""
+        found = self.listed()
+        self._found.clear()
+        return found
+
 
 def checked_warnings(told: object, refusals: Refusals, *, most: int = 50) -> tuple[str, ...]:
     """A plugin's sentences, each cleaned and cut, each once."""

@@ -1,6 +1,7 @@
 """Why a value is unknown and where it came from; notices for the operator; how often nothing was told.
 
-Adds columns and tables: the version before goes on beside this one.
+Adds columns and tables: the version before goes on beside this one. A database without a site has nothing that
+`joinder readings recheck` must look at.
 """
 
 import sqlalchemy as sa
@@ -41,4 +42,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["enrollment_id"], ["enrollment.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("enrollment_id", "key"),
         sqlite_with_rowid=False,
+    )
+    state = "json" if op.get_bind().dialect.name == "postgresql" else "text"
+    op.execute(
+        f"INSERT INTO store_state (name, value) SELECT 'rechecked', CAST('{{\"at\": 0}}' AS {state}) "  # noqa: S608
+        "WHERE NOT EXISTS (SELECT 1 FROM site)"
     )

@@ -1,0 +1,108 @@
+"""Intervals of a site or a device, all pages as one answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from joinder.commands.admin import MOMENT, PAGE
+from joinder.commands.answering import Columns, counted, plain, print_json, print_list, say
+
+if TYPE_CHECKING:
+    from joinder.energy import DeviceKind
+    from joinder.services.intervals import Page, Window
+    from joinder.services.periods import SummaryLevel
+
+F = TypeVar("F", bound=Callable[..., Any])
+Read = Callable[["Window"], Awaitable["Page"]]
+KINDS = {"solar": "inverter", "battery": "battery", "meter": "meter"}
+_MEMBERS = {
+    "solar": ("kwh",),
+    "battery": ("charge_kwh", "discharge_kwh", "state_of_charge_percent"),
+    "meter": ("import_kwh", "export_kwh", "consumption_kwh"),
+}
+
+
+def window_options(command: F) -> F:
+    """Adds --level, --start, --end and --provenance, as `level`, `start`, `end` and `provenance`."""
+    levels = click.Choice(["15mins", "hour", "day", "month"])
+    told = "Also where each came from, and the rule that made it partial or estimated."
+    command = click.option("--provenance", is_flag=True, help=told)(command)
+    command = click.option("--end", type=MOMENT, help="Up to when; without: up to now.")(command)
+    command = click.option("--start", type=MOMENT, help="From when on; without: the day before --end.")(command)
+    return click.option("--level", type=levels, default="hour", show_default=True, help="How long each is.")(command)
+
+
+def window(level: SummaryLevel, start: int | None, end: int | None, provenance: bool) -> Window:
+    """The last day when left out, as over REST."""
+    from joinder.services.intervals import Window
+
+    until = int(time.time()) if end is None else end
+    return Window(level, until - 86400 if start is None else start, until, PAGE, provenance)
+
+
+async def read_all(read: Read, asked: Window) -> Page:
+    """Every page as one; `as_of` is that of the oldest."""
+    from msgspec.structs import replace
+
+    from joinder.services.missing import joined
+
+    page = await read(asked)
+    while page.next_start is not None:
+        more = await read(replace(asked, start=page.next_start))
+        stale = [at for at in (page.as_of, more.as_of) if at is not None]
+        page = replace(
+            more,
+            totals=[*page.totals, *more.totals],
+            as_of=min(stale, default=None),
+            missing=joined([*page.missing, *more.missing]),
+            more_missing=page.more_missing + more.more_missing,
+            sources=page.sources | more.sources,
+            silent=list({one.device.id: one for one in (*page.silent, *more.silent)}.values()),
+        )
+    return page
+
+
+def kind_of(name: str) -> DeviceKind:
+    from joinder.energy import DeviceKind
+
+    return DeviceKind(KINDS[name])
+
+
+def print_intervals(owner_id: str, kind: str, level: str, page: Page, provenance: bool, as_json: bool) -> None:
+    from joinder.api import wire
+    from joinder.services.missing import SAID
+
+    answers: dict[str, Callable[[str, str, Page], Any]]
+    answers = {"solar": wire.solar_intervals, "battery": wire.battery_intervals, "meter": wire.meter_intervals}
+    answer = answers[kind](owner_id, level, page)
+    if as_json:
+        print_json(answer)
+    else:
+        print_list(answer.intervals, {**_columns(kind), **(_ORIGIN if provenance else {})}, False)
+        partial = sum(one.quality == "partial" for one in answer.intervals)
+        say("Complete." if answer.complete else f"Not complete: {counted(partial, 'interval')} partial.")
+        for one in answer.silent_devices:
+            say(f"Silent since {one.since}: {plain(one.name)}, {one.id}.")
+        for one in answer.missing:
+            say(f"Missing from {one.start} to {one.end}: {SAID[one.why]}.")
+        if answer.more_missing:
+            say(f"{counted(answer.more_missing, 'more span')} missing.")
+    if answer.stale:
+        say(f"The vendor did not answer for all of it; this was stored, the oldest at {answer.as_of}.")
+
+
+_ORIGIN: Columns[Any] = {
+    "rule": lambda one: one.provenance and one.provenance.rule,
+    "fetched": lambda one: one.provenance and one.provenance.fetched_at,
+    "plugin": lambda one: one.provenance and f"{one.provenance.plugin or '?'} {one.provenance.version or ''}".strip(),
+    "endpoints": lambda one: one.provenance and ", ".join(one.provenance.endpoints),
+}
+
+
+def _columns(kind: str) -> Columns[Any]:
+    values = {name.replace("_", " "): lambda one, name=name: getattr(one, name) for name in _MEMBERS[kind]}
+    return {"start": lambda one: one.start, **values, "quality": lambda one: one.quality}
