@@ -89,17 +89,21 @@ class _Gate:
         length = QUARTER if self._query.resolution == "15mins" else timedelta(hours=23)
         most = ((self._query.end - self._query.start) / length + 3) * (len(self._device_ids) + 2)
         rows = self._listed(told, most, "rows")
+        raw: dict[tuple[str | None, datetime], Reading] = {}
         found: dict[tuple[str | None, datetime], Reading] = {}
-        contradicted = set()
+        contradicted: dict[tuple[str | None, datetime], Reading] = {}
         for row in rows:
-            sound = self._row(row)
-            if sound is None:
-                continue
-            key = (sound.device_id, sound.start)
-            if found.setdefault(key, sound) != sound:
-                contradicted.add(key)
-        for key in contradicted:
-            self._refuse(Rule.TWICE, found.pop(key))
+            if not isinstance(row, Reading):
+                self._refusals.note(Rule.SHAPE, "interval")
+            elif self._in_place(row):
+                key = (row.device_id, row.start)
+                if raw.setdefault(key, row) != row:  # as they came: also where one of them holds no number
+                    contradicted[key] = row
+                elif (sound := self._sound(row)) is not None:
+                    found[key] = sound
+        for key, row in contradicted.items():
+            found.pop(key, None)
+            self._refuse(Rule.TWICE, row)
         return sorted(found.values(), key=lambda row: (row.start, row.device_id or ""))
 
     def counters(self, told: object) -> tuple[Counter, ...]:
@@ -134,12 +138,7 @@ class _Gate:
     def _charge(self, percent: object) -> float | None:
         return values.number(percent, "soc_percent", self._refusals, low=0, high=100, rule=Rule.CHARGE)
 
-    def _row(self, row: object) -> Reading | None:
-        if not isinstance(row, Reading):
-            self._refusals.note(Rule.SHAPE, "interval")
-            return None
-        if not self._in_place(row):
-            return None
+    def _sound(self, row: Reading) -> Reading | None:
         try:
             msgspec.convert(row, _SoundRow, from_attributes=True, builtin_types=(datetime,))
         except (msgspec.ValidationError, TypeError):
