@@ -512,7 +512,7 @@ def _by_quarters(
         parts = [subject] if subject else home.parts(metric)
         found.expect(metric, parts)
         for part in parts:
-            for start, end in _own_rows(home, query, until):
+            for start, end in _own_rows(home, query, until, now):
                 if not home.is_silent(part, start, end, now):
                     wh = (home.truth(part, metric, start, end) or 0.0) * _factor(home, metric, start, end)
                     found.energy(metric, _at(start), _at(end), wh, part=part)
@@ -526,12 +526,13 @@ def _factor(home: Home, metric: str, start: int, end: int) -> float:
     return home.spikes.get((None, start), 1.0) if metric == "solar_wh" and is_whole else 1.0
 
 
-def _own_rows(home: Home, query: ReadingsQuery, until: float) -> Iterator[tuple[int, int]]:
-    """Whole rows only: what runs is not told."""
+def _own_rows(home: Home, query: ReadingsQuery, until: float, now: float) -> Iterator[tuple[int, int]]:
+    """Whole rows only, also those across the ends of what is asked: what runs is not told."""
     first = max(home.start, int(query.start.timestamp()))
     first -= (first - home.start) % home.row_s
-    for start in range(first, min(int(until), home.end) - home.row_s + 1, home.row_s):
-        yield start, start + home.row_s
+    for start in range(first, min(math.ceil(until), home.end), home.row_s):
+        if start + home.row_s <= now - home.lag_s:
+            yield start, start + home.row_s
 
 
 def _at(moment: float) -> datetime:

@@ -141,9 +141,8 @@ class Life:
 
     def _wrong(self, level: str, kind: DeviceKind, own: str | None, total: Total | None, text: str) -> None:
         when = f"{total.start} to {total.end}" if total else "it"
-        self.tally.wrong.append(
-            f"{self.home.name} ({self.home.style}, {vendor_of(self.home)}) {level} {own or 'site'} {kind}: {when} {text}"
-        )
+        home = f"{self.home.name} ({self.home.style}, {vendor_of(self.home)})"
+        self.tally.wrong.append(f"{home} {level} {own or 'site'} {kind}: {when} {text}")
 
     async def live(self) -> None:
         """Judged at the moment it says it was measured. Raises the vendor's error."""
@@ -190,7 +189,7 @@ async def enrolled(stage: Stage, hub: Hub, home: Home, time: Time, tally: Tally)
     life = Life(hub, home, stage.account_id, enrollment_id, site_id, time, tally)
     await intervals.get_site(hub, stage.account_id, site_id)
     rows = await hub.store.rows("SELECT vendor_id, id FROM device WHERE site_id = :id", {"id": site_id})
-    life.ids = dict((str(vendor_id), str(device_id)) for vendor_id, device_id in rows)
+    life.ids = {str(row[0]): str(row[1]) for row in rows}
     tally.homes += 1
     return life
 
