@@ -77,6 +77,8 @@ def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
 class _Gate:
     """One answer's, row by row."""
 
+    _emptied: set[tuple[str | None, datetime]]  # periods whose row held no possible value: a twin of it proves nothing
+
     def __init__(self, query: ReadingsQuery, now: datetime, device_ids: frozenset[str], refusals: Refusals) -> None:
         self._query = query
         self._now = now
@@ -89,21 +91,18 @@ class _Gate:
         length = QUARTER if self._query.resolution == "15mins" else timedelta(hours=23)
         most = ((self._query.end - self._query.start) / length + 3) * (len(self._device_ids) + 2)
         rows = self._listed(told, most, "rows")
-        raw: dict[tuple[str | None, datetime], Reading] = {}
+        self._emptied = set()
         found: dict[tuple[str | None, datetime], Reading] = {}
-        contradicted: dict[tuple[str | None, datetime], Reading] = {}
+        contradicted = set()
         for row in rows:
-            if not isinstance(row, Reading):
-                self._refusals.note(Rule.SHAPE, "interval")
-            elif self._in_place(row):
-                key = (row.device_id, row.start)
-                if raw.setdefault(key, row) != row:  # as they came: also where one of them holds no number
-                    contradicted[key] = row
-                elif (sound := self._sound(row)) is not None:
-                    found[key] = sound
-        for key, row in contradicted.items():
-            found.pop(key, None)
-            self._refuse(Rule.TWICE, row)
+            sound = self._row(row)
+            if sound is None:
+                continue
+            key = (sound.device_id, sound.start)
+            if found.setdefault(key, sound) != sound:
+                contradicted.add(key)
+        for key in contradicted | (self._emptied & found.keys()):
+            self._refuse(Rule.TWICE, found.pop(key))
         return sorted(found.values(), key=lambda row: (row.start, row.device_id or ""))
 
     def counters(self, told: object) -> tuple[Counter, ...]:
@@ -138,7 +137,12 @@ class _Gate:
     def _charge(self, percent: object) -> float | None:
         return values.number(percent, "soc_percent", self._refusals, low=0, high=100, rule=Rule.CHARGE)
 
-    def _sound(self, row: Reading) -> Reading | None:
+    def _row(self, row: object) -> Reading | None:
+        if not isinstance(row, Reading):
+            self._refusals.note(Rule.SHAPE, "interval")
+            return None
+        if not self._in_place(row):
+            return None
         try:
             msgspec.convert(row, _SoundRow, from_attributes=True, builtin_types=(datetime,))
         except (msgspec.ValidationError, TypeError):
@@ -184,6 +188,7 @@ class _Gate:
         if lost and all(value is None for value in kept.values()):
             rule = Rule.CHARGE if lost == ["soc_percent"] else Rule.NUMBER
             self._refusals.note(rule, lost[0], (row.device_id, row.start, row.end), count=0)
+            self._emptied.add((row.device_id, row.start))
             return None
         sound_quality: Quality = row.quality if row.quality in get_args(Quality) else "estimated"
         if sound_quality != row.quality:
