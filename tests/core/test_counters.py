@@ -99,6 +99,19 @@ def test_samples_a_quarter_hour_apart_are_measured():
     assert described([at(0, 0), at(15, 30), at(30, 90)]) == [(0, 30.0, "measured"), (15, 60.0, "measured")]
 
 
+def test_a_step_across_an_edge_is_shared_out_and_estimated():
+    """How much of it came before the edge nobody knows, unless it is short or nothing."""
+    assert [quality for _, _, quality in described([at(7 + 15 * n, 30.0 * n) for n in range(4)])][1:3] == [
+        "estimated"
+    ] * 2
+    assert [quality for _, _, quality in described([at(2 + 5 * n, 30.0 * n) for n in range(12)])][1:3] == [
+        "measured"
+    ] * 2
+    assert [quality for _, _, quality in described([at(7 + 15 * n, 30.0) for n in range(4)])][1:3] == ["measured"] * 2
+    rules = [reading.rule for reading in quarter_hours([at(7 + 15 * n, 30.0 * n) for n in range(4)])]
+    assert rules == ["rows_missing", "spread", "spread", "rows_missing"]
+
+
 def test_a_longer_gap_is_spread_evenly_and_estimated():
     assert described([at(0, 0), at(60, 100)]) == [(start, 25.0, "estimated") for start in (0, 15, 30, 45)]
 

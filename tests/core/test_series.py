@@ -53,13 +53,41 @@ def test_sums_are_kept_whatever_the_rows(rows: list[tuple[int, float]]) -> None:
     assert sum(row.solar_wh or 0 for row in readings) == pytest.approx(total, rel=1e-6, abs=0.1)
     assert all(before.end <= after.start for before, after in pairwise(readings))
     assert all(row.end - row.start == QUARTER for row in readings)
-    assert all(row.quality == "measured" for row in readings[:-1])
+    assert all(row.quality in ("measured", "estimated") for row in readings[:-1])
 
 
 def test_a_row_that_straddles_two_quarters_is_shared_out() -> None:
     found = Quarters(START, END)
     found.energy("solar_wh", START + timedelta(minutes=10), START + timedelta(minutes=20), 100)
     assert [(row.solar_wh, row.quality) for row in found.readings()] == [(50, "partial"), (50, "partial")]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "offset", "quality"),
+    [
+        (60, 0, "estimated"),
+        (30, 0, "estimated"),
+        (15, 5, "estimated"),
+        (10, 0, "estimated"),
+        (15, 0, "measured"),
+        (5, 2, "measured"),
+        (3, 1, "measured"),
+    ],
+)
+def test_what_is_shared_out_of_a_long_row_is_estimated(minutes: int, offset: int, quality: str) -> None:
+    found = Quarters(START, END)
+    for at in range(offset - minutes, 60, minutes):
+        start = START + timedelta(minutes=at)
+        found.energy("solar_wh", start, start + timedelta(minutes=minutes), 10.0)
+    readings = found.readings()[:3]
+    assert {row.quality for row in readings} == {quality}
+    assert {row.rule for row in readings} == {"spread" if quality == "estimated" else None}
+
+
+def test_nothing_shared_out_is_nothing() -> None:
+    found = Quarters(START, END)
+    found.energy("solar_wh", START, START + timedelta(hours=1), 0.0)
+    assert {(row.solar_wh, row.quality) for row in found.readings()} == {(0, "measured")}
 
 
 def test_what_lies_outside_the_window_is_left_out() -> None:

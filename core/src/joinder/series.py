@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from joinder import physics
-from joinder.energy import ENERGY_METRICS, LOAD_BELOW_ZERO, PARTS_MISSING, ROWS_MISSING, Quality, Reading
+from joinder.energy import ENERGY_METRICS, LOAD_BELOW_ZERO, PARTS_MISSING, ROWS_MISSING, SPREAD, Quality, Reading
 
 QUARTER = timedelta(minutes=15)
 Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
@@ -42,6 +42,7 @@ class _Slots:
     expected: dict[str, frozenset[str]] = field(default_factory=dict)  # metric → every part its sum must have
     incomplete: dict[Span, str] = field(default_factory=dict)  # by the rule that says so
     named: dict[Span, set[str]] = field(default_factory=dict)  # the devices that are silent in it, by the vendor's word
+    spread: set[Span] = field(default_factory=set)  # a part of the value is an even share of a longer row
 
     def add(self, span: Span, metric: str, value: float, seconds: float, part: str) -> None:
         if self.start <= span[0] and span[1] <= self.end:
@@ -61,8 +62,12 @@ class _Slots:
             for metric, total in sums.items()
         }
         quality: Quality = "partial" if rule else "measured"
+        if rule is None and span in self.spread:
+            quality, rule = "estimated", SPREAD
         lacks = (
-            tuple(sorted(self.named.get(span, set()).union(*map(self._silent, sums, sums.values())))) if rule else ()
+            tuple(sorted(self.named.get(span, set()).union(*map(self._silent, sums, sums.values()))))
+            if quality == "partial"
+            else ()
         )
         return Reading(
             start=span[0], end=span[1], device_id=device_id, quality=quality, rule=rule, lacks=lacks, **values
@@ -82,7 +87,8 @@ class _Slots:
 
 
 class Quarters:
-    """Quarter hours inside [start, end), aware. Rows that straddle quarters are shared out by time.
+    """Quarter hours inside [start, end), aware. Rows that straddle quarters are shared out by time: what is shared out
+    of a row longer than half a quarter hour is estimated, unless it is nothing.
 
     Where a metric is a sum over devices, `expect` names them all and each value says whose it is (`part`): a quarter
     hour in which one of them is silent is partial, however many seconds the others cover. Parts that are devices are
@@ -114,8 +120,11 @@ class Quarters:
         length_s = (end - start).total_seconds()
         if length_s <= 0 or (known := plausible(wh)) is None:
             return
-        for span, seconds in self._cut(start, end):
+        parts = self._cut(start, end)
+        for span, seconds in parts:
             self._slots.add(span, metric, known * seconds / length_s, seconds, part)
+        if known > 0 and len(parts) > 1 and length_s > physics.SHARED_S:
+            self._slots.spread.update(span for span, _ in parts)
 
     def power(self, metric: str, start: datetime, end: datetime, watts: float | None, *, part: str = "") -> None:
         """Mean power of the row [start, end), as energy; what inverters draw at night is a production of 0."""

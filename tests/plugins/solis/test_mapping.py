@@ -157,7 +157,8 @@ def test_rows_of_five_minutes_are_quarter_hours() -> None:
 
 
 def test_a_slower_logger_counts_in_full() -> None:
-    assert read([row(minute) for minute in range(0, 65, 10)]) == [(300, "measured")] * 4
+    """Every row across an edge is shared out."""
+    assert read([row(minute) for minute in range(0, 65, 10)]) == [(300, "estimated")] * 4
 
 
 def test_a_gap_is_no_energy() -> None:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from joinder import physics
-from joinder.energy import ENERGY_METRICS, Quality, Reading
+from joinder.energy import ENERGY_METRICS, ROWS_MISSING, SPREAD, Quality, Reading
 from joinder.services.periods import QUARTER_S
 
 MAX_GAP_S = 2 * 3600  # beyond, how the energy spread over the gap is not known
@@ -45,7 +45,8 @@ def quarter_hours(samples: Sequence[Sample], *, nameplate_w: float | None = None
     """Every quarter hour the samples touch, as far as it is known.
 
     A counter between two samples is taken as running evenly. A quarter hour that lies wholly between samples at most
-    15 minutes apart is `measured`; with a longer gap `estimated`; where a part of a counter is not known `partial`.
+    15 minutes apart is `measured`; with a longer gap, or one across its edge that is longer than half of it,
+    `estimated`; where a part of a counter is not known `partial`.
     A step beyond what the site can make (`nameplate_w`, else the steps around it) is not known.
     """
     if len(samples) < 2:
@@ -121,12 +122,14 @@ def _quarter(samples: Sequence[Sample], steps: Steps, start: int) -> Reading | N
     if not any(known.values()):
         return None
     totals = {name: _energy(steps, name, start, end) for name, steps in known.items()}
+    quality = _quality({name: pairs for name, pairs in known.items() if pairs}, start, end)
     soc = [s.values["soc_percent"] for s in samples if start <= s.at < end and s.values.get("soc_percent") is not None]
     return Reading(
         start=datetime.fromtimestamp(start, UTC),
         end=datetime.fromtimestamp(end, UTC),
         soc_percent=sum(value for value in soc if value is not None) / len(soc) if soc else None,
-        quality=_quality([steps for steps in known.values() if steps], start, end),
+        quality=quality,
+        rule={"partial": ROWS_MISSING, "estimated": SPREAD}.get(quality),
         solar_wh=totals["solar_wh"],
         charge_wh=totals["charge_wh"],
         discharge_wh=totals["discharge_wh"],
@@ -145,10 +148,20 @@ def _energy(pairs: Sequence[Pair], name: str, start: int, end: int) -> float | N
     return sum(shares) if shares else None
 
 
-def _quality(metrics: Sequence[Sequence[Pair]], start: int, end: int) -> Quality:
-    if any(sum(_overlap(a, b, start, end) for a, b in pairs) < end - start for pairs in metrics):
+def _quality(metrics: Mapping[str, Sequence[Pair]], start: int, end: int) -> Quality:
+    if any(sum(_overlap(a, b, start, end) for a, b in pairs) < end - start for pairs in metrics.values()):
         return "partial"
-    return "measured" if all(b.at - a.at <= QUARTER_S for pairs in metrics for a, b in pairs) else "estimated"
+    are_exact = (_is_exact(pair, name, start, end) for name, pairs in metrics.items() for pair in pairs)
+    return "measured" if all(are_exact) else "estimated"
+
+
+def _is_exact(pair: Pair, name: str, start: int, end: int) -> bool:
+    """Nothing of the step, or little, is shared out between this quarter hour and the next one."""
+    a, b = pair
+    if b.at - a.at <= physics.SHARED_S:
+        return True
+    is_inside = start <= a.at and b.at <= end
+    return is_inside or (b.at - a.at <= QUARTER_S and a.values[name] == b.values[name])
 
 
 def _overlap(a: Sample, b: Sample, start: int, end: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from joinder.physics import NEIGHBOURS_S
 from joinder.services.periods import QUARTER_S, SummaryLevel, ceiling, floor
 from joinder.store.readings import Span
 from joinder.vendor import History
@@ -203,6 +204,15 @@ def _pieces(spans: Sequence[Span], freshness: Freshness) -> Iterator[Span]:
             heapq.heappop(latest)
         if latest:
             yield Span(start, end, -latest[0][0], latest[0][2])
+
+
+def with_neighbours(gap: Gap, history: History, *, moment: int, zone: ZoneInfo, operational_since: int | None) -> Gap:
+    """A gap so short that nothing in its answer could judge its rows, with the two hours around it: the same call."""
+    start, end = gap
+    if history.resolution != "15mins" or end - start >= NEIGHBOURS_S:
+        return gap
+    wide = (start - start % QUARTER_S - NEIGHBOURS_S, end + NEIGHBOURS_S)
+    return reachable(history, *wide, moment=moment, zone=zone, operational_since=operational_since) or gap
 
 
 def windows(gap: Gap, history: History, zone: ZoneInfo) -> list[Gap]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from joinder.errors import VendorTimeout
 from joinder.services import readings
-from joinder.services.coverage import ASK_AGAIN_AFTER_S, Gap, gaps, reachable, windows
+from joinder.services.coverage import ASK_AGAIN_AFTER_S, Gap, gaps, reachable, windows, with_neighbours
 from joinder.services.hub import Hub
 from joinder.services.sites import SiteHead, get_site
 from joinder.store.readings import read_coverage
@@ -47,7 +47,8 @@ async def cover(hub: Hub, series: Series, start: int, end: int, moment: int) -> 
     freshness = readings.freshness_of(limits, series.history.resolution)
     known = await read_coverage(hub.store, series.subject_id, series.history.resolution, *span)
     for gap in gaps(known, *span, moment, freshness):
-        for window in reversed(windows(gap, series.history, series.zone)):
+        wide = with_neighbours(gap, series.history, moment=moment, zone=series.zone, operational_since=since)
+        for window in reversed(windows(wide, series.history, series.zone)):
             until = window[1] // ASK_AGAIN_AFTER_S  # who asks up to now a second later asks the same
             key = (series.subject_id, series.history.resolution, window[0], until)
             await hub.fetches.join(key, lambda window=window: _fetch(hub, series, window))  # type: ignore[misc]

@@ -30,7 +30,8 @@ _DROP = f"DELETE FROM interval {_THIS}"  # noqa: S608
 _DEVICES = "SELECT id, kind, vendor_id, state, fetched_at, gone_at FROM device WHERE site_id = :site ORDER BY id"
 _MEND_DEVICE = "UPDATE device SET state = :state WHERE id = :id AND fetched_at = :told_at"
 _MEND_SITE = (
-    "UPDATE site SET name = :name, timezone = :timezone, timezone_by = :timezone_by, lat = :lat, lon = :lon, operational_since = :since "
+    "UPDATE site SET name = :name, timezone = :timezone, timezone_by = :timezone_by, lat = :lat, lon = :lon, "
+    "operational_since = :since "
     "WHERE id = :id AND fetched_at = :told_at"
 )
 _LIVE = f"SELECT measured_at, fetched_at, {', '.join(POWERS)} FROM live WHERE site_id = :site"  # noqa: S608

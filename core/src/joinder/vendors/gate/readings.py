@@ -138,6 +138,8 @@ def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
 class _Gate:
     """One answer's, row by row."""
 
+    _emptied: set[tuple[str | None, datetime]]  # periods whose row held no possible value: a twin of it proves nothing
+
     def __init__(self, query: ReadingsQuery, now: datetime, device_ids: frozenset[str], refusals: Refusals) -> None:
         self._query = query
         self._now = now
@@ -152,6 +154,7 @@ class _Gate:
         length = QUARTER if self._where is None else timedelta(hours=23)
         most = ((self._query.end - self._query.start) / length + 3) * self._kinds_of_rows
         rows = self._listed(told, most, "rows")
+        self._emptied = set()
         found: dict[tuple[str | None, datetime], Reading] = {}
         contradicted = set()
         for row in rows:
@@ -162,7 +165,7 @@ class _Gate:
             first = found.setdefault(key, sound)
             if first is not sound and first != sound:
                 contradicted.add(key)
-        for key in contradicted:
+        for key in contradicted | (self._emptied & found.keys()):
             self._refuse(Rule.TWICE, found.pop(key))
         return sorted(
             found.values(), key=_AT if len(self._subjects) == 1 else lambda row: (row.start, row.device_id or "")
@@ -277,6 +280,7 @@ class _Gate:
         if lost and all(value is None for value in kept.values()):
             rule = Rule.CHARGE if lost == ["soc_percent"] else Rule.NUMBER
             self._refusals.note(rule, lost[0], (row.device_id, row.start, row.end), count=0)
+            self._emptied.add((row.device_id, row.start))
             return None
         sound_quality: Quality = row.quality if row.quality in get_args(Quality) else "estimated"
         if sound_quality != row.quality:
