@@ -52,6 +52,7 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/rotations.py
 	$(RUN)/python tests/bench/bulk_upsert.py --rows 50000 --batches 672,10000
 	$(RUN)/python tests/bench/interval_reads.py sqlite postgresql partitions --rows 400000
+	$(RUN)/python tests/bench/gate_cost.py
 	$(RUN)/python tests/bench/scale.py workers refresh
 	$(RUN)/python tests/bench/scale.py sites --counts 1000,10000
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py

@@ -15,7 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import joinder
 
@@ -33,8 +35,15 @@ def template_vendor() -> object:
     return importlib.import_module("joinder_acme")
 
 
-def _energy() -> bytes:
-    start = day_start(time.time()) - 86400
+@cache
+def _energy(path: bytes) -> bytes:
+    """The quarter hours asked for; a day of them where the question names none."""
+    asked = parse_qs(urlsplit(path.decode()).query)
+    try:
+        start, end = (int(datetime.fromisoformat(asked[name][0]).timestamp()) for name in ("start", "end"))
+    except (KeyError, ValueError):
+        end = day_start(time.time())
+        start = end - 86400
     rows = [
         {
             "start": datetime.fromtimestamp(at, UTC).isoformat(),
@@ -46,7 +55,7 @@ def _energy() -> bytes:
             "exported": 1.5,
             "soc": 55.5,
         }
-        for at in range(start, start + 96 * QUARTER_S, QUARTER_S)
+        for at in range(start // QUARTER_S * QUARTER_S, end, QUARTER_S)
     ]
     return json.dumps({"rows": rows}).encode()
 
@@ -74,8 +83,7 @@ _SITE = json.dumps(
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, energy: bytes, latency_s: float) -> None:
-        self._energy = energy
+    def __init__(self, latency_s: float) -> None:
         self._latency_s = latency_s
         self._got = b""
 
@@ -107,13 +115,14 @@ class _Connection(asyncio.Protocol):
             self._transport.write(answer)
 
     def _of_site(self, path: bytes) -> bytes:
-        return self._energy if b"/energy" in path else _power() if b"/power" in path else _SITE
+        if b"/energy" in path:
+            return _energy(path)
+        return _power() if b"/power" in path else _SITE.replace(b'"1"', b'"%b"' % path.rpartition(b"/")[-1], 1)
 
 
 def _serve(listener: socket.socket, latency_s: float) -> None:
     async def run() -> None:
-        energy = _energy()
-        server = await asyncio.get_running_loop().create_server(lambda: _Connection(energy, latency_s), sock=listener)
+        server = await asyncio.get_running_loop().create_server(lambda: _Connection(latency_s), sock=listener)
         await server.serve_forever()
 
     asyncio.run(run())

@@ -19,13 +19,17 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from api.fakes import HOME, Vendors, begin, come_back, connect_site, new_flow
+from api.fakes import HOME, SUNNY, FakeVendor, Vendors, begin, come_back, connect, connect_site, new_flow
+from joinder import hookimpl
 from joinder.clock import now
 from joinder.energy import Counter, Device, DeviceKind, Live, Reading, Readings, ReadingsQuery, Site
 from joinder.errors import VendorError
+from joinder.grants import Context, Grant
+from joinder.redact import Secrets
 from joinder.services import poll
 from joinder.services import readings as reading
 from joinder.services import sites as reading_sites
+from joinder.services.held import open_held
 from joinder.services.hub import Hub
 
 MOST_BYTES = 300_000
@@ -399,3 +403,52 @@ async def test_a_refused_value_that_was_stored_is_said_to_be_missing(home: Home)
 def registers(query: ReadingsQuery) -> Readings:
     at = datetime.fromtimestamp(now(), UTC)
     return Readings(counters=(Counter(at=at, solar_wh=10_000.0, import_wh=5.0),))
+
+
+# Grants
+
+
+class Renewing(FakeVendor):
+    """Hands over a new token, with whatever beside it."""
+
+    beside: dict[str, Any] = {}  # noqa: RUF012
+
+    @hookimpl
+    async def refresh(self, ctx: Context, grant: Grant) -> Grant:
+        return Grant(**{"secrets": Secrets({"access_token": "a-fresh-token"})} | self.beside)
+
+
+@pytest.fixture
+def vendors() -> Vendors:
+    return Vendors(sunny=Renewing(SUNNY))
+
+
+BESIDE: dict[str, dict[str, Any]] = {
+    "a naive expiry": {"expires_at": datetime(2026, 7, 1), "refresh_expires_at": datetime(2026, 7, 1)},
+    "an expiry as text": {"expires_at": "2026-07-01T00:00:00Z"},
+    "an expiry beyond the calendar": {"expires_at": datetime.max.replace(tzinfo=UTC)},
+    "sites that are numbers": {"site_ids": (5, None, {"a": 1})},
+    "sites that are none": {"site_ids": None},
+    "a state as text": {"state": "pending"},
+    "facts nobody can write down": {"facts": {"serial": "\ud800", "n": 5}},
+    "facts that are none": {"facts": 5},
+    "a second secret nobody can write down": {"secrets": Secrets({"access_token": "a-fresh-token", "b": "\ud800"})},
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+async def test_a_renewed_token_is_stored_whatever_stands_beside_it(
+    name: str, hub: Hub, vendors: Vendors, api: httpx.AsyncClient, browser: httpx.AsyncClient
+) -> None:
+    enrollment_id = await connect(api, browser)
+    vendors.sunny.beside = BESIDE[name]  # type: ignore[attr-defined]
+    for _ in range(2):
+        answer = await api.post(f"/enrollments/{enrollment_id}/refresh")
+        assert answer.status_code == 200, answer.text
+        held = await open_held(hub, enrollment_id)
+        assert dict(held.grant.secrets) == {"access_token": "a-fresh-token"}
+        assert held.grant.site_ids == (() if name in EMPTY else ("site-1",))
+    assert (await api.get(f"/enrollments/{enrollment_id}")).json()["health"]["state"] != "needs_consent"
+
+
+EMPTY = set(BESIDE) - {"sites that are numbers", "sites that are none"}  # these told none, which is an answer

@@ -301,7 +301,7 @@ def solar_intervals(owner_id: str, level: str, page: Page) -> schemas.SolarInter
             start=when(total.start),
             end=when(total.end),
             quality=total.quality,
-            provenance=_origin(page, total),
+            provenance=_origin(page, total) if total.origin else None,
         )
         for total in page.totals
     ]
@@ -318,7 +318,7 @@ def battery_intervals(owner_id: str, level: str, page: Page) -> schemas.BatteryI
             end=when(total.end),
             state_of_charge_percent=total.values["soc_percent"],
             quality=total.quality,
-            provenance=_origin(page, total),
+            provenance=_origin(page, total) if total.origin else None,
         )
         for total in page.totals
     ]
@@ -335,7 +335,7 @@ def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterInter
             start=when(total.start),
             end=when(total.end),
             quality=total.quality,
-            provenance=_origin(page, total),
+            provenance=_origin(page, total) if total.origin else None,
         )
         for total in page.totals
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -86,7 +87,7 @@ class Page(Struct, frozen=True):
     @property
     def is_complete(self) -> bool:
         """Every period asked for is there, and none of them lacks a part."""
-        return not self.missing and not any(total.quality == "partial" for total in self.totals)
+        return not self.missing and "partial" not in {total.quality for total in self.totals}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +280,7 @@ def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
 def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]:
     """Rows, in order, by the periods they fall into."""
     if asked.level == "15mins":  # each row is one
-        return [total for row in rows for total in _total([row], row[0], row[1], asked.kind, with_origin)]
+        return _each(rows, asked.kind, with_origin)
     totals: list[Total] = []
     part: list[Row] = []
     start = end = 0
@@ -292,6 +293,22 @@ def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]
         part.append(row)
     totals.extend(_total(part, start, end, asked.kind, with_origin))
     return totals
+
+
+def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> list[Total]:
+    """Rows that are periods of their own, by the rules of `_total`; most of what is read is."""
+    pairs = [(name, _COLUMN[name]) for name in _METRICS[kind]]
+    first, *others = (_COLUMN[name] for name in _ENERGIES[kind])
+    enough = all if kind is DeviceKind.BATTERY else any
+    if others:
+        told = [row for row in rows if enough([row[column] is not None for column in (first, *others)])]
+    else:
+        told = [row for row in rows if row[first] is not None]
+    values = ({name: row[column] for name, column in pairs} for row in told)
+    origins = (_origin([row], row[-1]) for row in told) if with_origin else repeat(None)
+    return [
+        Total(row[0], row[1], known, row[-1], origin) for row, known, origin in zip(told, values, origins, strict=False)
+    ]
 
 
 def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind, with_origin: bool) -> list[Total]:

@@ -79,7 +79,7 @@ def _holes(rows: Sequence[Row], columns: Sequence[int], start: int, end: int) ->
     for row in rows:
         if row[0] >= end:
             break
-        if any(row[column] is None for column in columns):
+        if None in [row[column] for column in columns]:
             continue
         if row[0] > at:
             yield at, row[0]

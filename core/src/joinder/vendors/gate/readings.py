@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, TypeGuard, get_args
 
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, structs
 
 from joinder import physics
 from joinder.energy import (
@@ -38,18 +38,19 @@ _RULE = re.compile("[a-z_]{1,40}")
 _Wh = Annotated[float, Meta(ge=0, le=_QUARTER_WH_MOST)] | None
 
 
-class _SoundValues(Struct, frozen=True):
-    """What a row holds when nothing is wrong with it: checked in one call, as nearly every row is sound."""
-
-    quality: Quality
-    solar_wh: _Wh
-    charge_wh: _Wh
-    discharge_wh: _Wh
-    import_wh: _Wh
-    export_wh: _Wh
-    load_wh: _Wh
-    soc_percent: Annotated[float, Meta(ge=0, le=100)] | None
-    rule: Annotated[str, Meta(pattern=rf"\A{_RULE.pattern}\Z")] | None
+_values_of = attrgetter("quality", "rule", *METRICS)
+# What a row holds when nothing is wrong with it: checked in one call for all rows, as nearly every one is sound.
+_SoundValues = tuple[
+    Quality,
+    Annotated[str, Meta(pattern=rf"\A{_RULE.pattern}\Z")] | None,
+    _Wh,
+    _Wh,
+    _Wh,
+    _Wh,
+    _Wh,
+    _Wh,
+    Annotated[float, Meta(ge=0, le=100)] | None,
+]
 
 
 def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -> Readings:
@@ -155,10 +156,11 @@ class _Gate:
         most = ((self._query.end - self._query.start) / length + 3) * self._kinds_of_rows
         rows = self._listed(told, most, "rows")
         self._emptied = set()
+        are_sound = _have_sound_values([row for row in rows if type(row) is Reading])
         found: dict[tuple[str | None, datetime], Reading] = {}
         contradicted = set()
         for row in rows:
-            sound = self._row(row)
+            sound = self._row(row, are_sound)
             if sound is None:
                 continue
             key = (sound.device_id, sound.start)
@@ -171,8 +173,14 @@ class _Gate:
             found.values(), key=_AT if len(self._subjects) == 1 else lambda row: (row.start, row.device_id or "")
         )
 
+    def _row(self, row: object, has_sound_values: bool = False) -> Reading | None:
+        """One row by itself: as it is where nothing is wrong with it, as nearly every one."""
+        if self._is_in_place(row) and (has_sound_values or _have_sound_values([row])):
+            return row
+        return self._mended(row)
+
     def stored(self, row: Reading) -> Judged:
-        """One row by itself."""
+        """One row that was written down, maybe by a version that checked less."""
         sound = self._row(row)
         refused = self._refusals.taken()
         whole = next((one.rule for one in refused if one.spans), None)
@@ -212,17 +220,8 @@ class _Gate:
     def _charge(self, percent: object) -> float | None:
         return values.number(percent, "soc_percent", self._refusals, low=0, high=100, rule=Rule.CHARGE)
 
-    def _row(self, row: object) -> Reading | None:
-        if self._is_sound(row):
-            return row
-        if not isinstance(row, Reading):
-            self._refusals.note(Rule.SHAPE, "interval")
-            return None
-        placed = self._placed(row)
-        return None if placed is None else self._running(self._mended(placed))
-
-    def _is_sound(self, row: object) -> TypeGuard[Reading]:
-        """Nothing of it needs a second look: it passes as it is."""
+    def _is_in_place(self, row: object) -> TypeGuard[Reading]:
+        """As nearly every row is: a plain one, a whole period that is over, in UTC, of what was asked."""
         if type(row) is not Reading:
             return False
         start, end, device_id = row.start, row.end, row.device_id
@@ -235,8 +234,15 @@ class _Gate:
             and device_id in self._subjects
             and self._is_whole(start, end)
             and row.lacks == ()
-            and _has_sound_values(row)
         )
+
+    def _mended(self, row: object) -> Reading | None:
+        """As much of it as holds."""
+        if not isinstance(row, Reading):
+            self._refusals.note(Rule.SHAPE, "interval")
+            return None
+        placed = self._placed(row)
+        return None if placed is None else self._running(self._filled(placed))
 
     def _placed(self, row: Reading) -> Reading | None:
         """A whole period of the past, inside what was asked, of what was asked; its times in UTC."""
@@ -271,7 +277,7 @@ class _Gate:
             return end - start == QUARTER and not (start.minute % 15 or start.second or start.microsecond)
         return (start, end) == day_span(start.astimezone(self._where).date(), self._where)
 
-    def _mended(self, row: Reading) -> Reading | None:
+    def _filled(self, row: Reading) -> Reading | None:
         """Each value alone: what is none is unknown. None, and its span refused, where nothing is left."""
         hours = (row.end - row.start).total_seconds() / 3600
         kept: dict[str, Any] = {name: self._energy(name, getattr(row, name), hours) for name in ENERGY_METRICS}
@@ -327,9 +333,9 @@ class _Gate:
         self._refusals.note(rule, span=(row.device_id, row.start, row.end))
 
 
-def _has_sound_values(row: Reading) -> bool:
+def _have_sound_values(rows: Sequence[Reading]) -> bool:
     try:
-        msgspec.convert(row, _SoundValues, from_attributes=True)
+        msgspec.convert(list(map(_values_of, rows)), list[_SoundValues])
     except (msgspec.ValidationError, TypeError):
         return False
     return True
