@@ -20,15 +20,15 @@ DAY_NEIGHBOURS_S = 7 * 86400
 
 def intervals(
     rows: Sequence[Reading], query: ReadingsQuery, devices: Iterable[Device], refusals: Refusals
-) -> Sequence[Reading]:
-    """The rows, with what cannot be made unknown; in order."""
+) -> Iterable[Reading]:
+    """The rows, with what cannot be made unknown; in order, each judged when it is asked for."""
     is_day = query.resolution == "day"
     bounds = _Bounds(devices, spike_from_w=physics.SPIKE_FROM_W * (DAY_SPIKE_SHARE if is_day else 1.0))
     hours = 23.0 if is_day else 0.25
     if not any(bounds.may_be_exceeded(row, hours) for row in rows):
         return rows
     spikes = _spikes(rows, bounds, DAY_NEIGHBOURS_S if is_day else physics.NEIGHBOURS_S)
-    return [_judged(row, bounds, row.start.timestamp() in spikes.get(row.device_id, ()), refusals) for row in rows]
+    return (_judged(row, bounds, row.start.timestamp() in spikes.get(row.device_id, ()), refusals) for row in rows)
 
 
 def live(power: Live | None, devices: Iterable[Device], refusals: Refusals) -> Live | None:

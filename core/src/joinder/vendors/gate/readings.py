@@ -139,8 +139,6 @@ def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
 class _Gate:
     """One answer's, row by row."""
 
-    _emptied: set[tuple[str | None, datetime]]  # periods whose row held no possible value: a twin of it proves nothing
-
     def __init__(self, query: ReadingsQuery, now: datetime, device_ids: frozenset[str], refusals: Refusals) -> None:
         self._query = query
         self._now = now
@@ -148,6 +146,7 @@ class _Gate:
         self._device_ids = device_ids
         self._subjects = {query.device_id} if query.device_id is not None else {None, *device_ids}
         self._refusals = refusals
+        self._emptied: set[tuple[str | None, datetime]] = set()  # periods whose row held nothing possible
         self._where = None if query.resolution == "15mins" else zone(query.site.timezone) or zone("UTC")
 
     def rows(self, told: object) -> list[Reading]:
@@ -155,7 +154,7 @@ class _Gate:
         length = QUARTER if self._where is None else timedelta(hours=23)
         most = ((self._query.end - self._query.start) / length + 3) * self._kinds_of_rows
         rows = self._listed(told, most, "rows")
-        self._emptied = set()
+        self._emptied.clear()
         are_sound = _have_sound_values([row for row in rows if type(row) is Reading])
         found: dict[tuple[str | None, datetime], Reading] = {}
         contradicted = set()
