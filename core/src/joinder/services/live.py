@@ -13,9 +13,10 @@ from joinder.errors import NotSupported, Paused, TransientError
 from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
-from joinder.store.sites import StoredDevice, StoredSite, possible_since
+from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import LiveRow
 
+AHEAD_S = 86400  # of a time that is no time of a reading, whatever clock was wrong
 STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
 _LIMITS = {
     "solar_w": (0.0, physics.MOST_W),
@@ -74,7 +75,8 @@ async def _stored(hub: Hub, site: StoredSite) -> LiveRow | None:
     """None also where it holds nothing possible: an earlier version wrote down whatever a vendor said."""
     async with hub.store.read() as session:
         row = await session.get(LiveRow, site.id)
-    if row is None or possible_since(row.measured_at) is None or possible_since(row.fetched_at) is None:
+    latest = now() + AHEAD_S
+    if row is None or not (0 <= row.measured_at <= latest and 0 <= row.fetched_at <= latest):
         return None
     return row if any(value is not None for value in _values(row).values()) else None
 
