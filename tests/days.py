@@ -89,7 +89,8 @@ def run(moment: str, arguments: list[str]) -> tuple[int, str]:
         for line in process.stdout:
             print(line, end="", flush=True)
             lines.append(line.strip() or lines[-1])
-    return process.returncode, lines[-1]
+    killed = f"killed by signal {-process.returncode} after: " if process.returncode < 0 else ""
+    return process.returncode, killed + lines[-1]
 
 
 def main() -> int:
