@@ -58,6 +58,8 @@ async def fill(hub: Hub, name: str) -> None:
                 for column in columns:
                     setattr(row, column, f"{name}{number}" if column == "vendor_id" else name)
                 session.add(row)
+        for site in (await session.scalars(select(SiteRow))).all():
+            site.fetched_at = site.fetched_at or 1  # unread sites are not listed
         for row in (await session.scalars(select(DeviceRow))).all():
             row.state = {**row.state, **dict.fromkeys(("serial", "model", "name"), name), "faults": [name, name]}
             session.add(row)

@@ -23,6 +23,7 @@ __all__ = ["anonymous", "api", "app", "apps", "browser", "hub", "new_browser", "
 __all__ += ["vendors"]
 DATABASES = ("sqlite",)
 QUARTER = timedelta(minutes=15)
+pytestmark = pytest.mark.usefixtures("clock")
 NOON = datetime(2026, 6, 1, 10, tzinfo=UTC)
 NOW = NOON + timedelta(days=9)
 FIRST, SECOND = (Device(vendor_id=f"inv-{n}", kind=DeviceKind.INVERTER) for n in (1, 2))

@@ -342,7 +342,7 @@ def test_what_vendors_named_does_not_steer_the_terminal(world: World) -> None:
         async with hub.store.write() as session:
             row = await session.get(SiteRow, world.ids["site"])
             assert row is not None
-            row.name = "evil\x1b]0;x\x07\x9b2J\nsite"
+            row.name, row.fetched_at = "evil\x1b]0;x\x07\x9b2J\nsite", 1
 
     on(world, rename)
     for arguments in (

@@ -239,7 +239,7 @@ async def _renewed(here: AtVendor, ids: list[str], row: Row) -> None:
     enrollment, grant = await rows_of(here.hub, ids[0])
     secrets = open_grant(here.hub, here.account_id, grant).secrets
     assert secrets["refresh_token"] == ("refresh-ada" if row.kept else "newer")
-    assert (enrollment.health, grant.version, grant.intent_count, grant.refused_at) == ("ok", 2, 0, None)
+    assert (enrollment.health, grant.version, grant.intent_count, grant.refused_at) == ("connecting", 2, 0, None)
     left_s = None if grant.expires_at is None else grant.expires_at - grant.obtained_at
     assert left_s == (None if row.life_s is None else pytest.approx(row.life_s, abs=2))
     assert 0 < await waited_s(here, ids[0]) <= DAY_S
@@ -247,14 +247,14 @@ async def _renewed(here: AtVendor, ids: list[str], row: Row) -> None:
 
 async def _try_again(here: AtVendor, ids: list[str], row: Row) -> None:
     enrollment, grant = await rows_of(here.hub, ids[0])
-    assert (enrollment.health, enrollment.failures) == ("ok", 1)
+    assert (enrollment.health, enrollment.failures) == ("connecting", 1)
     assert (grant.version, grant.intent_id, grant.intent_count, grant.refused_at) == (1, None, 0, None)
     assert row.waits_s[0] - 2 <= await waited_s(here, ids[0]) <= row.waits_s[1] * 2
 
 
 async def _maybe_spent(here: AtVendor, ids: list[str], row: Row) -> None:
     enrollment, grant = await rows_of(here.hub, ids[0])
-    assert (enrollment.health, enrollment.failures) == ("ok", 1)
+    assert (enrollment.health, enrollment.failures) == ("connecting", 1)
     assert (grant.version, grant.intent_id is None, grant.intent_count) == (1, False, 1)
     assert row.waits_s[0] - 2 <= await waited_s(here, ids[0]) <= row.waits_s[1] * 2
 
@@ -263,7 +263,7 @@ async def _refused_once(here: AtVendor, ids: list[str], row: Row) -> None:
     _, grant = await rows_of(here.hub, ids[0])
     assert (grant.version, grant.intent_id, grant.intent_count, grant.refused_at is None) == (1, None, 0, False)
     assert row.waits_s[0] - 2 <= await waited_s(here, ids[0]) <= row.waits_s[1]
-    assert await healths(here.hub) == {"degraded": 1, "ok": 2}
+    assert await healths(here.hub) == {"degraded": 1, "connecting": 2}
 
 
 async def _app_refused(here: AtVendor, ids: list[str], row: Row) -> None:
