@@ -32,6 +32,8 @@ from joinder.services import sites as reading_sites
 from joinder.services.held import open_held
 from joinder.services.hub import Hub
 
+DATABASES = ("sqlite",)  # the gate stands before either
+
 MOST_BYTES = 300_000
 INVERTER, BATTERY, METER = HOME.devices
 GOOD_WH, GOOD_W = 123.0, 1234.0
