@@ -412,3 +412,15 @@ def test_a_quiet_hour_is_no_hole() -> None:
     assert not rows.is_short(entries[:12] + entries[24:], FROM, TO, by_sun=False)
     assert rows.is_short(entries[:12] + entries[60:], FROM, TO, by_sun=False)
     assert FROM.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("now", "at"),
+    [("2027-10-31T00:20:00", "00:15"), ("2027-10-31T01:20:00", "01:15"), ("2027-10-31T02:20:00", "02:15")],
+)
+def test_power_of_the_hour_that_autumn_repeats_is_of_now(now: str, at: str) -> None:
+    """Wall times of both passes are the same; a newest row is the later one, once that has been."""
+    where, moment = ZoneInfo("Europe/Berlin"), datetime.fromisoformat(now).replace(tzinfo=UTC)
+    true = datetime.fromisoformat(f"2027-10-31T{at}:00").replace(tzinfo=UTC)
+    read = true.astimezone(where).replace(fold=0).astimezone(UTC)
+    assert mapping.of_now(read, where, moment) == true

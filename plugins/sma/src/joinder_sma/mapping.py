@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from zoneinfo import ZoneInfo
 
@@ -193,6 +193,12 @@ def live(answer: Measurements, where: ZoneInfo, *, nameplate: float | None = Non
         load_w=watts["load_wh"],
         soc_percent=percent if percent is not None and percent <= 100 else None,
     )
+
+
+def of_now(at: datetime, where: ZoneInfo, now: datetime) -> datetime:
+    """The instant of a newest row: in the hour that autumn repeats its second pass, once that has begun."""
+    later = at.astimezone(where).replace(fold=1).astimezone(UTC)
+    return later if later <= now else at
 
 
 def live_load(live: Live, *, battery: bool) -> physics.Load:

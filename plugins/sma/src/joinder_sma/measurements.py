@@ -118,10 +118,14 @@ class Reader:
         if len(inverters) != 1 or not sources:
             return None
         answer = await self._ask(inverters[0], "Recent")
-        return mapping.live(answer, self._where, nameplate=self._nameplate(inverters[0]))
+        return self._newest_power(answer, self._nameplate(inverters[0]))
+
+    def _newest_power(self, answer: Measurements, nameplate: float | None) -> Live | None:
+        live = mapping.live(answer, self._where, nameplate=nameplate)
+        return live and replace(live, measured_at=mapping.of_now(live.measured_at, self._where, self._now))
 
     def _with_live_load(self, answer: Measurements, nameplate: float | None) -> Live | None:
-        live, newest = mapping.live(answer, self._where, nameplate=nameplate), mapping.newest(answer, self._where)
+        live, newest = self._newest_power(answer, nameplate), mapping.newest(answer, self._where)
         if live is None or newest is None or live.load_w is not None or mapping.runs_generator(newest.row):
             return live
         load = mapping.live_load(live, battery=self._has_battery())
