@@ -34,7 +34,7 @@ class Server:
                 sys.executable, "-m", "joinder", "serve", env=env, stdout=log, stderr=log
             )
         async with httpx.AsyncClient(base_url=self.settings.public_url) as client:
-            for _ in range(600):
+            for _ in range(2400):  # two minutes: other tests keep the cores busy
                 try:
                     if (await client.get("/health/ready")).is_success:
                         return
