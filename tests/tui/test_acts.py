@@ -86,7 +86,7 @@ async def test_release(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, pl
             health.change(session, found, "quarantined", "broken")
         await terminal.press("e")
         await said(terminal, "Released")
-    assert (await row(hub, enrollment_id)).health == "ok"
+    assert (await row(hub, enrollment_id)).health == "connecting"
     assert await due_at(hub, "poll", enrollment_id) <= now()
 
 

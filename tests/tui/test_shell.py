@@ -148,7 +148,7 @@ async def test_no_colour_is_asked_for_and_states_keep_their_signs(
     await enroll("ada")
     async with open_terminal() as terminal:
         assert terminal.app.no_color
-        await terminal.sees("● ok")
+        await terminal.sees("◌ connecting")
 
 
 async def test_the_palette_has_every_act(enroll: Enroll, open_terminal: OpenTerminal) -> None:

@@ -26,10 +26,11 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def health(state: str, *, paused: bool = False) -> Text:
-    shown = "paused" if paused and state == "ok" else state
+    is_well = state in ("ok", "connecting")
+    shown = "paused" if paused and is_well else state
     sign, colour = SIGNS.get(shown, ("?", "red"))
     text = Text.assemble((sign, colour), " ", shown.replace("_", " "))
-    return text.append(" ‖", "cyan") if paused and state != "ok" else text
+    return text.append(" ‖", "cyan") if paused and not is_well else text
 
 
 def span(seconds: float) -> str:
