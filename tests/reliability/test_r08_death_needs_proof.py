@@ -90,7 +90,7 @@ async def test_the_access_token_serves_while_it_is_valid_and_mends_nothing(
         await with_grant(hub, enrollment_id, access_token)
     assert vendor.exchanges == exchanges
     assert len(await told(hub, "needs_consent")) == 1
-    assert await told(hub, "ok") == []
+    assert await told(hub, "connecting") == []
 
 
 async def test_a_newer_token_in_between_wins(hub: Hub, vendor: StrictVendor, clock: Clock, enroll: Enroll) -> None:
@@ -105,7 +105,7 @@ async def test_a_newer_token_in_between_wins(hub: Hub, vendor: StrictVendor, clo
     vendor.before = consents_again
     await refused(hub, enrollment_id)
     enrollment, grant = await rows_of(hub, enrollment_id)
-    assert (enrollment.health, grant.version, grant.refused_at) == ("ok", 2, None)
+    assert (enrollment.health, grant.version, grant.refused_at) == ("connecting", 2, None)
     assert (await due_of(hub, enrollment_id)).lease is None
     assert await told(hub, *OWNER_STATES) == []
 
@@ -121,13 +121,13 @@ async def test_fifteen_of_a_hundred_refused_at_once_are_not_believed(
     vendor.refuses = {f"owner-{number}" for number in range(15)}
     with caplog.at_level(logging.ERROR, "joinder.refresh"):
         await renewals_until(hub, clock, begin + 4 * MINUTE)
-        assert await healths(hub) == {"ok": 85, "degraded": 15}
+        assert await healths(hub) == {"connecting": 85, "degraded": 15}
         vendor.refuses -= {f"owner-{number}" for number in range(5)}
         await renewals_until(hub, clock, begin + 20 * MINUTE)
-        assert await healths(hub) == {"ok": 90, "suspected": 10}
+        assert await healths(hub) == {"connecting": 90, "suspected": 10}
         vendor.refuses = set()
         await renewals_until(hub, clock, begin + HOUR)
-    assert await healths(hub) == {"ok": 100}
+    assert await healths(hub) == {"connecting": 100}
     assert await told(hub, *OWNER_STATES) == []
     assert len(alarms(caplog)) == 1
 
@@ -187,7 +187,7 @@ async def test_fewer_than_five_are_no_burst(hub: Hub, vendor: StrictVendor, cloc
     for enrollment_id in ids[:4]:
         await move_due(hub, enrollment_id, clock.at)
     await renewals_until(hub, clock, clock.at + 10 * MINUTE)
-    assert await healths(hub) == {"needs_consent": 4, "ok": 16}
+    assert await healths(hub) == {"needs_consent": 4, "connecting": 16}
 
 
 async def test_five_of_more_than_a_hundred_are_no_burst_either(
@@ -198,7 +198,7 @@ async def test_five_of_more_than_a_hundred_are_no_burst_either(
     for enrollment_id in ids[:5]:
         await move_due(hub, enrollment_id, clock.at)
     await renewals_until(hub, clock, clock.at + 10 * MINUTE)
-    assert await healths(hub) == {"needs_consent": 5, "ok": 96}
+    assert await healths(hub) == {"needs_consent": 5, "connecting": 96}
 
 
 async def test_tokens_that_end_hours_apart_are_one_incident_all_the_same(
@@ -215,7 +215,7 @@ async def test_tokens_that_end_hours_apart_are_one_incident_all_the_same(
     assert await healths(hub) == {"suspected": 12}
     vendor.refuses = set()
     await renewals_until(hub, clock, begin + 6 * HOUR)
-    assert await healths(hub) == {"ok": 12}
+    assert await healths(hub) == {"connecting": 12}
     assert len(await told(hub, *OWNER_STATES)) == 4
 
 
@@ -239,7 +239,7 @@ async def test_a_whole_fleet_told_to_log_in_again_for_hours(
             assert (await rows_of(here.hub, other))[0].health == "needs_consent"
             tesla.script = [http_answer(b'{"access_token": "new", "refresh_token": "newer", "expires_in": 28800}')]
             await renewals_until(here.hub, clock, begin + 5 * HOUR)
-        assert await healths(here.hub) == {"ok": 8, "needs_consent": 1}
+        assert await healths(here.hub) == {"connecting": 8, "needs_consent": 1}
         assert {event.enrollment_id for event in await told(here.hub, *OWNER_STATES)} == {other}
         assert {(await rows_of(here.hub, one))[1].version for one in fleet} == {2}
         assert len(alarms(caplog)) == 1
