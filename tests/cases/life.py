@@ -75,6 +75,10 @@ class Stage:
                 self.account_id = (await accounts.create_account(hub, "test")).id
             yield hub
 
+    def forget(self, home: Home) -> None:
+        """Its curves are megabytes."""
+        del self.vendors[vendor_of(home)].homes[home.name]
+
 
 @dataclass
 class Life:
