@@ -108,6 +108,7 @@ class Home:
     silences: list[Silence] = field(default_factory=list)
     spikes: dict[tuple[str | None, int], float] = field(default_factory=dict)  # inverter or site, quarter → factor
     bases: list[tuple[int, float, str | None]] = field(default_factory=list)  # registers: from when, plus Wh, source
+    new_zone: tuple[int, str] | None = None  # from when on the vendor has it in another one
     is_away: bool = False
     answers: int = 0
 
@@ -115,20 +116,18 @@ class Home:
     def end(self) -> int:
         return self.start + self.days * DAY_S
 
-    @property
-    def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.zone_name or "UTC")
+    def zone_told(self, now: float) -> str | None:
+        return self.new_zone[1] if self.new_zone and self.new_zone[0] <= now else self.zone_name
 
     def of_kind(self, kind: DeviceKind) -> list[Device]:
         return [device for device in self.devices if device.kind is kind]
 
-    @property
-    def site(self) -> Site:
+    def site(self, now: float) -> Site:
         lat, lon = PLACES[self.zone_name]
         return Site(
             vendor_id=self.name,
             name=self.name,
-            timezone=self.zone_name,
+            timezone=self.zone_told(now),
             lat=lat,
             lon=lon,
             operational_since=datetime.fromtimestamp(self.start, UTC),
@@ -316,6 +315,11 @@ def _wounded(home: Home) -> None:
     for _ in range(rng.choice((0, 1, 1, 2, 4))):
         _spike(home)
     _registers(home)
+    if rng.random() < 0.2:
+        home.new_zone = (
+            home.start + rng.randrange(0, home.days * DAY_S),
+            rng.choice([name for name in PLACES if name]),
+        )
 
 
 def _spike(home: Home) -> None:
@@ -344,15 +348,16 @@ def _registers(home: Home) -> None:
     rng = home.rng
     at, base, source = home.start, rng.uniform(5e6, 5e7), rng.choice((None, "meter"))
     home.bases.append((at, base, source))
-    for _ in range(rng.choice((0, 0, 1, 2, 3))):
-        at += rng.randrange(STEP_S, 2 * DAY_S, STEP_S)
+    for _ in range(rng.choice((0, 2, 4, 8))):
+        at += rng.randrange(STEP_S, DAY_S // 4, STEP_S)
         kind = rng.choice(("reset", "jump", "source"))
         if kind == "reset":
             base -= rng.uniform(0.5, 1.0) * base
         elif kind == "jump":
             base += JUMP_WH * rng.choice((1, 1, 5, 400))
         else:
-            source, base = rng.choice(("meter", "inverters", "ct")), base + rng.uniform(-1e5, 1e5)
+            source = rng.choice([name for name in ("meter", "inverters", "ct") if name != source])
+            base += rng.choice((rng.uniform(50, 900), rng.uniform(-1e5, 1e5)))
         home.bases.append((at, base, source))
 
 
@@ -401,7 +406,7 @@ class Careless:
 
     @hookimpl
     async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
-        return self.homes[site_id].site
+        return self.homes[site_id].site(clock.civil_time())
 
     @hookimpl
     async def fetch_readings(self, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
@@ -430,7 +435,7 @@ def answer(home: Home, query: ReadingsQuery, now: float) -> Readings:
 def _rows(home: Home, query: ReadingsQuery, now: float) -> list[Reading]:
     """By the home's style: rows of the site, of its devices, or of both."""
     until = min(query.end.timestamp(), now - home.lag_s)
-    spans = list(_spans(home, query, until))
+    spans = list(_spans(home, query, until, ZoneInfo(home.zone_told(now) or query.site.timezone or "UTC")))
     subjects: list[str | None] = [query.device_id]
     if query.device_id is None and home.style in ("devices", "both"):
         subjects = [device.vendor_id for device in home.devices]
@@ -442,10 +447,10 @@ def _rows(home: Home, query: ReadingsQuery, now: float) -> list[Reading]:
     return [row for row in found if row is not None]
 
 
-def _spans(home: Home, query: ReadingsQuery, until: float) -> Iterator[tuple[int, int]]:
+def _spans(home: Home, query: ReadingsQuery, until: float, zone: ZoneInfo) -> Iterator[tuple[int, int]]:
+    """Days are those of the vendor's zone, whatever core believes."""
     start, end = int(query.start.timestamp()), min(int(until), home.end)
     if query.resolution == "day":
-        zone = ZoneInfo(query.site.timezone or "UTC")
         for day in days_between(query.start, query.end, zone):
             begin, after = (int(moment.timestamp()) for moment in day_span(day, zone))
             if home.start <= begin < end:
@@ -611,10 +616,11 @@ def _careless(rng: Random, rows: list[Reading], query: ReadingsQuery) -> list[Re
     """The rows in any order, one or another made wrong, and some beside them that nobody asked for."""
     found = list(rows)
     for _ in range(rng.choice((0, 0, 1, 3)) if rows else 0):
-        found += rng.choice(_ODDITIES)(rng, rng.choice(rows), query)
+        at = rng.randint(0, len(found))
+        found[at:at] = rng.choice(_ODDITIES)(rng, rng.choice(rows), query)
     if rows and rng.random() < 0.3:
         at = rng.randrange(len(rows))
-        found[at] = rng.choice(_WRONGS)(rng, rows[at])
+        found[found.index(rows[at])] = rng.choice(_WRONGS)(rng, rows[at])
     if rng.random() < 0.2:
         rng.shuffle(found)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from cases.homes import DAY_S, VENDORS, Careless, Home, consent_of, vendor_of
 from joinder.energy import DeviceKind
 from joinder.errors import VendorError
-from joinder.services import accounts, backfill, backfill_steps, enrollments, intervals, poll
+from joinder.services import accounts, backfill, backfill_steps, enrollments, intervals, poll, sites
 from joinder.services import live as live_power
 from joinder.services.hub import Hub, open_hub
 from joinder.services.intervals import Page, Total, Window
@@ -74,6 +74,10 @@ class Stage:
             if not self.account_id:
                 self.account_id = (await accounts.create_account(hub, "test")).id
             yield hub
+
+    def forget(self, home: Home) -> None:
+        """Its curves are megabytes."""
+        del self.vendors[vendor_of(home)].homes[home.name]
 
 
 @dataclass
@@ -169,6 +173,11 @@ class Life:
         await poll.poll(self.hub, self.enrollment_id)
         self.tally.reads += 1
 
+    async def refresh(self) -> None:
+        """What the vendor says of the site."""
+        site, _ = await sites.get_site(self.hub, self.account_id, self.site_id)
+        await sites.refresh_site(self.hub, site)
+
     async def backfill(self) -> None:
         """A job over the last days, as far as one step brings it."""
         if self.hub.registry.vendor(vendor_of(self.home)).limits.history:
@@ -187,7 +196,7 @@ async def enrolled(stage: Stage, hub: Hub, home: Home, time: Time, tally: Tally)
         enrollment_id = row.id
     ((site_id,),) = await hub.store.rows("SELECT id FROM site WHERE enrollment_id = :id", {"id": enrollment_id})
     life = Life(hub, home, stage.account_id, enrollment_id, site_id, time, tally)
-    await intervals.get_site(hub, stage.account_id, site_id)
+    await sites.get_site(hub, stage.account_id, site_id)
     rows = await hub.store.rows("SELECT vendor_id, id FROM device WHERE site_id = :id", {"id": site_id})
     life.ids = {str(row[0]): str(row[1]) for row in rows}
     tally.homes += 1
@@ -202,6 +211,9 @@ async def lived(life: Life, again: Callable[[], Awaitable[Hub]], moments: int = 
         await _polled(life, again)
     for _ in range(moments):
         home.is_away = rng.random() < 0.05
+        if home.new_zone and rng.random() < 0.5:  # days of the old midnights are there when it changes
+            with _vendors_trouble():
+                await life.read(rng.choice(list(DeviceKind)), "day", home.start, int(time.now) + 1)
         await _something(life)
         if rng.random() < 0.05:
             life.hub = await again()
@@ -209,25 +221,27 @@ async def lived(life: Life, again: Callable[[], Awaitable[Hub]], moments: int = 
     home.is_away = False
     time.now = max(time.now, home.end) + 2 * DAY_S
     home.is_careful = rng.random() < 0.5
+    await life.refresh()
     await everything(life)
 
 
 async def _polled(life: Life, again: Callable[[], Awaitable[Hub]]) -> None:
     """A day and more of polls, at whole steps; now and then the hub or the box is away."""
     rng, time = life.home.rng, life.time
-    time.now -= time.now % 300
-    until = time.now + rng.choice((3, 6, 10)) * 3600
+    time.now = life.home.start + rng.randrange(0, 8 * 3600, 300)
+    until = time.now + rng.choice((3, 8, 14)) * 3600
     while time.now < until:
         with _vendors_trouble():
             await life.poll()
         if rng.random() < 0.02:
             life.hub = await again()
-        time.now += rng.choice((300, 300, 300, 900 - time.now % 900, 600, 1200, 3600, 3 * 3600))
+        rare = (900 - time.now % 900, 600, 1200, 3600, 3 * 3600)
+        time.now += rng.choice(rare) if rng.random() < 0.25 else 300
 
 
 async def _something(life: Life) -> None:
     rng = life.home.rng
-    act = rng.choice(("site", "site", "device", "device", "live", "poll", "backfill"))
+    act = rng.choice(("site", "site", "device", "device", "live", "poll", "backfill", "refresh"))
     with _vendors_trouble():
         if act == "live":
             await life.live()
@@ -235,6 +249,8 @@ async def _something(life: Life) -> None:
             await life.poll()
         elif act == "backfill":
             await life.backfill()
+        elif act == "refresh":
+            await life.refresh()
         else:
             await _one_read(life, device=act == "device")
 
@@ -257,10 +273,18 @@ async def everything(life: Life) -> None:
             devices = [device.vendor_id for device in home.of_kind(kind)]
             for device in (None, *(devices if len(devices) > 1 or level == "15mins" else ())):
                 with _vendors_trouble():
-                    start = home.start if level in ("day", "month") else max(home.start, home.end - 3 * DAY_S)
-                    await life.read(kind, level, start, home.end, device)
+                    await life.read(kind, level, *_span(home, level), device)
     with _vendors_trouble():
         await life.live()
+
+
+def _span(home: Home, level: SummaryLevel) -> tuple[int, int]:
+    """Its whole life where that is short; else the last days, but of registers the first, in which they are polled."""
+    if level in ("day", "month"):
+        return home.start, home.end
+    if home.style == "registers":
+        return home.start, home.start + 3 * DAY_S
+    return max(home.start, home.end - 3 * DAY_S), home.end
 
 
 def _vendors_trouble() -> suppress:

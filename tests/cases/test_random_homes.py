@@ -50,6 +50,7 @@ async def _all_right(settings: Settings, monkeypatch: pytest.MonkeyPatch, seeds:
             time.now = home.start + 3600
             life = await enrolled(stage, hubs[-1], home, time, tally)
             await lived(life, again)
+            stage.forget(home)
     print(f"\n{tally}")
     assert not tally.wrong, "\n".join([str(tally), *tally.wrong[:40]])
     assert tally.values > 100 * tally.homes  # or nothing was proven
