@@ -116,6 +116,17 @@ async def test_a_sum_that_lacks_a_device_is_partial(
     assert told(hours) == [(1.2, "measured"), (0.4, "partial")]
 
 
+async def test_a_sum_over_a_time_of_a_device_that_was_removed_since_is_partial(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors
+) -> None:
+    """The second inverter is on the roof no more, though the vendor still tells what it made."""
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    former = (row(start, 200.0, SECOND.vendor_id) for start in quarters(4))
+    vendors.sunny.readings = inside(*(row(start, 100.0, FIRST.vendor_id) for start in quarters()), *former)
+    body = await solar(api, f"/sites/{await connect_site(api, browser)}/solar-intervals")
+    assert told(body) == [(0.1, "partial")] * 4 + [(0.1, "measured")] * 4
+
+
 async def test_a_site_answers_the_same_whoever_read_its_devices_before(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, two_of_each: Vendors
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -156,7 +156,15 @@ def _site_rows(answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
         return []
     parts = [row for row in answer.readings.intervals if row.device_id is not None]
     own = [row for row in answer.readings.intervals if row.device_id is None]
-    return sums.site_rows(own, parts, devices) if parts else own
+    return sums.site_rows(own, parts, devices, is_told_by_others=_others(answer)) if parts else own
+
+
+def _others(answer: _Answer) -> Callable[[sums.Span], bool]:
+    """Tells of a period whether devices told of it that the site does not list; of any, where not all are named."""
+    refused = [one for one in answer.readings.refused if one.rule == Rule.SUBJECT and one.spans]
+    spans = {(start, end) for one in refused for _, start, end in one.spans}
+    is_cut = any(one.count > len(one.spans) for one in refused)
+    return lambda span: is_cut or span in spans
 
 
 def _silence(answer: _Answer, devices: Sequence[StoredDevice], site_rows: Sequence[Reading]) -> list[Write]:

@@ -5,7 +5,7 @@ What is summed here came with the site's own answer; what somebody asked of a si
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import structs
@@ -18,10 +18,17 @@ _OF_KIND = {DeviceKind.INVERTER: ("solar_wh",), DeviceKind.BATTERY: ("charge_wh"
 _AT_GRID = (MeterRole.GRID, None)
 
 
-def site_rows(own: Sequence[Reading], parts: Sequence[Reading], devices: Iterable[Device]) -> list[Reading]:
+def site_rows(
+    own: Sequence[Reading],
+    parts: Sequence[Reading],
+    devices: Iterable[Device],
+    *,
+    is_told_by_others: Callable[[Span], bool] = lambda span: False,
+) -> list[Reading]:
     """The site's rows in order: its own, each metric it lacks filled with the sum over the devices that measure it.
 
-    A sum that lacks one of them is partial.
+    A sum that lacks one of them is partial, and so is one of a time that devices tell of which the site no longer lists
+    (`is_told_by_others`): they were parts of it then.
     """
     by_span: dict[Span, dict[str, Reading]] = {}
     for row in parts:
@@ -29,7 +36,9 @@ def site_rows(own: Sequence[Reading], parts: Sequence[Reading], devices: Iterabl
     known = {(row.start, row.end): row for row in own}
     members = measured_by(list(devices))
     filled = {
-        span: _filled(known.get(span) or Reading(start=span[0], end=span[1]), rows, members)
+        span: _filled(
+            known.get(span) or Reading(start=span[0], end=span[1]), rows, members, has_others=is_told_by_others(span)
+        )
         for span, rows in by_span.items()
     }
     merged = known | {span: row for span, row in filled.items() if row is not None}
@@ -55,20 +64,22 @@ def _meter_metrics(role: MeterRole | None) -> tuple[str, ...]:
     return ("import_wh", "export_wh", *(() if role else ("load_wh",))) if role in _AT_GRID else ()
 
 
-def _filled(row: Reading, parts: Mapping[str, Reading], measured_by: Mapping[str, Sequence[str]]) -> Reading | None:
+def _filled(
+    row: Reading, parts: Mapping[str, Reading], measured_by: Mapping[str, Sequence[str]], *, has_others: bool
+) -> Reading | None:
     """None where the devices tell nothing the site's own row lacks."""
     values: dict[str, float] = {}
     used: list[Reading] = []
     lacks: set[str] = set()
     for metric, members in measured_by.items():
         told = {one: value for one in members if one in parts and (value := getattr(parts[one], metric)) is not None}
-        if told and getattr(row, metric) is None and row.rule != metric:
+        if told and getattr(row, metric) is None:
             values[metric] = sum(told.values())
             used += [parts[one] for one in told]
             lacks.update(member for member in members if member not in told)
     if not values:
         return None
     worst = max((row, *used), key=lambda one: _RANK[one.quality])
-    if lacks:
+    if lacks or has_others:
         return structs.replace(row, quality="partial", rule=PARTS_MISSING, lacks=tuple(sorted(lacks)), **values)
     return structs.replace(row, quality=worst.quality, rule=row.rule or worst.rule, **values)

@@ -249,7 +249,7 @@ class _Gate:
         if start is None or end is None or not start < end:
             self._refusals.note(Rule.TIMES, "interval")
         elif not self._is_of_subject(row.device_id):
-            self._refusals.note(Rule.SUBJECT)
+            self._refusals.note(Rule.SUBJECT, span=self._stranger(row.device_id, start, end))
         elif start > self._now:
             self._refusals.note(Rule.FUTURE, "interval")
         elif not self._query.start <= start < self._query.end:
@@ -266,6 +266,12 @@ class _Gate:
         """Of this site's devices; what else a plugin adds up, such as phases, has a name of its own only."""
         ids = told if isinstance(told, tuple | list) else ()
         return tuple(sorted({one for one in ids if isinstance(one, str) and one in self._device_ids}))
+
+    def _stranger(self, device_id: object, start: datetime, end: datetime) -> tuple[str, datetime, datetime] | None:
+        """Where a site's answer tells of a device that it does not list: a sum over the others lacks it there."""
+        if self._query.device_id is not None or not isinstance(device_id, str):
+            return None
+        return device_id, start, end
 
     def _is_of_subject(self, device_id: object) -> bool:
         return (device_id is None or isinstance(device_id, str)) and device_id in self._subjects
