@@ -67,7 +67,13 @@ class VendorCredentials(SQLModel, table=True):
     type: str
     name: str | None = None
     secrets_sealed: bytes
-    rejected_at: int | None = _big(default=None)  # the vendor refused this app; its grants wait
+    version: int = _big(default=1, sa_column_kwargs={"server_default": "1"})  # grows with every change of the secrets
+    suspected_at: int | None = _big(default=None)  # the vendor refused this version first then, and proved it not yet
+    suspected_by: str | None = None  # token | data: which of the vendor's two doors
+    rejected_at: int | None = _big(default=None)  # the refusal was proved; its grants wait
+    tests: int = _big(default=0, sa_column_kwargs={"server_default": "0"})  # refusals since suspected_at
+    test_at: int | None = _big(default=None)  # one grant tries it again then
+    exchanges_wait_until: int | None = _big(default=None)  # the token endpoint's own word (429)
     created_at: int = _big()
     updated_at: int = _big()
 
@@ -100,7 +106,12 @@ class JoinSession(SQLModel, table=True):
     attempts: int = 0
     used_at: int | None = _big(default=None)
     enrollment_id: str | None = None
-    reconnects_id: str | None = None  # the enrollment whose grant this consent replaces, and no other
+    reconnects_id: str | None = None  # the enrollment whose grant this consent replaces
+    credentials_version: int | None = _big(default=None)  # of the app credentials it began with
+    kept_sealed: bytes | None = None  # what the vendor gave for the code, until the enrollment holds it
+    ended_at: int | None = _big(default=None)
+    end_code: str | None = None  # why it ended (docs/errors.md), "joined" where it went well
+    end_text: str | None = None  # the sentence for the person who must act
     created_at: int = _big()
     expires_at: int = _big(index=True)
 
@@ -153,6 +164,10 @@ class GrantRow(SQLModel, table=True):
     intent_at: int | None = _big(default=None)
     intent_count: int = 0  # exchanges begun on this version without a known outcome
     refused_at: int | None = _big(default=None)  # first invalid_grant on this version
+    denied_at: int | None = _big(default=None)  # the data API refuses this grant since then, whatever its version
+    wait_until: int | None = _big(default=None)  # the token endpoint allows no renewal before (Retry-After)
+    odd_since: int | None = _big(default=None)  # the token endpoint gives the same unknown 4xx since then
+    odd_code: str | None = None  # that answer
     suspected_at: int | None = _big(default=None)  # refused twice, but so were too many others of its vendor
     warned_at: int | None = _big(default=None)  # half of the refresh token's life went by without a renewal
 
@@ -205,6 +220,8 @@ class SiteRow(SQLModel, table=True):
     lon: float | None = None
     operational_since: int | None = _big(default=None)
     fetched_at: int | None = _big(default=None)  # None: known by id only
+    denied_at: int | None = _big(default=None)  # the vendor refuses this site since then, its enrollment's others not
+    gone_at: int | None = _big(default=None)  # no consent opens it any more; its history stays
 
 
 class DeviceRow(SQLModel, table=True):
