@@ -27,8 +27,9 @@ from PIL import Image
 from textual.pilot import Pilot
 
 from joinder.clock import now
-from joinder.services import health, pausing, search
+from joinder.services import pausing, search
 from joinder.services.activity import KINDS
+from joinder.services.grants import standing
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings, settings_from_env
 from joinder.store.tables import Enrollment, Tally
@@ -70,7 +71,7 @@ async def break_some(hub: Hub) -> None:
         for row, (state, reason) in zip(found, BROKEN, strict=False):
             enrollment = await session.get(Enrollment, row.id)
             if enrollment is not None:
-                health.change(session, enrollment, state, reason)  # type: ignore[arg-type]
+                await standing.settle(hub, session, enrollment, state, reason=reason)  # type: ignore[arg-type]
         hour = now() - now() % 3600
         for at in range(hour - 23 * 3600, hour, 3600):
             for what, most in zip(KINDS, (14, 120, 3), strict=True):

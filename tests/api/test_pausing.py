@@ -7,7 +7,7 @@ import pytest
 
 from api.conftest import NewTenant
 from api.fakes import Vendors, assert_problem, connect, connect_site
-from joinder.services import health
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment
 
@@ -52,7 +52,7 @@ async def test_release(api: httpx.AsyncClient, browser: httpx.AsyncClient, hub: 
     async with hub.store.write() as session:
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None
-        health.change(session, row, "quarantined", "it broke")
+        await standing.settle(hub, session, row, "quarantined", reason="it broke")
     assert (await api.get(f"/enrollments/{enrollment_id}")).json()["health"]["actor"] == "operator"
     released = await api.post(f"/enrollments/{enrollment_id}/release")
     assert (released.status_code, released.json()["health"]["state"]) == (200, "connecting")

@@ -20,6 +20,7 @@ from joinder.commands.admin import over_accounts
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError
 from joinder.services import accounts, backfill, enrollments, health
 from joinder.services import events as event_service
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment, SiteRow
 from support import days_ago
@@ -49,7 +50,7 @@ def change(world: World, enrollment_id: str, state: str) -> None:
         async with hub.store.write() as session:
             row = await session.get(Enrollment, enrollment_id)
             assert row is not None
-            health.change(session, row, state, "it broke")  # type: ignore[arg-type]
+            await standing.settle(hub, session, row, state, reason="it broke")  # type: ignore[arg-type]
 
     on(world, work)
 

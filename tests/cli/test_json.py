@@ -14,7 +14,7 @@ from cli.world import SECRETS, World
 from joinder.cli import COMMANDS, Commands, group
 from joinder.commands.answers import ANSWERS, Answer
 from joinder.errors import AuthorizationLost
-from joinder.services import health
+from joinder.services.grants import standing
 from joinder.store.tables import Enrollment
 from support import days_ago
 
@@ -163,7 +163,7 @@ def world(world: World) -> World:
             async with hub.store.write() as session:
                 row = await session.get(Enrollment, world.ids["broken"])
                 assert row is not None
-                health.change(session, row, "quarantined", "it broke")
+                await standing.settle(hub, session, row, "quarantined", reason="it broke")
 
     asyncio.run(quarantine())
     return world

@@ -19,7 +19,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from joinder.http import Http
-from joinder.services import deliveries, failed_refresh, refresh
+from joinder.services import deliveries, refresh
+from joinder.services.grants import judging
 from joinder.store import group_commit, postgres
 from joinder.store.engine import Upsert
 
@@ -159,7 +160,7 @@ POINTS: dict[str, Point] = {
     ),
     "after the commit": Point(arm=_after(refresh, "_commit")),
     "before health and its event": Point(arm=_before(refresh, "_recovered")),
-    "before a failure is written down": Point(arm=_before(failed_refresh, "end")),
+    "before a failure is written down": Point(arm=_before(judging, "renewal_failed")),
     "in the store of a poll": Point(arm=_in_transaction('INSERT INTO "?interval'), job="poll"),
     "in a backfill's step": Point(arm=_in_transaction('INSERT INTO "?coverage'), job="backfill"),
     "in a fan-out": Point(arm=_in_transaction("UPDATE event SET fanned_out"), job="webhook"),

@@ -22,10 +22,10 @@ from joinder.errors import (
     RateLimited,
     TransientError,
     UnexpectedPayload,
+    Unexplained,
     VendorError,
 )
 from joinder.grants import Context, Grant
-from joinder.services import leases
 from joinder.services.enrollments import open_grant
 from joinder.services.refresh import refresh
 from joinder.services.vendor_calls import with_grant
@@ -37,7 +37,7 @@ from reliability.simulated import Clock, due_of, healths, rows_of, told
 
 DATABASES = ("sqlite",)
 Answer = bytes | str | Callable[[], bytes]
-Meaning = Literal["renewed", "try again", "maybe spent", "refused once", "app refused"]
+Meaning = Literal["renewed", "try again", "maybe spent", "refused once", "app suspected"]
 GRANTS = ("ada", "ben", "cy")
 DEADLINE_S = 2.0  # of the row that waits for it
 LATE_S = DEADLINE_S + 5  # beyond it no late answer can come
@@ -82,12 +82,17 @@ def _spent(name: str, answer: bytes | str, kind: type[VendorError] = UnexpectedP
     return Row(name, answer, "maybe spent", kind, waits_s=(LATE_S, 31), **more)  # type: ignore[arg-type]
 
 
+def _odd(name: str, answer: bytes, **more: object) -> Row:
+    """A 4xx that tells no reason: nothing was renewed, and it proves nothing."""
+    return Row(name, answer, "try again", Unexplained, **more)  # type: ignore[arg-type]
+
+
 def _lost(name: str, answer: bytes, **more: object) -> Row:
     return Row(name, answer, "refused once", AuthorizationLost, waits_s=(299, 301), **more)  # type: ignore[arg-type]
 
 
 def _app(name: str, answer: bytes, **more: object) -> Row:
-    return Row(name, answer, "app refused", AppCredentialsRejected, **more)  # type: ignore[arg-type]
+    return Row(name, answer, "app suspected", AppCredentialsRejected, **more)  # type: ignore[arg-type]
 
 
 def _new(name: str, answer: bytes, life_s: float | None = 600, **more: object) -> Row:
@@ -132,12 +137,12 @@ TABLE = (
     _spent("access_token empty", token(access_token="")),
     _spent("access_token a number", token(access_token=5)),
     _spent("302", http_answer(b"", "302 Found", location="https://strict.example/login")),
-    _spent("404", http_answer(b"", "404 Not Found")),
-    _spent("403 without a code", http_answer(b"<html>blocked</html>", "403 Forbidden")),
-    _spent("400 without a code", http_answer(b"bad", "400 Bad Request")),
-    _spent("invalid_request", error("invalid_request")),
-    _spent("invalid_scope", error("invalid_scope")),
-    _spent("unsupported_grant_type", error("unsupported_grant_type")),
+    _odd("404", http_answer(b"", "404 Not Found")),
+    _odd("403 without a code", http_answer(b"<html>blocked</html>", "403 Forbidden")),
+    _odd("400 without a code", http_answer(b"bad", "400 Bad Request")),
+    _odd("invalid_request", error("invalid_request")),
+    _odd("invalid_scope", error("invalid_scope")),
+    _odd("unsupported_grant_type", error("unsupported_grant_type")),
     _lost("invalid_grant", error("invalid_grant")),
     _lost("401 invalid_grant", error("invalid_grant", "401 Unauthorized")),
     _lost("403 invalid_grant", error("invalid_grant", "403 Forbidden")),
@@ -146,7 +151,7 @@ TABLE = (
     _app("400 invalid_client", error("invalid_client")),
     _app("unauthorized_client", error("unauthorized_client")),
     _app("unauthorized, Spring's word", error("unauthorized", "401 Unauthorized")),
-    _app("401 without a code", http_answer(b"", "401 Unauthorized")),
+    _odd("401 without a code", http_answer(b"", "401 Unauthorized")),
     _new("a whole answer", token(expires_in=600)),
     _new("no refresh_token", without("refresh_token"), kept=True),
     _new("refresh_token null", token(expires_in=600, refresh_token=None), kept=True),
@@ -162,7 +167,7 @@ TABLE = (
     _lost("Tesla: login_required", error("login_required", "401 Unauthorized"), vendor="tesla"),
     _lost("Tesla: invalid_auth_code", error("invalid_auth_code"), vendor="tesla"),
     _try("Tesla: 400 server_error", error("server_error"), vendor="tesla"),
-    _spent("elsewhere login_required says nothing", error("login_required"), vendor="enphase"),
+    _odd("elsewhere login_required says nothing", error("login_required"), vendor="enphase"),
     _lost("Enphase: invalid_grant", error("invalid_grant"), vendor="enphase"),
     _app("Enphase: 401 unauthorized", error("unauthorized", "401 Unauthorized"), vendor="enphase"),
     _lost("SMA: invalid_grant", error("invalid_grant"), vendor="sma"),
@@ -266,16 +271,17 @@ async def _refused_once(here: AtVendor, ids: list[str], row: Row) -> None:
     assert await healths(here.hub) == {"degraded": 1, "connecting": 2}
 
 
-async def _app_refused(here: AtVendor, ids: list[str], row: Row) -> None:
-    assert await healths(here.hub) == {"operator_action": 3}
+async def _app_suspected(here: AtVendor, ids: list[str], row: Row) -> None:
+    """Nobody is told before it is proved; one grant tests it, and the others wait for that."""
+    assert await healths(here.hub) == {"connecting": 3}
     async with here.hub.store.read() as session:
         credentials = await session.get(VendorCredentials, here.credentials_id)
     assert credentials is not None
-    assert credentials.rejected_at is not None
-    assert (await due_of(here.hub, ids[0])).due_at == leases.NEVER
-    assert isinstance(await outcome(here, ids[1]), AppCredentialsRejected)  # refused here, before any call
-    assert {event.data["to"] for event in await told(here.hub, "operator_action")} == {"operator_action"}
-    assert len(await told(here.hub, "operator_action")) == 3
+    assert (credentials.suspected_at is None, credentials.rejected_at) == (False, None)
+    assert await waited_s(here, ids[0]) >= 29
+    assert type(await outcome(here, ids[1])) is TransientError  # refused here, before any call
+    assert min([await waited_s(here, one) for one in ids[1:]]) == 30
+    assert await told(here.hub, "operator_action") == []
 
 
 MEANS = {
@@ -283,7 +289,7 @@ MEANS = {
     "try again": _try_again,
     "maybe spent": _maybe_spent,
     "refused once": _refused_once,
-    "app refused": _app_refused,
+    "app suspected": _app_suspected,
 }
 
 
@@ -291,10 +297,10 @@ def test_the_table_has_forty_rows_and_more() -> None:
     assert len({row.name for row in TABLE}) == len(TABLE) >= 40
 
 
-async def test_a_refused_app_is_asked_about_once(fresh_database: Settings) -> None:
+async def test_a_suspected_app_is_asked_about_once(fresh_database: Settings) -> None:
     refused = error("invalid_client", "401 Unauthorized")
     async with answering(refused) as served, at_vendor("strict", served.port, fresh_database) as here:
         ids = [await here.enroll(owner) for owner in GRANTS]
         for enrollment_id in ids * 2:
-            assert isinstance(await outcome(here, enrollment_id), AppCredentialsRejected)
+            assert isinstance(await outcome(here, enrollment_id), AppCredentialsRejected | TransientError)
         assert len(served.requests) == 1

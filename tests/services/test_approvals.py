@@ -26,6 +26,7 @@ from joinder import (
     Secrets,
     Site,
     Vendor,
+    clock,
     hookimpl,
 )
 from joinder.errors import (
@@ -239,16 +240,20 @@ async def test_an_answer_about_an_older_consent_is_not_kept(hub: Hub, slow: Slow
 
 
 async def test_refused_credentials_stop_the_asking_until_they_are_corrected(
-    hub: Hub, slow: SlowVendor, enrollment_id: str
+    hub: Hub, slow: SlowVendor, enrollment_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow.says = [AppCredentialsRejected("no"), replace(PENDING, state=GrantState.ACTIVE)]
-    with pytest.raises(AppCredentialsRejected):
-        await approvals.ask(hub, enrollment_id)
-    assert await state(hub, enrollment_id) == ("pendingvendor", "operator_action")
-    assert not (await due(hub, enrollment_id))["approval"]
-    with pytest.raises(VendorError):
-        await approvals.ask(hub, enrollment_id)
-    assert slow.asked == 1
+    """Twice is the proof; then it is tried seldom."""
+    slow.says = [AppCredentialsRejected("no"), AppCredentialsRejected("no"), replace(PENDING, state=GrantState.ACTIVE)]
+    began = clock.now()
+    for after_s, health in ((0, "pending_approval"), (301, "operator_action")):
+        monkeypatch.setattr("joinder.clock.civil_time", lambda after_s=after_s: began + after_s)
+        with pytest.raises(AppCredentialsRejected):
+            await approvals.ask(hub, enrollment_id)
+        assert await state(hub, enrollment_id) == ("pendingvendor", health)
+        assert (await due(hub, enrollment_id))["approval"]
+        with pytest.raises(VendorError):
+            await approvals.ask(hub, enrollment_id)
+    assert slow.asked == 2
     async with hub.store.read() as session:
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None

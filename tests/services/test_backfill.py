@@ -16,9 +16,10 @@ from sqlmodel import select
 from joinder import Device, DeviceKind, History, Limits, Reading, Readings, ReadingsQuery, Site, Vendor, clock, hookimpl
 from joinder.clock import now
 from joinder.errors import AuthorizationLost, NotSupported, PluginBug, RateLimited, TransientError
-from joinder.services import backfill, backfill_steps, enrollments, health, history, leases
+from joinder.services import backfill, backfill_steps, enrollments, history, leases
 from joinder.services.backfill_steps import work_one
 from joinder.services.budgets import _purpose
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
 from joinder.store.tables import Backfill, Due, Enrollment, Event, Interval
@@ -257,7 +258,7 @@ async def test_a_withdrawn_consent_waits_and_a_new_one_lets_it_go_on(
     async with hub.store.write() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         assert enrollment is not None
-        health.change(session, enrollment, "needs_consent", "The owner withdrew the consent")
+        await standing.settle(hub, session, enrollment, "needs_consent", reason="The owner withdrew the consent")
     await work(hub, enrollment_id)
     assert vendor.queries == []
     waiting = await shown(hub, account_id, job)
@@ -268,7 +269,7 @@ async def test_a_withdrawn_consent_waits_and_a_new_one_lets_it_go_on(
     async with hub.store.write() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         assert enrollment is not None
-        health.change(session, enrollment, "ok")
+        await standing.settle(hub, session, enrollment, "ok")
         await leases.schedule(session, backfill.KIND, enrollment_id, now())
     await work(hub, enrollment_id)
     assert (await shown(hub, account_id, job)).job.status == "done"

@@ -11,8 +11,9 @@ from sqlmodel import col, select
 
 from joinder import clock
 from joinder.ids import new_id
-from joinder.services import accounts, deliveries, enrollments, events, health, replays, webhooks
+from joinder.services import accounts, deliveries, enrollments, events, replays, webhooks
 from joinder.services.deliveries import DELIVERY, FAN_OUT, RETRY_AFTER_S
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict
 from joinder.services.webhooks import WithSecret
@@ -414,7 +415,7 @@ async def test_what_needs_the_owner_carries_no_link_without_a_flow(
     async with hub.store.write() as session:
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None
-        health.change(session, row, "needs_consent", "revoked")
+        await standing.settle(hub, session, row, "needs_consent", reason="revoked")
     await work(hub)
     assert receiver.got[0].json["data"] == {
         "enrollmentID": enrollment_id,

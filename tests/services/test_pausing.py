@@ -19,7 +19,6 @@ from joinder.services import (
     due,
     enrollments,
     expiry,
-    health,
     intervals,
     leases,
     live,
@@ -30,6 +29,7 @@ from joinder.services import (
     sites,
 )
 from joinder.services.backfill_steps import work_one
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.intervals import Window
 from joinder.services.refusals import Conflict, NotFound
@@ -255,7 +255,7 @@ async def quarantined(hub: Hub, enrollment_id: str, *, status: str = "enrolled")
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None
         row.failures, row.status = 5, status
-        health.change(session, row, "quarantined", "it broke")
+        await standing.settle(hub, session, row, "quarantined", reason="it broke")
 
 
 async def test_release_tries_everything_that_stood_still(

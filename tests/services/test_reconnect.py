@@ -10,9 +10,10 @@ import pytest
 
 from api.fakes import HOME, SUNNY, FakeVendor, Vendors
 from joinder.errors import TransientError
-from joinder.services import accounts, deliveries, enrollments, health, join_flows, join_sessions, reconnect
+from joinder.services import accounts, deliveries, enrollments, join_flows, join_sessions, reconnect
 from joinder.services import vendor_credentials as credentials
 from joinder.services.consents import JoinRefused
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor
 from joinder.services.join_sessions import FormRefused, Started
@@ -89,7 +90,7 @@ async def lose(hub: Hub, enrollment_id: str) -> None:
     async with hub.store.write() as session:
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None
-        health.change(session, row, "needs_consent", "revoked")
+        await standing.settle(hub, session, row, "needs_consent", reason="revoked")
 
 
 async def types_of(hub: Hub, enrollment_id: str) -> list[str]:

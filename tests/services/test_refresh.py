@@ -15,7 +15,7 @@ from joinder.errors import (
     TransientError,
     UnexpectedPayload,
 )
-from joinder.services import enrollments, failed_refresh, leases, vendor_credentials
+from joinder.services import enrollments, leases, vendor_credentials
 from joinder.services import refresh as refresh_module
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh, refresh_due
@@ -52,8 +52,7 @@ async def health_of(hub: Hub, enrollment_id: str) -> str:
 
 def move_on(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     later = refresh_module.now() + seconds
-    for module in (refresh_module, failed_refresh):
-        monkeypatch.setattr(module, "now", lambda: later)
+    monkeypatch.setattr("joinder.clock.civil_time", lambda: float(later))
 
 
 async def due_of(hub: Hub, enrollment_id: str) -> Due:
@@ -238,11 +237,13 @@ async def test_a_lost_answer_of_a_strict_vendor_is_called_by_its_name(
 ) -> None:
     enrollment_id = await enroll("ada")
     await cut_off_after_rotation(hub, vendor, enrollment_id, monkeypatch)
-    with pytest.raises(AuthorizationLost):
-        await refresh(hub, enrollment_id)
-    assert await health_of(hub, enrollment_id) == "lost_in_flight"
+    for after_s, health in ((0, "degraded"), (301, "lost_in_flight")):
+        move_on(monkeypatch, after_s)
+        with pytest.raises(AuthorizationLost):
+            await refresh(hub, enrollment_id)
+        assert await health_of(hub, enrollment_id) == health
     assert (await due_of(hub, enrollment_id)).due_at == leases.NEVER
-    assert vendor.exchanges == 2
+    assert vendor.exchanges == 3
 
 
 async def test_one_refusal_is_no_proof_of_death(
@@ -286,16 +287,27 @@ async def test_passing_trouble_keeps_the_token_and_tries_again(
 
 
 async def test_a_refused_app_is_one_alarm_for_all_its_grants(
-    hub: Hub, vendor: StrictVendor, enroll: Enroll, account_id: str, credentials_id: str
+    hub: Hub,
+    vendor: StrictVendor,
+    enroll: Enroll,
+    account_id: str,
+    credentials_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids = [await enroll(owner) for owner in ("ada", "ben", "cy")]
     vendor.fail = AppCredentialsRejected("invalid_client")
     with pytest.raises(AppCredentialsRejected):
         await refresh(hub, ids[0])
-    assert {await health_of(hub, one) for one in ids} == {"operator_action"}
+    with pytest.raises(TransientError):
+        await refresh(hub, ids[1])
+    assert {await health_of(hub, one) for one in ids} == {"connecting"}
+    move_on(monkeypatch, 301)
     with pytest.raises(AppCredentialsRejected):
         await refresh(hub, ids[1])
-    assert vendor.exchanges == 1, "the vendor is not asked again until the credentials change"
+    assert {await health_of(hub, one) for one in ids} == {"operator_action"}
+    with pytest.raises(AppCredentialsRejected):
+        await refresh(hub, ids[2])
+    assert vendor.exchanges == 2, "the vendor is not asked again before the next test"
     vendor.fail = None
     patch = {"credentials": {"clientSecret": "a-better-secret"}}
     await vendor_credentials.change(hub, account_id, credentials_id, "test", patch=patch)

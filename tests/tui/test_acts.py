@@ -11,7 +11,8 @@ from joinder_tui.screens.now import Now
 from textual.widgets import Input, TabbedContent
 
 from joinder.clock import now
-from joinder.services import health, join_flows, leases, pausing
+from joinder.services import join_flows, leases, pausing
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor
 from joinder.store.tables import Due, Enrollment
@@ -83,7 +84,7 @@ async def test_release(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, pl
         async with hub.store.write() as session:
             found = await session.get(Enrollment, enrollment_id)
             assert found is not None
-            health.change(session, found, "quarantined", "broken")
+            await standing.settle(hub, session, found, "quarantined", reason="broken")
         await terminal.press("e")
         await said(terminal, "Released")
     assert (await row(hub, enrollment_id)).health == "connecting"
@@ -202,7 +203,7 @@ async def test_from_the_first_screen_to_what_needs_whom(hub: Hub, enroll: Enroll
     async with hub.store.write() as session:
         found = await session.get(Enrollment, enrollment_id)
         assert found is not None
-        health.change(session, found, "operator_action", "The app was refused.")
+        await standing.settle(hub, session, found, "operator_action", reason="The app was refused.")
     async with open_terminal() as terminal:
         await terminal.press("m")
         await terminal.sees(enrollment_id)

@@ -13,7 +13,8 @@ from joinder_tui.widgets.table import Table
 from sqlmodel import select
 from textual.widgets import Input
 
-from joinder.services import health, notices
+from joinder.services import notices
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment as Row
 from joinder.store.tables import SiteRow
@@ -31,7 +32,7 @@ async def break_down(hub: Hub, enrollment_id: str, state: Any, reason: str) -> N
     async with hub.store.write() as session:
         found = await session.get(Row, enrollment_id)
         assert found is not None
-        health.change(session, found, state, reason)
+        await standing.settle(hub, session, found, state, reason=reason)
 
 
 async def test_two_keys_from_the_first_screen_to_what_needs_the_owner(

@@ -7,6 +7,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     │  ├─ RateLimited              vendor     degraded            503   yes
     │  ├─ VendorTimeout            vendor     degraded            504   yes
     │  ├─ DeviceUnreachable        owner      degraded            504   yes
+    │  ├─ Unexplained              vendor     degraded            502   yes   (a day of the same: needs_consent)
     │  └─ OutcomeUnknown           vendor     degraded            503   by the refresh service only
     ├─ UnexpectedPayload           operator   degraded            502   yes
     ├─ AuthorizationLost           owner      needs_consent       409   no
@@ -92,6 +93,16 @@ class DeviceUnreachable(TransientError):
     actor = "owner"
     status = 504
     problem = "device-unreachable"
+
+
+class Unexplained(TransientError):
+    """A token endpoint refuses without a reason that is known. `code` is what it said, fit to be shown and compared."""
+
+    problem = "vendor-refusal-unexplained"
+
+    def __init__(self, message: str, *, code: str, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.code = clean_line(redact(code))[:60]
 
 
 class OutcomeUnknown(TransientError):

@@ -1,12 +1,16 @@
 """OAuth 2.0 for plugins: the grants vendors use, over ctx.http, on Authlib's transport-free functions.
 
-An error answer is classed by its `error` code alone (RFC 6749 §5.2), never by its text.
+An error answer is classed by its `error` code alone (RFC 6749 §5.2), never by its text, and whatever the form it is in:
+JSON with or without a byte order mark, an object around the code, a form, capitals, under any status, 200 included.
+A refusal without a code proves nothing: it may be a gateway's in front of the vendor.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from urllib.parse import parse_qs
 
 import msgspec
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -21,10 +25,11 @@ from joinder.errors import (
     RateLimited,
     TransientError,
     UnexpectedPayload,
+    Unexplained,
     VendorError,
 )
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context, MachineToken
-from joinder.http import Answer, raise_for_status
+from joinder.http import Answer
 from joinder.redact import Secrets
 from joinder.vendor import OAuth2
 
@@ -32,6 +37,9 @@ EXCHANGE_DEADLINE = 30.0  # generous: a timeout here can lose a single-use token
 _APP_REJECTED = ("invalid_client", "unauthorized_client", "unauthorized")  # the last is Spring's word for the first
 _GRANT_DEAD = ("invalid_grant", "invalid_token")  # likewise
 _TRANSIENT = ("server_error", "temporarily_unavailable")
+_CODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
+_FORM = re.compile(r"[\w.%+-]+=[^<>{}\r\n]*\Z")  # a whole body of one line, as in application/x-www-form-urlencoded
+_ERROR_BYTES = 65536
 
 
 class Token(Struct, frozen=True):
@@ -104,6 +112,8 @@ async def refresh_token(
     ctx: Context, oauth2: OAuth2, secrets: Secrets, *, send_secret: bool = True, **extra: str
 ) -> Token:
     """Refresh token → token, one exchange. `send_secret` False: the vendor wants the client id alone."""
+    if not secrets.get("refresh_token"):
+        raise AuthorizationLost("The vendor gave no refresh token with this consent, so it ends with its access token")
     parameters = {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"], **extra}
     return await token_call(ctx, oauth2, parameters, send_secret=send_secret)
 
@@ -142,43 +152,56 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
     )
     if not answer.ok:
         raise token_error(answer, lost_codes=oauth2.lost_codes)
-    return _token(answer, ctx.now())
-
-
-class _ErrorBody(Struct):
-    error: str | None = None
+    return _token(answer, ctx.now(), lost_codes=oauth2.lost_codes)
 
 
 def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorError:
-    """The class of a non-2xx token answer; `lost_codes` are the vendor's own words for invalid_grant."""
-    try:
-        code = msgspec.json.decode(answer.content, type=_ErrorBody).error or ""
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        code = ""
+    """The class of a token answer without a token; `lost_codes` are the vendor's own words for invalid_grant."""
+    code = error_code(answer.content)
     detail = f"{answer.status} error={code}" if code else str(answer.status)
     if answer.status == 429:
         return RateLimited("The vendor allows no more token calls for now", retry_after=answer.retry_after())
-    if answer.status >= 500 or code in _TRANSIENT:
+    if answer.status >= 500 or answer.status in (408, 425) or code in _TRANSIENT:
         return TransientError("The vendor's token service failed", retry_after=answer.retry_after(), detail=detail)
     if code in _APP_REJECTED:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
     if code in (*_GRANT_DEAD, *lost_codes):
         return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
-    if answer.status == 401 and not code:
-        return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
-    try:
-        raise_for_status(answer)
-    except TransientError as error:
-        return error
-    except UnexpectedPayload:
-        pass  # said below, with the error code a plugin may know
+    if code or 400 <= answer.status < 500:
+        said = f"{answer.status} {code}".strip()
+        return Unexplained(f"The vendor's token service refuses without a known reason ({said})", code=said)
     return UnexpectedPayload("The vendor's token service gave an unknown answer", detail=detail)
 
 
-def _token(answer: Answer, now: datetime) -> Token:
-    body = answer.json(dict[str, object])
+def error_code(content: bytes) -> str:
+    """The OAuth error code of a body, in small letters; empty where it has none that could be one (HTML, text)."""
+    text = content[:_ERROR_BYTES].decode("utf-8-sig", "replace").strip()
+    try:
+        code = _code_in(msgspec.json.decode(text))
+    except (msgspec.DecodeError, RecursionError):
+        code = parse_qs(text, max_num_fields=50).get("error", [""])[0] if _FORM.match(text) else ""
+    code = code.strip().lower()
+    return code if _CODE.fullmatch(code) else ""
+
+
+def _code_in(body: object) -> str:
+    """`error` as a text, or the code inside an object of that name."""
+    if not isinstance(body, dict):
+        return ""
+    error = next((value for name, value in body.items() if name.lower() == "error"), None)
+    if isinstance(error, dict):
+        error = next(
+            (error[name] for name in ("code", "type", "error", "status") if isinstance(error.get(name), str)), None
+        )
+    return error if isinstance(error, str) else ""
+
+
+def _token(answer: Answer, now: datetime, *, lost_codes: tuple[str, ...] = ()) -> Token:
+    body = _members(answer)
     access_token = body.get("access_token")
     if not isinstance(access_token, str) or not access_token:
+        if error_code(answer.content):  # a refusal that calls itself a success
+            raise token_error(answer, lost_codes=lost_codes)
         raise UnexpectedPayload(f"{answer.place} answered without an access token")
     refresh = body.get("refresh_token")
     known = ("access_token", "refresh_token", "expires_in")
@@ -189,6 +212,14 @@ def _token(answer: Answer, now: datetime) -> Token:
         refresh if isinstance(refresh, str) else None,
         extra,
     )
+
+
+def _members(answer: Answer) -> Mapping[str, object]:
+    """Of a token answer; those of a form are texts, as some vendors sent them before the RFC."""
+    text = answer.content[:_ERROR_BYTES].decode("ascii", "replace").strip()
+    if _FORM.match(text):
+        return {name: values[0] for name, values in parse_qs(text, max_num_fields=50).items()}
+    return answer.json(dict[str, object])
 
 
 def _expiry(expires_in: object, now: datetime) -> datetime | None:

@@ -156,6 +156,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
     limits: Limits
     capabilities: Mapping[Capability, Support]
 
+    @property
+    def is_renewable(self) -> bool:
+        """Whether core calls `refresh` before a grant ends."""
+        return self.refresh in (Refresh.ROTATING, Refresh.REUSABLE)
+
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -35,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     def json(self, into: type[T]) -> T:
         """The body as `into`. Raises UnexpectedPayload when it is HTML, cut off, of other types, or no number."""
         try:
-            return msgspec.json.decode(self.content, type=into)
+            return msgspec.json.decode(self.content.removeprefix(BOM_UTF8), type=into)
         except msgspec.ValidationError:
             return self._leniently(into)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -45,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
     def _leniently(self, into: type[T]) -> T:
         """Numbers and booleans as text are read too, as vendors write them; text such as "NaN" is no number."""
         try:
-            value = msgspec.json.decode(self.content, type=into, strict=False)
+            value = msgspec.json.decode(self.content.removeprefix(BOM_UTF8), type=into, strict=False)
         except msgspec.ValidationError as error:  # its text may quote the answer
             raise self._unexpected("members are not as documented", detail=str(error)) from None
         if not _finite(msgspec.to_builtins(value)):

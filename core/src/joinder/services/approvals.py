@@ -12,14 +12,16 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now, to_epoch, utc_now
-from joinder.errors import AppCredentialsRejected, ApprovalPending, ApprovalRefused, TransientError, VendorError
+from joinder.errors import ApprovalPending, VendorError
 from joinder.grants import Grant, GrantState
-from joinder.services import expiry, health, leases, vendor_credentials
+from joinder.services import expiry, health, leases
 from joinder.services.enrollments import seal_grant
-from joinder.services.held import open_held
+from joinder.services.grants import apps, judging, standing
+from joinder.services.grants.verdict import Door
+from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
-from joinder.services.schedule import after_failure, next_refresh
+from joinder.services.schedule import next_refresh
 from joinder.store.tables import Enrollment, GrantRow
 
 KIND = "approval"
@@ -36,73 +38,62 @@ async def ask(hub: Hub, enrollment_id: str) -> bool:
             raise NotFound
     if lease is None:
         return False
-    due_at: int | None = None
     try:
-        due_at = await _ask(hub, enrollment_id)
-    except VendorError as error:
-        due_at = await _failed(hub, enrollment_id, error)
-        raise
+        await _ask(hub, enrollment_id)
     finally:
         async with hub.store.write(enrollment_id) as session:
-            await leases.release(session, KIND, enrollment_id, lease, due_at)
+            await leases.release(session, KIND, enrollment_id, lease, None)
     return True
 
 
-async def _ask(hub: Hub, enrollment_id: str) -> int:
+async def _ask(hub: Hub, enrollment_id: str) -> None:
     held = await open_held(hub, enrollment_id)
     if held.grant.state is not GrantState.PENDING_APPROVAL:
-        return leases.NEVER
-    if held.row.app_rejected_at is not None:
-        raise AppCredentialsRejected("The vendor refuses this app's credentials; they must be corrected first")
+        await _asked_for_nothing(hub, enrollment_id)
+        return
+    await apps.enter(hub, held.row, "token")
     try:
         answered = await hub.registry.refresh(held.row.vendor, held.ctx, held.grant)
     except ApprovalPending:
         answered = held.grant
+    except VendorError as error:
+        await judging.failed(hub, judging.Answer(row=held.row, door=Door.QUESTION, error=error))
+        raise
+    if held.row.app_suspected_by == "token" and held.row.credentials_id and held.row.app_version:
+        await apps.accepted(hub, held.row.credentials_id, held.row.app_version, "token")
     async with hub.store.write(enrollment_id) as session:
-        return await _save(hub, session, enrollment_id, held.row.version, answered)
+        await _save(hub, session, held, answered)
 
 
-async def _save(hub: Hub, session: AsyncSession, enrollment_id: str, version: int, answered: Grant) -> int:
-    """The vendor's answer, unless a newer consent has replaced the grant meanwhile. When to ask again."""
-    enrollment, row = await _held(session, enrollment_id)
-    if row.version != version:
-        return now()
-    approved = answered.state is GrantState.ACTIVE
-    row.sealed = seal_grant(hub, enrollment.account_id, enrollment_id, answered)
+async def _asked_for_nothing(hub: Hub, enrollment_id: str) -> None:
+    async with hub.store.write(enrollment_id) as session:
+        enrollment, _ = await _held(session, enrollment_id)
+        await standing.settle(hub, session, enrollment, due={KIND: leases.NEVER})
+
+
+async def _save(hub: Hub, session: AsyncSession, held: Held, answered: Grant) -> None:
+    """The vendor's answer and what is due then, unless a newer consent has replaced the grant meanwhile."""
+    enrollment, row = await _held(session, held.row.id)
+    if row.version != held.row.version:
+        return
+    row.sealed = seal_grant(hub, enrollment.account_id, enrollment.id, answered)
     row.state = str(answered.state)
     row.expires_at, row.refresh_expires_at = to_epoch(answered.expires_at), to_epoch(answered.refresh_expires_at)
     row.version += 1
+    row.refused_at = row.suspected_at = None
     enrollment.last_success_at = enrollment.last_attempt_at = now()
     enrollment.failures = 0
-    if not approved:
-        health.change(session, enrollment, "pending_approval", "The vendor has not approved this enrollment yet.")
-        return next_question(enrollment.created_at, utc_now())
+    if answered.state is not GrantState.ACTIVE:
+        reason = "The vendor has not approved this enrollment yet."
+        due = {KIND: next_question(enrollment.created_at, utc_now())}
+        await standing.settle(hub, session, enrollment, "pending_approval", reason=reason, due=due)
+        return
     enrollment.status = "enrolled"
-    health.change(session, enrollment, await health.begun(session, enrollment.id))
     health.write_event(session, enrollment, "enrollment.approved", {"vendor": enrollment.vendor})
     vendor = hub.registry.vendor(enrollment.vendor)
-    await leases.schedule(session, "refresh", enrollment_id, next_refresh(vendor, answered, utc_now()))
-    await leases.schedule(session, "poll", enrollment_id, now())
-    await leases.schedule(session, expiry.KIND, enrollment_id, expiry.first_look(vendor, answered, utc_now()))
-    return leases.NEVER
-
-
-async def _failed(hub: Hub, enrollment_id: str, error: VendorError) -> int:
-    async with hub.store.write(enrollment_id) as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is None:
-            return leases.NEVER
-        health.failed(session, enrollment, error)
-        if isinstance(error, ApprovalRefused):
-            enrollment.status = "rejected"
-            health.write_event(session, enrollment, "enrollment.rejected", {"reason": str(error)})
-            return leases.NEVER
-        if isinstance(error, AppCredentialsRejected) and enrollment.credentials_id:
-            await vendor_credentials.reject(session, enrollment.credentials_id, error)
-        if error.health in ("needs_consent", "operator_action"):
-            return leases.NEVER
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        return after_failure(enrollment.failures, utc_now(), retry_after)
+    due = {KIND: leases.NEVER, "refresh": next_refresh(vendor, answered, utc_now()), "poll": now()}
+    await standing.settle(hub, session, enrollment, await health.begun(session, enrollment.id), due=due)
+    await leases.schedule(session, expiry.KIND, enrollment.id, expiry.first_look(vendor, answered, utc_now()))
 
 
 def next_question(pending_since: int, moment: datetime) -> int:

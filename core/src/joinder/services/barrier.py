@@ -22,12 +22,13 @@ from joinder.clock import now
 from joinder.errors import AuthorizationLost, TransientError
 from joinder.grants import GrantState
 from joinder.services import leases
+from joinder.services.grants import standing
 from joinder.services.held import HeldRow
 from joinder.services.hub import Hub
 from joinder.store.tables import Due, Enrollment, GrantRow, StoreState
 from joinder.vendor import Refresh, Vendor
 
-MARK = "restored"  # in grant.obtained_by
+MARK = standing.RESTORED
 STATE = "restored"  # in store_state
 RETRY_AFTER = timedelta(minutes=15)
 _probed: ContextVar[str | None] = ContextVar("probed", default=None)

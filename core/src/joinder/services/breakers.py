@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context, OpenedState
 
-from joinder.errors import DeviceUnreachable, PluginBug, RateLimited, TransientError, VendorError
+from joinder.errors import DeviceUnreachable, PluginBug, RateLimited, TransientError, Unexplained, VendorError
 from joinder.grants import AppCredentials
 from joinder.services.budgets import BudgetSpent
 from joinder.vendor import Vendor, endpoint_hosts
@@ -101,4 +101,4 @@ def _tells(error: BaseException) -> bool:
 
 
 def _is_outage(error: BaseException) -> bool:
-    return isinstance(error, TransientError) and not isinstance(error, RateLimited | DeviceUnreachable)
+    return isinstance(error, TransientError) and not isinstance(error, RateLimited | DeviceUnreachable | Unexplained)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from joinder.errors import AuthorizationLost, ConsentDenied, ConsentInvalid
+from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentDenied, ConsentInvalid
 from joinder.grants import Callback
 from joinder.ids import new_token
 from joinder.redact import Secrets
 from joinder.services import enrollments, vendor_credentials
 from joinder.services.consents import callback_url
+from joinder.services.grants import apps, judging
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Unprocessable
 from joinder.services.vendor_context import vendor_context
@@ -31,6 +32,8 @@ async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> st
     flow = kind.flow if kind is not None else vendor.flow
     if app is not None and flow is Flow.OPERATOR:
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=row.id)
+        for door in apps.KIND:
+            await apps.accepted(hub, row.id, row.version, door)
         return f"{vendor.label} accepts these credentials; they open {len(consent.grant.site_ids)} sites."
     if vendor.oauth2 is None or flow is not Flow.REDIRECT:
         raise Unprocessable(f"{vendor.label} tells nothing of these credentials before an owner joins.")
@@ -42,5 +45,9 @@ async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> st
     try:
         await hub.registry.handle_callback(row.vendor, vendor_context(hub, row.vendor, app, budget=row.id), made_up)
     except (AuthorizationLost, ConsentDenied, ConsentInvalid):
+        await apps.accepted(hub, row.id, row.version, "token")
         return f"{vendor.label} accepts these credentials."
+    except AppCredentialsRejected as error:
+        await judging.join_failed(hub, row.id, row.version, error)
+        raise
     raise Unprocessable(f"{vendor.label} took a made-up authorization code, which tells nothing of the credentials.")

@@ -14,7 +14,8 @@ from joinder import tracing
 from joinder.about import about
 from joinder.clock import now
 from joinder.errors import TransientError, VendorError
-from joinder.services import health, leases
+from joinder.services import leases
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.services.refusals import NotFound, Refusal
@@ -204,5 +205,6 @@ async def _quarantine(hub: Hub, kind: str, enrollment_id: str) -> None:
         if enrollment is None or row is None:
             return
         row.due_at, row.strikes = leases.NEVER, 0
+        await session.flush()
         reason = f"Its {kind} broke {STRIKES} times in a row, or took its worker down; look at the log."
-        health.change(session, enrollment, "quarantined", reason)
+        await standing.settle(hub, session, enrollment, "quarantined", reason=reason, due={kind: leases.NEVER})

@@ -14,10 +14,12 @@ from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.clock import from_epoch, now, to_epoch, utc_now
+from joinder.errors import HealthState
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.services import expiry, health, leases, reconnect
+from joinder.services.grants import standing
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.schedule import next_refresh
 from joinder.services.vendor_context import vendor_context
@@ -96,24 +98,18 @@ async def store_consent(
     await _attach_sites(session, enrollment, consent.grant.site_ids)
     await session.flush()
     well = await health.begun(session, enrollment.id)
-    health.change(session, enrollment, "pending_approval" if pending else well)
-    await _schedule(hub, session, enrollment, consent.grant)
+    await _settle(hub, session, enrollment, consent.grant, "pending_approval" if pending else well)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
 
 
-async def _schedule(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, state: HealthState) -> None:
     """What is due: its first poll now, or a question to the vendor while it waits for approval."""
-    pending = grant.state is GrantState.PENDING_APPROVAL
-    refresh_at = next_refresh(hub.registry.vendor(enrollment.vendor), grant, utc_now())
-    due = {
-        "refresh": leases.NEVER if pending else refresh_at,
-        "poll": leases.NEVER if pending else now(),
-        "approval": now() + FIRST_QUESTION_S if pending else leases.NEVER,
-        expiry.KIND: expiry.first_look(hub.registry.vendor(enrollment.vendor), grant, utc_now()),
-    }
-    for kind, due_at in due.items():
-        await leases.schedule(session, kind, enrollment.id, due_at, app=app_of(enrollment))
+    vendor, app = hub.registry.vendor(enrollment.vendor), app_of(enrollment)
+    due = {"refresh": next_refresh(vendor, grant, utc_now()), "poll": now(), "approval": now() + FIRST_QUESTION_S}
+    await standing.settle(hub, session, enrollment, state, due=due, app=app)
+    look_at = expiry.first_look(vendor, grant, utc_now())
+    await leases.schedule(session, expiry.KIND, enrollment.id, look_at, app=app)
 
 
 def app_of(enrollment: Enrollment) -> str:
@@ -291,6 +287,7 @@ async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment
     row.state = str(grant.state)
     row.obtained_by, row.obtained_at, row.refresh_count = "consent", now(), 0
     row.intent_id = row.intent_at = row.refused_at = row.suspected_at = row.warned_at = None
+    row.denied_at = row.wait_until = row.odd_since = row.odd_code = None
     row.intent_count = 0
     session.add(
         GrantVersion(

@@ -35,7 +35,7 @@ class Shown:
 
 def first_look(vendor: Vendor, grant: Grant, moment: datetime) -> int:
     """Epoch seconds: 30 days before a new grant's end, or halfway when it lives shorter than 60 days or rotates."""
-    ends = to_epoch(grant.refresh_expires_at if _renewable(vendor) else grant.expires_at)
+    ends = to_epoch(grant.refresh_expires_at if vendor.is_renewable else grant.expires_at)
     if ends is None:
         return leases.NEVER
     start = int(moment.timestamp())
@@ -59,7 +59,7 @@ async def look(hub: Hub, enrollment_id: str) -> None:
 
 
 def _looked(session: AsyncSession, vendor: Vendor, enrollment: Enrollment, row: GrantRow) -> int:
-    ends = row.refresh_expires_at if _renewable(vendor) else row.expires_at
+    ends = row.refresh_expires_at if vendor.is_renewable else row.expires_at
     if row.warned_at is not None and row.obtained_at > row.warned_at:
         row.warned_at = None  # renewed since
     if ends is None or ends <= now():
@@ -91,10 +91,6 @@ def shown(enrollment: Enrollment, row: GrantRow) -> Shown | None:
         step = f"Joinder keeps trying; from {_utc(ends)} on only the owner's new consent helps, and {kept}"
         return Shown(enrollment.health_reason, "operator", step)
     return None
-
-
-def _renewable(vendor: Vendor) -> bool:
-    return vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE)
 
 
 def _rotates(vendor: Vendor) -> bool:

@@ -9,7 +9,6 @@ from joinder.clock import now
 from joinder.errors import Actor
 from joinder.services import health
 from joinder.services.hub import Hub
-from joinder.vendor import Refresh
 
 ENDING_SHOWN = 8
 _COUNTS = (
@@ -58,7 +57,7 @@ async def counts(hub: Hub) -> list[Count]:
 
 async def ending(hub: Hub) -> list[Ending]:
     """The consents that end next. Walks all grants: for a screen that asks now and then."""
-    renewable = [v.name for v in hub.registry.vendors if v.refresh in (Refresh.ROTATING, Refresh.REUSABLE)]
+    renewable = [v.name for v in hub.registry.vendors if v.is_renewable]
     names = {f"vendor_{index}": name for index, name in enumerate(renewable)}
     sql = _ENDING.format(renewable=", ".join(f":{name}" for name in names) or "''")
     rows: Sequence[Sequence[object]] = await hub.store.scan(sql, {**names, "now": now(), "most": ENDING_SHOWN})

@@ -1,4 +1,4 @@
-"""The connection's health: one state, who must act, and what to do next."""
+"""The words of an enrollment's health: who must act, what to do next. Its writer is services/grants/standing.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import Actor, HealthState, PluginBug, VendorError
+from joinder.errors import Actor, HealthState
 from joinder.ids import next_id
 from joinder.store.tables import Enrollment, Event, SiteRow
 
@@ -43,7 +43,6 @@ _ACTOR: dict[str, Actor] = {
     "lost_in_flight": "owner",
     "quarantined": "operator",
 }
-_WORSE = ("suspected", "needs_consent", "lost_in_flight", "operator_action")  # passing trouble does not hide these
 
 
 def actor_of(state: str) -> Actor:
@@ -55,53 +54,6 @@ async def begun(session: AsyncSession, enrollment_id: str) -> HealthState:
     """What an enrollment is when nothing is wrong: `ok` once any of its sites was read, `connecting` until then."""
     query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id, col(SiteRow.fetched_at).is_not(None))
     return "ok" if (await session.execute(query.limit(1))).first() is not None else "connecting"
-
-
-async def renewed(session: AsyncSession, enrollment: Enrollment) -> None:
-    """A token was renewed: what was wrong is over, though nothing may have been read yet."""
-    enrollment.last_success_at = enrollment.last_attempt_at = now()
-    enrollment.failures = 0
-    if enrollment.health not in WELL:
-        change(session, enrollment, await begun(session, enrollment.id))
-
-
-def succeeded(session: AsyncSession, enrollment: Enrollment) -> None:
-    """The vendor answered a read: whatever was wrong is over."""
-    moment = now()
-    enrollment.last_success_at = enrollment.last_attempt_at = moment
-    enrollment.failures = 0
-    if enrollment.health != "ok":
-        change(session, enrollment, "ok")
-
-
-def failed(session: AsyncSession, enrollment: Enrollment, error: VendorError) -> None:
-    """The error's class decides; passing trouble shows only after the third time in a row."""
-    enrollment.last_attempt_at = now()
-    enrollment.failures += 1
-    state = error.health
-    if state in ("needs_consent", "operator_action", "pending_approval"):
-        change(session, enrollment, state, str(error), error.actor)
-    elif state == "degraded" and enrollment.failures >= FAILURES_UNTIL_DEGRADED and enrollment.health not in _WORSE:
-        stuck = enrollment.failures >= FAILURES_UNTIL_QUARANTINED and isinstance(error, PluginBug)
-        change(session, enrollment, "quarantined" if stuck else "degraded", str(error), error.actor)
-
-
-def change(
-    session: AsyncSession,
-    enrollment: Enrollment,
-    state: HealthState,
-    reason: str | None = None,
-    actor: Actor | None = None,
-) -> None:
-    """Sets the state; a real change writes one event in the same transaction."""
-    before = enrollment.health
-    enrollment.health_reason = reason
-    enrollment.health_actor = None if state in WELL else actor or actor_of(state)
-    if before == state:
-        return
-    enrollment.health = state
-    enrollment.health_since = now()
-    write_event(session, enrollment, "enrollment.health", {"from": before, "to": state, "reason": reason})
 
 
 def write_event(session: AsyncSession, enrollment: Enrollment, kind: str, data: dict[str, object]) -> None:

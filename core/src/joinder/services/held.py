@@ -17,7 +17,8 @@ from joinder.services.vendor_context import vendor_context
 _HELD = (
     "SELECT e.id, e.account_id, e.vendor, e.credentials_id, e.options, e.health, e.health_reason, e.failures, "
     "e.last_success_at, g.enrollment_id, g.sealed, g.version, g.expires_at, g.refresh_expires_at, g.state, "
-    "g.intent_at, g.intent_count, g.refused_at, g.obtained_by, e.paused_at, c.type, c.secrets_sealed, c.rejected_at "
+    "g.intent_at, g.intent_count, g.refused_at, g.denied_at, g.wait_until, g.obtained_at, g.obtained_by, e.paused_at, "
+    "c.type, c.secrets_sealed, c.version, c.suspected_by, c.rejected_at, c.test_at, c.exchanges_wait_until "
     'FROM enrollment e JOIN "grant" g ON g.enrollment_id = e.id '
     "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
 )
@@ -44,11 +45,18 @@ class HeldRow(NamedTuple):
     intent_at: int | None
     intent_count: int
     refused_at: int | None
+    denied_at: int | None
+    wait_until: int | None
+    obtained_at: int
     obtained_by: str
     paused_at: int | None
     app_type: str | None
     app_sealed: bytes | None
+    app_version: int | None
+    app_suspected_by: str | None
     app_rejected_at: int | None
+    app_test_at: int | None
+    app_wait_until: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.services import approvals, backfill, expiry, health, leases
+from joinder.services import backfill, expiry, health, leases
+from joinder.services.grants import standing
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict
 from joinder.store.tables import Enrollment
-from joinder.vendor import Refresh
 
 
 async def pause(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
@@ -22,6 +22,7 @@ async def pause(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> En
         row = await owned(session, Enrollment, enrollment_id, account_id)
         if row.paused_at is None:
             row.paused_at = now()
+            await standing.settle(hub, session, row)
             health.write_event(session, row, "enrollment.paused", {})
             audit(session, account_id, actor, "enrollment.pause", enrollment_id)
         return row
@@ -33,7 +34,7 @@ async def resume(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> E
         row = await owned(session, Enrollment, enrollment_id, account_id)
         if row.paused_at is not None:
             row.paused_at = None
-            await _read_now(session, row)
+            await _read_now(hub, session, row)
             health.write_event(session, row, "enrollment.resumed", {})
             audit(session, account_id, actor, "enrollment.resume", enrollment_id)
         return row
@@ -46,20 +47,17 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
         if row.health != "quarantined":
             raise Conflict(f"This enrollment is not in quarantine; its health is {row.health}.")
         row.failures = 0
-        pending = row.status == "pendingvendor"
-        health.change(session, row, "pending_approval" if pending else await health.begun(session, row.id))
-        if pending:
-            await leases.schedule(session, approvals.KIND, row.id, now())
-        elif hub.registry.vendor(row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE):
-            await leases.schedule(session, "refresh", row.id, now())
+        is_pending = row.status == "pendingvendor"
+        hub.registry.vendor(row.vendor)
+        state = "pending_approval" if is_pending else await health.begun(session, row.id)
+        await standing.settle(hub, session, row, state, due=dict.fromkeys(standing.KINDS, now()))
         await leases.schedule(session, expiry.KIND, row.id, now())
-        await _read_now(session, row)
+        await _read_now(hub, session, row)
         audit(session, account_id, actor, "enrollment.release", enrollment_id)
         return row
 
 
-async def _read_now(session: AsyncSession, row: Enrollment) -> None:
-    if row.status == "enrolled":
-        await leases.schedule(session, "poll", row.id, now())
+async def _read_now(hub: Hub, session: AsyncSession, row: Enrollment) -> None:
+    await standing.settle(hub, session, row, due={"poll": now()})
     if await backfill.running(session, row.id) is not None:
         await leases.schedule(session, backfill.KIND, row.id, now())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -16,23 +14,32 @@ from joinder.errors import (
     UnknownVendor,
     VendorError,
 )
-from joinder.services import health, leases, readings
+from joinder.services import leases, readings
 from joinder.services.budgets import spending
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
+from joinder.services.leases import NEVER
 from joinder.services.refusals import NotFound
-from joinder.services.schedule import after_failure, next_poll
+from joinder.services.schedule import after_failure, after_operator_trouble, next_poll
 from joinder.services.sites import get_site, refresh_site
 from joinder.store.engine import Statement, StoreTrouble
 from joinder.store.readings import read_coverage
 from joinder.store.sites import StoredSite, read_sites_of
-from joinder.store.tables import Enrollment
+from joinder.store.tables import Due, Enrollment
 from joinder.vendor import Vendor
 
 KIND = "poll"
 LEASE_S = 300.0
 SITE_EVERY_S = 86400
+OPERATOR_TRIES = 8
+SITES_TO_TELL = 3  # refused before any was read: the rest would be refused as well
 FIRST_LOOK_BACK_S = 86400
 log = logging.getLogger("joinder.poll")
+_DONE = (
+    "UPDATE due SET lease = NULL, lease_until = NULL, due_at = CASE WHEN EXISTS (SELECT 1 FROM enrollment e "
+    "WHERE e.id = due.enrollment_id AND e.paused_at IS NULL AND e.status = 'enrolled') THEN :due_at ELSE :never END "
+    "WHERE kind = 'poll' AND enrollment_id = :enrollment AND lease = :lease"
+)
 
 
 async def poll(hub: Hub, enrollment_id: str) -> bool:
@@ -44,19 +51,19 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
     if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
         hub.metrics.polled(await _exists(hub, enrollment_id), "skipped")
         return False
-    due_at: int | None = None
     try:
         vendor = hub.registry.vendor(await _exists(hub, enrollment_id))
         await _refuse_paused(hub, enrollment_id)
         with spending("poll"):
             await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
-        due_at = next_poll(vendor, utc_now())
+        values = {"enrollment": enrollment_id, "lease": lease, "due_at": next_poll(vendor, utc_now()), "never": NEVER}
+        await _applied(hub, (_DONE, values))
         hub.metrics.polled(vendor.name, "ok")
     except VendorError as error:
         await _plan_next_try(hub, enrollment_id, lease, error)
         raise
     finally:
-        await _applied(hub, leases.releasing(KIND, enrollment_id, lease, due_at))
+        await _applied(hub, leases.releasing(KIND, enrollment_id, lease, None))
     return True
 
 
@@ -87,18 +94,27 @@ async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollm
     Sites nobody has read yet come first, all of them, before what any of them measures.
     """
     failures: dict[str, VendorError] = {}
+    refused: dict[str, AuthorizationLost] = {}
+    is_read = False
     unread = [site for site in sites if site.fetched_at is None]
     for index, (site, is_known) in enumerate([*((site, False) for site in unread), *((site, True) for site in sites)]):
-        if site.id in failures:
+        if site.id in failures or site.id in refused:
             continue
         if index:
             await _applied(hub, leases.renewing(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S))
         try:
             await (_poll_site(hub, vendor, site) if is_known else refresh_site(hub, site))
-        except (AuthorizationLost, AppCredentialsRejected, RateLimited):
+            is_read = True
+        except AuthorizationLost as error:
+            refused[site.id] = error
+            if not is_read and len(refused) == SITES_TO_TELL:
+                break
+        except (AppCredentialsRejected, RateLimited):
             raise
         except VendorError as error:
             failures[site.id] = error
+    if refused and not is_read:  # nobody else's: the grant's
+        raise next(iter(refused.values()))
     if failures:
         raise next(iter(failures.values()))
 
@@ -125,21 +141,28 @@ def _resume_at(covered_until: int | None, moment: int) -> int:
 
 
 async def _plan_next_try(hub: Hub, enrollment_id: str, lease: str, error: VendorError) -> None:
-    """Gives the lease back in the transaction that decides, or a resume in between would be overwritten."""
+    """Gives the lease back in the transaction that decides, or a resume in between would be overwritten.
+
+    What the judge has planned already (services/grants/judging.py) stands.
+    """
     async with hub.store.write(enrollment_id) as session:
-        enrollment = await session.get(Enrollment, enrollment_id)
-        due_at = leases.NEVER if enrollment is None else _next_try(hub, session, enrollment, error)
-        await leases.release(session, KIND, enrollment_id, lease, due_at)
+        enrollment, row = await session.get(Enrollment, enrollment_id), await session.get(Due, (KIND, enrollment_id))
+        if enrollment is not None and row is not None:
+            if enrollment.paused_at is None:
+                hub.metrics.polled(enrollment.vendor, "failed")
+            due = {KIND: _next_try(enrollment, error)} if row.due_at <= now() else {}
+            if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could be judged
+                await standing.troubled(hub, session, enrollment, error, due)
+            else:
+                await standing.settle(hub, session, enrollment, due=due)
+        await leases.release(session, KIND, enrollment_id, lease, None)
 
 
-def _next_try(hub: Hub, session: AsyncSession, enrollment: Enrollment, error: VendorError) -> int:
-    """Trouble that somebody must end stops the polling; renewed consent or credentials start it again."""
-    if enrollment.paused_at is not None:
-        return leases.NEVER
-    hub.metrics.polled(enrollment.vendor, "failed")
-    if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could note its failure
-        health.failed(session, enrollment, error)
-    if error.health in ("needs_consent", "operator_action") or enrollment.health == "quarantined":
-        return leases.NEVER
+def _next_try(enrollment: Enrollment, error: VendorError) -> int:
+    """A plugin that keeps breaking is let alone until it is released."""
+    if enrollment.health in ("quarantined", "needs_consent", "lost_in_flight"):
+        return NEVER
+    if isinstance(error, AppCredentialsRejected):  # refused here until the app's next test: nothing counts the tries
+        return after_operator_trouble(OPERATOR_TRIES, utc_now())
     retry_after = error.retry_after if isinstance(error, TransientError) else None
     return after_failure(enrollment.failures, utc_now(), retry_after)

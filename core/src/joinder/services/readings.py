@@ -74,6 +74,7 @@ async def fetch(
         hub,
         site.enrollment_id,
         lambda ctx, grant: hub.registry.fetch_readings(site.vendor, watch.over(ctx), grant, query),
+        site=site,
     )
     trouble = watch.trouble if readings.warnings else None
     source, source_rows = provenance.stored(hub, site.vendor, _endpoints(watch, query.site))

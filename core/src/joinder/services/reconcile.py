@@ -14,13 +14,14 @@ from sqlalchemy import select as sql_select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.errors import AppCredentialsRejected, AuthorizationLost, UnknownVendor, VendorError
-from joinder.services import barrier, health, leases
+from joinder.errors import AppCredentialsRejected, AuthorizationLost, HealthState, UnknownVendor, VendorError
+from joinder.services import barrier, leases
 from joinder.services.barrier import Restored
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.refresh import refresh
 from joinder.services.refusals import Conflict
-from joinder.store.tables import Due, Enrollment, GrantRow, StoreState
+from joinder.store.tables import Enrollment, GrantRow, StoreState
 from joinder.vendor import Refresh, Vendor
 
 REFUSALS = 5  # in a row; a vendor in trouble refuses everybody, and must not cost every grant
@@ -132,13 +133,12 @@ async def _settle(hub: Hub, enrollment_id: str, refused: Restored | None) -> Non
         enrollment = await session.get(Enrollment, enrollment_id)
         if grant is None or enrollment is None or grant.obtained_by != barrier.MARK:
             return  # a new consent came meanwhile
-        row = await session.get(Due, ("refresh", enrollment_id))
-        if row is not None:
-            row.due_at = leases.NEVER
+        reason = None
         if refused is not None:
             grant.refused_at = grant.refused_at or now()
             reason = f"The database was {refused}; the vendor has replaced that token since."
-            health.change(session, enrollment, "needs_consent", reason)
+        state: HealthState | None = "needs_consent" if refused is not None else None
+        await standing.settle(hub, session, enrollment, state, reason=reason, due={"refresh": leases.NEVER})
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,10 @@ from joinder.errors import (
 )
 from joinder.grants import Grant
 from joinder.metrics import RefreshResult
-from joinder.services import barrier, durability, failed_refresh, health, leases
+from joinder.services import barrier, durability, health, leases
+from joinder.services.budgets import BudgetSpent
 from joinder.services.enrollments import seal_grant
+from joinder.services.grants import apps, judging, standing
 from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict
@@ -65,7 +67,8 @@ _SAVE = (
     'UPDATE "grant" SET sealed = :sealed, version = version + 1, expires_at = :expires_at, '
     "refresh_expires_at = :refresh_expires_at, state = :state, obtained_by = 'refresh', obtained_at = :now, "
     "refresh_count = refresh_count + 1, intent_id = NULL, intent_at = NULL, intent_count = 0, refused_at = NULL, "
-    "suspected_at = NULL, warned_at = NULL WHERE enrollment_id = :enrollment AND version = :version"
+    "suspected_at = CASE WHEN denied_at IS NULL THEN NULL ELSE suspected_at END, warned_at = NULL, wait_until = NULL, "
+    "odd_since = NULL, odd_code = NULL WHERE enrollment_id = :enrollment AND version = :version"
 )
 _HELD = " AND EXISTS (SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
 _REMEMBER = (
@@ -75,7 +78,7 @@ _REMEMBER = (
 )
 _FORGET = "DELETE FROM grant_version WHERE enrollment_id = :enrollment AND version <= :oldest"
 _WELL = (
-    "UPDATE enrollment SET failures = 0, last_success_at = :now, last_attempt_at = :now "
+    "UPDATE enrollment SET failures = 0, last_attempt_at = :now "
     "WHERE id = :enrollment AND health IN ('ok', 'connecting')"
 )
 
@@ -172,11 +175,14 @@ async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
                     fresh = await _exchange(hub, attempt)
             except VendorError as error:
                 hub.metrics.refreshed(vendor, _result(error))
-                await failed_refresh.end(hub, attempt, error)
+                await judging.renewal_failed(hub, attempt, error)
                 raise
             answered_at = time.perf_counter()
             well = await _commit(hub, attempt, fresh)
         hub.metrics.made_durable(vendor, time.perf_counter() - answered_at)
+    row = attempt.held.row
+    if row.app_suspected_by == "token" and row.credentials_id and row.app_version:
+        await apps.accepted(hub, row.credentials_id, row.app_version, "token")
     if not well:
         await _recovered(hub, enrollment_id)
     return True
@@ -232,6 +238,7 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
     durability.check(hub)
     await barrier.check(hub, held.row, vendor)
     hub.breakers.refuse_open(vendor, "refresh", held.ctx.app)
+    await _enter(hub, held)
     attempt = Attempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=secrets.token_hex(8))
     values = {
         "enrollment": held.row.id,
@@ -252,10 +259,23 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
 
 def _check(held: Held, vendor: Vendor) -> None:
     """Raises what stands against calling the vendor now."""
-    if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
+    if not vendor.is_renewable:
         raise Conflict(f"{vendor.label} grants cannot be refreshed; the owner consents again when one ends.")
-    if held.row.app_rejected_at is not None:
-        raise AppCredentialsRejected("The vendor refuses this app's credentials; they must be corrected first")
+    wait_s = max(held.row.wait_until or 0, held.row.app_wait_until or 0) - now()
+    if wait_s > 0:
+        raise BudgetSpent(
+            "The vendor asked for a pause; no renewal before it is over", retry_after=timedelta(seconds=wait_s)
+        )
+
+
+async def _enter(hub: Hub, held: Held) -> None:
+    """Past the app, where it is not suspected. A new enrollment of a refused app waits for the operator, too."""
+    try:
+        await apps.enter(hub, held.row, "token")
+    except AppCredentialsRejected:
+        if held.row.health in health.WELL:
+            await apps.stop(hub, held.row.id)
+        raise
 
 
 async def _wait_for_late_answer(hub: Hub, held: Held) -> None:
@@ -346,9 +366,14 @@ async def _recovered(hub: Hub, enrollment_id: str) -> None:
     """Whatever was wrong with the enrollment is over; polling that had stopped for it goes on."""
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        if enrollment is not None:
-            await health.renewed(session, enrollment)
-            await leases.schedule(session, "poll", enrollment_id, now())
+        grant = await session.get(GrantRow, enrollment_id)
+        if enrollment is None or grant is None or enrollment.health == "quarantined":
+            return
+        enrollment.last_attempt_at, enrollment.failures = now(), 0
+        if grant.denied_at is not None:  # the token is well; whether its data are told is for a read to find out
+            await standing.settle(hub, session, enrollment)
+            return
+        await standing.settle(hub, session, enrollment, await health.begun(session, enrollment_id), due={"poll": now()})
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ from joinder.services import approvals, health, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict, NotFound
 from joinder.store.tables import Enrollment
-from joinder.vendor import Refresh
 
 
 async def renew(hub: Hub, enrollment_id: str) -> None:
@@ -19,7 +18,7 @@ async def renew(hub: Hub, enrollment_id: str) -> None:
         await approvals.ask(hub, enrollment_id)
         return
     vendor = hub.registry.vendor(enrollment.vendor)
-    if vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE):
+    if vendor.is_renewable:
         await refresh.refresh(hub, enrollment_id)
     elif enrollment.health in health.WELL:
         raise Conflict(f"{vendor.label} grants are not renewed, and this one works.")

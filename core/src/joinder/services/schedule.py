@@ -13,7 +13,7 @@ BACKOFF_FIRST = timedelta(seconds=30)
 BACKOFF_MOST = timedelta(minutes=15)
 KEEP_ALIVE_MOST = timedelta(hours=24)
 SHORT_LIVED = timedelta(minutes=15)  # an access token this short is renewed when it is used, not by a timer all day
-DEATH_PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this long after the first (R8)
+OPERATOR_FIRST, OPERATOR_MOST = timedelta(minutes=5), timedelta(hours=1)
 
 
 def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
@@ -23,7 +23,7 @@ def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
     A life shorter than twice the margin is halved instead, or its grant would always be due. A token that ends before
     the next poll is renewed when it is used; the timer only keeps its grant alive.
     """
-    if vendor.refresh not in (Refresh.ROTATING, Refresh.REUSABLE):
+    if not vendor.is_renewable:
         return NEVER
     longest = keep_alive(vendor, grant, moment)
     life = grant.expires_at - moment if grant.expires_at is not None else None
@@ -54,6 +54,12 @@ def after_failure(
     if ends_at is not None:
         wait = min(wait, max(timedelta(seconds=ends_at - moment.timestamp()) / 4, BACKOFF_FIRST))
     return int((moment + wait).timestamp())
+
+
+def after_operator_trouble(failures: int, moment: datetime) -> int:
+    """Epoch seconds: what somebody must mend is looked at again by itself, seldom."""
+    wait = min(OPERATOR_FIRST * 2 ** min(failures, 8), OPERATOR_MOST)
+    return int((moment + wait * _spread()).timestamp())
 
 
 def next_poll(vendor: Vendor, moment: datetime) -> int:

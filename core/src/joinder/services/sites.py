@@ -165,6 +165,7 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
         hub,
         row.enrollment_id,
         lambda ctx, grant: hub.registry.fetch_site(row.vendor, ctx, grant, row.vendor_id),
+        site=row,
     )
     site = _with_last_good(row, site)
     async with hub.store.write(row.enrollment_id) as session:

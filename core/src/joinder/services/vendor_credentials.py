@@ -15,11 +15,12 @@ from joinder.errors import UnknownVendor
 from joinder.grants import AppCredentials
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import enrollments, health, leases
+from joinder.services import enrollments
 from joinder.services.budgets import Quotas
+from joinder.services.grants import apps
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Invalid, pointer
-from joinder.store.tables import Due, Enrollment, JoinFlow, Quota, VendorCredentials
+from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
 
 _TABLE = "vendor_credentials"
@@ -140,14 +141,22 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         if "name" in patch:
             row.name = _name(patch["name"])
-        row.secrets_sealed = _sealed(hub, account_id, credentials_id, values)
+        changed_before = row.updated_at
+        if changed:
+            row.secrets_sealed = _sealed(hub, account_id, credentials_id, values)
+            row.version += 1
+            apps.forget(row)
         row.updated_at = now()
         audit(session, account_id, actor, "credentials.change", credentials_id)
-        await _resume(session, row)
         if consent is not None:
             await enrollments.store_consent(
                 hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id
             )
+        known = await apps.enrollments_of(session, credentials_id) if changed else []
+    for enrollment_id in known:
+        await apps.resume(hub, enrollment_id, "The app credentials were changed; trying again.")
+    if changed:
+        await apps.retry_the_dead(hub, credentials_id, changed_before)
     return _shown(row)
 
 
@@ -177,17 +186,6 @@ async def _dependents(session: AsyncSession, row: VendorCredentials) -> Dependen
     return Dependents(flows=len(await _flows_using(session, row)), enrollments=enrolled)
 
 
-async def reject(session: AsyncSession, credentials_id: str, error: Exception) -> None:
-    """The vendor refused this app: one alarm, and every grant of it waits for the operator."""
-    row = await session.get(VendorCredentials, credentials_id)
-    if row is None or row.rejected_at is not None:
-        return
-    row.rejected_at = now()
-    for enrollment in await _enrollments_of(session, credentials_id):
-        health.change(session, enrollment, "operator_action", str(error), "operator")
-        await leases.schedule(session, "refresh", enrollment.id, leases.NEVER)
-
-
 def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
     """Decrypted, for a hook call; None for a vendor without app credentials."""
     return None if row is None else open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed)
@@ -197,24 +195,6 @@ def open_sealed(hub: Hub, account_id: str, credentials_id: str, type_name: str, 
     """The account's key must be unlocked."""
     place = {"table": _TABLE, "row": credentials_id, "column": "secrets_sealed", "owner": account_id}
     return AppCredentials(type=type_name, secrets=Secrets(hub.vault.open_strings(sealed, **place)))
-
-
-async def _resume(session: AsyncSession, row: VendorCredentials) -> None:
-    if row.rejected_at is None:
-        return
-    row.rejected_at = None
-    for enrollment in await _enrollments_of(session, row.id):
-        if enrollment.health == "operator_action":
-            health.change(session, enrollment, "degraded", "The app credentials were changed; trying again.")
-        pending = enrollment.status == "pendingvendor"
-        for kind in ("approval",) if pending else ("refresh", "poll"):
-            if await session.get(Due, (kind, enrollment.id)) is not None:
-                await leases.schedule(session, kind, enrollment.id, now())
-
-
-async def _enrollments_of(session: AsyncSession, credentials_id: str) -> list[Enrollment]:
-    query = select(Enrollment).where(col(Enrollment.credentials_id) == credentials_id)
-    return list((await session.execute(query)).scalars())
 
 
 async def _flows_using(session: AsyncSession, row: VendorCredentials) -> list[JoinFlow]:

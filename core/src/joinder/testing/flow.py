@@ -9,10 +9,8 @@ from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.grants import Callback, Consent, Grant
 from joinder.series import QUARTER, midnight, zone
 from joinder.testing.subject import Stand
-from joinder.vendor import Refresh
 
 DAY = timedelta(days=1)
-REFRESHED = (Refresh.ROTATING, Refresh.REUSABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,7 @@ async def whole_flow(stand: Stand, callback: Callback | None = None) -> Seen:
     callback = callback or await stand.callback()
     consent = await stand.consent(callback)
     refreshed = None
-    if stand.vendor.refresh in REFRESHED:
+    if stand.vendor.is_renewable:
         refreshed = await registry.refresh(name, stand.context(), consent.grant)
     grant = refreshed or consent.grant
     site = await registry.fetch_site(name, stand.context(), grant, grant.site_ids[0])

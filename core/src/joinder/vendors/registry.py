@@ -25,7 +25,7 @@ from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.errors import PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
-from joinder.vendor import Flow, OperatorAction, Refresh, Vendor, endpoint_hosts
+from joinder.vendor import Flow, OperatorAction, Vendor, endpoint_hosts
 from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site
 
 T = TypeVar("T")
@@ -326,7 +326,7 @@ def _required_hooks(vendor: Vendor) -> set[str]:
     required = {"describe_vendor", "handle_callback", "fetch_site", "fetch_readings"}
     if vendor.flow is Flow.REDIRECT:
         required.add("build_authorize_url")
-    if vendor.refresh in (Refresh.ROTATING, Refresh.REUSABLE):
+    if vendor.is_renewable:
         required.add("refresh")
     return required
 

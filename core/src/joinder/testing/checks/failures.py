@@ -23,7 +23,7 @@ from joinder.errors import (
 from joinder.grants import Grant
 from joinder.http import HttpFactory
 from joinder.testing.checks import check
-from joinder.testing.flow import REFRESHED, last_day
+from joinder.testing.flow import last_day
 from joinder.testing.subject import HURRY_S, NOON, Failed, Stand, Subject, standing
 from joinder.vendor import Vendor
 
@@ -34,7 +34,7 @@ CLOSED_PORT = "https://127.0.0.1:9"  # discard: nothing listens
 
 def _by_oauth(vendor: Vendor) -> bool:
     """for OAuth grants that are refreshed"""
-    return vendor.refresh in REFRESHED and vendor.oauth2 is not None
+    return vendor.is_renewable and vendor.oauth2 is not None
 
 
 def _by_cloud(vendor: Vendor) -> bool:
@@ -189,7 +189,7 @@ async def _hooks(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[tupl
             "fetch_site": lambda: registry.fetch_site(name, stand.context(), grant, site.vendor_id),
             "fetch_readings": lambda: registry.fetch_readings(name, stand.context(), grant, query),
         }
-        if stand.vendor.refresh in REFRESHED:
+        if stand.vendor.is_renewable:
             hooks["refresh"] = lambda: registry.refresh(name, stand.context(), grant)
         yield stand, hooks
 

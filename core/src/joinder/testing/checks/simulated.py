@@ -20,7 +20,7 @@ from joinder.testing.expectations import (
     expect_rows,
     expect_site,
 )
-from joinder.testing.flow import DAY, REFRESHED, last_day, last_days
+from joinder.testing.flow import DAY, last_day, last_days
 from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.vendor import Flow, Refresh, Vendor
 
@@ -49,7 +49,7 @@ def _keeps_both(vendor: Vendor) -> bool:
 
 def _refreshes(vendor: Vendor) -> bool:
     """for grants that are refreshed"""
-    return vendor.refresh in REFRESHED
+    return vendor.is_renewable
 
 
 def _rotates(vendor: Vendor) -> bool:

@@ -3,6 +3,8 @@
 Adds columns that may be empty or have a default: the version before goes on beside this one.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,13 +16,15 @@ def upgrade() -> None:
     _add("vendor_credentials", suspected_at=sa.BigInteger(), suspected_by=sa.String(), test_at=sa.BigInteger())
     _add("vendor_credentials", exchanges_wait_until=sa.BigInteger())
     _add_count("vendor_credentials", version="1", tests="0")
-    _add("grant", denied_at=sa.BigInteger(), wait_until=sa.BigInteger(), odd_since=sa.BigInteger(), odd_code=sa.String())
+    _add(
+        "grant", denied_at=sa.BigInteger(), wait_until=sa.BigInteger(), odd_since=sa.BigInteger(), odd_code=sa.String()
+    )
     _add("site", denied_at=sa.BigInteger(), gone_at=sa.BigInteger())
     _add("join_session", credentials_version=sa.BigInteger(), kept_sealed=sa.LargeBinary())
     _add("join_session", ended_at=sa.BigInteger(), end_code=sa.String(), end_text=sa.String())
 
 
-def _add(table: str, **columns: sa.types.TypeEngine[object]) -> None:
+def _add(table: str, **columns: sa.types.TypeEngine[Any]) -> None:
     for name, kind in columns.items():
         op.add_column(table, sa.Column(name, kind, nullable=True))
 
