@@ -319,6 +319,7 @@ VENDOR_ERRORS: list[tuple[errors.VendorError, int, str, str]] = [
     (errors.VendorTimeout("m"), 504, "vendor-timeout", "vendor"),
     (errors.DeviceUnreachable("m"), 504, "device-unreachable", "owner"),
     (errors.OutcomeUnknown("m"), 503, "vendor-outcome-unknown", "vendor"),
+    (errors.Unexplained("m"), 502, "vendor-refusal-unexplained", "vendor"),
     (errors.UnexpectedPayload("m"), 502, "vendor-unexpected-answer", "operator"),
     (errors.ConsentInvalid("m"), 422, "consent-invalid", "owner"),
     (errors.ApprovalPending("m"), 409, "approval-pending", "vendor"),

@@ -100,7 +100,7 @@ class Unexplained(TransientError):
 
     problem = "vendor-refusal-unexplained"
 
-    def __init__(self, message: str, *, code: str, detail: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str = "", detail: str | None = None) -> None:
         super().__init__(message, detail=detail)
         self.code = clean_line(redact(code))[:60]
 

@@ -79,6 +79,7 @@ _VENDOR_TITLES = {
     "vendor-timeout": "The vendor did not answer in time",
     "device-unreachable": "The owner's device does not answer",
     "vendor-outcome-unknown": "The connection to the vendor was cut while a token was renewed",
+    "vendor-refusal-unexplained": "The vendor refuses to renew a token and tells no known reason",
     "vendor-unexpected-answer": "The vendor answered something unexpected",
     "authorization-lost": "The owner must consent again",
     "consent-denied": "The owner did not consent",
