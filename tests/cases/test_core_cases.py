@@ -13,7 +13,7 @@ from msgspec import structs
 
 from api.conftest import anonymous, api, app, apps, browser, hub, new_browser, new_tenant, public_url, tenant, vendors
 from api.fakes import HOME, Vendors, connect, connect_site
-from joinder.energy import Counter, Device, DeviceKind, Reading, Readings, ReadingsQuery
+from joinder.energy import Counter, Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery
 from joinder.errors import NotSupported
 from joinder.series import Quarters
 from joinder.services import poll
@@ -125,6 +125,20 @@ async def test_a_sum_over_a_time_of_a_device_that_was_removed_since_is_partial(
     vendors.sunny.readings = inside(*(row(start, 100.0, FIRST.vendor_id) for start in quarters()), *former)
     body = await solar(api, f"/sites/{await connect_site(api, browser)}/solar-intervals")
     assert told(body) == [(0.1, "partial")] * 4 + [(0.1, "measured")] * 4
+
+
+@pytest.mark.parametrize(("role", "told_by_both"), [(MeterRole.GRID, "import_wh"), (MeterRole.LOAD, "load_wh")])
+async def test_a_meter_without_a_role_counts_nothing_that_another_one_measures(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, role: MeterRole, told_by_both: str
+) -> None:
+    """Both tell the same 100 Wh: who adds them up tells twice of what flowed."""
+    meters = tuple(Device(vendor_id=f"met-{one}", kind=DeviceKind.METER, role=one) for one in (None, role))
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=meters)}
+    rows = (row(start, None, meter.vendor_id, **{told_by_both: 100.0}) for start in quarters() for meter in meters)
+    vendors.sunny.readings = inside(*rows)
+    body = await solar(api, f"/sites/{await connect_site(api, browser)}/meter-intervals")
+    name = {"import_wh": "importKwh", "load_wh": "consumptionKwh"}[told_by_both]
+    assert {(one[name], one["quality"]) for one in body["intervals"]} == {(0.1, "measured")}
 
 
 async def test_a_site_answers_the_same_whoever_read_its_devices_before(
