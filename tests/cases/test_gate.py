@@ -412,6 +412,18 @@ def test_what_a_register_cannot_run() -> None:
     assert [(one.metric, one.start) for one in jumps(outside, nameplate_w=5000.0)] == [("solar_wh", 900)]
 
 
+def test_registers_of_one_moment_that_differ_are_none() -> None:
+    """Whichever came last would count, and a metric that only the other one tells would be lost without a word."""
+    one = Counter(at=NOW, solar_wh=5.0)
+    others = (structs.replace(one, solar_wh=6.0), Counter(at=NOW, import_wh=5.0), structs.replace(one, source="sum"))
+    for other in others:
+        found = gated(told(counters=(one, other)))
+        assert found.counters == ()
+        assert [refusal.rule for refusal in found.refused] == [Rule.TWICE]
+    assert gated(told(counters=(one, one))).counters == (one,)
+    assert len(gated(told(counters=(one, structs.replace(one, device_id="inv-1")))).counters) == 2
+
+
 def test_a_day_that_is_not_its_quarter_hours() -> None:
     """2 %, and at least the 10 Wh that rounding makes."""
     assert not disagree(1000.0, 1020.0)

@@ -188,9 +188,20 @@ class _Gate:
         return Judged(sound, refused)
 
     def counters(self, told: object) -> tuple[Counter, ...]:
-        """Registers of the past, of this site and its devices."""
-        listed = self._listed(told, 4 * self._kinds_of_rows, "counters")
-        return tuple(sound for counter in listed if (sound := self._counter(counter)))
+        """Registers of the past, of this site and its devices, each moment of a subject once: as it is kept."""
+        found: dict[tuple[str | None, datetime], Counter] = {}
+        contradicted = set()
+        for counter in self._listed(told, 4 * self._kinds_of_rows, "counters"):
+            sound = self._counter(counter)
+            if sound is None:
+                continue
+            key = (sound.device_id, sound.at.replace(microsecond=0))
+            if found.setdefault(key, sound) != sound:
+                contradicted.add(key)
+        for key in contradicted:
+            self._refusals.note(Rule.TWICE, "counter")
+            del found[key]
+        return tuple(found.values())
 
     def live(self, told: object) -> Live | None:
         """Power of the past; None where the answer holds none."""
