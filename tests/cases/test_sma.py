@@ -206,6 +206,13 @@ async def test_a_false_first_row_of_a_meter_is_unknown_but_a_car_that_charges_is
     assert (found[46].import_wh, found[46].quality) == (1960.0, "measured")
 
 
+@pytest.mark.parametrize("far", ["9999-12-31T23:59:59", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00"])
+def test_a_row_of_no_year_of_ours_takes_nothing_from_those_beside_it(far: str) -> None:
+    given = [*every(5, FROM, FROM + timedelta(minutes=15)), {"time": far}]
+    entries = rows.timed(msgspec.convert(told(given), Measurements), LISBON)
+    assert [(entry.start - FROM) // timedelta(minutes=5) for entry in entries] == [0, 1, 2]
+
+
 def months(spike_wh: float, nameplate: float | None, usual_wh: float = 18_000.0) -> list[Reading]:
     start, end = day_span(date(2026, 5, 1), LISBON)[0], day_span(date(2026, 5, 31), LISBON)[1]
     given = [

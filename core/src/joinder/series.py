@@ -147,9 +147,10 @@ class Quarters:
                 self._slots.add(span, "soc_percent", known * seconds, seconds, "")
 
     def _cut(self, start: datetime, end: datetime) -> list[tuple[Span, float]]:
-        """A row has several values: it is cut once."""
+        """A row has several values: it is cut once. One outside of what is asked may be of any year."""
         if self._row != (start, end):
-            self._row, self._parts = (start, end), list(_quarters(start, end))
+            is_inside = start < self._slots.end and end > self._slots.start
+            self._row, self._parts = (start, end), list(_quarters(start, end)) if is_inside else []
         return self._parts
 
     def readings(self, device_id: str | None = None) -> tuple[Reading, ...]:
@@ -163,6 +164,7 @@ class Days:
     def __init__(self, zone: ZoneInfo, start: datetime, end: datetime) -> None:
         self._zone = zone
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
+        self._days = frozenset(days_between(start, end, zone))
 
     def expect(self, metric: str, parts: Iterable[str]) -> None:
         """Names every part that a sum of this metric must have."""
@@ -170,6 +172,8 @@ class Days:
 
     def energy(self, metric: str, day: date, wh: float | None, *, partial: bool = False, part: str = "") -> None:
         """`wh` of one local day; `partial`: the vendor says, or it is clear, that some of the day is missing."""
+        if day not in self._days:
+            return
         span = day_span(day, self._zone)
         length_s = (span[1] - span[0]).total_seconds()
         if (known := plausible(wh)) is not None:
@@ -223,7 +227,15 @@ def row_spans(starts: Iterable[datetime], *, alone: timedelta, longest: timedelt
             yield at, at + following
         else:
             length = beside[0] if beside else alone
-            yield at, at + (length if following is None else min(length, following))
+            yield at, _later(at, length if following is None else min(length, following))
+
+
+def _later(at: datetime, length: timedelta) -> datetime:
+    """As late as the calendar goes: what a vendor dates 9999 is no reason to lose the rows beside it."""
+    try:
+        return at + length
+    except OverflowError:
+        return datetime.max.replace(tzinfo=at.tzinfo)
 
 
 def merged(parts: Iterable[Sequence[Reading]]) -> tuple[Reading, ...]:
@@ -271,6 +283,11 @@ def day_span(day: date, where: ZoneInfo) -> Span:
 
 def midnight(day: date, where: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), where).astimezone(UTC)
+
+
+def is_datable(day: date) -> bool:
+    """Whether a row of that day may be one: a zone cannot tell every time of the years 1 and 9999."""
+    return 1990 <= day.year <= 2200
 
 
 def days_between(start: datetime, end: datetime, where: ZoneInfo) -> Iterator[date]:
