@@ -54,6 +54,7 @@ from made_up import (
     SITE,
     LongerReading,
     Nowhere,
+    Odd,
     Stamp,
     Touchy,
     TouchyReading,
@@ -465,6 +466,19 @@ def test_as_many_as_there_can_be_pass() -> None:
     assert len(gated_site(home(*(device(vendor_id=str(number)) for number in range(2500)))).devices) == 2500
     with pytest.raises(UnexpectedPayload):
         gated_site(home(*(device(vendor_id=str(number)) for number in range(20_000))))
+
+
+def test_a_number_of_a_type_of_its_own_is_judged_by_what_it_is() -> None:
+    *_, found = gated(told(row(solar_wh=Odd(5.0), import_wh=Odd(1e300)))).intervals
+    assert (found.solar_wh, found.import_wh) == (5.0, None)
+    assert gated(live(solar_w=Odd(5.0))).live == Live(measured_at=NOW, solar_w=5.0)
+
+
+def test_what_is_equal_to_everything_is_no_quality_and_no_list() -> None:
+    *_, found = gated(told(row(solar_wh=5.0, quality=Yes(), lacks=Yes()))).intervals
+    assert (found.quality, found.lacks) == ("estimated", ())
+    *_, found = gated(told(row(solar_wh=5.0, lacks=Yes()))).intervals
+    assert (found.quality, found.lacks) == ("measured", ())
 
 
 def test_a_row_of_a_type_of_its_own_becomes_a_row() -> None:

@@ -243,7 +243,8 @@ class _Gate:
             and (device_id is None or type(device_id) is str)
             and device_id in self._subjects
             and self._is_whole(start, end)
-            and row.lacks == ()
+            and type(row.lacks) is tuple
+            and not row.lacks
         )
 
     def _mended(self, row: object) -> Reading | None:
@@ -304,18 +305,21 @@ class _Gate:
             self._refusals.note(rule, lost[0], (row.device_id, row.start, row.end), count=0)
             self._emptied.add((row.device_id, row.start))
             return None
-        sound_quality: Quality = row.quality if row.quality in get_args(Quality) else "estimated"
-        if sound_quality != row.quality:
+        sound_quality: Quality | None = next(
+            (one for one in get_args(Quality) if isinstance(row.quality, str) and one == row.quality), None
+        )
+        if sound_quality is None:
             self._refusals.note(Rule.SHAPE, "quality")
-        told_rule = row.rule if isinstance(row.rule, str) and _RULE.fullmatch(row.rule) else None
+        told_rule = str.__str__(row.rule) if isinstance(row.rule, str) and _RULE.fullmatch(row.rule) else None
         why = told_rule or (str(Rule.NUMBER) if lost else None)
-        return structs.replace(row, quality=sound_quality, rule=why, **kept)
+        return structs.replace(row, quality=sound_quality or "estimated", rule=why, **kept)
 
     def _energy(self, name: str, value: object, hours: float) -> float | None:
         """A little below zero, a production is the inverters' standby draw: 0, without a word."""
         most = physics.MOST_W * hours
-        if name == "solar_wh" and isinstance(value, int | float) and not isinstance(value, bool) and -most < value < 0:
-            value = 0.0 if physics.solar_power(value / hours) == 0.0 else value
+        told = values.plain(value) if name == "solar_wh" else None
+        if told is not None and -most < told < 0:
+            value = 0.0 if physics.solar_power(told / hours) == 0.0 else value
         return values.number(value, name, self._refusals, low=0, high=most)
 
     def _running(self, row: Reading | None) -> Reading | None:
