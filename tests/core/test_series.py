@@ -266,7 +266,10 @@ def test_the_first_source_that_knows_a_metric_counts() -> None:
     assert (row.solar_wh, row.import_wh, row.quality) == (1, 3, "partial")
 
 
-@pytest.mark.parametrize("name", [None, "", "Mars/Base", "../etc/passwd", "Europe/Berlin\0"])
+NO_PLACES = ["localtime", "Factory", "posixrules", "right/Europe/Berlin"]
+
+
+@pytest.mark.parametrize("name", [None, "", "Mars/Base", "../etc/passwd", "Europe/Berlin\0", *NO_PLACES])
 def test_a_zone_that_is_none(name: str | None) -> None:
     assert zone(name) is None
 

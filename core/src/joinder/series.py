@@ -22,6 +22,8 @@ from joinder.energy import ENERGY_METRICS, LOAD_BELOW_ZERO, PARTS_MISSING, ROWS_
 QUARTER = timedelta(minutes=15)
 Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
 Span = tuple[datetime, datetime]
+# Files beside the zones: this machine's own zone, a placeholder, a rule, and zones that count leap seconds.
+_NO_PLACES = ("localtime", "Factory", "posixrules", "posix/", "right/")
 
 
 @dataclass
@@ -269,7 +271,9 @@ def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
 
 
 def zone(name: str | None) -> ZoneInfo | None:
-    """The time zone of an IANA name; None for one that is missing or unknown."""
+    """The time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
+    if name is not None and name.startswith(_NO_PLACES):
+        return None
     try:
         return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
