@@ -16,7 +16,7 @@ from api.fakes import HOME, Vendors, connect, connect_site
 from joinder.energy import Counter, Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery
 from joinder.errors import NotSupported
 from joinder.series import Quarters
-from joinder.services import poll
+from joinder.services import poll, sites
 from joinder.services.hub import Hub
 
 __all__ = ["anonymous", "api", "app", "apps", "browser", "hub", "new_browser", "new_tenant", "public_url", "tenant"]
@@ -73,6 +73,13 @@ async def solar(api: httpx.AsyncClient, path: str, level: str = "15mins", **quer
 
 def told(body: dict[str, Any]) -> list[tuple[float, str]]:
     return [(round(one["kwh"], 6), one["quality"]) for one in body["intervals"]]
+
+
+async def read_again(hub: Hub, site_id: str) -> None:
+    """What the vendor says of the site by now."""
+    ((account_id,),) = await hub.store.rows("SELECT account_id FROM site WHERE id = :id", {"id": site_id})
+    site, _ = await sites.get_site(hub, account_id, site_id)
+    await sites.refresh_site(hub, site)
 
 
 async def devices_of(api: httpx.AsyncClient, path: str, member: str) -> list[str]:
@@ -166,6 +173,42 @@ async def test_a_site_without_rows_is_unknown_also_after_its_devices_were_read(
     after = await solar(api, site)
     assert (before["intervals"], after["intervals"]) == ([], [])
     assert after["missing"] == before["missing"]
+
+
+async def test_a_device_that_is_alone_by_now_is_not_what_the_site_made_when_it_was_not(
+    hub: Hub, api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    """The vendor tells the site's rows and, where it is asked for one, a device's."""
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    vendors.sunny.readings = lambda query: inside(
+        *(row(start, 100.0 if query.device_id else 200.0, query.device_id) for start in quarters())
+    )(query)
+    site_id = await connect_site(api, browser)
+    assert {kwh for kwh, _ in told(await solar(api, f"/sites/{site_id}/solar-intervals"))} == {0.2}
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    await read_again(hub, site_id)
+    (path,) = await devices_of(api, "/solar-inverters", "solarInverters")
+    assert told(await solar(api, path)) == [(0.1, "measured")] * 8
+
+
+async def test_a_device_that_is_alone_by_now_is_told_whole_though_it_was_read_before(
+    hub: Hub, api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    """Its own rows end where it was asked for last; what follows is in the site's."""
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    site_id = await connect_site(api, browser)
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    clock.at = NOON - timedelta(hours=1)
+    await read_again(hub, site_id)
+    clock.at = NOON + timedelta(hours=1)
+    vendors.sunny.readings = lambda query: inside(
+        *(row(start, 100.0, query.device_id) for start in quarters() if start < clock.at)
+    )(query)
+    (path,) = await devices_of(api, "/solar-inverters", "solarInverters")
+    before = {"start": (NOON - timedelta(hours=2)).isoformat()}
+    assert len((await solar(api, path, **before))["intervals"]) == 4
+    clock.at = NOON + timedelta(days=1)
+    assert told(await solar(api, path)) == [(0.1, "measured")] * 8
 
 
 # --- rows of something else than was asked for

@@ -105,8 +105,10 @@ class Asked:
 
     @property
     def own_device(self) -> DeviceHead | None:
-        """The device that has a series of its own: the only one of its kind is what the site's series measures."""
-        return self.device if self.device is not None and self.device.siblings > 0 else None
+        """The device that has a series of its own: the only one of its kind, all the time that is asked for, is what
+        the site's series measures."""
+        device = self.device
+        return device if device and (device.siblings > 0 or self.start < (device.sibling_until or 0)) else None
 
 
 async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
@@ -257,13 +259,17 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
-    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures."""
+    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures:
+    where the device's own rows, of whatever was asked before, tell nothing, the site's do."""
     span = (resolution, asked.start, asked.end, _METRICS[asked.kind])
-    if asked.device is not None:
-        rows = await read_intervals(hub.store, asked.device.id, *span)
-        if asked.own_device is not None or _tell(rows, asked.kind):
-            return asked.device.id, list(rows)
+    own = await read_intervals(hub.store, asked.device.id, *span) if asked.device is not None else []
+    if asked.own_device is not None:
+        return asked.own_device.id, list(own)
+    told = {row[0]: row for row in own if _tell([row], asked.kind)}
     rows = await read_intervals(hub.store, asked.site.id, *span)
+    if told:
+        found = {row[0]: row for row in rows} | told
+        rows = [found[start] for start in sorted(found)]
     return asked.site.id, list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
 
 
