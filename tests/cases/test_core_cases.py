@@ -297,6 +297,23 @@ async def test_what_cannot_be_is_dropped_alone(
     assert body["missing"]
 
 
+@pytest.mark.parametrize("refused", [{"export_wh": -5.0}, {"export_wh": 500.0, "load_wh": -400.0}])
+@pytest.mark.parametrize("count", [1, 8])
+async def test_what_was_refused_of_a_meter_is_missing_however_short_the_time_that_was_asked_for(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, refused: dict[str, float], count: int
+) -> None:
+    meter = Device(vendor_id="met-1", kind=DeviceKind.METER, role=MeterRole.GRID)
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, meter))}
+    sound = {"import_wh": 0.0, "export_wh": 50.0, "load_wh": 50.0}
+    vendors.sunny.readings = inside(
+        *(row(start, 100.0, **(sound | (refused if start == NOON else {}))) for start in quarters())
+    )
+    site = f"/sites/{await connect_site(api, browser)}/meter-intervals"
+    body = await solar(api, site, end=(NOON + count * QUARTER).isoformat())
+    assert len(body["intervals"]) == count
+    assert [one["why"] for one in body["missing"]] == ["refused"]
+
+
 @pytest.mark.parametrize("minutes", [15, 30, 120])
 async def test_a_spike_is_one_however_short_the_time_that_was_asked_for(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, minutes: int

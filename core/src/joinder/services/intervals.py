@@ -24,6 +24,7 @@ from joinder.store.engine import Row
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.sites import read_devices
 from joinder.vendor import Resolution
+from joinder.vendors.gate.rules import Rule
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
@@ -38,6 +39,11 @@ _METRICS = {kind: (*names, "soc_percent") if kind is DeviceKind.BATTERY else nam
 _COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
 _FETCHED_AT = 2 + len(METRICS)
 _RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
+# By the rules that say no more than that: what of a meter may be unknown because it was refused.
+_REFUSED_BY = {
+    str(Rule.LOAD): (_COLUMN["load_wh"],),
+    str(Rule.NUMBER): tuple(_COLUMN[name] for name in _ENERGIES[DeviceKind.METER]),
+}
 MISSING_MOST = 100  # spans named in one answer
 
 
@@ -213,11 +219,13 @@ async def _missing(
 
 
 def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
-    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere."""
+    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere, and what
+    was refused of it, or the shortest range would be complete without it."""
     columns = [_COLUMN[name] for name in _ENERGIES[kind]]
     if kind is not DeviceKind.METER:
         return columns
-    return [column for column in columns if any(row[column] is not None for row in rows)] or columns
+    refused = {column for row in rows for column in _REFUSED_BY.get(row[_RULE], ()) if row[column] is None}
+    return [one for one in columns if one in refused or any(row[one] is not None for row in rows)] or columns
 
 
 def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
