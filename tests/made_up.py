@@ -56,6 +56,18 @@ class Number(float):
     """As numpy answers them."""
 
 
+class Odd(float):
+    """Fits everywhere, and becomes no number."""
+
+    def __le__(self, other: object) -> bool:
+        return True
+
+    __ge__ = __le__
+
+    def __float__(self) -> float:
+        return float("nan")
+
+
 class Stamp(datetime):
     """As pandas answers them."""
 
@@ -121,7 +133,21 @@ texts = st.one_of(
 numbers = st.one_of(
     st.floats(),
     st.integers(),
-    st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e308, -1.0, 10**400, -(10**400), Number(5), -0.0]),
+    st.sampled_from(
+        [
+            float("nan"),
+            float("inf"),
+            -float("inf"),
+            1e308,
+            -1.0,
+            10**400,
+            -(10**400),
+            Number(5),
+            Odd(5),
+            Odd(1e300),
+            -0.0,
+        ]
+    ),
 )
 anything = st.one_of(
     st.none(),

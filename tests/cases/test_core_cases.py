@@ -13,10 +13,10 @@ from msgspec import structs
 
 from api.conftest import anonymous, api, app, apps, browser, hub, new_browser, new_tenant, public_url, tenant, vendors
 from api.fakes import HOME, Vendors, connect, connect_site
-from joinder.energy import Counter, Device, DeviceKind, Reading, Readings, ReadingsQuery
+from joinder.energy import Counter, Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery
 from joinder.errors import NotSupported
 from joinder.series import Quarters
-from joinder.services import poll
+from joinder.services import poll, sites
 from joinder.services.hub import Hub
 
 __all__ = ["anonymous", "api", "app", "apps", "browser", "hub", "new_browser", "new_tenant", "public_url", "tenant"]
@@ -75,6 +75,13 @@ def told(body: dict[str, Any]) -> list[tuple[float, str]]:
     return [(round(one["kwh"], 6), one["quality"]) for one in body["intervals"]]
 
 
+async def read_again(hub: Hub, site_id: str) -> None:
+    """What the vendor says of the site by now."""
+    ((account_id,),) = await hub.store.rows("SELECT account_id FROM site WHERE id = :id", {"id": site_id})
+    site, _ = await sites.get_site(hub, account_id, site_id)
+    await sites.refresh_site(hub, site)
+
+
 async def devices_of(api: httpx.AsyncClient, path: str, member: str) -> list[str]:
     return [f"{path}/{entry['id']}/intervals" for entry in (await api.get(path)).json()[member]]
 
@@ -127,6 +134,20 @@ async def test_a_sum_over_a_time_of_a_device_that_was_removed_since_is_partial(
     assert told(body) == [(0.1, "partial")] * 4 + [(0.1, "measured")] * 4
 
 
+@pytest.mark.parametrize(("role", "told_by_both"), [(MeterRole.GRID, "import_wh"), (MeterRole.LOAD, "load_wh")])
+async def test_a_meter_without_a_role_counts_nothing_that_another_one_measures(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, role: MeterRole, told_by_both: str
+) -> None:
+    """Both tell the same 100 Wh: who adds them up tells twice of what flowed."""
+    meters = tuple(Device(vendor_id=f"met-{one}", kind=DeviceKind.METER, role=one) for one in (None, role))
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=meters)}
+    rows = (row(start, None, meter.vendor_id, **{told_by_both: 100.0}) for start in quarters() for meter in meters)
+    vendors.sunny.readings = inside(*rows)
+    body = await solar(api, f"/sites/{await connect_site(api, browser)}/meter-intervals")
+    name = {"import_wh": "importKwh", "load_wh": "consumptionKwh"}[told_by_both]
+    assert {(one[name], one["quality"]) for one in body["intervals"]} == {(0.1, "measured")}
+
+
 async def test_a_site_answers_the_same_whoever_read_its_devices_before(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, two_of_each: Vendors
 ) -> None:
@@ -152,6 +173,42 @@ async def test_a_site_without_rows_is_unknown_also_after_its_devices_were_read(
     after = await solar(api, site)
     assert (before["intervals"], after["intervals"]) == ([], [])
     assert after["missing"] == before["missing"]
+
+
+async def test_a_device_that_is_alone_by_now_is_not_what_the_site_made_when_it_was_not(
+    hub: Hub, api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    """The vendor tells the site's rows and, where it is asked for one, a device's."""
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    vendors.sunny.readings = lambda query: inside(
+        *(row(start, 100.0 if query.device_id else 200.0, query.device_id) for start in quarters())
+    )(query)
+    site_id = await connect_site(api, browser)
+    assert {kwh for kwh, _ in told(await solar(api, f"/sites/{site_id}/solar-intervals"))} == {0.2}
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    await read_again(hub, site_id)
+    (path,) = await devices_of(api, "/solar-inverters", "solarInverters")
+    assert told(await solar(api, path)) == [(0.1, "measured")] * 8
+
+
+async def test_a_device_that_is_alone_by_now_is_told_whole_though_it_was_read_before(
+    hub: Hub, api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    """Its own rows end where it was asked for last; what follows is in the site's."""
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    site_id = await connect_site(api, browser)
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    clock.at = NOON - timedelta(hours=1)
+    await read_again(hub, site_id)
+    clock.at = NOON + timedelta(hours=1)
+    vendors.sunny.readings = lambda query: inside(
+        *(row(start, 100.0, query.device_id) for start in quarters() if start < clock.at)
+    )(query)
+    (path,) = await devices_of(api, "/solar-inverters", "solarInverters")
+    before = {"start": (NOON - timedelta(hours=2)).isoformat()}
+    assert len((await solar(api, path, **before))["intervals"]) == 4
+    clock.at = NOON + timedelta(days=1)
+    assert told(await solar(api, path)) == [(0.1, "measured")] * 8
 
 
 # --- rows of something else than was asked for
@@ -238,6 +295,23 @@ async def test_what_cannot_be_is_dropped_alone(
     assert told(body) == [(0.1, "measured")] * 7
     assert body["complete"] is False
     assert body["missing"]
+
+
+@pytest.mark.parametrize("refused", [{"export_wh": -5.0}, {"export_wh": 500.0, "load_wh": -400.0}])
+@pytest.mark.parametrize("count", [1, 8])
+async def test_what_was_refused_of_a_meter_is_missing_however_short_the_time_that_was_asked_for(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, refused: dict[str, float], count: int
+) -> None:
+    meter = Device(vendor_id="met-1", kind=DeviceKind.METER, role=MeterRole.GRID)
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, meter))}
+    sound = {"import_wh": 0.0, "export_wh": 50.0, "load_wh": 50.0}
+    vendors.sunny.readings = inside(
+        *(row(start, 100.0, **(sound | (refused if start == NOON else {}))) for start in quarters())
+    )
+    site = f"/sites/{await connect_site(api, browser)}/meter-intervals"
+    body = await solar(api, site, end=(NOON + count * QUARTER).isoformat())
+    assert len(body["intervals"]) == count
+    assert [one["why"] for one in body["missing"]] == ["refused"]
 
 
 @pytest.mark.parametrize("minutes", [15, 30, 120])

@@ -54,6 +54,7 @@ from made_up import (
     SITE,
     LongerReading,
     Nowhere,
+    Odd,
     Stamp,
     Touchy,
     TouchyReading,
@@ -412,6 +413,18 @@ def test_what_a_register_cannot_run() -> None:
     assert [(one.metric, one.start) for one in jumps(outside, nameplate_w=5000.0)] == [("solar_wh", 900)]
 
 
+def test_registers_of_one_moment_that_differ_are_none() -> None:
+    """Whichever came last would count, and a metric that only the other one tells would be lost without a word."""
+    one = Counter(at=NOW, solar_wh=5.0)
+    others = (structs.replace(one, solar_wh=6.0), Counter(at=NOW, import_wh=5.0), structs.replace(one, source="sum"))
+    for other in others:
+        found = gated(told(counters=(one, other)))
+        assert found.counters == ()
+        assert [refusal.rule for refusal in found.refused] == [Rule.TWICE]
+    assert gated(told(counters=(one, one))).counters == (one,)
+    assert len(gated(told(counters=(one, structs.replace(one, device_id="inv-1")))).counters) == 2
+
+
 def test_a_day_that_is_not_its_quarter_hours() -> None:
     """2 %, and at least the 10 Wh that rounding makes."""
     assert not disagree(1000.0, 1020.0)
@@ -453,6 +466,19 @@ def test_as_many_as_there_can_be_pass() -> None:
     assert len(gated_site(home(*(device(vendor_id=str(number)) for number in range(2500)))).devices) == 2500
     with pytest.raises(UnexpectedPayload):
         gated_site(home(*(device(vendor_id=str(number)) for number in range(20_000))))
+
+
+def test_a_number_of_a_type_of_its_own_is_judged_by_what_it_is() -> None:
+    *_, found = gated(told(row(solar_wh=Odd(5.0), import_wh=Odd(1e300)))).intervals
+    assert (found.solar_wh, found.import_wh) == (5.0, None)
+    assert gated(live(solar_w=Odd(5.0))).live == Live(measured_at=NOW, solar_w=5.0)
+
+
+def test_what_is_equal_to_everything_is_no_quality_and_no_list() -> None:
+    *_, found = gated(told(row(solar_wh=5.0, quality=Yes(), lacks=Yes()))).intervals
+    assert (found.quality, found.lacks) == ("estimated", ())
+    *_, found = gated(told(row(solar_wh=5.0, lacks=Yes()))).intervals
+    assert (found.quality, found.lacks) == ("measured", ())
 
 
 def test_a_row_of_a_type_of_its_own_becomes_a_row() -> None:

@@ -291,6 +291,20 @@ class TestPhasesAndTwins:
         found, _ = await read(home | batteries(-800, -700))
         assert powers(found)[1] == -1500
 
+    @pytest.mark.parametrize("soc", [-1, 255])
+    async def test_a_charge_that_is_none_is_in_no_mean(self, soc: float) -> None:
+        pages = batteries(-800, -700)
+        pages["/ivp/ensemble/power"]["devices:"][1]["soc"] = soc  # type: ignore[index]
+        found, _ = await read(cts(ct(PRODUCTION, 3000, 500_000, 0), ct(NET, 200, 90_000, 40_000)) | pages)
+        assert found.live is not None
+        assert found.live.soc_percent is None
+
+    async def test_a_meter_listed_twice_counts_once(self) -> None:
+        home = cts(ct(PRODUCTION, 3000, 500_000, 0), ct(NET, 200, 90_000, 40_000))
+        once, _ = await read(home)
+        twice, _ = await read(home | {"/ivp/meters": [*home["/ivp/meters"], *home["/ivp/meters"]]})  # type: ignore[misc]
+        assert (powers(twice), site(twice)) == (powers(once), site(once))
+
     @pytest.mark.parametrize(("ct_w", "believed"), [(-1450, True), (1450, False), (2, False), (-4000, True)])
     async def test_a_storage_ct_against_its_batteries_is_not_believed(self, ct_w: float, believed: bool) -> None:
         home = cts(ct(PRODUCTION, 5000, 500_000, 0), ct(NET, 200, 90_000, 40_000), ct(STORAGE, ct_w, 5000, 7000))

@@ -206,6 +206,29 @@ async def test_a_false_first_row_of_a_meter_is_unknown_but_a_car_that_charges_is
     assert (found[46].import_wh, found[46].quality) == (1960.0, "measured")
 
 
+@pytest.mark.parametrize("far", ["9999-12-31T23:59:59", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00"])
+def test_a_row_of_no_year_of_ours_takes_nothing_from_those_beside_it(far: str) -> None:
+    given = [*every(5, FROM, FROM + timedelta(minutes=15)), {"time": far}]
+    entries = rows.timed(msgspec.convert(told(given), Measurements), LISBON)
+    assert [(entry.start - FROM) // timedelta(minutes=5) for entry in entries] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("stray", ["2026-06-01", "2026-06-02", "2026-04-30"])
+def test_a_stray_row_of_another_month_moves_no_day(stray: str) -> None:
+    given = [{"time": f"2026-05-{number:02}T00:00:00", "pvGeneration": 100.0 * number} for number in range(1, 32)]
+    answer = msgspec.convert(told([{"time": f"{stray}T00:00:00"}, *given], "OneDay"), Measurements)
+    days = mapping.days_of(answer, "2026-05")
+    assert {day: row.pv_generation for day, row in days.items()} == {
+        date(2026, 5, number): 100.0 * number for number in range(1, 32)
+    }
+
+
+def test_days_stamped_with_their_end_are_the_ones_before() -> None:
+    ends = [*(f"2026-05-{number:02}" for number in range(2, 32)), "2026-06-01"]
+    answer = msgspec.convert(told([{"time": f"{end}T00:00:00"} for end in ends], "OneDay"), Measurements)
+    assert list(mapping.days_of(answer, "2026-05")) == [date(2026, 5, number) for number in range(1, 32)]
+
+
 def months(spike_wh: float, nameplate: float | None, usual_wh: float = 18_000.0) -> list[Reading]:
     start, end = day_span(date(2026, 5, 1), LISBON)[0], day_span(date(2026, 5, 31), LISBON)[1]
     given = [

@@ -290,6 +290,26 @@ def test_a_row_that_still_runs_is_partial_and_no_live_power() -> None:
     assert live.solar_w == 400.0
 
 
+@pytest.mark.parametrize("far", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_a_row_of_no_year_of_ours_takes_nothing_from_those_beside_it(far: str) -> None:
+    values = [{"timestamp": far, "value": 5}, {"timestamp": START.isoformat(), "value": 100}]
+    told = msgspec.convert({"unit": "WH", "values": values}, Series)
+    assert metric("solar_wh", [{"energy": told}], mapping.SOLAR) == [100.0]
+
+
+async def test_a_page_that_is_answered_for_ever_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def same(ctx: object, path: str, into: type[Any], **params: int) -> Any:
+        asked.append(params["startIndex"])
+        assert len(asked) < 5
+        return msgspec.convert({"sites": {"count": 1000, "list": [{"id": 1}, {"id": 2}]}}, into)
+
+    monkeypatch.setattr(v1, "get", same)
+    assert await v1.all_site_ids(None) == ("1", "2")  # type: ignore[arg-type]
+    assert asked == [0, 2]
+
+
 def test_a_day_of_another_time_zone_is_no_day_of_the_site() -> None:
     start, end = day_span(date(2026, 5, 20), ROME)
     told = mapping.energies([{"energy": rows([9000], start=start + timedelta(hours=7))}], mapping.SOLAR)

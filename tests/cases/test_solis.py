@@ -128,6 +128,7 @@ def test_a_day_told_twice_and_differently_is_left_out() -> None:
     start = datetime(2026, 6, 1, 22, tzinfo=UTC)
     query = ReadingsQuery(site=plant(HYBRID[0]), start=start, end=start + timedelta(days=3), resolution="day")
     told = [("2026-06-02", 10.0), ("2026-06-02", 10.0), ("2026-06-03", 8.0), ("2026-06-03", 80.0), (None, 5.0)]
+    told += [("9999-12-31", 5.0), ("0001-01-01", 5.0)]
     rows = [Record({"dateStr": day, "energy": energy, "energyStr": "kWh"}) for day, energy in told]
     said: list[str] = []
     assert [reading.solar_wh for reading in mapping.days(rows, query, said.append)] == [10_000]

@@ -143,6 +143,20 @@ def test_a_quarter_hour_with_a_reset_inside_is_partial():
     assert described(samples) == [(0, 20.0, "partial"), (15, 30.0, "measured")]
 
 
+def test_a_step_by_which_a_register_comes_back_is_unknown():
+    """It told 900 Wh too little for once, at the edge of two quarter hours, or nothing but a few of them."""
+    for low in (99_400.0, 0.0):
+        samples = [at(5 * n, low if n == 6 else 100_000.0 + 50 * n) for n in range(10)]
+        assert described(samples) == [(0, 150.0, "measured"), (15, 100.0, "partial"), (30, 100.0, "partial")]
+    samples = [at(5 * n, 1_000.0 + 50 * n - (900 if n in (3, 4, 5) else 0)) for n in range(10)]
+    assert described(samples) == [(0, 100.0, "partial"), (15, 100.0, "partial"), (30, 150.0, "measured")]
+
+
+def test_a_reset_that_runs_on_below_what_it_was_is_none_of_a_return():
+    samples = [at(0, 500), at(15, 530), at(30, 2), *(at(45 + 15 * n, 32 + 30.0 * n) for n in range(10))]
+    assert [wh for _, wh, _ in described(samples)] == [30.0] * 11
+
+
 def test_a_quarter_hour_in_which_a_counter_was_silent_is_partial():
     samples = [at(0, 0), at(5, 10), at(10, None), at(15, 30)]
     assert described(samples) == [(0, 10.0, "partial")]

@@ -239,6 +239,26 @@ def test_rows_never_overlap(steps: list[int]) -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
+FAR = ["9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"]
+
+
+@pytest.mark.parametrize("far", FAR)
+def test_a_row_of_no_year_of_ours_takes_nothing_from_those_beside_it(far: str) -> None:
+    start = datetime(2026, 6, 1, 10, tzinfo=UTC)
+    found = Quarters(start, start + QUARTER)
+    for begin, end in row_spans(sorted([start, datetime.fromisoformat(far)]), alone=QUARTER):
+        found.energy("solar_wh", begin, end, 100.0)
+    assert [(row.solar_wh, row.quality) for row in found.readings()] == [(100.0, "measured")]
+
+
+def test_a_day_of_no_year_of_ours_takes_nothing_from_those_beside_it() -> None:
+    where = ZoneInfo("Asia/Kathmandu")
+    found = Days(where, *day_span(date(2026, 6, 1), where))
+    for day in (date.min, date(2026, 6, 1), date.max):
+        found.energy("solar_wh", day, 100.0)
+    assert [(row.solar_wh, row.quality) for row in found.readings()] == [(100.0, "measured")]
+
+
 def test_the_first_source_that_knows_a_metric_counts() -> None:
     first = (Reading(start=START, end=END, solar_wh=1),)
     second = (Reading(start=START, end=END, solar_wh=2, import_wh=3, quality="partial"),)
@@ -246,7 +266,10 @@ def test_the_first_source_that_knows_a_metric_counts() -> None:
     assert (row.solar_wh, row.import_wh, row.quality) == (1, 3, "partial")
 
 
-@pytest.mark.parametrize("name", [None, "", "Mars/Base", "../etc/passwd", "Europe/Berlin\0"])
+NO_PLACES = ["localtime", "Factory", "posixrules", "right/Europe/Berlin"]
+
+
+@pytest.mark.parametrize("name", [None, "", "Mars/Base", "../etc/passwd", "Europe/Berlin\0", *NO_PLACES])
 def test_a_zone_that_is_none(name: str | None) -> None:
     assert zone(name) is None
 

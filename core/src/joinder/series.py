@@ -22,6 +22,8 @@ from joinder.energy import ENERGY_METRICS, LOAD_BELOW_ZERO, PARTS_MISSING, ROWS_
 QUARTER = timedelta(minutes=15)
 Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
 Span = tuple[datetime, datetime]
+# Files beside the zones: this machine's own zone, a placeholder, a rule, and zones that count leap seconds.
+_NO_PLACES = ("localtime", "Factory", "posixrules", "posix/", "right/")
 
 
 @dataclass
@@ -147,9 +149,10 @@ class Quarters:
                 self._slots.add(span, "soc_percent", known * seconds, seconds, "")
 
     def _cut(self, start: datetime, end: datetime) -> list[tuple[Span, float]]:
-        """A row has several values: it is cut once."""
+        """A row has several values: it is cut once. One outside of what is asked may be of any year."""
         if self._row != (start, end):
-            self._row, self._parts = (start, end), list(_quarters(start, end))
+            is_inside = start < self._slots.end and end > self._slots.start
+            self._row, self._parts = (start, end), list(_quarters(start, end)) if is_inside else []
         return self._parts
 
     def readings(self, device_id: str | None = None) -> tuple[Reading, ...]:
@@ -163,6 +166,7 @@ class Days:
     def __init__(self, zone: ZoneInfo, start: datetime, end: datetime) -> None:
         self._zone = zone
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
+        self._days = frozenset(days_between(start, end, zone))
 
     def expect(self, metric: str, parts: Iterable[str]) -> None:
         """Names every part that a sum of this metric must have."""
@@ -170,6 +174,8 @@ class Days:
 
     def energy(self, metric: str, day: date, wh: float | None, *, partial: bool = False, part: str = "") -> None:
         """`wh` of one local day; `partial`: the vendor says, or it is clear, that some of the day is missing."""
+        if day not in self._days:
+            return
         span = day_span(day, self._zone)
         length_s = (span[1] - span[0]).total_seconds()
         if (known := plausible(wh)) is not None:
@@ -223,7 +229,15 @@ def row_spans(starts: Iterable[datetime], *, alone: timedelta, longest: timedelt
             yield at, at + following
         else:
             length = beside[0] if beside else alone
-            yield at, at + (length if following is None else min(length, following))
+            yield at, _later(at, length if following is None else min(length, following))
+
+
+def _later(at: datetime, length: timedelta) -> datetime:
+    """As late as the calendar goes: what a vendor dates 9999 is no reason to lose the rows beside it."""
+    try:
+        return at + length
+    except OverflowError:
+        return datetime.max.replace(tzinfo=at.tzinfo)
 
 
 def merged(parts: Iterable[Sequence[Reading]]) -> tuple[Reading, ...]:
@@ -257,7 +271,9 @@ def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
 
 
 def zone(name: str | None) -> ZoneInfo | None:
-    """The time zone of an IANA name; None for one that is missing or unknown."""
+    """The time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
+    if name is not None and name.startswith(_NO_PLACES):
+        return None
     try:
         return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -271,6 +287,11 @@ def day_span(day: date, where: ZoneInfo) -> Span:
 
 def midnight(day: date, where: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), where).astimezone(UTC)
+
+
+def is_datable(day: date) -> bool:
+    """Whether a row of that day may be one: a zone cannot tell every time of the years 1 and 9999."""
+    return 1990 <= day.year <= 2200
 
 
 def days_between(start: datetime, end: datetime, where: ZoneInfo) -> Iterator[date]:

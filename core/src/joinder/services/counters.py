@@ -82,14 +82,35 @@ def _steps(samples: Sequence[Sample], nameplate_w: float | None) -> Steps:
 
 
 def _running(samples: Sequence[Sample], name: str) -> list[Pair]:
-    """Pairs near enough, of one and the same register, between which it did not go back: that is a reset."""
+    """Pairs near enough, of one and the same register, between which it neither went back (a reset) nor came back."""
     found = []
+    returns = _returns(samples, name)
     for a, b in pairwise(samples):
         before, after = a.values.get(name), b.values.get(name)
         is_near = 0 < b.at - a.at <= MAX_GAP_S and a.source == b.source
-        if is_near and before is not None and after is not None and after >= before:
+        if is_near and before is not None and after is not None and after >= before and b.at not in returns:
             found.append((a, b))
     return found
+
+
+def _returns(samples: Sequence[Sample], name: str) -> set[int]:
+    """When it came back to where it had been before it went back: that was no reset, and most of the step was counted
+    before. What lies more than two hours apart is two registers' matter."""
+    found = set()
+    top: Sample | None = None  # the last sample before it went back
+    for a, b in pairwise(sample for sample in samples if sample.values.get(name) is not None):
+        if a.source != b.source or (top is not None and b.at - top.at > MAX_GAP_S):
+            top = None
+        if a.source == b.source and _watt_hours(b, name) < _watt_hours(a, name):
+            top = top or a
+        elif top is not None and _watt_hours(b, name) >= _watt_hours(top, name):
+            found.add(b.at)
+            top = None
+    return found
+
+
+def _watt_hours(sample: Sample, name: str) -> float:
+    return sample.values[name] or 0.0
 
 
 def _impossible(pairs: Sequence[Pair], name: str, nameplate_w: float | None) -> list[Pair]:

@@ -24,6 +24,7 @@ from joinder.store.engine import Row
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.sites import read_devices
 from joinder.vendor import Resolution
+from joinder.vendors.gate.rules import Rule
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
@@ -38,6 +39,11 @@ _METRICS = {kind: (*names, "soc_percent") if kind is DeviceKind.BATTERY else nam
 _COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
 _FETCHED_AT = 2 + len(METRICS)
 _RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
+# By the rules that say no more than that: what of a meter may be unknown because it was refused.
+_REFUSED_BY = {
+    str(Rule.LOAD): (_COLUMN["load_wh"],),
+    str(Rule.NUMBER): tuple(_COLUMN[name] for name in _ENERGIES[DeviceKind.METER]),
+}
 MISSING_MOST = 100  # spans named in one answer
 
 
@@ -105,8 +111,10 @@ class Asked:
 
     @property
     def own_device(self) -> DeviceHead | None:
-        """The device that has a series of its own: the only one of its kind is what the site's series measures."""
-        return self.device if self.device is not None and self.device.siblings > 0 else None
+        """The device that has a series of its own: the only one of its kind, all the time that is asked for, is what
+        the site's series measures."""
+        device = self.device
+        return device if device and (device.siblings > 0 or self.start < (device.sibling_until or 0)) else None
 
 
 async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
@@ -211,11 +219,13 @@ async def _missing(
 
 
 def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
-    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere."""
+    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere, and what
+    was refused of it, or the shortest range would be complete without it."""
     columns = [_COLUMN[name] for name in _ENERGIES[kind]]
     if kind is not DeviceKind.METER:
         return columns
-    return [column for column in columns if any(row[column] is not None for row in rows)] or columns
+    refused = {column for row in rows for column in _REFUSED_BY.get(row[_RULE], ()) if row[column] is None}
+    return [one for one in columns if one in refused or any(row[one] is not None for row in rows)] or columns
 
 
 def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
@@ -257,13 +267,17 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
-    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures."""
+    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures:
+    where the device's own rows, of whatever was asked before, tell nothing, the site's do."""
     span = (resolution, asked.start, asked.end, _METRICS[asked.kind])
-    if asked.device is not None:
-        rows = await read_intervals(hub.store, asked.device.id, *span)
-        if asked.own_device is not None or _tell(rows, asked.kind):
-            return asked.device.id, list(rows)
+    own = await read_intervals(hub.store, asked.device.id, *span) if asked.device is not None else []
+    if asked.own_device is not None:
+        return asked.own_device.id, list(own)
+    told = {row[0]: row for row in own if _tell([row], asked.kind)}
     rows = await read_intervals(hub.store, asked.site.id, *span)
+    if told:
+        found = {row[0]: row for row in rows} | told
+        rows = [found[start] for start in sorted(found)]
     return asked.site.id, list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
 
 

@@ -44,7 +44,8 @@ _SITE = (
 )
 _DEVICE = (
     "SELECT id, site_id, (SELECT count(*) FROM device s WHERE s.site_id = d.site_id AND s.kind = d.kind "
-    "AND s.id <> d.id AND s.gone_at IS NULL) "
+    "AND s.id <> d.id AND s.gone_at IS NULL), "
+    "(SELECT max(s.gone_at) FROM device s WHERE s.site_id = d.site_id AND s.kind = d.kind AND s.id <> d.id) "
     "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
 )
 _UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL, source = :source WHERE id = :id"
@@ -67,11 +68,13 @@ class SiteHead(Struct, frozen=True):
 
 
 class DeviceHead(Struct, frozen=True):
-    """What a hot read needs of a device; `siblings` counts the others of its kind in the site."""
+    """What a hot read needs of a device; `siblings` counts the others of its kind in the site, of which the last one
+    that went was there until `sibling_until`."""
 
     id: str
     site_id: str
     siblings: int
+    sibling_until: int | None = None
 
 
 async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:

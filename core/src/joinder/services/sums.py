@@ -5,7 +5,7 @@ What is summed here came with the site's own answer; what somebody asked of a si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import structs
@@ -15,7 +15,7 @@ from joinder.energy import PARTS_MISSING, Device, DeviceKind, MeterRole, Quality
 Span = tuple[datetime, datetime]
 _RANK: Mapping[Quality, int] = {"measured": 0, "estimated": 1, "partial": 2}
 _OF_KIND = {DeviceKind.INVERTER: ("solar_wh",), DeviceKind.BATTERY: ("charge_wh", "discharge_wh")}
-_AT_GRID = (MeterRole.GRID, None)
+_GRID = ("import_wh", "export_wh")
 
 
 def site_rows(
@@ -48,20 +48,26 @@ def site_rows(
 def measured_by(devices: Sequence[Device]) -> dict[str, list[str]]:
     """Metric → the devices whose values together are the site's."""
     found: dict[str, list[str]] = {}
+    roles = {device.role for device in devices if device.kind is DeviceKind.METER}
     for device in devices:
         metrics = _OF_KIND.get(device.kind, ())
         if device.kind is DeviceKind.METER:
-            metrics = _meter_metrics(device.role)
+            metrics = _meter_metrics(device.role, roles)
         for metric in metrics:
             found.setdefault(metric, []).append(device.vendor_id)
     return found
 
 
-def _meter_metrics(role: MeterRole | None) -> tuple[str, ...]:
-    """A meter without a role sits at the grid, as most do; what it says of the load counts too."""
+def _meter_metrics(role: MeterRole | None, roles: Collection[MeterRole | None]) -> tuple[str, ...]:
+    """A meter without a role sits at the grid, as most do, and what it says of the load counts too; but not beside one
+    that is said to measure the same, or it would count twice. `roles`: of all meters of the site."""
     if role is MeterRole.LOAD:
         return ("load_wh",)
-    return ("import_wh", "export_wh", *(() if role else ("load_wh",))) if role in _AT_GRID else ()
+    if role is MeterRole.GRID:
+        return _GRID
+    if role is not None:
+        return ()
+    return (*(() if MeterRole.GRID in roles else _GRID), *(() if MeterRole.LOAD in roles else ("load_wh",)))
 
 
 def _filled(

@@ -164,7 +164,7 @@ async def take_snapshot(gateway: Gateway, *, firmware: str, now: datetime, timez
     """
     snapshot = Snapshot(failed=gateway.failed)
     meters = await gateway.read(METERS, list[payloads.Meter])
-    snapshot.meters = meters or []
+    snapshot.meters = list({meter.eid: meter for meter in meters or []}.values())  # one listed twice counts once
     if any(meter.enabled for meter in snapshot.meters):
         snapshot.ct_readings = await gateway.read(READINGS, list[payloads.CtReading]) or []
     await _read_inverters(gateway, snapshot, stalls=_is_nightly_stall(now, timezone))

@@ -376,11 +376,16 @@ class Figures:
         unweighed = all(unit.nameplate_wh is None for unit in self._batteries)
         weights = [1.0 if unweighed else unit.nameplate_wh for unit in self._batteries]
         shares = [
-            None if unit.soc_percent is None or weight is None else unit.soc_percent * weight
-            for unit, weight in zip(self._batteries, weights, strict=True)
+            None if weight is None or not 0 <= percent <= 100 else percent * weight
+            for percent, weight in zip(map(_percent, self._batteries), weights, strict=True)
         ]
         weight, share = total_or_none(weights), total_or_none(shares)
         return share / weight if weight and share is not None else None
+
+
+def _percent(battery: Device) -> float:
+    """-1 where it is unknown, as some say themselves."""
+    return -1.0 if battery.soc_percent is None else battery.soc_percent
 
 
 def _differ(one_w: float | None, other_w: float) -> bool:

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from joinder.errors import AuthorizationLost, NotSupported, RateLimited
 from joinder.grants import Context
 from joinder.http import raise_for_status
-from joinder.series import Number
+from joinder.series import Number, is_datable
 
 T = TypeVar("T")
 CALL_DEADLINE = 12.0  # the seven calls of a large plant's hook stay inside the registry's 90 s
@@ -95,6 +95,9 @@ class Row(Struct, rename="camel"):
 class Measurements(Struct):
     rows: list[Row] = field(name="set")
     resolution: str | None = None
+
+    def __post_init__(self) -> None:
+        self.rows = [row for row in self.rows if is_datable(row.time)]
 
 
 @dataclass(frozen=True)

@@ -159,12 +159,15 @@ def _of_day(row: Row, nameplate: float | None) -> dict[str, float | None]:
 
 
 def days_of(answer: Measurements, month: str, today: date | None = None) -> dict[date, Row]:
-    """Rows by their day, none of the future. Should they be stamped with their end, the last lies in the next month."""
+    """Rows of the month by their day, none of the future. Should they be stamped with their end, the last is stamped
+    with the first of the next month, and none with that of this one: a stray row of another month moves no day."""
     stamps = [row.time.date() for row in answer.rows]
-    back = timedelta(days=1 if any(f"{at:%Y-%m}" > month for at in stamps) else 0)
+    first = date.fromisoformat(f"{month}-01")
+    following = (first + timedelta(days=31)).replace(day=1)
+    back = timedelta(days=1 if following in stamps and first not in stamps else 0)
     found: dict[date, Row] = {}
     for at, row in zip(stamps, answer.rows, strict=True):
-        if today is None or at - back <= today:
+        if first <= at - back < following and (today is None or at - back <= today):
             found.setdefault(at - back, row)
     return found
 

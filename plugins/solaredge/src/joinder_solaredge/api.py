@@ -15,7 +15,7 @@ from joinder.errors import AppCredentialsRejected, AuthorizationLost, NotSupport
 from joinder.grants import Context, Grant
 from joinder.http import Answer, raise_for_status
 from joinder.redact import Secrets
-from joinder.series import Number
+from joinder.series import Number, is_datable
 
 T = TypeVar("T")
 HOST = "monitoringapi.solaredge.com"
@@ -75,6 +75,9 @@ class Series(Struct):
 
     unit: str | None = None
     values: list[Value] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.values = [row for row in self.values if is_datable(row.timestamp)]
 
 
 class Inverters(Struct):

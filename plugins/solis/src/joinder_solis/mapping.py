@@ -17,7 +17,19 @@ from joinder import DeviceKind, Live, Reading, ReadingsQuery, Site
 from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import NotSupported
 from joinder.physics import NO_LOAD, home_load, nameplate_w, solar_power
-from joinder.series import QUARTER, Days, Quarters, Span, day_span, days_between, merged, row_spans, with_load, zone
+from joinder.series import (
+    QUARTER,
+    Days,
+    Quarters,
+    Span,
+    day_span,
+    days_between,
+    is_datable,
+    merged,
+    row_spans,
+    with_load,
+    zone,
+)
 from joinder_solis import doubt
 from joinder_solis.api import Record
 from joinder_solis.devices import battery_w, discharging_w, instant, percent, site
@@ -295,9 +307,10 @@ def _balanced(reading: Reading, battery: bool, say: Say) -> Reading:
 
 def _day(text: str | None) -> date | None:
     try:
-        return date.fromisoformat((text or "")[:10])
+        day = date.fromisoformat((text or "")[:10])
     except ValueError:
         return None
+    return day if is_datable(day) else None
 
 
 def _has(of: Site, kind: DeviceKind) -> bool:

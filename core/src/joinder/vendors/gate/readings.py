@@ -188,9 +188,20 @@ class _Gate:
         return Judged(sound, refused)
 
     def counters(self, told: object) -> tuple[Counter, ...]:
-        """Registers of the past, of this site and its devices."""
-        listed = self._listed(told, 4 * self._kinds_of_rows, "counters")
-        return tuple(sound for counter in listed if (sound := self._counter(counter)))
+        """Registers of the past, of this site and its devices, each moment of a subject once: as it is kept."""
+        found: dict[tuple[str | None, datetime], Counter] = {}
+        contradicted = set()
+        for counter in self._listed(told, 4 * self._kinds_of_rows, "counters"):
+            sound = self._counter(counter)
+            if sound is None:
+                continue
+            key = (sound.device_id, sound.at.replace(microsecond=0))
+            if found.setdefault(key, sound) != sound:
+                contradicted.add(key)
+        for key in contradicted:
+            self._refusals.note(Rule.TWICE, "counter")
+            del found[key]
+        return tuple(found.values())
 
     def live(self, told: object) -> Live | None:
         """Power of the past; None where the answer holds none."""
@@ -232,7 +243,8 @@ class _Gate:
             and (device_id is None or type(device_id) is str)
             and device_id in self._subjects
             and self._is_whole(start, end)
-            and row.lacks == ()
+            and type(row.lacks) is tuple
+            and not row.lacks
         )
 
     def _mended(self, row: object) -> Reading | None:
@@ -293,18 +305,21 @@ class _Gate:
             self._refusals.note(rule, lost[0], (row.device_id, row.start, row.end), count=0)
             self._emptied.add((row.device_id, row.start))
             return None
-        sound_quality: Quality = row.quality if row.quality in get_args(Quality) else "estimated"
-        if sound_quality != row.quality:
+        sound_quality: Quality | None = next(
+            (one for one in get_args(Quality) if isinstance(row.quality, str) and one == row.quality), None
+        )
+        if sound_quality is None:
             self._refusals.note(Rule.SHAPE, "quality")
-        told_rule = row.rule if isinstance(row.rule, str) and _RULE.fullmatch(row.rule) else None
+        told_rule = str.__str__(row.rule) if isinstance(row.rule, str) and _RULE.fullmatch(row.rule) else None
         why = told_rule or (str(Rule.NUMBER) if lost else None)
-        return structs.replace(row, quality=sound_quality, rule=why, **kept)
+        return structs.replace(row, quality=sound_quality or "estimated", rule=why, **kept)
 
     def _energy(self, name: str, value: object, hours: float) -> float | None:
         """A little below zero, a production is the inverters' standby draw: 0, without a word."""
         most = physics.MOST_W * hours
-        if name == "solar_wh" and isinstance(value, int | float) and not isinstance(value, bool) and -most < value < 0:
-            value = 0.0 if physics.solar_power(value / hours) == 0.0 else value
+        told = values.plain(value) if name == "solar_wh" else None
+        if told is not None and -most < told < 0:
+            value = 0.0 if physics.solar_power(told / hours) == 0.0 else value
         return values.number(value, name, self._refusals, low=0, high=most)
 
     def _running(self, row: Reading | None) -> Reading | None:

@@ -18,10 +18,18 @@ def number(
     """A finite number from `low` to `high`; None for none."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:  # NaN is neither
-        return float(value)
+    told = plain(value)
+    if told is not None and low <= told <= high:  # NaN is neither
+        return float(told)
     refusals.note(rule, what)
     return None
+
+
+def plain(value: object) -> float | None:
+    """The number itself: of a type of its own, which may compare and convert as it likes, what it was made of."""
+    if isinstance(value, float):
+        return float.__float__(value)
+    return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def text(value: object, what: str, refusals: Refusals, *, most: int = NAME_MOST) -> str | None:
