@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import AppCredentialsRejected, ApprovalPending, ApprovalRefused, TransientError, VendorError
 from joinder.grants import Grant, GrantState
-from joinder.services import expiry, health, leases, vendor_credentials
-from joinder.services.enrollments import seal_grant
+from joinder.services import expiry, health, leases, site_rights, vendor_credentials
 from joinder.services.held import open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, next_refresh
+from joinder.services.sealed_grants import seal_grant
 from joinder.store.tables import Enrollment, GrantRow
 
 KIND = "approval"
@@ -59,7 +59,9 @@ async def _ask(hub: Hub, enrollment_id: str) -> int:
     except ApprovalPending:
         answered = held.grant
     async with hub.store.write(enrollment_id) as session:
-        return await _save(hub, session, enrollment_id, held.row.version, answered)
+        due_at = await _save(hub, session, enrollment_id, held.row.version, answered)
+    await site_rights.listed_by_renewal(hub, enrollment_id, answered.site_ids)
+    return due_at
 
 
 async def _save(hub: Hub, session: AsyncSession, enrollment_id: str, version: int, answered: Grant) -> int:

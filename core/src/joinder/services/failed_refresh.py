@@ -16,7 +16,7 @@ from joinder.errors import (
     UnexpectedPayload,
     VendorError,
 )
-from joinder.services import burst_brake, health, leases, vendor_credentials
+from joinder.services import burst_brake, health, leases, site_rights, vendor_credentials
 from joinder.services.hub import Hub
 from joinder.services.schedule import DEATH_PROOF_AFTER, after_failure
 from joinder.store.tables import Enrollment, GrantRow
@@ -40,6 +40,7 @@ async def end(hub: Hub, attempt: Attempt, error: VendorError) -> None:
         await leases.release(session, "refresh", attempt.enrollment_id, attempt.lease, due_at)
     if enrollment.health == "lost_in_flight" != before:
         hub.metrics.lost_in_flight(enrollment.vendor)
+    await site_rights.hand_over(hub, enrollment.id)
     if enrollment.health == "suspected":
         await burst_brake.recall(hub, enrollment.vendor)
 

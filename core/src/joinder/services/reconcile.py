@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, UnknownVendor, VendorError
-from joinder.services import barrier, health, leases
+from joinder.services import barrier, health, leases, site_rights
 from joinder.services.barrier import Restored
 from joinder.services.hub import Hub
 from joinder.services.refresh import refresh
@@ -139,6 +139,7 @@ async def _settle(hub: Hub, enrollment_id: str, refused: Restored | None) -> Non
             grant.refused_at = grant.refused_at or now()
             reason = f"The database was {refused}; the vendor has replaced that token since."
             health.change(session, enrollment, "needs_consent", reason)
+    await site_rights.hand_over(hub, enrollment_id)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.grants import Context, Grant, GrantState
-from joinder.services import health, vendor_credentials
+from joinder.services import health, site_rights, vendor_credentials
 from joinder.services.breakers import BreakerOpen
 from joinder.services.budgets import BudgetSpent
 from joinder.services.held import Held, open_held
@@ -136,3 +136,4 @@ async def _note_failure(hub: Hub, enrollment_id: str, error: VendorError) -> Non
         health.failed(session, enrollment, error)
         if isinstance(error, AppCredentialsRejected) and enrollment.credentials_id:
             await vendor_credentials.reject(session, enrollment.credentials_id, error)
+    await site_rights.hand_over(hub, enrollment_id)

@@ -15,14 +15,12 @@ from joinder.errors import UnknownVendor
 from joinder.grants import AppCredentials
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import enrollments, health, leases
+from joinder.services import app_secrets, enrollments, health, leases
 from joinder.services.budgets import Quotas
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Due, Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
-
-_TABLE = "vendor_credentials"
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -75,7 +73,7 @@ async def create(
         audit(session, account_id, actor, "credentials.create", credentials_id)
         if consent is not None:
             await enrollments.store_consent(
-                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id
+                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id, by_operator=True
             )
     return _shown(row)
 
@@ -146,7 +144,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
         await _resume(session, row)
         if consent is not None:
             await enrollments.store_consent(
-                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id
+                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id, by_operator=True
             )
     return _shown(row)
 
@@ -186,17 +184,6 @@ async def reject(session: AsyncSession, credentials_id: str, error: Exception) -
     for enrollment in await _enrollments_of(session, credentials_id):
         health.change(session, enrollment, "operator_action", str(error), "operator")
         await leases.schedule(session, "refresh", enrollment.id, leases.NEVER)
-
-
-def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
-    """Decrypted, for a hook call; None for a vendor without app credentials."""
-    return None if row is None else open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed)
-
-
-def open_sealed(hub: Hub, account_id: str, credentials_id: str, type_name: str, sealed: bytes) -> AppCredentials:
-    """The account's key must be unlocked."""
-    place = {"table": _TABLE, "row": credentials_id, "column": "secrets_sealed", "owner": account_id}
-    return AppCredentials(type=type_name, secrets=Secrets(hub.vault.open_strings(sealed, **place)))
 
 
 async def _resume(session: AsyncSession, row: VendorCredentials) -> None:
@@ -271,11 +258,13 @@ def _name(value: object) -> str | None:
 
 
 def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str, str]) -> bytes:
-    return hub.vault.seal(dict(values), table=_TABLE, row=credentials_id, column="secrets_sealed", owner=account_id)
+    return hub.vault.seal(
+        dict(values), table=app_secrets.TABLE, row=credentials_id, column="secrets_sealed", owner=account_id
+    )
 
 
 def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
-    return open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
+    return app_secrets.open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
 
 
 def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:

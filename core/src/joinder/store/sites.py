@@ -17,7 +17,7 @@ _SINCE, _UNTIL = 631_152_000, 4_102_444_800  # 1990 and 2100: no site is older, 
 
 _SITE_COLUMNS = (
     "s.id, s.account_id, s.enrollment_id, s.vendor, s.vendor_id, s.name, s.timezone, s.lat, s.lon, "
-    "s.operational_since, s.fetched_at, s.timezone_by"
+    "s.operational_since, s.fetched_at, s.timezone_by, s.gone_at"
 )
 _DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at, source, silent_since"
 _KNOWN = "kind IN ('inverter', 'battery', 'meter')"
@@ -30,7 +30,7 @@ _OF_SITES = (
 # A quota that ends a poll starves no site: what was read longest ago comes first.
 _OF_ENROLLMENT = (
     f"SELECT {_SITE_COLUMNS} FROM site s LEFT JOIN live l ON l.site_id = s.id "  # noqa: S608
-    "WHERE s.enrollment_id = :enrollment ORDER BY l.fetched_at NULLS FIRST, s.id"
+    "WHERE s.enrollment_id = :enrollment AND s.gone_at IS NULL ORDER BY l.fetched_at NULLS FIRST, s.id"
 )
 _DEVICES = f"SELECT {_DEVICE_COLUMNS} FROM device WHERE site_id = :site AND {_KNOWN} AND gone_at IS NULL ORDER BY id"  # noqa: S608
 _DEVICE = f"SELECT {_DEVICE_COLUMNS} FROM device WHERE id = :id AND account_id = :account"  # noqa: S608
@@ -51,6 +51,7 @@ class StoredSite(NamedTuple):
     operational_since: int | None
     fetched_at: int | None
     timezone_by: str | None = None
+    gone_at: int | None = None
 
 
 class StoredDevice(NamedTuple):
@@ -90,7 +91,7 @@ async def read_sites(store: Store, account_id: str, ids: Sequence[str]) -> list[
 
 
 async def read_sites_of(store: Store, enrollment_id: str) -> list[StoredSite]:
-    """Those read longest ago first."""
+    """Those that are not gone, read longest ago first."""
     return [_site(row) for row in await store.rows(_OF_ENROLLMENT, {"enrollment": enrollment_id})]
 
 
