@@ -16,6 +16,7 @@ from joinder.services import (
     failed_refresh,
     leases,
     live,
+    pausing,
     reconnect,
     removal,
     site_rights,
@@ -242,6 +243,18 @@ async def test_history_waits_for_an_owner_who_must_act_where_nobody_else_is_left
     await enrollments.delete(hub, account_id, ada, "test")
     assert await readers(hub, "home") == [bob]
     assert await history(hub) == kept
+
+
+async def test_who_reads_takes_over_before_who_is_paused_and_before_who_must_act(
+    hub: Hub, vendor: Nameless, owners: Owners, account_id: str
+) -> None:
+    vendor.sites = dict.fromkeys(("ada", "bob", "cyd", "dan"), ("home",))
+    ada, bob, cyd, dan = [await owners.consents(owner) for owner in vendor.sites]
+    await owners.must_act(bob)
+    await pausing.pause(hub, account_id, cyd, "test")
+    for ends, follows in ((ada, dan), (dan, cyd), (cyd, bob)):
+        await enrollments.delete(hub, account_id, ends, "test")
+        assert await readers(hub, "home") == [follows]
 
 
 async def test_a_site_is_handed_over_when_its_owner_must_act(hub: Hub, vendor: Nameless, owners: Owners) -> None:
