@@ -65,6 +65,7 @@ BAD = {
     "refresh_is_one_exchange": Bad(
         INIT, _REFRESH, f"{_REFRESH}\n    token = await oauth.refresh_token(ctx, _OAUTH2, token.secrets())"
     ),
+    "ended_consents_are_taken_back": Bad(INIT, "auth.acme.example/revoke", "auth.acme.example/nowhere"),
     "site_is_normalised": Bad(MAPPING, "name=details.name", 'name=""'),
     "quarter_hours_are_whole": Bad(MAPPING, "    return quarters.readings()", "    return quarters.readings()[1:]"),
     "days_are_whole": Bad(MAPPING, "    return days.readings()", "    return days.readings()[1:]"),

@@ -146,12 +146,12 @@ async def test_events_by_enrollment_and_type(hub: Hub, api: httpx.AsyncClient, b
     enrollment_id = await connect(api, browser)
     await api.delete(f"/enrollments/{enrollment_id}")
     listed = (await api.get("/events", params={"enrollmentID": enrollment_id})).json()["events"]
-    assert sorted(event["type"] for event in listed) == ["enrollment.created", "enrollment.deleted"]
+    assert [event["type"] for event in listed] == ["enrollment.created", "enrollment.deleted", "enrollment.revoked"]
     (deleted,) = (await api.get("/events", params={"type": "enrollment.deleted"})).json()["events"]
     assert set(deleted) == {"id", "type", "timestamp", "data"}
-    assert deleted["data"] == {"enrollmentID": enrollment_id, "vendor": "sunny"}
-    first = (await api.get("/events", params={"pageSize": 1})).json()
-    rest = (await api.get("/events", params={"pageSize": 1, "pageToken": first["nextPageToken"]})).json()
+    assert deleted["data"] == {"enrollmentID": enrollment_id, "vendor": "sunny", "revocation": "none"}
+    first = (await api.get("/events", params={"pageSize": 2})).json()
+    rest = (await api.get("/events", params={"pageSize": 2, "pageToken": first["nextPageToken"]})).json()
     assert {event["id"] for event in first["events"] + rest["events"]} == {event["id"] for event in listed}
     assert "nextPageToken" not in rest
 

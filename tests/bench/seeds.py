@@ -16,8 +16,8 @@ from joinder import Grant, Secrets
 from joinder.clock import now
 from joinder.ids import new_id
 from joinder.services import accounts, leases, vendor_credentials
-from joinder.services.enrollments import seal_grant
 from joinder.services.hub import Hub
+from joinder.services.sealed_grants import seal_grant
 from joinder.settings import Settings
 from joinder.store.engine import Upsert
 

@@ -307,8 +307,14 @@ def test_ending_an_enrollment_says_what_goes(world: World) -> None:
     assert "1 site: Home" in tried.stderr
     assert "3 devices" in tried.stderr
     assert int(tried.stderr.split(" intervals")[0].rsplit(" ", 1)[1]) > 90
+    assert "Sunny <Home> cannot be told: the owner ends the consent there." in tried.stderr
     world("enrollments", "show", "{enrollment}")
-    world("enrollments", "revoke", "{enrollment}", "--confirm", world.ids["enrollment"])
+    ended = world("enrollments", "revoke", "{enrollment}", "--confirm", world.ids["enrollment"], "--json")
+    assert json.loads(ended.stdout) == {
+        "deleted": world.ids["enrollment"],
+        "consent": "owner ends it at the vendor",
+    }
+    assert "the owner ends the consent there" in ended.stderr
     world("enrollments", "show", "{enrollment}", code=3)
     assert world.json("sites", "list") == []
     assert ("command line", "enrollment.delete") in audits(world)

@@ -193,6 +193,36 @@ def test_readings_of_an_earlier_version_are_to_be_rechecked(tmp_path, has_site):
     assert marks == (0 if has_site else 1,)
 
 
+def test_who_opens_which_site_is_known_of_what_an_earlier_version_stored(tmp_path):
+    path = tmp_path / "hub.sqlite3"
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    engine = create_engine(f"sqlite:///{path}")
+    enrollment = (
+        "INSERT INTO enrollment (id, account_id, vendor, credentials_id, flow_id, options, status, health, "
+        "health_since, failures, created_at) VALUES (?, 'acct', 'v', ?, ?, '{}', 'enrolled', 'ok', 0, 0, 0)"
+    )
+    site = (
+        "INSERT INTO site (id, account_id, enrollment_id, vendor, vendor_id, name) VALUES (?, 'acct', ?, 'v', ?, 'x')"
+    )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+        connection.exec_driver_sql("INSERT INTO account (id, name, mode, created_at) VALUES ('acct', 'x', 'x', 0)")
+        for values in (("owner", "cred", "flow"), ("fleet", "cred", None), ("key", None, None)):
+            connection.exec_driver_sql(enrollment, values)
+        for values in (("s1", "owner", "a"), ("s2", "fleet", "b"), ("s3", "fleet", "c")):
+            connection.exec_driver_sql(site, values)
+    engine.dispose()
+    migrate_sqlite(path)
+    with sqlite3.connect(path) as connection:
+        rights = connection.execute("SELECT enrollment_id, vendor_site_id FROM site_right ORDER BY 2").fetchall()
+        due = connection.execute("SELECT enrollment_id, app FROM due WHERE kind = 'sites'").fetchall()
+    connection.close()
+    assert rights == [("owner", "a"), ("fleet", "b"), ("fleet", "c")]
+    assert due == [("fleet", "cred")]
+
+
 async def test_a_folder_that_does_not_exist_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         await open_store(f"sqlite:///{tmp_path}/absent/hub.sqlite3")

@@ -21,6 +21,7 @@ from joinder.errors import (
     AuthorizationLost,
     ConsentDenied,
     ConsentInvalid,
+    NotSupported,
     OutcomeUnknown,
     RateLimited,
     TransientError,
@@ -387,3 +388,59 @@ def test_a_callback_without_a_usable_code_has_one_class(values, error):
 
 def test_a_callback_with_a_code_is_used():
     assert code_from(Callback(values=Secrets({"code": "code-1"}))) == "code-1"
+
+
+@pytest.mark.parametrize(
+    ("facts", "content_type", "body"),
+    [
+        ({}, "x-www-form-urlencoded", {"token": OLD["refresh_token"], "token_type_hint": "refresh_token"}),
+        (
+            {"client_auth": "post", "parameters_in": "json"},
+            "json",
+            {
+                "token": OLD["refresh_token"],
+                "token_type_hint": "refresh_token",
+                "client_id": APP["clientID"],
+                "client_secret": APP["clientSecret"],
+            },
+        ),
+        (
+            {"client_auth": "post", "revocation_parameter": "refresh_token"},
+            "x-www-form-urlencoded",
+            {
+                "refresh_token": OLD["refresh_token"],
+                "client_id": APP["clientID"],
+                "client_secret": APP["clientSecret"],
+            },
+        ),
+    ],
+)
+async def test_a_grant_is_taken_back_as_token_calls_are_sent(
+    serve: Serve, facts: dict[str, str], content_type: str, body: dict[str, str]
+) -> None:
+    served = await serve(http_answer(b""))
+    async with context(served) as ctx:
+        await oauth.revoke(ctx, oauth2(revocation_url=f"https://{HOST}/revoke", **facts), OLD)
+    (request,) = served.requests
+    head, _, sent = request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /revoke ")
+    assert content_type in head.decode().lower()
+    assert ("authorization: basic" in head.decode().lower()) == ("client_auth" not in facts)
+    found = json.loads(sent) if content_type == "json" else {k: v[0] for k, v in parse_qs(sent.decode()).items()}
+    assert found == body
+
+
+async def test_what_cannot_be_taken_back_says_so(serve: Serve) -> None:
+    served = await serve(http_answer(b'{"error":"unsupported_token_type"}', "400 Bad Request"))
+    async with context(served) as ctx:
+        for facts in ({}, {"revocation_parameter": "refresh_token"}):
+            with pytest.raises(NotSupported):
+                await oauth.revoke(ctx, oauth2(revocation_url=f"https://{HOST}/revoke", **facts), OLD)
+        assert len(served.requests) == 3
+        for described, secrets in (
+            (oauth2(), OLD),
+            (oauth2(revocation_url=f"https://{HOST}/r"), Secrets({"key": "k"})),
+        ):
+            with pytest.raises(NotSupported):
+                await oauth.revoke(ctx, described, secrets)
+    assert len(served.requests) == 3

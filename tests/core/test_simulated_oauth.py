@@ -90,3 +90,20 @@ def test_clients_are_told_apart() -> None:
             tokens.check_client(*basic(header))
     with pytest.raises(TokenRefused):
         tokens.by_refresh("other", joined(tokens))
+
+
+@pytest.mark.parametrize("which", ["access_token", "refresh_token"])
+def test_a_token_that_is_taken_back_ends_its_whole_grant_once_and_only_for_its_own_client(which: str) -> None:
+    tokens = service()
+    issued = tokens.by_code("app", tokens.new_code("app", "happy", REDIRECT), REDIRECT)
+    other = joined(tokens)
+    assert not tokens.take_back("other", getattr(issued, which))
+    assert tokens.holder(issued.access_token) is not None
+    assert tokens.take_back("app", getattr(issued, which))
+    assert not tokens.take_back("app", getattr(issued, which))
+    assert not tokens.take_back("app", "made-up")
+    assert tokens.holder(issued.access_token) is None
+    with pytest.raises(TokenRefused):
+        tokens.by_refresh("app", issued.refresh_token)
+    assert tokens.by_refresh("app", other).family.alive
+    assert tokens.counts()["taken_back"] == 1

@@ -11,7 +11,7 @@ import pytest
 
 from joinder.grants import Callback
 from joinder.redact import Secrets
-from joinder.services import accounts, enrollments, vendor_credentials
+from joinder.services import accounts, app_secrets, enrollments, vendor_credentials
 from joinder.services.hub import Hub, open_hub
 from joinder.services.vendor_context import vendor_context
 from joinder.settings import Settings
@@ -44,7 +44,7 @@ class World:
             await self.hub.vault.unlock(session, self.account_id)
             row = await session.get(vendor_credentials.VendorCredentials, self.credentials_id)
         assert row is not None
-        ctx = vendor_context(self.hub, "enphase", vendor_credentials.open_app(self.hub, row))
+        ctx = vendor_context(self.hub, "enphase", app_secrets.open_app(self.hub, row))
         ids = []
         for number in range(count):
             code = self.cloud.tokens.new_code(ctx.require_app()["clientID"], "grants", "https://here.example/cb")

@@ -26,8 +26,8 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.grants import Context, Grant
-from joinder.services.enrollments import open_grant
 from joinder.services.refresh import refresh
+from joinder.services.sealed_grants import open_grant
 from joinder.services.vendor_calls import with_grant
 from joinder.settings import Settings
 from joinder.store.tables import VendorCredentials

@@ -23,6 +23,7 @@ from joinder.services.reconcile import reconcile
 from joinder.services.refresh import refresh
 from joinder.services.refusals import Conflict, Unprocessable
 from joinder.services.restore import restore
+from joinder.services.sealed_grants import open_grant
 from joinder.settings import ConfigError, Settings
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
@@ -101,7 +102,7 @@ async def number_of(hub: Hub, enrollment_id: str) -> int:
         assert enrollment is not None
         assert row is not None
         await hub.vault.unlock(session, enrollment.account_id)
-    grant = enrollments.open_grant(hub, enrollment.account_id, row)
+    grant = open_grant(hub, enrollment.account_id, row)
     return int(grant.secrets["refresh_token"].rsplit("#", 1)[1])
 
 

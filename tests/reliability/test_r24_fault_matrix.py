@@ -25,7 +25,17 @@ from joinder.errors import VendorError
 from joinder.grants import Callback
 from joinder.logs import formatter
 from joinder.redact import Secrets
-from joinder.services import accounts, deliveries, enrollments, leases, poll, refresh, vendor_credentials, webhooks
+from joinder.services import (
+    accounts,
+    app_secrets,
+    deliveries,
+    enrollments,
+    leases,
+    poll,
+    refresh,
+    vendor_credentials,
+    webhooks,
+)
 from joinder.services.accounts import NewClient
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refusals import Refusal
@@ -88,7 +98,7 @@ class World:
         async with self.hub.store.read() as session:
             await self.hub.vault.unlock(session, self.account_id)
             row = await session.get(VendorCredentials, self.credentials_id)
-        ctx = vendor_context(self.hub, "enphase", vendor_credentials.open_app(self.hub, row))
+        ctx = vendor_context(self.hub, "enphase", app_secrets.open_app(self.hub, row))
         code = self.cloud.tokens.new_code(ctx.require_app()["clientID"], "grants", CALLBACK)
         callback = Callback(values=Secrets({"code": code}), redirect_uri=CALLBACK)
         consent = await self.hub.registry.handle_callback("enphase", ctx, callback)

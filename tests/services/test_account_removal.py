@@ -29,7 +29,7 @@ from joinder.store.tables import (
 )
 from services.strict_vendor import StrictVendor
 
-OF_NO_ACCOUNT = {"reading_source", "signing_key", "store_state", "tally"}
+OF_NO_ACCOUNT = {"reading_source", "revocation", "signing_key", "store_state", "tally"}  # a revocation outlives its own
 Rows = dict[str, list[str]]
 
 

@@ -431,7 +431,8 @@ async def test_an_event_outlives_its_enrollment(hub: Hub, account_id: str, enrol
     enrollment_id = await enroll("ada")
     await enrollments.delete(hub, account_id, enrollment_id, "test")
     await work(hub)
-    assert receiver.got[0].json["data"] == {"enrollmentID": enrollment_id, "vendor": "strict"}
+    said = {"enrollmentID": enrollment_id, "vendor": "strict", "revocation": "none"}
+    assert receiver.got[0].json["data"] == said
 
 
 async def test_no_secret_in_any_log_exception_or_event(

@@ -132,7 +132,7 @@ async def join(hub: Hub, home: Site = HOME) -> Stored:
         enrollment_id = row.id
     ((site_id,),) = await hub.store.rows("SELECT id FROM site", {})
     async with hub.store.write() as session:
-        await store_site(session, site_id, home)
+        await store_site(hub, session, site_id, home)
     devices = {row[0]: row[1] for row in await hub.store.rows("SELECT vendor_id, id FROM device", {})}
     return Stored(hub, site_id, enrollment_id, devices)
 
@@ -251,7 +251,7 @@ async def test_a_nameplate_judges_also_after_the_inverter_has_gone(hub: Hub) -> 
     inverters = [Device(vendor_id=name, kind=DeviceKind.INVERTER, max_power_w=5000.0) for name in ("a", "b")]
     stored = await join(hub, structs.replace(HOME, devices=tuple(inverters)))
     async with hub.store.write() as session:
-        await store_site(session, stored.site_id, structs.replace(HOME, devices=(inverters[0],)))
+        await store_site(hub, session, stored.site_id, structs.replace(HOME, devices=(inverters[0],)))
     right, wrong = {"start": NOON, "solar_wh": 2400.0}, {"start": NOON + QUARTER_S, "solar_wh": 3300.0}
     await stored.rows(stored.site_id, "15mins", right, wrong)
     await run(hub, "test", Asked())

@@ -19,6 +19,7 @@ from joinder.services import enrollments, leases, vendor_credentials
 from joinder.services import refresh as refresh_module
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh, refresh_due
+from joinder.services.sealed_grants import open_grant
 from joinder.settings import Settings
 from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
@@ -40,7 +41,7 @@ async def token_of(hub: Hub, enrollment_id: str) -> str:
         assert enrollment is not None
         await hub.vault.unlock(session, enrollment.account_id)
     row = await grant_of(hub, enrollment_id)
-    return enrollments.open_grant(hub, enrollment.account_id, row).secrets["refresh_token"]
+    return open_grant(hub, enrollment.account_id, row).secrets["refresh_token"]
 
 
 async def health_of(hub: Hub, enrollment_id: str) -> str:

@@ -84,6 +84,7 @@ async def test_pause_asks_and_revoke_wants_the_id(hub: Hub, enroll: Enroll, open
         await terminal.press("d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
         await terminal.sees("1 site, 0 devices and 0 intervals of readings are erased")
+        await terminal.sees("cannot be told: the owner ends the consent there")
         terminal.app.screen.query_one("#name", Input).value = "something else"
         await terminal.press("enter")
         assert await row(hub, enrollment_id) is not None

@@ -19,6 +19,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     ├─ AppCredentialsRejected      operator   operator_action     502   no   (health of all grants of that app)
     ├─ OperatorActionNeeded        operator   operator_action     502   no
     ├─ DeviceIdentityChanged       operator   operator_action     502   no
+    ├─ SiteGone                    owner      –                   410   no   (until a consent lists it again)
     ├─ NotSupported                nobody     –                   404   no
     ├─ UnknownVendor               operator   degraded            502   when its plugin is back
     └─ PluginBug                   operator   degraded            500   yes, then quarantined
@@ -194,6 +195,15 @@ class DeviceIdentityChanged(VendorError):
 
     health = "operator_action"
     problem = "device-identity-changed"
+
+
+class SiteGone(VendorError):
+    """No grant opens this site any more: nothing is read, what is stored is served."""
+
+    actor = "owner"
+    health = None
+    status = 410
+    problem = "site-gone"
 
 
 class NotSupported(VendorError):

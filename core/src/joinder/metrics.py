@@ -18,6 +18,7 @@ from joinder.errors import VendorError
 
 RefreshResult = Literal["renewed", "failed", "refused", "unknown", "overtaken"]
 PollResult = Literal["ok", "failed", "skipped"]
+RevocationResult = Literal["revoked", "failed", "given_up", "kept"]
 DeliveryResult = Literal["delivered", "failed", "given_up"]
 BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
 _DURABLE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
@@ -46,6 +47,7 @@ class Metrics:
             "time_to_durable_seconds", "From a renewed token's arrival to its commit", _DURABLE_S, "vendor"
         )
         self._polls = self._counter("poll", "Polls that ended", "vendor", "result")
+        self._revocations = self._counter("revocations", "Attempts to end a consent at its vendor", "vendor", "result")
         self._deliveries = self._counter("webhook_deliveries", "Attempts to deliver an event", "result")
 
     def _count_calls(self) -> None:
@@ -91,6 +93,10 @@ class Metrics:
         self._polls.labels(vendor, result).inc()
         if result != "skipped":
             self.tally[vendor, "polled" if result == "ok" else "failed"] += 1
+
+    def revoked(self, vendor: str, result: RevocationResult) -> None:
+        """failed: tried again later. kept: another enrollment lives on it."""
+        self._revocations.labels(vendor, result).inc()
 
     def delivered(self, result: DeliveryResult) -> None:
         self._deliveries.labels(result).inc()

@@ -21,6 +21,7 @@ from joinder.errors import (
     AuthorizationLost,
     ConsentDenied,
     ConsentInvalid,
+    NotSupported,
     OutcomeUnknown,
     RateLimited,
     TransientError,
@@ -129,8 +130,46 @@ async def client_token(ctx: Context, oauth2: OAuth2, **extra: str) -> MachineTok
     return MachineToken(value=token.access_token, expires_at=token.expires_at)
 
 
+async def revoke(ctx: Context, oauth2: OAuth2, secrets: Mapping[str, str]) -> None:
+    """Ends a grant at the vendor (RFC 7009) by its refresh token, or where that is not taken back by its access token.
+
+    A token that works no more counts as revoked. Raises NotSupported when the vendor takes neither, or as `token_error`
+    says.
+    """
+    kinds = ("refresh_token",) if oauth2.revocation_parameter == "refresh_token" else ("refresh_token", "access_token")
+    for kind in kinds:
+        if secrets.get(kind) and await _taken_back(ctx, oauth2, kind, secrets[kind]):
+            return
+    raise NotSupported("The vendor takes back no token of this grant")
+
+
+async def _taken_back(ctx: Context, oauth2: OAuth2, kind: str, token: str) -> bool:
+    """False: the vendor revokes no token of this kind."""
+    if oauth2.revocation_url is None:
+        return False
+    hint = {"token_type_hint": kind} if oauth2.revocation_parameter == "token" else {}
+    answer = await _client_call(ctx, oauth2, oauth2.revocation_url, {oauth2.revocation_parameter: token, **hint})
+    if answer.ok:
+        return True
+    if error_code(answer.content) == "unsupported_token_type":
+        return False
+    error = token_error(answer, lost_codes=oauth2.lost_codes)
+    if isinstance(error, AuthorizationLost):
+        return True
+    raise error
+
+
 async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str], *, send_secret: bool = True) -> Token:
     """One POST to the token endpoint with the app's client credentials. Raises as `token_error` says."""
+    answer = await _client_call(ctx, oauth2, oauth2.token_url, parameters, send_secret=send_secret)
+    if not answer.ok:
+        raise token_error(answer, lost_codes=oauth2.lost_codes)
+    return _token(answer, ctx.now(), lost_codes=oauth2.lost_codes)
+
+
+async def _client_call(
+    ctx: Context, oauth2: OAuth2, url: str, parameters: Mapping[str, str], *, send_secret: bool = True
+) -> Answer:
     app = ctx.require_app()
     client = (app["clientID"], app["clientSecret"]) if send_secret else None
     body = dict(parameters)
@@ -139,9 +178,9 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
     elif oauth2.client_auth == "post":
         body |= {"client_id": client[0], "client_secret": client[1]}
     sent_as = oauth2.parameters_in
-    answer = await ctx.http.request(
+    return await ctx.http.request(
         "POST",
-        oauth2.token_url,
+        url,
         params=body if sent_as == "query" else None,
         form={"form": body, "query": {}, "json": None}[sent_as],
         json=body if sent_as == "json" else None,
@@ -150,9 +189,6 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
         deadline=EXCHANGE_DEADLINE,
         exchange=True,
     )
-    if not answer.ok:
-        raise token_error(answer, lost_codes=oauth2.lost_codes)
-    return _token(answer, ctx.now(), lost_codes=oauth2.lost_codes)
 
 
 def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorError:

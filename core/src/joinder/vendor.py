@@ -84,6 +84,8 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
     lost_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
+    revocation_url: str | None = None  # RFC 7009, where a source names it; on one of Vendor.hosts
+    revocation_parameter: Literal["token", "refresh_token"] = "token"  # what carries it; refresh_token: no other token
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -163,6 +165,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)
+
+    def flow_with(self, type_name: str | None) -> Flow:
+        """How consent is obtained with app credentials of this type; None: without any."""
+        kind = self.app_credential(type_name) if type_name is not None else None
+        return kind.flow if kind is not None else self.flow
 
     def operator_action(self, name: str) -> OperatorAction | None:
         return next((action for action in self.operator_actions if action.name == name), None)

@@ -8,7 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
-from joinder.services import approvals, backfill, backfill_steps, deliveries, due, durability, expiry, poll, refresh
+from joinder.services import (
+    approvals,
+    backfill,
+    backfill_steps,
+    deliveries,
+    due,
+    durability,
+    expiry,
+    poll,
+    refresh,
+    revocations,
+    site_lists,
+)
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -43,6 +55,8 @@ JOBS: tuple[Job, ...] = (
     due.Kind(approvals.KIND, _ask).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
     due.Kind(backfill.KIND, _backfill).job(),
+    due.Kind(site_lists.KIND, site_lists.list_again).job(),
+    revocations.JOB,
     durability.JOB,
     deliveries.FAN_OUT,
     deliveries.DELIVERY,

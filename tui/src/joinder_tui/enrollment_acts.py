@@ -138,7 +138,7 @@ def _listed(ids: Sequence[str]) -> list[str]:
 
 
 async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
-    from joinder.services import removal
+    from joinder.services import removal, revocations
 
     ends = await removal.belongings(hub, ids)
     return [
@@ -146,7 +146,7 @@ async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
         "",
         f"{texts.counted(len(ends.site_names), 'site')}, {texts.counted(ends.devices, 'device')} and "
         f"{texts.counted(ends.intervals, 'interval')} of readings are erased, and the tokens.",
-        "The vendor is not told; the owner may withdraw the consent there.",
+        *await revocations.foretold(hub, ids),
     ]
 
 

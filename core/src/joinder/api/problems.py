@@ -90,6 +90,7 @@ _VENDOR_TITLES = {
     "approval-pending": "The vendor has not approved this enrollment yet",
     "app-credentials-rejected": "The vendor refuses the app credentials",
     "device-identity-changed": "The device shows another certificate",
+    "site-gone": "No consent opens this site any more",
     "not-supported": "The vendor has no such data",
     "vendor-not-installed": "The vendor's plugin is not installed",
     "plugin-bug": "The vendor's plugin failed",

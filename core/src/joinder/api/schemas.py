@@ -238,6 +238,7 @@ class Site(Wire, kw_only=True):
     location: Location | None = None
     timezone_by: str
     operational_since: str | None = None
+    gone_since: str | None = None
     solar_inverters: list[Reference]
     batteries: list[Reference]
     meters: list[Reference]

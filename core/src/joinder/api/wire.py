@@ -198,6 +198,7 @@ def site(row: StoredSite, rows: Sequence[StoredDevice]) -> schemas.Site:
         else None,
         timezone_by=row.timezone_by or ("vendor" if row.timezone else "unknown"),
         operational_since=utc(row.operational_since),
+        gone_since=utc(row.gone_at),
         solar_inverters=_of_kind(rows, DeviceKind.INVERTER),
         batteries=_of_kind(rows, DeviceKind.BATTERY),
         meters=_of_kind(rows, DeviceKind.METER),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from joinder.commands.answering import plain
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import echo, json_option, on_hub, show
 
@@ -63,12 +64,22 @@ def delete(account_id: str, confirm: str | None, dry_run: bool) -> None:
 
     What is cut goes on with the next run. Backups keep what they hold.
     """
-    held = on_hub(lambda hub: _held(hub, account_id))
+    held, consents = on_hub(lambda hub: _ends(hub, account_id))
     counts = ", ".join(f"{count} {what}" for what, count in held.items() if isinstance(count, int))
-    touches = [f"Erased: {counts}, with every token, key and reading of {held['name']} ({account_id})."]
+    touches = [
+        f"Erased: {counts}, with every token, key and reading of {held['name']} ({account_id}).",
+        *map(plain, consents),
+    ]
     if agreed_by_name(str(held["name"]), touches, confirm=confirm, dry_run=dry_run):
         on_hub(lambda hub: _remove(hub, account_id))
         echo(f"{account_id} is deleted.")
+
+
+async def _ends(hub: Hub, account_id: str) -> tuple[dict[str, Any], list[str]]:
+    """What it has, and what becomes of its consents at the vendors."""
+    from joinder.services import revocations
+
+    return await _held(hub, account_id), await revocations.foretold_of_account(hub, account_id)
 
 
 async def _held(hub: Hub, account_id: str | None) -> dict[str, Any]:

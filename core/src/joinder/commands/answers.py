@@ -55,6 +55,12 @@ class Deleted(Wire, kw_only=True):
     deleted: str
 
 
+class Ended(Deleted, kw_only=True):
+    """`consent`: what becomes of it at the vendor, as the event `enrollment.revoked` says, or `requested`."""
+
+    consent: str | None = None
+
+
 class FleetCount(Wire, kw_only=True):
     """Enrollments of one vendor in one state of health; `paused` of them are paused."""
 
@@ -149,7 +155,7 @@ ANSWERS: dict[str, Answer] = {
     "enrollments resume": many(schemas.Enrollment),
     "enrollments release": many(schemas.Enrollment),
     "enrollments reconnect": one(schemas.ReconnectLink),
-    "enrollments revoke": one(Deleted),
+    "enrollments revoke": one(Ended),
     "flows create": one(schemas.JoinFlow),
     "flows list": many(schemas.JoinFlow),
     "flows show": one(schemas.JoinFlow),

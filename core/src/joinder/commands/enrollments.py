@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from joinder.services.enrollments import Overview
     from joinder.services.hub import Hub
     from joinder.services.removal import Belongings
+    from joinder.services.revocations import How
     from joinder.services.search import Found, Query
 
 _FOUND: Columns[Found] = {
@@ -36,6 +37,11 @@ _FOUND: Columns[Found] = {
     "since": lambda row: _utc(row.health_since),
     "who acts": lambda row: row.health_actor,
     "account": lambda row: row.account_id,
+}
+_AT_VENDOR: dict[str | None, str] = {
+    "requested": " A server or worker revokes its tokens at the vendor.",
+    "kept": " Its consent stays at the vendor: another enrollment lives on it.",
+    "owner ends it at the vendor": " The vendor cannot be told: the owner ends the consent there.",
 }
 _WARNINGS: Columns[EnrollmentWarning] = {
     "what": lambda one: one.text,
@@ -191,21 +197,22 @@ def revoke(enrollment_id: str, confirm: str | None, dry_run: bool, as_json: bool
 
     Its events and the audit stay. The owner can join again, with new ids.
     """
-    from joinder.commands.answers import Deleted
-    from joinder.services import enrollments, removal
+    from joinder.commands.answers import Ended
+    from joinder.services import enrollments, removal, revocations
 
-    async def look(hub: Hub) -> Belongings:
+    async def look(hub: Hub) -> list[str]:
         await _account(hub, enrollment_id)
-        return await removal.belongings(hub, [enrollment_id])
+        told = await revocations.foretold(hub, [enrollment_id])
+        return [*_touches(enrollment_id, await removal.belongings(hub, [enrollment_id])), *map(plain, told)]
 
-    async def end(hub: Hub) -> None:
-        await enrollments.delete(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)
+    async def end(hub: Hub) -> How | None:
+        return await enrollments.delete(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)
 
-    if agreed_by_name(enrollment_id, _touches(enrollment_id, on_hub(look)), confirm=confirm, dry_run=dry_run):
-        on_hub(end)
-        say(f"{enrollment_id} is ended.")
+    if agreed_by_name(enrollment_id, on_hub(look), confirm=confirm, dry_run=dry_run):
+        how = on_hub(end)
+        say(f"{enrollment_id} is ended.{_AT_VENDOR.get(how, '')}")
         if as_json:
-            print_json(Deleted(deleted=enrollment_id))
+            print_json(Ended(deleted=enrollment_id, consent=how))
 
 
 def _touches(enrollment_id: str, ends: Belongings) -> list[str]:

@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import ApprovalPending, VendorError
 from joinder.grants import Grant, GrantState
-from joinder.services import expiry, health, leases
-from joinder.services.enrollments import seal_grant
+from joinder.services import expiry, health, leases, site_rights
 from joinder.services.grants import apps, judging, standing
 from joinder.services.grants.verdict import Door
 from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import next_refresh
+from joinder.services.sealed_grants import seal_grant
 from joinder.store.tables import Enrollment, GrantRow
 
 KIND = "approval"
@@ -63,6 +63,7 @@ async def _ask(hub: Hub, enrollment_id: str) -> None:
         await apps.accepted(hub, held.row.credentials_id, held.row.app_version, "token")
     async with hub.store.write(enrollment_id) as session:
         await _save(hub, session, held, answered)
+    await site_rights.listed_by_renewal(hub, enrollment_id, answered.site_ids)
 
 
 async def _asked_for_nothing(hub: Hub, enrollment_id: str) -> None:

@@ -12,7 +12,7 @@ from joinder.clock import now
 from joinder.grants import Callback, Consent, Context
 from joinder.ids import is_id
 from joinder.redact import Secrets
-from joinder.services import enrollments, reconnect, vendor_credentials
+from joinder.services import app_secrets, enrollments, reconnect
 from joinder.services.hub import Hub
 from joinder.services.join_flows import entries
 from joinder.services.vendor_context import vendor_context
@@ -117,7 +117,7 @@ async def context(
     hub: Hub, session: AsyncSession, vendor: Vendor, credentials_id: str | None, options: Mapping[str, str]
 ) -> Context:
     row = await session.get(VendorCredentials, credentials_id or "")
-    return vendor_context(hub, vendor.name, vendor_credentials.open_app(hub, row), options, budget=credentials_id)
+    return vendor_context(hub, vendor.name, app_secrets.open_app(hub, row), options, budget=credentials_id)
 
 
 async def secrets_of(hub: Hub, row: JoinSession) -> Mapping[str, str]:

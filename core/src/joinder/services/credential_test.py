@@ -6,7 +6,7 @@ from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentDen
 from joinder.grants import Callback
 from joinder.ids import new_token
 from joinder.redact import Secrets
-from joinder.services import enrollments, vendor_credentials
+from joinder.services import app_secrets, enrollments
 from joinder.services.consents import callback_url
 from joinder.services.grants import apps, judging
 from joinder.services.hub import Hub, audit, owned
@@ -27,7 +27,7 @@ async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> st
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, "credentials.test", credentials_id)
-    vendor, app = hub.registry.vendor(row.vendor), vendor_credentials.open_app(hub, row)
+    vendor, app = hub.registry.vendor(row.vendor), app_secrets.open_app(hub, row)
     kind = vendor.app_credential(row.type)
     flow = kind.flow if kind is not None else vendor.flow
     if app is not None and flow is Flow.OPERATOR:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, text
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from joinder.clock import from_epoch, now, to_epoch, utc_now
+from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import HealthState
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import expiry, health, leases, reconnect
+from joinder.services import expiry, health, leases, reconnect, revocations, site_rights
 from joinder.services.grants import standing
 from joinder.services.hub import Hub, audit, owned
+from joinder.services.revocations import How
 from joinder.services.schedule import next_refresh
+from joinder.services.sealed_grants import opened, seal_grant
 from joinder.services.vendor_context import vendor_context
 from joinder.store.tables import (
     CounterRow,
@@ -36,11 +37,18 @@ from joinder.store.tables import (
 )
 
 FIRST_QUESTION_S = 60
+SITES_LISTED_EVERY_S = 86_400  # of app credentials that open them by themselves
+_SITES = (  # those it reads are among them, whichever version wrote them down
+    "SELECT s.enrollment_id, s.id, s.fetched_at FROM site s WHERE s.enrollment_id IN ({places}) AND s.gone_at IS NULL "
+    "UNION SELECT r.enrollment_id, s.id, s.fetched_at FROM site_right r JOIN enrollment e ON e.id = r.enrollment_id "
+    "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
+    "WHERE r.enrollment_id IN ({places}) AND s.gone_at IS NULL"
+)
 
 
 @dataclass(kw_only=True)
 class Overview:
-    """An enrollment as shown: the row, what its grant tells without secrets, its site ids."""
+    """An enrollment as shown: the row, what its grant tells without secrets, the ids of the sites it may open."""
 
     row: Enrollment
     grant: GrantRow | None
@@ -67,13 +75,17 @@ async def store_consent(
     program_id: str | None = None,
     options: Mapping[str, str] | None = None,
     replaces: Enrollment | None = None,
+    by_operator: bool = False,
 ) -> Enrollment:
     """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
 
-    `replaces`: exactly this one, which the caller has locked and knows to be the owner's.
+    `replaces`: exactly this one, which the caller has locked and knows to be the owner's. `by_operator`: no owner, the
+    app credentials open the sites by themselves.
     """
-    known_id = None if replaces else await _known(session, account_id, vendor, consent)
+    operators = credentials_id if by_operator else None
+    known_id = None if replaces else await _known(hub, session, account_id, vendor, consent, operators)
     enrollment = await locked(hub, session, known_id) if known_id else replaces
+    is_new = enrollment is None
     if enrollment is None:
         enrollment = Enrollment(
             id=new_id("enrl"),
@@ -95,10 +107,12 @@ async def store_consent(
     enrollment.status = "pendingvendor" if pending else "enrolled"
     enrollment.failures = 0
     await _replace_grant(hub, session, enrollment, consent.grant)
-    await _attach_sites(session, enrollment, consent.grant.site_ids)
+    await site_rights.listed(session, enrollment, consent.grant.site_ids, whole=not pending, is_first=is_new)
     await session.flush()
     well = await health.begun(session, enrollment.id)
     await _settle(hub, session, enrollment, consent.grant, "pending_approval" if pending else well)
+    if by_operator:
+        await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=app_of(enrollment))
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
 
@@ -139,37 +153,36 @@ async def _overviews(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]
     ids = [row.id for row in rows]
     grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
     by_enrollment = {grant.enrollment_id: grant for grant in grants}
-    sites: dict[str, list[SiteRow]] = {row_id: [] for row_id in ids}
-    for site in (await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id).in_(ids)))).scalars():
-        sites[site.enrollment_id].append(site)
+    sites = await _sites(session, ids)
     urls = await _reconnect_urls(hub, session, rows)
     return [
         Overview(
             row=row,
             grant=by_enrollment.get(row.id),
-            site_ids=sorted(site.id for site in sites[row.id]),
-            sites_read=sum(site.fetched_at is not None for site in sites[row.id]),
+            site_ids=sorted(sites[row.id]),
+            sites_read=sum(sites[row.id].values()),
             reconnect_url=urls.get(row.id),
         )
         for row in rows
     ]
 
 
+async def _sites(session: AsyncSession, enrollment_ids: Sequence[str]) -> dict[str, dict[str, bool]]:
+    """By enrollment: the ids of the sites it may open, and whether they were read."""
+    found: dict[str, dict[str, bool]] = {row_id: {} for row_id in enrollment_ids}
+    names = {f"id{index}": row_id for index, row_id in enumerate(enrollment_ids)}
+    sql = _SITES.format(places=", ".join(f":{name}" for name in names) or "''")
+    for enrollment_id, site_id, fetched_at in await session.execute(text(sql), names):
+        found[enrollment_id][site_id] = fetched_at is not None
+    return found
+
+
 async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
     """Raises NotFound."""
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
-        grant = await session.get(GrantRow, enrollment_id)
-        found = await session.execute(select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id))
-        sites = list(found.scalars())
-        url = (await _reconnect_urls(hub, session, [row])).get(row.id)
-        return Overview(
-            row=row,
-            grant=grant,
-            site_ids=sorted(site.id for site in sites),
-            sites_read=sum(site.fetched_at is not None for site in sites),
-            reconnect_url=url,
-        )
+        (overview,) = await _overviews(hub, session, [row])
+        return overview
 
 
 async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:
@@ -184,16 +197,24 @@ async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVe
         return list((await session.execute(query.order_by(col(GrantVersion.version).desc()))).scalars())
 
 
-async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> None:
-    """Erases tokens, sites, devices and readings. The event and the audit entry remain."""
+async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> How | None:
+    """Erases tokens, sites, devices and readings; sites that another enrollment may open stay with it. The event and
+    the audit entry remain. Answers what becomes of the consent at the vendor (revocations.request).
+    """
     async with hub.store.write(account_id, enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
+        how = await revocations.request(hub, session, row)
+        await site_rights.leave(session, row)
         for table in (Interval, CounterRow, Coverage):
             await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
-        health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor})
+        revocation = "requested" if how == "requested" else "none"
+        health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor, "revocation": revocation})
+        if how is not None and how != "requested":
+            revocations.tell(session, account_id, enrollment_id, row.vendor, how)
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
+    return how
 
 
 def _sites_of(enrollment_id: str) -> SelectOfScalar[str]:
@@ -210,63 +231,46 @@ def _about(table: type[Interval | CounterRow | Coverage], enrollment_id: str) ->
     return told
 
 
-def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> bytes:
-    value = {"secrets": dict(grant.secrets), "facts": dict(grant.facts), "site_ids": grant.site_ids}
-    return hub.vault.seal(value, table="grant", row=enrollment_id, column="sealed", owner=account_id)
-
-
-class SealedGrant(Protocol):
-    """A row of `grant`, however it was read."""
-
-    @property
-    def enrollment_id(self) -> str: ...
-    @property
-    def sealed(self) -> bytes: ...
-    @property
-    def expires_at(self) -> int | None: ...
-    @property
-    def refresh_expires_at(self) -> int | None: ...
-    @property
-    def state(self) -> str: ...
-
-
-def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
-    """Decrypted, for a hook call; the account's key must be unlocked."""
-    value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
-    return Grant(
-        secrets=Secrets(value["secrets"]),
-        facts=MappingProxyType(value["facts"]),
-        expires_at=from_epoch(row.expires_at),
-        refresh_expires_at=from_epoch(row.refresh_expires_at),
-        site_ids=tuple(value["site_ids"] or ()),
-        state=GrantState(row.state) if row.state in tuple(GrantState) else GrantState.ACTIVE,
-    )
-
-
-async def _known(session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> str | None:
-    """The same owner's enrollment: by the vendor's account id, else by a site both consents open."""
+async def _known(
+    hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent, operators: str | None
+) -> str | None:
+    """The same owner's enrollment: by the vendor's account id, by the very same secrets, or one that opens a site of
+    this consent and waits for its owner. Others of the same site may be other owners'. Of the operator's own: by the
+    app credentials (`operators`).
+    """
+    of_vendor = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.vendor) == vendor)
     if consent.account_id is not None:
-        query = select(Enrollment.id).where(
-            col(Enrollment.account_id) == account_id,
-            col(Enrollment.vendor) == vendor,
-            col(Enrollment.vendor_account_id) == consent.account_id,
-        )
-        found = (await session.execute(query.limit(1))).scalar_one_or_none()
+        by_account = of_vendor.where(col(Enrollment.vendor_account_id) == consent.account_id)
+        found = (await session.execute(by_account.order_by(col(Enrollment.created_at)).limit(1))).scalar_one_or_none()
         if found is not None:
-            return found
-    by_site = (
-        select(Enrollment.id, Enrollment.vendor_account_id)
-        .join(SiteRow, col(SiteRow.enrollment_id) == col(Enrollment.id))
-        .where(
-            col(SiteRow.account_id) == account_id,
-            col(SiteRow.vendor) == vendor,
-            col(SiteRow.vendor_id).in_(consent.grant.site_ids),
-        )
-    )
-    same_site = (await session.execute(by_site.limit(1))).first()
-    if same_site is None or (same_site.vendor_account_id and consent.account_id):
-        return None
-    return str(same_site.id)
+            return found.id
+    if operators is not None:
+        own = of_vendor.where(col(Enrollment.credentials_id) == operators, col(Enrollment.flow_id).is_(None))
+        found = (await session.execute(own.order_by(col(Enrollment.created_at)).limit(1))).scalar_one_or_none()
+        return found.id if found is not None else None
+    sharing = await site_rights.sharing(session, account_id, vendor, consent.grant.site_ids)
+    maybe = [one for one in sharing if not (one.vendor_account_id and consent.account_id)]
+    rows = {one.id: await session.get(GrantRow, one.id) for one in maybe}
+    grants = {row_id: await opened(hub, session, account_id, row) for row_id, row in rows.items()}
+    same = [one for one in maybe if _is_same(grants[one.id], consent.grant)]
+    waiting = [one for one in maybe if _waits_for_owner(one, rows[one.id])]
+    return next((one.id for one in (*same, *waiting)), None)
+
+
+def _is_same(stored: Grant | None, grant: Grant) -> bool:
+    """As when an owner enters the same key again. Grants without secrets are told apart by their facts, if any."""
+    if stored is None or not (grant.secrets or grant.facts):
+        return False
+    same_facts = bool(grant.secrets) or dict(stored.facts) == dict(grant.facts)
+    return same_facts and dict(stored.secrets) == dict(grant.secrets)
+
+
+def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
+    """Only a new consent helps it, or it was said to need one soon."""
+    if enrollment.health in health.OWNER_MUST_ACT or enrollment.status == "rejected":
+        return True
+    shown = expiry.shown(enrollment, row) if row is not None else None
+    return shown is not None and shown.actor == "owner"
 
 
 async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:
@@ -299,35 +303,3 @@ async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment
             refresh_expires_at=row.refresh_expires_at,
         )
     )
-
-
-async def _attach_sites(session: AsyncSession, enrollment: Enrollment, vendor_ids: tuple[str, ...]) -> None:
-    """A site keeps its id and history when a newer consent opens it."""
-    query = select(SiteRow).where(
-        col(SiteRow.account_id) == enrollment.account_id,
-        col(SiteRow.vendor) == enrollment.vendor,
-        col(SiteRow.vendor_id).in_(vendor_ids),
-    )
-    known = {site.vendor_id: site for site in (await session.execute(query)).scalars()}
-    for vendor_id in vendor_ids:
-        if vendor_id in known:
-            await _move_site(session, known[vendor_id], enrollment)
-        else:
-            session.add(
-                SiteRow(
-                    id=new_id("site"),
-                    account_id=enrollment.account_id,
-                    enrollment_id=enrollment.id,
-                    vendor=enrollment.vendor,
-                    vendor_id=vendor_id,
-                    name=vendor_id,
-                )
-            )
-
-
-async def _move_site(session: AsyncSession, site: SiteRow, to: Enrollment) -> None:
-    before = await session.get(Enrollment, site.enrollment_id)
-    if before is not None and before.id != to.id:
-        health.write_event(session, before, "enrollment.site_moved", {"siteID": site.id, "to": to.id})
-        health.write_event(session, to, "enrollment.site_moved", {"siteID": site.id, "from": before.id})
-    site.enrollment_id = to.id

@@ -10,15 +10,24 @@ EVENT_TYPES: dict[str, str] = {
     "enrollment.reconnected": "A newer consent replaced the enrollment's grant; ids and history stayed.",
     "enrollment.health": "The connection went `from` one state `to` another, for a `reason` where there is one.",
     "site.ready": "The site `siteID` was read for the first time: it is on the lists from now on.",
+    "site.discovered": "A newer list of the grant's sites holds `siteID`, which was unknown or gone; it is read next.",
+    "site.gone": "No grant lists the site `siteID` any more, for a `reason`: it is read no more, its history stays.",
     "enrollment.expiring": "The grant ends at `expiresAt`, for a `reason`, and nothing has renewed it yet.",
     "enrollment.approved": "The vendor approved the enrollment; its data is read from now on.",
     "enrollment.rejected": "The vendor decided against the enrollment, for a `reason`.",
-    "enrollment.site_moved": "The site `siteID` went `from` another enrollment of the same owner, or `to` it.",
+    "enrollment.site_moved": "The site `siteID` is read by this enrollment, not by `from`; or by `to` from now on.",
     "enrollment.paused": "The operator paused it: nothing is read until it is resumed, and its token is kept alive.",
     "enrollment.resumed": "The operator resumed it.",
     "backfill.done": "The job `backfillID` has read the history that was asked for.",
     "backfill.failed": "The job `backfillID` gave up after a day without progress, for a `reason`.",
-    "enrollment.deleted": "The enrollment ended; its tokens, sites, devices and readings are erased.",
+    "enrollment.deleted": (
+        "The enrollment ended; its tokens, sites, devices and readings are erased. `revocation`: `requested` where its "
+        "vendor is told, else `none`."
+    ),
+    "enrollment.revoked": (
+        "What became of an ended enrollment's consent, by `how`: `at vendor`, `failed` (the vendor could not be told "
+        "for a day), `kept` (another enrollment lives on it), `owner ends it at the vendor` (Joinder cannot)."
+    ),
     DISABLED: "The endpoint `webhookID` gets nothing any more, for a `reason`; your other endpoints hear of it.",
     TEST: "You asked for it: POST /webhooks/{id}/test.",
 }

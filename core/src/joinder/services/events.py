@@ -26,12 +26,20 @@ class Told:
     data: dict[str, Any]
 
 
-def write(session: AsyncSession, account_id: str, kind: str, data: dict[str, Any], *, fanned_out: bool = False) -> str:
-    """An event about no enrollment. Answers its id."""
+def write(
+    session: AsyncSession,
+    account_id: str,
+    kind: str,
+    data: dict[str, Any],
+    *,
+    enrollment_id: str = "",
+    fanned_out: bool = False,
+) -> str:
+    """An event about no enrollment, or one that is gone. Answers its id."""
     row = Event(
         id=next_id("evnt"),
         account_id=account_id,
-        enrollment_id="",
+        enrollment_id=enrollment_id,
         type=kind,
         data=data,
         at=now(),

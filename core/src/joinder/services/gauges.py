@@ -18,7 +18,7 @@ from joinder.services.hub import Hub
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 KEPT_S = 10.0
-KINDS = ("refresh", "poll", "approval", "expiry", "backfill")
+KINDS = ("refresh", "poll", "approval", "expiry", "backfill", "sites")
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 log = logging.getLogger("joinder.metrics")
 _OLDEST = (  # of every app: one walk over the index due_by_app

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.errors import Actor, HealthState
 from joinder.ids import next_id
-from joinder.store.tables import Enrollment, Event, SiteRow
+from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
 FAILURES_UNTIL_QUARANTINED = 5
 OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
+_ONE_READ = text(
+    "SELECT 1 FROM site WHERE enrollment_id = :id AND fetched_at IS NOT NULL UNION ALL "
+    "SELECT 1 FROM enrollment e JOIN site_right r ON r.enrollment_id = e.id "
+    "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
+    "WHERE e.id = :id AND s.fetched_at IS NOT NULL LIMIT 1"
+)
 WELL = ("ok", "connecting")  # nobody must act, and nothing has gone wrong
 NEXT_STEP: dict[str, str] = {
     "connecting": "Wait: its sites are being read for the first time.",
@@ -51,9 +57,9 @@ def actor_of(state: str) -> Actor:
 
 
 async def begun(session: AsyncSession, enrollment_id: str) -> HealthState:
-    """What an enrollment is when nothing is wrong: `ok` once any of its sites was read, `connecting` until then."""
-    query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id, col(SiteRow.fetched_at).is_not(None))
-    return "ok" if (await session.execute(query.limit(1))).first() is not None else "connecting"
+    """What an enrollment is when nothing is wrong: `ok` once a site that it reads or may read was read, by whichever
+    enrollment; `connecting` until then."""
+    return "ok" if (await session.execute(_ONE_READ, {"id": enrollment_id})).first() is not None else "connecting"
 
 
 def write_event(session: AsyncSession, enrollment: Enrollment, kind: str, data: dict[str, object]) -> None:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from joinder.grants import AppCredentials, Context, Grant
-from joinder.services import vendor_credentials
-from joinder.services.enrollments import open_grant
+from joinder.services import app_secrets
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
+from joinder.services.sealed_grants import open_grant
 from joinder.services.vendor_context import vendor_context
 
 _HELD = (
@@ -94,4 +94,4 @@ async def _unlock(hub: Hub, account_id: str) -> None:
 def _app(hub: Hub, row: HeldRow) -> AppCredentials | None:
     if row.credentials_id is None or row.app_type is None or row.app_sealed is None:
         return None
-    return vendor_credentials.open_sealed(hub, row.account_id, row.credentials_id, row.app_type, row.app_sealed)
+    return app_secrets.open_sealed(hub, row.account_id, row.credentials_id, row.app_type, row.app_sealed)

@@ -47,8 +47,8 @@ Known = list[tuple[StoredSite, list[StoredDevice]]]
 async def sites_of(hub: Hub, enrollment: Enrollment, *, ask: bool) -> Known:
     """The enrollment's sites with their devices. `ask`: the vendor, about those known by id only; its error then."""
     async with hub.store.read() as session:
-        query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment.id).order_by(col(SiteRow.id))
-        ids = list((await session.execute(query)).scalars())
+        query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment.id, col(SiteRow.gone_at).is_(None))
+        ids = list((await session.execute(query.order_by(col(SiteRow.id)))).scalars())
     known = await get_sites(hub, enrollment.account_id, ids)
     if not ask:
         return known

@@ -19,7 +19,7 @@ from joinder.services.periods import SummaryLevel, ceiling, floor, following, zo
 from joinder.services.provenance import Source, sources
 from joinder.services.refusals import Unprocessable
 from joinder.services.silence import Silent
-from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, site_head
+from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, refuse_gone, site_head
 from joinder.store.engine import Row
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.sites import read_devices
@@ -247,6 +247,7 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
     own_device = asked.own_device.id if asked.own_device else None
     moment = now()
     try:
+        refuse_gone(asked.site)
         async with uncovered.deadline():
             for part, resolution in parts:
                 history = limits.resolution(resolution)

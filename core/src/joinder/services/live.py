@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from joinder import physics
 from joinder.clock import now
-from joinder.errors import NotSupported, Paused, TransientError
+from joinder.errors import NotSupported, Paused, SiteGone, TransientError
 from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
@@ -54,14 +54,14 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
         try:
             async with uncovered.deadline():
                 await hub.fetches.join(("live", site.id), lambda: _fetch(hub, site, devices))
-        except (TransientError, Paused, TimeoutError) as error:
+        except (TransientError, Paused, SiteGone, TimeoutError) as error:
             if row is None:
                 raise (uncovered.too_late() if isinstance(error, TimeoutError) else error) from None
             failed = True
         row = await _stored(hub, site)
     if row is None:
         raise NotSupported("The vendor reports no live power for this site")
-    stale = failed or now() - row.measured_at > STALE_AFTER_S
+    stale = failed or site.gone_at is not None or now() - row.measured_at > STALE_AFTER_S
     stamps = {"measured_at": row.measured_at, "fetched_at": row.fetched_at}
     return LivePower(**stamps, stale=stale, source=row.source, **_values(row))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from joinder.services import vendor_credentials
+from joinder.services import app_secrets
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Invalid, NotFound, pointer
 from joinder.services.vendor_context import vendor_context
@@ -32,7 +32,7 @@ async def run(
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, f"credentials.{name}", credentials_id)
-    ctx = vendor_context(hub, row.vendor, vendor_credentials.open_app(hub, row), budget=row.id)
+    ctx = vendor_context(hub, row.vendor, app_secrets.open_app(hub, row), budget=row.id)
     return await hub.registry.act(row.vendor, ctx, action, checked)
 
 

@@ -14,7 +14,7 @@ from joinder.errors import (
     UnknownVendor,
     VendorError,
 )
-from joinder.services import leases, readings
+from joinder.services import leases, readings, site_rights
 from joinder.services.budgets import spending
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
@@ -54,6 +54,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
     try:
         vendor = hub.registry.vendor(await _exists(hub, enrollment_id))
         await _refuse_paused(hub, enrollment_id)
+        await site_rights.take_over(hub, enrollment_id)
         with spending("poll"):
             await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
         values = {"enrollment": enrollment_id, "lease": lease, "due_at": next_poll(vendor, utc_now()), "never": NEVER}

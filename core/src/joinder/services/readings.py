@@ -15,7 +15,7 @@ from joinder.services.counters import MAX_GAP_S, Register, Sample, jumps, quarte
 from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.hub import Hub
 from joinder.services.periods import QUARTER_S
-from joinder.services.sites import device_of, device_update, site_of, store_devices
+from joinder.services.sites import device_of, device_update, refuse_gone, site_of, store_devices
 from joinder.services.vendor_calls import with_grant
 from joinder.services.watching import Watch
 from joinder.store.engine import StoreTrouble, Write
@@ -61,6 +61,7 @@ async def fetch(
     A part that failed and may work the next time leaves the span uncovered; without `live` its error is raised, after
     what came is stored.
     """
+    refuse_gone(site)
     query = ReadingsQuery(
         site=site_of(site, devices),
         start=datetime.fromtimestamp(start, UTC),

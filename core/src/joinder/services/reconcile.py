@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, HealthState, UnknownVendor, VendorError
-from joinder.services import barrier, leases
+from joinder.services import barrier, leases, site_rights
 from joinder.services.barrier import Restored
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
@@ -139,6 +139,7 @@ async def _settle(hub: Hub, enrollment_id: str, refused: Restored | None) -> Non
             reason = f"The database was {refused}; the vendor has replaced that token since."
         state: HealthState | None = "needs_consent" if refused is not None else None
         await standing.settle(hub, session, enrollment, state, reason=reason, due={"refresh": leases.NEVER})
+    await site_rights.hand_over(hub, enrollment_id)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from sqlmodel import col, select
 from joinder.clock import now
 from joinder.errors import ConsentDenied
 from joinder.grants import Consent
+from joinder.services import site_rights
 from joinder.services.hub import Hub, owned
 from joinder.services.redirects import problem_with
 from joinder.services.refusals import Conflict, Invalid, Unprocessable
-from joinder.store.tables import Enrollment, JoinFlow, SiteRow, VendorCredentials
+from joinder.store.tables import Enrollment, JoinFlow, VendorCredentials
 from joinder.vendor import Flow
 
 LIFE_S = 30 * 86400
@@ -95,10 +96,7 @@ async def same_owner(session: AsyncSession, enrollment: Enrollment, consent: Con
     if enrollment.vendor_account_id is not None and consent.account_id is not None:
         same = enrollment.vendor_account_id == consent.account_id
     else:
-        common = select(SiteRow.id).where(
-            col(SiteRow.enrollment_id) == enrollment.id, col(SiteRow.vendor_id).in_(consent.grant.site_ids)
-        )
-        same = (await session.execute(common.limit(1))).first() is not None
+        same = await site_rights.shares(session, enrollment.id, consent.grant.site_ids)
     if not same:
         raise ConsentDenied("This is another account than the one that was connected before; nothing was changed")
 

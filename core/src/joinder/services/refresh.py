@@ -28,14 +28,14 @@ from joinder.errors import (
 )
 from joinder.grants import Grant
 from joinder.metrics import RefreshResult
-from joinder.services import barrier, durability, health, leases
+from joinder.services import barrier, durability, health, leases, revocations, site_rights
 from joinder.services.budgets import BudgetSpent
-from joinder.services.enrollments import seal_grant
 from joinder.services.grants import apps, judging, standing
 from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict
 from joinder.services.schedule import next_refresh
+from joinder.services.sealed_grants import seal_grant
 from joinder.store.engine import Statement, StoreTrouble
 from joinder.store.tables import Due, Enrollment, GrantRow
 from joinder.vendor import Refresh, Vendor
@@ -185,6 +185,7 @@ async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
         await apps.accepted(hub, row.credentials_id, row.app_version, "token")
     if not well:
         await _recovered(hub, enrollment_id)
+    await site_rights.listed_by_renewal(hub, enrollment_id, fresh.site_ids)
     return True
 
 
@@ -317,6 +318,8 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant) -> bool:
         try:
             saved, _, _, well, _ = await _save(hub, attempt, save, others)
             hub.metrics.refreshed(attempt.vendor.name, "renewed" if saved or tries else "overtaken")
+            if not saved:
+                await revocations.renewed_meanwhile(hub, attempt.enrollment_id, fresh)
             return bool(well) or not saved
         except StoreTrouble as trouble:
             log.critical("new token of %s not saved yet: %s", attempt.enrollment_id, trouble)

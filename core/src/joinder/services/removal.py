@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func
+from sqlalchemy import exists, func
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from joinder.services.hub import Hub
-from joinder.store.tables import DeviceRow, Interval, SiteRow
+from joinder.store.tables import DeviceRow, Enrollment, Interval, SiteRight, SiteRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +21,18 @@ class Belongings:
 
 
 async def belongings(hub: Hub, enrollment_ids: Sequence[str]) -> Belongings:
-    """Walks the readings of all of them."""
-    sites = select(SiteRow.id).where(col(SiteRow.enrollment_id).in_(enrollment_ids))
+    """Walks the readings of all of them. A site that another enrollment may open stays."""
+    others = aliased(Enrollment)
+    stays = (
+        exists()
+        .where(col(SiteRight.vendor_site_id) == col(SiteRow.vendor_id), col(others.id) == col(SiteRight.enrollment_id))
+        .where(col(others.account_id) == col(SiteRow.account_id), col(others.vendor) == col(SiteRow.vendor))
+        .where(col(others.id).not_in(enrollment_ids))
+    )
+    goes = (col(SiteRow.enrollment_id).in_(enrollment_ids), ~stays)
+    sites = select(SiteRow.id).where(*goes)
     devices = select(DeviceRow.id).where(col(DeviceRow.site_id).in_(sites))
-    names = select(SiteRow.name).where(col(SiteRow.enrollment_id).in_(enrollment_ids)).order_by(col(SiteRow.id))
+    names = select(SiteRow.name).where(*goes).order_by(col(SiteRow.id))
     intervals = select(func.count()).select_from(Interval)
     intervals = intervals.where(col(Interval.subject_id).in_(sites) | col(Interval.subject_id).in_(devices))
     async with hub.store.read() as session:

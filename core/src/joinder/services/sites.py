@@ -13,8 +13,9 @@ from sqlmodel import col, select
 
 from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.energy import Device, DeviceKind, Site
+from joinder.errors import SiteGone
 from joinder.ids import Tag, is_id, new_id
-from joinder.services import health, notices, zones
+from joinder.services import health, notices, site_rights, zones
 from joinder.services.hub import Hub
 from joinder.services.refusals import NotFound
 from joinder.services.vendor_calls import with_grant
@@ -34,12 +35,15 @@ from joinder.vendors.gate.sites import stored_device
 
 TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
 
-_SITE_IDS = "SELECT id FROM site WHERE account_id = :account AND id > :after AND fetched_at IS NOT NULL"
+_SITE_IDS = (
+    "SELECT id FROM site WHERE account_id = :account AND id > :after AND fetched_at IS NOT NULL AND gone_at IS NULL"
+)
 _DEVICE_IDS = (
-    "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after AND d.gone_at IS NULL"
+    "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after "
+    "AND d.gone_at IS NULL AND EXISTS (SELECT 1 FROM site s WHERE s.id = d.site_id AND s.gone_at IS NULL)"
 )
 _SITE = (
-    "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at FROM site "
+    "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at, gone_at FROM site "
     "WHERE id = :id AND account_id = :account"
 )
 _DEVICE = (
@@ -53,7 +57,10 @@ _TROUBLE = (
     "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
     "AND (health < 'connecting' OR health > 'connecting' AND health < 'ok' OR health > 'ok') GROUP BY vendor"
 )
-_UNREAD = "SELECT vendor, count(*) FROM site WHERE account_id = :account AND fetched_at IS NULL GROUP BY vendor"
+_UNREAD = (
+    "SELECT vendor, count(*) FROM site WHERE account_id = :account AND fetched_at IS NULL AND gone_at IS NULL "
+    "GROUP BY vendor"
+)
 
 
 class SiteHead(Struct, frozen=True):
@@ -65,6 +72,7 @@ class SiteHead(Struct, frozen=True):
     timezone: str | None
     operational_since: int | None
     fetched_at: int | None
+    gone_at: int | None = None
 
 
 class DeviceHead(Struct, frozen=True):
@@ -162,8 +170,15 @@ async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind
     return device
 
 
+def refuse_gone(site: StoredSite | SiteHead) -> None:
+    """Before a vendor is asked about it. Raises SiteGone."""
+    if site.gone_at is not None:
+        raise SiteGone("No consent opens this site any more; its owner must give one that lists it")
+
+
 async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     """Asks the vendor for the site and its devices and stores them."""
+    refuse_gone(row)
     site = await with_grant(
         hub,
         row.enrollment_id,
@@ -172,7 +187,7 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     )
     site = _with_last_good(row, site)
     async with hub.store.write(row.enrollment_id) as session:
-        await store_site(session, row.id, site)
+        await store_site(hub, session, row.id, site)
     doubts = () if zones.of_site(site, row.timezone).name else (zones.UNKNOWN,)
     told = notices.writes(row.enrollment_id, row.id, (*site.warnings, *doubts), site.refused)
     if told:
@@ -193,7 +208,7 @@ def _with_last_good(row: StoredSite, site: Site) -> Site:
     )
 
 
-async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
+async def store_site(hub: Hub, session: AsyncSession, site_id: str, site: Site) -> None:
     """Devices it no longer lists are marked gone; their history stays. A first reading is an event."""
     row = await session.get(SiteRow, site_id)
     if row is None:
@@ -203,6 +218,7 @@ async def store_site(session: AsyncSession, site_id: str, site: Site) -> None:
     row.operational_since = to_epoch(site.operational_since)
     if row.fetched_at is None and (enrollment := await session.get(Enrollment, row.enrollment_id)) is not None:
         health.write_event(session, enrollment, "site.ready", {"siteID": row.id})
+        await site_rights.first_read(hub, session, row)
     row.fetched_at = now()
     listed = await store_devices(session, row, site.devices)
     is_in_doubt = any(one.rule == Rule.DEVICE for one in site.refused)  # who was refused may be any of them

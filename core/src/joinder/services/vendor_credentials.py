@@ -15,15 +15,13 @@ from joinder.errors import UnknownVendor
 from joinder.grants import AppCredentials
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import enrollments
+from joinder.services import app_secrets, enrollments
 from joinder.services.budgets import Quotas
 from joinder.services.grants import apps
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
-
-_TABLE = "vendor_credentials"
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -76,7 +74,7 @@ async def create(
         audit(session, account_id, actor, "credentials.create", credentials_id)
         if consent is not None:
             await enrollments.store_consent(
-                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id
+                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id, by_operator=True
             )
     return _shown(row)
 
@@ -150,7 +148,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
         audit(session, account_id, actor, "credentials.change", credentials_id)
         if consent is not None:
             await enrollments.store_consent(
-                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id
+                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id, by_operator=True
             )
         known = await apps.enrollments_of(session, credentials_id) if changed else []
     for enrollment_id in known:
@@ -184,17 +182,6 @@ async def _dependents(session: AsyncSession, row: VendorCredentials) -> Dependen
     used = select(func.count()).select_from(Enrollment).where(col(Enrollment.credentials_id) == row.id)
     enrolled = (await session.execute(used)).scalar_one()
     return Dependents(flows=len(await _flows_using(session, row)), enrollments=enrolled)
-
-
-def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
-    """Decrypted, for a hook call; None for a vendor without app credentials."""
-    return None if row is None else open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed)
-
-
-def open_sealed(hub: Hub, account_id: str, credentials_id: str, type_name: str, sealed: bytes) -> AppCredentials:
-    """The account's key must be unlocked."""
-    place = {"table": _TABLE, "row": credentials_id, "column": "secrets_sealed", "owner": account_id}
-    return AppCredentials(type=type_name, secrets=Secrets(hub.vault.open_strings(sealed, **place)))
 
 
 async def _flows_using(session: AsyncSession, row: VendorCredentials) -> list[JoinFlow]:
@@ -251,11 +238,13 @@ def _name(value: object) -> str | None:
 
 
 def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str, str]) -> bytes:
-    return hub.vault.seal(dict(values), table=_TABLE, row=credentials_id, column="secrets_sealed", owner=account_id)
+    return hub.vault.seal(
+        dict(values), table=app_secrets.TABLE, row=credentials_id, column="secrets_sealed", owner=account_id
+    )
 
 
 def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
-    return open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
+    return app_secrets.open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
 
 
 def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:

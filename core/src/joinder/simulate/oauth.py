@@ -111,7 +111,10 @@ class TokenService:
         self._counts: Counter[str] = Counter()
 
     def counts(self) -> dict[str, int]:
-        return {name: self._counts[name] for name in ("token_calls", "refreshes", "reuse_seen", "families_revoked")}
+        return {
+            name: self._counts[name]
+            for name in ("token_calls", "refreshes", "reuse_seen", "families_revoked", "taken_back")
+        }
 
     def check_client(self, client_id: str, client_secret: str | None) -> None:
         """Also counts the token call. `client_secret` None: a vendor that asks for the id alone."""
@@ -160,6 +163,16 @@ class TokenService:
         """Whose living access token it is."""
         family, expires = self._access.get(access_token, (None, 0.0))
         return family if family is not None and family.alive and expires >= self.clock.time() else None
+
+    def take_back(self, client_id: str, token: str) -> bool:
+        """The app revokes its grant by either token (RFC 7009). False: no living one of this client."""
+        refresh, access = self._refresh.get(token), self._access.get(token)
+        family = refresh.family if refresh is not None else access[0] if access is not None else None
+        if family is None or not family.alive or family.client_id != client_id:
+            return False
+        family.alive = False
+        self._counts["taken_back"] += 1
+        return True
 
     def revoke(self, owner: str) -> None:
         """The owner withdraws every consent."""

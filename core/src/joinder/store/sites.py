@@ -92,7 +92,7 @@ async def read_sites(store: Store, account_id: str, ids: Sequence[str]) -> list[
 
 
 async def read_sites_of(store: Store, enrollment_id: str) -> list[StoredSite]:
-    """Those read longest ago first."""
+    """Those that are not gone, read longest ago first."""
     return [_site(row) for row in await store.rows(_OF_ENROLLMENT, {"enrollment": enrollment_id})]
 
 

@@ -78,6 +78,23 @@ class VendorCredentials(SQLModel, table=True):
     updated_at: int = _big()
 
 
+class Revocation(SQLModel, table=True):
+    """A token of an ended enrollment that its vendor is still to be told of. It outlives its account, for a day."""
+
+    __table_args__ = (Index("revocation_next", "due_at"),)
+    enrollment_id: str = Field(primary_key=True)  # which is gone
+    account_id: str
+    vendor: str
+    credentials_id: str | None = None
+    sealed: bytes  # the tokens, and what the call needs once the app credentials are gone
+    attempts: int = 0
+    created_at: int = _big()
+    due_at: int = _big()
+    lease: str | None = None
+    lease_boot: str | None = None
+    lease_until: float | None = None
+
+
 class JoinFlow(SQLModel, table=True):
     __tablename__ = "join_flow"
     __table_args__ = (Index("join_flow_by_account", "account_id", "id"),)
@@ -189,7 +206,7 @@ class Due(SQLModel, table=True):
     """Narrow on purpose: what is due, when, for whose app, and who holds it (services/leases.py)."""
 
     __table_args__ = (Index("due_by_app", "kind", "app", "due_at"),)
-    kind: str = Field(primary_key=True)  # refresh | poll | approval | expiry | backfill
+    kind: str = Field(primary_key=True)  # refresh | poll | approval | expiry | backfill | sites
     enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
     app: str = ""  # whose budget the work is on: the vendor credentials' id, or the vendor's name
     due_at: int = _big()
@@ -222,6 +239,15 @@ class SiteRow(SQLModel, table=True):
     fetched_at: int | None = _big(default=None)  # None: known by id only
     denied_at: int | None = _big(default=None)  # the vendor refuses this site since then, its enrollment's others not
     gone_at: int | None = _big(default=None)  # no consent opens it any more; its history stays
+
+
+class SiteRight(SQLModel, table=True):
+    """A site that an enrollment's grant lists. Who of several reads it is `site.enrollment_id`."""
+
+    __tablename__ = "site_right"
+    __table_args__ = (Index("site_right_by_site", "vendor_site_id", "enrollment_id"), {"sqlite_with_rowid": False})
+    enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    vendor_site_id: str = Field(primary_key=True)
 
 
 class DeviceRow(SQLModel, table=True):

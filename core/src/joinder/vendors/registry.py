@@ -17,14 +17,15 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
-from joinder import tracing
+from joinder import oauth, tracing
 from joinder.about import about
 from joinder.clean import clean_text
 from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
-from joinder.errors import PluginBug, TransientError, UnknownVendor, VendorError
+from joinder.errors import NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
+from joinder.redact import Secrets
 from joinder.vendor import Flow, OperatorAction, Vendor, endpoint_hosts
 from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site
 
@@ -241,6 +242,19 @@ class Registry:
         """Runs one of the vendor's operator actions; the sentence it answers."""
         async with self.around(name, "act", ctx):
             return await self._answer(name, f"action {action.name}", str, _sentence, lambda: action.run(ctx, values))
+
+    async def revoke(self, name: str, ctx: Context, secrets: Secrets) -> None:
+        """Ends a grant at the vendor, by what its description says; counted and traced as a hook."""
+        oauth2 = self.vendor(name).oauth2
+        if oauth2 is None:
+            raise NotSupported(f"{name} has no OAuth endpoints")
+
+        async def call() -> bool:
+            await oauth.revoke(ctx, oauth2, secrets)
+            return True
+
+        async with self.around(name, "revoke", ctx):
+            await self._answer(name, "revoke", bool, bool, call)
 
     async def _call(
         self, name: str, hook: str, answer_type: type[T], check: Callable[[T], T], /, **arguments: Any

@@ -44,6 +44,8 @@ def _oauth2(auth_host: str) -> OAuth2:
         token_url=f"https://{auth_host}/oauth2/token",
         scopes=("offline_access",),  # without it a refresh token ends after two days
         client_auth="post",
+        revocation_url=f"https://{auth_host}/oauth2/logout",  # as clients call it, and SMA's page on access control
+        revocation_parameter="refresh_token",
     )
 
 

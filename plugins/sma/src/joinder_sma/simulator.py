@@ -323,6 +323,19 @@ async def token(request: Incoming) -> Response[Body]:
     return Response(body, status_code=200)
 
 
+@post("/oauth2/logout")
+async def logout(request: Incoming) -> Response[Body | None]:
+    form, tokens = {name: str(value) for name, value in (await request.form()).items()}, _cloud(request).tokens
+    client_id = form.get("client_id", "")
+    try:
+        tokens.check_client(client_id, form.get("client_secret", ""))
+        if not tokens.take_back(client_id, form.get("refresh_token", "")):
+            raise tokens.refusal("refresh_token")
+    except TokenRefused as refused:
+        return Response({"error": refused.error, "error_description": "Simulated"}, status_code=refused.status)
+    return Response(None, status_code=204)
+
+
 @get(["/v1/{path:path}", "/monitoring/v1/{path:path}"], sync_to_thread=False)
 def monitoring(request: Incoming) -> Response[Any]:
     path = request.scope["path"].partition("/v1")[2]
@@ -347,7 +360,7 @@ def sandbox_simulator(cloud: Cloud | None = None) -> Simulator:
 
 
 def _simulator(vendor: str, hosts: tuple[str, ...], cloud: Cloud) -> Simulator:
-    handlers = [page, consent, token, monitoring, state]
+    handlers = [page, consent, token, logout, monitoring, state]
     return Simulator(
         vendor=vendor,
         stands_in_for=hosts,

@@ -46,6 +46,7 @@ _OAUTH2 = OAuth2(
     parameters_in="json",
     state_returned_as=("state", "external_id"),
     extra_authorize_params={"access_duration": "24"},  # months, the most there is
+    revocation_url=f"https://{api.HOST}/v2/oauth2/revoke-token",  # in the V2 documentation, as {"token": …}
 )
 _KEY = Field(name="apiKey", label="API key", secret=True)
 VENDOR = Vendor(

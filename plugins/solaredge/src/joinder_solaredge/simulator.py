@@ -364,6 +364,21 @@ async def token(request: Incoming) -> Response[Body]:
         return Response({"error": "invalid_request", "error_description": "Simulated"}, status_code=400)
 
 
+@post("/v2/oauth2/revoke-token")
+async def revoke(request: Incoming) -> Response[Body | None]:
+    """An unknown token is answered as a known one (RFC 7009)."""
+    try:
+        asked = msgspec.json.decode(await request.body(), type=dict[str, str])
+        tokens = _cloud(request).tokens
+        tokens.check_client(asked.get("client_id", ""), asked.get("client_secret", ""))
+        tokens.take_back(asked["client_id"], asked["token"])
+    except TokenRefused as refused:
+        return Response({"error": refused.error, "error_description": "Simulated"}, status_code=refused.status)
+    except (msgspec.DecodeError, KeyError):
+        return Response({"error": "invalid_request", "error_description": "Simulated"}, status_code=400)
+    return Response(None, status_code=200)
+
+
 @get("/v2/{path:path}", sync_to_thread=False)
 def data(request: Incoming) -> Response[Any]:
     path = request.scope["path"].removeprefix("/v2")
@@ -391,7 +406,7 @@ def state(request: Incoming) -> Body:
 def simulator(cloud: Cloud | None = None, app_credentials: Mapping[str, str] = APP) -> Simulator:
     """A fresh stand-in; `cloud` brings other dials, `app_credentials` another way in."""
     cloud = cloud or Cloud()
-    handlers = [page, consent, token, data, legacy, state]
+    handlers = [page, consent, token, revoke, data, legacy, state]
     return Simulator(
         vendor="solaredge",
         stands_in_for=HOSTS,

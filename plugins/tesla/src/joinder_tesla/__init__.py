@@ -46,6 +46,7 @@ _OAUTH2 = OAuth2(
     client_auth="post",
     lost_codes=("login_required", "invalid_auth_code"),
     extra_authorize_params={"prompt_missing_scopes": "true"},
+    revocation_url="https://auth.tesla.com/oauth2/v3/revoke",  # of several clients; Tesla's pages name none
 )
 
 

@@ -416,6 +416,19 @@ async def token(request: Incoming) -> Response[Body]:
         return Response(body, status_code=refused.status)
 
 
+@post("/oauth2/v3/revoke")
+async def revoke(request: Incoming) -> Response[Body | None]:
+    """An unknown token is answered as a known one (RFC 7009)."""
+    form, tokens = {name: str(value) for name, value in (await request.form()).items()}, _cloud(request).tokens
+    client_id = form.get("client_id", "")
+    try:
+        tokens.check_client(client_id, form.get("client_secret"))
+    except TokenRefused as refused:
+        return Response({"error": refused.error, "error_description": "Simulated"}, status_code=refused.status)
+    tokens.take_back(client_id, form.get("token", ""))
+    return Response(None, status_code=200)
+
+
 @get("/api/1/{path:path}", sync_to_thread=False)
 def data(request: Incoming) -> Response[Body]:
     path, host = request.scope["path"].removeprefix("/api/1/"), request.headers.get("host", "")
@@ -444,7 +457,7 @@ def state(request: Incoming) -> Body:
 def simulator(cloud: Cloud | None = None) -> Simulator:
     """A fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
-    handlers = [page, consent, token, data, partner_accounts, state]
+    handlers = [page, consent, token, revoke, data, partner_accounts, state]
     return Simulator(
         vendor="tesla",
         stands_in_for=HOSTS,

@@ -17,7 +17,7 @@ from joinder.errors import (
     Unexplained,
     VendorError,
 )
-from joinder.services import health, leases
+from joinder.services import health, leases, site_rights
 from joinder.services.budgets import BudgetSpent
 from joinder.services.grants import apps, mass_refusal, standing
 from joinder.services.grants.verdict import (
@@ -398,6 +398,8 @@ async def _afterwards(hub: Hub, answer: Answer, verdict: Verdict, before: str) -
     row = answer.row
     if verdict is Verdict.LOST_IN_FLIGHT and before != "lost_in_flight":
         hub.metrics.lost_in_flight(row.vendor)
+    if verdict in (Verdict.GRANT_DEAD, Verdict.LOST_IN_FLIGHT):
+        await site_rights.hand_over(hub, row.id)
     if verdict is Verdict.VENDORS_FAULT:
         await mass_refusal.undo_hasty(hub, row.vendor)
     if verdict in (Verdict.APP_SUSPECTED, Verdict.APP_REFUSED) and row.credentials_id and row.app_version:

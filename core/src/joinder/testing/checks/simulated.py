@@ -52,6 +52,11 @@ def _refreshes(vendor: Vendor) -> bool:
     return vendor.is_renewable
 
 
+def _takes_back(vendor: Vendor) -> bool:
+    """for vendors that take tokens back"""
+    return vendor.oauth2 is not None and vendor.oauth2.revocation_url is not None
+
+
 def _rotates(vendor: Vendor) -> bool:
     return vendor.refresh is Refresh.ROTATING
 
@@ -118,6 +123,24 @@ async def refresh_is_one_exchange(subject: Subject) -> None:
                 )
         if _rotates(stand.vendor) and state.get("reuse_seen", 0):
             raise Failed("a used refresh token was sent again")
+
+
+@check(_takes_back)
+async def ended_consents_are_taken_back(subject: Subject) -> None:
+    """OAuth2.revocation_url ends a grant: nothing is read or renewed by it any more; doing it twice is fine."""
+    async with standing(subject) as stand:
+        grant = (await stand.consent()).grant
+        for _ in range(2):
+            await stand.registry.revoke(stand.vendor.name, stand.context(), grant.secrets)
+        for call in (
+            lambda: stand.registry.refresh(stand.vendor.name, stand.context(), grant),
+            lambda: stand.registry.fetch_site(stand.vendor.name, stand.context(), grant, grant.site_ids[0]),
+        ):
+            try:
+                await call()
+            except AuthorizationLost:
+                continue
+            raise Failed("a grant that was taken back still works")
 
 
 @check()

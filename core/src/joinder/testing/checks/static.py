@@ -95,8 +95,9 @@ def _addresses(vendor: Vendor) -> list[str]:
     wrong = [f"host {host} must be a bare host name" for host in vendor.hosts if "/" in host or "*" in host or not host]
     if not vendor.hosts and not vendor.device_access:
         wrong.append("no hosts, and no device access: it could reach nothing")
-    urls = [vendor.oauth2.authorize_url, vendor.oauth2.token_url] if vendor.oauth2 else []
-    for url in urls:
+    oauth2 = vendor.oauth2
+    urls = [oauth2.authorize_url, oauth2.token_url, oauth2.revocation_url] if oauth2 else []
+    for url in filter(None, urls):
         try:
             known = https_host(url) in vendor.hosts
         except ValueError:

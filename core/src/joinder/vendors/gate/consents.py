@@ -115,12 +115,12 @@ def _expiry(at: object, vendor: str) -> datetime | None:
 
 
 def _site_ids(told: object, before: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once, in order."""
+    """Each once, in order. A renewal that names none says nothing of them."""
     if not isinstance(told, tuple | list):
         return before
     found = (values.identifier(entry) for entry in told[:SITES_MOST])
     kept = tuple(dict.fromkeys(entry for entry in found if entry is not None))
-    return kept if kept or not told else before
+    return kept or before
 
 
 def _state(state: object, vendor: str) -> GrantState:

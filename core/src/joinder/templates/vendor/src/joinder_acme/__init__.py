@@ -37,6 +37,7 @@ _OAUTH2 = OAuth2(
     token_url="https://auth.acme.example/token",  # noqa: S106 - an address
     scopes=("energy", "offline_access"),
     pkce=True,
+    revocation_url="https://auth.acme.example/revoke",
 )
 VENDOR = Vendor(
     name="acme",

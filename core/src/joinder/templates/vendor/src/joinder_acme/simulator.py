@@ -72,6 +72,19 @@ async def token(request: Incoming) -> Response[dict[str, Any]]:
     return Response({**body, "expires_in": int(tokens.access_life_s)}, status_code=200)
 
 
+@post("/revoke")
+async def revoke(request: Incoming) -> Response[None]:
+    """An unknown token is answered as a known one (RFC 7009)."""
+    form, tokens = await request.form(), cloud_of(request).tokens
+    client_id, client_secret = basic(request.headers.get("authorization", ""))
+    try:
+        tokens.check_client(client_id, client_secret)
+    except TokenRefused as refused:
+        return Response(None, status_code=refused.status)
+    tokens.take_back(client_id, str(form.get("token", "")))
+    return Response(None, status_code=200)
+
+
 @get("/v1/{path:path}", sync_to_thread=False)
 def data(request: Incoming) -> Response[dict[str, Any]]:
     cloud, path = cloud_of(request), request.scope["path"].removeprefix("/v1/sites")
@@ -134,7 +147,7 @@ def state(request: Incoming) -> dict[str, int]:
 def simulator() -> Simulator:
     """A fresh stand-in for both of Acme's hosts."""
     cloud = Cloud()
-    handlers = [page, consent, token, data, state]
+    handlers = [page, consent, token, revoke, data, state]
     app = Litestar(handlers, openapi_config=None, logging_config=None, state=State({"cloud": cloud}))
     return Simulator(
         vendor="acme",
