@@ -21,6 +21,7 @@ from joinder.services import (
     revocations,
     site_lists,
 )
+from joinder.services.grants import invariant
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -79,11 +80,16 @@ async def working(hub: Hub) -> AsyncIterator[None]:
 
 
 async def _look(hub: Hub, queue: engine.Engine) -> None:
+    is_in_doubt = True  # at the start, and after a database that was away
     while True:
         for job in JOBS:
             try:
+                if is_in_doubt:
+                    await invariant.repair(hub)
+                    is_in_doubt = False
                 await queue.hand_out([(job.name, key) for key in await job.due(hub)])
             except Exception as error:  # noqa: BLE001 - the look outlives a database that is away for a while
+                is_in_doubt = True
                 log.error("looking for due %s failed: %s", job.name, type(error).__name__)
         await hub.activity.flush_sometimes()
         await asyncio.sleep(LOOK_EVERY_S)

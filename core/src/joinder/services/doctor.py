@@ -15,6 +15,7 @@ from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
 from joinder.services import barrier, health, keys, notices, reachability, recheck
 from joinder.services.budgets import Budgets
+from joinder.services.grants import invariant
 from joinder.services.hub import Hub
 from joinder.settings import Settings
 from joinder.skew import ALARMING_S
@@ -190,6 +191,32 @@ async def enrollments(hub: Hub) -> list[Finding]:
     ]
 
 
+async def health_and_due_work(hub: Hub) -> list[Finding]:
+    """That every state is followed by the work it promises."""
+    found = [each async for each in invariant.broken(hub)]
+    if not found:
+        return [Finding(check="due work", text="what is due fits the health of every enrollment")]
+    told = f"{len(found)} enrollments do not fit what is due for them: {found[0].enrollment_id} is {found[0].text}"
+    return [Finding(check="due work", text=told, next_step="start joinder serve or worker again: that mends them")]
+
+
+async def app_credentials(hub: Hub) -> list[Finding]:
+    """Those a vendor refuses, proved or not yet."""
+    sql = (
+        "SELECT id, vendor, rejected_at IS NOT NULL, coalesce(test_at, 0) FROM vendor_credentials "
+        "WHERE suspected_at IS NOT NULL OR rejected_at IS NOT NULL ORDER BY id"
+    )
+    return [
+        Finding(
+            check="app credentials",
+            text=f"{row_id}: {vendor} refuses this app{'' if is_proved else ', not proved yet'}; "
+            f"one grant tries it again in {max(0, test_at - now())} s",
+            next_step=f"correct the credentials, or joinder credentials test {row_id} if they are right",
+        )
+        for row_id, vendor, is_proved, test_at in await hub.store.rows(sql, {})
+    ]
+
+
 async def plugins(hub: Hub) -> list[Finding]:
     stored = {row[0] for row in await hub.store.rows("SELECT DISTINCT vendor FROM enrollment", {})}
     working = {vendor.name for vendor in hub.registry.vendors}
@@ -285,5 +312,17 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
     *(commits, key_file, disk, modes, clocks),
-    *(redirects, plugins, due_work, enrollments, quotas, warnings, behind_barrier, webhooks, stored_readings),
+    *(
+        redirects,
+        plugins,
+        due_work,
+        health_and_due_work,
+        enrollments,
+        app_credentials,
+        quotas,
+        warnings,
+        behind_barrier,
+        webhooks,
+        stored_readings,
+    ),
 )

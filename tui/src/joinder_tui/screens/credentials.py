@@ -309,6 +309,8 @@ def _tightest(quotas: Quotas | None) -> Left | None:
 def _state(row: VendorCredentials, quotas: Quotas | None, *, installed: bool) -> Text:
     if row.rejected_at is not None:
         return Text.assemble(("■", "red"), f" rejected {texts.short_ago(row.rejected_at)}")
+    if row.suspected_at is not None:
+        return Text.assemble(("▲", "yellow"), f" suspected {texts.short_ago(row.suspected_at)}")
     if not installed:
         return Text.assemble(("▲", "magenta"), " no plugin")
     if quotas is not None and quotas.blocked_until is not None:
@@ -334,5 +336,9 @@ def _facts(one: ListedCredentials, quotas: Quotas | None) -> Text:
 
 def _since(row: VendorCredentials) -> Text:
     if row.rejected_at is not None:
-        return Text(f"rejected by the vendor {texts.ago(row.rejected_at)}", "red")
+        told = f"rejected by the vendor {texts.ago(row.rejected_at)}"
+        return Text(f"{told}; one grant tries it {texts.ago(row.test_at)}" if row.test_at else told, "red")
+    if row.suspected_at is not None and row.test_at is not None:
+        first = f"refused by the vendor {texts.ago(row.suspected_at)}, not proved yet"
+        return Text(f"{first}; one grant tries it {texts.ago(row.test_at)}", "yellow")
     return Text(f"changed {texts.ago(row.updated_at)}")

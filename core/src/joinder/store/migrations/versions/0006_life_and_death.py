@@ -22,6 +22,10 @@ def upgrade() -> None:
     _add("site", denied_at=sa.BigInteger(), gone_at=sa.BigInteger())
     _add("join_session", credentials_version=sa.BigInteger(), kept_sealed=sa.LargeBinary())
     _add("join_session", ended_at=sa.BigInteger(), end_code=sa.String(), end_text=sa.String())
+    op.execute(  # what was refused before is tried once more, and by the new way from then on
+        "UPDATE vendor_credentials SET suspected_at = rejected_at, suspected_by = 'token', test_at = rejected_at "
+        "WHERE rejected_at IS NOT NULL"
+    )
 
 
 def _add(table: str, **columns: sa.types.TypeEngine[Any]) -> None:
