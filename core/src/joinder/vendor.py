@@ -84,6 +84,8 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
     lost_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
+    issuer: str | None = None  # what a callback's `iss` must be (RFC 9207)
+    sends_issuer: bool = False  # True: a callback without `iss` is refused
 
 
 class History(Struct, frozen=True, kw_only=True):
