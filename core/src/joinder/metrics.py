@@ -46,6 +46,7 @@ class Metrics:
             "time_to_durable_seconds", "From a renewed token's arrival to its commit", _DURABLE_S, "vendor"
         )
         self._polls = self._counter("poll", "Polls that ended", "vendor", "result")
+        self._joins = self._counter("joins", "Ways of owners through a join, by how they ended", "vendor", "code")
         self._deliveries = self._counter("webhook_deliveries", "Attempts to deliver an event", "result")
 
     def _count_calls(self) -> None:
@@ -91,6 +92,10 @@ class Metrics:
         self._polls.labels(vendor, result).inc()
         if result != "skipped":
             self.tally[vendor, "polled" if result == "ok" else "failed"] += 1
+
+    def joined(self, vendor: str, code: str) -> None:
+        """One of services/join_ends.py."""
+        self._joins.labels(vendor, code).inc()
 
     def delivered(self, result: DeliveryResult) -> None:
         self._deliveries.labels(result).inc()

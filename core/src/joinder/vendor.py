@@ -165,6 +165,12 @@ class Vendor(Struct, frozen=True, kw_only=True):
         return next((action for action in self.operator_actions if action.name == name), None)
 
 
+def is_redirect(vendor: Vendor, app: AppCredentials | None) -> bool:
+    """Whether owners consent at the vendor, with this app."""
+    kind = vendor.app_credential(app.type) if app else None
+    return vendor.flow is Flow.REDIRECT and (kind is None or kind.flow is Flow.REDIRECT)
+
+
 def endpoint_hosts(vendor: Vendor, app: AppCredentials | None) -> tuple[str, ...]:
     """Hosts of the app's `endpoint` fields, as Vendor.hosts writes them."""
     kind = vendor.app_credential(app.type) if app else None

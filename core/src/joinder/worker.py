@@ -8,7 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
-from joinder.services import approvals, backfill, backfill_steps, deliveries, due, durability, expiry, poll, refresh
+from joinder.services import (
+    approvals,
+    backfill,
+    backfill_steps,
+    consents,
+    deliveries,
+    due,
+    durability,
+    expiry,
+    late_consents,
+    poll,
+    refresh,
+)
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 
@@ -41,8 +53,10 @@ JOBS: tuple[Job, ...] = (
     due.Kind(refresh.KIND, _refresh, nearest_to_expiry_first=True, pace=_pace).job(),
     due.Kind(poll.KIND, _poll, newest_consent_first=True).job(),
     due.Kind(approvals.KIND, _ask).job(),
+    due.Kind(consents.KIND, late_consents.work).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
     due.Kind(backfill.KIND, _backfill).job(),
+    late_consents.SWEEP,
     durability.JOB,
     deliveries.FAN_OUT,
     deliveries.DELIVERY,

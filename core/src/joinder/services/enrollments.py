@@ -17,7 +17,7 @@ from joinder.clock import from_epoch, now, to_epoch, utc_now
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import expiry, health, leases, reconnect
+from joinder.services import expiry, health, kept_consents, leases, reconnect
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.schedule import next_refresh
 from joinder.services.vendor_context import vendor_context
@@ -65,13 +65,15 @@ async def store_consent(
     program_id: str | None = None,
     options: Mapping[str, str] | None = None,
     replaces: Enrollment | None = None,
+    fills: Enrollment | None = None,
 ) -> Enrollment:
     """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
 
-    `replaces`: exactly this one, which the caller has locked and knows to be the owner's.
+    `replaces`: exactly this one, which the caller has locked and knows to be the owner's. `fills`: one without a grant,
+    in place of a new one.
     """
     known_id = None if replaces else await _known(session, account_id, vendor, consent)
-    enrollment = await locked(hub, session, known_id) if known_id else replaces
+    enrollment = await locked(hub, session, known_id) if known_id else replaces or fills
     if enrollment is None:
         enrollment = Enrollment(
             id=new_id("enrl"),
@@ -84,7 +86,7 @@ async def store_consent(
         session.add(enrollment)
         await session.flush()
         health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor})
-    else:
+    elif enrollment is not fills:
         health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
     enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
@@ -195,6 +197,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> N
         for table in (Interval, CounterRow, Coverage):
             await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
+        await kept_consents.forget(session, enrollment_id)
         health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor})
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
@@ -271,6 +274,11 @@ async def _known(session: AsyncSession, account_id: str, vendor: str, consent: C
     if same_site is None or (same_site.vendor_account_id and consent.account_id):
         return None
     return str(same_site.id)
+
+
+async def known(session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> str | None:
+    """Whose grant this consent renews: the enrollment's id, or None for an owner who has none."""
+    return await _known(session, account_id, vendor, consent)
 
 
 async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:

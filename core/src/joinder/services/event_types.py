@@ -18,7 +18,11 @@ EVENT_TYPES: dict[str, str] = {
     "enrollment.resumed": "The operator resumed it.",
     "backfill.done": "The job `backfillID` has read the history that was asked for.",
     "backfill.failed": "The job `backfillID` gave up after a day without progress, for a `reason`.",
-    "enrollment.deleted": "The enrollment ended; its tokens, sites, devices and readings are erased.",
+    "enrollment.deleted": (
+        "The enrollment ended; its tokens, sites, devices and readings are erased. "
+        "`continuesAs`: the owner's other one, which has the grant."
+    ),
+    "join.failed": "An owner did not come through a join: the `code` of it, a `reason`, and the `actor` who must act.",
     DISABLED: "The endpoint `webhookID` gets nothing any more, for a `reason`; your other endpoints hear of it.",
     TEST: "You asked for it: POST /webhooks/{id}/test.",
 }

@@ -9,10 +9,10 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.services import approvals, backfill, expiry, health, leases
+from joinder.services import approvals, backfill, consents, expiry, health, leases
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict
-from joinder.store.tables import Enrollment
+from joinder.store.tables import Due, Enrollment
 from joinder.vendor import Refresh
 
 
@@ -53,6 +53,8 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
         elif hub.registry.vendor(row.vendor).refresh in (Refresh.ROTATING, Refresh.REUSABLE):
             await leases.schedule(session, "refresh", row.id, now())
         await leases.schedule(session, expiry.KIND, row.id, now())
+        if await session.get(Due, (consents.KIND, row.id)) is not None:
+            await leases.schedule(session, consents.KIND, row.id, now())
         await _read_now(session, row)
         audit(session, account_id, actor, "enrollment.release", enrollment_id)
         return row

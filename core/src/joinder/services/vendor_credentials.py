@@ -141,6 +141,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
         if "name" in patch:
             row.name = _name(patch["name"])
         row.secrets_sealed = _sealed(hub, account_id, credentials_id, values)
+        row.version += 1 if changed else 0
         row.updated_at = now()
         audit(session, account_id, actor, "credentials.change", credentials_id)
         await _resume(session, row)
