@@ -83,7 +83,7 @@ def audits(world: World) -> list[tuple[str, str]]:
             for verb in ("show", "tokens", "events", "sites", "reconnect", "refresh", "poll", "pause", "release")
         ),
         ("enrollments", "revoke", "--dry-run"),
-        *(("flows", verb) for verb in ("show", "link", "sessions")),
+        *(("flows", verb) for verb in ("show", "link", "attempts")),
         ("flows", "delete", "--dry-run"),
         *(("credentials", verb) for verb in ("show", "test", "quota", "actions")),
         ("credentials", "reveal", "--reason", "x"),

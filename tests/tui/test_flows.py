@@ -235,7 +235,7 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         attempts = terminal.page.query_one("#attempts", Table)
         assert attempts.row_count == 3
         await terminal.until(lambda: terminal.text().count("under way") == 2)
-        assert terminal.text().count("unfinished") == 1
+        assert terminal.text().count("session_expired") == 1
         async with hub.store.write() as session:
             row = await session.get(JoinSession, b"1")
             assert row is not None
