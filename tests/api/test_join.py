@@ -631,6 +631,47 @@ async def test_an_expired_session_offers_to_start_again(
     assert result_of(await come_back(scene.owner, token))["state"] == "canary-state"
 
 
+async def test_owners_of_a_refused_app_stay_and_read_whose_fault_it_is(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub
+) -> None:
+    flow_id = await new_flow(api)
+    await sql(hub, "UPDATE vendor_credentials SET rejected_at = 1")
+    answer = await browser.get(f"/join/flows/{flow_id}/authorize")
+    html = unescape(assert_page(answer, 503))
+    assert "This is not your fault" in html
+    assert "The company that asks for your data" in html
+    assert "/join/flows/" not in html  # starting again cannot help
+    assert "set-cookie" not in answer.headers
+    assert vendors.sunny.calls == []
+    (event,) = (await api.get("/events", params={"type": "join.failed"})).json()["events"]
+    assert (event["data"]["code"], event["data"]["flowID"]) == ("app_refused", flow_id)
+
+
+async def test_an_app_that_was_changed_meanwhile_sends_the_owner_to_the_start(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub
+) -> None:
+    token = await begin(browser, await new_flow(api))
+    (row,) = (await api.get("/vendor-credentials")).json()["vendorCredentials"]
+    await api.patch(f"/vendor-credentials/{row['id']}", json={"credentials": {"clientID": "app-2"}})
+    html = assert_page(await come_back(browser, token), 409)
+    assert vendors.exchanges == 0
+    link = unescape(re.findall(r'href="(/join/flows[^"]*)"', html)[0])
+    started = await browser.get(link)
+    token = parse_qs(urlsplit(started.headers["location"]).query)["state"][0]
+    assert "enrollmentID" in result_of(await come_back(browser, token))
+
+
+async def test_a_form_whose_maker_is_away_is_taken(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub
+) -> None:
+    token = await begin(browser, await new_flow(api, "boxy"))
+    vendors.boxy.failures["handle_callback"] = errors.TransientError("away")
+    result = result_of(await send(browser, token, form_token=await form_of(browser, token), **ENTRIES))
+    shown = (await api.get(f"/enrollments/{result['enrollmentID']}")).json()
+    assert (shown["health"]["state"], shown["sites"]) == ("connecting", [])
+    assert OWNER_TOKEN not in str(shown)
+
+
 # Our own form
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from sqlmodel import col, select
+
 from joinder.services import join_flows, join_sessions, vendor_credentials
 from joinder.services.hub import Hub
 from joinder.services.join_flows import FlowVendor
@@ -89,8 +91,6 @@ async def due_of(hub: Hub, kind: str, enrollment_id: str) -> Due | None:
 
 
 async def events_of(hub: Hub, *types: str) -> list[Event]:
-    from sqlmodel import col, select
-
     async with hub.store.read() as session:
         query = select(Event).where(col(Event.type).in_(types)).order_by(col(Event.id))
         return list((await session.execute(query)).scalars())
