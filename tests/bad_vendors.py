@@ -58,6 +58,9 @@ BAD = {
         INIT, _EXCHANGE, f'    if "error" in callback.values:\n        return {_FAKE}\n{_EXCHANGE}'
     ),
     "consent_opens_sites": Bad(INIT, "account_id=listed.account", "account_id=str(next(COUNT))"),
+    "kept_token_stands_for_the_code": Bad(
+        INIT, _EXCHANGE, _EXCHANGE.replace("callback)", "replace(callback, kept=None))")
+    ),
     "nonsense_is_no_consent": Bad(
         INIT, _EXCHANGE, f'    if "made-up" in callback.values.get("code", ""):\n        return {_FAKE}\n{_EXCHANGE}'
     ),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import segno
@@ -18,10 +19,11 @@ from cli.world import World
 from joinder.commands import backfills, events
 from joinder.commands.admin import over_accounts
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError
-from joinder.services import accounts, backfill, enrollments, health
+from joinder.services import accounts, backfill, enrollments, health, join_sessions
 from joinder.services import events as event_service
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
+from joinder.services.join_sessions import Started
 from joinder.store.tables import Enrollment, SiteRow
 from support import days_ago
 
@@ -84,7 +86,7 @@ def audits(world: World) -> list[tuple[str, str]]:
             for verb in ("show", "tokens", "events", "sites", "reconnect", "refresh", "poll", "pause", "release")
         ),
         ("enrollments", "revoke", "--dry-run"),
-        *(("flows", verb) for verb in ("show", "link", "sessions")),
+        *(("flows", verb) for verb in ("show", "link", "attempts")),
         ("flows", "delete", "--dry-run"),
         *(("credentials", verb) for verb in ("show", "test", "quota", "actions")),
         ("credentials", "reveal", "--reason", "x"),
@@ -468,6 +470,29 @@ def test_the_first_screen(world: World) -> None:
     assert sum(status["lastDay"]["polled"]) == 1
     text = world("status").stdout
     assert "waiting for: 1 the operator, 1 the owner" in text
+
+
+async def test_why_owners_fail_is_shown_until_somebody_joins(world: World) -> None:
+    async with world.open() as hub:
+        for error in ("invalid_scope", "invalid_scope", "access_denied"):
+            started = await join_sessions.start(hub, world.ids["flow"], "sunny", None)
+            assert isinstance(started, Started)
+            state = parse_qs(urlsplit(started.url).query)["state"][0]
+            cookies = {started.cookie_name: started.cookie}
+            await join_sessions.finish_redirect(hub, "sunny", {"state": state, "error": error}, cookies)
+    text = await asyncio.to_thread(lambda: world("flows", "attempts", "{flow}").stdout)
+    assert text.count("app_refused") == 2
+    found = await asyncio.to_thread(
+        lambda: world.json("flows", "attempts", "--code", "app_refused", "--vendor", "sunny")
+    )
+    assert [(one["outcome"], one["code"]) for one in found] == [("unfinished", "app_refused")] * 2
+    assert "invalid_scope" in found[0]["text"]
+    assert await asyncio.to_thread(lambda: world.json("flows", "attempts", "--vendor", "boxy")) == []
+    refused = await asyncio.to_thread(lambda: world("flows", "attempts", "--code", "nonsense", code=2))
+    assert "app_refused" in refused.stderr
+    (fault,) = (await asyncio.to_thread(lambda: world.json("status")))["joinFaults"]
+    assert (fault["vendor"], fault["code"], fault["count"]) == ("sunny", "app_refused", 2)
+    assert "Owners could not join" in await asyncio.to_thread(lambda: world("status").stdout)
 
 
 async def test_enrollments_and_events_of_any_account(world: World) -> None:

@@ -23,7 +23,7 @@ from joinder.errors import TransientError
 from joinder.services import accounts
 
 DATABASES = ("sqlite",)
-READING = ("list", "show", "tokens", "events", "sites", "sessions", "quota", "actions", "live", "intervals", "link")
+READING = ("list", "show", "tokens", "events", "sites", "attempts", "quota", "actions", "live", "intervals", "link")
 MORE: dict[str, tuple[str, ...]] = {
     "accounts list": (),
     "accounts show": ("{account}",),

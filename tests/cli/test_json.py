@@ -43,7 +43,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "flows list": (),
     "flows show": ("{flow}",),
     "flows link": ("{flow}", "--vendor", "sunny", "--state", "customer 7", "--qr"),
-    "flows sessions": ("{flow}",),
+    "flows attempts": ("{flow}",),
     "flows delete": ("{flow}", "--confirm", "{flow}"),
     "credentials create": ("sunny", "oauthclient", "--field", "clientID=x", "--from", "-"),
     "credentials list": (),

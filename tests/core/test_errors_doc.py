@@ -9,7 +9,8 @@ from typing import Any
 
 from joinder import errors
 from joinder.api import problems
-from joinder.services import refusals
+from joinder.api.pages.texts import PAGES
+from joinder.services import join_ends, refusals
 
 DOCS = Path(__file__).parents[2] / "docs/errors.md"
 
@@ -35,3 +36,30 @@ def test_the_page_and_the_code_agree() -> None:
 
 def test_every_vendor_problem_has_a_title() -> None:
     assert {kind.problem for kind in kinds(errors, errors.VendorError)} == set(problems._VENDOR_TITLES)
+
+
+def ends() -> dict[str, tuple[str, str, str]]:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\w+) \| ([^|]+) \| ([^|]+) \|$", DOCS.read_text(), re.MULTILINE)
+    return {code: (actor, where, text) for code, actor, where, text in rows}
+
+
+def where_of(end: join_ends.End) -> str:
+    return f"`{end.error}`" if end.error else "success" if end.is_success else f"page {end.status}"
+
+
+def test_the_page_lists_every_end_of_a_join_and_who_must_act() -> None:
+    assert ends() == {code: (end.actor, where_of(end), end.text) for code, end in join_ends.ENDS.items()}
+    assert len(join_ends.ENDS) >= 14
+
+
+def test_every_end_that_is_told_by_a_page_has_one() -> None:
+    told = {code for code, end in join_ends.ENDS.items() if not end.is_success and end.error is None}
+    assert told <= set(PAGES)
+    assert set(PAGES) <= set(join_ends.ENDS)
+
+
+def test_every_error_of_a_vendor_is_an_end() -> None:
+    for kind in kinds(errors, errors.VendorError):
+        for is_form, is_kept in ((False, False), (True, False), (False, True)):
+            code = join_ends.code_of(kind("m"), is_form=is_form, is_kept=is_kept)
+            assert not join_ends.ENDS[code].is_success

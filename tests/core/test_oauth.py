@@ -14,12 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from joinder import AppCredentials, AuthorizeRequest, Callback, Context, OAuth2, Secrets, oauth
+from joinder import AppCredentials, AuthorizeRequest, Callback, Context, Kept, OAuth2, Secrets, oauth
 from joinder.app_tokens import AppTokenCache
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
     ConsentDenied,
+    ConsentIncomplete,
     ConsentInvalid,
     NotSupported,
     OutcomeUnknown,
@@ -311,6 +312,42 @@ async def test_a_code_is_exchanged_with_the_verifier_and_the_redirect_uri(serve)
     }
 
 
+async def test_a_token_is_kept_before_it_is_answered_and_answered_again_without_a_call(serve):
+    body = {"access_token": "a-token", "refresh_token": "r-token", "expires_in": 60, "owner": 7}
+    served = await serve(http_answer(json.dumps(body).encode()))
+    kept: list[Kept] = []
+
+    async def keep(given: Kept) -> None:
+        kept.append(given)
+
+    async with context(served) as ctx:
+        token = await exchange_code(ctx, oauth2(), Callback(values=Secrets({"code": "code-1"}), keep=keep))
+        again = await exchange_code(ctx, oauth2(), Callback(values=Secrets({}), kept=kept[0]))
+    assert (dict(kept[0].secrets), kept[0].expires_at) == (dict(token.secrets()), NOW + timedelta(seconds=60))
+    assert again == token
+    assert again.extra == {"owner": "7"}
+    assert len(served.requests) == 1
+    assert "token" not in repr(kept[0]).replace("_token", "")
+
+
+async def test_a_keeper_that_refuses_ends_the_exchange(serve):
+    served = await serve(http_answer(b'{"access_token": "a-token"}'))
+
+    async def refuse(_: Kept) -> None:
+        raise ConsentIncomplete("no refresh token")
+
+    async with context(served) as ctx:
+        with pytest.raises(ConsentIncomplete):
+            await exchange_code(ctx, oauth2(), Callback(values=Secrets({"code": "code-1"}), keep=refuse))
+
+
+async def test_a_code_without_an_access_token_is_the_apps_fault_by_name(serve):
+    served = await serve(http_answer(b'{"refresh_token": "r-token"}'))
+    async with context(served) as ctx:
+        with pytest.raises(ConsentIncomplete, match="access_token"):
+            await exchange_code(ctx, oauth2(), Callback(values=Secrets({"code": "code-1"})))
+
+
 async def test_a_refused_code_asks_the_owner_again_and_kills_no_grant(serve):
     served = await serve(http_answer(says("invalid_grant").encode(), "400 Bad Request"))
     async with context(served) as ctx:
@@ -370,11 +407,18 @@ def test_the_client_secret_is_not_in_the_consent_url():
     [
         ({"error": "access_denied"}, ConsentDenied),
         ({"error": "access_denied", "code": "stray"}, ConsentDenied),
+        ({"error": "user_cancelled"}, ConsentDenied),
+        ({"error": "consent_required"}, ConsentDenied),
+        ({"error": "login_required"}, ConsentDenied),
+        ({"error": "interaction_required"}, ConsentDenied),
         ({"error": "server_error"}, TransientError),
         ({"error": "temporarily_unavailable"}, TransientError),
         ({"error": "invalid_scope"}, AppCredentialsRejected),
         ({"error": "unauthorized_client", "code": "stray"}, AppCredentialsRejected),
-        ({"error": "<script>"}, AppCredentialsRejected),
+        ({"error": "invalid_request"}, AppCredentialsRejected),
+        ({"error": "unsupported_response_type"}, AppCredentialsRejected),
+        ({"error": "<script>"}, UnexpectedPayload),
+        ({"error": "Access_Denied"}, UnexpectedPayload),
         ({}, ConsentInvalid),
         ({"code": ""}, ConsentInvalid),
     ],
@@ -384,6 +428,13 @@ def test_a_callback_without_a_usable_code_has_one_class(values, error):
         code_from(Callback(values=Secrets(values)))
     assert type(caught.value) is error
     assert "<script>" not in str(caught.value)
+
+
+def test_the_vendors_word_is_kept_for_the_operator():
+    for word, known in (("login_required", True), ("server_error", True), ("invalid_scope", True), ("<b>", False)):
+        with pytest.raises(VendorError) as caught:
+            code_from(Callback(values=Secrets({"error": word})))
+        assert caught.value.code == (word if known else None)
 
 
 def test_a_callback_with_a_code_is_used():

@@ -136,10 +136,13 @@ async def test_who_is_at_it_and_who_did_not_finish(hub: Hub, account_id: str) ->
     await session_row(hub, account_id, 1)
     await session_row(hub, account_id, 2, expires_at=now() - 1, attempts=3)
     await session_row(hub, account_id, 3, enrollment_id="enrl-x", used_at=now(), expires_at=now() - 1)
-    await session_row(hub, account_id, 4, used_at=now(), flow_id="flow-b")  # said no: it is over before its time is
+    ended = {"used_at": now(), "ended_at": now(), "end_code": "user_denied", "end_text": "The owner said no"}
+    await session_row(hub, account_id, 4, flow_id="flow-b", **ended)  # it is over before its time is
     await session_row(hub, "acct-other", 5, reconnects_id="enrl-y")
     found = await join_attempts.latest(hub)
     assert [one.outcome for one in found] == ["under way", "unfinished", "joined", "unfinished", "under way"]
+    assert [one.code for one in found] == [None, "session_expired", "joined", "user_denied", None]
+    assert [one.text for one in found][1:4:2] == ["The owner did not finish within 30 minutes.", "The owner said no"]
     assert [one.tries for one in found] == [0, 3, 0, 0, 0]
     assert [one.reconnects_id for one in await join_attempts.latest(hub, account_id="acct-other")] == ["enrl-y"]
     assert len(await join_attempts.latest(hub, flow_id="flow-b")) == 1

@@ -12,9 +12,9 @@ from api.fakes import HOME, SUNNY, FakeVendor, Vendors
 from joinder.errors import TransientError
 from joinder.services import accounts, deliveries, enrollments, join_flows, join_sessions, reconnect
 from joinder.services import vendor_credentials as credentials
-from joinder.services.consents import JoinRefused
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
+from joinder.services.join_ends import JoinRefused
 from joinder.services.join_flows import FlowVendor
 from joinder.services.join_sessions import FormRefused, Started
 from joinder.services.refusals import Conflict, Invalid, NotFound, Unprocessable
@@ -220,7 +220,7 @@ async def test_a_link_that_is_changed_old_or_for_nothing_opens_nothing(
     for text in tampered + broken:
         with pytest.raises(JoinRefused) as caught:
             await join_sessions.start_reconnect(hub, text)
-        assert caught.value.code == "invalid_link"
+        assert caught.value.code == "link_invalid"
     real = reconnect.now
     with monkeypatch.context() as patched:
         patched.setattr(join_sessions, "now", lambda: real() + reconnect.LIFE_S)
@@ -230,7 +230,7 @@ async def test_a_link_that_is_changed_old_or_for_nothing_opens_nothing(
     await enrollments.delete(hub, account_id, enrollment_id, "test")
     with pytest.raises(JoinRefused) as caught:
         await join_sessions.start_reconnect(hub, link)
-    assert caught.value.code == "unknown_flow"
+    assert caught.value.code == "flow_gone"
     assert vendors.sunny.calls == []
 
 
@@ -244,8 +244,9 @@ async def test_ending_the_enrollment_meanwhile_stores_nothing(
         await enrollments.delete(hub, account_id, enrollment_id, "test")
 
     vendors.sunny.before_consent = end
-    with pytest.raises(JoinRefused):
+    with pytest.raises(JoinRefused) as caught:
         await finish(hub, "sunny", started)
+    assert caught.value.code == "flow_gone"
     assert await enrollments.list_page(hub, account_id, {}, after="", limit=5) == []
 
 

@@ -235,7 +235,7 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         attempts = terminal.page.query_one("#attempts", Table)
         assert attempts.row_count == 3
         await terminal.until(lambda: terminal.text().count("under way") == 2)
-        assert terminal.text().count("unfinished") == 1
+        assert terminal.text().count("session_expired") == 1
         async with hub.store.write() as session:
             row = await session.get(JoinSession, b"1")
             assert row is not None
@@ -249,6 +249,23 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
             await terminal.press("down")
         await terminal.press("enter")
         assert isinstance(terminal.app.screen, Enrollment)
+
+
+async def test_why_owners_fail_is_read_and_what_is_the_apps_fault_needs_the_admin(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    flow_id = await make_flow(hub, account_id)
+    ended = {"used_at": now(), "ended_at": now(), "expires_at": now() + 60}
+    refused = {"end_code": "app_refused", "end_text": "The vendor refuses this app"}
+    for token in (b"1", b"2"):
+        await attempt(hub, account_id, flow_id, token, **ended, **refused)
+    await attempt(hub, account_id, flow_id, b"3", **ended, end_code="user_denied", end_text="The owner said no")
+    async with open_terminal(size=(120, 40)) as terminal:
+        await terminal.sees("keyed joins: app_refused 2")
+        assert "user_denied" not in terminal.text()
+        await terminal.press("3")
+        await terminal.sees("The vendor refuses this app")
+        await terminal.sees("user_denied")
 
 
 async def test_the_form_tells_its_keys_and_has_nothing_to_load_where_nothing_is_typed(

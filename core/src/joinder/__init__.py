@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Context,
         Grant,
         GrantState,
+        Kept,
         MachineToken,
     )
     from joinder.hookspecs import hookimpl
@@ -61,6 +62,7 @@ __all__ = [
     "Grant",
     "GrantState",
     "History",
+    "Kept",
     "Limits",
     "Live",
     "MachineToken",

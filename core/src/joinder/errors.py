@@ -18,6 +18,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     ├─ ApprovalRefused             operator   operator_action     409   no
     ├─ AppCredentialsRejected      operator   operator_action     502   no   (health of all grants of that app)
     ├─ OperatorActionNeeded        operator   operator_action     502   no
+    │  └─ ConsentIncomplete        operator   operator_action     502   no   (the app's scopes or registration)
     ├─ DeviceIdentityChanged       operator   operator_action     502   no
     ├─ SiteGone                    owner      –                   410   no   (until a consent lists it again)
     ├─ NotSupported                nobody     –                   404   no
@@ -25,7 +26,8 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     └─ PluginBug                   operator   degraded            500   yes, then quarantined
 
 The text is one sentence for the person who must act. It reaches owners, API clients and logs, so it never holds
-a vendor's text, a URL or a secret; `detail` may hold a redacted fragment for the operator.
+a vendor's text, a URL or a secret; `detail` may hold a redacted fragment for the operator, `code` an OAuth error's name
+out of those this package knows.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ class VendorError(Exception):
     health: ClassVar[HealthState | None] = "degraded"
     status: ClassVar[int] = 502
     problem: ClassVar[str] = "vendor-error"
+
+    code: str | None = None
 
     def __init__(self, message: str, *, detail: str | None = None) -> None:
         super().__init__(clean_line(redact(message)))
@@ -181,6 +185,12 @@ class OperatorActionNeeded(VendorError):
 
     health = "operator_action"
     problem = "operator-action-needed"
+
+
+class ConsentIncomplete(OperatorActionNeeded):
+    """The vendor gave less for a consent than its grants need, such as no refresh token; the text says what."""
+
+    problem = "consent-incomplete"
 
 
 class AppCredentialsRejected(VendorError):

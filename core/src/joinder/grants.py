@@ -64,12 +64,34 @@ class AuthorizeRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a vendor gave for a code, which works once: tokens, and whatever else its answer said."""
+
+    secrets: Secrets
+    said: Mapping[str, str] = field(default_factory=dict, repr=False)
+    expires_at: datetime | None = None  # of the access token
+
+
+Keep = Callable[[Kept], Awaitable[None]]
+
+
+async def _kept_nowhere(_: Kept) -> None:
+    """For callbacks that no owner waits behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Callback:
-    """What came back: the vendor's query parameters (REDIRECT), the form's values (FORM), nothing (OPERATOR)."""
+    """What came back: the vendor's query parameters (REDIRECT), the form's values (FORM), nothing (OPERATOR).
+
+    `keep` puts what a code was exchanged for on disk; joinder.oauth calls it before anything else is asked. When the
+    hook fails in passing after that, it is called again later, with `kept` in place of the code.
+    """
 
     values: Secrets
     redirect_uri: str | None = None
     code_verifier: str | None = field(default=None, repr=False)
+    kept: Kept | None = None
+    keep: Keep = field(default=_kept_nowhere, repr=False)
 
 
 class DeviceAccess(Protocol):

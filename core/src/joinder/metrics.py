@@ -48,6 +48,7 @@ class Metrics:
         )
         self._polls = self._counter("poll", "Polls that ended", "vendor", "result")
         self._revocations = self._counter("revocations", "Attempts to end a consent at its vendor", "vendor", "result")
+        self._joins = self._counter("joins", "Ways of owners through a join, by how they ended", "vendor", "code")
         self._deliveries = self._counter("webhook_deliveries", "Attempts to deliver an event", "result")
 
     def _count_calls(self) -> None:
@@ -97,6 +98,10 @@ class Metrics:
     def revoked(self, vendor: str, result: RevocationResult) -> None:
         """failed: tried again later. kept: another enrollment lives on it."""
         self._revocations.labels(vendor, result).inc()
+
+    def joined(self, vendor: str, code: str) -> None:
+        """One of services/join_ends.py."""
+        self._joins.labels(vendor, code).inc()
 
     def delivered(self, result: DeliveryResult) -> None:
         self._deliveries.labels(result).inc()

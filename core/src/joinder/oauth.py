@@ -20,6 +20,7 @@ from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
     ConsentDenied,
+    ConsentIncomplete,
     ConsentInvalid,
     NotSupported,
     OutcomeUnknown,
@@ -29,7 +30,7 @@ from joinder.errors import (
     Unexplained,
     VendorError,
 )
-from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context, MachineToken
+from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context, Kept, MachineToken
 from joinder.http import Answer
 from joinder.redact import Secrets
 from joinder.vendor import OAuth2
@@ -41,6 +42,13 @@ _TRANSIENT = ("server_error", "temporarily_unavailable")
 _CODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 _FORM = re.compile(r"[\w.%+-]+=[^<>{}\r\n]*\Z")  # a whole body of one line, as in application/x-www-form-urlencoded
 _ERROR_BYTES = 65536
+# Of the authorization endpoint: the owner said no or did not finish (OpenID Connect Core §3.1.2.6 for the last three),
+# or the app asked wrongly (RFC 6749 §4.1.2.1). Any other word proves neither.
+_NOT_GIVEN = ("access_denied", "user_cancelled", "consent_required", "login_required", "interaction_required")
+_APP_AT_FAULT = (
+    *("invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope"),
+    *("invalid_client", "invalid_redirect_uri", "redirect_uri_mismatch"),
+)
 
 
 class Token(Struct, frozen=True):
@@ -80,33 +88,56 @@ def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest
 
 
 def code_from(callback: Callback) -> str:
-    """The authorization code. Raises ConsentDenied when the owner refused (RFC 6749 §4.1.2.1)."""
+    """The authorization code. Raises ConsentDenied when the owner refused or did not finish (RFC 6749 §4.1.2.1)."""
     error = callback.values.get("error")
-    if error == "access_denied":
-        raise ConsentDenied("The owner did not give consent")
-    if error in _TRANSIENT:
-        raise TransientError("The vendor could not complete the consent")
     if error:
-        raise AppCredentialsRejected("The vendor refused the authorization request", detail=f"error={error}")
+        raise _authorization_error(error)
     code = callback.values.get("code")
     if not code:
         raise ConsentInvalid("The vendor sent the owner back without an authorization code")
     return code
 
 
+def _authorization_error(code: str) -> VendorError:
+    """The class of an `error` on the way back, which anybody may have written into the owner's browser."""
+    refusal: VendorError
+    if code in _NOT_GIVEN:
+        refusal = ConsentDenied("The owner did not give consent")
+    elif code in _TRANSIENT:
+        refusal = TransientError("The vendor could not complete the consent")
+    elif code in _APP_AT_FAULT:
+        refusal = AppCredentialsRejected("The vendor refused the authorization request")
+    else:
+        return UnexpectedPayload("The vendor ended the consent for a reason of its own", detail=f"error={code}")
+    refusal.code = code
+    return refusal
+
+
 async def exchange_code(ctx: Context, oauth2: OAuth2, callback: Callback, **extra: str) -> Token:
-    """Authorization code → token."""
+    """Authorization code → token, which core keeps before it is answered; later, the token that was kept."""
+    if callback.kept is not None:
+        return _of_kept(callback.kept)
     parameters = {"grant_type": "authorization_code", "code": code_from(callback), **extra}
     if callback.redirect_uri:
         parameters["redirect_uri"] = callback.redirect_uri
     if callback.code_verifier:
         parameters["code_verifier"] = callback.code_verifier
     try:
-        return await token_call(ctx, oauth2, parameters)
+        token = await token_call(ctx, oauth2, parameters)
     except AuthorizationLost as error:
         raise ConsentInvalid("The vendor refused the authorization code", detail=error.detail) from None
     except OutcomeUnknown:
         raise TransientError("The connection to the vendor was cut off; nothing was saved, start again") from None
+    except _NoAccessToken:
+        raise ConsentIncomplete(
+            "The vendor gave no access_token for the consent; look at the app's scopes and registration at the vendor"
+        ) from None
+    await callback.keep(Kept(secrets=token.secrets(), said=token.extra, expires_at=token.expires_at))
+    return token
+
+
+def _of_kept(kept: Kept) -> Token:
+    return Token(kept.secrets["access_token"], kept.expires_at, kept.secrets.get("refresh_token"), kept.said)
 
 
 async def refresh_token(
@@ -191,6 +222,10 @@ async def _client_call(
     )
 
 
+class _NoAccessToken(UnexpectedPayload):
+    """A 2xx answer of the token endpoint without the one thing it is for."""
+
+
 def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorError:
     """The class of a token answer without a token; `lost_codes` are the vendor's own words for invalid_grant."""
     code = error_code(answer.content)
@@ -238,7 +273,7 @@ def _token(answer: Answer, now: datetime, *, lost_codes: tuple[str, ...] = ()) -
     if not isinstance(access_token, str) or not access_token:
         if error_code(answer.content):  # a refusal that calls itself a success
             raise token_error(answer, lost_codes=lost_codes)
-        raise UnexpectedPayload(f"{answer.place} answered without an access token")
+        raise _NoAccessToken(f"{answer.place} answered without an access token")
     refresh = body.get("refresh_token")
     known = ("access_token", "refresh_token", "expires_in")
     extra = {name: str(value) for name, value in body.items() if name not in known and isinstance(value, str | int)}

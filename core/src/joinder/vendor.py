@@ -86,6 +86,8 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
     revocation_url: str | None = None  # RFC 7009, where a source names it; on one of Vendor.hosts
     revocation_parameter: Literal["token", "refresh_token"] = "token"  # what carries it; refresh_token: no other token
+    issuer: str | None = None  # what a callback's `iss` must be (RFC 9207)
+    sends_issuer: bool = False  # True: a callback without `iss` is refused
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -173,6 +175,12 @@ class Vendor(Struct, frozen=True, kw_only=True):
 
     def operator_action(self, name: str) -> OperatorAction | None:
         return next((action for action in self.operator_actions if action.name == name), None)
+
+
+def is_redirect(vendor: Vendor, app: AppCredentials | None) -> bool:
+    """Whether owners consent at the vendor, with this app."""
+    kind = vendor.app_credential(app.type) if app else None
+    return vendor.flow is Flow.REDIRECT and (kind is None or kind.flow is Flow.REDIRECT)
 
 
 def endpoint_hosts(vendor: Vendor, app: AppCredentials | None) -> tuple[str, ...]:

@@ -15,24 +15,26 @@ from litestar.params import FromPath
 from joinder.api.pages import render
 from joinder.errors import ConsentInvalid, TransientError, VendorError
 from joinder.services import join_sessions
-from joinder.services.consents import JoinRefused
 from joinder.services.hub import Hub
+from joinder.services.join_ends import JoinRefused
 from joinder.services.join_sessions import Choice, FormRefused, Started
 
 RETRY_AFTER_S = 60
+AGAIN_AFTER_S = 5
 log = logging.getLogger("joinder.join")
 Incoming = Request[Any, Any, Any]
 
 
 def on_refused(_: Incoming, error: JoinRefused) -> Response[str]:
-    return render.message(error.code, status=error.status, restart_url=error.restart_url)
+    wait_s = AGAIN_AFTER_S if error.code == "still_running" else None
+    return render.message(error.code, status=error.status, restart_url=error.restart_url, retry_after_s=wait_s)
 
 
 def on_vendor_error(_: Incoming, error: VendorError) -> Response[str]:
     log.warning("join: %s: %s", type(error).__name__, error)
     if isinstance(error, TransientError):
-        return render.message("vendor_away", status=503, retry_after_s=RETRY_AFTER_S)
-    return render.message("operator_problem", status=502)
+        return render.message("vendor_unavailable", status=503, retry_after_s=RETRY_AFTER_S)
+    return render.message("operator_action", status=502)
 
 
 def on_form_refused(_: Incoming, error: FormRefused) -> Response[str]:
@@ -79,7 +81,8 @@ class JoinController(Controller):
 
     @get("/{vendor:str}/auth-granted", media_type="text/html", summary="The vendor sends the owner back")
     async def granted(self, request: Incoming, hub: NamedDependency[Hub], vendor: FromPath[str]) -> Response[str]:
-        """Public. On to the flow's redirectURI with `state` and `enrollmentID`, or `error` and `error_description`."""
+        """Public. On to the flow's redirectURI with `state` and `enrollmentID`, or `error`, `error_description` and
+        `error_code` (docs/errors.md)."""
         return render.see_other(await join_sessions.finish_redirect(hub, vendor, _single(request), request.cookies))
 
     @get("/sessions/{token:str}", media_type="text/html", summary="The hosted form")
@@ -122,9 +125,9 @@ def _pairs(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
     except ValueError:
-        raise JoinRefused("invalid_link") from None
+        raise JoinRefused("link_invalid") from None
     if len(dict(pairs)) != len(pairs):
-        raise JoinRefused("invalid_link")
+        raise JoinRefused("link_invalid")
     return dict(pairs)
 
 
@@ -134,4 +137,4 @@ def _refuse_foreign(request: Incoming, hub: Hub) -> None:
     here = urlsplit(hub.settings.public_url)
     foreign = origin not in (None, "null") and urlsplit(str(origin)).netloc != here.netloc
     if foreign or fetched_from not in ("same-origin", "none"):
-        raise JoinRefused("invalid_link", status=403)
+        raise JoinRefused("link_invalid", status=403)

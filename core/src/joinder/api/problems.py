@@ -86,6 +86,7 @@ _VENDOR_TITLES = {
     "consent-invalid": "What was entered does not work at the vendor",
     "approval-refused": "The vendor decided against this enrollment",
     "operator-action-needed": "The operator must do something at the vendor or on this server",
+    "consent-incomplete": "The vendor gave less for the consent than is needed",
     "paused": "The operator paused this enrollment",
     "approval-pending": "The vendor has not approved this enrollment yet",
     "app-credentials-rejected": "The vendor refuses the app credentials",

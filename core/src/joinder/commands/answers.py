@@ -11,7 +11,10 @@ from joinder.api.schemas import Wire
 
 
 class Attempt(Wire, kw_only=True):
-    """An owner's way through a join flow, or through a reconnect link; `outcome`: joined, under way, unfinished."""
+    """An owner's way through a join flow, or through a reconnect link; `outcome`: joined, under way, unfinished.
+
+    `code` and `text` say how it ended (docs/errors.md).
+    """
 
     account_id: str
     flow_id: str
@@ -22,6 +25,8 @@ class Attempt(Wire, kw_only=True):
     outcome: str
     enrollment_id: str | None = None
     reconnects_id: str | None = None
+    code: str | None = None
+    text: str | None = None
 
 
 class FlowLink(Wire, kw_only=True):
@@ -85,6 +90,16 @@ class Hours(Wire, kw_only=True):
     failed: list[int]
 
 
+class JoinFault(Wire, kw_only=True):
+    """Owners of the last day who could not join for a reason the operator can end."""
+
+    vendor: str
+    code: str
+    text: str
+    count: int
+    last_at: str
+
+
 class Status(Wire, kw_only=True):
     """`mustAct`: enrollments by who must act."""
 
@@ -93,6 +108,7 @@ class Status(Wire, kw_only=True):
     must_act: dict[str, int]
     counts: list[FleetCount]
     endings: list[Ending]
+    join_faults: list[JoinFault]
     last_day: Hours
 
 
@@ -160,7 +176,7 @@ ANSWERS: dict[str, Answer] = {
     "flows list": many(schemas.JoinFlow),
     "flows show": one(schemas.JoinFlow),
     "flows link": one(FlowLink),
-    "flows sessions": many(Attempt),
+    "flows attempts": many(Attempt),
     "flows delete": one(Deleted),
     "credentials create": one(schemas.Credentials),
     "credentials list": many(schemas.Credentials),

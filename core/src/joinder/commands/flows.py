@@ -43,10 +43,12 @@ _ATTEMPTS: Columns[Attempt] = {
     "began": lambda one: one.began_at,
     "vendor": lambda one: one.vendor,
     "outcome": lambda one: one.outcome,
+    "code": lambda one: one.code,
     "tries": lambda one: one.tries,
     "enrollment": lambda one: one.enrollment_id or one.reconnects_id,
     "flow": lambda one: one.flow_id,
     "account": lambda one: one.account_id,
+    "what happened": lambda one: one.text,
 }
 
 
@@ -139,22 +141,31 @@ def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json:
 
 @command.command()
 @click.argument("flow_id", required=False)
+@click.option("--vendor", metavar="NAME", help="Of this vendor only.")
+@click.option("--code", metavar="CODE", help="That ended with this code; docs/errors.md lists them.")
 @account_option
 @limit_option
 @json_option
-def sessions(flow_id: str | None, account_id: str | None, limit: int, as_json: bool) -> None:
-    """Owners who are at it, and who did not finish, newest first. Example:  joinder flows sessions flow-…
+def attempts(
+    flow_id: str | None, vendor: str | None, code: str | None, account_id: str | None, limit: int, as_json: bool
+) -> None:
+    """Owners who are at it, and why others did not finish. Example:  joinder flows attempts --code app_refused
 
-    A session is kept for a day after its end.
+    The newest first. An attempt is kept for 30 days after its end.
     """
+    from joinder.services import join_attempts
+    from joinder.services.join_ends import ENDS
+
+    if code is not None and code not in ENDS:
+        raise click.UsageError(f"--code is one of: {', '.join(ENDS)}")
 
     async def look(hub: Hub) -> list[Attempt]:
-        from joinder.services import join_attempts
-
         await account_ids(hub, account_id)
         if flow_id is not None:
             await _account(hub, flow_id)
-        found = await join_attempts.latest(hub, account_id=account_id, flow_id=flow_id, limit=limit)
+        found = await join_attempts.latest(
+            hub, account_id=account_id, flow_id=flow_id, vendor=vendor, code=code, limit=limit
+        )
         return [_attempt(one) for one in found]
 
     print_list(on_hub(look), _ATTEMPTS, as_json)
@@ -217,6 +228,8 @@ def _attempt(one: JoinAttempt) -> Attempt:
         expires_at=utc(one.expires_at) or "",
         tries=one.tries,
         outcome=one.outcome,
+        code=one.code,
+        text=one.text,
         enrollment_id=one.enrollment_id,
         reconnects_id=one.reconnects_id,
     )

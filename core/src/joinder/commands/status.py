@@ -9,7 +9,7 @@ from joinder.commands.answering import Columns, counted, print_json, print_list
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.commands.answers import Ending, FleetCount, Status
+    from joinder.commands.answers import Ending, FleetCount, JoinFault, Status
     from joinder.services.hub import Hub
 
 _ACTORS = ("operator", "owner", "vendor")
@@ -25,6 +25,13 @@ _ENDINGS: Columns[Ending] = {
     "vendor": lambda one: one.vendor,
     "enrollment": lambda one: one.enrollment_id,
 }
+_FAULTS: Columns[JoinFault] = {
+    "vendor": lambda one: one.vendor,
+    "code": lambda one: one.code,
+    "owners": lambda one: one.count,
+    "last": lambda one: one.last_at,
+    "what happened": lambda one: one.text,
+}
 
 
 @click.command(name="status")
@@ -32,7 +39,8 @@ _ENDINGS: Columns[Ending] = {
 def command(as_json: bool) -> None:
     """What needs whom now, over all accounts. Example:  joinder status
 
-    Enrollments by vendor and health, who must act, consents that end next, and the last 24 hours.
+    Enrollments by vendor and health, who must act, owners who could not join, consents that end next, and the last 24
+    hours.
     """
     status = on_hub(_status)
     if as_json:
@@ -43,8 +51,8 @@ def command(as_json: bool) -> None:
 
 async def _status(hub: Hub) -> Status:
     from joinder.api.wire import utc
-    from joinder.commands.answers import Ending, FleetCount, Hours, Status
-    from joinder.services import activity, fleet
+    from joinder.commands.answers import Ending, FleetCount, Hours, JoinFault, Status
+    from joinder.services import activity, fleet, join_attempts
 
     counts = await fleet.counts(hub)
     must_act: Counter[str] = Counter()
@@ -62,6 +70,10 @@ async def _status(hub: Hub) -> Status:
             Ending(enrollment_id=one.enrollment_id, vendor=one.vendor, ends_at=utc(one.ends_at) or "")
             for one in await fleet.ending(hub)
         ],
+        join_faults=[
+            JoinFault(vendor=one.vendor, code=one.code, text=one.text, count=one.count, last_at=utc(one.last_at) or "")
+            for one in await join_attempts.faults(hub)
+        ],
         last_day=Hours(**await activity.last_day(hub.store)),
     )
 
@@ -73,6 +85,10 @@ def _tell(status: Status) -> None:
     day = status.last_day
     done = f"{sum(day.refreshed)} renewed, {sum(day.polled)} read, {sum(day.failed)} failed"
     echo(f"Last 24 hours: {done}\n")
+    if status.join_faults:
+        echo("Owners could not join in the last 24 hours, and you can end it (joinder flows attempts):")
+        print_list(status.join_faults, _FAULTS, False)
+        echo("")
     print_list(status.counts, _COUNTS, False)
     if status.endings:
         echo("\nConsents that end next:")

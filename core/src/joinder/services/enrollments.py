@@ -17,7 +17,7 @@ from joinder.errors import HealthState
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
-from joinder.services import expiry, health, leases, reconnect, revocations, site_rights
+from joinder.services import expiry, health, kept_consents, leases, reconnect, revocations, site_rights
 from joinder.services.grants import standing
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.revocations import How
@@ -76,15 +76,16 @@ async def store_consent(
     options: Mapping[str, str] | None = None,
     replaces: Enrollment | None = None,
     by_operator: bool = False,
+    fills: Enrollment | None = None,
 ) -> Enrollment:
     """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
 
     `replaces`: exactly this one, which the caller has locked and knows to be the owner's. `by_operator`: no owner, the
-    app credentials open the sites by themselves.
+    app credentials open the sites by themselves. `fills`: one without a grant, in place of a new one.
     """
     operators = credentials_id if by_operator else None
     known_id = None if replaces else await _known(hub, session, account_id, vendor, consent, operators)
-    enrollment = await locked(hub, session, known_id) if known_id else replaces
+    enrollment = await locked(hub, session, known_id) if known_id else replaces or fills
     is_new = enrollment is None
     if enrollment is None:
         enrollment = Enrollment(
@@ -98,7 +99,7 @@ async def store_consent(
         session.add(enrollment)
         await session.flush()
         health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor})
-    else:
+    elif enrollment is not fills:
         health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
     enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
@@ -209,6 +210,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
             await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         revocation = "requested" if how == "requested" else "none"
+        await kept_consents.forget(session, enrollment_id)
         health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor, "revocation": revocation})
         if how is not None and how != "requested":
             revocations.tell(session, account_id, enrollment_id, row.vendor, how)
@@ -271,6 +273,11 @@ def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
         return True
     shown = expiry.shown(enrollment, row) if row is not None else None
     return shown is not None and shown.actor == "owner"
+
+
+async def known(hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> str | None:
+    """Whose grant this consent renews: the enrollment's id, or None for an owner who has none."""
+    return await _known(hub, session, account_id, vendor, consent, None)
 
 
 async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:

@@ -22,12 +22,13 @@ EVENT_TYPES: dict[str, str] = {
     "backfill.failed": "The job `backfillID` gave up after a day without progress, for a `reason`.",
     "enrollment.deleted": (
         "The enrollment ended; its tokens, sites, devices and readings are erased. `revocation`: `requested` where its "
-        "vendor is told, else `none`."
+        "vendor is told, else `none`. `continuesAs`: the owner's other one, which has the grant."
     ),
     "enrollment.revoked": (
         "What became of an ended enrollment's consent, by `how`: `at vendor`, `failed` (the vendor could not be told "
         "for a day), `kept` (another enrollment lives on it), `owner ends it at the vendor` (Joinder cannot)."
     ),
+    "join.failed": "An owner did not come through a join: the `code` of it, a `reason`, and the `actor` who must act.",
     DISABLED: "The endpoint `webhookID` gets nothing any more, for a `reason`; your other endpoints hear of it.",
     TEST: "You asked for it: POST /webhooks/{id}/test.",
 }

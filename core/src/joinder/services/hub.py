@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
@@ -48,6 +48,8 @@ class Hub:
     breakers: Breakers = field(default_factory=Breakers)
     retries: Retries = field(default_factory=Retries)
     refreshes: dict[str, asyncio.Task[bool]] = field(default_factory=dict)  # by enrollment, in flight here
+    joins: set[asyncio.Task[Any]] = field(default_factory=set)  # consents under way here
+    joins_swept_at: float = float("-inf")  # monotonic
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows that may have killed a worker run one by one
@@ -65,8 +67,8 @@ class Hub:
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
         await self.fetches.stop()
-        while self.refreshes:
-            await asyncio.gather(*self.refreshes.values(), return_exceptions=True)
+        while under_way := (*self.refreshes.values(), *self.joins):
+            await asyncio.gather(*under_way, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -78,7 +78,10 @@ class Dependents(Struct, frozen=True, kw_only=True):
 async def dependents(hub: Hub, account_id: str, flow_id: str) -> Dependents:
     """Raises NotFound."""
     open_sessions = select(func.count()).where(
-        col(JoinSession.flow_id) == flow_id, col(JoinSession.used_at).is_(None), col(JoinSession.expires_at) > now()
+        col(JoinSession.flow_id) == flow_id,
+        col(JoinSession.used_at).is_(None),
+        col(JoinSession.ended_at).is_(None),
+        col(JoinSession.expires_at) > now(),
     )
     made = select(func.count()).where(col(Enrollment.account_id) == account_id, col(Enrollment.flow_id) == flow_id)
     async with hub.store.read() as session:

@@ -3,6 +3,8 @@
 The session is found by the hash of a random token and belongs to one browser, told by a cookie. The token works once.
 Everything that decides (vendor, redirect URIs, verifier, expiry) was stored when the session began; nothing of it is
 taken from the request that ends it (RFC 9700 §4.7).
+
+Of several requests that end it at once, one goes on; the others wait for it, in any process, and lead to the same end.
 """
 
 from __future__ import annotations
@@ -13,31 +15,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from sqlalchemy import CursorResult, delete, update
+from sqlalchemy import CursorResult, update
 from sqlmodel import col
 
-from joinder.clock import now
-from joinder.errors import (
-    ConsentDenied,
-    ConsentInvalid,
-    TransientError,
-    VendorError,
-)
+from joinder.clock import monotonic, now
+from joinder.errors import AppCredentialsRejected, ConsentInvalid, TransientError, VendorError
 from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
-from joinder.services import consents, join_flows, reconnect
-from joinder.services.consents import JoinRefused, callback_url
+from joinder.redact import Secrets
+from joinder.services import consents, join_ends, join_flows, kept_consents, late_consents, reconnect
+from joinder.services.consents import callback_url
+from joinder.services.grants import apps
 from joinder.services.hub import Hub
+from joinder.services.join_ends import JoinRefused
 from joinder.services.join_flows import FlowVendor, entries
+from joinder.services.kept_consents import Held
+from joinder.services.late_consents import HELD_MOST_S
 from joinder.services.redirects import with_result
 from joinder.services.refusals import Invalid
-from joinder.store.tables import Account, Enrollment, JoinSession
+from joinder.store.tables import Account, Enrollment, JoinSession, VendorCredentials
 from joinder.store.vault import token_hash
 from joinder.vendor import Flow, Vendor
 
 LIFE_S = 30 * 60
 MAX_ATTEMPTS = 5
 MAX_STATE = 1024
+LOOK_S = 0.2
 
 
 class FormRefused(Exception):
@@ -92,14 +95,14 @@ async def start(hub: Hub, flow_id: str, vendor_name: str | None, state: str | No
     """Begins a session, or asks for the vendor. Raises JoinRefused or the vendor's error."""
     flow = await consents.flow_of(hub, flow_id)
     if state is not None and len(state) > MAX_STATE:
-        raise JoinRefused("state_too_long")
+        raise _refused(hub, None, "state_too_long")
     offered = {entry.vendor: entry for entry in entries(flow)}
     if vendor_name is None and len(offered) > 1:
         vendors = sorted((hub.registry.vendor(name) for name in offered), key=lambda vendor: vendor.label)
         return Choice(flow_id=flow_id, vendors=vendors, state=state)
     entry = offered.get(vendor_name) if vendor_name is not None else next(iter(offered.values()))
     if entry is None:
-        raise JoinRefused("vendor_not_offered")
+        raise _refused(hub, None, "vendor_not_offered")
     return await _begin(hub, flow.account_id, entry, flow_id=flow.id, redirect_uri=flow.redirect_uri, state=state)
 
 
@@ -108,13 +111,13 @@ async def start_reconnect(hub: Hub, text: str) -> Started:
     try:
         link = reconnect.read(hub, text)
     except reconnect.BadLink:
-        raise JoinRefused("invalid_link") from None
+        raise _refused(hub, None, "link_invalid") from None
     if link.expires_at <= now():
-        raise JoinRefused("link_expired")
+        raise _refused(hub, None, "link_expired")
     async with hub.store.read() as session:
         row = await session.get(Enrollment, link.enrollment_id)
     if row is None:
-        raise JoinRefused("unknown_flow", status=404)
+        raise _refused(hub, None, "flow_gone")
     entry = FlowVendor(vendor=row.vendor, credentials_id=row.credentials_id, options=row.options)
     return await _begin(
         hub, row.account_id, entry, flow_id=row.flow_id or "", redirect_uri=link.redirect_uri, reconnects_id=row.id
@@ -131,40 +134,56 @@ async def _begin(
     state: str | None = None,
     reconnects_id: str | None = None,
 ) -> Started:
-    vendor = hub.registry.vendor(entry.vendor)
+    """Whatever stands against it ends the session before the owner leaves."""
     token, cookie, verifier = new_token(), new_token(), new_token()
     row_id = token_hash(token)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
-        await session.execute(delete(JoinSession).where(col(JoinSession.expires_at) < now() - 86400))
-        session.add(
-            JoinSession(
-                token_hash=row_id,
-                account_id=account_id,
-                flow_id=flow_id,
-                vendor=vendor.name,
-                credentials_id=entry.credentials_id,
-                cookie_hash=token_hash(cookie),
-                secrets_sealed=consents.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
-                client_redirect_uri=redirect_uri,
-                client_state=state,
-                reconnects_id=reconnects_id,
-                created_at=now(),
-                expires_at=now() + LIFE_S,
-            )
+        app = await session.get(VendorCredentials, entry.credentials_id or "")
+        row = JoinSession(
+            token_hash=row_id,
+            account_id=account_id,
+            flow_id=flow_id,
+            vendor=entry.vendor,
+            credentials_id=entry.credentials_id,
+            credentials_version=app.version if app is not None else None,
+            cookie_hash=token_hash(cookie),
+            secrets_sealed=consents.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
+            client_redirect_uri=redirect_uri,
+            client_state=state,
+            reconnects_id=reconnects_id,
+            created_at=now(),
+            expires_at=now() + LIFE_S,
         )
-        ctx = await consents.context(hub, session, vendor, entry.credentials_id, entry.options)
-    if vendor.flow is Flow.FORM:
-        url = f"/join/sessions/{token}"
-    else:
-        pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
-        request = AuthorizeRequest(
-            state=token,
-            redirect_uri=callback_url(hub, vendor.name),
-            code_challenge=str(create_s256_code_challenge(verifier)) if pkce else None,  # type: ignore[no-untyped-call]
-        )
-        url = _rerouted(hub, await hub.registry.build_authorize_url(vendor.name, ctx, request))
+        session.add(row)
+    try:
+        if app is not None and not await apps.joins_may_begin(hub, app.id):
+            raise AppCredentialsRejected("The vendor refuses the app's credentials; they must be corrected first")
+        url = await _way_out(hub, row, entry, token, verifier)
+    except VendorError as error:
+        code = join_ends.code_of(error)
+        await consents.end(hub, row, code, join_ends.text_of(error))
+        if code == "app_refused":
+            raise JoinRefused(code) from None
+        raise
     return Started(url=url, cookie_name=cookie_name(hub, token), cookie=cookie)
+
+
+async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, verifier: str) -> str:
+    """To the vendor's consent page, or our form. A vendor that asked for a pause is no reason to stay: what it gives
+    for a code is kept, and the rest is asked for later."""
+    vendor = hub.registry.vendor(entry.vendor)
+    if vendor.flow is Flow.FORM:
+        return f"/join/sessions/{token}"
+    async with hub.store.read() as session:
+        ctx = await consents.context(hub, session, vendor, entry.credentials_id, entry.options)
+    pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
+    request = AuthorizeRequest(
+        state=token,
+        redirect_uri=callback_url(hub, vendor.name),
+        code_challenge=str(create_s256_code_challenge(verifier)) if pkce else None,  # type: ignore[no-untyped-call]
+    )
+    return _rerouted(hub, await hub.registry.build_authorize_url(vendor.name, ctx, request))
 
 
 async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], cookies: Mapping[str, str]) -> str:
@@ -173,21 +192,18 @@ async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], 
     state = next((query[name] for name in carriers if query.get(name)), "")
     row = await _session_of(hub, state, cookies)
     if row.vendor != vendor_name:
-        raise JoinRefused("invalid_link")
-    if (done := await _already_done(hub, row)) is not None:
-        return done
-    await _claim(hub, row)
-    values = {name: value for name, value in query.items() if name not in carriers}
-    try:
-        enrollment_id = await asyncio.shield(consents.exchange(hub, row, values))
-    except VendorError as error:
-        return with_result(
-            row.client_redirect_uri,
-            state=row.client_state,
-            error=oauth_error(error),
-            error_description=str(error),
-        )
-    return with_result(row.client_redirect_uri, state=row.client_state, enrollmentID=enrollment_id)
+        raise _refused(hub, row, "link_invalid")
+    if await _claim(hub, row):
+        await _finish(hub, row, {name: value for name, value in query.items() if name not in carriers})
+    return await _same_end(hub, row)
+
+
+async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> VendorError | None:
+    """In a task of its own: the owner may leave, and a stop waits for it, as the vendor's code is spent by then."""
+    task = asyncio.create_task(consents.finish(hub, row, values))
+    hub.joins.add(task)
+    task.add_done_callback(hub.joins.discard)
+    return await asyncio.shield(task)
 
 
 def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
@@ -200,8 +216,8 @@ async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
     """The hosted form of a session. Raises JoinRefused."""
     row = await _session_of(hub, token, cookies)
     vendor = hub.registry.vendor(row.vendor)
-    if vendor.flow is not Flow.FORM or row.used_at is not None:
-        raise JoinRefused("session_used", restart_url=_restart_url(hub, row))
+    if vendor.flow is not Flow.FORM or row.used_at is not None or row.ended_at is not None:
+        raise _refused(hub, row, "link_used")
     return await _form(hub, row, vendor)
 
 
@@ -210,34 +226,31 @@ async def submit_form(
 ) -> str:
     """Ends a session with the owner's entries; answers where the owner goes. Raises JoinRefused or FormRefused."""
     row = await _session_of(hub, token, cookies)
-    if (done := await _already_done(hub, row)) is not None:
-        return done
+    if row.ended_at is not None:
+        return await _same_end(hub, row)
     vendor = hub.registry.vendor(row.vendor)
     if vendor.flow is not Flow.FORM:
-        raise JoinRefused("invalid_link")
+        raise _refused(hub, row, "link_invalid")
     form = await _form(hub, row, vendor)
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
-        raise JoinRefused("wrong_browser", status=403, restart_url=_restart_url(hub, row))
+        raise _refused(hub, row, "wrong_browser", status=403)
     entered = _entered(form, values)
-    await _claim(hub, row)
+    if await _claim(hub, row, entered):
+        refused = await _finish(hub, row, entered)
+        if refused is not None:
+            raise FormRefused(form, values, refused)
     try:
-        enrollment_id = await asyncio.shield(consents.exchange(hub, row, entered))
-    except VendorError as error:
-        await _unclaim(hub, row)
-        raise FormRefused(form, values, error) from None
-    return with_result(row.client_redirect_uri, state=row.client_state, enrollmentID=enrollment_id)
+        return await _same_end(hub, row)
+    except _Reopened as reopened:
+        raise FormRefused(form, values, reopened.error) from None
 
 
 async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
     """The owner says no: back to the integrator with access_denied. Raises JoinRefused."""
     row = await _session_of(hub, token, cookies)
-    await _claim(hub, row)
-    return with_result(
-        row.client_redirect_uri,
-        state=row.client_state,
-        error="access_denied",
-        error_description="The owner did not give consent",
-    )
+    if await _claim(hub, row):
+        await consents.end(hub, row, "user_denied", "The owner did not give consent")
+    return await _same_end(hub, row)
 
 
 def cookie_name(hub: Hub, token: str) -> str:
@@ -246,57 +259,79 @@ def cookie_name(hub: Hub, token: str) -> str:
     return f"{prefix}join-{token_hash(token).hex()[:12]}"
 
 
-def oauth_error(error: VendorError) -> str:
-    """The error code of RFC 6749 §4.1.2.1 an integrator gets on its redirect URI."""
-    if isinstance(error, ConsentDenied):
-        return "access_denied"
-    return "temporarily_unavailable" if isinstance(error, TransientError) else "server_error"
-
-
 async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinSession:
     """The live session of this token in this browser."""
     async with hub.store.read() as session:
         row = await session.get(JoinSession, token_hash(token)) if 20 <= len(token) <= 100 else None
     if row is None:
-        raise JoinRefused("invalid_link")
+        raise _refused(hub, None, "link_invalid")
     if row.expires_at <= now():
+        if row.ended_at is None and row.used_at is None:
+            await consents.end(hub, row, row.end_code or "session_expired", row.end_text)
         raise JoinRefused("session_expired", restart_url=_restart_url(hub, row))
     cookie = cookies.get(cookie_name(hub, token), "")
     if not hmac.compare_digest(token_hash(cookie), row.cookie_hash):
-        raise JoinRefused("wrong_browser", restart_url=_restart_url(hub, row))
+        raise _refused(hub, row, "wrong_browser")
     return row
 
 
-async def _already_done(hub: Hub, row: JoinSession) -> str | None:
-    """A reload after success leads to the same result again, without another call."""
-    if row.used_at is None:
-        return None
-    if row.enrollment_id is None:
-        raise JoinRefused("session_used", restart_url=_restart_url(hub, row))
-    return with_result(row.client_redirect_uri, state=row.client_state, enrollmentID=row.enrollment_id)
+def _refused(hub: Hub, row: JoinSession | None, code: str, *, status: int | None = None) -> JoinRefused:
+    """Of a request that leaves the session as it is."""
+    join_ends.count_refusal(hub, row.vendor if row else None, code)
+    return JoinRefused(code, status=status, restart_url=_restart_url(hub, row) if row else None)
 
 
-async def _claim(hub: Hub, row: JoinSession) -> None:
-    """Of two requests at once, one goes on."""
+class _Reopened(Exception):
+    """The request that was waited for left the form open, and this is why."""
+
+    def __init__(self, error: VendorError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def _same_end(hub: Hub, row: JoinSession) -> str:
+    """Where the session leads, once whoever holds it has ended it. Raises JoinRefused, or _Reopened."""
+    until = monotonic() + HELD_MOST_S
+    while True:
+        async with hub.store.read() as session:
+            found = await session.get(JoinSession, row.token_hash)
+        if found is None:
+            raise _refused(hub, None, "link_invalid")
+        if found.ended_at is not None or found.enrollment_id is not None:
+            return join_ends.target(found, _restart_url(hub, found))
+        if found.used_at is None and found.end_code is not None and found.attempts < MAX_ATTEMPTS:
+            raise _Reopened(_told(found))
+        if found.used_at is None and found.attempts >= MAX_ATTEMPTS:
+            await consents.end(hub, found, "too_many_tries")
+        elif found.used_at is not None and found.used_at < now() - HELD_MOST_S:
+            await late_consents.recover(hub, found)
+        elif monotonic() > until or hub.stopping.is_set():
+            raise _refused(hub, found, "still_running")
+        else:
+            await asyncio.sleep(LOOK_S)
+
+
+def _told(row: JoinSession) -> VendorError:
+    """The refusal as the other request noted it."""
+    text = row.end_text or ""
+    return ConsentInvalid(text) if row.end_code == "wrong_entries" else TransientError(text)
+
+
+async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None) -> bool:
+    """Of two requests at once, one goes on. What was `entered` is kept until it is known to work, or not."""
+    kept = kept_consents.seal(hub, row, Held(values=Secrets(entered))) if entered else None
     async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
             update(JoinSession)
             .where(
                 col(JoinSession.token_hash) == row.token_hash,
                 col(JoinSession.used_at).is_(None),
+                col(JoinSession.ended_at).is_(None),
                 col(JoinSession.attempts) < MAX_ATTEMPTS,
             )
-            .values(used_at=now(), attempts=JoinSession.attempts + 1)
+            .values(used_at=now(), attempts=JoinSession.attempts + 1, kept_sealed=kept)
         )
-    if not isinstance(claimed, CursorResult) or not claimed.rowcount:
-        raise JoinRefused("session_used", restart_url=_restart_url(hub, row))
-
-
-async def _unclaim(hub: Hub, row: JoinSession) -> None:
-    async with hub.store.write(row.account_id) as session:
-        await session.execute(
-            update(JoinSession).where(col(JoinSession.token_hash) == row.token_hash).values(used_at=None)
-        )
+    return isinstance(claimed, CursorResult) and bool(claimed.rowcount)
 
 
 async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:

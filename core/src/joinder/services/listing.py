@@ -39,6 +39,7 @@ async def flows(hub: Hub, account_id: str | None = None) -> list[ListedFlow]:
     under_way = _count(JoinSession).where(
         col(JoinSession.flow_id) == col(JoinFlow.id),
         col(JoinSession.used_at).is_(None),
+        col(JoinSession.ended_at).is_(None),
         col(JoinSession.expires_at) > now(),
     )
     made = _count(Enrollment).where(col(Enrollment.flow_id) == col(JoinFlow.id))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.services import backfill, expiry, health, leases
+from joinder.services import backfill, consents, expiry, health, leases
 from joinder.services.grants import standing
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict
-from joinder.store.tables import Enrollment
+from joinder.store.tables import Due, Enrollment
 
 
 async def pause(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
@@ -52,6 +52,8 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
         state = "pending_approval" if is_pending else await health.begun(session, row.id)
         await standing.settle(hub, session, row, state, due=dict.fromkeys(standing.KINDS, now()))
         await leases.schedule(session, expiry.KIND, row.id, now())
+        if await session.get(Due, (consents.KIND, row.id)) is not None:
+            await leases.schedule(session, consents.KIND, row.id, now())
         await _read_now(hub, session, row)
         audit(session, account_id, actor, "enrollment.release", enrollment_id)
         return row

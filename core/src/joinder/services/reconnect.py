@@ -1,7 +1,7 @@
 """Links that let an owner consent again for one enrollment: its id, sites and history stay, its grant is replaced.
 
 A link is stateless: enrollment, end and redirect URI under an HMAC. It opens nothing by itself: only a consent of the
-same owner at the vendor counts (same_owner).
+same owner at the vendor counts (is_same_owner). Another owner's renews the enrollment it belongs to (consents.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import ConsentDenied
 from joinder.grants import Consent
 from joinder.services import site_rights
 from joinder.services.hub import Hub, owned
@@ -91,14 +90,11 @@ def read(hub: Hub, text: str) -> Link:
         raise BadLink from None
 
 
-async def same_owner(session: AsyncSession, enrollment: Enrollment, consent: Consent) -> None:
-    """Raises ConsentDenied when another account consented than the one this enrollment is of."""
+async def is_same_owner(session: AsyncSession, enrollment: Enrollment, consent: Consent) -> bool:
+    """Whether the account that consented is the one this enrollment is of."""
     if enrollment.vendor_account_id is not None and consent.account_id is not None:
-        same = enrollment.vendor_account_id == consent.account_id
-    else:
-        same = await site_rights.shares(session, enrollment.id, consent.grant.site_ids)
-    if not same:
-        raise ConsentDenied("This is another account than the one that was connected before; nothing was changed")
+        return enrollment.vendor_account_id == consent.account_id
+    return await site_rights.shares(session, enrollment.id, consent.grant.site_ids)
 
 
 async def _check_redirect(session: AsyncSession, account_id: str, redirect_uri: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joinder.services import approvals, health, poll, refresh
+from joinder.services import approvals, consents, health, late_consents, poll, refresh
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict, NotFound
 from joinder.store.tables import Enrollment
@@ -12,8 +12,12 @@ async def renew(hub: Hub, enrollment_id: str) -> None:
     """Raises NotFound, Conflict where there is nothing to renew, or the vendor's error."""
     async with hub.store.read() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
+        is_kept = enrollment is not None and await consents.is_empty(session, enrollment)
     if enrollment is None:
         raise NotFound
+    if is_kept:
+        await late_consents.work(hub, enrollment_id)
+        return
     if enrollment.status in ("pendingvendor", "rejected"):
         await approvals.ask(hub, enrollment_id)
         return

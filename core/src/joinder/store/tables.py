@@ -206,7 +206,7 @@ class Due(SQLModel, table=True):
     """Narrow on purpose: what is due, when, for whose app, and who holds it (services/leases.py)."""
 
     __table_args__ = (Index("due_by_app", "kind", "app", "due_at"),)
-    kind: str = Field(primary_key=True)  # refresh | poll | approval | expiry | backfill | sites
+    kind: str = Field(primary_key=True)  # refresh | poll | approval | consent | expiry | backfill | sites
     enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
     app: str = ""  # whose budget the work is on: the vendor credentials' id, or the vendor's name
     due_at: int = _big()

@@ -118,7 +118,8 @@ async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
 
 @hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
-    base = api.base_of_code(callback.values.get("code", ""))
+    held = callback.kept.secrets.get("refresh_token") if callback.kept else callback.values.get("code")
+    base = api.base_of_code(held or "")
     token = await oauth.exchange_code(ctx, _OAUTH2, callback, audience=base)
     grant = _granted(token, ctx.now(), Grant(secrets=Secrets({}), facts={"base": base}))
     try:

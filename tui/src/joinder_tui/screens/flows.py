@@ -72,11 +72,11 @@ class Flows(Page):
         ),
         Act(
             "s",
-            "sessions",
-            "Sessions",
+            "attempts",
+            "Attempts",
             show=False,
-            tooltip="To the owners' attempts and back",
-            twin="joinder flows sessions",
+            tooltip="To the owners' attempts, with why they failed, and back",
+            twin="joinder flows attempts",
         ),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the flow's id"),
         Act("escape", "app.go('now')", "Back", show=False, tooltip="To the first screen"),
@@ -89,8 +89,8 @@ class Flows(Page):
 
     def body(self) -> ComposeResult:
         yield Table("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account", id="flows")
-        yield Static("Owners' attempts of the last day", classes="heading")
-        yield Table("Began", "Outcome", "Vendor", "Tries", "Enrollment", "Flow", id="attempts")
+        yield Static("Owners' attempts of the last 30 days", classes="heading")
+        yield Table("Began", "Outcome", "Vendor", "What happened", "Tries", "Enrollment", "Flow", id="attempts")
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts; the first time, both."""
@@ -111,7 +111,7 @@ class Flows(Page):
         if answer.attempts is not None:
             self._attempts = _keyed(answer.attempts)
             rows = {key: _attempt_cells(one) for key, one in self._attempts.items()}
-            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "")})
+            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "", "")})
 
     @property
     def _selected(self) -> JoinFlow | None:
@@ -185,7 +185,7 @@ class Flows(Page):
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         self.action_open()
 
-    def action_sessions(self) -> None:
+    def action_attempts(self) -> None:
         attempts = self.query_one("#attempts", Table)
         (self.query_one("#flows", Table) if attempts.has_focus else attempts).focus()
 
@@ -224,8 +224,9 @@ def _keyed(attempts: Sequence[Attempt]) -> dict[str, Attempt]:
 def _attempt_cells(one: Attempt) -> tuple[str | Text, ...]:
     return (
         texts.short_ago(one.began_at),
-        Text.assemble(SIGNS[one.outcome], f" {one.outcome}", " again" if one.reconnects_id else ""),
+        Text.assemble(SIGNS[one.outcome], f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),
         one.vendor,
+        one.text or "–",
         str(one.tries),
         one.enrollment_id or one.reconnects_id or "–",
         one.flow_id or "–",

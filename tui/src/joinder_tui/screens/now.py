@@ -21,6 +21,7 @@ from joinder_tui.widgets.table import Rows, Table
 if TYPE_CHECKING:
     from joinder.services.fleet import Count, Ending
     from joinder.services.hub import Hub
+    from joinder.services.join_attempts import Fault
 
 NOBODY = ("ok", "connecting", "degraded", "suspected", "pending_approval")
 GROUPS = {  # who must act → the states that say so
@@ -39,6 +40,7 @@ class Answer:
     counts: Sequence[Count] | None = None
     ran: Mapping[str, list[int]] | None = None
     ending: Sequence[Ending] | None = None
+    faults: Sequence[Fault] | None = None
 
 
 class Now(Page):
@@ -71,6 +73,7 @@ class Now(Page):
         super().__init__()
         self._counts: Sequence[Count] = ()
         self._ending: Sequence[Ending] = ()
+        self._faults: Sequence[Fault] = ()
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="now"):
@@ -91,21 +94,27 @@ class Now(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """The counts, each second tick what ran; the first time, everything."""
-        from joinder.services import activity, fleet
+        from joinder.services import activity, fleet, join_attempts
 
         if self.turn == 0:
             return Answer(
-                counts=await fleet.counts(hub), ran=await activity.last_day(hub.store), ending=await fleet.ending(hub)
+                counts=await fleet.counts(hub),
+                ran=await activity.last_day(hub.store),
+                ending=await fleet.ending(hub),
+                faults=await join_attempts.faults(hub),
             )
         if self.turn % SLOW_TURNS == 0:
             return Answer(ending=await fleet.ending(hub))
+        if self.turn % SLOW_TURNS == 1:
+            return Answer(faults=await join_attempts.faults(hub))
         if self.turn % 2:
             return Answer(ran=await activity.last_day(hub.store))
         return Answer(counts=await fleet.counts(hub))
 
     def show(self, answer: Answer) -> None:
-        if answer.counts is not None:
-            self._counts = answer.counts
+        if answer.counts is not None or answer.faults is not None:
+            self._counts = self._counts if answer.counts is None else answer.counts
+            self._faults = self._faults if answer.faults is None else answer.faults
             self._show_counts()
         if answer.ran is not None:
             self._show_runs(answer.ran)
@@ -115,8 +124,9 @@ class Now(Page):
 
     def _show_counts(self) -> None:
         for who, states in GROUPS.items():
+            faults = self._faults if who == "operator" else ()
             self.query_one(f"#who-{who}", Static).update(
-                _who(who, [one for one in self._counts if one.health in states])
+                _who(who, [one for one in self._counts if one.health in states], faults)
             )
         rows: Rows = {
             f"{one.vendor} {one.health}": (
@@ -171,8 +181,9 @@ class Now(Page):
         self.app.switch_screen(Enrollments(f"vendor:{vendor} health:{health}"))
 
 
-def _who(who: str, counts: Sequence[Count]) -> Text:
-    total = sum(one.count for one in counts)
+def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault] = ()) -> Text:
+    """Owners who cannot join count beside the enrollments that wait."""
+    total = sum(one.count for one in counts) + sum(one.count for one in faults)
     heading = {"operator": "Needs you (m)", "owner": "Needs the owner (o)", "nobody": "Needs nobody"}[who]
     colour = {"operator": "red", "owner": "magenta", "nobody": "green"}[who] if total else "dim"
     by_state: dict[str, int] = {}
@@ -181,4 +192,6 @@ def _who(who: str, counts: Sequence[Count]) -> Text:
     text = Text.assemble((heading, "bold"), "\n", (texts.count(total), f"bold {colour}"), "\n")
     for state, count in sorted(by_state.items()):
         text.append_text(texts.health(state)).append(f" {texts.count(count)}\n")
+    for fault in faults:
+        text.append(f"{fault.vendor} joins: {fault.code} {texts.count(fault.count)}\n", "red")
     return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PAGES: dict[str, tuple[str, str, str]] = {
-    "unknown_flow": (
+    "flow_gone": (
         "This link does not work",
         "The page that sent you here uses a link this server does not know.",
         "Go back to that page and try again. If it stays this way, tell the people who sent you the link.",
@@ -18,7 +18,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
         "The link that brought you here is too long.",
         "Tell the people who sent you the link: its state may have at most 1,024 characters.",
     ),
-    "invalid_link": (
+    "link_invalid": (
         "This link does not work",
         "It is incomplete, or it was not made here. Nothing was saved.",
         "Go back to the page that sent you here and start again.",
@@ -33,22 +33,53 @@ PAGES: dict[str, tuple[str, str, str]] = {
         "For your safety a connection must be finished within 30 minutes. Nothing was saved.",
         "Start again; it takes a minute.",
     ),
-    "session_used": (
+    "link_used": (
         "This step is already over",
         "The link was used before, and works only once.",
         "If your system is not connected yet, start again.",
+    ),
+    "too_many_tries": (
+        "That was tried too often",
+        "The form was sent five times, and none of the entries worked. Nothing was saved.",
+        "Look up the entries once more, then start again.",
+    ),
+    "wrong_entries": (
+        "That took too long",
+        "The entries did not work, and the time to correct them is over. Nothing was saved.",
+        "Start again; it takes a minute.",
+    ),
+    "interrupted": (
+        "The connection was interrupted",
+        "Our service stopped before the answer of the maker of your system was stored. Nothing was saved.",
+        "Start again; it takes a minute.",
+    ),
+    "still_running": (
+        "This takes longer than usual",
+        "The maker of your system has not answered yet.",
+        "Load this page again in a few seconds.",
+    ),
+    "app_changed": (
+        "Please start again",
+        "The settings of this connection were changed while you were away. Nothing was saved.",
+        "Start again; it takes a minute.",
+    ),
+    "app_refused": (
+        "This is not your fault",
+        "The company that asks for your data is not accepted by the maker of your system at the moment. "
+        "Nothing was saved.",
+        "Tell the people who sent you the link; they have to correct it. Nothing can be done from here.",
     ),
     "wrong_browser": (
         "Please go back to the browser where you started",
         "This page was opened in another browser or app than the one you began in. Nothing was saved.",
         "Return to that browser, or start again here.",
     ),
-    "vendor_away": (
+    "vendor_unavailable": (
         "The service cannot be reached right now",
         "We could not reach the maker of your system. Nothing was saved.",
         "Try again in a few minutes.",
     ),
-    "operator_problem": (
+    "operator_action": (
         "This is not your fault",
         "The connection to the maker of your system is not set up correctly. Nothing was saved.",
         "Tell the people who sent you the link; they have to correct it.",

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from joinder.energy import Reading, Readings, ReadingsQuery
 from joinder.errors import AuthorizationLost, ConsentInvalid, PluginBug, VendorError
-from joinder.grants import Grant
+from joinder.grants import Grant, Kept
 from joinder.redact import Secrets
 from joinder.series import day_span, zone
 from joinder.testing.checks import check
@@ -57,6 +57,11 @@ def _takes_back(vendor: Vendor) -> bool:
     return vendor.oauth2 is not None and vendor.oauth2.revocation_url is not None
 
 
+def _redirects(vendor: Vendor) -> bool:
+    """for owners who consent on the vendor's pages"""
+    return vendor.flow is Flow.REDIRECT
+
+
 def _rotates(vendor: Vendor) -> bool:
     return vendor.refresh is Refresh.ROTATING
 
@@ -74,6 +79,27 @@ async def consent_opens_sites(subject: Subject) -> None:
             first.grant.site_ids,
         ):
             raise Failed("the same owner's second consent has another account id or other sites")
+
+
+@check(_redirects)
+async def kept_token_stands_for_the_code(subject: Subject) -> None:
+    """The token goes to callback.keep before anything else is asked; with it in place of the code the consent is the
+    same."""
+    kept: list[Kept] = []
+
+    async def keep(given: Kept) -> None:
+        kept.append(given)
+
+    async with standing(subject) as stand:
+        callback = replace(await stand.callback(), keep=keep)
+        first = await stand.registry.handle_callback(stand.vendor.name, stand.context(), callback)
+        if not kept:
+            raise Failed("nothing went to callback.keep: use oauth.exchange_code, or call it right after the exchange")
+        without = Secrets({name: value for name, value in callback.values.items() if name != "code"})
+        later = replace(callback, values=without, code_verifier=None, kept=kept[0])
+        second = await stand.registry.handle_callback(stand.vendor.name, stand.context(), later)
+    if (second.account_id, second.grant.site_ids) != (first.account_id, first.grant.site_ids):
+        raise Failed("with the kept token the consent has another account id or other sites")
 
 
 @check()
