@@ -62,6 +62,7 @@ class Told:
     tokens: dict[str, Said] = field(default_factory=dict)
     data: dict[str, Said] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
+    consented: dict[str, int] = field(default_factory=dict)  # the first token of the owner's last consent
     lose_answers: set[str] = field(default_factory=set)  # owners whose renewal happens and is cut off
     revoked: set[str] = field(default_factory=set)
     reused: list[str] = field(default_factory=list)
@@ -130,6 +131,7 @@ class Told:
         """As after a code was exchanged."""
         self.current[owner] = self.current.get(owner, 0) + 1
         self.revoked.discard(owner)
+        self.consented[owner] = self.current[owner]
         secrets = {"access_token": f"access~{owner}~{self.current[owner]}"}
         if refresh_token:
             secrets["refresh_token"] = f"{owner}~{self.current[owner]}"
@@ -171,6 +173,8 @@ class Told:
         return told if told is not None else self._rotated(owner, int(number))
 
     def _rotated(self, owner: str, number: int) -> bytes:
+        if number < self.consented.get(owner, 0):  # a newer consent has ended that grant
+            return refusal("invalid_grant")
         is_current = number == self.current.get(owner)
         if self.kind is Refresh.ROTATING and not is_current and self.grace is None:
             self.reused.append(owner)
