@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from api.fakes import FakeVendor, Vendors
 from joinder import clock, worker
@@ -371,11 +372,15 @@ async def test_an_access_token_that_ends_meanwhile_is_renewed_once(
 async def test_a_renewal_that_was_cut_off_is_told_as_such(
     hub: Hub, coded: CodeVendor, flow: JoinFlow, clocked: list[float]
 ) -> None:
+    hub.settings = structs.replace(hub.settings, refresh_deadline_s=600.0)  # beyond any backoff here
     coded.life, coded.cut_renewals = timedelta(minutes=5), True
     coded.listing = [TransientError("away")]
     enrollment_id = await joined(hub, flow, "ada:1")
     clocked[0] += 3600
     await work(hub, enrollment_id)
+    due = await due_of(hub, consents.KIND, enrollment_id)
+    assert due is not None
+    assert due.due_at >= now() + hub.settings.refresh_deadline_s + 5  # no late answer can come any more
     coded.cut_renewals = False
     await work(hub, enrollment_id)
     enrollment, _ = await enrollment_of(hub, enrollment_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 from sqlmodel import col, select
 
@@ -25,6 +26,7 @@ from joinder.grants import Context, Grant, Kept
 from joinder.services import barrier, consents, durability, join_ends, kept_consents, leases
 from joinder.services.budgets import BudgetSpent, spending
 from joinder.services.grants import standing
+from joinder.services.grants.judging import LATE_ANSWER_S
 from joinder.services.grants.verdict import PROOF_AFTER
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
@@ -203,6 +205,8 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
         return held.refused_at + proof_s
     log.warning("sites of %s: %s", row.enrollment_id, error)
     retry_after = error.retry_after if isinstance(error, TransientError) else None
+    if isinstance(error, OutcomeUnknown):  # the cut renewal may still succeed until then, and spend this token
+        retry_after = timedelta(seconds=hub.settings.refresh_deadline_s + LATE_ANSWER_S)
     async with hub.store.write(row.enrollment_id or "") as session:
         enrollment = await session.get(Enrollment, row.enrollment_id)
         if enrollment is None:
