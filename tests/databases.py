@@ -118,7 +118,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`.
 
     The API's tests, which are many and ask little of the store, do so on PostgreSQL only where they read much of it,
-    and among the proofs; the terminal's do not. JOINDER_TEST_EVERYTHING=1 for all of them.
+    and among the proofs; so do the lives of grants, which are long; the terminal's do not. JOINDER_TEST_EVERYTHING=1
+    for all of them.
     """
     if "database_kind" in metafunc.fixturenames:
         module = Path(str(metafunc.module.__file__))
@@ -126,7 +127,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if one_is_enough and "JOINDER_TEST_EVERYTHING" not in os.environ:
             metafunc.parametrize("database_kind", KINDS[:1], scope="session")
             return
-        late = [pytest.mark.proof] if module.parent.name == "api" else []
+        late = [pytest.mark.proof] if module.parent.name in ("api", "grants") else []
         kinds = [
             pytest.param(kind, marks=late if kind == "postgresql" else [])
             for kind in getattr(metafunc.module, "DATABASES", KINDS)

@@ -10,7 +10,8 @@ from sqlmodel import col, select
 
 from joinder import Consent, Grant
 from joinder.clock import now
-from joinder.services import enrollments, health
+from joinder.services import enrollments
+from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.store.tables import DeviceRow, Enrollment, Event, Interval, SiteRow
 from services.strict_vendor import StrictVendor
@@ -57,7 +58,7 @@ class Owners:
         async with self.hub.store.write(enrollment_id) as session:
             row = await session.get(Enrollment, enrollment_id)
             assert row is not None
-            health.change(session, row, state, "revoked")
+            await standing.settle(self.hub, session, row, state, reason="revoked")
 
 
 async def site_of(hub: Hub, vendor_id: str) -> SiteRow:

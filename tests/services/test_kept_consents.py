@@ -28,7 +28,6 @@ from joinder.services import (
     barrier,
     consents,
     enrollments,
-    health,
     join_flows,
     kept_consents,
     late_consents,
@@ -37,9 +36,11 @@ from joinder.services import (
     reconnect,
     renewal,
 )
+from joinder.services.grants import standing
 from joinder.services.hub import Hub, open_hub
 from joinder.services.join_ends import JoinRefused
 from joinder.services.join_sessions import FormRefused
+from joinder.services.sealed_grants import open_grant
 from joinder.settings import Settings
 from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession
@@ -366,7 +367,7 @@ async def test_an_access_token_that_ends_meanwhile_is_renewed_once(
     assert enrollment is not None
     async with hub.store.read() as session:
         await hub.vault.unlock(session, enrollment.account_id)
-    assert enrollments.open_grant(hub, enrollment.account_id, grant).secrets["refresh_token"].endswith("renewed-1")
+    assert open_grant(hub, enrollment.account_id, grant).secrets["refresh_token"].endswith("renewed-1")
 
 
 async def test_a_renewal_that_was_cut_off_is_told_as_such(
@@ -541,7 +542,7 @@ async def lose(hub: Hub, enrollment_id: str) -> None:
     async with hub.store.write() as session:
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None
-        health.change(session, row, "needs_consent", "revoked")
+        await standing.settle(hub, session, row, "needs_consent", reason="revoked")
 
 
 async def test_a_consent_by_a_reconnect_link_is_kept_too(

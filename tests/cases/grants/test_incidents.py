@@ -8,7 +8,7 @@ from cases.grants.conftest import HOUR, MINUTE, Stage
 from cases.grants.vendor import Said, Told, refusal
 from misbehaving import http_answer
 
-FLEET = 30
+FLEET = 10
 AWAY = http_answer(b"<html>maintenance</html>", "503 Service Unavailable")
 HTML_401 = http_answer(b"<html>login</html>", "401 Unauthorized")
 NO_DATA = http_answer(b'{"message": "Not Authorized"}', "401 Unauthorized")
@@ -37,7 +37,7 @@ async def test_no_owner_is_asked_and_everything_comes_back(stage: Stage, vendor:
         answers["*"] = answer
         await stage.live(minutes * MINUTE)
         answers.clear()
-    await stage.live(3 * HOUR)
+    await stage.live(2 * HOUR)
     asked = await stage.told("needs_consent", "lost_in_flight")
     renewed = [one for one in ids if (await stage.grant(one)).version > before[one]]
     print(f"\n{incident}: {len(asked)} owners asked wrongly, {len(renewed)} of {FLEET} renewed by themselves")

@@ -323,7 +323,7 @@ def live(fresh_database: Settings, tmp_path: Path, clock: Clock, sequences: int)
 def test_health_and_due_work_agree_after_any_order_of_events(
     fresh_database: Settings, tmp_path: Path, clock: Clock
 ) -> None:
-    print("\n", live(fresh_database, tmp_path, clock, 60))
+    print("\n", live(fresh_database, tmp_path, clock, 25))
 
 
 @pytest.mark.proof

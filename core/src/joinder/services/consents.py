@@ -277,7 +277,8 @@ async def _owners(
     """The owner's own: the one that is being reconnected, or whichever the consent belongs to."""
     if aimed is not None and await reconnect.is_same_owner(session, aimed, consent):
         return aimed
-    known_id = await enrollments.known(hub, session, row.account_id, row.vendor, consent)
+    by_link = row.reconnects_id is not None
+    known_id = await enrollments.known(hub, session, row.account_id, row.vendor, consent, by_link=by_link)
     return await enrollments.locked(hub, session, known_id) if known_id else None
 
 

@@ -275,9 +275,18 @@ def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
     return shown is not None and shown.actor == "owner"
 
 
-async def known(hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent) -> str | None:
-    """Whose grant this consent renews: the enrollment's id, or None for an owner who has none."""
-    return await _known(hub, session, account_id, vendor, consent, None)
+async def known(
+    hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent, *, by_link: bool = False
+) -> str | None:
+    """Whose grant this consent renews: the enrollment's id, or None for an owner who has none.
+
+    `by_link`: who came by a reconnect link has an enrollment, so a common site is enough to tell which.
+    """
+    known_id = await _known(hub, session, account_id, vendor, consent, None)
+    if known_id is not None or not by_link:
+        return known_id
+    sharing = await site_rights.sharing(session, account_id, vendor, consent.grant.site_ids)
+    return next((one.id for one in sharing if not (one.vendor_account_id and consent.account_id)), None)
 
 
 async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:

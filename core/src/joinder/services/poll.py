@@ -37,7 +37,8 @@ FIRST_LOOK_BACK_S = 86400
 log = logging.getLogger("joinder.poll")
 _DONE = (
     "UPDATE due SET lease = NULL, lease_until = NULL, due_at = CASE WHEN EXISTS (SELECT 1 FROM enrollment e "
-    "WHERE e.id = due.enrollment_id AND e.paused_at IS NULL AND e.status = 'enrolled') THEN :due_at ELSE :never END "
+    "WHERE e.id = due.enrollment_id AND e.paused_at IS NULL AND e.status = 'enrolled') "
+    "THEN CAST(:due_at AS BIGINT) ELSE CAST(:never AS BIGINT) END "
     "WHERE kind = 'poll' AND enrollment_id = :enrollment AND lease = :lease"
 )
 
