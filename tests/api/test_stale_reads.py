@@ -12,7 +12,7 @@ from api.fakes import Vendors, assert_problem, connect_site
 from api.test_reads import Clock, clock, day_of, home_series
 from joinder import errors
 from joinder.energy import Readings, ReadingsQuery
-from joinder.services import uncovered
+from joinder.services import poll, uncovered
 from joinder.services.hub import Hub
 
 __all__ = ["clock"]
@@ -31,6 +31,30 @@ TROUBLE = {
 
 async def read(api: httpx.AsyncClient, site_id: str, **query: str) -> httpx.Response:
     return await api.get(f"/sites/{site_id}/solar-intervals", params=query)
+
+
+@pytest.mark.parametrize("level", ["15mins", "hour", "day"])
+async def test_a_plugin_that_was_removed_leaves_what_is_stored(
+    hub: Hub, api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, level: str
+) -> None:
+    """Stale, and its health says who must act: the operator."""
+    site_id = await connect_site(api, browser)
+    vendors.sunny.readings = home_series
+    asked = {**FIRST_DAY, "summaryLevel": level}
+    fresh = (await read(api, site_id, **asked)).json()
+    (enrollment,) = (await api.get("/enrollments")).json()["enrollments"]
+    hub.registry.installed = [entry for entry in hub.registry.installed if entry.name != "sunny"]
+    clock.at += 3600
+    answer = await read(api, site_id, **asked)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["stale"]
+    assert body["intervals"] == fresh["intervals"]
+    for _ in range(3):
+        with pytest.raises(errors.UnknownVendor):
+            await poll.poll(hub, enrollment["id"])
+    health = (await api.get(f"/enrollments/{enrollment['id']}")).json()["health"]
+    assert (health["state"], health["actor"]) == ("degraded", "operator")
 
 
 @pytest.mark.parametrize("trouble", sorted(TROUBLE))

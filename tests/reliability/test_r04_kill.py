@@ -194,12 +194,12 @@ async def assert_others_go_on(made: World) -> None:
     assert await make_due(made.hub, [made.other]) == [1]
     await made.work()
     other = await made.grant(made.other)
-    assert (other.version, other.health, other.lease) == (2, "ok", None)
+    assert (other.version, other.health, other.lease) == (2, "connecting", None)
 
 
 async def assert_kept(made: World, before: Seen) -> None:
     after = await made.grant(made.victim)
-    assert (after.health, after.version, after.intent_id, after.lease) == ("ok", before.version + 1, None, None)
+    assert (after.health, after.version, after.intent_id, after.lease) == ("connecting", before.version + 1, None, None)
     assert after.intent_count == 0
     assert after.health_events == (1 if before.health == "degraded" else 0)
     assert await make_due(made.hub, [made.victim]) == [1]  # and its new token works
@@ -208,10 +208,19 @@ async def assert_kept(made: World, before: Seen) -> None:
 
 
 async def assert_lost_and_told_once(made: World) -> None:
+    """Refused once it is degraded; the second refusal, five minutes later, is the proof."""
+    after = await made.grant(made.victim)
+    assert (after.health, after.version, after.health_events, after.lease) == ("degraded", 1, 1, None)
+    assert made.calls() == 2
+    await made.hub.store.apply(
+        ('UPDATE "grant" SET refused_at = refused_at - 300 WHERE enrollment_id = :id', {"id": made.victim})
+    )
+    await make_due(made.hub, [made.victim])
+    await made.work()
     for _ in range(3):
         after = await made.grant(made.victim)
-        assert (after.health, after.version, after.health_events, after.lease) == ("lost_in_flight", 1, 1, None)
-        assert made.calls() == 2
+        assert (after.health, after.version, after.health_events, after.lease) == ("lost_in_flight", 1, 2, None)
+        assert made.calls() == 3
         await made.time_passes()
         await made.work()
 

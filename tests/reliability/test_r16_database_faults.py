@@ -143,7 +143,7 @@ async def test_a_restart_under_work_loses_nothing_and_two_engines_share_again(
         await other.drain()
         await fleet.assert_nothing_lost()
         assert two.reuse_seen == two.overlaps == 0
-        assert {row[0] for row in await hub.store.rows("SELECT health FROM enrollment", {})} == {"ok"}
+        assert {row[0] for row in await hub.store.rows("SELECT health FROM enrollment", {})} == {"connecting"}
 
 
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE query ILIKE 'listen%' AND datname = current_database()"

@@ -100,9 +100,9 @@ async def test_whatever_a_hook_raises_stays_with_its_row(
     enrollment, grant = await rows_of(hub, poison)
     assert (enrollment.health, enrollment.health_actor, grant.version) == ("quarantined", "operator", 1)
     assert "plugin strict failed in refresh" in (enrollment.health_reason or "")
-    assert await healths(hub) == {"ok": OTHERS, "quarantined": 1}
+    assert await healths(hub) == {"connecting": OTHERS, "quarantined": 1}
     vendor.before = None
-    assert await released(hub, account_id, poison) == "ok"
+    assert await released(hub, account_id, poison) == "connecting"
     assert (await rows_of(hub, poison))[1].version == 2
 
 
@@ -130,7 +130,7 @@ async def test_a_hook_that_hangs_holds_up_nobody(
     assert enrollment.health == "degraded"
     assert "did not finish refresh" in (enrollment.health_reason or "")
     assert (await due_of(hub, poison)).due_at - clock.at <= 900
-    assert await healths(hub) == {"ok": OTHERS, "degraded": 1}
+    assert await healths(hub) == {"connecting": OTHERS, "degraded": 1}
 
 
 @pytest.mark.timeout(180)
@@ -153,8 +153,8 @@ async def test_a_row_that_kills_its_worker_five_times(
     enrollment, _ = await rows_of(hub, poison)
     assert (enrollment.health, (await due_of(hub, poison)).due_at) == ("quarantined", leases.NEVER)
     assert "took its worker down" in (enrollment.health_reason or "")
-    assert await healths(hub) == {"ok": OTHERS, "quarantined": 1}
-    assert await released(hub, account_id, poison) == "ok"
+    assert await healths(hub) == {"connecting": OTHERS, "quarantined": 1}
+    assert await released(hub, account_id, poison) == "connecting"
 
 
 async def worker_ends(settings: Settings, ahead_s: float) -> int:

@@ -213,10 +213,14 @@ async def test_refresh(
         assert due.lease is None
         assert grant.intent_id is None
         if answer_lost and not grace:
+            assert (recovered, enrollment.health) == (False, "degraded")  # refused once
+            assert not await here.when_due(refresh.KIND, enrollment_id)
+            enrollment, grant = await here.rows(enrollment_id)
+            due = await here.due(refresh.KIND, enrollment_id)
             assert (recovered, enrollment.health, grant.version) == (False, "lost_in_flight", 1)
             assert due.due_at == leases.NEVER
         else:
-            assert (recovered, enrollment.health, grant.version) == (True, "ok", 2)
+            assert (recovered, enrollment.health, grant.version) == (True, "connecting", 2)
             assert here.cloud.tokens.counts()["families_revoked"] == 0
             assert due.due_at > here.cloud.clock.time()
             assert await here.do(poll.KIND, enrollment_id)

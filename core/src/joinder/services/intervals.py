@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from joinder.clock import now
 from joinder.energy import ROWS_MISSING, DeviceKind, Quality
-from joinder.errors import VendorError
+from joinder.errors import UnknownVendor, VendorError
 from joinder.services import missing, silence, uncovered
 from joinder.services.hub import Hub
 from joinder.services.missing import Missing
@@ -23,7 +23,7 @@ from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, 
 from joinder.store.engine import Row
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.sites import read_devices
-from joinder.vendor import Resolution
+from joinder.vendor import History, Resolution
 from joinder.vendors.gate.rules import Rule
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
@@ -96,6 +96,9 @@ class Page(Struct, frozen=True):
         return not self.missing and "partial" not in {total.quality for total in self.totals}
 
 
+_DAYS = "SELECT 1 FROM coverage WHERE subject_id = :id AND resolution = 'day' LIMIT 1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """A request, its range widened to whole periods."""
@@ -131,7 +134,7 @@ async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKi
     asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
     if asked.site.fetched_at is None:
         return Page([], asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
-    return await _stored_page(hub, asked, _parts(hub, asked), window, None)
+    return await _stored_page(hub, asked, await _parts(hub, asked), window, None)
 
 
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
@@ -162,7 +165,7 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 
 async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
     """At most `window.limit` periods that have data. The vendor's failure is raised when nothing is stored."""
-    parts = _parts(hub, asked)
+    parts = await _parts(hub, asked)
     return await _stored_page(hub, asked, parts, window, await _covered(hub, asked, parts))
 
 
@@ -210,7 +213,7 @@ async def _missing(
         series = missing.Series(
             subject_id=subject_id,
             resolution=resolution,
-            history=hub.registry.vendor(asked.site.vendor).limits.resolution(resolution),
+            history=_history(hub, asked.site.vendor, resolution),
             operational_since=asked.site.operational_since,
             zone=asked.zone,
         )
@@ -228,9 +231,22 @@ def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
     return [one for one in columns if one in refused or any(row[one] is not None for row in rows)] or columns
 
 
-def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
-    """Where the vendor has daily values, those up to today; today, and everything else, out of quarter hours."""
-    if asked.level not in ("day", "month") or hub.registry.vendor(asked.site.vendor).limits.resolution("day") is None:
+def _history(hub: Hub, vendor: str, resolution: Resolution) -> History | None:
+    """What the vendor keeps of it; None also while its plugin is not there."""
+    try:
+        return hub.registry.vendor(vendor).limits.resolution(resolution)
+    except UnknownVendor:
+        return None
+
+
+async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
+    """Where the vendor has daily values, those up to today; today, and everything else, out of quarter hours.
+
+    Of a vendor whose plugin is not there, the stored rows tell.
+    """
+    if asked.level not in ("day", "month"):
+        return [(asked, "15mins")]
+    if _history(hub, asked.site.vendor, "day") is None and not await hub.store.rows(_DAYS, {"id": asked.site.id}):
         return [(asked, "15mins")]
     today = floor(now(), "day", asked.zone)
     parts: list[tuple[Asked, Resolution]] = []
@@ -243,11 +259,11 @@ def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
 
 async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> VendorError | None:
     """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do."""
-    limits = hub.registry.vendor(asked.site.vendor).limits
     own_device = asked.own_device.id if asked.own_device else None
     moment = now()
     try:
         refuse_gone(asked.site)
+        limits = hub.registry.vendor(asked.site.vendor).limits
         async with uncovered.deadline():
             for part, resolution in parts:
                 history = limits.resolution(resolution)

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from joinder import physics
 from joinder.clock import now
-from joinder.errors import NotSupported, Paused, SiteGone, TransientError
+from joinder.errors import NotSupported, Paused, PluginBug, SiteGone, TransientError, UnknownVendor
 from joinder.services import readings, uncovered
 from joinder.services.hub import Hub
 from joinder.services.sites import get_site
@@ -48,13 +48,13 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
     """
     site, devices = await get_site(hub, account_id, site_id)
     row = await _stored(hub, site)
-    max_age_s = hub.registry.vendor(site.vendor).limits.live_max_age.total_seconds()
+    max_age_s = _max_age_s(hub, site.vendor)
     failed = False
     if row is None or now() - row.fetched_at >= max_age_s:
         try:
             async with uncovered.deadline():
                 await hub.fetches.join(("live", site.id), lambda: _fetch(hub, site, devices))
-        except (TransientError, Paused, SiteGone, TimeoutError) as error:
+        except (TransientError, Paused, PluginBug, SiteGone, TimeoutError, UnknownVendor) as error:
             if row is None:
                 raise (uncovered.too_late() if isinstance(error, TimeoutError) else error) from None
             failed = True
@@ -64,6 +64,14 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
     stale = failed or site.gone_at is not None or now() - row.measured_at > STALE_AFTER_S
     stamps = {"measured_at": row.measured_at, "fetched_at": row.fetched_at}
     return LivePower(**stamps, stale=stale, source=row.source, **_values(row))
+
+
+def _max_age_s(hub: Hub, vendor: str) -> float:
+    """0 while its plugin is not there: what is stored is old then."""
+    try:
+        return hub.registry.vendor(vendor).limits.live_max_age.total_seconds()
+    except UnknownVendor:
+        return 0.0
 
 
 async def _fetch(hub: Hub, site: StoredSite, devices: Sequence[StoredDevice]) -> None:
