@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from joinder import MeterRole, ReadingsQuery, Site, oauth
-from joinder.errors import AppCredentialsRejected, NotSupported, UnexpectedPayload
+from joinder.errors import AppCredentialsRejected, NotSupported, Unexplained
 from joinder.http import Answer
 from joinder_solaredge import api, mapping, v1, v1_storage
 from support import shared
@@ -101,7 +101,7 @@ def token(content: bytes) -> None:
 
 def refused_code(content: bytes) -> None:
     error = oauth.token_error(Answer(400, {}, content, "POST x"))
-    assert (type(error), error.detail) == (UnexpectedPayload, "400 error=Error")
+    assert (type(error), error.detail) == (Unexplained, "400 error=error")
 
 
 def unknown_endpoint(content: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 import pytest
 
+from joinder import oauth
 from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -132,10 +133,10 @@ TABLE = (
     _spent("null with 200", http_answer(b"null")),
     _spent("a list with 200", http_answer(b"[]")),
     _spent("cut JSON", http_answer(b'{"access_token": "ne')),
-    _spent("no access_token", without("access_token")),
-    _spent("access_token null", token(access_token=None)),
-    _spent("access_token empty", token(access_token="")),
-    _spent("access_token a number", token(access_token=5)),
+    _spent("no access_token", without("access_token"), oauth._NoAccessToken),
+    _spent("access_token null", token(access_token=None), oauth._NoAccessToken),
+    _spent("access_token empty", token(access_token=""), oauth._NoAccessToken),
+    _spent("access_token a number", token(access_token=5), oauth._NoAccessToken),
     _spent("302", http_answer(b"", "302 Found", location="https://strict.example/login")),
     _odd("404", http_answer(b"", "404 Not Found")),
     _odd("403 without a code", http_answer(b"<html>blocked</html>", "403 Forbidden")),

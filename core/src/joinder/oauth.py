@@ -156,7 +156,9 @@ async def client_token(ctx: Context, oauth2: OAuth2, **extra: str) -> MachineTok
         token = await token_call(ctx, oauth2, {"grant_type": "client_credentials", **extra})
     except OutcomeUnknown:
         raise TransientError("The connection to the vendor's token service was cut off") from None
-    except AuthorizationLost as error:
+    except (AuthorizationLost, Unexplained) as error:  # nobody but the app is asked about here
+        if isinstance(error, Unexplained) and not (error.code or "").startswith("401"):
+            raise
         raise AppCredentialsRejected("The vendor refuses this app's client credentials", detail=error.detail) from None
     return MachineToken(value=token.access_token, expires_at=token.expires_at)
 
@@ -240,7 +242,8 @@ def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorEr
         return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
     if code or 400 <= answer.status < 500:
         said = f"{answer.status} {code}".strip()
-        return Unexplained(f"The vendor's token service refuses without a known reason ({said})", code=said)
+        text = f"The vendor's token service refuses without a known reason ({said})"
+        return Unexplained(text, code=said, detail=detail)
     return UnexpectedPayload("The vendor's token service gave an unknown answer", detail=detail)
 
 

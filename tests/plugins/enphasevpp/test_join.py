@@ -23,6 +23,7 @@ from joinder.errors import (
     OperatorActionNeeded,
     TransientError,
     UnexpectedPayload,
+    Unexplained,
     VendorError,
 )
 from joinder_enphase_vpp.simulator_cloud import APP, PROGRAM_ID, SITES
@@ -254,7 +255,7 @@ async def test_the_machine_token_call_is_as_documented(stand: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (400, '{"code":"400","displayMessage":"Invalid parameter or headers",}', UnexpectedPayload),
+        (400, '{"code":"400","displayMessage":"Invalid parameter or headers",}', Unexplained),
         (401, '{"code":"401","displayMessage":"grant_type is not provided or invalid",}', AppCredentialsRejected),
         (503, "", TransientError),
         (200, "{}", UnexpectedPayload),

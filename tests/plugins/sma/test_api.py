@@ -13,6 +13,7 @@ from joinder.errors import (
     RateLimited,
     TransientError,
     UnexpectedPayload,
+    Unexplained,
     VendorError,
 )
 from joinder.simulate.oauth import Rotation
@@ -35,7 +36,7 @@ TOKENS: list[tuple[int, str, type[VendorError]]] = [
     (400, '{"error": "unauthorized_client"}', AppCredentialsRejected),
     (429, "", RateLimited),
     (500, "", TransientError),
-    (400, "<html>", UnexpectedPayload),
+    (400, "<html>", Unexplained),
 ]
 
 

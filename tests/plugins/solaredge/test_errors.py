@@ -15,6 +15,7 @@ from joinder.errors import (
     RateLimited,
     TransientError,
     UnexpectedPayload,
+    Unexplained,
     VendorError,
 )
 from joinder.http import Answer
@@ -47,7 +48,7 @@ LEGACY: list[tuple[int, type[VendorError]]] = [
 ]
 TOKENS: list[tuple[int, object, type[VendorError]]] = [
     (400, {"error": "invalid_grant"}, AuthorizationLost),
-    (400, {"error": "Error", "error_description": "Invalid code"}, UnexpectedPayload),  # of a code: ConsentInvalid
+    (400, {"error": "Error", "error_description": "Invalid code"}, Unexplained),  # of a code: ConsentInvalid
     (401, {"error": "invalid_client"}, AppCredentialsRejected),
     (429, {}, RateLimited),
     (502, {}, TransientError),

@@ -15,6 +15,7 @@ from joinder.errors import (
     RateLimited,
     TransientError,
     UnexpectedPayload,
+    Unexplained,
     VendorError,
 )
 from joinder.http import Answer
@@ -68,9 +69,9 @@ TOKENS: list[tuple[int, str, type[VendorError]]] = [
     (400, "invalid_auth_code", AuthorizationLost),  # of an exchange: joinder.oauth makes it ConsentInvalid
     (400, "server_error", TransientError),
     (400, "unauthorized_client", AppCredentialsRejected),
-    (400, "invalid_redirect_url", UnexpectedPayload),
-    (400, "unsupported_grant_type", UnexpectedPayload),
-    (400, "invalid_request", UnexpectedPayload),
+    (400, "invalid_redirect_url", Unexplained),
+    (400, "unsupported_grant_type", Unexplained),
+    (400, "invalid_request", Unexplained),
     (429, "", RateLimited),
     (503, "", TransientError),
 ]

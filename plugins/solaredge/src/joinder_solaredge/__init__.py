@@ -35,7 +35,7 @@ from joinder import (
     hookimpl,
     oauth,
 )
-from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported, UnexpectedPayload
+from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported, Unexplained
 from joinder_solaredge import api, mapping, telemetry, v1
 
 REFRESH_TOKEN_LIFE = timedelta(days=30)  # unused
@@ -130,8 +130,8 @@ async def _exchanged(ctx: Context, callback: Callback) -> oauth.Token:
     """The redirect URI is fixed in the console and not sent again. A bad code is answered {"error": "Error"}."""
     try:
         return await oauth.exchange_code(ctx, _OAUTH2, replace(callback, redirect_uri=None))
-    except UnexpectedPayload as error:
-        if error.detail == "400 error=Error":
+    except Unexplained as error:
+        if error.code == "400 error":
             raise ConsentInvalid("SolarEdge refused the authorization code", detail=error.detail) from None
         raise
 

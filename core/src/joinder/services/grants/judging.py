@@ -94,6 +94,8 @@ class _Case:
 
 async def failed(hub: Hub, answer: Answer) -> Verdict:
     """Writes down what a failed read or question means."""
+    if answer.door is Door.DATA and heard(answer.error, answer.door) is Said.NOTHING:
+        return Verdict.SAYS_NOTHING
     async with hub.store.write(answer.row.id) as session:
         verdict, reason_before = await _judged(hub, session, answer)
     await _afterwards(hub, answer, verdict, reason_before)

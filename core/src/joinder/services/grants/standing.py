@@ -162,8 +162,8 @@ async def troubled(
     if state is None and enrollment.failures >= health.FAILURES_UNTIL_DEGRADED and not _says_more(enrollment.health):
         stuck = enrollment.failures >= health.FAILURES_UNTIL_QUARANTINED and isinstance(error, PluginBug)
         state = "quarantined" if stuck else "degraded"
-    if enrollment.health == "quarantined" or state is None:
-        state, reason = None, None
+    if enrollment.health in (*health.OWNER_MUST_ACT, "quarantined"):
+        state = None
     await settle(hub, session, enrollment, state, reason=reason, actor=error.actor, due=due)
 
 
