@@ -20,13 +20,14 @@ from enum import Enum, auto
 from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
+    ApprovalPending,
     AuthorizationLost,
     OutcomeUnknown,
     TransientError,
     UnexpectedPayload,
     VendorError,
 )
-from joinder.grants import Grant
+from joinder.grants import Grant, GrantState
 from joinder.metrics import RefreshResult
 from joinder.services import barrier, durability, health, leases, revocations, site_rights
 from joinder.services.budgets import BudgetSpent
@@ -262,6 +263,8 @@ def _check(held: Held, vendor: Vendor) -> None:
     """Raises what stands against calling the vendor now."""
     if not vendor.is_renewable:
         raise Conflict(f"{vendor.label} grants cannot be refreshed; the owner consents again when one ends.")
+    if held.grant.state is GrantState.PENDING_APPROVAL:  # approvals.py asks; this would be a renewal of nothing
+        raise ApprovalPending("The vendor has not approved this enrollment yet")
     wait_s = max(held.row.wait_until or 0, held.row.app_wait_until or 0) - now()
     if wait_s > 0:
         raise BudgetSpent(
