@@ -14,11 +14,12 @@ from msgspec import structs
 from joinder import worker
 from joinder.api.app import create_app
 from joinder.services import accounts, due, leases
+from joinder.services.health import WELL
 from joinder.services.hub import Hub
 from joinder.settings import Settings
 from joinder.vendors import registry as registry_module
 from reliability import poisoned_worker
-from reliability.simulated import RENEWALS, Clock, due_of, healths, move_due, rows_of
+from reliability.simulated import RENEWALS, Clock, due_of, move_due, rows_of, well_and_not
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
 
@@ -100,9 +101,9 @@ async def test_whatever_a_hook_raises_stays_with_its_row(
     enrollment, grant = await rows_of(hub, poison)
     assert (enrollment.health, enrollment.health_actor, grant.version) == ("quarantined", "operator", 1)
     assert "plugin strict failed in refresh" in (enrollment.health_reason or "")
-    assert await healths(hub) == {"connecting": OTHERS, "quarantined": 1}
+    assert await well_and_not(hub) == {"well": OTHERS, "quarantined": 1}
     vendor.before = None
-    assert await released(hub, account_id, poison) == "connecting"
+    assert await released(hub, account_id, poison) in WELL
     assert (await rows_of(hub, poison))[1].version == 2
 
 
@@ -130,7 +131,7 @@ async def test_a_hook_that_hangs_holds_up_nobody(
     assert enrollment.health == "degraded"
     assert "did not finish refresh" in (enrollment.health_reason or "")
     assert (await due_of(hub, poison)).due_at - clock.at <= 900
-    assert await healths(hub) == {"connecting": OTHERS, "degraded": 1}
+    assert await well_and_not(hub) == {"well": OTHERS, "degraded": 1}
 
 
 @pytest.mark.timeout(180)
@@ -153,8 +154,8 @@ async def test_a_row_that_kills_its_worker_five_times(
     enrollment, _ = await rows_of(hub, poison)
     assert (enrollment.health, (await due_of(hub, poison)).due_at) == ("quarantined", leases.NEVER)
     assert "took its worker down" in (enrollment.health_reason or "")
-    assert await healths(hub) == {"connecting": OTHERS, "quarantined": 1}
-    assert await released(hub, account_id, poison) == "connecting"
+    assert await well_and_not(hub) == {"well": OTHERS, "quarantined": 1}
+    assert await released(hub, account_id, poison) in WELL
 
 
 async def worker_ends(settings: Settings, ahead_s: float) -> int:

@@ -373,8 +373,11 @@ async def _recovered(hub: Hub, enrollment_id: str) -> None:
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         grant = await session.get(GrantRow, enrollment_id)
-        if enrollment is None or grant is None or enrollment.health == "quarantined":
+        poll = await session.get(Due, ("poll", enrollment_id))
+        if enrollment is None or grant is None:
             return
+        if enrollment.health == "quarantined" and poll is not None and poll.due_at >= leases.NEVER:
+            return  # it is reading that broke
         enrollment.last_attempt_at, enrollment.failures = now(), 0
         if grant.denied_at is not None:  # the token is well; whether its data are told is for a read to find out
             await standing.settle(hub, session, enrollment)
