@@ -74,17 +74,17 @@ async def test_data_refused_twice_needs_the_owner(stage: Stage, vendor: Told) ->
 
 
 async def test_data_refused_for_everybody_right_after_renewals_is_nobody_s_death(stage: Stage, vendor: Told) -> None:
-    ids = await stage.fleet(12)
+    ids = await stage.fleet(6)
     vendor.data["*"] = NO
     await stage.live(3 * HOUR)
-    assert await stage.healths() == {"suspected": 12}
+    assert await stage.healths() == {"suspected": 6}
     assert await stage.told("needs_consent", "lost_in_flight") == []
     calls = len(vendor.data_calls)
     await stage.live(3 * HOUR)
-    assert len(vendor.data_calls) - calls <= 12 * 8
+    assert len(vendor.data_calls) - calls <= 6 * 8
     vendor.data.clear()
     await stage.live(HOUR)
-    assert await stage.healths() == {"ok": 12}
+    assert await stage.healths() == {"ok": 6}
     assert {(await stage.due_in(one, "poll")) <= HOUR for one in ids} == {True}
 
 
@@ -300,7 +300,7 @@ async def test_an_unknown_refusal_of_everybody_asks_nobody(stage: Stage, vendor:
     vendor.tokens["*"] = refusal("invalid_request")
     for enrollment_id in ids:
         await stage.move(enrollment_id, "refresh")
-    await stage.live(3 * DAY)
+    await stage.live(27 * HOUR)
     assert await stage.healths() == {"degraded": 3}
 
 

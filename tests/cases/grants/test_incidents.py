@@ -8,7 +8,7 @@ from cases.grants.conftest import HOUR, MINUTE, Stage
 from cases.grants.vendor import Said, Told, refusal
 from misbehaving import http_answer
 
-FLEET = 10
+FLEET = 6
 AWAY = http_answer(b"<html>maintenance</html>", "503 Service Unavailable")
 HTML_401 = http_answer(b"<html>login</html>", "401 Unauthorized")
 NO_DATA = http_answer(b'{"message": "Not Authorized"}', "401 Unauthorized")

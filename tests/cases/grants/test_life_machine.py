@@ -335,7 +335,7 @@ def _lived(world: World, sequences: int) -> Tally:
 
 
 def test_health_and_due_work_agree_after_any_order_of_events(fresh_database: Settings, clock: Clock) -> None:
-    print("\n", live(fresh_database, clock, 20))
+    print("\n", live(fresh_database, clock, 12))
 
 
 @pytest.mark.proof
