@@ -170,15 +170,15 @@ async def test_every_second_row_missing_is_no_longer_row(enphase: Enphase) -> No
     assert sum(row.solar_wh or 0 for row in found) == 40
 
 
-async def test_a_row_that_comes_twice_counts_once_and_the_later_one(enphase: Enphase) -> None:
+async def test_a_row_that_comes_twice_counts_once_and_not_at_all_where_the_two_differ(enphase: Enphase) -> None:
     told = [*rows("wh_del", 10, 20), {"end_at": ends(1), "wh_del": 11}]
     enphase.bodies = {
         "telemetry/production_meter": {"intervals": told},
         **enphase.grid(rows("wh_imported", 5) * 2, rows("wh_exported", 6)),
     }
     found = (await enphase.read(SOLAR, NET)).intervals
-    assert [row.solar_wh for row in found] == [11, 20]
-    assert found[0].import_wh == 5
+    assert [row.solar_wh for row in found] == [None, 20]
+    assert (found[0].import_wh, found[0].rule) == (5, "told_twice")
 
 
 async def test_an_answer_that_ends_early_says_so_where_rows_no_longer_come_in(enphase: Enphase) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from joinder.energy import Device, DeviceKind, MeterRole, Reading, Site
-from joinder.series import QUARTER, Days, Quarters, Span, midnight, row_spans, with_load
+from joinder.series import QUARTER, Days, Quarters, Span, midnight, once, row_spans, with_load
 from joinder_enphase_vpp.api import Lifetime, Row, Telemetry
 from joinder_enphase_vpp.mapping import instant
 
@@ -155,9 +155,12 @@ def has_undated(telemetry: Telemetry) -> bool:
 def _add_list(
     into: Quarters, series: Series, listed: list[Row], total: float | None, part: str = ""
 ) -> datetime | None:
-    """Of two rows with one end the later in the answer counts."""
-    rows = {end: row for row in listed if (end := instant(row.end_at))}
-    for (start, end), row in zip(_spans(sorted(rows), series), (rows[end] for end in sorted(rows)), strict=True):
+    """Of two rows with one end that differ none counts."""
+    rows = once((end, row) for row in listed if (end := instant(row.end_at)))
+    for (start, end), row in zip(_spans(list(rows), series), rows.values(), strict=True):
+        if row is None:
+            into.told_twice(start, end)
+            continue
         for metric, read in series.columns.items():
             value, reporting = read(row), _reporting(row, metric)
             if reporting is not None and reporting < (total or 1):
