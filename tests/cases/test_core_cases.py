@@ -396,3 +396,38 @@ class TestRegisters:
         assert body["complete"] is False
         rows = await hub.store.rows("SELECT rule FROM notice", {})
         assert ("register_jump",) in [tuple(one) for one in rows]
+
+    @pytest.mark.parametrize(
+        ("too_many", "expected"),
+        [
+            ({6: 900}, {0: "measured", 15: "partial", 30: "partial", 45: "measured"}),
+            ({4: 400, 5: 900, 6: 900}, {0: "measured", 30: "partial", 45: "measured"}),
+        ],
+    )
+    async def test_a_step_that_the_register_takes_back_is_no_longer_measured(
+        self,
+        hub: Hub,
+        api: httpx.AsyncClient,
+        browser: httpx.AsyncClient,
+        vendors: Vendors,
+        clock: Clock,
+        too_many: dict[int, int],
+        expected: dict[int, str],
+    ) -> None:
+        """Up to the edge of a quarter hour, as it is polled; the next sample takes it back."""
+        box_home(vendors, None)
+        enrollment = (await api.get(f"/enrollments/{await connect(api, browser)}")).json()
+        path = f"/sites/{enrollment['sites'][0]['id']}/solar-intervals"
+        for index in range(13):
+            clock.at = NOON + timedelta(minutes=5 * index)
+            counter = Counter(at=clock.at, solar_wh=1e6 + 50 * index + too_many.get(index, 0))
+            vendors.sunny.readings = lambda query, counter=counter: Readings(counters=(counter,))
+            await poll.poll(hub, enrollment["id"])
+        clock.at += timedelta(hours=1)
+        body = await solar(api, path)
+        found = {one["start"]: one["quality"] for one in body["intervals"]}
+        minutes = {(datetime.fromisoformat(at) - NOON) / timedelta(minutes=1): one for at, one in found.items()}
+        assert minutes == expected
+        whys = {datetime.fromisoformat(one["start"]): one["why"] for one in body["missing"]}
+        assert whys.get(NOON + QUARTER) == (None if 15 in expected else "refused")
+        assert {kwh for kwh, quality in told(body) if quality == "measured"} == {0.15}

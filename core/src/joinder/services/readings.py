@@ -248,7 +248,8 @@ def _own_nameplate(devices: Iterable[StoredDevice], device_id: str) -> float | N
 async def _counted(
     hub: Hub, answer: _Answer, subject: str, counted: Sequence[Counter], nameplate_w: float | None
 ) -> list[Write]:
-    """Registers, and the quarter hours they change. A register of before the last one would invent energy."""
+    """Registers, and the quarter hours they change, also those before, of which they take something back. A register
+    of before the last one would invent energy."""
     ((newest,),) = await hub.store.rows(_NEWEST, {"subject": subject})
     fresh = sorted((one for one in counted if newest is None or _at(one) >= newest), key=_at)
     if not fresh:
@@ -261,16 +262,26 @@ async def _counted(
         values = {name: getattr(counter, name) for name in METRICS}
         samples[_at(counter)] = Sample(_at(counter), values, counter.source)
     ordered = [samples[moment] for moment in sorted(samples) if moment <= at]
+    before = quarter_hours([one for one in ordered if one.at <= previous], nameplate_w=nameplate_w)
+    after = quarter_hours(ordered, nameplate_w=nameplate_w)
     changed = [
         (subject, reading)
-        for reading in quarter_hours(ordered, nameplate_w=nameplate_w)
-        if reading.start.timestamp() >= previous - previous % QUARTER_S
+        for reading in [*after, *_emptied(before, after)]
+        if reading.start.timestamp() >= previous - previous % QUARTER_S or reading not in before
     ]
     writes: list[Write] = [counter_rows([(subject, counter) for counter in fresh])]
     if changed:
         writes.append(intervals("15mins", changed, now(), source=answer.source))
     writes += _jumped(hub, answer, [jump for jump in jumps(ordered, nameplate_w=nameplate_w) if jump.end > previous])
     return [*writes, counters_before(subject, at - KEEP_COUNTERS_S)]
+
+
+def _emptied(before: Sequence[Reading], after: Sequence[Reading]) -> list[Reading]:
+    """Quarter hours of which nothing is left, each as a row that says why."""
+    known = {reading.start for reading in after}
+    rule = str(Rule.REGISTER_JUMP)
+    gone = [reading for reading in before if reading.start not in known]
+    return [Reading(start=one.start, end=one.end, quality="partial", rule=rule) for one in gone]
 
 
 def _jumped(hub: Hub, answer: _Answer, found: Sequence[Register]) -> list[Write]:
