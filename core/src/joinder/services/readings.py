@@ -10,7 +10,7 @@ from joinder import physics
 from joinder.clock import now
 from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Site
 from joinder.errors import TransientError
-from joinder.services import day_totals, notices, provenance, silence, sums
+from joinder.services import day_totals, gone_parts, notices, provenance, silence, sums
 from joinder.services.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
 from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.hub import Hub
@@ -139,7 +139,7 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     writes: list[Write] = [
         device_update(known[str(device.kind), device.vendor_id], device, answer.source) for device in readings.devices
     ]
-    site_rows = _site_rows(answer, [device_of(row) for row in known.values()])
+    site_rows = await _site_rows(hub, answer, [device_of(row) for row in known.values()])
     writes += await _interval_writes(hub, answer, subjects, site_rows)
     writes += _silence(answer, list(known.values()), site_rows)
     writes += _refused_writes(answer, subjects)
@@ -152,13 +152,17 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     return writes
 
 
-def _site_rows(answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
+async def _site_rows(hub: Hub, answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
     """A site's answer may tell its devices alone: their sum is the site's. Nothing of what a device was asked."""
     if answer.query.device_id is not None:
         return []
     parts = [row for row in answer.readings.intervals if row.device_id is not None]
     own = [row for row in answer.readings.intervals if row.device_id is None]
-    return sums.site_rows(own, parts, devices, is_told_by_others=_others(answer)) if parts else own
+    if not parts:
+        return own
+    span = (int(min(row.start for row in parts).timestamp()), int(max(row.end for row in parts).timestamp()))
+    former = await gone_parts.formers(hub, answer.site, answer.query.resolution, *span)
+    return sums.site_rows(own, parts, devices, is_told_by_others=_others(answer), former=former)
 
 
 def _others(answer: _Answer) -> Callable[[sums.Span], bool]:
