@@ -86,6 +86,17 @@ async def devices_of(api: httpx.AsyncClient, path: str, member: str) -> list[str
     return [f"{path}/{entry['id']}/intervals" for entry in (await api.get(path)).json()[member]]
 
 
+def rows_of_what_is_listed(vendors: Vendors, watt_hours: dict[str, float]) -> Callable[[ReadingsQuery], Readings]:
+    """Of devices only, and of those alone that the vendor lists when it is asked."""
+
+    def answer(query: ReadingsQuery) -> Readings:
+        listed = [device.vendor_id for device in vendors.sunny.homes["site-1"].devices]
+        wanted = [one for one in listed if query.device_id in (None, one)]
+        return inside(*(row(start, watt_hours[one], one) for start in quarters() for one in wanted))(query)
+
+    return answer
+
+
 # --- one of two devices is silent
 
 
@@ -132,6 +143,61 @@ async def test_a_sum_over_a_time_of_a_device_that_was_removed_since_is_partial(
     vendors.sunny.readings = inside(*(row(start, 100.0, FIRST.vendor_id) for start in quarters()), *former)
     body = await solar(api, f"/sites/{await connect_site(api, browser)}/solar-intervals")
     assert told(body) == [(0.1, "partial")] * 4 + [(0.1, "measured")] * 4
+
+
+async def test_a_sum_is_not_replaced_by_less_than_it_was_made_of(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, hub: Hub
+) -> None:
+    """Both inverters worked; then the vendor forgets the second one and its rows, and is asked for the time again."""
+    clock.at = NOON + timedelta(hours=3)
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    answer = rows_of_what_is_listed(vendors, {FIRST.vendor_id: 100.0, SECOND.vendor_id: 200.0})
+    asked: list[ReadingsQuery] = []
+    vendors.sunny.readings = lambda query: (asked.append(query), answer(query))[1]
+    site_id = await connect_site(api, browser)
+    path = f"/sites/{site_id}/solar-intervals"
+    assert told(await solar(api, path)) == [(0.3, "measured")] * 8
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    for _ in range(2):
+        clock.at += timedelta(hours=2)
+        await read_again(hub, site_id)
+        before = len(asked)
+        assert told(await solar(api, path)) == [(0.3, "measured")] * 8
+        assert any(query.start <= NOON < query.end for query in asked[before:])
+
+
+async def test_a_device_under_another_name_changes_no_sum_and_one_that_came_in_its_place_adds_to_none(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, hub: Hub
+) -> None:
+    """The vendor renames the second inverter with its past; the sums are told anew, slightly corrected."""
+    clock.at = NOON + timedelta(hours=3)
+    renamed = structs.replace(SECOND, vendor_id="inv-9")
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    watt_hours = {FIRST.vendor_id: 100.0, SECOND.vendor_id: 200.0, renamed.vendor_id: 240.0}
+    vendors.sunny.readings = rows_of_what_is_listed(vendors, watt_hours)
+    site_id = await connect_site(api, browser)
+    path = f"/sites/{site_id}/solar-intervals"
+    assert told(await solar(api, path)) == [(0.3, "measured")] * 8
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, renamed))}
+    for _ in range(2):
+        clock.at += timedelta(hours=2)
+        await read_again(hub, site_id)
+        assert told(await solar(api, path)) == [(0.34, "measured")] * 8
+
+
+async def test_what_a_removed_device_told_alone_is_missing_in_a_sum_that_is_told_without_it(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, hub: Hub
+) -> None:
+    """The device was read, the site not: nothing is stored that its sum could be compared with."""
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST, SECOND))}
+    answer = rows_of_what_is_listed(vendors, {FIRST.vendor_id: 100.0, SECOND.vendor_id: 200.0})
+    vendors.sunny.readings = answer
+    site_id = await connect_site(api, browser)
+    paths = await devices_of(api, "/solar-inverters", "solarInverters")
+    assert sorted([told(await solar(api, path))[0] for path in paths]) == [(0.1, "measured"), (0.2, "measured")]
+    vendors.sunny.homes = {"site-1": structs.replace(HOME, devices=(FIRST,))}
+    await read_again(hub, site_id)
+    assert told(await solar(api, f"/sites/{site_id}/solar-intervals")) == [(0.1, "partial")] * 8
 
 
 @pytest.mark.parametrize(("role", "told_by_both"), [(MeterRole.GRID, "import_wh"), (MeterRole.LOAD, "load_wh")])
@@ -396,3 +462,38 @@ class TestRegisters:
         assert body["complete"] is False
         rows = await hub.store.rows("SELECT rule FROM notice", {})
         assert ("register_jump",) in [tuple(one) for one in rows]
+
+    @pytest.mark.parametrize(
+        ("too_many", "expected"),
+        [
+            ({6: 900}, {0: "measured", 15: "partial", 30: "partial", 45: "measured"}),
+            ({4: 400, 5: 900, 6: 900}, {0: "measured", 30: "partial", 45: "measured"}),
+        ],
+    )
+    async def test_a_step_that_the_register_takes_back_is_no_longer_measured(
+        self,
+        hub: Hub,
+        api: httpx.AsyncClient,
+        browser: httpx.AsyncClient,
+        vendors: Vendors,
+        clock: Clock,
+        too_many: dict[int, int],
+        expected: dict[int, str],
+    ) -> None:
+        """Up to the edge of a quarter hour, as it is polled; the next sample takes it back."""
+        box_home(vendors, None)
+        enrollment = (await api.get(f"/enrollments/{await connect(api, browser)}")).json()
+        path = f"/sites/{enrollment['sites'][0]['id']}/solar-intervals"
+        for index in range(13):
+            clock.at = NOON + timedelta(minutes=5 * index)
+            counter = Counter(at=clock.at, solar_wh=1e6 + 50 * index + too_many.get(index, 0))
+            vendors.sunny.readings = lambda query, counter=counter: Readings(counters=(counter,))
+            await poll.poll(hub, enrollment["id"])
+        clock.at += timedelta(hours=1)
+        body = await solar(api, path)
+        found = {one["start"]: one["quality"] for one in body["intervals"]}
+        minutes = {(datetime.fromisoformat(at) - NOON) / timedelta(minutes=1): one for at, one in found.items()}
+        assert minutes == expected
+        whys = {datetime.fromisoformat(one["start"]): one["why"] for one in body["missing"]}
+        assert whys.get(NOON + QUARTER) == (None if 15 in expected else "refused")
+        assert {kwh for kwh, quality in told(body) if quality == "measured"} == {0.15}

@@ -170,15 +170,15 @@ async def test_every_second_row_missing_is_no_longer_row(enphase: Enphase) -> No
     assert sum(row.solar_wh or 0 for row in found) == 40
 
 
-async def test_a_row_that_comes_twice_counts_once_and_the_later_one(enphase: Enphase) -> None:
+async def test_a_row_that_comes_twice_counts_once_and_not_at_all_where_the_two_differ(enphase: Enphase) -> None:
     told = [*rows("wh_del", 10, 20), {"end_at": ends(1), "wh_del": 11}]
     enphase.bodies = {
         "telemetry/production_meter": {"intervals": told},
         **enphase.grid(rows("wh_imported", 5) * 2, rows("wh_exported", 6)),
     }
     found = (await enphase.read(SOLAR, NET)).intervals
-    assert [row.solar_wh for row in found] == [11, 20]
-    assert found[0].import_wh == 5
+    assert [row.solar_wh for row in found] == [None, 20]
+    assert (found[0].import_wh, found[0].rule) == (5, "told_twice")
 
 
 async def test_an_answer_that_ends_early_says_so_where_rows_no_longer_come_in(enphase: Enphase) -> None:
@@ -212,6 +212,31 @@ async def test_days_that_end_early_say_so(enphase: Enphase) -> None:
     assert found.warnings == (f"Battery: {ENDS_EARLY}",)
     enphase.now = start + timedelta(days=3)
     assert (await enphase.read(*BATTERIES, **span)).warnings == ()
+
+
+@pytest.mark.parametrize("days", [3, 5])
+async def test_days_that_are_not_as_many_as_were_asked_for_are_unknown(enphase: Enphase, days: int) -> None:
+    """Four days are over: of three or five values nobody knows which is of which day."""
+    start = START - timedelta(hours=12)  # midnight in US/Pacific
+    told = {"start_date": "2026-06-10", "charge": [5] * days, "discharge": [1] * 4}
+    meta = {"status": "normal", "last_energy_at": int((start + timedelta(days=8)).timestamp())}
+    enphase.bodies = {"battery_lifetime": {**told, "meta": meta}}
+    enphase.now = start + timedelta(days=9)
+    found = await enphase.read(*BATTERIES, start=start, end=start + timedelta(days=4), resolution="day")
+    assert [(row.charge_wh, row.discharge_wh, row.quality) for row in found.intervals] == [(None, 1, "measured")] * 4
+    assert [one for one in found.warnings if "another number of days" in one] == list(found.warnings)
+    assert len(found.warnings) == 1
+
+
+async def test_a_list_of_days_may_end_before_the_day_of_the_last_energy(enphase: Enphase) -> None:
+    start = START - timedelta(hours=12)
+    told = {"start_date": "2026-06-10", "charge": [5] * 3, "discharge": [1] * 3}
+    meta = {"status": "normal", "last_energy_at": int((start + timedelta(days=3, hours=2)).timestamp())}
+    enphase.bodies = {"battery_lifetime": {**told, "meta": meta}}
+    enphase.now = start + timedelta(days=3, hours=3)
+    found = await enphase.read(*BATTERIES, start=start, end=start + timedelta(days=4), resolution="day")
+    assert [(row.charge_wh, row.quality) for row in found.intervals] == [(5, "measured")] * 3
+    assert found.warnings == ()
 
 
 async def test_rows_without_a_time_are_named_and_not_dropped_in_silence(enphase: Enphase) -> None:

@@ -369,7 +369,7 @@ def v1_readings(unit: str, *meters: Any) -> tuple[list[Any], list[str]]:
     details = msgspec.convert({"unit": unit, "meters": list(meters)}, v1._Energies)
     query = ReadingsQuery(site=Site(vendor_id="1", name="x"), start=START, end=START + timedelta(hours=2))
     found = v1.quarters(details, query, ZoneInfo("UTC"))
-    return list(found), list(v1.doubts(details, found))
+    return list(found), list(v1.doubts(details, found, ZoneInfo("UTC")))
 
 
 def v1_meter(kind: str, values: Values, minutes: int = 15) -> dict[str, Any]:

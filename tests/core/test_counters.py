@@ -157,6 +157,39 @@ def test_a_reset_that_runs_on_below_what_it_was_is_none_of_a_return():
     assert [wh for _, wh, _ in described(samples)] == [30.0] * 11
 
 
+def leaping(*extra: float) -> list[Sample]:
+    """Every five minutes, 50 Wh a step, with something on top."""
+    return [at(5 * index, 1e5 + 50 * index + more) for index, more in enumerate(extra)]
+
+
+def test_a_step_up_that_the_register_takes_back_is_not_measured() -> None:
+    """At the edge of a quarter hour: the fall lies in the next one."""
+    found = described(leaping(*[0] * 6, 900, *[0] * 6))
+    assert [(start, quality) for start, _, quality in found] == [
+        (0, "measured"),
+        (15, "partial"),
+        (30, "partial"),
+        (45, "measured"),
+    ]
+
+
+def test_steps_up_that_the_register_takes_back_later_are_not_measured() -> None:
+    found = described(leaping(*[0] * 4, 400, 900, 900, 900, *[0] * 20))
+    assert 15 not in [start for start, _, _ in found]  # of its three steps none is believed
+    assert {wh for _, wh, quality in found if quality == "measured"} == {150.0}
+
+
+def test_a_register_that_comes_back_at_once_and_stays_took_nothing_back() -> None:
+    """Its dip reaches down to where it was an hour before."""
+    found = described(leaping(*[0] * 18, -600, *[0] * 9))
+    assert [start for start, _, quality in found if quality == "partial"] == [75, 90]
+
+
+def test_a_register_that_leaps_to_and_fro_is_not_measured_while_it_does() -> None:
+    found = described(leaping(*[0] * 4, 900, 0, 900, *[0] * 9))
+    assert {wh for _, wh, quality in found if quality == "measured"} == {150.0}
+
+
 def test_a_quarter_hour_in_which_a_counter_was_silent_is_partial():
     samples = [at(0, 0), at(5, 10), at(10, None), at(15, 30)]
     assert described(samples) == [(0, 10.0, "partial")]

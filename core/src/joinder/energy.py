@@ -19,6 +19,7 @@ Mode = Literal["Self Consumption", "Savings", "Backup"]
 PARTS_MISSING = "parts_missing"  # Reading.rule: not every device that belongs to the sum reported
 ROWS_MISSING = "rows_missing"  # a part of the time was not told
 SPREAD = "spread"  # shared out evenly of what was told of a longer time
+TOLD_TWICE = "told_twice"  # the vendor told it twice with different values, so neither counts
 LOAD_BELOW_ZERO = "load_below_zero"  # the parts contradict each other, so the load is unknown
 ENERGY_METRICS = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh")
 

@@ -7,23 +7,35 @@ interval that lacks a part of itself is marked partial.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from joinder import physics
-from joinder.energy import ENERGY_METRICS, LOAD_BELOW_ZERO, PARTS_MISSING, ROWS_MISSING, SPREAD, Quality, Reading
+from joinder.energy import (
+    ENERGY_METRICS,
+    LOAD_BELOW_ZERO,
+    PARTS_MISSING,
+    ROWS_MISSING,
+    SPREAD,
+    TOLD_TWICE,
+    Quality,
+    Reading,
+)
 
 QUARTER = timedelta(minutes=15)
 Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
 Span = tuple[datetime, datetime]
+Moment = TypeVar("Moment", bound=date)  # a day, or an instant
+Row = TypeVar("Row")
 # Files beside the zones: this machine's own zone, a placeholder, a rule, and zones that count leap seconds.
 _NO_PLACES = ("localtime", "Factory", "posixrules", "posix/", "right/")
+_OFFSETS = ("Etc/GMT+", "Etc/GMT-")  # an offset with a name: whoever tells it says nothing of summer time
 
 
 @dataclass
@@ -45,6 +57,7 @@ class _Slots:
     incomplete: dict[Span, str] = field(default_factory=dict)  # by the rule that says so
     named: dict[Span, set[str]] = field(default_factory=dict)  # the devices that are silent in it, by the vendor's word
     spread: set[Span] = field(default_factory=set)  # a part of the value is an even share of a longer row
+    contradicted: set[Span] = field(default_factory=set)  # a row of it was told twice with different values
 
     def add(self, span: Span, metric: str, value: float, seconds: float, part: str) -> None:
         if self.start <= span[0] and span[1] <= self.end:
@@ -52,20 +65,25 @@ class _Slots:
             total.value += value
             total.seconds[part] = total.seconds.get(part, 0.0) + seconds
 
+    def contradict(self, span: Span) -> None:
+        if self.start <= span[0] and span[1] <= self.end:
+            self.contradicted.add(span)
+
     def readings(self, device_id: str | None) -> tuple[Reading, ...]:
-        return tuple(self._reading(span, device_id) for span in sorted(self.sums))
+        return tuple(self._reading(span, device_id) for span in sorted(self.sums.keys() | self.contradicted))
 
     def _reading(self, span: Span, device_id: str | None) -> Reading:
-        sums, length_s = self.sums[span], (span[1] - span[0]).total_seconds()
+        sums, length_s = self.sums.get(span, {}), (span[1] - span[0]).total_seconds()
         rule = next((rule for name, total in sums.items() if (rule := self._lacks(name, total, length_s))), None)
         rule = rule or self.incomplete.get(span)
         values: dict[str, Any] = {
             metric: round(total.value / sum(total.seconds.values()) if metric == "soc_percent" else total.value, 3)
             for metric, total in sums.items()
         }
-        quality: Quality = "partial" if rule else "measured"
-        if rule is None and span in self.spread:
+        quality: Quality = "partial" if rule or not sums else "measured"
+        if quality == "measured" and span in self.spread:
             quality, rule = "estimated", SPREAD
+        rule = TOLD_TWICE if span in self.contradicted else rule
         lacks = (
             tuple(sorted(self.named.get(span, set()).union(*map(self._silent, sums, sums.values()))))
             if quality == "partial"
@@ -117,6 +135,12 @@ class Quarters:
             if silent:
                 self._slots.named.setdefault(span, set()).update(silent)
 
+    def told_twice(self, start: datetime, end: datetime) -> None:
+        """Marks what the row [start, end) touches: it was told twice with different values (`once`), of which none is
+        handed over. Core counts it, and says that it was refused."""
+        for span, _ in self._cut(start, end):
+            self._slots.contradict(span)
+
     def energy(self, metric: str, start: datetime, end: datetime, wh: float | None, *, part: str = "") -> None:
         """`wh` over the row [start, end). Left out when unknown; a second row of the same time adds to the first."""
         length_s = (end - start).total_seconds()
@@ -167,10 +191,16 @@ class Days:
         self._zone = zone
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
         self._days = frozenset(days_between(start, end, zone))
+        self.last = max(self._days, default=None)  # the last day that is asked for
 
     def expect(self, metric: str, parts: Iterable[str]) -> None:
         """Names every part that a sum of this metric must have."""
         self._slots.expected[metric] = frozenset(parts)
+
+    def told_twice(self, day: date) -> None:
+        """As Quarters.told_twice."""
+        if day in self._days:
+            self._slots.contradict(day_span(day, self._zone))
 
     def energy(self, metric: str, day: date, wh: float | None, *, partial: bool = False, part: str = "") -> None:
         """`wh` of one local day; `partial`: the vendor says, or it is clear, that some of the day is missing."""
@@ -190,6 +220,23 @@ class Days:
 def plausible(value: float | None) -> float | None:
     """A finite value of at least 0; anything else is unknown."""
     return value if value is not None and math.isfinite(value) and value >= 0 else None
+
+
+def once(
+    rows: Iterable[tuple[Moment, Row]], *, told: Callable[[Row], object] = lambda row: row
+) -> dict[Moment, Row | None]:
+    """Rows by their moment, in order, each once; None where one moment was told with different values.
+
+    Nobody knows which of two is right, so neither counts: Quarters.told_twice and Days.told_twice. `told`: what of a
+    row is compared, if not all of it.
+    """
+    found: dict[Moment, Row] = {}
+    differing = set[Moment]()
+    for at, row in rows:
+        first = found.setdefault(at, row)
+        if first is not row and told(first) != told(row):
+            differing.add(at)
+    return {at: None if at in differing else found[at] for at in sorted(found)}
 
 
 def with_load(reading: Reading, *, battery: bool) -> Reading:
@@ -272,7 +319,7 @@ def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
 
 def zone(name: str | None) -> ZoneInfo | None:
     """The time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
-    if name is not None and name.startswith(_NO_PLACES):
+    if name is not None and name.startswith((*_NO_PLACES, *_OFFSETS)):
         return None
     try:
         return ZoneInfo(name) if name else None

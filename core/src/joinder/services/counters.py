@@ -82,13 +82,14 @@ def _steps(samples: Sequence[Sample], nameplate_w: float | None) -> Steps:
 
 
 def _running(samples: Sequence[Sample], name: str) -> list[Pair]:
-    """Pairs near enough, of one and the same register, between which it neither went back (a reset) nor came back."""
+    """Pairs near enough, of one and the same register, between which it neither went back (a reset) nor came back, nor
+    rose to what it took back later."""
     found = []
-    returns = _returns(samples, name)
+    doubted = _returns(samples, name) | _taken_back(samples, name)
     for a, b in pairwise(samples):
         before, after = a.values.get(name), b.values.get(name)
         is_near = 0 < b.at - a.at <= MAX_GAP_S and a.source == b.source
-        if is_near and before is not None and after is not None and after >= before and b.at not in returns:
+        if is_near and before is not None and after is not None and after >= before and b.at not in doubted:
             found.append((a, b))
     return found
 
@@ -107,6 +108,43 @@ def _returns(samples: Sequence[Sample], name: str) -> set[int]:
             found.add(b.at)
             top = None
     return found
+
+
+def _taken_back(samples: Sequence[Sample], name: str) -> set[int]:
+    """The ends of the steps by which it rose to a height that it then left for one it had passed on the way: as much as
+    that was not counted, and which of the steps is wrong nobody knows. A reset falls below all of them."""
+    found: set[int] = set()
+    known = [sample for sample in samples if sample.values.get(name) is not None]
+    for index, (top, low) in enumerate(pairwise(known)):
+        is_fall = top.source == low.source and _watt_hours(low, name) < _watt_hours(top, name)
+        if is_fall and not _is_dip(known[index:], name):
+            found |= _risen(known[: index + 1], low, name)
+    return found
+
+
+def _risen(before: Sequence[Sample], low: Sample, name: str) -> set[int]:
+    """The ends of the last steps of `before`, from where it was no higher than `low`; none where it never was."""
+    ends: set[int] = set()
+    for a, b in reversed(list(pairwise(before))):
+        if a.source != low.source or low.at - b.at > MAX_GAP_S:
+            break
+        ends.add(b.at)
+        if _watt_hours(a, name) <= _watt_hours(low, name):
+            return ends
+    return set()
+
+
+def _is_dip(samples: Sequence[Sample], name: str) -> bool:
+    """Whether it comes back to the first one by a leap, most of its fall at once, and stays: what went before holds."""
+    top, low = samples[:2]
+    height = _watt_hours(top, name)
+    for index, (a, b) in enumerate(pairwise(samples[1:]), 2):
+        if b.source != top.source or b.at - top.at > MAX_GAP_S:
+            return False
+        if _watt_hours(b, name) >= height:
+            is_leap = _watt_hours(b, name) - _watt_hours(a, name) >= (height - _watt_hours(low, name)) / 2
+            return is_leap and all(_watt_hours(one, name) >= height for one in samples[index:])
+    return False
 
 
 def _watt_hours(sample: Sample, name: str) -> float:

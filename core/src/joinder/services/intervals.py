@@ -43,6 +43,7 @@ _RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
 _REFUSED_BY = {
     str(Rule.LOAD): (_COLUMN["load_wh"],),
     str(Rule.NUMBER): tuple(_COLUMN[name] for name in _ENERGIES[DeviceKind.METER]),
+    str(Rule.TWICE): (_COLUMN["import_wh"], _COLUMN["export_wh"]),
 }
 MISSING_MOST = 100  # spans named in one answer
 

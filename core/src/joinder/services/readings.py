@@ -10,7 +10,7 @@ from joinder import physics
 from joinder.clock import now
 from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Site
 from joinder.errors import TransientError
-from joinder.services import day_totals, notices, provenance, silence, sums
+from joinder.services import day_totals, gone_parts, notices, provenance, silence, sums
 from joinder.services.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
 from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.hub import Hub
@@ -139,7 +139,7 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     writes: list[Write] = [
         device_update(known[str(device.kind), device.vendor_id], device, answer.source) for device in readings.devices
     ]
-    site_rows = _site_rows(answer, [device_of(row) for row in known.values()])
+    site_rows = await _site_rows(hub, answer, [device_of(row) for row in known.values()])
     writes += await _interval_writes(hub, answer, subjects, site_rows)
     writes += _silence(answer, list(known.values()), site_rows)
     writes += _refused_writes(answer, subjects)
@@ -152,13 +152,17 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
     return writes
 
 
-def _site_rows(answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
+async def _site_rows(hub: Hub, answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
     """A site's answer may tell its devices alone: their sum is the site's. Nothing of what a device was asked."""
     if answer.query.device_id is not None:
         return []
     parts = [row for row in answer.readings.intervals if row.device_id is not None]
     own = [row for row in answer.readings.intervals if row.device_id is None]
-    return sums.site_rows(own, parts, devices, is_told_by_others=_others(answer)) if parts else own
+    if not parts:
+        return own
+    span = (int(min(row.start for row in parts).timestamp()), int(max(row.end for row in parts).timestamp()))
+    former = await gone_parts.formers(hub, answer.site, answer.query.resolution, *span)
+    return sums.site_rows(own, parts, devices, is_told_by_others=_others(answer), former=former)
 
 
 def _others(answer: _Answer) -> Callable[[sums.Span], bool]:
@@ -248,7 +252,8 @@ def _own_nameplate(devices: Iterable[StoredDevice], device_id: str) -> float | N
 async def _counted(
     hub: Hub, answer: _Answer, subject: str, counted: Sequence[Counter], nameplate_w: float | None
 ) -> list[Write]:
-    """Registers, and the quarter hours they change. A register of before the last one would invent energy."""
+    """Registers, and the quarter hours they change, also those before, of which they take something back. A register
+    of before the last one would invent energy."""
     ((newest,),) = await hub.store.rows(_NEWEST, {"subject": subject})
     fresh = sorted((one for one in counted if newest is None or _at(one) >= newest), key=_at)
     if not fresh:
@@ -261,16 +266,26 @@ async def _counted(
         values = {name: getattr(counter, name) for name in METRICS}
         samples[_at(counter)] = Sample(_at(counter), values, counter.source)
     ordered = [samples[moment] for moment in sorted(samples) if moment <= at]
+    before = quarter_hours([one for one in ordered if one.at <= previous], nameplate_w=nameplate_w)
+    after = quarter_hours(ordered, nameplate_w=nameplate_w)
     changed = [
         (subject, reading)
-        for reading in quarter_hours(ordered, nameplate_w=nameplate_w)
-        if reading.start.timestamp() >= previous - previous % QUARTER_S
+        for reading in [*after, *_emptied(before, after)]
+        if reading.start.timestamp() >= previous - previous % QUARTER_S or reading not in before
     ]
     writes: list[Write] = [counter_rows([(subject, counter) for counter in fresh])]
     if changed:
         writes.append(intervals("15mins", changed, now(), source=answer.source))
     writes += _jumped(hub, answer, [jump for jump in jumps(ordered, nameplate_w=nameplate_w) if jump.end > previous])
     return [*writes, counters_before(subject, at - KEEP_COUNTERS_S)]
+
+
+def _emptied(before: Sequence[Reading], after: Sequence[Reading]) -> list[Reading]:
+    """Quarter hours of which nothing is left, each as a row that says why."""
+    known = {reading.start for reading in after}
+    rule = str(Rule.REGISTER_JUMP)
+    gone = [reading for reading in before if reading.start not in known]
+    return [Reading(start=one.start, end=one.end, quality="partial", rule=rule) for one in gone]
 
 
 def _jumped(hub: Hub, answer: _Answer, found: Sequence[Register]) -> list[Write]:

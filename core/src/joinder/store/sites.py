@@ -33,6 +33,7 @@ _OF_ENROLLMENT = (
     "WHERE s.enrollment_id = :enrollment AND s.gone_at IS NULL ORDER BY l.fetched_at NULLS FIRST, s.id"
 )
 _DEVICES = f"SELECT {_DEVICE_COLUMNS} FROM device WHERE site_id = :site AND {_KNOWN} AND gone_at IS NULL ORDER BY id"  # noqa: S608
+_GONE = f"SELECT {_DEVICE_COLUMNS} FROM device WHERE site_id = :site AND {_KNOWN} AND gone_at IS NOT NULL ORDER BY id"  # noqa: S608
 _DEVICE = f"SELECT {_DEVICE_COLUMNS} FROM device WHERE id = :id AND account_id = :account"  # noqa: S608
 
 
@@ -99,6 +100,11 @@ async def read_sites_of(store: Store, enrollment_id: str) -> list[StoredSite]:
 async def read_devices(store: Store, site_id: str) -> list[StoredDevice]:
     """Those the site lists now."""
     return [_device(row) for row in await store.rows(_DEVICES, {"site": site_id})]
+
+
+async def read_gone_devices(store: Store, site_id: str) -> list[StoredDevice]:
+    """Those the site lists no more."""
+    return [_device(row) for row in await store.rows(_GONE, {"site": site_id})]
 
 
 async def read_device(store: Store, account_id: str, device_id: str) -> StoredDevice | None:

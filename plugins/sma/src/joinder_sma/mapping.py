@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from joinder import Device, DeviceKind, Live, MeterRole, Site, physics
 from joinder.energy import PARTS_MISSING, ROWS_MISSING
-from joinder.series import QUARTER, Days, Quarters, plausible
+from joinder.series import QUARTER, Days, Quarters, once, plausible
 from joinder_sma import rows
 from joinder_sma.api import DeviceEntry, Location, Measurements, Plant, Row
 from joinder_sma.rows import METRICS, Timed
@@ -96,6 +96,8 @@ def add_rows(
     fine = [entry for entry in entries if entry.end - entry.start <= QUARTER]
     false = rows.false_metrics(fine, energies=energies, nameplate=nameplate)
     for entry, unknown in zip(fine, false, strict=True):
+        if entry.is_contradicted:
+            found.told_twice(entry.start, entry.end)
         _add_row(found, entry, unknown, energies=energies, nameplate=nameplate, part=part)
         (found if soc is None else soc).soc(entry.start, entry.end, entry.row.battery_state_of_charge)
     problems = (rows.spacing_problem(entries, answer.resolution), NO_SUN if any(false) else None)
@@ -126,8 +128,8 @@ def merge_days(answers: Sequence[Measurements]) -> Measurements:
     """Several days' rows in one, a row that stands in two of them once."""
     merged: list[Row] = []
     for answer in answers:
-        known = {row.time for row in merged[-1:]}
-        merged += [row for row in answer.rows if row.time not in known]
+        newest = merged[-1:]
+        merged += [row for row in answer.rows if row not in newest]
     told = (answer.resolution for answer in answers if answer.resolution)
     return Measurements(rows=merged, resolution=next(told, None))
 
@@ -143,8 +145,11 @@ def add_months(
 ) -> str | None:
     """Day rows in Wh, each day once; `today` is not over yet. Answers what is wrong with them, or None."""
     days = days_of(answer, month, today)
-    false = rows.false_days({day: row.pv_generation for day, row in days.items()}, nameplate)
+    false = rows.false_days({day: row.pv_generation for day, row in days.items() if row is not None}, nameplate)
     for day, row in days.items():
+        if row is None:
+            found.told_twice(day)
+            continue
         partial = day in false or (today is not None and day >= today) or runs_generator(row)
         for metric, wh in _of_day(row, nameplate).items():
             unknown = day in false and metric in ("solar_wh", "load_wh")
@@ -158,18 +163,18 @@ def _of_day(row: Row, nameplate: float | None) -> dict[str, float | None]:
     return {**told, "solar_wh": None if mean_w is None else mean_w * 24}
 
 
-def days_of(answer: Measurements, month: str, today: date | None = None) -> dict[date, Row]:
-    """Rows of the month by their day, none of the future. Should they be stamped with their end, the last is stamped
-    with the first of the next month, and none with that of this one: a stray row of another month moves no day."""
+def days_of(answer: Measurements, month: str, today: date | None = None) -> dict[date, Row | None]:
+    """Rows of the month by their day, none of the future; None where a day was told twice with different values.
+
+    Should they be stamped with their end, the last is stamped with the first of the next month, and none with that of
+    this one: a stray row of another month moves no day.
+    """
     stamps = [row.time.date() for row in answer.rows]
     first = date.fromisoformat(f"{month}-01")
     following = (first + timedelta(days=31)).replace(day=1)
     back = timedelta(days=1 if following in stamps and first not in stamps else 0)
-    found: dict[date, Row] = {}
-    for at, row in zip(stamps, answer.rows, strict=True):
-        if first <= at - back < following and (today is None or at - back <= today):
-            found.setdefault(at - back, row)
-    return found
+    rows_by_day = zip((at - back for at in stamps), answer.rows, strict=True)
+    return once((day, row) for day, row in rows_by_day if first <= day < following and (today is None or day <= today))
 
 
 def newest(answer: Measurements, where: ZoneInfo) -> Timed | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from joinder import physics
-from joinder.series import QUARTER, instants, plausible, row_spans
+from joinder.series import QUARTER, instants, once, plausible, row_spans
 from joinder_sma.api import Measurements, Row
 
 METRICS = {
@@ -41,11 +41,12 @@ DAY_TIMES = 5  # × what three of four days around it stay below: no change of w
 
 
 class Timed(NamedTuple):
-    """A row with its span; SMA stamps its end."""
+    """A row with its span; SMA stamps its end. One that was told twice with different values tells nothing."""
 
     start: datetime
     end: datetime
     row: Row
+    is_contradicted: bool = False
 
 
 def timed(answer: Measurements, where: ZoneInfo) -> list[Timed]:
@@ -53,12 +54,14 @@ def timed(answer: Measurements, where: ZoneInfo) -> list[Timed]:
     walls = [_wall(row.time, where) for row in answer.rows]
     turned = bool(walls) and walls[0] > walls[-1]  # newest first
     rows, walls = (answer.rows[::-1], walls[::-1]) if turned else (answer.rows, walls)
-    by_end: dict[datetime, Row] = {}
-    for end, row in zip(instants(walls, where), rows, strict=True):
-        by_end.setdefault(end, row)
-    ends = sorted(by_end)
+    by_end = once(zip(instants(walls, where), rows, strict=True))
+    ends = list(by_end)
     lengths = _lengths(ends, RESOLUTIONS.get(answer.resolution or "", UNSTATED))
-    return [Timed(end - length, end, by_end[end]) for end, length in zip(ends, lengths, strict=True)]
+    return [_timed(end - length, end, by_end[end]) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _timed(start: datetime, end: datetime, row: Row | None) -> Timed:
+    return Timed(start, end, Row(time=end) if row is None else row, row is None)
 
 
 def _wall(at: datetime, where: ZoneInfo) -> datetime:

@@ -12,7 +12,7 @@ import msgspec
 
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, physics
 from joinder.energy import ROWS_MISSING
-from joinder.series import QUARTER, Days, Quarters, Span, midnight, plausible, row_spans, with_load
+from joinder.series import QUARTER, Days, Quarters, Span, midnight, once, plausible, row_spans, with_load
 from joinder_solaredge import charge, places
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
 
@@ -41,6 +41,7 @@ PLACEHOLDERS = (
     "stands in where it is told"
 )
 NO_OFFSET = "SolarEdge sent rows without a UTC offset: they are left out, as their time is not certain"
+TWICE = "SolarEdge told a row twice with different values: neither counts"
 NO_UNIT = "SolarEdge sent values in a unit that is not known: they are left out"
 TOO_LONG = "SolarEdge sent rows longer than an hour for quarter hours: they are left out"
 OTHER_DAYS = "SolarEdge's days do not begin at midnight in the site's time zone: they are left out"
@@ -217,8 +218,23 @@ def _scaled(series: Series | None, units: Mapping[str, float]) -> Rows:
     factor = _factor(series, units)
     if series is None or factor is None:
         return {}
-    told = ((row.timestamp.astimezone(UTC), row.value) for row in series.values if row.timestamp.tzinfo is not None)
-    return {at: None if value is None else value * factor for at, value in told}
+    return {at: None if value is None else value * factor for at, value in _rows(series).items()}
+
+
+def _rows(series: Series) -> Rows:
+    """None also where one row was told with two values."""
+    told = [(row.timestamp.astimezone(UTC), row.value) for row in series.values if row.timestamp.tzinfo is not None]
+    return dict.fromkeys(at for at, _ in told) | known_once(told)
+
+
+def known_once(told: Iterable[tuple[datetime, float | None]]) -> Rows:
+    """The values that are told; None for two that differ. A row without a value contradicts none."""
+    return dict(once((at, value) for at, value in told if value is not None))
+
+
+def _is_contradicted(series: Series) -> bool:
+    told = ((row.timestamp, row.value) for row in series.values if row.timestamp.tzinfo is not None)
+    return None in known_once(told).values()
 
 
 def _factor(series: Series | None, units: Mapping[str, float]) -> float | None:
@@ -234,6 +250,8 @@ def doubts(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> Iterator[
     read = [(series, units[name]) for part in told for name, series in part.items() if name in units]
     if any(row.timestamp.tzinfo is None for series, _ in read for row in series.values):
         yield NO_OFFSET
+    if any(_is_contradicted(series) for series, _ in read):
+        yield TWICE
     if any(_factor(series, known) is None and _has_values(series) for series, known in read):
         yield NO_UNIT
 

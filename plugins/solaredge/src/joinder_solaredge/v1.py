@@ -186,7 +186,7 @@ async def readings(ctx: Context, query: ReadingsQuery) -> Readings:
     details = await get(ctx, path, EnergyDetails, timeUnit="QUARTER_OF_AN_HOUR", **span)
     stored, warnings = await _stored(ctx, query, where)
     rows = quarters(details.energy_details, query, where, ctx.now(), stored)
-    return Readings(intervals=rows, warnings=(*warnings, *doubts(details.energy_details, rows)))
+    return Readings(intervals=rows, warnings=(*warnings, *doubts(details.energy_details, rows, where)))
 
 
 async def _stored(
@@ -234,17 +234,26 @@ def quarters(
 
 def _told(meter: Meter, where: ZoneInfo, factor: float | None) -> mapping.Rows:
     """Wh by the start of their rows; a unit that nobody knows makes every value unknown."""
+    told = _rows(meter, where)
+    known = mapping.known_once((at, None if factor is None else row.value) for at, row in told)
+    values = {at: None if value is None or factor is None else plausible(value * factor) for at, value in known.items()}
+    return dict.fromkeys(at for at, _ in told) | values
+
+
+def _rows(meter: Meter, where: ZoneInfo) -> list[tuple[datetime, Row]]:
     rows = [row for row in meter.values if is_wall_time(row.date)]
-    values = (None if row.value is None or factor is None else plausible(row.value * factor) for row in rows)
-    return dict(zip(instants((datetime.fromisoformat(row.date) for row in rows), where), values, strict=True))
+    return list(zip(instants((datetime.fromisoformat(row.date) for row in rows), where), rows, strict=True))
 
 
-def doubts(energies: _Energies, rows: Iterable[Reading]) -> Iterator[str]:
+def doubts(energies: _Energies, rows: Iterable[Reading], where: ZoneInfo) -> Iterator[str]:
     """A sentence for each kind of value that is left out."""
     if energies.unit is not None and energies.unit.upper() not in _UNITS:
         yield mapping.NO_UNIT
     if any(not is_wall_time(row.date) for meter in energies.meters for row in meter.values):
         yield NO_TIME
+    each = ([(at, row.value) for at, row in _rows(meter, where)] for meter in energies.meters)
+    if any(None in mapping.known_once(told).values() for told in each):
+        yield mapping.TWICE
     if any(row.rule == LOAD_BELOW_ZERO for row in rows):
         yield physics.NO_LOAD
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 
 from joinder.energy import ROWS_MISSING
-from joinder.series import Number, Quarters, instants
+from joinder.series import Number, Quarters, instants, once
 from joinder_solaredge import mapping
 
 MARGIN = timedelta(minutes=15)  # asked before and after, so that the quarter hours at the edges are whole
@@ -86,8 +86,9 @@ def quarters(battery: Battery, start: datetime, end: datetime, where: ZoneInfo) 
 def _steps(battery: Battery, where: ZoneInfo) -> Iterator[Step]:
     rows = [row for row in battery.telemetries if is_wall_time(row.time_stamp)]
     stamps = instants((datetime.fromisoformat(row.time_stamp) for row in rows), where)
-    for (start, before), (end, after) in pairwise(zip(stamps, rows, strict=True)):
-        if timedelta(0) < end - start <= _GAP:
+    known = [(at, row) for at, row in once(zip(stamps, rows, strict=True)).items() if row is not None]
+    for (start, before), (end, after) in pairwise(known):
+        if end - start <= _GAP:
             yield Step(start, end, before, after)
 
 

@@ -26,6 +26,7 @@ from joinder.series import (
     days_between,
     is_datable,
     merged,
+    once,
     row_spans,
     with_load,
     zone,
@@ -42,6 +43,10 @@ WANDERS = 0.1  # an inverter's rows come every 301 to 305 s, whatever is set: di
 NEWEST_LAG = timedelta(hours=1)  # the newest rows may not have arrived yet
 ASLEEP_AT_MOST = timedelta(hours=24)  # an inverter without a battery is offline at night
 Ask = tuple[str, dict[str, Any]]
+_READ = (
+    *("power", "pac", "batteryPower", "batteryPowerZheng", "batteryPowerFu", "storageBatteryCurrent"),
+    *("batteryCapacitySoc", "psum", "psumOrgin", "psumZheng", "psumFu"),
+)
 
 
 def live(station: Record, of: Site, say: Say = unheard) -> Live | None:
@@ -133,15 +138,19 @@ def _standard_offset_h(query: ReadingsQuery) -> float:
 def quarters(
     rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
 ) -> tuple[Reading, ...]:
-    """Rows of power. Each counts until the next one, before a gap as long as its neighbours; asked twice, once.
+    """Rows of power. Each counts until the next one, before a gap as long as its neighbours; asked twice, once. Of two
+    that differ none counts.
 
     `lacking`: the time in which the plant's sums lack an inverter.
     """
     at_rows = _timed(rows, say)
     found = Quarters(query.start, query.end)
     loadless: list[Span] = []  # rows that know less than the others: a sum of parts over unlike times is no load
-    for at, end in _spans(sorted(at_rows)):
-        is_whole = _add(found, at_rows[at], at, end, query, say)
+    for at, end in _spans(list(at_rows)):
+        row = at_rows[at]
+        if row is None:
+            found.told_twice(at, end)
+        is_whole = row is not None and _add(found, row, at, end, query, say)
         if _touches(lacking, at, end):
             say(doubt.NOT_ALL_REPORT)
             found.lacks(at, end)
@@ -162,16 +171,21 @@ def quarters(
     return tuple(loaded)
 
 
-def _timed(rows: Iterable[Record], say: Say) -> dict[datetime, Record]:
-    """By instant. `timeStr` and the inverter's `time` are wall times of nobody knows which zone."""
-    found: dict[datetime, Record] = {}
+def _timed(rows: Iterable[Record], say: Say) -> dict[datetime, Record | None]:
+    """By instant, in order. `timeStr` and the inverter's `time` are wall times of nobody knows which zone."""
+    found: list[tuple[datetime, Record]] = []
     for row in rows:
         at = instant(row.number("time")) or instant(row.number("dataTimestamp"))
         if at is None:
             say(doubt.UNTIMED_ROWS)
         else:
-            found[at] = row
-    return found
+            found.append((at, row))
+    return once(found, told=_powers)
+
+
+def _powers(row: Record) -> list[object]:
+    """All that is read of a row; money and texts beside it may change."""
+    return [(row.number(name), row.text(f"{name}Str"), row.number(f"{name}Pec")) for name in _READ]
 
 
 def _spans(starts: Sequence[datetime]) -> Iterator[Span]:

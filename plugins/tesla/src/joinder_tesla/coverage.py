@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from joinder import DeviceKind, ReadingsQuery
-from joinder.series import QUARTER, Span, day_span, days_between, row_spans, zone
+from joinder.series import QUARTER, Span, day_span, days_between, once, row_spans, zone
 from joinder_tesla.api import Row
 
 Asked = dict[str, str]  # the parameters of one call
@@ -51,12 +51,12 @@ def ends_of(asked: Asked) -> Span:
     return datetime.fromisoformat(asked["start_date"]), datetime.fromisoformat(asked["end_date"])
 
 
-def rows_spans(rows: Sequence[Row], query: ReadingsQuery) -> Iterator[tuple[Row, Span]]:
-    """Rows in order, each instant once, with the time each is of: both lengths may stand in one answer."""
-    by_instant = {row.timestamp: row for row in rows if row.timestamp.utcoffset() is not None}
-    stamps = sorted(by_instant)
+def rows_spans(rows: Sequence[Row], query: ReadingsQuery) -> Iterator[tuple[Row | None, Span]]:
+    """Rows in order, each instant once, with the time each is of: both lengths may stand in one answer. None: it was
+    told twice with different values."""
+    by_instant = once((row.timestamp, row) for row in rows if row.timestamp.utcoffset() is not None)
     alone = ROW_LENGTHS[0 if _has_battery(query) else 1]
-    return ((by_instant[span[0]], span) for span in row_spans(stamps, alone=alone))
+    return ((by_instant[span[0]], span) for span in row_spans(by_instant, alone=alone))
 
 
 def _has_battery(query: ReadingsQuery) -> bool:

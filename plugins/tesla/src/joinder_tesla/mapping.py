@@ -18,7 +18,7 @@ from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery,
 from joinder.energy import LOAD_BELOW_ZERO, PARTS_MISSING
 from joinder.errors import NotSupported
 from joinder.physics import Load
-from joinder.series import QUARTER, Days, Quarters, Span, days_between, midnight, plausible, zone
+from joinder.series import QUARTER, Days, Quarters, Span, days_between, midnight, once, plausible, zone
 from joinder_tesla.api import Components, Geolocation, LiveStatus, Part, Product, Row, SiteInfo
 from joinder_tesla.coverage import Asked, rows_spans, span_of, with_one_offset
 
@@ -243,6 +243,9 @@ def quarters(rows: Sequence[Row], query: ReadingsQuery, charges: Sequence[Row] =
     impossible: set[datetime] = set()
     found = Quarters(query.start, query.end)
     for row, (at, end) in rows_spans(rows, query):
+        if row is None:
+            found.told_twice(at, end)
+            continue
         read.add(found, row, (at, end))
         load = read.load(row, (at, end))
         # an impossible one holds its place, so that the quarter hour is unknown in this metric and whole in the others
@@ -251,7 +254,10 @@ def quarters(rows: Sequence[Row], query: ReadingsQuery, charges: Sequence[Row] =
             impossible |= {_quarter_of(at), _quarter_of(end - timedelta(microseconds=1))}
     if has(query.site, DeviceKind.BATTERY):
         for row, (at, end) in rows_spans(charges, query):
-            found.soc(at, end, row.soe)
+            if row is None:
+                found.told_twice(at, end)
+            else:
+                found.soc(at, end, row.soe)
     return tuple(_without_load(row) if row.start in impossible else row for row in found.readings())
 
 
@@ -264,7 +270,7 @@ class _Balance:
         self._has_meter = has(query.site, DeviceKind.METER)
         self._has_sun = _makes_sun(rows, query.site)
         self._has_generator = any(row.generator_power is not None for row in rows)
-        long_rows = [row for row, (at, end) in spans if end - at >= QUARTER]
+        long_rows = [row for row, (at, end) in spans if row is not None and end - at >= QUARTER]
         # without a Powerwall rows last 15 minutes; where all their flows are 0, nothing measures them
         self._long_are_metered = any(row.grid_power or row.battery_power or row.generator_power for row in long_rows)
 
@@ -312,8 +318,11 @@ def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
         return ()
     found, lacking = Days(where, query.start, query.end), set[datetime]()
     by_day = _by_day(rows)
-    sources = _sources(by_day.values(), query.site)
+    sources = _sources(filter(None, by_day.values()), query.site)
     for day, of_day in by_day.items():
+        if of_day is None:
+            found.told_twice(day)
+            continue
         for metric, wh, is_whole in _energies(of_day, query.site, sources):
             found.energy(metric, day, wh)
             lacking |= set() if is_whole else {midnight(day, where)}
@@ -323,10 +332,16 @@ def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
     )
 
 
-def _by_day(rows: Iterable[Row]) -> dict[date, list[Row]]:
-    found: dict[date, list[Row]] = {}
-    for row in {row.timestamp: row for row in rows if row.timestamp.utcoffset() is not None}.values():
-        found.setdefault(row.timestamp.date(), []).append(row)
+def _by_day(rows: Iterable[Row]) -> dict[date, list[Row] | None]:
+    """None: a row of the day was told twice with different values."""
+    known = [row for row in rows if row.timestamp.utcoffset() is not None]
+    by_instant = once((row.timestamp, row) for row in known)
+    contradicted = {row.timestamp.date() for row in known if by_instant[row.timestamp] is None}
+    found: dict[date, list[Row] | None] = dict.fromkeys(contradicted)
+    for row in filter(None, by_instant.values()):
+        of_day = found.setdefault(row.timestamp.date(), [])
+        if of_day is not None:
+            of_day.append(row)
     return found
 
 

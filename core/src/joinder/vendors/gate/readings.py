@@ -164,13 +164,22 @@ class _Gate:
                 continue
             key = (sound.device_id, sound.start)
             first = found.setdefault(key, sound)
-            if first is not sound and first != sound:
+            if (first is not sound and first != sound) or self._tells_nothing_but_twice(sound):
                 contradicted.add(key)
         for key in contradicted | (self._emptied & found.keys()):
             self._refuse(Rule.TWICE, found.pop(key))
         return sorted(
             found.values(), key=_AT if len(self._subjects) == 1 else lambda row: (row.start, row.device_id or "")
         )
+
+    def _tells_nothing_but_twice(self, row: Reading) -> bool:
+        """A plugin's own finding (series.Quarters.told_twice), which is counted where it lost only a part as well."""
+        if row.rule != Rule.TWICE:
+            return False
+        if all(getattr(row, name) is None for name in METRICS):
+            return True
+        self._refusals.note(Rule.TWICE)
+        return False
 
     def _row(self, row: object, has_sound_values: bool = False) -> Reading | None:
         """One row by itself: as it is where nothing is wrong with it, as nearly every one."""
