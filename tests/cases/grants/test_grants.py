@@ -140,7 +140,7 @@ async def test_a_suspected_app_is_tried_again_by_one_grant_at_a_time(stage: Stag
 async def test_a_refused_app_is_healed_by_the_operator(stage: Stage, vendor: Told, by: str) -> None:
     await stage.fleet(2)
     vendor.tokens["*"] = refusal("invalid_client", "401 Unauthorized")
-    await stage.live(2 * HOUR)
+    await stage.live(3 * HOUR)  # by its second poll at the latest a token is over
     assert await stage.healths() == {"operator_action": 2}
     vendor.tokens.clear()
     if by == "a test":
