@@ -255,7 +255,7 @@ async def test_all_sites_refused_is_the_grant_s(stage: Stage, vendor: Told, coun
 async def test_a_consent_without_a_refresh_token_ends_with_its_access_token(stage: Stage, vendor: Told) -> None:
     """The grant of an earlier version: a new one like it is refused."""
     enrollment_id = await stage.enroll("ada", refresh_token=False)
-    await stage.live(2 * HOUR)
+    await stage.live(2 * HOUR + 10 * MINUTE)  # the second poll, and the proof
     row = await stage.enrollment(enrollment_id)
     assert (row.health, row.health_actor) == ("needs_consent", "owner")
     assert "refresh token" in (row.health_reason or "")

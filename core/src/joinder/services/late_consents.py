@@ -168,12 +168,6 @@ async def _renewed(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, hel
         fresh = await hub.registry.refresh(vendor.name, ctx, Grant(secrets=kept.secrets, expires_at=kept.expires_at))
     except (OutcomeUnknown, UnexpectedPayload):
         raise
-    except AuthorizationLost as error:
-        if held.is_unknown:
-            cut = AuthorizationLost("The connection was cut while the token was renewed")
-            raise _Over(cut, "lost_in_flight") from error
-        await _replace(hub, row, before, held)
-        raise
     except VendorError:
         await _replace(hub, row, before, held)
         raise
@@ -201,7 +195,7 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
             await _replace(hub, row, row.kept_sealed, replace(held, refused_at=now()))
             return now() + proof_s
         if now() >= held.refused_at + proof_s:
-            return await _end(hub, row, error)
+            return await _end(hub, row, *_proved(hub, row, held, error))
         return held.refused_at + proof_s
     log.warning("sites of %s: %s", row.enrollment_id, error)
     retry_after = error.retry_after if isinstance(error, TransientError) else None
@@ -214,6 +208,13 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
         if not isinstance(error, BudgetSpent) and await consents.is_empty(session, enrollment):
             await standing.troubled(hub, session, enrollment, error, {})
         return after_failure(enrollment.failures, utc_now(), retry_after)
+
+
+def _proved(hub: Hub, row: JoinSession, held: Held, error: AuthorizationLost) -> tuple[VendorError, HealthState]:
+    """What a refusal means that came twice: a token that can be spent was lost, if an exchange with it was cut."""
+    if held.is_unknown and hub.registry.vendor(row.vendor).refresh is Refresh.ROTATING:
+        return AuthorizationLost("The connection was cut while the token was renewed"), "lost_in_flight"
+    return error, "needs_consent"
 
 
 async def _end(hub: Hub, row: JoinSession, error: VendorError, state: HealthState = "needs_consent") -> int:

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
 from joinder.clock import now, to_epoch, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -38,7 +41,7 @@ from joinder.services.refusals import Conflict
 from joinder.services.schedule import next_refresh
 from joinder.services.sealed_grants import seal_grant
 from joinder.store.engine import Statement, StoreTrouble
-from joinder.store.tables import Due, Enrollment, GrantRow
+from joinder.store.tables import Due, Enrollment, GrantRow, SiteRow
 from joinder.vendor import Refresh, Vendor
 
 KIND = "refresh"
@@ -78,8 +81,12 @@ _REMEMBER = (
     'FROM "grant" WHERE enrollment_id = :enrollment ON CONFLICT DO NOTHING'
 )
 _FORGET = "DELETE FROM grant_version WHERE enrollment_id = :enrollment AND version <= :oldest"
-_WELL = (
-    "UPDATE enrollment SET failures = 0, last_attempt_at = :now "
+_READS = (
+    "(enrollment.paused_at IS NULL AND EXISTS "
+    "(SELECT 1 FROM site s WHERE s.enrollment_id = enrollment.id AND s.gone_at IS NULL))"
+)
+_WELL = (  # failed reads go on counting, or a token renewed before each of them would hide that none succeeds
+    f"UPDATE enrollment SET failures = CASE WHEN {_READS} THEN failures ELSE 0 END, last_attempt_at = :now "  # noqa: S608
     "WHERE id = :enrollment AND health IN ('ok', 'connecting')"
 )
 
@@ -369,7 +376,10 @@ def _statements(hub: Hub, attempt: Attempt, fresh: Grant) -> list[Statement]:
 
 
 async def _recovered(hub: Hub, enrollment_id: str) -> None:
-    """Whatever was wrong with the enrollment is over; polling that had stopped for it goes on."""
+    """Whatever was wrong with the token is over; polling that had stopped for it goes on.
+
+    Where a read may have been what failed, a read says that it is over: the next one, now.
+    """
     async with hub.store.write(enrollment_id) as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         grant = await session.get(GrantRow, enrollment_id)
@@ -378,11 +388,31 @@ async def _recovered(hub: Hub, enrollment_id: str) -> None:
             return
         if enrollment.health == "quarantined" and poll is not None and poll.due_at >= leases.NEVER:
             return  # it is reading that broke
-        enrollment.last_attempt_at, enrollment.failures = now(), 0
+        enrollment.last_attempt_at = now()
+        if not await _has_sites(session, enrollment):  # what was refused is not asked any more
+            grant.denied_at = None
         if grant.denied_at is not None:  # the token is well; whether its data are told is for a read to find out
             await standing.settle(hub, session, enrollment)
             return
-        await standing.settle(hub, session, enrollment, await health.begun(session, enrollment_id), due={"poll": now()})
+        is_open = await _may_be_of_the_data(session, enrollment)
+        state = None if is_open else await health.begun(session, enrollment_id)
+        enrollment.failures = enrollment.failures if is_open else 0
+        await standing.settle(hub, session, enrollment, state, due={"poll": now()})
+
+
+async def _may_be_of_the_data(session: AsyncSession, enrollment: Enrollment) -> bool:
+    """Whether its trouble may be one of reading, and a poll will find out."""
+    if enrollment.health not in ("degraded", "operator_action") or enrollment.paused_at is not None:
+        return False
+    if not enrollment.failures and not await apps.is_refused_by(session, enrollment, "data"):
+        return False
+    return await _has_sites(session, enrollment)
+
+
+async def _has_sites(session: AsyncSession, enrollment: Enrollment) -> bool:
+    """Whether it reads any: those it may open can all be others' to read."""
+    query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment.id, col(SiteRow.gone_at).is_(None))
+    return (await session.execute(query.limit(1))).first() is not None
 
 
 @asynccontextmanager

@@ -27,7 +27,6 @@ from joinder.store.tables import Enrollment, GrantRow
 
 T = TypeVar("T")
 FRESH_FOR_S = 60  # a token with less than this left is renewed before it is used
-NOTED_EVERY_S = 60
 _LOST = ("needs_consent", "lost_in_flight")
 _ALLOWED = "UPDATE site SET denied_at = NULL WHERE id = :id"
 _WELL = (
@@ -156,7 +155,7 @@ async def _note_success(hub: Hub, held: Held, site: StoredSite | None) -> None:
         await hub.store.apply((_ALLOWED, {"id": site.id}))
     if row.health != "ok" or row.denied_at is not None:
         await _recovered(hub, row.id)
-    elif row.failures or now() - (row.last_success_at or 0) >= NOTED_EVERY_S:
+    elif row.failures or now() - (row.last_success_at or 0) >= judging.NOTED_EVERY_S:
         await hub.store.apply((_WELL, {"id": row.id, "now": now()}))
 
 

@@ -144,7 +144,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
             row.secrets_sealed = _sealed(hub, account_id, credentials_id, values)
             row.version += 1
             apps.forget(row)
-        row.updated_at = now()
+            row.updated_at = now()
         audit(session, account_id, actor, "credentials.change", credentials_id)
         if consent is not None:
             await enrollments.store_consent(

@@ -75,7 +75,7 @@ class VendorCredentials(SQLModel, table=True):
     test_at: int | None = _big(default=None)  # one grant tries it again then
     exchanges_wait_until: int | None = _big(default=None)  # the token endpoint's own word (429)
     created_at: int = _big()
-    updated_at: int = _big()
+    updated_at: int = _big()  # the secrets
 
 
 class Revocation(SQLModel, table=True):

@@ -72,18 +72,28 @@ async def refused(
         row = await session.get(VendorCredentials, credentials_id)
         if row is None or row.version != version:
             return
-        row.suspected_at, row.suspected_by = row.suspected_at or now(), row.suspected_by or door
-        is_new = is_proved and row.rejected_at is None
-        if is_new:
-            row.rejected_at = now()
-            log.error("the app credentials %s are refused by their vendor", credentials_id)
-        row.test_at = now() + _wait_s(row)
-        row.tests += 1
-        test_at = row.test_at
+        is_new = False
+        if row.suspected_by in (None, door):
+            is_new = _note_refusal(row, door, is_proved=is_proved)
+            test_at = row.test_at or now()
+        else:  # by the other door, whose test stands; this one waits as long
+            test_at = now() + (REFUSED_WAIT_S if row.rejected_at is not None else WAITS_S[-1])
         known = [] if not is_new else await enrollments_of(session, credentials_id)
     await _put_off(hub, credentials_id, door, test_at, by)
     for enrollment_id in known:
         await stop(hub, enrollment_id)
+
+
+def _note_refusal(row: VendorCredentials, door: Door, *, is_proved: bool) -> bool:
+    """Whether it is refused from now on."""
+    row.suspected_at, row.suspected_by = row.suspected_at or now(), door
+    is_new = is_proved and row.rejected_at is None
+    if is_new:
+        row.rejected_at = now()
+        log.error("the app credentials %s are refused by their vendor", row.id)
+    row.test_at = now() + _wait_s(row)
+    row.tests += 1
+    return is_new
 
 
 def _wait_s(row: VendorCredentials) -> int:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from joinder.services.held import HeldRow
     from joinder.services.refresh import Attempt
 
+NOTED_EVERY_S = 60  # a read that went well, where nothing else changes
 LATE_ANSWER_S = 5.0  # beyond the deadline, a late answer can no longer come
 UNEXPLAINED_EVERY = timedelta(hours=1)
 FIRST_PAUSE_S = 60  # of an app's renewals after one grant's 429; a second grant's makes it the whole of Retry-After
@@ -129,7 +130,7 @@ async def join_failed(hub: Hub, credentials_id: str, version: int, error: Vendor
         said=Said.APP_REFUSED,
         door=Door.JOIN,
         is_of_stored=app.version == version,
-        is_proved=_is_old(app.suspected_at, PROOF_AFTER),
+        is_proved=app.suspected_by == "token" and _is_old(app.suspected_at, PROOF_AFTER),
         others=Others.WELL if works else Others.UNKNOWN,
     )
     verdict = judge(evidence).verdict
@@ -164,8 +165,10 @@ async def _evidence(case: _Case) -> Evidence:
     answer, grant, row = case.answer, case.grant, case.answer.row
     said = heard(answer.error, answer.door)
     is_of_stored = grant.version == row.version
+    if said is Said.APP_REFUSED and case.app is None:  # no app of the operator's to be suspected: the plugin's own
+        said = Said.MUST_BE_MENDED
     if said is Said.APP_REFUSED:
-        is_of_stored = case.app is None or case.app.version == row.app_version
+        is_of_stored = case.app is not None and case.app.version == row.app_version
     proved, others, is_one_site = False, Others.UNKNOWN, False
     if said is Said.NO_REASON:
         proved, others = await _unexplained(case)
@@ -205,7 +208,10 @@ async def _of_the_app(case: _Case) -> tuple[bool, Others]:
         if await serves(case.session, case.answer.row, first_at):
             return _is_old(first_at, PROOF_AFTER), Others.WELL
     app = case.app
-    return app is not None and _is_old(app.suspected_at, PROOF_AFTER), Others.UNKNOWN
+    is_same = (
+        app is not None and app.suspected_by == _APP_DOOR[case.answer.door]
+    )  # the other door proves nothing of this
+    return is_same and app is not None and _is_old(app.suspected_at, PROOF_AFTER), Others.UNKNOWN
 
 
 async def _of_the_grant(case: _Case, *, is_one_site: bool) -> tuple[bool, Others]:
@@ -232,7 +238,7 @@ async def _is_one_site(case: _Case) -> bool:
     )
     others = (await case.session.execute(query)).scalars().all()
     denied = [at for at in (*others, case.site.denied_at) if at is not None]
-    if len(denied) >= SITES_TO_TELL and (case.enrollment.last_success_at or 0) <= min(denied):
+    if len(denied) >= SITES_TO_TELL and (case.enrollment.last_success_at or 0) < min(denied):
         return False
     return any(at is None for at in others)
 
@@ -351,8 +357,10 @@ async def _vendors_fault(case: _Case) -> None:
 
 
 async def _site_suspected(case: _Case) -> None:
+    """Another site's next success is noted however soon it comes (vendor_calls.py): it tells the two apart."""
     if case.site is not None:
         case.site.denied_at = case.site.denied_at or now()
+        case.enrollment.last_success_at = min(case.enrollment.last_success_at or 0, now() - NOTED_EVERY_S) or None
 
 
 async def _site_withdrawn(case: _Case) -> None:
