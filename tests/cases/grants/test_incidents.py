@@ -14,7 +14,7 @@ HTML_401 = http_answer(b"<html>login</html>", "401 Unauthorized")
 NO_DATA = http_answer(b'{"message": "Not Authorized"}', "401 Unauthorized")
 INCIDENTS: dict[str, list[tuple[str, Said, int]]] = {  # which door answers what, for how many minutes
     "false invalid_grant for everybody after an outage": [
-        ("tokens", AWAY, 30),
+        ("tokens", AWAY, 2),
         ("tokens", refusal("invalid_grant"), 45),
     ],
     "cut off, then false invalid_grant": [("tokens", b"", 1), ("tokens", refusal("invalid_grant"), 45)],
