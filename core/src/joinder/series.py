@@ -35,7 +35,6 @@ Moment = TypeVar("Moment", bound=date)  # a day, or an instant
 Row = TypeVar("Row")
 # Files beside the zones: this machine's own zone, a placeholder, a rule, and zones that count leap seconds.
 _NO_PLACES = ("localtime", "Factory", "posixrules", "posix/", "right/")
-_OFFSETS = ("Etc/GMT+", "Etc/GMT-")  # an offset with a name: whoever tells it says nothing of summer time
 
 
 @dataclass
@@ -319,7 +318,7 @@ def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
 
 def zone(name: str | None) -> ZoneInfo | None:
     """The time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
-    if name is not None and name.startswith((*_NO_PLACES, *_OFFSETS)):
+    if name is not None and name.startswith(_NO_PLACES):
         return None
     try:
         return ZoneInfo(name) if name else None

@@ -84,7 +84,7 @@ def head(row: StoredSite, found: Found) -> StoredSite:
         site_of(row._replace(operational_since=None), ()), operational_since=when(row.operational_since)
     )
     checked = checked_site(told, row.vendor_id, now=utc_now())
-    zone_name = checked.timezone or _zone_of(checked, row.timezone)
+    zone_name = _zone_of(checked)
     known = row._replace(
         name=checked.name,
         timezone=zone_name,
@@ -102,9 +102,10 @@ def head(row: StoredSite, found: Found) -> StoredSite:
     return known
 
 
-def _zone_of(site: Site, stored: str | None) -> str | None:
-    """Of one whose stored zone is none. An offset stays where no place tells better."""
-    return zones.at(site.lat, site.lon) or (stored if _is_offset(stored) else None)
+def _zone_of(site: Site) -> str | None:
+    if site.timezone is not None and not _is_offset(site.timezone):
+        return site.timezone
+    return zones.at(site.lat, site.lon) or site.timezone
 
 
 def _is_offset(name: str | None) -> bool:
