@@ -214,31 +214,6 @@ async def test_days_that_end_early_say_so(enphase: Enphase) -> None:
     assert (await enphase.read(*BATTERIES, **span)).warnings == ()
 
 
-@pytest.mark.parametrize("days", [3, 5])
-async def test_days_that_are_not_as_many_as_were_asked_for_are_unknown(enphase: Enphase, days: int) -> None:
-    """Four days are over: of three or five values nobody knows which is of which day."""
-    start = START - timedelta(hours=12)  # midnight in US/Pacific
-    told = {"start_date": "2026-06-10", "charge": [5] * days, "discharge": [1] * 4}
-    meta = {"status": "normal", "last_energy_at": int((start + timedelta(days=8)).timestamp())}
-    enphase.bodies = {"battery_lifetime": {**told, "meta": meta}}
-    enphase.now = start + timedelta(days=9)
-    found = await enphase.read(*BATTERIES, start=start, end=start + timedelta(days=4), resolution="day")
-    assert [(row.charge_wh, row.discharge_wh, row.quality) for row in found.intervals] == [(None, 1, "measured")] * 4
-    assert [one for one in found.warnings if "another number of days" in one] == list(found.warnings)
-    assert len(found.warnings) == 1
-
-
-async def test_a_list_of_days_may_end_before_the_day_of_the_last_energy(enphase: Enphase) -> None:
-    start = START - timedelta(hours=12)
-    told = {"start_date": "2026-06-10", "charge": [5] * 3, "discharge": [1] * 3}
-    meta = {"status": "normal", "last_energy_at": int((start + timedelta(days=3, hours=2)).timestamp())}
-    enphase.bodies = {"battery_lifetime": {**told, "meta": meta}}
-    enphase.now = start + timedelta(days=3, hours=3)
-    found = await enphase.read(*BATTERIES, start=start, end=start + timedelta(days=4), resolution="day")
-    assert [(row.charge_wh, row.quality) for row in found.intervals] == [(5, "measured")] * 3
-    assert found.warnings == ()
-
-
 async def test_rows_without_a_time_are_named_and_not_dropped_in_silence(enphase: Enphase) -> None:
     enphase.bodies = {"telemetry/production_meter": {"intervals": [*rows("wh_del", 10), {"wh_del": 20}]}}
     found = await enphase.read(SOLAR)

@@ -190,7 +190,6 @@ class Days:
         self._zone = zone
         self._slots = _Slots(start.astimezone(UTC), end.astimezone(UTC))
         self._days = frozenset(days_between(start, end, zone))
-        self.last = max(self._days, default=None)  # the last day that is asked for
 
     def expect(self, metric: str, parts: Iterable[str]) -> None:
         """Names every part that a sum of this metric must have."""

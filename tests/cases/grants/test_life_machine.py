@@ -334,6 +334,7 @@ def _lived(world: World, sequences: int) -> Tally:
     return world.tally
 
 
+@pytest.mark.proof
 def test_health_and_due_work_agree_after_any_order_of_events(fresh_database: Settings, clock: Clock) -> None:
     print("\n", live(fresh_database, clock, 12))
 

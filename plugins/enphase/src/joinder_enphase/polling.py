@@ -173,8 +173,6 @@ class _Poll:
             lifetime = await self.attempt(series.title, self._lifetime, series.day_path, span)
             if lifetime is not None:
                 until = intervals.add_days(into, series, lifetime, where)
-                is_misplaced = intervals.has_misplaced_days(into, series, lifetime, where)
-                self._note(f"{series.title}: {intervals.MISPLACED}" if is_misplaced else None)
                 self._told(series.title, lifetime.meta, until, timedelta(days=1))
         return into
 

@@ -5,7 +5,7 @@ Rows are stamped with their end; they become [start, end). Unknown stays None.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from urllib.parse import quote
@@ -47,7 +47,6 @@ _STORAGE: RowColumns = {
 SETTLES_AFTER = timedelta(hours=48)  # as core's History says: later rows may still come in
 _NIGHT = timedelta(days=1)  # solar rows are absent where nothing is produced
 _NESTED = {"charge_wh": "charge", "discharge_wh": "discharge", "soc_percent": "soc"}  # metric → its part of the row
-MISPLACED = "Enphase told another number of days than was asked for: which is which is not known, so they are left out"
 _SOLAR_DAYS: DayColumns = {"solar_wh": lambda days: days.production}
 
 SOLAR_METER = Series(
@@ -207,17 +206,16 @@ def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) ->
     any after it, is partial.
 
     Trailing zeros say "nothing reported" as well as "no energy" (the document has both): they are left out after
-    that day. So is a list of another number of days than there can be: which of them is the first nobody knows.
+    that day.
     """
     first = _day(lifetime.start_date)
     if first is None:
         return None
-    reported_days = _reported_days(lifetime, first, where)
+    last_energy = instant(lifetime.meta.last_energy_at if lifetime.meta else None)
+    reported_days = (last_energy.astimezone(where).date() - first).days + 1 if last_energy else 0
     told = [0]
     for metric, read in series.day_columns.items():
         values = read(lifetime) or []
-        if not _is_placed(values, first, into.last, reported_days):
-            continue
         length = len(values)
         while length > max(reported_days, 0) and not values[length - 1]:
             length -= 1
@@ -225,31 +223,6 @@ def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) ->
         for offset, wh in enumerate(values[:length]):
             into.energy(metric, first + timedelta(days=offset), wh, partial=offset + 1 >= reported_days)
     return midnight(first + timedelta(days=max(told)), where) if max(told) else None
-
-
-def has_misplaced_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) -> bool:
-    """Whether days had to be left out because it is not known which day each is."""
-    first = _day(lifetime.start_date)
-    if first is None:
-        return any(any(read(lifetime) or ()) for read in series.day_columns.values())
-    reported_days = _reported_days(lifetime, first, where)
-    lists = [read(lifetime) or [] for read in series.day_columns.values()]
-    return not all(_is_placed(values, first, into.last, reported_days) for values in lists)
-
-
-def _reported_days(lifetime: Lifetime, first: date, where: ZoneInfo) -> int:
-    """From the list's first day to that of the last reported energy."""
-    last_energy = instant(lifetime.meta.last_energy_at if lifetime.meta else None)
-    return (last_energy.astimezone(where).date() - first).days + 1 if last_energy else 0
-
-
-def _is_placed(values: Sequence[float | None], first: date, last: date | None, reported_days: int) -> bool:
-    """Whether the list has a value for each day from its first to the last one asked for, and none more.
-
-    The newest days may be missing: that of the last reported energy, and those after it.
-    """
-    asked = 0 if last is None else (last - first).days + 1
-    return not values or min(asked, reported_days - 1) <= len(values) <= asked
 
 
 def ends_early(until: datetime | None, start: datetime, settled: datetime, of: Site, pause: timedelta) -> bool:
