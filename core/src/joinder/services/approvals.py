@@ -59,8 +59,7 @@ async def _ask(hub: Hub, enrollment_id: str) -> None:
     except VendorError as error:
         await judging.failed(hub, judging.Answer(row=held.row, door=Door.QUESTION, error=error))
         raise
-    if held.row.app_suspected_by == "token" and held.row.credentials_id and held.row.app_version:
-        await apps.accepted(hub, held.row.credentials_id, held.row.app_version, "token")
+    await apps.has_worked(hub, held.row, "token")
     async with hub.store.write(enrollment_id) as session:
         await _save(hub, session, held, answered)
     await site_rights.listed_by_renewal(hub, enrollment_id, answered.site_ids)

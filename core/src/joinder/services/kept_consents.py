@@ -20,10 +20,9 @@ from joinder.services import durability
 from joinder.services.hub import Hub
 from joinder.store.engine import StoreTrouble
 from joinder.store.tables import JoinSession
-from joinder.vendor import Refresh, Vendor, is_redirect
+from joinder.vendor import Vendor, is_redirect
 
 COMMIT_ATTEMPTS = 8
-RENEWED = (Refresh.ROTATING, Refresh.REUSABLE)
 _PUT = "UPDATE join_session SET kept_sealed = :sealed WHERE token_hash = :token_hash"
 _REPLACE = _PUT + " AND kept_sealed = :before"
 log = logging.getLogger("joinder.join")
@@ -64,7 +63,7 @@ class Keeper:
 
 def require_tokens(vendor: Vendor, app: AppCredentials | None, secrets: Mapping[str, str]) -> None:
     """Raises ConsentIncomplete for an owner's consent that nobody could renew, at a vendor whose grants are renewed."""
-    if vendor.oauth2 is None or vendor.refresh not in RENEWED or not is_redirect(vendor, app):
+    if vendor.oauth2 is None or not vendor.is_renewable or not is_redirect(vendor, app):
         return
     missing = [name for name in ("access_token", "refresh_token") if not secrets.get(name)]
     if missing:

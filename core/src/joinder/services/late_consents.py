@@ -31,7 +31,7 @@ from joinder.services.grants.verdict import PROOF_AFTER
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.services.join_ends import JoinRefused
-from joinder.services.kept_consents import RENEWED, Held
+from joinder.services.kept_consents import Held
 from joinder.services.schedule import BACKOFF_MOST, after_failure
 from joinder.store.engine import Row
 from joinder.store.tables import Enrollment, JoinSession
@@ -150,7 +150,7 @@ async def _fresh(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held:
     kept = held.kept
     if kept is None or kept.expires_at is None or kept.expires_at.timestamp() - now() > FRESH_FOR_S:
         return held
-    if vendor.refresh not in RENEWED or not kept.secrets.get("refresh_token"):
+    if not vendor.is_renewable or not kept.secrets.get("refresh_token"):
         if kept.expires_at > utc_now():
             return held
         raise _Over(AuthorizationLost("The token ended before the vendor listed the sites"))

@@ -14,7 +14,7 @@ from joinder.errors import (
     UnknownVendor,
     VendorError,
 )
-from joinder.services import leases, readings, site_rights
+from joinder.services import health, leases, readings, site_rights
 from joinder.services.budgets import spending
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
@@ -162,7 +162,7 @@ async def _plan_next_try(hub: Hub, enrollment_id: str, lease: str, error: Vendor
 
 def _next_try(enrollment: Enrollment, error: VendorError) -> int:
     """A plugin that keeps breaking is let alone until it is released."""
-    if enrollment.health in ("quarantined", "needs_consent", "lost_in_flight"):
+    if enrollment.health in ("quarantined", *health.OWNER_MUST_ACT):
         return NEVER
     if isinstance(error, AppCredentialsRejected):  # refused here until the app's next test: nothing counts the tries
         return after_operator_trouble(OPERATOR_TRIES, utc_now())

@@ -190,9 +190,7 @@ async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
         hub.metrics.made_durable(vendor, time.perf_counter() - answered_at)
     if not well:
         await _recovered(hub, enrollment_id)
-    row = attempt.held.row
-    if row.app_suspected_by == "token" and row.credentials_id and row.app_version:
-        await apps.accepted(hub, row.credentials_id, row.app_version, "token")
+    await apps.has_worked(hub, attempt.held.row, "token")
     await site_rights.listed_by_renewal(hub, enrollment_id, fresh.site_ids)
     return True
 

@@ -16,6 +16,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.grants import Context, Grant, GrantState
+from joinder.services import health
 from joinder.services.budgets import purpose
 from joinder.services.grants import apps, judging, standing
 from joinder.services.grants.verdict import PROOF_AFTER, Door
@@ -27,7 +28,6 @@ from joinder.store.tables import Enrollment, GrantRow
 
 T = TypeVar("T")
 FRESH_FOR_S = 60  # a token with less than this left is renewed before it is used
-_LOST = ("needs_consent", "lost_in_flight")
 _ALLOWED = "UPDATE site SET denied_at = NULL WHERE id = :id"
 _WELL = (
     "UPDATE enrollment SET failures = 0, last_success_at = :now, last_attempt_at = :now "
@@ -132,7 +132,7 @@ def _refuse_denied(held: Held) -> None:
 
 async def _renew(hub: Hub, held: Held) -> None:
     """One exchange, which records its own failures; none while a refused token waits for its next test."""
-    if held.row.health in _LOST:
+    if held.row.health in health.OWNER_MUST_ACT:
         raise AuthorizationLost(held.row.health_reason or "The owner must consent again")
     proof_s = PROOF_AFTER.total_seconds()
     is_tested = held.row.health == "suspected" and held.row.refused_at is not None
@@ -149,8 +149,7 @@ def _refreshable(hub: Hub, held: Held) -> bool:
 async def _note_success(hub: Hub, held: Held, site: StoredSite | None) -> None:
     """Written down when it changes something, or once a minute."""
     row = held.row
-    if row.app_suspected_by == "data" and row.credentials_id and row.app_version:
-        await apps.accepted(hub, row.credentials_id, row.app_version, "data")
+    await apps.has_worked(hub, row, "data")
     if site is not None and site.denied_at is not None:
         await hub.store.apply((_ALLOWED, {"id": site.id}))
     if row.health != "ok" or row.denied_at is not None:

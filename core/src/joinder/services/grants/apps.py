@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import AppCredentialsRejected, TransientError
+from joinder.errors import AppCredentialsRejected, HealthState, TransientError
+from joinder.services import health
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.services.leases import NEVER
@@ -124,6 +125,12 @@ async def stop(hub: Hub, enrollment_id: str) -> None:
             await standing.settle(hub, session, row, "operator_action", reason=REASON, actor="operator")
 
 
+async def has_worked(hub: Hub, row: HeldRow, door: Door) -> None:
+    """After a call that went well: ends a suspicion that was known when it began."""
+    if row.app_suspected_by == door and row.credentials_id is not None and row.app_version is not None:
+        await accepted(hub, row.credentials_id, row.app_version, door)
+
+
 async def accepted(hub: Hub, credentials_id: str, version: int, door: Door) -> None:
     """This version of the credentials works by that door: whatever waited for it goes on."""
     async with hub.store.write(credentials_id) as session:
@@ -151,9 +158,9 @@ async def resume(hub: Hub, enrollment_id: str, reason: str) -> None:
             return
         due = dict.fromkeys(standing.KINDS, now())
         if row.health == "operator_action":
-            state = "pending_approval" if row.status == "pendingvendor" else "degraded"
-            await standing.settle(hub, session, row, state, reason=reason, due=due)  # type: ignore[arg-type]
-        elif row.health not in ("needs_consent", "lost_in_flight", "quarantined"):
+            state: HealthState = "pending_approval" if row.status == "pendingvendor" else "degraded"
+            await standing.settle(hub, session, row, state, reason=reason, due=due)
+        elif row.health not in (*health.OWNER_MUST_ACT, "quarantined"):
             await standing.settle(hub, session, row, due=due)
 
 

@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from joinder.clock import now, utc_now
 from joinder.errors import (
     ApprovalRefused,
+    HealthState,
     RateLimited,
     TransientError,
     Unexplained,
@@ -88,9 +89,9 @@ class _Case:
     def vendor(self) -> Vendor:
         return self.hub.registry.vendor(self.enrollment.vendor)
 
-    async def settle(self, state: str | None, reason: str | None, due_at: int) -> None:
+    async def settle(self, state: HealthState | None, reason: str | None, due_at: int) -> None:
         due = {self.kind: due_at}
-        await standing.settle(self.hub, self.session, self.enrollment, state, reason=reason, due=due)  # type: ignore[arg-type]
+        await standing.settle(self.hub, self.session, self.enrollment, state, reason=reason, due=due)
 
 
 async def failed(hub: Hub, answer: Answer) -> Verdict:
@@ -98,8 +99,8 @@ async def failed(hub: Hub, answer: Answer) -> Verdict:
     if answer.door is Door.DATA and heard(answer.error, answer.door) is Said.NOTHING:
         return Verdict.SAYS_NOTHING
     async with hub.store.write(answer.row.id) as session:
-        verdict, reason_before = await _judged(hub, session, answer)
-    await _afterwards(hub, answer, verdict, reason_before)
+        verdict, before = await _judged(hub, session, answer)
+    await _afterwards(hub, answer, verdict, before)
     return verdict
 
 
@@ -139,6 +140,7 @@ async def join_failed(hub: Hub, credentials_id: str, version: int, error: Vendor
 
 
 async def _judged(hub: Hub, session: AsyncSession, answer: Answer) -> tuple[Verdict, str]:
+    """The verdict, carried out, and the health before it."""
     enrollment = await session.get(Enrollment, answer.row.id)
     grant = await session.get(GrantRow, answer.row.id)
     if enrollment is None or grant is None:
@@ -208,10 +210,9 @@ async def _of_the_app(case: _Case) -> tuple[bool, Others]:
         if await serves(case.session, case.answer.row, first_at):
             return _is_old(first_at, PROOF_AFTER), Others.WELL
     app = case.app
-    is_same = (
-        app is not None and app.suspected_by == _APP_DOOR[case.answer.door]
-    )  # the other door proves nothing of this
-    return is_same and app is not None and _is_old(app.suspected_at, PROOF_AFTER), Others.UNKNOWN
+    if app is None or app.suspected_by != _APP_DOOR[case.answer.door]:  # the other door proves nothing of this one
+        return False, Others.UNKNOWN
+    return _is_old(app.suspected_at, PROOF_AFTER), Others.UNKNOWN
 
 
 async def _of_the_grant(case: _Case, *, is_one_site: bool) -> tuple[bool, Others]:
@@ -317,7 +318,7 @@ async def _operator(case: _Case) -> None:
 async def _grant_suspected(case: _Case) -> None:
     first_at = _mark_refused(case)
     proof_at = first_at + int(PROOF_AFTER.total_seconds())
-    state = None if case.enrollment.health in ("suspected", "quarantined") else "degraded"
+    state: HealthState | None = None if case.enrollment.health in ("suspected", "quarantined") else "degraded"
     reason = _DENIED if case.answer.door is Door.DATA else _DIED_AGAIN
     if case.answer.row.intent_count and case.answer.door is Door.TOKEN:
         reason = _CUT_AND_REFUSED

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
+from joinder.services import health
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment, GrantRow
@@ -74,7 +75,7 @@ async def undo_hasty(hub: Hub, vendor: str) -> None:
         async with hub.store.write(enrollment_id) as session:
             enrollment = await session.get(Enrollment, enrollment_id)
             grant = await session.get(GrantRow, enrollment_id)
-            if enrollment is None or grant is None or enrollment.health not in ("needs_consent", "lost_in_flight"):
+            if enrollment is None or grant is None or enrollment.health not in health.OWNER_MUST_ACT:
                 continue
             await suspect(hub, session, enrollment, grant)
 

@@ -169,7 +169,7 @@ async def troubled(
 
 def _says_more(state: str) -> bool:
     """Passing trouble does not hide these."""
-    return state in ("suspected", "needs_consent", "lost_in_flight", "operator_action")
+    return state in ("suspected", "operator_action", *health.OWNER_MUST_ACT)
 
 
 def _change(
