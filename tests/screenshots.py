@@ -61,7 +61,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 def demo(folder: Path) -> Settings:
     subprocess.run([sys.executable, "-m", "joinder", "demo", "--once"], cwd=folder, check=True, capture_output=True)
     lines = (folder / ".joinder-demo/demo.env").read_text().splitlines()
-    pairs = (line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
+    pairs = (line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
     return settings_from_env({name: value.strip("'\"") for name, value in pairs})
 
 

@@ -137,12 +137,19 @@ def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json
 async def _stay_up(demo: Running, as_json: bool) -> None:
     """Until one of the processes ends, or somebody ends the demo."""
     import asyncio
+    import shlex
 
     from joinder.demo.processes import StepFailed
 
-    echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json   credentials: . {demo.folder}/demo.env", err=as_json)
+    echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json", err=as_json)
     for name, origin in demo.origins.items():
         echo(f"simulator of {name}: {origin}", err=as_json)
+    env = shlex.quote(f"{demo.folder}/demo.env")
+    echo("In another shell, first:", err=as_json)
+    echo(f"  . {env}", err=as_json)
+    echo("Then each curl above works as it is pasted, and these:", err=as_json)
+    echo('  curl -H "Authorization: Bearer $JOINDER_TOKEN" "$JOINDER/sites"', err=as_json)
+    echo("  joinder status", err=as_json)
     echo("Ctrl-C stops everything.", err=as_json)
     running = [process for process in demo.processes if process.runs]
     ends = [asyncio.create_task(process.ended()) for process in running]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -26,7 +27,7 @@ class Api:
     async def call(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, quietly: bool = False
     ) -> Any:
-        """Shown with secrets left out. Raises StepFailed."""
+        """Shown with secrets as the variables of demo.env that hold them. Raises StepFailed."""
         server = next(self._turns)
         if not quietly:
             self._say(_curl(f"{server.base_url}".rstrip("/"), method, path, body))
@@ -65,14 +66,23 @@ async def access_token(server: str, client: NewClient, say: Say) -> str:
 
 
 def _curl(base: str, method: str, path: str, body: Mapping[str, Any] | None) -> str:
-    sent = f" -H 'Content-Type: application/json' -d '{json.dumps(_masked(body), ensure_ascii=False)}'" if body else ""
+    sent = f" -H 'Content-Type: application/json' -d '{_body(body)}'" if body else ""
     verb = "" if method == "GET" else f" -X {method}"
     return f"curl{verb} -H \"Authorization: Bearer $JOINDER_TOKEN\" '{base}{path}'{sent}"
 
 
-def _masked(body: Mapping[str, Any] | None) -> Any:
-    if not body or "credentials" not in body:
-        return body
-    shown = ("vendor", "type")
-    credentials = {name: value if name in shown else "…" for name, value in body["credentials"].items()}
-    return {**body, "credentials": credentials}
+def _body(body: Mapping[str, Any]) -> str:
+    """Inside single quotes of a shell."""
+    if "credentials" not in body:
+        return json.dumps(body, ensure_ascii=False)
+    credentials = body["credentials"]
+    hidden = {name: variable(credentials["vendor"], name) for name in credentials if name not in ("vendor", "type")}
+    text = json.dumps({**body, "credentials": {**credentials, **hidden}}, ensure_ascii=False)
+    for name in hidden.values():
+        text = text.replace(f'"{name}"', f'"\'"${name}"\'"')
+    return text
+
+
+def variable(vendor: str, member: str) -> str:
+    """Of demo.env, for a member of a vendor app's credentials: ENPHASE_CLIENT_ID."""
+    return f"{vendor}_{re.sub('(?<=[a-z])(?=[A-Z])', '_', member)}".upper()

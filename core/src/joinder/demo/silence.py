@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from typing import Any
 
 from msgspec import Struct, field, structs
@@ -41,9 +42,9 @@ async def show(demo: Running, simulator: Simulator, say: Say) -> SilentHome:
         f"joinder enrollments show {seen.enrollment_id}",
         f"joinder sites intervals {seen.site_id} --level 15mins --provenance",
         f"joinder devices show {seen.inverter_id}",
-        "joinder tui   (2, enter, then right to the day)",
+        "joinder tui   # 2, enter, then right to the day",
     ):
-        say(f". {demo.folder}/demo.env; {command}")
+        say(f". {shlex.quote(f'{demo.folder}/demo.env')}; {command}")
     return seen
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
+import sysconfig
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct, structs
 
-from joinder.demo.client import Api, Say, access_token, calling
+from joinder.demo.client import Api, Say, access_token, calling, variable
 from joinder.demo.postgres import NoPostgres, local_postgres
 from joinder.demo.processes import Process, StepFailed, environment, free_ports, running
 from joinder.http import silence_client_loggers
@@ -21,6 +24,11 @@ from joinder.simulate.run import call_limits_of, reroute_of
 from joinder.simulate.run import running as simulating
 from joinder.store.key_file import create_key_file
 
+# A shell variable alone: `joinder` takes what is exported as JOINDER_… for its settings. It holds for an hour.
+AUTHORISED = (
+    'JOINDER_TOKEN=$(curl -s -u "$CLIENT_ID:$CLIENT_SECRET" -d grant_type=client_credentials "$JOINDER/oauth2/token" | '
+    r"""sed 's/.*"access_token":"\([^"]*\)".*/\1/')"""
+)
 ALONE = {"server": ("serve",)}
 CLUSTER = {
     "server-1": ("serve", "--no-worker"),
@@ -69,7 +77,7 @@ async def stack(folder: Path, say: Say, *, cluster: bool = False, silent: bool =
         hub = await exits.enter_async_context(open_hub(settings))
         account = await accounts.create_account(hub, "Demo")
         client = await accounts.create_client(hub, account.id, "demo")
-        _write_env(folder, settings, client)
+        _write_env(folder, settings, client, simulators)
         processes = _processes(CLUSTER if cluster else ALONE, settings, folder)
         say(f"Starting {', '.join(process.name for process in processes)}; owners meet {settings.public_url}")
         await exits.enter_async_context(running(processes))
@@ -126,8 +134,18 @@ def _settings(folder: Path, database_url: str, simulators: list[Simulator], orig
     )
 
 
-def _write_env(folder: Path, settings: Settings, client: accounts.NewClient) -> None:
-    """For the curious who go on by hand: `. demo.env`."""
-    lines = [f"{name}={value}" for name, value in environment(settings).items()]
-    lines += [f"CLIENT_ID={client.client_id}", f"CLIENT_SECRET={client.client_secret}"]
-    (folder / "demo.env").write_text("".join(f"export {line}\n" for line in lines))
+def _write_env(folder: Path, settings: Settings, client: accounts.NewClient, simulators: Sequence[Simulator]) -> None:
+    """For the curious who go on by hand: after `. demo.env` every printed line works as it is pasted."""
+    told = {
+        **environment(settings),
+        "JOINDER": settings.public_url,
+        "CLIENT_ID": client.client_id,
+        "CLIENT_SECRET": client.client_secret,
+    }
+    for simulator in simulators:
+        for name, value in (simulator.app_credentials or {}).items():
+            if name not in ("vendor", "type"):
+                told[variable(simulator.vendor, name)] = json.dumps(value)[1:-1]  # it is pasted into JSON
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in told.items()]
+    lines += [f'export PATH={shlex.quote(sysconfig.get_path("scripts"))}:"$PATH"', AUTHORISED]
+    (folder / "demo.env").write_text("".join(f"{line}\n" for line in lines))
