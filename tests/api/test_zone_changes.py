@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from api.fakes import HOME, Vendors, connect_site
-from joinder.energy import Reading, Readings, ReadingsQuery, Site
+from joinder.energy import Device, DeviceKind, Reading, Readings, ReadingsQuery, Site
 from joinder.series import day_span, days_between
 from joinder.services import notices, zones
 from joinder.services.hub import Hub
@@ -97,6 +97,30 @@ async def test_a_day_row_of_another_zone_is_no_day_whoever_wrote_it(
     async with hub.store.write() as session:
         await session.execute(text("UPDATE site SET timezone = 'Etc/GMT+4'"))
     assert set(await days_of(api, site_id)) <= {9.6}
+
+
+async def test_a_devices_own_day_row_of_another_zone_is_no_day_either(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub
+) -> None:
+    """One of two inverters, which has a series of its own; the zone changes after it was read."""
+    inverters = tuple(Device(vendor_id=f"inv-{n}", kind=DeviceKind.INVERTER) for n in (1, 2))
+    home = replace(HOME, timezone="America/Panama", operational_since=None, devices=inverters)
+    vendors.sunny.homes = {"site-1": home}
+    vendors.sunny.readings = lambda query: replace(
+        even_days(query),
+        intervals=tuple(replace(row, device_id=query.device_id) for row in even_days(query).intervals),
+    )
+    await connect_site(api, browser)
+    device_id = (await api.get("/solar-inverters")).json()["solarInverters"][0]["id"]
+    path = f"/solar-inverters/{device_id}/intervals"
+    span = {"start": (NOON - timedelta(days=8)).isoformat(), "end": (NOON - timedelta(days=1)).isoformat()}
+    before = (await api.get(path, params={**span, "summaryLevel": "day"})).json()["intervals"]
+    assert len(before) in (7, 8)
+    async with hub.store.write() as session:
+        await session.execute(text("UPDATE site SET timezone = 'America/Puerto_Rico'"))
+    vendors.sunny.readings = lambda query: Readings()  # nobody tells the new zone's days yet
+    after = (await api.get(path, params={**span, "summaryLevel": "day"})).json()
+    assert (after["intervals"], after["complete"]) == ([], False)
 
 
 async def test_a_site_without_a_zone_lies_where_its_coordinates_are(

@@ -287,20 +287,24 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
     """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures:
     where the device's own rows, of whatever was asked before, tell nothing, the site's do."""
-    span = (resolution, asked.start, asked.end, _METRICS[asked.kind])
-    own = await read_intervals(hub.store, asked.device.id, *span) if asked.device is not None else []
+    own = await _whole_rows(hub, asked, asked.device.id, resolution) if asked.device is not None else []
     if asked.own_device is not None:
-        return asked.own_device.id, list(own)
+        return asked.own_device.id, own
     told = {row[0]: row for row in own if _tell([row], asked.kind)}
-    rows = await read_intervals(hub.store, asked.site.id, *span)
+    rows = await _whole_rows(hub, asked, asked.site.id, resolution)
     if told:
         found = {row[0]: row for row in rows} | told
         rows = [found[start] for start in sorted(found)]
-    return asked.site.id, list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
+    return asked.site.id, rows
+
+
+async def _whole_rows(hub: Hub, asked: Asked, subject_id: str, resolution: Resolution) -> list[Row]:
+    rows = await read_intervals(hub.store, subject_id, resolution, asked.start, asked.end, _METRICS[asked.kind])
+    return list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
 
 
 def _of_zone(rows: Sequence[Row], zone: ZoneInfo) -> list[Row]:
-    """Day rows of the site's own midnights: one that was made in another zone is no day of it."""
+    """Day rows of the site's own midnights: one that was made in another zone is no day of it, nor of its devices."""
     return [row for row in rows if floor(row[0], "day", zone) == row[0] and following(row[0], "day", zone) == row[1]]
 
 
