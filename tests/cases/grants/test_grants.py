@@ -73,6 +73,24 @@ async def test_data_refused_twice_needs_the_owner(stage: Stage, vendor: Told) ->
     assert await stage.healths() == {"ok": 1}
 
 
+async def test_data_refused_twice_of_a_fleet_is_the_operator_s_as_it_has_no_owner(stage: Stage, vendor: Told) -> None:
+    given = {"vendor": "told", "type": "fleet", "clientID": "an-id", "clientSecret": "a-secret"}
+    await vendor_credentials.create(stage.hub, stage.account_id, "test", name=None, credentials=given)
+    await stage.live(MINUTE)
+    assert await stage.healths() == {"ok": 1}
+    vendor.data["*"] = FORBIDDEN
+    await stage.live(4 * HOUR)
+    ((enrollment_id,),) = await stage.hub.store.rows("SELECT id FROM enrollment", {})
+    row = await stage.enrollment(enrollment_id)
+    assert (row.health, row.health_actor) == ("operator_action", "operator")
+    calls = len(vendor.data_calls)
+    await stage.live(5 * HOUR)
+    assert 4 <= len(vendor.data_calls) - calls <= 6
+    vendor.data.clear()
+    await stage.live(2 * HOUR)
+    assert await stage.healths() == {"ok": 1}
+
+
 async def test_data_refused_for_everybody_right_after_renewals_is_nobody_s_death(stage: Stage, vendor: Told) -> None:
     ids = await stage.fleet(6)
     vendor.data["*"] = NO
@@ -198,7 +216,9 @@ async def test_many_cut_off_and_then_refused_once_are_no_losses(stage: Stage, ve
     assert await stage.told("needs_consent", "lost_in_flight") == []
 
 
-@pytest.mark.parametrize(("kind", "ends"), [("strict", "lost_in_flight"), ("reusable", "needs_consent")])
+@pytest.mark.parametrize(
+    ("kind", "ends"), [("strict", "lost_in_flight"), ("reusable", "needs_consent"), ("grace", "needs_consent")]
+)
 async def test_one_cut_off_and_refused_twice_has_ended(stage: Stage, vendor: Told, ends: str) -> None:
     (enrollment_id,) = await stage.fleet(1)
     vendor.tokens["*"] = b""

@@ -74,6 +74,7 @@ class Told:
 
     @hookimpl
     def describe_vendor(self) -> Vendor:
+        client_id = Field(name="clientID", label="Client ID")
         secret = Field(name="clientSecret", label="Client secret", secret=True)
         return Vendor(
             name="told",
@@ -81,8 +82,9 @@ class Told:
             docs_url=f"https://{HOST}",
             flow=Flow.REDIRECT,
             hosts=(HOST,),
-            app_credentials=(
-                AppCredentialType(type="app", label="App", fields=(Field(name="clientID", label="Client ID"), secret)),
+            app_credentials=tuple(
+                AppCredentialType(type=name, label=name, fields=(client_id, secret), flow=flow)
+                for name, flow in (("app", Flow.REDIRECT), ("fleet", Flow.OPERATOR))
             ),
             oauth2=OAUTH,
             refresh=self.kind,
@@ -99,6 +101,8 @@ class Told:
 
     @hookimpl
     async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        if ctx.require_app().type == "fleet":  # nobody's consent
+            return self.consent("fleet")
         token = await oauth.exchange_code(ctx, OAUTH, callback)
         owner = token.access_token.split("~")[1]
         return self.consent(owner)

@@ -36,7 +36,7 @@ from joinder.services.grants.verdict import (
 from joinder.services.hub import Hub
 from joinder.services.schedule import after_failure, after_operator_trouble
 from joinder.store.tables import Enrollment, GrantRow, SiteRow, VendorCredentials
-from joinder.vendor import Refresh, Vendor
+from joinder.vendor import Flow, Refresh, Vendor
 
 if TYPE_CHECKING:
     from joinder.services.held import HeldRow
@@ -254,7 +254,8 @@ def _can_be_spent(vendor: Vendor, row: HeldRow) -> bool:
     if vendor.refresh is not Refresh.ROTATING:
         return False
     grace = vendor.refresh_grace
-    return grace is None or row.intent_at is None or _is_old(row.intent_at, grace)
+    cut_at = row.intent_at if row.intent_at is not None else row.refused_at  # a refusal takes the intent away
+    return grace is None or cut_at is None or _is_old(cut_at, grace)
 
 
 def _is_old(at: int | None, age: timedelta) -> bool:
@@ -344,6 +345,10 @@ async def _grant_dead(case: _Case) -> None:
             f"The vendor has refused every renewal since {since:%Y-%m-%d %H:%M} UTC ({error.code}), while it renews "
             "others; a new consent may help."
         )
+    if case.app is not None and case.vendor.flow_with(case.app.type) is Flow.OPERATOR:
+        reason = f"{reason}; no owner is behind these app credentials, so look at them at the vendor"
+        await case.settle("operator_action", reason, now() + apps.REFUSED_WAIT_S)
+        return
     await case.settle("needs_consent", reason, leases.NEVER)
 
 
