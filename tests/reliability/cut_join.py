@@ -6,7 +6,6 @@ exchanged twice, or what was on disk did not become a grant.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -26,12 +25,12 @@ from joinder.services.join_ends import JoinRefused
 from joinder.settings import Settings
 from joinder.store.tables import JoinFlow
 from joinder.vendors.registry import Registry
+from reliability.forked import Place, in_a_process, place_of
 from services.code_vendor import CodeVendor
 from services.joining import APP, Way, change_session, come_back, enrollment_of, flow_with, leave, session_of
 
 TRACED = {module.__file__ for module in (consents, enrollments, join_ends, join_sessions, kept_consents)}
 CHANGING = {"_claim", "finish", "__call__", "put", "_placed", "_failed", "adopt"}
-Place = tuple[str, int]
 Work = Callable[[Hub, CodeVendor], Awaitable[Any]]
 
 
@@ -120,24 +119,24 @@ class _Remembering(CodeVendor):
 
 def main(url: str, key: str, folder: str, how: str) -> None:
     owners = Owners(Path(folder), Settings(database_url=url, key_file=key, ballast_mib=0), how == "away")
-    _in_a_process(lambda: owners.with_hub(_fill))
-    _in_a_process(lambda: owners.with_hub(owners.leave))
+    in_a_process(lambda: owners.with_hub(_fill))
+    in_a_process(lambda: owners.with_hub(owners.leave))
     reader, writer = os.pipe()
-    _in_a_process(lambda: owners.with_hub(lambda hub, vendor: _told(owners, hub, vendor, writer)))
+    in_a_process(lambda: owners.with_hub(lambda hub, vendor: _told(owners, hub, vendor, writer)))
     os.close(writer)
-    places = [_place(line) for line in os.fdopen(reader).read().splitlines()]
+    places = [place_of(line) for line in os.fdopen(reader).read().splitlines()]
     joined = 0
     for number, place in enumerate(places):
         code = f"owner{number}:1"
-        _in_a_process(lambda: owners.with_hub(owners.leave))
-        ended = _in_a_process(
+        in_a_process(lambda: owners.with_hub(owners.leave))
+        ended = in_a_process(
             lambda code=code, place=place: owners.with_hub(
                 lambda hub, vendor: owners.join(hub, vendor, code, lambda at: _die() if at == place else None)
             ),
             may_die=True,
         )
         assert ended == -signal.SIGKILL, place
-        result = _in_a_process(
+        result = in_a_process(
             lambda code=code: owners.with_hub(lambda hub, vendor: _recovered(owners, hub, vendor, code)), may_die=True
         )
         assert result in (0, JOINED), place
@@ -155,25 +154,6 @@ async def _recovered(owners: Owners, hub: Hub, vendor: CodeVendor, code: str) ->
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _place(line: str) -> Place:
-    file, number = line.rsplit(" ", 1)
-    return file, int(number)
-
-
-def _in_a_process(work: Callable[[], Any], *, may_die: bool = False) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            code = asyncio.run(work())
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(code or 0)
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert may_die or ended == 0
-    return ended
 
 
 async def _fill(hub: Hub, _: CodeVendor) -> None:

@@ -5,7 +5,6 @@ Prints how many lines there were. Leaves with a traceback when something does no
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -22,47 +21,28 @@ from joinder.settings import Settings
 from joinder.store import copies, key_file, vault
 from joinder.store.tables import VendorCredentials
 from joinder.vendors.registry import Registry
+from reliability.forked import Place, in_a_process, place_of
 from services.strict_vendor import StrictVendor
 
 TRACED = {module.__file__ for module in (keys, key_file, copies, vault)}
 CHANGING = {"rotate", "prepare", "_rewrap_some", "rewrap", "add_key", "_replace", "_write", "make_durable", "sync"}
-Place = tuple[str, int]
 SECRET = {"clientID": "an-id", "clientSecret": "a-secret"}
 
 
 def main(url: str, path: str) -> None:
     settings = Settings(database_url=url, key_file=path, ballast_mib=0)
     keys.BATCH = 2
-    _in_a_process(lambda: _with_hub(settings, _fill))
+    in_a_process(lambda: _with_hub(settings, _fill))
     reader, writer = os.pipe()
-    _in_a_process(lambda: _with_hub(settings, lambda hub: _told(hub, writer)))
+    in_a_process(lambda: _with_hub(settings, lambda hub: _told(hub, writer)))
     os.close(writer)
-    places = [_place(line) for line in os.fdopen(reader).read().splitlines()]
-    _in_a_process(lambda: _with_hub(settings, _check_and_finish))
+    places = [place_of(line) for line in os.fdopen(reader).read().splitlines()]
+    in_a_process(lambda: _with_hub(settings, _check_and_finish))
     for place in places:
-        ended = _in_a_process(lambda place=place: _with_hub(settings, lambda hub: _cut(hub, place)), may_die=True)
+        ended = in_a_process(lambda place=place: _with_hub(settings, lambda hub: _cut(hub, place)), may_die=True)
         assert ended == -signal.SIGKILL, place
-        _in_a_process(lambda: _with_hub(settings, _check_and_finish))
+        in_a_process(lambda: _with_hub(settings, _check_and_finish))
     print(len(places))
-
-
-def _place(line: str) -> Place:
-    file, number = line.rsplit(" ", 1)
-    return file, int(number)
-
-
-def _in_a_process(work: Callable[[], Any], *, may_die: bool = False) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            asyncio.run(work())
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert may_die or ended == 0
-    return ended
 
 
 async def _with_hub(settings: Settings, work: Callable[[Hub], Awaitable[None]]) -> None:

@@ -31,6 +31,7 @@ from joinder.settings import Settings
 from joinder.store.tables import JoinFlow, JoinSession, VendorCredentials
 from joinder.vendors.registry import Registry
 from services.code_vendor import CODED, CodeVendor
+from services.join_fixtures import coded, flow, registry, vendors
 from services.joining import (
     APP,
     Way,
@@ -45,24 +46,9 @@ from services.joining import (
 from services.receiver import receiving
 from services.test_deliveries import listen
 
+__all__ = ["coded", "flow", "registry", "vendors"]
+
 ISSUER = "https://issuer.example"
-
-
-@pytest.fixture
-def vendors() -> Vendors:
-    return Vendors()
-
-
-@pytest.fixture
-def coded() -> CodeVendor:
-    return CodeVendor()
-
-
-@pytest.fixture
-def registry(vendors: Vendors, coded: CodeVendor) -> Registry:
-    made = vendors.registry()
-    assert made.add("coded", coded).problem is None
-    return made
 
 
 @pytest.fixture
@@ -70,11 +56,6 @@ async def other(settings: Settings, registry: Registry) -> AsyncIterator[Hub]:
     """Another process on the same database."""
     async with open_hub(settings, registry) as opened:
         yield opened
-
-
-@pytest.fixture
-async def flow(hub: Hub, account_id: str) -> JoinFlow:
-    return await flow_with(hub, account_id, "coded", APP)
 
 
 async def refusal(hub: Hub, way: Way, **query: str) -> JoinRefused:

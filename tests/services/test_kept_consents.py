@@ -46,8 +46,8 @@ from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession
 from joinder.vendors.registry import Registry
 from services.code_vendor import CODED, CodeVendor
+from services.join_fixtures import coded, flow, registry, vendors
 from services.joining import (
-    APP,
     Way,
     change_session,
     come_back,
@@ -61,27 +61,7 @@ from services.joining import (
     session_of,
 )
 
-
-@pytest.fixture
-def vendors() -> Vendors:
-    return Vendors()
-
-
-@pytest.fixture
-def coded() -> CodeVendor:
-    return CodeVendor()
-
-
-@pytest.fixture
-def registry(vendors: Vendors, coded: CodeVendor) -> Registry:
-    made = vendors.registry()
-    assert made.add("coded", coded).problem is None
-    return made
-
-
-@pytest.fixture
-async def flow(hub: Hub, account_id: str) -> JoinFlow:
-    return await flow_with(hub, account_id, "coded", APP)
+__all__ = ["coded", "flow", "registry", "vendors"]
 
 
 @pytest.fixture
