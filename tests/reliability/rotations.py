@@ -39,6 +39,7 @@ _TIME_PASSES = (
 )
 _LEFT = "SELECT count(*) FROM due WHERE kind = 'refresh' AND (due_at <= :now OR lease IS NOT NULL)"
 _REFRESH_ONLY = "UPDATE due SET due_at = :never WHERE kind <> 'refresh'"
+_PAUSED = "UPDATE enrollment SET paused_at = :now"  # or the workers find polls that are not due, and repair it
 _STATES = "SELECT e.health, count(*) FROM enrollment e GROUP BY e.health"
 
 
@@ -82,7 +83,7 @@ async def seed(hub: Hub, owners: list[str]) -> dict[str, str]:
     made: dict[str, str] = {}
     for at in range(0, len(owners), SEEDED_AT_ONCE):
         made |= dict(await asyncio.gather(*(enrolled(owner) for owner in owners[at : at + SEEDED_AT_ONCE])))
-    await hub.store.apply((_REFRESH_ONLY, {"never": leases.NEVER}))
+    await hub.store.apply((_PAUSED, {"now": now()}), (_REFRESH_ONLY, {"never": leases.NEVER}))
     return made
 
 
