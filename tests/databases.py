@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from effort import EVERYTHING, late
 from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
 from joinder.services.hub import open_hub
 from joinder.settings import Settings
@@ -20,6 +20,19 @@ from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
 
 KINDS = ("sqlite", "postgresql")
+# Long, and asking of the store what others ask of it too: on PostgreSQL among the proofs.
+LATE_ON_POSTGRES = (
+    "test_recheck.py",
+    "test_kept_consents.py",
+    "test_deliveries.py",
+    "test_join_ends.py",
+    "test_backfill.py",
+    "test_reconnect.py",
+    "test_r13_clocks.py",
+    "test_site_rights.py",
+    "test_revocations.py",
+    "test_credential_test.py",
+)
 READ_MUCH = (
     "test_reads.py",
     "test_isolation.py",
@@ -118,18 +131,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whoever uses a fresh database runs on both kinds, unless its module says `DATABASES = ("sqlite",)`.
 
     The API's tests, which are many and ask little of the store, do so on PostgreSQL only where they read much of it,
-    and among the proofs; so do the lives of grants, which are long; the terminal's do not. JOINDER_TEST_EVERYTHING=1
-    for all of them.
+    and among the proofs; so do the lives of grants and LATE_ON_POSTGRES, which are long; the terminal's do not.
+    JOINDER_TEST_EVERYTHING=1 for all of them.
     """
     if "database_kind" in metafunc.fixturenames:
         module = Path(str(metafunc.module.__file__))
         one_is_enough = module.parent.name == "tui" or (module.parent.name == "api" and module.name not in READ_MUCH)
-        if one_is_enough and "JOINDER_TEST_EVERYTHING" not in os.environ:
+        if one_is_enough and not EVERYTHING:
             metafunc.parametrize("database_kind", KINDS[:1], scope="session")
             return
-        late = [pytest.mark.proof] if module.parent.name in ("api", "grants") else []
+        is_long = module.parent.name in ("api", "grants") or module.name in LATE_ON_POSTGRES
         kinds = [
-            pytest.param(kind, marks=late if kind == "postgresql" else [])
+            late(kind) if kind == "postgresql" and is_long else kind
             for kind in getattr(metafunc.module, "DATABASES", KINDS)
         ]
         metafunc.parametrize("database_kind", kinds, scope="session")

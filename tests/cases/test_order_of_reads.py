@@ -10,6 +10,7 @@ import pytest
 
 from cases.homes import DAY_S, STYLES, Home, Silence, home_of
 from cases.life import LEVELS, Life, Stage, Tally, Time, enrolled
+from effort import late
 from joinder.energy import Device, DeviceKind
 from joinder.errors import VendorError
 from joinder.services.intervals import Page
@@ -43,7 +44,7 @@ def wounded(style: str, number: int) -> Home:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("has_days", [False, True])
+@pytest.mark.parametrize("has_days", [False, late(True)])
 @pytest.mark.parametrize("style", STYLES)
 async def test_some_orders_of_reads_answer_the_same(
     fresh_database: Settings, monkeypatch: pytest.MonkeyPatch, style: str, has_days: bool

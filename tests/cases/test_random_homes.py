@@ -22,7 +22,7 @@ DATABASES = ("sqlite",)
 
 @pytest.mark.timeout(900)  # on a machine with much else to do
 async def test_nothing_wrong_is_served_as_measured(fresh_database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    await _all_right(fresh_database, monkeypatch, range(24))
+    await _all_right(fresh_database, monkeypatch, range(10))
 
 
 @pytest.mark.proof

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effort import examples
 from joinder.services.coverage import Freshness, Gap, gaps, merged, reachable, windows
 from joinder.services.periods import floor
 from joinder.store.readings import Span
@@ -57,7 +58,7 @@ def asked(known: Sequence[Span]) -> list[Gap]:
     return settled([Span(span.start, span.end, span.end + 10 * DAY) for span in known])
 
 
-thoroughly = settings(max_examples=500, deadline=None)
+thoroughly = settings(max_examples=examples(500), deadline=None)
 
 
 @thoroughly

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effort import examples
 from joinder.simulate.home import SLOT_S, Energy, Home
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Havana"]
@@ -20,7 +21,7 @@ BARE = Home(seed=7, timezone="Europe/Berlin", battery_wh=0)
 moments = st.integers(FIRST, LAST)
 homes = st.sampled_from([*HOMES.values(), BARE])
 COUNTERS = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh")
-some = settings(max_examples=40)
+some = settings(max_examples=examples(80))
 
 
 def midnight(day: date, zone: str) -> int:

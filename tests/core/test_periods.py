@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effort import examples
 from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
 
 LEVELS = get_args(SummaryLevel)
@@ -61,7 +62,7 @@ def moments(draw: st.DrawFn) -> tuple[int, ZoneInfo]:
     return draw(st.one_of(anywhere, *near)), ZoneInfo(name)
 
 
-thoroughly = settings(max_examples=400)
+thoroughly = settings(max_examples=examples(400))
 
 
 @thoroughly

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effort import examples
 from joinder.energy import DeviceKind
 from joinder.services.intervals import Asked, Total, _summed
 from joinder.services.periods import SummaryLevel, ceiling, floor, following
@@ -78,7 +79,7 @@ def by_period(parts: list[Total], level: SummaryLevel, zone: ZoneInfo, name: str
 
 
 @pytest.mark.parametrize("kind", list(DeviceKind))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(months(), st.integers(0, 1000))
 def test_quarter_hours_hours_days_and_the_month_hold_the_same_energy(kind, month, seed):
     zone, start, end = month
@@ -94,7 +95,7 @@ def test_quarter_hours_hours_days_and_the_month_hold_the_same_energy(kind, month
 
 
 @pytest.mark.parametrize("kind", list(DeviceKind))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(months(), st.integers(0, 1000))
 def test_a_month_out_of_daily_values_is_their_sum(kind, month, seed):
     zone, start, end = month

@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from e2e.conftest import free_port
+from effort import late
 from joinder.demo.processes import environment
 from joinder.settings import Settings
 
@@ -31,7 +32,7 @@ async def ready(url: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize("command", ["serve", late("worker")])
 @pytest.mark.parametrize("kind", AWAY)
 async def test_it_lives_on(fresh_database: Settings, kind: str, command: str) -> None:
     port, figures = free_port(), free_port()

@@ -19,6 +19,7 @@ from msgspec import structs
 from sqlmodel import SQLModel
 
 from api.fakes import APP_SECRET, HOME, Vendors
+from effort import examples
 from joinder.clock import now
 from joinder.energy import Device, DeviceKind, Site
 from joinder.grants import Consent, Grant
@@ -639,7 +640,7 @@ def judge(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> Judge:
 async def test_whatever_was_stored_a_second_run_finds_nothing(judge: Judge) -> None:
     found: list[list[dict[str, Any]]] = []
 
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=examples(100), deadline=None, database=None)
     @given(RANDOM)
     def collect(rows: list[dict[str, Any]]) -> None:
         found.append(rows)
