@@ -58,7 +58,7 @@ class Databases:
         """Settings of a database of its own; skips when this machine has no PostgreSQL."""
         shutil.copy(self._folder / "key", folder / "key")
         url = self._sqlite(folder) if kind == "sqlite" else self._copied(self.postgres())
-        return Settings(database_url=url, key_file=str(folder / "key"))
+        return Settings(database_url=url, key_file=str(folder / "key"), journal_folder=str(folder / "journal"))
 
     def postgres(self) -> LocalPostgres:
         if self._postgres is None:

@@ -30,6 +30,7 @@ def test_every_setting_is_read():
         "JOINDER_REFRESHES_PER_SECOND": "10",
         "JOINDER_REFRESH_DEADLINE_S": "45.5",
         "JOINDER_BALLAST_MIB": "128",
+        "JOINDER_JOURNAL_FOLDER": "/var/lib/joinder/journal",
     }
     assert set(env) == {f"JOINDER_{name.upper()}" for name in Settings.__struct_fields__}
     assert settings_from_env(env) == Settings(
@@ -50,6 +51,7 @@ def test_every_setting_is_read():
         refreshes_per_second=10.0,
         refresh_deadline_s=45.5,
         ballast_mib=128,
+        journal_folder="/var/lib/joinder/journal",
     )
 
 

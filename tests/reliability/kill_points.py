@@ -19,7 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from joinder.http import Http
-from joinder.services import deliveries, refresh
+from joinder.services import deliveries, journal, refresh, saving
 from joinder.services.grants import judging
 from joinder.store import group_commit, postgres
 from joinder.store.engine import Upsert
@@ -46,6 +46,11 @@ def _before(owner: Any, name: str) -> Callable[[], None]:
         setattr(owner, name, wrapped)
 
     return arm
+
+
+def _at_call(owner: Any, name: str) -> Callable[[], None]:
+    """Of a plain function."""
+    return lambda: setattr(owner, name, lambda *_, **__: die())
 
 
 def _after(owner: Any, name: str) -> Callable[[], None]:
@@ -153,13 +158,12 @@ POINTS: dict[str, Point] = {
     "answer in the socket": Point(arm=_at_read(_until_answered), spent=True),
     "answer read": Point(arm=_at_read(None, then_read=True), spent=True),
     "answer parsed": Point(arm=_after(refresh, "_exchange"), spent=True),
-    "before the commit": Point(arm=_before(refresh, "_save"), spent=True),
-    "inside the commit": Point(arm=_in_transaction(re.escape(refresh._SAVE[:40])), spent=True),
-    "inside the commit, lease released": Point(
-        arm=_in_transaction("SET lease = NULL, lease_until = NULL, due_at"), spent=True
-    ),
-    "after the commit": Point(arm=_after(refresh, "_commit")),
-    "before health and its event": Point(arm=_before(refresh, "_recovered")),
+    "before the journal": Point(arm=_at_call(journal, "note"), spent=True),
+    "before the commit": Point(arm=_before(saving, "_commit")),  # from here on the journal has it
+    "inside the commit": Point(arm=_in_transaction(re.escape(saving._SAVE[:40]))),
+    "inside the commit, lease released": Point(arm=_in_transaction("SET lease = NULL, lease_until = NULL, due_at")),
+    "after the commit": Point(arm=_after(saving, "_commit")),
+    "before health and its event": Point(arm=_before(saving, "recover")),
     "before a failure is written down": Point(arm=_before(judging, "renewal_failed")),
     "in the store of a poll": Point(arm=_in_transaction('INSERT INTO "?interval'), job="poll"),
     "in a backfill's step": Point(arm=_in_transaction('INSERT INTO "?coverage'), job="backfill"),

@@ -261,7 +261,7 @@ async def _try_again(here: AtVendor, ids: list[str], row: Row) -> None:
 async def _maybe_spent(here: AtVendor, ids: list[str], row: Row) -> None:
     enrollment, grant = await rows_of(here.hub, ids[0])
     assert (enrollment.health, enrollment.failures) == ("connecting", 1)
-    assert (grant.version, grant.intent_id is None, grant.intent_count) == (1, False, 1)
+    assert (grant.version, grant.intent_at is None, grant.intent_count) == (1, False, 1)
     assert row.waits_s[0] - 2 <= await waited_s(here, ids[0]) <= row.waits_s[1] * 2
 
 

@@ -288,13 +288,7 @@ async def test_every_connection_killed_during_an_exchange(
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty seconds, shortened, after which a wait for a lock ends in an error."""
     monkeypatch.setattr(postgres, "_SESSION", {**postgres._SESSION, "lock_timeout": "300ms"})
-    prepare = group_commit.prepare
-
-    def impatient(cursor: Any, path: Any) -> None:
-        prepare(cursor, path)
-        cursor.execute("PRAGMA busy_timeout=300")
-
-    monkeypatch.setattr(group_commit, "prepare", impatient)
+    monkeypatch.setattr(group_commit, "WAIT_MS", 300)
 
 
 async def test_a_lock_of_somebody_else_outlasts_our_patience(

@@ -76,7 +76,7 @@ async def test_the_lineage_tells_where_the_last_tokens_came_from(
     hub: Hub, account_id: str, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrollment_id = await enroll("ada")
-    monkeypatch.setattr(refresh_module, "VERSIONS_KEPT", 3)
+    monkeypatch.setattr(saving, "VERSIONS_KEPT", 3)
     for _ in range(4):
         await refresh(hub, enrollment_id)
     rows = await enrollments.lineage(hub, account_id, enrollment_id)

@@ -45,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_token_file: str | None = None  # who presents its content may read /metrics beside the API
     refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
     ballast_mib: int = 64  # SQLite: room held for tokens in flight when the disk is full; 0: none
+    journal_folder: str | None = None  # of new tokens, sealed; None: beside a SQLite file, else there is none
 
     def __repr__(self) -> str:
         return f"Settings({self.public_url})"  # the database's URL may hold a password

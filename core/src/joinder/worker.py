@@ -19,6 +19,7 @@ from joinder.services import (
     expiry,
     late_consents,
     poll,
+    recovery,
     refresh,
     revocations,
     site_lists,
@@ -89,6 +90,7 @@ async def _look(hub: Hub, queue: engine.Engine) -> None:
         for job in JOBS:
             try:
                 if is_in_doubt:
+                    await recovery.apply(hub)
                     await invariant.repair(hub)
                     is_in_doubt = False
                 await queue.hand_out([(job.name, key) for key in await job.due(hub)])

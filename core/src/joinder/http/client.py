@@ -13,6 +13,7 @@ from typing import Protocol
 import httpx
 import msgspec
 
+from joinder import patience
 from joinder.errors import (
     OutcomeUnknown,
     PluginBug,
@@ -25,6 +26,7 @@ from joinder.http.answers import Answer
 from joinder.skew import ClockSkew
 
 MAX_ANSWER_BYTES = 5 * 2**20
+_EXCHANGE_TIMEOUT = httpx.Timeout(None, connect=10.0, pool=10.0)  # once it is sent, only the deadline ends it
 
 
 class Meter(Protocol):
@@ -98,6 +100,7 @@ class Http:
                 **({"content-type": "application/json"} if json is not None else {}),
                 **(headers or {}),
             },
+            timeout=_EXCHANGE_TIMEOUT if exchange else httpx.USE_CLIENT_DEFAULT,
         )
         auth = httpx.BasicAuth(*basic) if basic else None
         if self.meter is None:
@@ -112,7 +115,7 @@ class Http:
         self, request: httpx.Request, auth: httpx.Auth | None, place: str, *, deadline: float, exchange: bool
     ) -> Answer:
         try:
-            async with asyncio.timeout(deadline):
+            async with patience.deadline(deadline) if exchange else asyncio.timeout(deadline):
                 return await self._send(request, auth, place)
         except VendorError:
             raise

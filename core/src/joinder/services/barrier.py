@@ -25,6 +25,7 @@ from joinder.services import leases
 from joinder.services.grants import standing
 from joinder.services.held import HeldRow
 from joinder.services.hub import Hub
+from joinder.store.identity import new_identity
 from joinder.store.tables import Due, Enrollment, GrantRow, StoreState
 from joinder.vendor import Refresh, Vendor
 
@@ -67,6 +68,7 @@ async def put_up(session: AsyncSession, *, taken_at: int, not_rotating: Collecti
     )
     value = {"restored_at": now(), "copy_taken_at": taken_at}
     await session.merge(StoreState(name=STATE, value=value))
+    await new_identity(session)  # what a journal holds is of another life
 
 
 async def check(hub: Hub, row: HeldRow, vendor: Vendor) -> None:

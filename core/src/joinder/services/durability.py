@@ -1,16 +1,24 @@
-"""What keeps a new token from being lost to a full disk (reliability R15)."""
+"""What keeps a new token from being lost to a store that does not take it (reliability R15, R16)."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
+from joinder.clock import monotonic
 from joinder.errors import TransientError
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.store.engine import StoreFull, StoreTrouble
 
 RETRY_AFTER = timedelta(minutes=1)
+TRY_AGAIN_S = 0.5
+T = TypeVar("T")
+log = logging.getLogger("joinder.durability")
 
 
 def arm(hub: Hub) -> None:
@@ -22,6 +30,12 @@ def arm(hub: Hub) -> None:
 
 def trouble(hub: Hub) -> str | None:
     """Why no renewal may begin now, in a sentence for the operator."""
+    if hub.unsaved:
+        waits_s = monotonic() - min(hub.unsaved.values())
+        return (
+            f"{len(hub.unsaved)} new tokens wait for the database, the first for {waits_s:.0f} s. "
+            "Until it takes them no token is renewed."
+        )
     ballast = hub.store.ballast
     if ballast is None or ballast.ok:
         return None
@@ -41,6 +55,41 @@ def check(hub: Hub) -> None:
 def make_room(hub: Hub, trouble: StoreTrouble) -> bool:
     """After a failed commit of a new token: True when there is room now, and it should be tried again at once."""
     return hub.store.ballast is not None and isinstance(trouble, StoreFull) and hub.store.ballast.free()
+
+
+async def until_stored(hub: Hub, name: str, store: Callable[[int], Awaitable[T]], *, is_safe: Callable[[], bool]) -> T:
+    """What `store` answers, given how often it was tried before; tried until it is done, or the process ends.
+
+    `name`: of whom it is. At a stop it is left where it is when `is_safe` says that it lies on disk all the same: then
+    TransientError. Nothing else is raised: what is to be stored exists nowhere else.
+    """
+    for tries in itertools.count():
+        try:
+            answer = await store(tries)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the token stays in hand
+            _tell(hub, name, error)
+            hub.journal.retry()
+            if isinstance(error, StoreTrouble) and make_room(hub, error):
+                continue
+            if hub.stopping.is_set() and is_safe():
+                raise TransientError("The new token waits in the journal for the next start") from None
+            await asyncio.sleep(min(0.05 * 2 ** min(tries, 10), TRY_AGAIN_S))
+            continue
+        since = hub.unsaved.pop(name, None)
+        if since is not None:
+            log.warning("the new token of %s is saved, after %.1f s", name, monotonic() - since)
+        return answer
+    raise AssertionError  # the count has no end
+
+
+def _tell(hub: Hub, name: str, error: Exception) -> None:
+    if name not in hub.unsaved:
+        hub.unsaved[name] = monotonic()
+        log.critical("the new token of %s is not saved yet: %s", name, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreTrouble) else type(error).__name__
 
 
 async def _due(hub: Hub) -> list[str]:

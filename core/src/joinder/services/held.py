@@ -17,8 +17,9 @@ from joinder.services.vendor_context import vendor_context
 _HELD = (
     "SELECT e.id, e.account_id, e.vendor, e.credentials_id, e.options, e.health, e.health_reason, e.failures, "
     "e.last_success_at, g.enrollment_id, g.sealed, g.version, g.expires_at, g.refresh_expires_at, g.state, "
-    "g.intent_at, g.intent_count, g.refused_at, g.denied_at, g.wait_until, g.obtained_at, g.obtained_by, e.paused_at, "
-    "c.type, c.secrets_sealed, c.version, c.suspected_by, c.rejected_at, c.test_at, c.exchanges_wait_until "
+    "g.intent_id, g.intent_at, g.intent_count, g.refused_at, g.denied_at, g.wait_until, g.obtained_at, g.obtained_by, "
+    "e.paused_at, c.type, c.secrets_sealed, c.version, c.suspected_by, c.rejected_at, c.test_at, "
+    "c.exchanges_wait_until "
     'FROM enrollment e JOIN "grant" g ON g.enrollment_id = e.id '
     "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
 )
@@ -42,6 +43,7 @@ class HeldRow(NamedTuple):
     expires_at: int | None
     refresh_expires_at: int | None
     state: str
+    intent_id: str | None
     intent_at: int | None
     intent_count: int
     refused_at: int | None

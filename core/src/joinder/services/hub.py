@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from joinder.services.refusals import NotFound
 from joinder.services.retries import Retries
 from joinder.settings import Settings
 from joinder.store.engine import Store, open_store
+from joinder.store.identity import store_identity
+from joinder.store.journal import Journal
 from joinder.store.key_file import read_key_file
 from joinder.store.tables import Audit
 from joinder.store.vault import DATA_KEYS, Vault
@@ -58,11 +61,17 @@ class Hub:
     sources_stored: set[int] = field(default_factory=set)  # of readings (services/provenance.py)
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     metrics: Metrics = field(default_factory=Metrics)
+    process: str = field(default_factory=lambda: secrets.token_hex(8))  # this one among all that ever ran
+    identity: str = ""  # of the database (services/journal.py)
+    journal: Journal = field(init=False)
+    ended: set[str] = field(default_factory=set)  # processes that are gone, what they left in the journal applied
+    unsaved: dict[str, float] = field(default_factory=dict)  # enrollment whose new token waits here → monotonic, since
     activity: Activity = field(init=False)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     def __post_init__(self) -> None:
         self.activity = Activity(self.store, self.metrics)
+        self.journal = Journal(_journal_folder(self.settings, self.store), self.process)
 
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
@@ -84,20 +93,37 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
     try:
         async with store.write(DATA_KEYS) as session:
             await vault.prepare(session)
+            identity = await store_identity(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         apply_call_limits(vendors, settings.call_limits)
         budgets = Budgets(store)
-        hub = Hub(settings=settings, registry=vendors, store=store, vault=vault, http=http, budgets=budgets)
+        hub = Hub(
+            settings=settings,
+            registry=vendors,
+            store=store,
+            vault=vault,
+            http=http,
+            budgets=budgets,
+            identity=identity,
+        )
         vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)
         try:
             yield hub
         finally:  # also when the block raised: who gave up waiting has not ended the exchange
             await hub.drain()
+            await hub.journal.close()
             await budgets.close()
             await hub.activity.flush()
     finally:
         await http.close()
         await store.close()
+
+
+def _journal_folder(settings: Settings, store: Store) -> Path | None:
+    """The operator's, else beside a SQLite file; None: new tokens are kept in memory only."""
+    if settings.journal_folder is not None:
+        return Path(settings.journal_folder)
+    return Path(f"{store.place}.journal") if store.dialect == "sqlite" else None
 
 
 async def owned(session: AsyncSession, table: type[M], row_id: str, account_id: str) -> M:

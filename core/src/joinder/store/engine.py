@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
+from joinder.store.pulse import Pulse
 
 Row = Sequence[Any]
 Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
@@ -59,6 +60,7 @@ class Store(ABC):
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
         self._reader = reader
         self._writer = writer
+        self.pulse = Pulse()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -17,6 +17,7 @@ from joinder.store.pragmas import prepare
 from joinder.store.statements import upsert_on_sqlite
 
 AT_ONCE = 200
+WAIT_MS = 8_000  # for another process's lock: well within half a lease, and then it is tried again
 _ITS_OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, ValueError)
 Outcome = list[int] | StoreTrouble
 _Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
@@ -86,7 +87,7 @@ class GroupCommit:
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(self._path, isolation_level=None)
-            prepare(self._connection.cursor(), self._path)
+            prepare(self._connection.cursor(), self._path, wait_ms=WAIT_MS)
         return self._connection
 
 

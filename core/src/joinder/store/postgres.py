@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -20,9 +21,23 @@ from joinder.store.statements import upsert_on_postgres
 
 OLDEST = 150000
 CONNECTIONS = 8
-CONNECT_S = 10
-# A connection that waits this long for a lock, or sits in a transaction this long, belongs to a stuck process.
-_SESSION = {"application_name": "joinder", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "120s"}
+CONNECT_S = 5
+# A statement ends well within half a lease, its cancellation (which may take as long again) included; what walks a
+# whole table on a connection of its own may take longer.
+STATEMENT_S = 8
+LONG_STATEMENT_S = 60
+# A connection that waits this long for a lock, or sits in a transaction this long, belongs to a stuck process. The
+# server, too, drops one whose other end is silent.
+_SESSION = {
+    "application_name": "joinder",
+    "lock_timeout": "6s",
+    "idle_in_transaction_session_timeout": "120s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 _SERIALISE = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 # InternalClientError: what asyncpg raises when a connection is cut while the answer to another question is read.
 _GONE = (
@@ -53,37 +68,51 @@ class PostgresStore(Store):
             await session.execute(text(f"SELECT {locks}"), names)
 
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        return await self._rows(sql, parameters, STATEMENT_S)
+
+    async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        return await self._rows(sql, parameters, LONG_STATEMENT_S)
+
+    async def _rows(self, sql: str, parameters: Mapping[str, Any], seconds: float) -> list[Row]:
         statement, names = numbered(sql)
         values = [parameters[name] for name in names]
         try:
-            return await self._fetch(statement, values)
+            return await self._fetch(statement, values, seconds)
         except _GONE:  # the server restarted; the pool makes new connections
             await self._hot.expire_connections()
-            return await self._fetch(statement, values)
+            return await self._fetch(statement, values, seconds)
 
-    async def _fetch(self, statement: str, values: Sequence[object]) -> list[Row]:
+    async def _fetch(self, statement: str, values: Sequence[object], seconds: float) -> list[Row]:
         try:
-            found: list[Any] = await self._hot.fetch(statement, *values)
+            found: list[Any] = await self._hot.fetch(statement, *values, timeout=seconds)
         except asyncpg.CharacterNotInRepertoireError:
             raise NotText from None
         return found
 
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
         try:
-            async with self._hot.acquire() as connection, connection.transaction():
+            async with self._hot.acquire(timeout=2 * STATEMENT_S) as connection, connection.transaction():
                 if about:
                     await connection.execute(_SERIALISE, about)
-                return [await _changed(connection, write) for write in writes]
-        except asyncpg.DiskFullError as error:
-            raise StoreFull(type(error).__name__) from None
+                changed = [await _changed(connection, write) for write in writes]
         except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
-            raise StoreTrouble(type(error).__name__) from None
+            self.pulse.failed()
+            kind = StoreFull if isinstance(error, asyncpg.DiskFullError) else StoreTrouble
+            raise kind(type(error).__name__) from None
+        self.pulse.answered()
+        return changed
 
     @asynccontextmanager
     async def pool(self, connections: int) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
         """Connections of one's own, such as one that listens."""
         async with asyncpg.create_pool(
-            _dsn(self._url), min_size=1, max_size=connections, timeout=CONNECT_S, server_settings=_SESSION
+            _dsn(self._url),
+            min_size=1,
+            max_size=connections,
+            timeout=CONNECT_S,
+            command_timeout=STATEMENT_S,
+            server_settings=_SESSION,
+            init=_watched,
         ) as pool:
             yield pool
 
@@ -109,8 +138,9 @@ async def open_postgres(url: URL) -> PostgresStore:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=CONNECT_S,
-            command_timeout=60,
+            command_timeout=STATEMENT_S,
             server_settings=_SESSION,
+            init=_watched,
             reset=_as_it_is,
         )
     except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
@@ -118,12 +148,32 @@ async def open_postgres(url: URL) -> PostgresStore:
     store = PostgresStore(url, hot)
     try:
         await _check_server(hot)
-        async with store._writer.connect() as connection:
-            await migrate_postgres(connection, store.place)
+        await _migrate(store)
     except BaseException:
         await store.close()
         raise
     return store
+
+
+async def _migrate(store: PostgresStore) -> None:
+    """On a connection of its own: a step may take as long as its tables are large."""
+    engine = _engine(store._url, size=1, isolation_level="READ COMMITTED", statement_s=None)
+    try:
+        async with engine.connect() as connection:
+            await migrate_postgres(connection, store.place)
+    finally:
+        await engine.dispose()
+
+
+async def _watched(connection: Any) -> None:
+    """A connection whose other end is gone without a word ends by itself, idle or with something sent."""
+    line = connection._transport.get_extra_info("socket")  # asyncpg tells it in no other way
+    if line is None or line.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):  # not on every system
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _as_it_is(connection: Any) -> None:
@@ -143,9 +193,13 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _engine(url: URL, *, size: int, isolation_level: str) -> AsyncEngine:
+def _engine(url: URL, *, size: int, isolation_level: str, statement_s: float | None = 2 * STATEMENT_S) -> AsyncEngine:
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
-        return await asyncpg.connect(_dsn(url), timeout=CONNECT_S, command_timeout=60, server_settings=_SESSION)
+        connection = await asyncpg.connect(
+            _dsn(url), timeout=CONNECT_S, command_timeout=statement_s, server_settings=_SESSION
+        )
+        await _watched(connection)
+        return connection
 
     return create_async_engine(
         "postgresql+asyncpg://",
@@ -153,7 +207,7 @@ def _engine(url: URL, *, size: int, isolation_level: str) -> AsyncEngine:
         hide_parameters=True,
         pool_size=size,
         max_overflow=0,
-        pool_timeout=60,
+        pool_timeout=2 * STATEMENT_S,
         pool_pre_ping=True,  # a restarted server leaves dead connections in the pool
         isolation_level=isolation_level,
     )

@@ -12,9 +12,9 @@ from joinder.settings import ConfigError
 _DURABLE = {"journal_mode": ("WAL", "wal"), "synchronous": ("FULL", 2)}
 
 
-def prepare(cursor: Any, path: Path) -> None:
-    """Raises ConfigError where SQLite cannot keep what it commits."""
-    for pragma in ("busy_timeout=30000", "foreign_keys=ON"):
+def prepare(cursor: Any, path: Path, *, wait_ms: int = 30_000) -> None:
+    """`wait_ms`: for another process's lock. Raises ConfigError where SQLite cannot keep what it commits."""
+    for pragma in (f"busy_timeout={wait_ms}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     for pragma, (wanted, reads_as) in _DURABLE.items():
         cursor.execute(f"PRAGMA {pragma}={wanted}")

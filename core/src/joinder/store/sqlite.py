@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
-from joinder.store.engine import Row, Store, Write
+from joinder.store.engine import Row, Store, StoreTrouble, Write
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
 from joinder.store.pragmas import prepare
@@ -72,7 +72,13 @@ class SqliteStore(Store):
             raise
 
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
-        return await self._commits.apply(writes)
+        try:
+            changed = await self._commits.apply(writes)
+        except StoreTrouble:
+            self.pulse.failed()
+            raise
+        self.pulse.answered()
+        return changed
 
     async def close(self) -> None:
         await self._commits.close()

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
-from joinder import oauth, tracing
+from joinder import oauth, patience, tracing
 from joinder.about import about
 from joinder.clean import clean_text
 from joinder.clock import utc_now
@@ -282,7 +282,7 @@ class Registry:
         try:
             answer = call()
             if inspect.isawaitable(answer):
-                async with asyncio.timeout(HOOK_DEADLINE):
+                async with patience.deadline(HOOK_DEADLINE):
                     answer = await answer
         except VendorError:
             raise

@@ -113,6 +113,8 @@ async def renewal_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None
         if grant is not None and grant.version == attempt.version and _tells_outcome(attempt.vendor, error):
             grant.intent_id = grant.intent_at = None
             grant.intent_count = row.intent_count
+        elif grant is not None and grant.intent_id == attempt.intent_id:
+            grant.intent_id = None  # nobody is at it any more; when it began still counts (services/holders.py)
         verdict, before = await _judged(hub, session, answer)
         await leases.release(session, "refresh", row.id, attempt.lease, None)
     await _afterwards(hub, answer, verdict, before)

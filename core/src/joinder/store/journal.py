@@ -1,0 +1,245 @@
+"""New tokens of the last quarter of an hour, in files: for a database that does not take them, or forgets them.
+
+One file a process, under a lock that ends with the process: whoever can lock a file knows that its writer is gone. A
+line says whose token it is and holds the token sealed (services/journal.py seals, opens and applies). Two files follow
+one another, so that each line is kept for a quarter of an hour at least.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from joinder.store.copies import sync
+
+KEPT_S = 900.0
+_SUFFIX = ".journal"
+log = logging.getLogger("joinder.journal")
+
+
+class Line(Struct, frozen=True):
+    """A new token of one grant. `version`: the one it is; `at`: epoch seconds; `store`: the database it belongs to."""
+
+    store: str
+    enrollment: str
+    account: str
+    version: int
+    at: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a file holds. `damaged`: lines in it that are none, beside one at its end that a crash cut off."""
+
+    path: Path
+    lines: list[Line]
+    damaged: int
+    is_written: bool  # its process lives
+
+
+class Journal:
+    """The files of one folder, of which one is this process's. Nothing is asked of the disk until `begin`.
+
+    Without a folder, and while it cannot be written to, lines are kept in memory; `trouble` says so.
+    """
+
+    def __init__(self, folder: Path | None, process: str) -> None:
+        self.folder = folder
+        self.process = process
+        self.trouble: str | None = None
+        self._thread = ThreadPoolExecutor(1, "joinder-journal")
+        self._guard = threading.Lock()
+        self._file: _File | None = None
+        self._before: _File | None = None
+        self._number = 0
+        self._in_memory: list[Line] = []
+        self._written: list[Line] = []  # and not yet synced
+        self._syncing: Future[None] | None = None
+        self._newest: dict[str, tuple[int, float]] = {}  # enrollment → version, when
+        self._on_disk: dict[str, int] = {}
+        self._unsaved: dict[str, Line] = {}
+
+    async def begin(self, line: Line) -> None:
+        """A file with the process's lock on it, before the first token; its first line says of what store it is."""
+        if self._file is None and self.folder is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._turn, self.folder, line)
+
+    def add(self, line: Line) -> None:
+        """Written at once, into memory of the system, and synced within milliseconds. Never raises."""
+        moment = time.monotonic()
+        for enrollment in [old for old, (_, at) in list(self._newest.items())[:2] if moment - at > KEPT_S]:
+            del self._newest[enrollment]  # a dict keeps the order of its insertions
+        self._newest.pop(line.enrollment, None)
+        self._newest[line.enrollment] = (line.version, moment)
+        self._unsaved[line.enrollment] = line
+        self._in_memory.append(line)
+        self.retry()
+
+    def retry(self) -> None:
+        """Writes what could not be written before."""
+        if self.folder is None or self._file is None or not self._in_memory:
+            return
+        try:
+            with self._guard:
+                self._file.append(b"".join(_encoded(line) for line in self._in_memory))
+                self._written += self._in_memory
+        except OSError as error:
+            self._tell(f"{self.folder} cannot be written to ({error.strerror or type(error).__name__})")
+            return
+        self._in_memory = []
+        self._tell(None)
+        if self._syncing is None or self._syncing.done():
+            with suppress(RuntimeError):  # closed
+                self._syncing = self._thread.submit(self._sync)
+
+    def stored(self, enrollment_id: str, version: int) -> None:
+        """The database has it: its line need not follow into the next file."""
+        waiting = self._unsaved.get(enrollment_id)
+        if waiting is not None and waiting.version <= version:
+            del self._unsaved[enrollment_id]
+
+    def holds(self, enrollment_id: str, version: int) -> bool:
+        """Whether that token is on disk here."""
+        return self._on_disk.get(enrollment_id) == version
+
+    def newest(self, enrollment_id: str) -> int | None:
+        """The version this process got last, in the last quarter of an hour."""
+        version, at = self._newest.get(enrollment_id, (None, 0.0))
+        return version if time.monotonic() - at <= KEPT_S else None
+
+    def is_writing(self, process: str) -> bool | None:
+        """Whether that process lives; None when none of its files is here."""
+        files = list(self.folder.glob(f"{process}-*{_SUFFIX}")) if self.folder is not None else []
+        return any(_is_locked(path) for path in files) if files else None
+
+    def read(self) -> list[Found]:
+        """Every file of the folder. Blocks: for a thread."""
+        found = []
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")) if self.folder else ():
+            with suppress(OSError):  # gone meanwhile
+                found.append(_read(path))
+        return found
+
+    async def close(self) -> None:
+        """The files stay, for whoever finds a database behind them."""
+        self.retry()
+        await asyncio.to_thread(self._thread.shutdown)
+        for file in (self._before, self._file):
+            if file is not None:
+                file.close()
+        self._file = self._before = None
+
+    def _sync(self) -> None:
+        """In the thread: all that was written, in as few syncs as the disk is fast."""
+        while True:
+            with self._guard:
+                lines, self._written, file = self._written, [], self._file
+            if not lines or file is None:
+                return
+            try:
+                os.fsync(file.descriptor)
+            except OSError as error:
+                self._tell(f"{self.folder} cannot be synced ({error.strerror or type(error).__name__})")
+                return
+            self._on_disk.update({line.enrollment: line.version for line in lines})
+            if file.is_old() and self.folder is not None:
+                self._turn(self.folder, msgspec.structs.replace(lines[-1], enrollment="", version=0, sealed=b""))
+
+    def _turn(self, folder: Path, first: Line) -> None:
+        """In the thread: a new file, which begins with what the database does not have yet."""
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            fresh = _File(folder / f"{self.process}-{self._number}{_SUFFIX}")
+            sync(folder)
+            with self._guard:
+                fresh.append(b"".join(_encoded(line) for line in (first, *list(self._unsaved.values()))))
+                self._number += 1
+                old, self._before, self._file = self._before, self._file, fresh
+            if old is not None:
+                old.drop()
+        except OSError as error:
+            self._tell(f"{folder} cannot be written to ({error.strerror or type(error).__name__})")
+
+    def _tell(self, trouble: str | None) -> None:
+        if trouble is not None and self.trouble is None:
+            log.critical("new tokens are kept in memory only: %s", trouble)
+        self.trouble = trouble
+
+
+class _File:
+    """One that this process appends to, under its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._opened_at = time.monotonic()
+        self._size = 0
+
+    def is_old(self) -> bool:
+        return time.monotonic() - self._opened_at > KEPT_S
+
+    def append(self, data: bytes) -> None:
+        """All of it or nothing."""
+        try:
+            left = data
+            while left:
+                left = left[os.write(self.descriptor, left) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self.descriptor, self._size)
+            raise
+        self._size += len(data)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def drop(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
+        self.close()
+
+
+def _encoded(line: Line) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether its writer lives. A file that has gone has no writer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _read(path: Path) -> Found:
+    is_written = _is_locked(path)
+    *whole, _ = path.read_bytes().split(b"\n")
+    lines = list(_decoded(whole))
+    return Found(path=path, lines=lines, damaged=len(whole) - len(lines), is_written=is_written)
+
+
+def _decoded(rows: list[bytes]) -> Iterator[Line]:
+    for row in rows:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            yield msgspec.json.decode(row, type=Line)
