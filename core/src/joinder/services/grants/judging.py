@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from joinder.services.refresh import Attempt
 
 NOTED_EVERY_S = 60  # a read that went well, where nothing else changes
+OTHERS_TURN = timedelta(minutes=20)  # at least, to be polled as well
 LATE_ANSWER_S = 5.0  # beyond the deadline, a late answer can no longer come
 UNEXPLAINED_EVERY = timedelta(hours=1)
 FIRST_PAUSE_S = 60  # of an app's renewals after one grant's 429; a second grant's makes it the whole of Retry-After
@@ -223,11 +224,28 @@ async def _of_the_grant(case: _Case, *, is_one_site: bool) -> tuple[bool, Others
         read_since = (case.enrollment.last_success_at or 0) > (case.site.denied_at or now())
         return read_since and _is_old(case.site.denied_at, SITE_PROOF_AFTER), Others.UNKNOWN
     proved = _is_old(grant.denied_at if by_data else grant.refused_at, PROOF_AFTER)
+    if proved and by_data:
+        proved = await _had_others_their_turn(case)
     if proved:
         await case.session.flush()
         if await mass_refusal.holds(case.session, case.enrollment.vendor, grant.suspected_at):
             return True, Others.REFUSED
     return proved, Others.UNKNOWN
+
+
+async def _had_others_their_turn(case: _Case) -> bool:
+    """Whether others would show by now that the vendor refuses everybody's data: one was read since, or all polled."""
+    first_at = case.grant.denied_at
+    if first_at is None or _is_old(first_at, max(case.vendor.limits.poll_every, OTHERS_TURN)):
+        return True
+    if await apps.have_others_been_read(case.session, case.answer.row, first_at):
+        return True
+    query = select(Enrollment.id).where(
+        col(Enrollment.vendor) == case.enrollment.vendor,
+        col(Enrollment.id) != case.enrollment.id,
+        col(Enrollment.health).in_((*health.WELL, "suspected", "degraded")),
+    )
+    return (await case.session.execute(query.limit(1))).first() is None
 
 
 async def _is_one_site(case: _Case) -> bool:
@@ -320,12 +338,13 @@ async def _operator(case: _Case) -> None:
 
 async def _grant_suspected(case: _Case) -> None:
     first_at = _mark_refused(case)
-    proof_at = first_at + int(PROOF_AFTER.total_seconds())
+    proof_s = int(PROOF_AFTER.total_seconds())
+    ask_at = first_at + proof_s if first_at + proof_s > now() else now() + proof_s  # later, where others come first
     state: HealthState | None = None if case.enrollment.health in ("suspected", "quarantined") else "degraded"
     reason = _DENIED if case.answer.door is Door.DATA else _DIED_AGAIN
     if case.answer.row.intent_count and case.answer.door is Door.TOKEN:
         reason = _CUT_AND_REFUSED
-    await case.settle(state, reason, max(proof_at, now() + 1))
+    await case.settle(state, reason, ask_at)
 
 
 def _mark_refused(case: _Case) -> int:
