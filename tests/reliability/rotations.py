@@ -39,7 +39,7 @@ _TIME_PASSES = (
 )
 _LEFT = "SELECT count(*) FROM due WHERE kind = 'refresh' AND (due_at <= :now OR lease IS NOT NULL)"
 _REFRESH_ONLY = "UPDATE due SET due_at = :never WHERE kind <> 'refresh'"
-_PAUSED = "UPDATE enrollment SET paused_at = :now"  # or the workers find polls that are not due, and repair it
+_PAUSED = "UPDATE enrollment SET paused_at = :now"  # or the workers repair that nothing reads them
 _STATES = "SELECT e.health, count(*) FROM enrollment e GROUP BY e.health"
 
 
@@ -83,7 +83,7 @@ async def seed(hub: Hub, owners: list[str]) -> dict[str, str]:
     made: dict[str, str] = {}
     for at in range(0, len(owners), SEEDED_AT_ONCE):
         made |= dict(await asyncio.gather(*(enrolled(owner) for owner in owners[at : at + SEEDED_AT_ONCE])))
-    await hub.store.apply((_PAUSED, {"now": now()}), (_REFRESH_ONLY, {"never": leases.NEVER}))
+    await hub.store.apply((_REFRESH_ONLY, {"never": leases.NEVER}))
     return made
 
 
@@ -106,6 +106,7 @@ async def rotations(
     """`settings` of an empty, migrated database that the vendor is rerouted in."""
     async with open_hub(settings, template_registry()) as hub:
         owners = await seed(hub, [f"owner-{number}" for number in range(grants)])
+        await hub.store.apply((_PAUSED, {"now": now()}))
         began = time.monotonic()
         workers = [nurse.worker(settings) for _ in range(processes)]
         expiries = await _let_time_pass(hub, owners, at_least)
