@@ -22,7 +22,7 @@ from msgspec import structs
 from databases import Databases
 from joinder import worker
 from joinder.clock import now
-from joinder.services import backfill, held, webhooks
+from joinder.services import backfill, health, held, webhooks
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 from reliability.kill_points import POINTS
@@ -194,7 +194,8 @@ async def assert_others_go_on(made: World) -> None:
     assert await make_due(made.hub, [made.other]) == [1]
     await made.work()
     other = await made.grant(made.other)
-    assert (other.version, other.health, other.lease) == (2, "connecting", None)
+    assert (other.version, other.lease) == (2, None)
+    assert other.health in health.WELL  # the worker that was killed may have found it unread, and planned a poll
 
 
 async def assert_kept(made: World, before: Seen) -> None:

@@ -15,7 +15,7 @@ from joinder.errors import (
     TransientError,
     UnexpectedPayload,
 )
-from joinder.services import enrollments, leases, vendor_credentials
+from joinder.services import enrollments, leases, saving, vendor_credentials
 from joinder.services import refresh as refresh_module
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh, refresh_due

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from joinder import tracing
 from joinder.about import about
@@ -20,6 +20,7 @@ from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.services.refusals import NotFound, Refusal
 from joinder.services.schedule import BACKOFF_MOST
+from joinder.store.engine import Statement
 from joinder.store.tables import Due, Enrollment
 
 AT_ONCE = 32
@@ -36,19 +37,19 @@ _APPS = (
     "WITH RECURSIVE apps(app) AS (SELECT min(app) FROM due WHERE kind = :kind UNION ALL "
     "SELECT (SELECT min(d.app) FROM due d WHERE d.kind = :kind AND d.app > apps.app) FROM apps WHERE app IS NOT NULL) "
     "SELECT app, (SELECT count(*) FROM (SELECT 1 FROM due d WHERE d.kind = :kind AND d.app = apps.app "
-    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) LIMIT :most) w) "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {lapsed}) LIMIT :most) w) "
     "FROM apps WHERE app IS NOT NULL"
 )
 _BY_DUE = (
     "SELECT d.enrollment_id, d.strikes, d.lease FROM due d WHERE d.kind = :kind AND d.app = :app "
-    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {lapsed}) "
     "ORDER BY d.due_at LIMIT :limit OFFSET :offset"
 )
 # Of those due longest: to sort all that an outage left due, for each batch, would cost the square of their number.
 _BY_EXPIRY = (
     "SELECT w.enrollment_id, w.strikes, w.lease FROM (SELECT d.enrollment_id, d.strikes, d.lease, d.due_at FROM due d "
     "WHERE d.kind = :kind AND d.app = :app AND d.due_at <= :now "
-    "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) ORDER BY d.due_at LIMIT :window) w "
+    "AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {lapsed}) ORDER BY d.due_at LIMIT :window) w "
     'JOIN "grant" g ON g.enrollment_id = w.enrollment_id '
     "ORDER BY coalesce(g.expires_at, g.refresh_expires_at, w.due_at) LIMIT :limit OFFSET :offset"
 )
@@ -56,13 +57,13 @@ _BY_EXPIRY = (
 _NEWEST_CONSENT = (
     "SELECT d.enrollment_id, d.strikes, d.lease FROM enrollment e JOIN due d ON d.enrollment_id = e.id "
     "WHERE e.health = 'connecting' AND d.kind = :kind AND d.app = :app "
-    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {time}) "
+    "AND d.due_at <= :now AND (d.lease IS NULL OR d.lease_boot <> :clock OR d.lease_until < {lapsed}) "
     "ORDER BY e.created_at DESC, e.id LIMIT :limit"
 )
 _STRIKE = "UPDATE due SET strikes = strikes + 1 WHERE kind = :kind AND enrollment_id = :id"
 _BURY = (
     "UPDATE due SET strikes = strikes + 1, lease = NULL, lease_until = NULL "
-    "WHERE kind = :kind AND enrollment_id = :id AND lease = :lease AND (lease_boot <> :clock OR lease_until < {time})"
+    "WHERE kind = :kind AND enrollment_id = :id AND lease = :lease AND (lease_boot <> :clock OR lease_until < {lapsed})"
 )
 _CLEAR = "UPDATE due SET strikes = 0 WHERE kind = :kind AND enrollment_id = :id AND strikes > 0"
 
@@ -91,7 +92,7 @@ class Kind:
 
     async def _keys(self, hub: Hub) -> list[str]:
         values = {"kind": self.name, "now": now(), "most": BATCH * SLOTS}
-        rows = await hub.store.rows(*leases.on_clock(hub.store.dialect, _APPS, values))
+        rows = await hub.store.rows(*_on_clock(hub, _APPS, values))
         return [f"{slot}:{app}" for app, count in rows for slot in range(-(-count // BATCH))]
 
     async def _work(self, hub: Hub, key: str) -> None:
@@ -111,12 +112,16 @@ class Kind:
         sql = _BY_DUE
         if self.nearest_to_expiry_first:
             sql, values["window"] = _BY_EXPIRY, WINDOW
-        rows = [Row(*row) for row in await hub.store.rows(*leases.on_clock(hub.store.dialect, sql, values))]
+        rows = [Row(*row) for row in await hub.store.rows(*_on_clock(hub, sql, values))]
         if not self.newest_consent_first or offset or not rows:
             return rows
         names = {name: values[name] for name in ("kind", "app", "now", "limit")}
-        new = await hub.store.rows(*leases.on_clock(hub.store.dialect, _NEWEST_CONSENT, names))
+        new = await hub.store.rows(*_on_clock(hub, _NEWEST_CONSENT, names))
         return list({row.enrollment_id: row for row in (*(Row(*found) for found in new), *rows)}.values())[:BATCH]
+
+
+def _on_clock(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
+    return leases.on_clock(hub.store.dialect, sql, values, patience_s=hub.store.pulse.patience_s())
 
 
 async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float) -> None:
@@ -193,7 +198,7 @@ async def _strike(hub: Hub, kind: str, row: Row) -> None:
 async def _bury(hub: Hub, kind: str, row: Row) -> None:
     """Its holder gave nothing back: a worker that was killed, by this row perhaps."""
     values = {"kind": kind, "id": row.enrollment_id, "lease": row.left_by}
-    buried = await hub.store.apply(leases.on_clock(hub.store.dialect, _BURY, values))
+    buried = await hub.store.apply(_on_clock(hub, _BURY, values))
     if buried[0] and row.strikes:
         await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -22,7 +22,7 @@ _TIMES = {"sqlite": ":time", "postgresql": "extract(epoch FROM clock_timestamp()
 _TAKE = (
     "UPDATE due SET lease = :lease, lease_boot = :clock, lease_until = {time} + :ttl "
     "WHERE kind = :kind AND enrollment_id = :enrollment "
-    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {time})"
+    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {lapsed})"
 )
 _RENEW = (
     "UPDATE due SET lease_until = {time} + :ttl WHERE kind = :kind AND enrollment_id = :enrollment AND lease = :lease"
@@ -45,16 +45,27 @@ def clock(session: AsyncSession) -> tuple[str, ColumnElement[float]]:
     return boot_id(), literal(monotonic(), Float)
 
 
-def on_clock(dialect: str, sql: str, parameters: Mapping[str, Any]) -> Statement:
-    """The statement with `{time}` as the time of the leases' clock, and its name as `:clock`."""
-    if dialect == "postgresql":
-        return sql.format(time=_TIMES[dialect]), {**parameters, "clock": "database"}
-    return sql.format(time=_TIMES[dialect]), {**parameters, "clock": boot_id(), "time": monotonic()}
+def on_clock(dialect: str, sql: str, parameters: Mapping[str, Any], *, patience_s: float = 0.0) -> Statement:
+    """The statement with `{time}` as the time of the leases' clock, and its name as `:clock`.
+
+    A lease that ends before `{lapsed}` has run out: so long ago that whoever holds it could have renewed it
+    (`Pulse.patience_s`: after a trouble of the database, nobody could).
+    """
+    time = _TIMES[dialect]
+    values: dict[str, Any] = {**parameters, "clock": "database"}
+    if dialect == "sqlite":
+        values |= {"clock": boot_id(), "time": monotonic()}
+    if "{lapsed}" in sql:
+        values["patience"] = float(patience_s)
+    return sql.format(time=time, lapsed=f"({time} - :patience)"), values
 
 
-def taking(dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> Statement:
+def taking(
+    dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float, *, patience_s: float = 0.0
+) -> Statement:
     """Changes one row, or none while another holder's lease runs."""
-    return on_clock(dialect, _TAKE, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)})
+    values = {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)}
+    return on_clock(dialect, _TAKE, values, patience_s=patience_s)
 
 
 def renewing(dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> Statement:

@@ -52,7 +52,7 @@ _INTEND = (
 )
 _STILL_DUE = (
     "SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND due_at <= :now "
-    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {time})"
+    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {lapsed})"
 )
 _WITHDRAW = (
     "UPDATE due SET lease = NULL, lease_until = NULL WHERE kind = 'refresh' AND enrollment_id = :enrollment "
@@ -207,7 +207,11 @@ async def _caught_up(hub: Hub, enrollment_id: str) -> Held:
 
 async def _still_due(hub: Hub, enrollment_id: str) -> bool:
     values = {"enrollment": enrollment_id, "now": now()}
-    return bool(await hub.store.rows(*leases.on_clock(hub.store.dialect, _STILL_DUE, values)))
+    return bool(
+        await hub.store.rows(
+            *leases.on_clock(hub.store.dialect, _STILL_DUE, values, patience_s=hub.store.pulse.patience_s())
+        )
+    )
 
 
 async def _intend(hub: Hub, held: Held) -> Attempt | None:
@@ -230,7 +234,8 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
         "too_late": holders.too_late(hub, held.row),
         "too_early": holders.too_early(held.row),
     }
-    take = leases.taking(hub.store.dialect, KIND, held.row.id, attempt.lease, _ttl(hub))
+    patience_s = hub.store.pulse.patience_s()
+    take = leases.taking(hub.store.dialect, KIND, held.row.id, attempt.lease, _ttl(hub), patience_s=patience_s)
     try:
         _, intended, _ = await hub.store.apply(take, (_INTEND, values), (_WITHDRAW, values), about=held.row.id)
     except StoreTrouble as trouble:
