@@ -229,10 +229,10 @@ class CutOnce:
         self._pool = pool
         self._errors = [error]
 
-    def acquire(self) -> Any:
+    def acquire(self, **named: Any) -> Any:
         if self._errors:
             raise self._errors.pop()
-        return self._pool.acquire()
+        return self._pool.acquire(**named)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)

@@ -207,11 +207,8 @@ async def _caught_up(hub: Hub, enrollment_id: str) -> Held:
 
 async def _still_due(hub: Hub, enrollment_id: str) -> bool:
     values = {"enrollment": enrollment_id, "now": now()}
-    return bool(
-        await hub.store.rows(
-            *leases.on_clock(hub.store.dialect, _STILL_DUE, values, patience_s=hub.store.pulse.patience_s())
-        )
-    )
+    patience_s = hub.store.pulse.patience_s()
+    return bool(await hub.store.rows(*leases.on_clock(hub.store.dialect, _STILL_DUE, values, patience_s=patience_s)))
 
 
 async def _intend(hub: Hub, held: Held) -> Attempt | None:
@@ -300,12 +297,16 @@ async def _lease_renewed(hub: Hub, attempt: Attempt) -> AsyncIterator[None]:
     """Keeps the lease alive while the exchange is in flight, however slow the database is."""
 
     async def keep() -> None:
+        wait_s = _ttl(hub) / 3
         while True:
-            await asyncio.sleep(_ttl(hub) / 3)
-            with contextlib.suppress(StoreTrouble):
+            await asyncio.sleep(wait_s)
+            try:
                 await hub.store.apply(
                     leases.renewing(hub.store.dialect, KIND, attempt.enrollment_id, attempt.lease, _ttl(hub))
                 )
+                wait_s = _ttl(hub) / 3
+            except StoreTrouble:
+                wait_s = 1.0  # as soon as it is back: others stand back just long enough (store/pulse.py)
 
     watchdog = asyncio.create_task(keep())
     try:
