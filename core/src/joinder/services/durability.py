@@ -1,16 +1,15 @@
-"""What keeps a new token from being lost to a full disk (reliability R15)."""
+"""What keeps a new token from being lost to a database in trouble (reliability R15)."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-from joinder.errors import TransientError
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
-from joinder.store.engine import StoreFull, StoreTrouble
-
-RETRY_AFTER = timedelta(minutes=1)
+from joinder.services.readiness import EVERY_S
+from joinder.trouble import NotDurable, StoreFull, StoreTrouble
 
 
 def arm(hub: Hub) -> None:
@@ -32,10 +31,38 @@ def trouble(hub: Hub) -> str | None:
 
 
 def check(hub: Hub) -> None:
-    """Before a vendor is called for a new token. Raises TransientError."""
+    """Before a vendor is called for a new token. Raises NotDurable."""
     reason = trouble(hub)
     if reason is not None:
-        raise TransientError(reason, retry_after=RETRY_AFTER)
+        hub.store.outage.begin(NotDurable(reason))
+        raise NotDurable(reason)
+
+
+async def ready(hub: Hub) -> None:
+    """Proves that work may come here. Raises StoreTrouble; what is over is told as over."""
+    check(hub)
+    await hub.readiness.proved()
+    hub.store.outage.end()
+
+
+@asynccontextmanager
+async def watching(hub: Hub) -> AsyncIterator[None]:
+    """Beside the block: finds out when a trouble of the store is over, and the log tells of it."""
+    hub.store.outage.is_told = True
+    task = asyncio.create_task(_watch(hub))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch(hub: Hub) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        if hub.store.outage.trouble is not None:
+            with suppress(StoreTrouble):
+                await ready(hub)
 
 
 def make_room(hub: Hub, trouble: StoreTrouble) -> bool:
