@@ -32,7 +32,7 @@ from joinder.trouble import Answered, StoreTrouble
 Format = Literal["auto", "json", "text"]
 PATIENCE_MS = 250  # with a reader that does not read; none while lines are being lost
 MINUTE_S = 60.0
-LINES, CRITICAL_LINES = 3, 5  # of one trouble of the store a minute; beside them at most five ends (trouble.py)
+CHATTER_LINES, LINES, CRITICAL_LINES = 2, 4, 5  # of a store's trouble, a minute; beside at most five ends (trouble.py)
 _CHATTER = ("aiosqlite", "asyncio", "asyncpg", "pgqueuer", "sqlalchemy")  # what they say in such a trouble is about it
 _FIRST = ("timestamp", "level", "logger", "event")
 _WHATEVER = (Exception, SystemExit, GeneratorExit, CancelledError)  # that the text of a foreign object may raise
@@ -126,7 +126,8 @@ class _Handler(logging.StreamHandler[Any]):
 class _StoreTroubles:
     """Lets few lines of one trouble of the store through, and counts the others for the line that ends it.
 
-    Of it are lines that hold a StoreTrouble, and while it lasts whatever the libraries below say.
+    Of it are lines that hold a StoreTrouble, and while it lasts whatever the libraries below say; of a connection that
+    is gone they speak before anybody else.
     """
 
     def __init__(self) -> None:
@@ -140,25 +141,26 @@ class _StoreTroubles:
         if end is not None:
             end.left_out, self._left_out, self._lasts = self._left_out, 0, False
             return True
-        if not self._is_of_it(record, arguments):
-            return True
-        return self._has_room(record.levelno)
-
-    def _is_of_it(self, record: logging.LogRecord, arguments: tuple[object, ...]) -> bool:
-        if any(isinstance(one, StoreTrouble) for one in (*arguments, *(record.exc_info or ()))):
+        error = record.exc_info[1] if record.exc_info else None
+        if any(isinstance(one, StoreTrouble) for one in (*arguments, error)):
             self._lasts = True
-            return True
-        return self._lasts and record.name.partition(".")[0] in _CHATTER
+            return self._has_room(CRITICAL_LINES if record.levelno >= logging.CRITICAL else LINES)
+        is_chatter = record.name.partition(".")[0] in _CHATTER and (self._lasts or _is_of_a_connection(error))
+        return not is_chatter or self._has_room(CHATTER_LINES)
 
-    def _has_room(self, level: int) -> bool:
+    def _has_room(self, lines: int) -> bool:
         moment = monotonic()
         while self._told_at and self._told_at[0] <= moment - MINUTE_S:
             self._told_at.popleft()
-        if len(self._told_at) >= (CRITICAL_LINES if level >= logging.CRITICAL else LINES):
+        if len(self._told_at) >= lines:
             self._left_out += 1
             return False
         self._told_at.append(moment)
         return True
+
+
+def _is_of_a_connection(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("asyncpg", "sqlite3")
 
 
 def _lost_lines(count: int) -> logging.LogRecord:

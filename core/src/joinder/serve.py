@@ -89,8 +89,8 @@ async def work(settings: Settings) -> None:
             watching(hub.registry.note_blocked),
             once_there(lambda: working(hub)),
         ):
-            log.info("working on %s", hub.store.place)
             _on_signal(hub.stopping.set)
+            log.info("working on %s", hub.store.place)
             await hub.stopping.wait()
 
 

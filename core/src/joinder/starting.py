@@ -46,6 +46,7 @@ async def _awaited(
     outage.begin(trouble)
     while True:
         await asyncio.sleep(EVERY_S)
+        asked_at = monotonic()
         try:
             opened = await stack.enter_async_context(opening())
         except Exception as error:
@@ -56,7 +57,7 @@ async def _awaited(
                 log.warning("still waiting for the database: %s", again)
                 told_at = monotonic()
         else:
-            outage.end()
+            outage.end(asked_at)
             return opened
 
 

@@ -7,6 +7,7 @@ again. Log lines that hold a StoreTrouble are limited (logs.py), so it is given 
 from __future__ import annotations
 
 import logging
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -75,17 +76,22 @@ class Outage:
         if self.trouble is None:
             self._began_at = moment
         if self.trouble is None and self.is_told:
-            log.error("the database is in trouble: %s", trouble)
+            _tell(logging.ERROR, "the database is in trouble: %s", trouble)
         self.trouble, self._failed_at, self._answered_at = trouble, moment, None
 
-    def end(self) -> None:
-        """As often as a write worked."""
-        if self.trouble is None:
+    def end(self, asked_at: float) -> None:
+        """As often as a write worked that was begun at `asked_at` (monotonic)."""
+        if self.trouble is None or asked_at < self._failed_at:
             return
         moment = monotonic()
         self._answered_at = self._answered_at or moment
         if moment - self._told_at < FLAPS_S and moment - self._failed_at < QUIET_S:
             return
         if self.is_told:
-            log.warning("the database answers again after %s", Answered(self._answered_at - self._began_at))
+            _tell(logging.WARNING, "the database answers again after %s", Answered(self._answered_at - self._began_at))
         self.trouble, self._told_at = None, moment
+
+
+def _tell(level: int, text: str, told: StoreTrouble | Answered) -> None:
+    """As of nobody's request, enrollment or vendor."""
+    Context().run(log.log, level, text, told)

@@ -41,8 +41,7 @@ def check(hub: Hub) -> None:
 async def ready(hub: Hub) -> None:
     """Proves that work may come here. Raises StoreTrouble; what is over is told as over."""
     check(hub)
-    await hub.readiness.proved()
-    hub.store.outage.end()
+    hub.store.outage.end(await hub.readiness.proved())
 
 
 @asynccontextmanager

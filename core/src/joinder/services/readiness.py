@@ -27,8 +27,11 @@ class Readiness:
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[StoreTrouble | None] | None = None
 
-    async def proved(self) -> None:
-        """Raises StoreTrouble. A write that hangs goes on, and is the only one; nobody waits for it to the end."""
+    async def proved(self) -> float:
+        """When the write was begun that worked (monotonic). Raises StoreTrouble.
+
+        A write that hangs goes on, and is the only one; nobody waits for it to the end.
+        """
         if self._asking is None or (self._asking.done() and monotonic() - self._asked_at >= EVERY_S):
             self._asked_at = monotonic()
             self._asking = asyncio.create_task(self._write())
@@ -37,6 +40,7 @@ class Readiness:
         if trouble is not None:
             self._store.outage.begin(trouble)
             raise trouble.with_traceback(None)
+        return self._asked_at
 
     async def _write(self) -> StoreTrouble | None:
         try:
