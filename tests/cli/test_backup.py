@@ -196,12 +196,17 @@ def test_a_barrier_is_a_finding(installed: Shell, tmp_path: Path) -> None:
     [
         ({"JOINDER_KEY_FILE": "/nowhere/key"}, "joinder keys create"),
         ({"JOINDER_DATABASE_URL": f"sqlite:///{__file__}"}, "no database of Joinder"),
-        ({"JOINDER_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "cannot be used"),
         ({"JOINDER_PORTT": "1"}, "JOINDER_PORT"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_a_finding_too(installed: Shell, env: dict[str, str], says: str) -> None:
     assert says in findings(installed, 78, **env)["configuration"]["text"]
+
+
+def test_a_database_that_is_away_is_a_finding_with_a_code_of_its_own(installed: Shell) -> None:
+    found = findings(installed, 75, JOINDER_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert "ConnectionRefusedError at 127.0.0.1/x" in found["database"]["text"]
+    assert "by themselves" in found["database"]["nextStep"]
 
 
 def test_looking_migrates_nothing(installed: Shell, tmp_path: Path) -> None:

@@ -33,9 +33,16 @@ def test_a_locked_database_is_a_sentence(joinder: Shell, tmp_path: Path, impatie
     other.execute("BEGIN IMMEDIATE")
     told = joinder(*command)
     other.close()
-    assert (told.returncode, told.stdout) == (1, "")
+    assert (told.returncode, told.stdout) == (75, "")
     assert told.stderr.startswith("The database cannot be used (SQLITE_BUSY): another process has been writing to it")
     assert "joinder doctor" in told.stderr
+
+
+def test_a_database_that_is_away_is_a_sentence_and_a_code_of_its_own(joinder: Shell) -> None:
+    told = joinder("accounts", "list", JOINDER_DATABASE_URL="postgresql://joinder:canary@127.0.0.1:1/hub")
+    assert (told.returncode, told.stdout) == (75, "")
+    assert told.stderr.startswith("The database cannot be used (ConnectionRefusedError at 127.0.0.1/hub): it is away")
+    assert "canary" not in told.stderr
 
 
 def test_a_damaged_file_is_a_sentence(joinder: Shell, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from joinder import errors
 from joinder.api import problems
 from joinder.api.pages.texts import PAGES
 from joinder.services import join_ends, refusals
+from joinder.trouble import StoreTrouble
 
 DOCS = Path(__file__).parents[2] / "docs/errors.md"
 
@@ -27,7 +28,7 @@ def kinds(module: ModuleType, base: type[Any]) -> list[type[Any]]:
 def answered() -> dict[str, int]:
     classes = kinds(errors, errors.VendorError) + kinds(refusals, refusals.Refusal)
     ours = {name: status for status, (name, _) in problems._TITLES.items()}
-    return {**ours, **{kind.problem: kind.status for kind in classes}}
+    return {**ours, StoreTrouble.problem: 503, **{kind.problem: kind.status for kind in classes}}
 
 
 def test_the_page_and_the_code_agree() -> None:

@@ -23,6 +23,7 @@ from joinder.store import tables
 from joinder.store.engine import open_store, parsed_url
 from joinder.store.migrate import HERE, migrate_sqlite
 from joinder.store.sqlite import SqliteStore
+from joinder.trouble import StoreAway
 
 START = """
 import asyncio, sys
@@ -294,7 +295,16 @@ async def test_a_postgres_that_forgets_commits_is_refused(postgres):
         await open_store(postgres.url)
 
 
-async def test_a_postgres_that_is_not_there_is_a_config_error_without_the_password():
-    with pytest.raises(ConfigError, match="cannot be used") as refused:
-        await open_store("postgresql://joinder:canary-9b7f@127.0.0.1:1/hub")
-    assert "canary" not in str(refused.value)
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "nowhere.invalid"])
+async def test_a_postgres_that_is_not_there_is_away_and_says_where_without_the_password(host):
+    with pytest.raises(StoreAway, match="/hub") as away:
+        await open_store(f"postgresql://joinder:canary-9b7f@{host}/hub")
+    assert "canary" not in str(away.value)
+
+
+async def test_a_postgres_that_lets_nobody_in_is_a_config_error_without_the_password(postgres):
+    for wrong in ({"password": "canary-9b7f"}, {"database": "nowhere"}):
+        url = parsed_url(postgres.url).set(**wrong).render_as_string(hide_password=False)
+        with pytest.raises(ConfigError, match="cannot be used") as refused:
+            await open_store(url)
+        assert "canary" not in str(refused.value)

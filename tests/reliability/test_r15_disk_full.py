@@ -14,7 +14,6 @@ from msgspec import structs
 from sqlalchemy import text
 
 from joinder.api.app import create_app
-from joinder.errors import TransientError
 from joinder.services import accounts, durability, enrollments, vendor_credentials
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
@@ -22,6 +21,7 @@ from joinder.settings import ConfigError, Settings
 from joinder.store import pragmas
 from joinder.store.ballast import Ballast
 from joinder.store.engine import Store, StoreFull, open_store
+from joinder.trouble import NotDurable
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
@@ -119,7 +119,7 @@ async def test_ready_says_what_is_missing_and_recovers(hub: Hub, ballast: Ballas
 async def test_no_renewal_begins_without_it(hub: Hub, ballast: Ballast, vendor: StrictVendor, enroll: Enroll) -> None:
     enrollment_id = await enroll("ada")
     ballast.free()
-    with pytest.raises(TransientError, match="disk"):
+    with pytest.raises(NotDurable, match="disk"):
         await refresh(hub, enrollment_id)
     assert vendor.exchanges == 0
     ballast.lay()
@@ -201,7 +201,7 @@ async def test_on_a_disk_that_is_really_full(small_disk: Path, on_small_disk: Hu
         row = await hub.store.rows('SELECT version, intent_id FROM "grant"', {})
         assert row[0] == (run + 2, None)
         assert not small_disk.joinpath("joinder.sqlite3.ballast").exists()
-        with pytest.raises(TransientError, match="disk"):
+        with pytest.raises(NotDurable, match="disk"):
             await refresh(hub, enrollment.id)
         filler.unlink()
         for key in await durability.JOB.due(hub):

@@ -513,5 +513,5 @@ def test_codes_are_plain_words_and_the_apps_faults_are_the_operators() -> None:
     assert all(code.replace("_", "").isalpha() and code.islower() for code in ENDS)
     assert set(join_ends.APP_AT_FAULT) == {
         *("app_refused", "scope_missing", "issuer_mismatch", "operator_action"),
-        *("vendor_missing", "plugin_bug", "vendor_answer", "internal_error"),
+        *("vendor_missing", "plugin_bug", "vendor_answer", "internal_error", "store_unavailable"),
     }

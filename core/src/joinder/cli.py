@@ -32,7 +32,7 @@ COMMANDS = (
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_REFUSED, EXIT_VENDOR, EXIT_PARTLY = 1, 2, 3, 4, 5, 6, 7
-EXIT_CONFIG = 78
+EXIT_AWAY, EXIT_CONFIG = 75, 78
 
 
 _FIRST_WORDS = re.compile(r'^def command\(.*?"""(.*?)(?:"""|\n\n|Example:|Try it:)', re.DOTALL | re.MULTILINE)
@@ -85,7 +85,8 @@ def group(ctx: click.Context, no_input: bool) -> None:
     """One REST API over many vendors of distributed energy resources. Try it:  joinder demo
 
     Settings come from JOINDER_* variables; see `joinder config show` and docs/operate.md. Exit codes: 0 done, 1 failed,
-    2 usage, 3 not found, 4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 78 configuration.
+    2 usage, 3 not found, 4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 75 database away,
+    78 configuration.
     """
     ctx.obj = {"no_input": no_input}
 

@@ -18,7 +18,9 @@ from pgqueuer import PgQueuer, QueueManager
 from pgqueuer.models import Job
 from pgqueuer.ports import RepositoryPort
 
+from joinder.store.driver_errors import noted, said
 from joinder.store.engine import Store
+from joinder.trouble import Outage
 
 Work = Callable[[str, str], Awaitable[None]]
 ENTRYPOINT = "due"
@@ -61,7 +63,7 @@ async def running(store: Store, work: Work) -> AsyncIterator[Engine]:
             await work(name, key)
 
         stop = asyncio.Event()
-        consumer = asyncio.create_task(_consume(queue.qm, stop))
+        consumer = asyncio.create_task(_consume(queue.qm, stop, store.outage))
         try:
             yield Engine(queue.qm.queries)
         finally:
@@ -72,7 +74,7 @@ async def running(store: Store, work: Work) -> AsyncIterator[Engine]:
             await asyncio.gather(consumer, return_exceptions=True)
 
 
-async def _consume(manager: QueueManager, stop: asyncio.Event) -> None:
+async def _consume(manager: QueueManager, stop: asyncio.Event, outage: Outage) -> None:
     """Outlives a database that is away for a while, and a listening connection that died without a word."""
     while not stop.is_set():
         manager.shutdown = asyncio.Event()  # of this run, which ends when it hears no notices any more
@@ -84,7 +86,8 @@ async def _consume(manager: QueueManager, stop: asyncio.Event) -> None:
                 heartbeat_timeout=HEARTBEAT,
             )
         except Exception as error:  # noqa: BLE001 - whatever the driver raised, the next try may find it back
-            log.error("the queue stopped: %s", type(error).__name__)
+            told = noted(outage, error)
+            log.error("the queue stopped: %s", said(told))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), AGAIN_S)
 

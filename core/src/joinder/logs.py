@@ -14,6 +14,7 @@ import select
 import stat
 import sys
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import PurePath
@@ -24,10 +25,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from joinder.about import bound
 from joinder.clean import clean_json, clean_line, clean_text
+from joinder.clock import monotonic
 from joinder.redact import MASK, redact
+from joinder.trouble import Answered, StoreTrouble
 
 Format = Literal["auto", "json", "text"]
 PATIENCE_MS = 250  # with a reader that does not read; none while lines are being lost
+MINUTE_S = 60.0
+CHATTER_LINES, LINES, CRITICAL_LINES = 2, 4, 5  # of a store's trouble, a minute; beside at most five ends (trouble.py)
+_CHATTER = ("aiosqlite", "asyncio", "asyncpg", "pgqueuer", "sqlalchemy")  # what they say in such a trouble is about it
 _FIRST = ("timestamp", "level", "logger", "event")
 _WHATEVER = (Exception, SystemExit, GeneratorExit, CancelledError)  # that the text of a foreign object may raise
 
@@ -75,10 +81,12 @@ class _Handler(logging.StreamHandler[Any]):
         super().__init__()
         self._lost = 0
         self._is_torn = False  # the last line was cut in the middle
+        self._troubles = _StoreTroubles()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._say(self.format(record))
+            if self._troubles.lets(record):
+                self._say(self.format(record))
         except _WHATEVER:
             self.handleError(record)
 
@@ -113,6 +121,46 @@ class _Handler(logging.StreamHandler[Any]):
         while left:
             left = left[_written(file, left, 0 if self._lost else PATIENCE_MS) :]
             self._is_torn = bool(left)
+
+
+class _StoreTroubles:
+    """Lets few lines of one trouble of the store through, and counts the others for the line that ends it.
+
+    Of it are lines that hold a StoreTrouble, and while it lasts whatever the libraries below say; of a connection that
+    is gone they speak before anybody else.
+    """
+
+    def __init__(self) -> None:
+        self._told_at: deque[float] = deque()
+        self._lasts = False
+        self._left_out = 0
+
+    def lets(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        end = next((one for one in arguments if isinstance(one, Answered)), None)
+        if end is not None:
+            end.left_out, self._left_out, self._lasts = self._left_out, 0, False
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        if any(isinstance(one, StoreTrouble) for one in (*arguments, error)):
+            self._lasts = True
+            return self._has_room(CRITICAL_LINES if record.levelno >= logging.CRITICAL else LINES)
+        is_chatter = record.name.partition(".")[0] in _CHATTER and (self._lasts or _is_of_a_connection(error))
+        return not is_chatter or self._has_room(CHATTER_LINES)
+
+    def _has_room(self, lines: int) -> bool:
+        moment = monotonic()
+        while self._told_at and self._told_at[0] <= moment - MINUTE_S:
+            self._told_at.popleft()
+        if len(self._told_at) >= lines:
+            self._left_out += 1
+            return False
+        self._told_at.append(moment)
+        return True
+
+
+def _is_of_a_connection(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("asyncpg", "sqlite3")
 
 
 def _lost_lines(count: int) -> logging.LogRecord:

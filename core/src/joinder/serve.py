@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
@@ -17,6 +16,7 @@ from joinder.exposition import exposed
 from joinder.services import durability
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import ConfigError, Settings
+from joinder.starting import STOPS, StoppedWaiting, once_there
 from joinder.vendors.watch import watching
 from joinder.worker import working
 
@@ -26,12 +26,18 @@ log = logging.getLogger("joinder")
 async def serve(settings: Settings, *, works: bool = True) -> None:
     """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError.
 
-    Without `works` what is due is left to other processes.
+    Without `works` what is due is left to other processes. A database that is away at the start is waited for.
     """
     _check_address(settings)
-    async with open_hub(settings) as hub, exposed(hub), watching(hub.registry.note_blocked), _working(hub, works):
-        log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
-        await _answer(hub)
+    with suppress(StoppedWaiting):
+        async with (
+            once_there(lambda: open_hub(settings)) as hub,
+            exposed(hub),
+            watching(hub.registry.note_blocked),
+            once_there(lambda: _working(hub, works)),
+        ):
+            log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
+            await _answer(hub)
 
 
 @asynccontextmanager
@@ -41,7 +47,8 @@ async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
             yield
         return
     durability.arm(hub)  # a reader's call may renew a token here too
-    yield
+    async with durability.watching(hub):
+        yield
 
 
 def _check_address(settings: Settings) -> None:
@@ -75,13 +82,19 @@ async def _answer(hub: Hub) -> None:
 
 async def work(settings: Settings) -> None:
     """As `serve`, without the API. Raises ConfigError."""
-    async with open_hub(settings) as hub, exposed(hub), watching(hub.registry.note_blocked), working(hub):
-        log.info("working on %s", hub.store.place)
-        _on_signal(hub.stopping.set)
-        await hub.stopping.wait()
+    with suppress(StoppedWaiting):
+        async with (
+            once_there(lambda: open_hub(settings)) as hub,
+            exposed(hub),
+            watching(hub.registry.note_blocked),
+            once_there(lambda: working(hub)),
+        ):
+            _on_signal(hub.stopping.set)
+            log.info("working on %s", hub.store.place)
+            await hub.stopping.wait()
 
 
 def _on_signal(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in STOPS:
         loop.add_signal_handler(name, stop)

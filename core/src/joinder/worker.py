@@ -27,6 +27,8 @@ from joinder.services import (
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
+from joinder.store.driver_errors import said
+from joinder.trouble import StoreTrouble
 
 LOOK_EVERY_S = 1.0
 PATIENCE_S = 10.0  # polls under way at a stop; exchanges are waited for without end (Hub.drain)
@@ -73,7 +75,10 @@ JOBS: tuple[Job, ...] = (
 async def working(hub: Hub) -> AsyncIterator[None]:
     """Works beside the block. On leaving no row is begun any more; what is under way ends, polls within seconds."""
     durability.arm(hub)
-    async with engine.running(hub.store, lambda name, key: _work(hub, name, key)) as queue:
+    async with (
+        durability.watching(hub),
+        engine.running(hub.store, lambda name, key: _work(hub, name, key)) as queue,
+    ):
         looking = asyncio.create_task(_look(hub, queue))
         try:
             yield
@@ -94,9 +99,13 @@ async def _look(hub: Hub, queue: engine.Engine) -> None:
                     await invariant.repair(hub)
                     is_in_doubt = False
                 await queue.hand_out([(job.name, key) for key in await job.due(hub)])
-            except Exception as error:  # noqa: BLE001 - the look outlives a database that is away for a while
+            except StoreTrouble as trouble:
                 is_in_doubt = True
-                log.error("looking for due %s failed: %s", job.name, type(error).__name__)
+                log.error("looking for due %s failed: %s", job.name, trouble)
+                break  # the others would fare no better
+            except Exception as error:  # noqa: BLE001 - one kind of work must not stop the others
+                is_in_doubt = True
+                log.error("looking for due %s failed: %s", job.name, said(error))
         await hub.activity.flush_sometimes()
         await asyncio.sleep(LOOK_EVERY_S)
 
@@ -111,7 +120,7 @@ async def _work(hub: Hub, name: str, key: str) -> None:
     task.add_done_callback(hub.work.discard)
     outcome = (await asyncio.gather(task, return_exceptions=True))[0]
     if isinstance(outcome, Exception):
-        log.error("a batch of %s failed: %s", name, type(outcome).__name__)
+        log.error("a batch of %s failed: %s", name, said(outcome))
 
 
 async def _end_work(hub: Hub) -> None:

@@ -89,7 +89,7 @@ class JoinderApp(App[int]):
 
     async def _say_closed(self, error: Exception) -> None:
         if isinstance(self.screen, Opening):
-            self.screen.say(str(error) or type(error).__name__)
+            self.screen.say(_closed(error))
         else:
             self.trouble = f"The store was closed: {error}"
 
@@ -191,6 +191,13 @@ class JoinderApp(App[int]):
             self.push_screen(TooSmall())
         elif shown and not small:
             self.pop_screen()
+
+
+def _closed(error: Exception) -> str:
+    """Why the store is not opened; a sentence where its database is in trouble."""
+    from joinder.services.store_trouble import trouble_of
+
+    return trouble_of(error) or str(error) or type(error).__name__
 
 
 def _trouble(error: Exception) -> str:

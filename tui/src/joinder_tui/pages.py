@@ -175,10 +175,14 @@ class Page(Screen[None]):
 def _sentence(what: str, error: Exception) -> str:
     from joinder.errors import VendorError
     from joinder.services.refusals import Refusal
+    from joinder.services.store_trouble import trouble_of
 
     if isinstance(error, Refusal):
         members = [f"{place.strip('/') or 'it'} {text}" for place, text in error.errors.items()]
         return f"{what}: " + ". ".join([error.detail.rstrip("."), *members]) + "."
     if isinstance(error, VendorError):
         return f"{what}: {error}."
+    trouble = trouble_of(error)
+    if trouble is not None:
+        return f"{what}: {trouble}"
     return f"{what} failed ({type(error).__name__}). Look at the log of the server, or try again."

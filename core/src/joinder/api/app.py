@@ -86,12 +86,11 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/health/ready", summary="The store answers, the key fits and the disk has room", tags=["Health"])
+@get("/health/ready", summary="The store takes a write, the key fits and the disk has room", tags=["Health"])
 async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
-    trouble = "It is stopping." if hub.stopping.is_set() else durability.trouble(hub)
-    if trouble is not None:
-        raise NotReady(trouble)
-    await hub.store.rows("SELECT 1", {})
+    if hub.stopping.is_set():
+        raise NotReady("It is stopping.")
+    await durability.ready(hub)
     return {"status": "ok"}
 
 

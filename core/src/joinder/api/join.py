@@ -18,6 +18,7 @@ from joinder.services import join_sessions
 from joinder.services.hub import Hub
 from joinder.services.join_ends import JoinRefused
 from joinder.services.join_sessions import Choice, FormRefused, Started
+from joinder.trouble import StoreRefused, StoreTrouble
 
 RETRY_AFTER_S = 60
 AGAIN_AFTER_S = 5
@@ -50,6 +51,12 @@ def on_form_refused(_: Incoming, error: FormRefused) -> Response[str]:
     return render.form(error.form, status=status, values=error.values, errors={"": str(error.error)})
 
 
+def on_store_trouble(request: Incoming, error: StoreTrouble) -> Response[str]:
+    if isinstance(error, StoreRefused):
+        return on_bug(request, error)
+    return render.message("store_unavailable", status=503, retry_after_s=error.retry_after_s)
+
+
 def on_bug(request: Incoming, error: Exception) -> Response[str]:
     log.error("%s on %s", type(error).__name__, request.route_handler.paths)
     return render.message("internal_error", status=500)
@@ -62,6 +69,7 @@ class JoinController(Controller):
         JoinRefused: on_refused,
         FormRefused: on_form_refused,
         VendorError: on_vendor_error,
+        StoreTrouble: on_store_trouble,
         Exception: on_bug,
     }
 

@@ -15,7 +15,9 @@ from msgspec import Struct
 from joinder.api.schemas import wire_name
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
+from joinder.services.store_trouble import trouble_of
 from joinder.store.engine import NotText
+from joinder.trouble import StoreRefused, StoreTrouble
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("joinder.api")
@@ -29,7 +31,7 @@ class FieldError(Struct, omit_defaults=True):
 
 
 class Problem(Struct, omit_defaults=True, kw_only=True):
-    """RFC 9457. `actor` says who must act on a vendor's failure: owner, operator, vendor or nobody."""
+    """RFC 9457. `actor` says who must act on a vendor's failure, or our store's: owner, operator, vendor or nobody."""
 
     type: str
     title: str
@@ -164,6 +166,15 @@ def on_not_ready(request: Request[Any, Any, Any], error: NotReady) -> Response[P
     return _plain(request, 503, str(error), {"retry-after": "5"})
 
 
+def on_store_trouble(request: Request[Any, Any, Any], error: StoreTrouble) -> Response[Problem]:
+    """Ours, whoever was asked for what; the log has told it once."""
+    if isinstance(error, StoreRefused):
+        return on_bug(request, error)
+    wait = {"retry-after": str(error.retry_after_s)}
+    title = "This server's database cannot be used now"
+    return problem(request, error.problem, title, 503, trouble_of(error) or title, actor="operator", headers=wait)
+
+
 def on_not_text(request: Request[Any, Any, Any], _: NotText) -> Response[Problem]:
     return _plain(request, 400, "A text of the request contains a NUL character.")
 
@@ -239,6 +250,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Forbidden: on_forbidden,
     TooManyRequests: on_too_many,
     NotReady: on_not_ready,
+    StoreTrouble: on_store_trouble,
     NotText: on_not_text,
     HTTPException: on_http_error,
     Exception: on_bug,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.clean import clean_line
-from joinder.cli import EXIT_CONFIG, EXIT_FAILED
+from joinder.cli import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED
 from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """Look for what is wrong, with the next step for each finding. Example:  joinder doctor
 
-    Changes nothing. Exit code 0 when all is well, 1 with findings, 78 when the configuration, or a newer
-    database, stops every start.
+    Changes nothing. Exit code 0 when all is well, 1 with findings, 75 while the database is away, 78 when the
+    configuration, or a newer database, stops every start.
     """
     from joinder.services.doctor import Finding
     from joinder.settings import ConfigError
 
     try:
         findings = on_settings(_examined)
-        code = EXIT_CONFIG if any(one.stops for one in findings) else EXIT_FAILED if not _all_well(findings) else 0
+        code = _code(findings)
     except ConfigError as error:
         findings = [Finding(check="configuration", text=str(error), next_step="correct it, then run this again")]
         code = EXIT_CONFIG
@@ -46,13 +46,26 @@ async def _examined(settings: Settings) -> list[Finding]:
 
     from joinder.services import doctor
     from joinder.services.hub import open_hub
+    from joinder.trouble import StoreTrouble
 
     logging.disable(logging.WARNING)  # the findings say it
-    first = await doctor.before_opening(settings)
-    if not _all_well(first):
-        return first
-    async with open_hub(settings) as hub:
-        return [*first, *await doctor.examine(hub)]
+    first: list[Finding] = []
+    try:
+        first = await doctor.before_opening(settings)
+        if not _all_well(first):
+            return first
+        async with open_hub(settings) as hub:
+            return [*first, *await doctor.examine(hub)]
+    except StoreTrouble as trouble:
+        return [*first, doctor.database_away(trouble)]
+
+
+def _code(findings: list[Finding]) -> int:
+    if any(one.stops for one in findings):
+        return EXIT_CONFIG
+    if any(one.away for one in findings):
+        return EXIT_AWAY
+    return 0 if _all_well(findings) else EXIT_FAILED
 
 
 def _all_well(findings: list[Finding]) -> bool:

@@ -161,11 +161,12 @@ async def _one(hub: Hub, enrollment_id: str, act: Act, limit: asyncio.Semaphore)
     from joinder.services.hub import account_of
     from joinder.services.refusals import Refusal
     from joinder.store.tables import Enrollment
+    from joinder.trouble import StoreTrouble
 
     async with limit:
         try:
             await act(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id)
-        except (Refusal, VendorError) as error:
+        except (Refusal, StoreTrouble, VendorError) as error:
             say(f"{enrollment_id}: {sentence(error)}")
             return code_of(error)
     return None

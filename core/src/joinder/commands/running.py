@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import rich_click as click
 
 from joinder.clean import clean_json, clean_line, clean_text
-from joinder.cli import EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
+from joinder.cli import EXIT_AWAY, EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
 
 if TYPE_CHECKING:
     from joinder.services.hub import Hub
@@ -57,30 +57,34 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
         told = trouble_of(error)
         if told is None:
             raise
-        fail(f"{told} Try again; joinder doctor looks at it more closely.", EXIT_FAILED)
+        fail(f"{told} Try again; joinder doctor looks at it more closely.", code_of(error))
 
 
 def sentence(error: Exception) -> str:
-    """A refusal or a vendor's error, and what of the input it is about."""
+    """A refusal, a vendor's error or trouble of the store, and what of the input it is about."""
     from joinder.services.refusals import Refusal
+    from joinder.services.store_trouble import trouble_of
 
     if not isinstance(error, Refusal):
-        return clean_line(str(error))
+        return clean_line(trouble_of(error) or str(error))
     about = (f"  {place.lstrip('/')}: {text}" for place, text in error.errors.items())
     return "\n".join(map(clean_line, [error.detail, *about]))
 
 
 def code_of(error: Exception) -> int:
-    from joinder.errors import AppCredentialsRejected, AuthorizationLost, Paused
-    from joinder.services.refusals import Conflict, NotFound, Refusal
+    from joinder.errors import AppCredentialsRejected, AuthorizationLost, Paused, VendorError
+    from joinder.services.refusals import Conflict, NotFound
+    from joinder.trouble import StoreRefused, StoreTrouble
 
+    if isinstance(error, StoreTrouble) and not isinstance(error, StoreRefused):
+        return EXIT_AWAY
     if isinstance(error, NotFound):
         return EXIT_NOT_FOUND
     if isinstance(error, Conflict | Paused):
         return EXIT_CONFLICT
     if isinstance(error, AuthorizationLost | AppCredentialsRejected):
         return EXIT_REFUSED
-    return EXIT_FAILED if isinstance(error, Refusal) else EXIT_VENDOR
+    return EXIT_VENDOR if isinstance(error, VendorError) else EXIT_FAILED
 
 
 def echo(text: str, *, err: bool = False) -> None:

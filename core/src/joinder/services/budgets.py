@@ -18,9 +18,11 @@ from datetime import timedelta
 from typing import Literal
 
 from joinder.clock import monotonic, now
-from joinder.errors import RateLimited, VendorTimeout
+from joinder.errors import RateLimited, VendorError, VendorTimeout
 from joinder.services.call_windows import Span, spans, statement, taking
+from joinder.store.driver_errors import said, trouble_from
 from joinder.store.engine import Store
+from joinder.trouble import StoreTrouble
 from joinder.vendor import Limits
 
 Purpose = Literal["read", "poll", "backfill"]
@@ -31,7 +33,6 @@ BLOCKS = 20  # a process takes a twentieth of the smallest limit at once: one wr
 LOOK_S = 2.0  # another process's 429 is known here this much later
 SETTLE_S = 0.5  # exchanges are written down together
 SLOT_WAIT_S = 30.0
-AWAY_WAIT = timedelta(seconds=5)
 READ_WAIT_MOST = timedelta(seconds=5)  # somebody waits for the answer; a call refused for longer fails at once
 log = logging.getLogger("joinder.budgets")
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default="read")
@@ -48,6 +49,19 @@ _USED = 'SELECT app, span, "window", used, until FROM quota WHERE app IN ({apps}
 
 class BudgetSpent(RateLimited):
     """Refused here, before the call: it tells nothing about the vendor or the enrollment."""
+
+
+class Uncounted(BudgetSpent):
+    """Our store cannot count the call. A plugin is told as of any refusal; who called the plugin, by `at_fault`."""
+
+    def __init__(self, trouble: StoreTrouble) -> None:
+        super().__init__("The call budget cannot be read now", retry_after=timedelta(seconds=trouble.retry_after_s))
+        self.trouble = trouble
+
+
+def at_fault(error: VendorError) -> VendorError | StoreTrouble:
+    """The error of a hook, or the trouble of our own store that it comes from."""
+    return error.trouble if isinstance(error, Uncounted) else error
 
 
 @contextmanager
@@ -144,7 +158,7 @@ class AppMeter:
 
     @asynccontextmanager
     async def call(self, *, exchange: bool) -> AsyncIterator[None]:
-        """Around one call. Raises BudgetSpent, or VendorTimeout while earlier calls hang, before the call."""
+        """Around one call. Raises before it: BudgetSpent, VendorTimeout while earlier calls hang, Uncounted."""
         if exchange:
             self._count_exchange()
             yield
@@ -166,7 +180,7 @@ class AppMeter:
             async with self._store.write() as session:
                 await session.execute(_BLOCK, values)
         except Exception as error:  # noqa: BLE001 - this process knows it, and the caller's own error says more
-            log.error("the pause of %s is not written down: %s", self._app, type(error).__name__)
+            log.error("the pause of %s is not written down: %s", self._app, said(error))
 
     async def close(self) -> None:
         await self._settle()
@@ -197,9 +211,7 @@ class AppMeter:
         except BudgetSpent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the driver raises; the plugin would be blamed for it
-            unknown = BudgetSpent("The call budget cannot be read now", retry_after=AWAY_WAIT)
-            unknown.detail = type(error).__name__
-            raise unknown from None
+            raise Uncounted(trouble_from(error) or StoreTrouble(type(error).__name__)) from None
 
     async def _take_one(self) -> None:
         """One call out of the block in hand, or of a new block."""
@@ -294,7 +306,7 @@ class AppMeter:
                     self._turn()
                     await self._write(0, None)
         except Exception as error:  # noqa: BLE001 - still owed; the next one tries again
-            log.warning("calls of %s are not written down yet: %s", self._app, type(error).__name__)
+            log.warning("calls of %s are not written down yet: %s", self._app, said(error))
 
 
 class _Spent(Exception):

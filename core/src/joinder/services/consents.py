@@ -39,7 +39,9 @@ from joinder.services.join_flows import entries
 from joinder.services.kept_consents import Keeper
 from joinder.services.schedule import after_failure
 from joinder.services.vendor_context import vendor_context
+from joinder.store.driver_errors import said
 from joinder.store.tables import Enrollment, GrantRow, JoinFlow, JoinSession, VendorCredentials
+from joinder.trouble import StoreRefused, StoreTrouble
 from joinder.vendor import Flow, Vendor
 
 KIND = "consent"  # of `due`: a grant that is kept until its sites are listed
@@ -78,8 +80,11 @@ async def finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> Vendo
     except VendorError as error:
         return await _failed(hub, row, asked, error)
     except Exception as error:  # noqa: BLE001 - the session ends, or the grant that is kept is placed later
-        log.error("join at %s failed: %s", row.vendor, type(error).__name__)
-        await (adopt(hub, row) if asked and asked.keeper.has_kept else end(hub, row, "internal_error"))
+        told = said(error)
+        log.error("join at %s failed: %s", row.vendor, told)
+        is_ours = isinstance(told, StoreTrouble) and not isinstance(told, StoreRefused)
+        code = "store_unavailable" if is_ours else "internal_error"
+        await (adopt(hub, row) if asked and asked.keeper.has_kept else end(hub, row, code))
     return None
 
 

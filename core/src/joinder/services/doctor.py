@@ -17,6 +17,7 @@ from joinder.services import barrier, health, keys, notices, reachability, reche
 from joinder.services.budgets import Budgets
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub
+from joinder.services.store_trouble import trouble_of
 from joinder.settings import Settings
 from joinder.skew import ALARMING_S
 from joinder.store import copies, dumps
@@ -24,6 +25,7 @@ from joinder.store.engine import parsed_url
 from joinder.store.key_file import read_key_file
 from joinder.store.migrate import HERE
 from joinder.store.sqlite import SqliteStore, sqlite_path
+from joinder.trouble import StoreTrouble
 
 LOW_DISK_BYTES = 512 * 1024**2
 SKEW_S = 5.0
@@ -34,12 +36,14 @@ MIB = 1024**2
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at. `next_step` when it is not well; `stops` when nothing starts until it is."""
+    """One thing looked at. `next_step` when it is not well; `stops` when nothing starts until it is, `away` when it is
+    the database that everything waits for."""
 
     check: str
     text: str
     next_step: str | None = None
     stops: bool = False
+    away: bool = False
 
     @property
     def ok(self) -> bool:
@@ -47,7 +51,7 @@ class Finding:
 
 
 async def before_opening(settings: Settings) -> list[Finding]:
-    """What opening the store would change or refuse. Raises ConfigError for what stops every start."""
+    """What opening the store would change or refuse. Raises ConfigError for what stops every start, or StoreTrouble."""
     url = parsed_url(settings.database_url)
     read_key_file(Path(settings.key_file))
     if url.get_backend_name() == "sqlite":
@@ -70,6 +74,11 @@ def _schema(revision: str | None) -> Finding:
         return Finding(check="schema", text=f"schema {revision} is older than this version's", next_step=step)
     step = "install the version that wrote it, or restore an older copy"
     return Finding(check="schema", text=f"schema {revision} is newer than this version", next_step=step, stops=True)
+
+
+def database_away(trouble: StoreTrouble) -> Finding:
+    step = "bring it back; servers and workers wait for it, and go on by themselves"
+    return Finding(check="database", text=trouble_of(trouble) or str(trouble), next_step=step, away=True)
 
 
 async def examine(hub: Hub) -> list[Finding]:

@@ -20,8 +20,10 @@ from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.services.refusals import NotFound, Refusal
 from joinder.services.schedule import BACKOFF_MOST
+from joinder.store.driver_errors import said, trouble_from
 from joinder.store.engine import Statement
 from joinder.store.tables import Due, Enrollment
+from joinder.trouble import StoreRefused
 
 AT_ONCE = 32
 BATCH = 200
@@ -132,7 +134,10 @@ async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float
         async for row in _paced(hub, kind, app, left, until):
             await run_one(hub, kind, row)
 
-    await asyncio.gather(*(one_after_another() for _ in range(min(AT_ONCE, len(rows)))))
+    lanes = [one_after_another() for _ in range(min(AT_ONCE, len(rows)))]
+    for error in await asyncio.gather(*lanes, return_exceptions=True):
+        if error is not None:
+            raise error
 
 
 async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: float) -> AsyncIterator[Row]:
@@ -146,7 +151,10 @@ async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: flo
 
 
 async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
-    """One row, whatever it does: its trouble is nobody else's."""
+    """One row, whatever it does: its trouble is nobody else's.
+
+    Raises StoreTrouble, which is not the row's: it is found again.
+    """
     if row.left_by is not None:
         await _bury(hub, kind.name, row)
         if row.strikes:  # twice in a row: what else ran beside it must not be there again
@@ -164,7 +172,10 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
         log.warning("%s of %s: %s", kind.name, row.enrollment_id, error)
         await _postpone(hub, kind.name, row.enrollment_id, _wait_s(error))
     except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
-        log.error("%s of %s failed: %s", kind.name, row.enrollment_id, type(error).__name__)
+        trouble = trouble_from(error)
+        if trouble is not None and not isinstance(trouble, StoreRefused):
+            raise trouble from None
+        log.error("%s of %s failed: %s", kind.name, row.enrollment_id, said(error))
         with suppress(Exception):
             await _strike(hub, kind.name, row)
     else:

@@ -1,21 +1,22 @@
-"""What keeps a new token from being lost to a store that does not take it (reliability R15, R16)."""
+"""What keeps a new token from being lost to a database in trouble (reliability R15, R16)."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from joinder.clock import monotonic
 from joinder.errors import TransientError
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
-from joinder.store.engine import StoreFull, StoreTrouble
+from joinder.services.readiness import EVERY_S
+from joinder.store.driver_errors import said
+from joinder.trouble import NotDurable, StoreFull, StoreTrouble
 
-RETRY_AFTER = timedelta(minutes=1)
 TRY_AGAIN_S = 0.5
 T = TypeVar("T")
 log = logging.getLogger("joinder.durability")
@@ -46,10 +47,37 @@ def trouble(hub: Hub) -> str | None:
 
 
 def check(hub: Hub) -> None:
-    """Before a vendor is called for a new token. Raises TransientError."""
+    """Before a vendor is called for a new token. Raises NotDurable."""
     reason = trouble(hub)
     if reason is not None:
-        raise TransientError(reason, retry_after=RETRY_AFTER)
+        hub.store.outage.begin(NotDurable(reason))
+        raise NotDurable(reason)
+
+
+async def ready(hub: Hub) -> None:
+    """Proves that work may come here. Raises StoreTrouble; what is over is told as over."""
+    check(hub)
+    hub.store.outage.end(await hub.readiness.proved())
+
+
+@asynccontextmanager
+async def watching(hub: Hub) -> AsyncIterator[None]:
+    """Beside the block: finds out when a trouble of the store is over, and the log tells of it."""
+    hub.store.outage.is_told = True
+    task = asyncio.create_task(_watch(hub))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch(hub: Hub) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        if hub.store.outage.trouble is not None:
+            with suppress(StoreTrouble):
+                await ready(hub)
 
 
 def make_room(hub: Hub, trouble: StoreTrouble) -> bool:
@@ -85,11 +113,7 @@ async def until_stored(hub: Hub, name: str, store: Callable[[int], Awaitable[T]]
 def _tell(hub: Hub, name: str, error: Exception) -> None:
     if name not in hub.unsaved:
         hub.unsaved[name] = monotonic()
-        log.critical("the new token of %s is not saved yet: %s", name, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, StoreTrouble) else type(error).__name__
+        log.critical("the new token of %s is not saved yet: %s", name, said(error))
 
 
 async def _due(hub: Hub) -> list[str]:

@@ -15,6 +15,7 @@ from joinder.clock import now
 from joinder.metrics import BREAKER_STATES
 from joinder.services.call_windows import spans
 from joinder.services.hub import Hub
+from joinder.store.driver_errors import said
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 KEPT_S = 10.0
@@ -60,7 +61,7 @@ class Gauges:
             await self._read_tables()
             metrics.store_up.set(1)
         except Exception as error:  # noqa: BLE001 - the other figures matter most when the database is away
-            log.warning("the tables cannot be read for /metrics: %s", type(error).__name__)
+            log.warning("the tables cannot be read for /metrics: %s", said(error))
             for gauge in (metrics.refresh_due_age, metrics.due_age, metrics.enrollments, metrics.quota_left):
                 gauge.clear()
             metrics.store_up.set(0)

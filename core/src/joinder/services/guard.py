@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from joinder.errors import RateLimited
 from joinder.grants import Context
 from joinder.services.breakers import Breakers
-from joinder.services.budgets import BudgetSpent
+from joinder.services.budgets import BudgetSpent, Uncounted, at_fault
 from joinder.vendor import is_redirect
 from joinder.vendors.registry import Around, Registry
 
@@ -22,6 +22,8 @@ def guarding(registry: Registry, breakers: Breakers) -> Around:
             # An owner's code lives for minutes, and its token service may be well: it is never left alone.
             async with nullcontext() if is_code else breakers.calling(described, hook, ctx.app):
                 yield
+        except Uncounted as error:
+            raise at_fault(error) from None
         except RateLimited as error:
             if ctx.http.meter is not None and not isinstance(error, BudgetSpent):
                 await ctx.http.meter.limited(error.retry_after)

@@ -25,6 +25,7 @@ from joinder.services.budgets import Budgets
 from joinder.services.call_limits import apply_call_limits
 from joinder.services.guard import guarding
 from joinder.services.pace import Pace
+from joinder.services.readiness import Readiness
 from joinder.services.refusals import NotFound
 from joinder.services.retries import Retries
 from joinder.settings import Settings
@@ -67,11 +68,13 @@ class Hub:
     ended: set[str] = field(default_factory=set)  # processes that are gone, what they left in the journal applied
     unsaved: dict[str, float] = field(default_factory=dict)  # enrollment whose new token waits here → monotonic, since
     activity: Activity = field(init=False)
+    readiness: Readiness = field(init=False)
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     def __post_init__(self) -> None:
         self.activity = Activity(self.store, self.metrics)
         self.journal = Journal(_journal_folder(self.settings, self.store), self.process)
+        self.readiness = Readiness(self.store)
 
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
@@ -82,7 +85,7 @@ class Hub:
 
 @asynccontextmanager
 async def open_hub(settings: Settings, registry: Registry | None = None) -> AsyncIterator[Hub]:
-    """Opens the store and proves the key. Raises ConfigError."""
+    """Opens the store and proves the key. Raises ConfigError, or StoreTrouble while the database is away."""
     vault = Vault(lambda: read_key_file(Path(settings.key_file)))
     store = await open_store(settings.database_url)
     http = HttpFactory(

@@ -23,6 +23,7 @@ from joinder.services.sites import DeviceHead, SiteHead, device_head, get_site, 
 from joinder.store.engine import Row
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.sites import read_devices
+from joinder.trouble import StoreTrouble
 from joinder.vendor import History, Resolution
 from joinder.vendors.gate.rules import Rule
 
@@ -100,6 +101,9 @@ class Page(Struct, frozen=True):
 _DAYS = "SELECT 1 FROM coverage WHERE subject_id = :id AND resolution = 'day' LIMIT 1"
 
 
+Failure = VendorError | StoreTrouble
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """A request, its range widened to whole periods."""
@@ -171,7 +175,11 @@ async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
 
 
 async def _stored_page(
-    hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]], window: Window, failure: VendorError | None
+    hub: Hub,
+    asked: Asked,
+    parts: Sequence[tuple[Asked, Resolution]],
+    window: Window,
+    failure: Failure | None,
 ) -> Page:
     read = [(part, resolution, *await _rows(hub, part, resolution)) for part, resolution in parts]
     rows = [row for _, _, _, found in read for row in found]
@@ -258,7 +266,7 @@ async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
     return parts
 
 
-async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> VendorError | None:
+async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> Failure | None:
     """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do."""
     own_device = asked.own_device.id if asked.own_device else None
     moment = now()
@@ -279,7 +287,7 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
                     await uncovered.cover(hub, series, part.start, part.end, moment)
     except TimeoutError:
         return uncovered.too_late()
-    except VendorError as error:
+    except (VendorError, StoreTrouble) as error:
         return error
     return None
 

@@ -120,6 +120,12 @@ ENDS: dict[str, End] = {
         status=502,
         error="server_error",
     ),
+    "store_unavailable": End(
+        actor="operator",
+        text="The database of this server cannot be used now; try again later.",
+        status=503,
+        error="temporarily_unavailable",
+    ),
     "internal_error": End(actor="operator", text="Look into the server's log.", status=500, error="server_error"),
     "code_refused": End(
         actor="owner", text="The vendor refused the authorization code; start again.", status=422, error="server_error"

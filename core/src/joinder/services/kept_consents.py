@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +59,8 @@ class Keeper:
         """Raises ConsentIncomplete for what could not become a grant."""
         require_tokens(self._vendor, self._app, kept.secrets)
         sealed = seal(self._hub, self._row, Held(values=self._values, kept=kept))
-        self.has_kept = await put(self._hub, self._row, sealed)
+        with suppress(StoreTrouble):  # waited for long enough; what comes next may find the store again
+            self.has_kept = await put(self._hub, self._row, sealed)
 
 
 def require_tokens(vendor: Vendor, app: AppCredentials | None, secrets: Mapping[str, str]) -> None:
@@ -100,7 +102,8 @@ def open_held(hub: Hub, row: JoinSession) -> Held:
 async def put(hub: Hub, row: JoinSession, sealed: bytes, *, before: bytes | None = None) -> bool:
     """On disk; trouble with the disk is waited out, as what is sealed exists nowhere else.
 
-    `before`: only in place of that. False: it could not be stored, or its session is not there any more.
+    `before`: only in place of that. False: its session is not there any more, or holds something else. Raises
+    StoreTrouble.
     """
     values: dict[str, object] = {"sealed": sealed, "token_hash": row.token_hash}
     sql = _PUT
@@ -112,6 +115,8 @@ async def put(hub: Hub, row: JoinSession, sealed: bytes, *, before: bytes | None
             return bool(changed) or (before is not None and tries > 0)  # a commit that told no outcome may have worked
         except StoreTrouble as trouble:
             log.critical("what %s gave for a code is not saved yet: %s", row.vendor, trouble)
+            if tries + 1 == COMMIT_ATTEMPTS:
+                raise
             if not durability.make_room(hub, trouble):
                 await asyncio.sleep(min(0.1 * 2**tries, 5))
     return False

@@ -178,7 +178,7 @@ async def _renewed(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, hel
 
 
 async def _replace(hub: Hub, row: JoinSession, before: bytes | None, held: Held) -> bytes:
-    """Raises TransientError when it is not stored, or not what was read."""
+    """Raises StoreTrouble when it is not stored, TransientError when it is no more what was read."""
     sealed = kept_consents.seal(hub, row, held)
     if not await kept_consents.put(hub, row, sealed, before=before or b""):
         raise TransientError("What the vendor gave for the consent could not be written down")

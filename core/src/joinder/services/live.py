@@ -15,6 +15,7 @@ from joinder.services.hub import Hub
 from joinder.services.sites import get_site
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import LiveRow
+from joinder.trouble import StoreTrouble
 
 AHEAD_S = 86400  # of a time that is no time of a reading, whatever clock was wrong
 STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
@@ -54,7 +55,7 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
         try:
             async with uncovered.deadline():
                 await hub.fetches.join(("live", site.id), lambda: _fetch(hub, site, devices))
-        except (TransientError, Paused, PluginBug, SiteGone, TimeoutError, UnknownVendor) as error:
+        except (TransientError, Paused, PluginBug, SiteGone, StoreTrouble, TimeoutError, UnknownVendor) as error:
             if row is None:
                 raise (uncovered.too_late() if isinstance(error, TimeoutError) else error) from None
             failed = True

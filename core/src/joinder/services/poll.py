@@ -22,7 +22,7 @@ from joinder.services.leases import NEVER
 from joinder.services.refusals import NotFound
 from joinder.services.schedule import after_failure, after_operator_trouble, next_poll
 from joinder.services.sites import get_site, refresh_site
-from joinder.store.engine import Statement, StoreTrouble
+from joinder.store.engine import Statement
 from joinder.store.readings import read_coverage
 from joinder.store.sites import StoredSite, read_sites_of
 from joinder.store.tables import Due, Enrollment
@@ -46,7 +46,7 @@ _DONE = (
 async def poll(hub: Hub, enrollment_id: str) -> bool:
     """Polls now, unless another process does. False then.
 
-    Raises NotFound, or the vendor's error after planning.
+    Raises NotFound, StoreTrouble, or the vendor's error after planning.
     """
     lease = leases.new_lease()
     if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
@@ -83,10 +83,7 @@ async def _refuse_paused(hub: Hub, enrollment_id: str) -> None:
 
 
 async def _applied(hub: Hub, statement: Statement) -> bool:
-    try:
-        (changed,) = await hub.store.apply(statement)
-    except StoreTrouble as trouble:
-        raise TransientError("The store cannot be written now", detail=str(trouble)) from None
+    (changed,) = await hub.store.apply(statement)
     return bool(changed)
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from joinder import physics
 from joinder.clock import now
 from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Site
-from joinder.errors import TransientError
 from joinder.services import day_totals, gone_parts, notices, provenance, silence, sums
+from joinder.services.budgets import at_fault
 from joinder.services.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
 from joinder.services.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.hub import Hub
@@ -18,7 +18,7 @@ from joinder.services.periods import QUARTER_S
 from joinder.services.sites import device_of, device_update, refuse_gone, site_of, store_devices
 from joinder.services.vendor_calls import with_grant
 from joinder.services.watching import Watch
-from joinder.store.engine import StoreTrouble, Write
+from joinder.store.engine import Write
 from joinder.store.readings import METRICS, all_coverage, counters_before, coverage, intervals, read_counters
 from joinder.store.readings import counters as counter_rows
 from joinder.store.readings import live as live_row
@@ -90,7 +90,7 @@ async def fetch(
     if start < end:
         await day_totals.compare(hub, site, subject, start, end)
     if trouble is not None and not live:
-        raise trouble
+        raise at_fault(trouble)
     return readings
 
 
@@ -303,9 +303,5 @@ def _at(counter: Counter) -> int:
 
 async def _apply(hub: Hub, enrollment_id: str, writes: Sequence[Write]) -> None:
     """In one transaction."""
-    if not writes:
-        return
-    try:
+    if writes:
         await hub.store.apply(*writes, about=enrollment_id)
-    except StoreTrouble as trouble:
-        raise TransientError("The readings could not be stored now", detail=str(trouble)) from None

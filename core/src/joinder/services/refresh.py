@@ -34,6 +34,7 @@ from joinder.services.grants import apps, judging
 from joinder.services.held import Held, open_held
 from joinder.services.hub import Hub
 from joinder.services.refusals import Conflict
+from joinder.store.driver_errors import said
 from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Due, GrantRow
 from joinder.vendor import Refresh, Vendor
@@ -98,7 +99,7 @@ async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None
     """Renews the grant now, or joins a renewal under way in any process.
 
     `newer_than`: nothing to do once the stored version is beyond it. The caller may stop waiting or be cancelled; the
-    exchange goes on. Raises the vendor's error, or TransientError when `wait_s` is over.
+    exchange goes on. Raises the vendor's error, StoreTrouble, or TransientError when `wait_s` is over.
     """
     try:
         async with asyncio.timeout(wait_s):
@@ -107,7 +108,9 @@ async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None
             ):
                 pass  # a worker's, which stood back
     except TimeoutError:
-        raise TransientError("The token is still being renewed", retry_after=timedelta(seconds=5)) from None
+        waits_for = hub.store.outage.trouble
+        slow = TransientError("The token is still being renewed", retry_after=timedelta(seconds=5))
+        raise (slow if waits_for is None else type(waits_for)(str(waits_for))) from None
 
 
 async def refresh_due(hub: Hub, enrollment_id: str) -> None:
@@ -132,12 +135,9 @@ def _under_way(hub: Hub, enrollment_id: str, begin: Begin) -> asyncio.Task[bool]
 
 def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[bool]) -> None:
     hub.refreshes.pop(enrollment_id, None)
-    if (
-        not done.cancelled()
-        and done.exception() is not None
-        and not isinstance(done.exception(), VendorError | Conflict)
-    ):
-        log.error("refresh of %s failed: %s", enrollment_id, type(done.exception()).__name__)
+    error = None if done.cancelled() else done.exception()
+    if error is not None and not isinstance(error, VendorError | Conflict):
+        log.error("refresh of %s failed: %s", enrollment_id, said(error))
 
 
 async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
@@ -233,10 +233,7 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
     }
     patience_s = hub.store.pulse.patience_s()
     take = leases.taking(hub.store.dialect, KIND, held.row.id, attempt.lease, _ttl(hub), patience_s=patience_s)
-    try:
-        _, intended, _ = await hub.store.apply(take, (_INTEND, values), (_WITHDRAW, values), about=held.row.id)
-    except StoreTrouble as trouble:
-        raise TransientError("The store cannot write down a renewal now", detail=str(trouble)) from None
+    _, intended, _ = await hub.store.apply(take, (_INTEND, values), (_WITHDRAW, values), about=held.row.id)
     return attempt if intended else None
 
 

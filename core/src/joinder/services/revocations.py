@@ -29,6 +29,7 @@ from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.services.sealed_grants import opened
 from joinder.services.vendor_context import vendor_context
+from joinder.store.driver_errors import said
 from joinder.store.tables import Account, Enrollment, GrantRow, Revocation, VendorCredentials
 from joinder.store.vault import SYSTEM, SealBroken
 from joinder.vendor import Flow, Vendor
@@ -201,8 +202,8 @@ async def _work_one(hub: Hub, row: Row, lease: str) -> None:
         log.warning("%s is not told that %s has ended: %s", row.vendor, row.enrollment_id, error)
         how = "failed"
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the tokens are erased after a day
-        said = error if isinstance(error, VendorError) else type(error).__name__
-        log.warning("%s was not told that %s has ended: %s", row.vendor, row.enrollment_id, said)
+        told = error if isinstance(error, VendorError) else said(error)
+        log.warning("%s was not told that %s has ended: %s", row.vendor, row.enrollment_id, told)
         if now() - row.created_at < GIVE_UP_AFTER_S:
             hub.metrics.revoked(row.vendor, "failed")
             await _plan(hub, row, lease, error.retry_after if isinstance(error, TransientError) else None)

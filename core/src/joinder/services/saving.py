@@ -21,9 +21,9 @@ from joinder.services.grants import apps, standing
 from joinder.services.hub import Hub
 from joinder.services.schedule import next_refresh
 from joinder.services.sealed_grants import seal_grant
-from joinder.services.store_trouble import trouble_of
 from joinder.store.journal import Line
 from joinder.store.tables import Due, Enrollment, GrantRow, SiteRow
+from joinder.trouble import StoreRefused, StoreTrouble
 
 if TYPE_CHECKING:
     from joinder.services.refresh import Attempt
@@ -86,9 +86,11 @@ async def _recovered(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
     async def tried(_: int) -> None:
         try:
             await recover(hub, enrollment_id, due_at)
-        except Exception as error:
-            if trouble_of(error) is not None:
-                raise
+        except StoreRefused as error:  # it would be refused again
+            log.error("what follows from the new token of %s failed: %s", enrollment_id, error)
+        except StoreTrouble:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not keep the token's task for ever
             log.error("what follows from the new token of %s failed: %s", enrollment_id, type(error).__name__)
 
     await durability.until_stored(hub, enrollment_id, tried, is_safe=lambda: True)

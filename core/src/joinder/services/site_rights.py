@@ -22,6 +22,7 @@ from joinder.ids import new_id
 from joinder.services import health, leases
 from joinder.services.grants import standing
 from joinder.services.hub import Hub
+from joinder.store.driver_errors import said
 from joinder.store.tables import Enrollment, SiteRight, SiteRow
 
 NOT_LISTED = "The consent does not list it any more."
@@ -84,7 +85,7 @@ async def listed_by_renewal(hub: Hub, enrollment_id: str, vendor_ids: Sequence[s
         if known != set(vendor_ids):
             await list_now(hub, enrollment_id, vendor_ids)
     except Exception as error:  # noqa: BLE001 - the token is stored, which is what its reader waits for
-        log.warning("the sites of %s are not written down yet: %s", enrollment_id, type(error).__name__)
+        log.warning("the sites of %s are not written down yet: %s", enrollment_id, said(error))
 
 
 async def list_now(hub: Hub, enrollment_id: str, vendor_ids: Sequence[str]) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
+from sqlalchemy.exc import SQLAlchemyError
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
-from joinder.store.engine import StoreFull, StoreTrouble
+from joinder.store.driver_errors import trouble_from
+from joinder.trouble import NotDurable, StoreAway, StoreFull, StoreTrouble
 
 _SENTENCES = {
     "SQLITE_BUSY": "another process has been writing to it for half a minute",
     "SQLITE_READONLY": "it may only be read by this user",
+    "ReadOnlySQLTransaction": "it may only be read now, as a standby or one that was told so",
+    "LockNotAvailable": "another program has locked what is to be written for half a minute",
     "SQLITE_CORRUPT": "its file is damaged; put a backup back (joinder restore)",
     "SQLITE_FULL": "no room is left on its disk",
 }
@@ -18,17 +19,21 @@ _SENTENCES = {
 
 def trouble_of(error: BaseException) -> str | None:
     """One sentence without the driver's own text, which may quote values; None when it is not the database's."""
-    if not _is_of_the_store(error):
-        return None
-    cause = (error.orig if isinstance(error, DBAPIError) else None) or error
-    name = str(getattr(cause, "sqlite_errorname", None) or type(cause).__name__)
-    if isinstance(error, StoreFull):
-        name = "SQLITE_FULL"
-    known = next((text for start, text in _SENTENCES.items() if name.startswith(start)), "it did not carry this out")
-    return f"The database cannot be used ({name}): {known}."
+    trouble = _trouble(error)
+    if trouble is None or isinstance(trouble, NotDurable):
+        return str(trouble) if trouble is not None else None
+    return f"The database cannot be used ({trouble}): {_what_is_wrong(trouble)}."
 
 
-def _is_of_the_store(error: BaseException) -> bool:
-    if isinstance(error, StoreTrouble | SQLAlchemyError | sqlite3.Error):
-        return True
-    return type(error).__module__.split(".")[0] == "asyncpg"
+def _trouble(error: BaseException) -> StoreTrouble | None:
+    found = None if isinstance(error, OSError) else trouble_from(error)  # of whatever file or socket
+    return found or (StoreTrouble(type(error).__name__) if isinstance(error, SQLAlchemyError) else None)
+
+
+def _what_is_wrong(trouble: StoreTrouble) -> str:
+    if isinstance(trouble, StoreFull):
+        return _SENTENCES["SQLITE_FULL"]
+    if isinstance(trouble, StoreAway):
+        return "it is away, or takes nobody in now"
+    known = (text for start, text in _SENTENCES.items() if str(trouble).startswith(start))
+    return next(known, "it did not carry this out")

@@ -25,6 +25,7 @@ from joinder.services.hub import Hub
 from joinder.services.refresh import refresh
 from joinder.store.sites import StoredSite
 from joinder.store.tables import Enrollment, GrantRow
+from joinder.trouble import StoreTrouble
 
 T = TypeVar("T")
 FRESH_FOR_S = 60  # a token with less than this left is renewed before it is used
@@ -104,7 +105,7 @@ async def _usable(hub: Hub, held: Held) -> Held:
     if _refreshable(hub, held):
         try:
             await _renew(hub, held)
-        except VendorError:
+        except (VendorError, StoreTrouble):
             if expired:
                 raise
             return held  # the old token still works

@@ -17,6 +17,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from joinder.settings import ConfigError
+from joinder.store.driver_errors import unusable
 from joinder.store.facts import Facts, facts_from
 
 CONNECT_S = 10
@@ -170,7 +171,7 @@ def _passfile(url: URL) -> Iterator[dict[str, str]]:
 
 @asynccontextmanager
 async def _connected(url: URL) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """Raises ConfigError, without the URL."""
+    """Raises ConfigError or StoreAway, without the URL."""
     try:
         connection = await asyncpg.connect(
             url.render_as_string(hide_password=False),
@@ -178,9 +179,7 @@ async def _connected(url: URL) -> AsyncIterator[asyncpg.Connection[asyncpg.Recor
             server_settings={"application_name": APPLICATION, "idle_in_transaction_session_timeout": "0"},
         )
     except _ERRORS as error:
-        raise ConfigError(
-            f"JOINDER_DATABASE_URL: {_place(url)} cannot be used: {type(error).__name__}: {error}"
-        ) from None
+        raise unusable(error, _place(url)) from None
     try:
         yield connection
     finally:

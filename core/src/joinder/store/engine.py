@@ -14,7 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
+from joinder.store.driver_errors import noted, passing
 from joinder.store.pulse import Pulse
+from joinder.trouble import Outage
+from joinder.trouble import StoreFull as StoreFull  # what a store raises, found beside it
+from joinder.trouble import StoreTrouble as StoreTrouble
 
 Row = Sequence[Any]
 Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
@@ -42,16 +46,8 @@ class NotText(ValueError):
     """A NUL character, which PostgreSQL stores in no text."""
 
 
-class StoreTrouble(Exception):
-    """The database did not carry out a write, or did not say that it did. The text names the driver's error only."""
-
-
-class StoreFull(StoreTrouble):
-    """No room left on the disk."""
-
-
 class Store(ABC):
-    """`read()` sees a consistent snapshot; `write()` is one durable transaction."""
+    """`read()` sees a consistent snapshot; `write()` is one durable transaction. All of it raises StoreTrouble."""
 
     dialect: ClassVar[str]
     ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
@@ -61,11 +57,12 @@ class Store(ABC):
         self._reader = reader
         self._writer = writer
         self.pulse = Pulse()
+        self.outage = Outage()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self._reader, expire_on_commit=False, autoflush=False) as session:
-            with _plain_errors():
+        with self._telling():
+            async with AsyncSession(self._reader, expire_on_commit=False, autoflush=False) as session:
                 yield session
 
     @asynccontextmanager
@@ -75,9 +72,9 @@ class Store(ABC):
         `about` names what the block reads to decide (an enrollment's id, say): blocks about the same thing run one
         after the other, over all processes.
         """
-        async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-            await self.serialise(session, *about)
-            with _plain_errors():
+        with self._telling():
+            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                await self.serialise(session, *about)
                 yield session
 
     @abstractmethod
@@ -104,19 +101,22 @@ class Store(ABC):
         await self._reader.dispose()
         await self._writer.dispose()
 
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == NOT_IN_REPERTOIRE:
-            raise NotText from None
-        raise
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """As driver_errors.telling, around a block."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - what is not the database's goes on as it is
+            if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == NOT_IN_REPERTOIRE:
+                raise NotText from None
+            raise noted(self.outage, error) from None
 
 
 async def open_store(database_url: str) -> Store:
-    """Opens, creating and migrating as needed. Raises ConfigError for an unusable URL or a newer schema."""
+    """Opens, creating and migrating as needed.
+
+    Raises ConfigError for an unusable URL or a newer schema, StoreTrouble while the database is away.
+    """
     url = parsed_url(database_url)
     if url.get_backend_name() == "sqlite":
         from joinder.store.sqlite import open_sqlite
@@ -124,7 +124,10 @@ async def open_store(database_url: str) -> Store:
         return open_sqlite(url)
     from joinder.store.postgres import open_postgres
 
-    return await open_postgres(url)
+    try:
+        return await open_postgres(url)
+    except Exception as error:  # noqa: BLE001 - a wrong configuration goes on as it is
+        raise passing(error) from None
 
 
 def parsed_url(database_url: str) -> URL:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from joinder.store.engine import StoreFull, StoreTrouble, Upsert, Write
+from joinder.store.driver_errors import trouble_from
+from joinder.store.engine import StoreTrouble, Upsert, Write
 from joinder.store.pragmas import prepare
 from joinder.store.statements import upsert_on_sqlite
+from joinder.trouble import StoreRefused
 
 AT_ONCE = 200
 WAIT_MS = 8_000  # for another process's lock: well within half a lease, and then it is tried again
@@ -112,5 +114,4 @@ def _changed(connection: sqlite3.Connection, write: Write) -> int:
 
 
 def _trouble(error: Exception) -> StoreTrouble:
-    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return (StoreFull if full else StoreTrouble)(type(error).__name__)
+    return trouble_from(error) or StoreRefused(type(error).__name__)

@@ -15,7 +15,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from joinder.settings import ConfigError
-from joinder.store.engine import NotText, Row, Store, StoreFull, StoreTrouble, Upsert, Write
+from joinder.store.driver_errors import telling, trouble_from, unusable
+from joinder.store.engine import NotText, Row, Store, StoreTrouble, Upsert, Write
 from joinder.store.migrate import migrate_postgres
 from joinder.store.statements import upsert_on_postgres
 
@@ -67,9 +68,11 @@ class PostgresStore(Store):
             locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:{name}, 0))" for name in names)
             await session.execute(text(f"SELECT {locks}"), names)
 
+    @telling
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         return await self._rows(sql, parameters, STATEMENT_S)
 
+    @telling
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         return await self._rows(sql, parameters, LONG_STATEMENT_S)
 
@@ -89,6 +92,7 @@ class PostgresStore(Store):
             raise NotText from None
         return found
 
+    @telling
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
         try:
             async with self._hot.acquire(timeout=2 * STATEMENT_S) as connection, connection.transaction():
@@ -97,8 +101,7 @@ class PostgresStore(Store):
                 changed = [await _changed(connection, write) for write in writes]
         except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
             self.pulse.failed()
-            kind = StoreFull if isinstance(error, asyncpg.DiskFullError) else StoreTrouble
-            raise kind(type(error).__name__) from None
+            raise trouble_from(error) or StoreTrouble(type(error).__name__) from None
         self.pulse.answered()
         return changed
 
@@ -131,7 +134,8 @@ async def _changed(connection: Any, write: Write) -> int:
 
 
 async def open_postgres(url: URL) -> PostgresStore:
-    """Raises ConfigError when it cannot be reached, is too old, forgets commits, or has a newer schema."""
+    """Raises StoreAway when it cannot be reached, ConfigError when it lets nobody in, is too old, forgets commits, or
+    has a newer schema."""
     try:
         hot = await asyncpg.create_pool(
             _dsn(url),
@@ -144,7 +148,7 @@ async def open_postgres(url: URL) -> PostgresStore:
             reset=_as_it_is,
         )
     except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
-        raise ConfigError(f"JOINDER_DATABASE_URL: {url.host}/{url.database} cannot be used: {_reason(error)}") from None
+        raise unusable(error, f"{url.host}/{url.database}") from None
     store = PostgresStore(url, hot)
     try:
         await _check_server(hot)
@@ -186,11 +190,6 @@ async def _check_server(pool: asyncpg.Pool[asyncpg.Record]) -> None:
         raise ConfigError(f"PostgreSQL {OLDEST // 10000} or newer is needed; this server is {version // 10000}")
     if await pool.fetchval("SHOW synchronous_commit") == "off":
         raise ConfigError("PostgreSQL's synchronous_commit is off: a crash would lose single-use tokens; set it to on")
-
-
-def _reason(error: BaseException) -> str:
-    """The server's words; never the URL."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _engine(url: URL, *, size: int, isolation_level: str, statement_s: float | None = 2 * STATEMENT_S) -> AsyncEngine:

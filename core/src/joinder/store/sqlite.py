@@ -20,6 +20,7 @@ from sqlalchemy.util import await_only
 
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
+from joinder.store.driver_errors import telling, unusable
 from joinder.store.engine import Row, Store, StoreTrouble, Write
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
@@ -52,10 +53,12 @@ class SqliteStore(Store):
     async def serialise(self, session: AsyncSession, *about: str) -> None:
         """Nothing to do: there is one writer."""
 
+    @telling
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """In the event loop: a thread hop costs more than the read."""
         return self._hot.execute(sql, parameters).fetchall()
 
+    @telling
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """In a thread, on a connection of its own; ends when nobody waits for it any more."""
         connection = _read_only(self._path)
@@ -71,6 +74,7 @@ class SqliteStore(Store):
                 connection.interrupt()
             raise
 
+    @telling
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
         try:
             changed = await self._commits.apply(writes)
@@ -93,7 +97,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 
 def open_sqlite(url: URL) -> SqliteStore:
-    """Raises ConfigError."""
+    """Raises ConfigError, or StoreTrouble for what passes by itself."""
     path = sqlite_path(url)
     if not path.parent.is_dir():
         raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
@@ -103,8 +107,7 @@ def open_sqlite(url: URL) -> SqliteStore:
         migrate_sqlite(path)
         return SqliteStore(path)
     except (DatabaseError, sqlite3.Error) as error:
-        cause = getattr(error, "orig", error)
-        raise ConfigError(f"{path} cannot be used as Joinder's SQLite database: {cause}") from None
+        raise unusable(getattr(error, "orig", error), str(path)) from None
 
 
 def sqlite_path(url: URL) -> Path:

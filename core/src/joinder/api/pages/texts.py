@@ -79,6 +79,11 @@ PAGES: dict[str, tuple[str, str, str]] = {
         "We could not reach the maker of your system. Nothing was saved.",
         "Try again in a few minutes.",
     ),
+    "store_unavailable": (
+        "The service cannot be used right now",
+        "Our own service has trouble at the moment; it is neither your fault nor your system's.",
+        "Load this page again in a minute. If it stays this way, tell the people who sent you the link.",
+    ),
     "operator_action": (
         "This is not your fault",
         "The connection to the maker of your system is not set up correctly. Nothing was saved.",
