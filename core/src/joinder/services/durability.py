@@ -1,14 +1,16 @@
-"""What keeps a new token from being lost to a full disk (reliability R15)."""
+"""What keeps a new token from being lost to a full disk, or to a database file that is not in its place any more."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 from joinder.errors import TransientError
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
-from joinder.store.engine import StoreFull, StoreTrouble
+from joinder.services.store_trouble import trouble_of
+from joinder.store.engine import StoreFull, StoreOrphaned, StoreTrouble
 
 RETRY_AFTER = timedelta(minutes=1)
 
@@ -18,10 +20,32 @@ def arm(hub: Hub) -> None:
     ballast = hub.store.ballast
     if ballast is not None:
         ballast.arm(hub.settings.ballast_mib * 1024 * 1024)
+    if hub.store.file is not None:
+        hub.store.file.arm()
 
 
 def trouble(hub: Hub) -> str | None:
-    """Why no renewal may begin now, in a sentence for the operator."""
+    """What is wrong with the store now, in a sentence for the operator."""
+    failing = hub.store.failing()
+    return _refusal(hub) or (trouble_of(failing) if failing is not None else None)
+
+
+def is_orphaned(hub: Hub) -> bool:
+    """Nothing is begun while it is. Each look asks: that is how it is noticed where nobody writes."""
+    if hub.store.file is None:
+        return False
+    try:
+        hub.store.file.check()
+    except StoreOrphaned:
+        return True
+    return False
+
+
+def _refusal(hub: Hub) -> str | None:
+    """Why no renewal may begin. Of commits that fail there is none: its intent is how an end of that is noticed."""
+    problem = hub.store.file.problem() if hub.store.file is not None else None
+    if problem is not None:
+        return problem
     ballast = hub.store.ballast
     if ballast is None or ballast.ok:
         return None
@@ -33,7 +57,7 @@ def trouble(hub: Hub) -> str | None:
 
 def check(hub: Hub) -> None:
     """Before a vendor is called for a new token. Raises TransientError."""
-    reason = trouble(hub)
+    reason = _refusal(hub)
     if reason is not None:
         raise TransientError(reason, retry_after=RETRY_AFTER)
 
@@ -45,13 +69,16 @@ def make_room(hub: Hub, trouble: StoreTrouble) -> bool:
 
 async def _due(hub: Hub) -> list[str]:
     ballast = hub.store.ballast
-    return ["ballast"] if ballast is not None and not ballast.ok and ballast.has_room() else []
+    due = ["ballast"] if ballast is not None and not ballast.ok and ballast.has_room() else []
+    return due if hub.store.failing() is None else [*due, "commits"]
 
 
-async def _work(hub: Hub, _: str) -> None:
-    ballast = hub.store.ballast
-    if ballast is not None:
-        await asyncio.to_thread(ballast.lay)
+async def _work(hub: Hub, what: str) -> None:
+    if what == "commits":
+        with contextlib.suppress(StoreTrouble):  # told already
+            await hub.store.apply()  # finds out whether they succeed again
+    elif hub.store.ballast is not None:
+        await asyncio.to_thread(hub.store.ballast.lay)
 
 
-JOB = Job("ballast", _due, _work)
+JOB = Job("durability", _due, _work)

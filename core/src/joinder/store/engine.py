@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
+
+if TYPE_CHECKING:
+    from joinder.store.file_watch import FileWatch
 
 Row = Sequence[Any]
 Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
@@ -49,11 +52,16 @@ class StoreFull(StoreTrouble):
     """No room left on the disk."""
 
 
+class StoreOrphaned(StoreTrouble):
+    """What is written would be found by nobody: the file, or its log, is not in its place. The text is a sentence."""
+
+
 class Store(ABC):
     """`read()` sees a consistent snapshot; `write()` is one durable transaction."""
 
     dialect: ClassVar[str]
     ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
+    file: FileWatch | None = None  # nor are its files
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
@@ -97,6 +105,10 @@ class Store(ABC):
         Conditions stand in the statements, as nothing can be decided between them. `about` is as in `write`. Raises
         StoreTrouble.
         """
+
+    def failing(self) -> StoreTrouble | None:
+        """What stood against the last commit, or keeps one waiting now; None while they succeed, or nobody knows."""
+        return None
 
     async def close(self) -> None:
         await self._reader.dispose()

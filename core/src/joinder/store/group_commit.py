@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from joinder.store.engine import StoreFull, StoreTrouble, Upsert, Write
-from joinder.store.pragmas import prepare
+from joinder.store.engine import StoreFull, StoreOrphaned, StoreTrouble, Upsert, Write
+from joinder.store.file_watch import FileWatch
+from joinder.store.pragmas import connect, prepare
 from joinder.store.statements import upsert_on_sqlite
 
 AT_ONCE = 200
+LONG_S = 5.0  # a wait for the lock that is worth telling
+FAILING_S = 60.0  # after a failed commit; nobody may be trying any more
 _ITS_OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, ValueError)
 Outcome = list[int] | StoreTrouble
 _Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
@@ -25,13 +29,16 @@ _Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
 class GroupCommit:
     """`writing` keeps the other writers of this process out while a group is committed."""
 
-    def __init__(self, path: Path, writing: asyncio.Lock) -> None:
+    def __init__(self, path: Path, writing: asyncio.Lock, file: FileWatch) -> None:
         self._path = path
+        self._file = file
         self._writing = writing
         self._thread = ThreadPoolExecutor(1, "joinder-commit")
         self._connection: sqlite3.Connection | None = None
         self._asked: list[_Asked] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._waits_since: float | None = None  # monotonic
+        self._failed: tuple[float, StoreTrouble] | None = None
 
     async def apply(self, writes: Sequence[Write]) -> list[int]:
         """The rows each of them changed, once they are on disk. Raises StoreTrouble; cancelling undoes nothing."""
@@ -44,6 +51,15 @@ class GroupCommit:
             raise outcome
         return outcome
 
+    def failing(self) -> StoreTrouble | None:
+        """The last commit's trouble, if it was lately; or that one has been waiting for the lock for long."""
+        moment, since = time.monotonic(), self._waits_since
+        if since is not None and moment - since > LONG_S:
+            return StoreTrouble("SQLITE_BUSY")
+        if self._failed is not None and moment - self._failed[0] < FAILING_S:
+            return self._failed[1]
+        return None
+
     async def close(self) -> None:
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
@@ -54,9 +70,11 @@ class GroupCommit:
 
     async def _flush(self) -> None:
         while self._asked:
+            self._waits_since = time.monotonic()
             async with self._writing:
                 group, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
                 outcomes = await self._committed([writes for writes, _ in group])
+            self._waits_since = None
             for (_, done), outcome in zip(group, outcomes, strict=True):
                 if not done.done():
                     done.set_result(outcome)
@@ -69,24 +87,38 @@ class GroupCommit:
             return [StoreTrouble(type(error).__name__)] * len(group)
 
     def _commit(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
-        """In the thread."""
+        """In the thread. What was committed counts only if the file was in its place before and after."""
         try:
+            self._file.check()
             connection = self._opened()
             connection.execute("BEGIN IMMEDIATE")
+            self._waits_since = None
             try:
                 outcomes = [_one(connection, writes) for writes in group]
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            self._file.check()
+        except StoreOrphaned as orphaned:  # which the watch tells for as long as it lasts
+            return [orphaned] * len(group)
         except sqlite3.Error as error:
-            return [_trouble(error)] * len(group)
+            trouble = _trouble(error)
+            self._failed = (time.monotonic(), trouble)
+            return [trouble] * len(group)
+        self._failed = None
         return outcomes
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(self._path, isolation_level=None)
-            prepare(self._connection.cursor(), self._path)
+            connection = connect(self._path, "rw")
+            try:
+                prepare(connection.cursor(), self._path)
+                self._file.opened()
+            except Exception:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
 
@@ -112,4 +144,4 @@ def _changed(connection: sqlite3.Connection, write: Write) -> int:
 
 def _trouble(error: Exception) -> StoreTrouble:
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return (StoreFull if full else StoreTrouble)(type(error).__name__)
+    return (StoreFull if full else StoreTrouble)(getattr(error, "sqlite_errorname", type(error).__name__))
