@@ -29,6 +29,7 @@ SLOTS = 4  # jobs one app may keep busy, when it has that many batches
 JOB_S = 5.0  # then the job ends, and the next look decides who goes on
 SUSPECT = 2  # from so many on it runs beside no other suspect, so that a death tells which of them it was
 STRIKES = 5  # a row that broke its worker so often in a row waits for the operator
+STORE_AGAIN_S = 5.0  # after trouble of the store, which may be over at any moment
 log = logging.getLogger("joinder.worker")
 
 # One index probe for each app, however many rows are due (a loose index scan).
@@ -157,7 +158,7 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
         return
     except (VendorError, Refusal) as error:
         log.warning("%s of %s: %s", kind.name, row.enrollment_id, error)
-        await _postpone(hub, kind.name, row.enrollment_id, _wait_s(error))
+        await _postpone(hub, kind.name, row.enrollment_id, _wait_s(hub, error))
     except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
         log.error("%s of %s failed: %s", kind.name, row.enrollment_id, type(error).__name__)
         with suppress(Exception):
@@ -172,7 +173,9 @@ async def _run(hub: Hub, kind: Kind, row: Row) -> None:
         await kind.run(hub, row.enrollment_id)
 
 
-def _wait_s(error: VendorError | Refusal) -> float:
+def _wait_s(hub: Hub, error: VendorError | Refusal) -> float:
+    if hub.store.failing() is not None:  # it was not the row's fault
+        return STORE_AGAIN_S
     retry_after = error.retry_after if isinstance(error, TransientError) else None
     return (retry_after or BACKOFF_MOST).total_seconds()
 

@@ -163,8 +163,8 @@ def refuse_strays(path: Path) -> None:
     wal, aside = path.with_name(path.name + WAL), path.with_name(path.name + ASIDE)
     if aside.exists():
         raise ConfigError(
-            f"{path} was replaced while Joinder ran, and what had last been written to the file before it was set aside "
-            f"as {aside.name}. If this is that very file again, or a copy made at that moment: mv {aside} {wal}. "
+            f"{path} was replaced while Joinder ran, and what had last been written to the file before was set "
+            f"aside as {aside.name}. If this is that very file again, or a copy made at that moment: mv {aside} {wal}. "
             f"If it is another, such as a backup: delete {aside.name}, and mind that joinder restore is the safe way."
         )
     if not path.exists() and wal.exists() and wal.stat().st_size:

@@ -60,9 +60,12 @@ class GroupCommit:
             return self._failed[1]
         return None
 
-    async def close(self) -> None:
+    async def flushed(self) -> None:
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
+
+    async def close(self) -> None:
+        await self.flushed()
         if self._connection is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
             self._connection = None

@@ -84,9 +84,10 @@ class SqliteStore(Store):
         return self._commits.failing()
 
     async def close(self) -> None:
-        await self._commits.close()
+        await self._commits.flushed()
         self._hot.close()
         await super().close()
+        await self._commits.close()  # last: who closes last folds the log into the file, and a reader cannot
         self.file.close()
 
 
