@@ -4,6 +4,7 @@ asked for anything meanwhile, and every token is the vendor's newest in the end 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import subprocess
@@ -22,6 +23,7 @@ from joinder.clock import now
 from joinder.errors import TransientError
 from joinder.services import doctor, durability
 from joinder.services.hub import Hub, open_hub
+from joinder.services.jobs import Job
 from joinder.services.refresh import refresh
 from joinder.settings import Settings
 from joinder.store import copies, group_commit
@@ -211,6 +213,32 @@ async def test_nothing_is_renewed_meanwhile_and_everything_goes_on_by_itself(
 async def due_from(hub: Hub, due_at: int) -> None:
     sql = "UPDATE due SET due_at = :due_at WHERE kind IN ('refresh', 'poll')"
     await hub.store.apply((sql, {"due_at": due_at}))
+
+
+async def test_the_look_begins_nothing_and_tells_once(
+    hub: Hub, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = 0
+
+    async def due(_: Hub) -> list[str]:
+        nonlocal looks
+        looks += 1
+        return []
+
+    async def work(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(worker, "JOBS", (Job("counted", due, work),))
+    with caplog.at_level(logging.WARNING, "joinder.store"):
+        async with worker.working(hub):
+            await until(lambda: looks > 0)
+            async with moved(hub, path):
+                await until(lambda: bool(caplog.records))  # by the look alone: nobody reads or writes
+                before = looks
+                await asyncio.sleep(LOOKS * worker.LOOK_EVERY_S)
+                assert looks == before
+            await until(lambda: looks > before)
+    assert [record.levelname for record in caplog.records] == ["CRITICAL", "WARNING"]
 
 
 @pytest.mark.parametrize("fault", [moved, folder_moved, replaced, log_replaced, query_only, locked])
