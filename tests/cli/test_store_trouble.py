@@ -77,3 +77,17 @@ def test_it_says_what_without_the_drivers_words(error: Exception, what: str) -> 
 def test_other_errors_are_not_the_databases() -> None:
     assert trouble_of(ValueError("x")) is None
     assert trouble_of(TimeoutError()) is None
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("accounts", "list")])
+def test_a_database_that_is_gone_while_its_log_lies_there_is_not_made_anew(
+    joinder: Shell, tmp_path: Path, command: Any
+) -> None:
+    path, wal = tmp_path / "joinder.sqlite3", tmp_path / "joinder.sqlite3-wal"
+    assert joinder("accounts", "create", "A").returncode == 0
+    path.rename(tmp_path / "elsewhere")
+    wal.write_bytes(b"what was committed last")
+    told = joinder(*command)
+    assert told.returncode == 78
+    assert "joinder.sqlite3 is gone, and its log joinder.sqlite3-wal still lies there" in told.stdout + told.stderr
+    assert (path.exists(), wal.read_bytes()) == (False, b"what was committed last")

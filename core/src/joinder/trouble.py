@@ -39,6 +39,10 @@ class NotDurable(StoreTrouble):
     retry_after_s = 60
 
 
+class StoreOrphaned(NotDurable):
+    """What is written would be found by nobody: the file, or its log, is not in its place. The text is a sentence."""
+
+
 class StoreRefused(StoreTrouble):
     """It did not carry out this very statement and never will: a bug of ours, which does not pass."""
 

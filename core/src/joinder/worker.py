@@ -92,7 +92,7 @@ async def working(hub: Hub) -> AsyncIterator[None]:
 async def _look(hub: Hub, queue: engine.Engine) -> None:
     is_in_doubt = True  # at the start, and after a database that was away
     while True:
-        for job in JOBS:
+        for job in () if durability.is_orphaned(hub) else JOBS:
             try:
                 if is_in_doubt:
                     await recovery.apply(hub)

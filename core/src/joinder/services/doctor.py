@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, health, keys, notices, reachability, recheck
+from joinder.services import barrier, durability, health, keys, notices, reachability, recheck
 from joinder.services.budgets import Budgets
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub
@@ -22,6 +22,7 @@ from joinder.settings import Settings
 from joinder.skew import ALARMING_S
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
+from joinder.store.file_watch import refuse_strays
 from joinder.store.key_file import read_key_file
 from joinder.store.migrate import HERE
 from joinder.store.sqlite import SqliteStore, sqlite_path
@@ -56,6 +57,7 @@ async def before_opening(settings: Settings) -> list[Finding]:
     read_key_file(Path(settings.key_file))
     if url.get_backend_name() == "sqlite":
         path = sqlite_path(url)
+        refuse_strays(path)
         revision = copies.facts_in(path).revision if path.exists() else None
     else:
         revision = (await dumps.facts_in(url)).revision if await dumps.has_schema(url) else None
@@ -120,6 +122,15 @@ async def disk(hub: Hub) -> list[Finding]:
         step = f"joinder serve lays it once {4 * hub.settings.ballast_mib} MiB are free; without it nothing is renewed"
         found.append(Finding(check="ballast", text=f"{ballast.path} is missing", next_step=step))
     return found
+
+
+async def database_file(hub: Hub) -> list[Finding]:
+    if hub.store.file is None:
+        return []
+    trouble = durability.trouble(hub)
+    if trouble is None:
+        return [Finding(check="database file", text=f"{hub.store.place} is in its place and can be written")]
+    return [Finding(check="database file", text=trouble, next_step="do that, then run joinder doctor again")]
 
 
 async def modes(hub: Hub) -> list[Finding]:
@@ -320,7 +331,7 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
-    *(commits, key_file, disk, modes, clocks),
+    *(database_file, commits, key_file, disk, modes, clocks),
     *(
         redirects,
         plugins,

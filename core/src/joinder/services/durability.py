@@ -1,4 +1,4 @@
-"""What keeps a new token from being lost to a database in trouble (reliability R15, R16)."""
+"""What keeps a new token from being lost to a database in trouble: away, full, or not in its place (R15, R16)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from joinder.errors import TransientError
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.services.readiness import EVERY_S
+from joinder.services.store_trouble import trouble_of
 from joinder.store.driver_errors import said
-from joinder.trouble import NotDurable, StoreFull, StoreTrouble
+from joinder.trouble import NotDurable, StoreFull, StoreOrphaned, StoreTrouble
 
 TRY_AGAIN_S = 0.5
 T = TypeVar("T")
@@ -27,10 +28,32 @@ def arm(hub: Hub) -> None:
     ballast = hub.store.ballast
     if ballast is not None:
         ballast.arm(hub.settings.ballast_mib * 1024 * 1024)
+    if hub.store.file is not None:
+        hub.store.file.arm()
 
 
 def trouble(hub: Hub) -> str | None:
-    """Why no renewal may begin now, in a sentence for the operator."""
+    """What is wrong with the store now, in a sentence for the operator."""
+    failing = hub.store.outage.trouble
+    return _refusal(hub) or (trouble_of(failing) if failing is not None else None)
+
+
+def is_orphaned(hub: Hub) -> bool:
+    """Nothing is begun while it is. Each look asks: that is how it is noticed where nobody writes."""
+    if hub.store.file is None:
+        return False
+    try:
+        hub.store.file.check()
+    except StoreOrphaned:
+        return True
+    return False
+
+
+def _refusal(hub: Hub) -> str | None:
+    """Why no renewal may begin. Of commits that fail there is none: its intent is how an end of that is noticed."""
+    problem = hub.store.file.problem() if hub.store.file is not None else None
+    if problem is not None:
+        return problem
     if hub.unsaved:
         waits_s = monotonic() - min(hub.unsaved.values())
         return (
@@ -48,7 +71,7 @@ def trouble(hub: Hub) -> str | None:
 
 def check(hub: Hub) -> None:
     """Before a vendor is called for a new token. Raises NotDurable."""
-    reason = trouble(hub)
+    reason = _refusal(hub)
     if reason is not None:
         hub.store.outage.begin(NotDurable(reason))
         raise NotDurable(reason)

@@ -105,9 +105,9 @@ async def _restore_sqlite(request: Request) -> Outcome:
             copies.close_for_all(path)
         except copies.InUse:
             raise _in_use(str(path)) from None
-        kept = None if empty else path.with_name(_kept_name(path.name))
-        copies.put_in_place(part, path, keep_as=kept)
-    return Outcome(place=str(path), taken_at=taken_at, kept=None if kept is None else str(kept), behind=behind)
+        kept = path.with_name(_kept_name(path.name))
+        copies.put_in_place(part, path, keep_as=None if empty and not copies.has_side_files(path) else kept)
+    return Outcome(place=str(path), taken_at=taken_at, kept=None if empty else str(kept), behind=behind)
 
 
 async def _restore_postgres(request: Request) -> Outcome:

@@ -8,7 +8,7 @@ from joinder.store.driver_errors import trouble_from
 from joinder.trouble import NotDurable, StoreAway, StoreFull, StoreTrouble
 
 _SENTENCES = {
-    "SQLITE_BUSY": "another process has been writing to it for half a minute",
+    "SQLITE_BUSY": "another process has been writing to it for long, and nobody else can",
     "SQLITE_READONLY": "it may only be read by this user",
     "ReadOnlySQLTransaction": "it may only be read now, as a standby or one that was told so",
     "LockNotAvailable": "another program has locked what is to be written for half a minute",

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from joinder.settings import ConfigError
 from joinder.store.facts import Facts, facts_of
+from joinder.store.file_watch import ASIDE, INDEX, WAL
 
 WAIT_S = 30.0
-_SIDE_FILES = ("-wal", "-shm", "-journal")
+_SIDE_FILES = (WAL, INDEX, "-journal", ASIDE)
 
 
 class InUse(Exception):
@@ -80,12 +81,17 @@ def close_for_all(path: Path) -> None:
         pass  # broken, which may be why it is replaced
 
 
+def has_side_files(path: Path) -> bool:
+    return any(path.with_name(path.name + suffix).exists() for suffix in _SIDE_FILES)
+
+
 def put_in_place(part: Path, target: Path, *, keep_as: Path | None) -> None:
     """Atomic: at every moment `target` is the old database or the new one."""
     sync(part)
     if keep_as is not None:
-        os.link(target, keep_as)
-        for suffix in _SIDE_FILES:  # of a broken database; they must not be taken for the new one's
+        if target.exists():
+            os.link(target, keep_as)
+        for suffix in _SIDE_FILES:  # of a broken or lost database; they must not be taken for the new one's
             side = target.with_name(target.name + suffix)
             if side.exists():
                 side.rename(keep_as.with_name(keep_as.name + suffix))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -18,7 +18,11 @@ from joinder.store.driver_errors import noted, passing
 from joinder.store.pulse import Pulse
 from joinder.trouble import Outage
 from joinder.trouble import StoreFull as StoreFull  # what a store raises, found beside it
+from joinder.trouble import StoreOrphaned as StoreOrphaned
 from joinder.trouble import StoreTrouble as StoreTrouble
+
+if TYPE_CHECKING:
+    from joinder.store.file_watch import FileWatch
 
 Row = Sequence[Any]
 Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
@@ -51,6 +55,7 @@ class Store(ABC):
 
     dialect: ClassVar[str]
     ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
+    file: FileWatch | None = None  # nor are its files
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
@@ -96,6 +101,10 @@ class Store(ABC):
         Conditions stand in the statements, as nothing can be decided between them. `about` is as in `write`. Raises
         StoreTrouble.
         """
+
+    def failing(self) -> StoreTrouble | None:
+        """What stood against the last commit, or keeps one waiting now; None while they succeed, or nobody knows."""
+        return None
 
     async def close(self) -> None:
         await self._reader.dispose()

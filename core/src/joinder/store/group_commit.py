@@ -14,9 +14,10 @@ from pathlib import Path
 
 from joinder.store.driver_errors import trouble_from
 from joinder.store.engine import StoreTrouble, Upsert, Write
-from joinder.store.pragmas import prepare
+from joinder.store.file_watch import FileWatch
+from joinder.store.pragmas import connect, prepare
 from joinder.store.statements import upsert_on_sqlite
-from joinder.trouble import StoreRefused
+from joinder.trouble import StoreOrphaned, StoreRefused
 
 AT_ONCE = 200
 WAIT_MS = 8_000  # for another process's lock: well within half a lease, and then it is tried again
@@ -28,8 +29,9 @@ _Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
 class GroupCommit:
     """`writing` keeps the other writers of this process out while a group is committed."""
 
-    def __init__(self, path: Path, writing: asyncio.Lock) -> None:
+    def __init__(self, path: Path, writing: asyncio.Lock, file: FileWatch) -> None:
         self._path = path
+        self._file = file
         self._writing = writing
         self._thread = ThreadPoolExecutor(1, "joinder-commit")
         self._connection: sqlite3.Connection | None = None
@@ -47,9 +49,12 @@ class GroupCommit:
             raise outcome
         return outcome
 
-    async def close(self) -> None:
+    async def flushed(self) -> None:
         while self._flushing is not None and not self._flushing.done():
             await self._flushing
+
+    async def close(self) -> None:
+        await self.flushed()
         if self._connection is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
             self._connection = None
@@ -72,8 +77,9 @@ class GroupCommit:
             return [StoreTrouble(type(error).__name__)] * len(group)
 
     def _commit(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
-        """In the thread."""
+        """In the thread. What was committed counts only if the file was in its place before and after."""
         try:
+            self._file.check()
             connection = self._opened()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -82,14 +88,23 @@ class GroupCommit:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            self._file.check()
+        except StoreOrphaned as orphaned:  # which the watch tells for as long as it lasts
+            return [orphaned] * len(group)
         except sqlite3.Error as error:
             return [_trouble(error)] * len(group)
         return outcomes
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(self._path, isolation_level=None)
-            prepare(self._connection.cursor(), self._path, wait_ms=WAIT_MS)
+            connection = connect(self._path, "rw")
+            try:
+                prepare(connection.cursor(), self._path, wait_ms=WAIT_MS)
+                self._file.opened()
+            except Exception:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,16 @@ from joinder.settings import ConfigError
 # Read back after they are set: a file system without shared memory has no WAL, and with less than FULL a power cut
 # takes commits back.
 _DURABLE = {"journal_mode": ("WAL", "wal"), "synchronous": ("FULL", 2)}
+
+
+def address(path: Path, mode: str) -> str:
+    """Of a file that is there: opened by its bare name, a missing one would be created, and its log deleted."""
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """In autocommit, to be used from any one thread at a time."""
+    return sqlite3.connect(address(path, mode), uri=True, isolation_level=None, check_same_thread=False)
 
 
 def prepare(cursor: Any, path: Path, *, wait_ms: int = 30_000) -> None:

@@ -21,34 +21,40 @@ from sqlalchemy.util import await_only
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
 from joinder.store.driver_errors import telling, unusable
-from joinder.store.engine import Row, Store, StoreTrouble, Write
+from joinder.store.engine import Row, Store, StoreOrphaned, StoreTrouble, Write
+from joinder.store.file_watch import FileWatch, refuse_strays
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
-from joinder.store.pragmas import prepare
+from joinder.store.pragmas import connect, prepare
 
 
 class SqliteStore(Store):
     dialect = "sqlite"
+    file: FileWatch
 
     def __init__(self, path: Path) -> None:
         logging.getLogger("aiosqlite").addFilter(_no_parameters)
         for pool in ("AsyncAdaptedQueuePool", "QueuePool"):
             logging.getLogger(f"sqlalchemy.pool.impl.{pool}").addFilter(_no_cancellation)
         # BEGIN IMMEDIATE: a deferred transaction that reads, then writes, fails at once when another process wrote.
+        file = FileWatch(path)
         super().__init__(
-            reader=_engine(path, begin="BEGIN", size=4), writer=_engine(path, begin="BEGIN IMMEDIATE", size=1)
+            reader=_engine(file, begin="BEGIN", size=4), writer=_engine(file, begin="BEGIN IMMEDIATE", size=1)
         )
+        self.file = file
         self.place = str(path)
         self.ballast = Ballast(path)
-        self._path = path
-        self._hot = _read_only(path)
+        self._hot = _read_only(file)
         self._writing = asyncio.Lock()  # one writer of this process at a time: waiting here costs no polling
-        self._commits = GroupCommit(path, self._writing)
+        self._commits = GroupCommit(path, self._writing, file)
 
     @asynccontextmanager
     async def write(self, *about: str) -> AsyncIterator[AsyncSession]:
-        async with self._writing, super().write(*about) as session:
-            yield session
+        async with self._writing:
+            self.file.check()
+            async with super().write(*about) as session:
+                yield session
+            self.file.check()
 
     async def serialise(self, session: AsyncSession, *about: str) -> None:
         """Nothing to do: there is one writer."""
@@ -61,7 +67,7 @@ class SqliteStore(Store):
     @telling
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """In a thread, on a connection of its own; ends when nobody waits for it any more."""
-        connection = _read_only(self._path)
+        connection = _read_only(self.file)
 
         def walk() -> list[Row]:
             with contextlib.closing(connection):
@@ -85,14 +91,24 @@ class SqliteStore(Store):
         return changed
 
     async def close(self) -> None:
-        await self._commits.close()
+        await self._commits.flushed()
         self._hot.close()
         await super().close()
+        await self._commits.close()  # last: who closes last folds the log into the file, and a reader cannot
+        self.file.close()
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
-    connection.execute("PRAGMA query_only=ON")
+def _read_only(file: FileWatch) -> sqlite3.Connection:
+    """Raises StoreOrphaned."""
+    file.check()
+    connection = connect(file.path, "ro")
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()  # opens the log, too, and keeps it open
+        file.opened()
+    except Exception:
+        connection.close()
+        raise
     return connection
 
 
@@ -101,6 +117,7 @@ def open_sqlite(url: URL) -> SqliteStore:
     path = sqlite_path(url)
     if not path.parent.is_dir():
         raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
+    refuse_strays(path)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     try:
@@ -114,21 +131,30 @@ def sqlite_path(url: URL) -> Path:
     return Path(str(url.database)).absolute()
 
 
-def _engine(path: Path, *, begin: str, size: int) -> AsyncEngine:
+def _engine(file: FileWatch, *, begin: str, size: int) -> AsyncEngine:
     engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
+        URL.create("sqlite+aiosqlite", database=file.path.as_uri(), query={"mode": "rw", "uri": "true"}),
         hide_parameters=True,
         pool_size=size,
         max_overflow=0,
         pool_timeout=60,
     )
 
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def look(*_: object) -> None:
+        file.check()
+
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # SQLAlchemy, not the driver, says BEGIN
         cursor = connection.cursor()
-        prepare(cursor, path)
+        prepare(cursor, file.path)
         cursor.close()
+        try:
+            file.opened()
+        except StoreOrphaned:
+            connection.close()
+            raise
 
     @event.listens_for(engine.sync_engine, "begin")
     def start(connection: Any) -> None:
