@@ -70,16 +70,9 @@ def vendor() -> Counting:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a minute's patience with a lock, shortened, and what is told after seconds, at once."""
+    """Seconds of patience with a lock, shortened."""
     monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(group_commit, "LONG_S", 0.1)
-    prepare = group_commit.prepare
-
-    def impatient(cursor: Any, path: Path) -> None:
-        prepare(cursor, path)
-        cursor.execute("PRAGMA busy_timeout=300")
-
-    monkeypatch.setattr(group_commit, "prepare", impatient)
+    monkeypatch.setattr(group_commit, "WAIT_MS", 300)
 
 
 @pytest.fixture
