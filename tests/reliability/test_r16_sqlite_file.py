@@ -20,13 +20,13 @@ from msgspec import structs
 from joinder import Readings, ReadingsQuery, Site, hookimpl, worker
 from joinder.api.app import create_app
 from joinder.clock import now
-from joinder.errors import TransientError
 from joinder.services import doctor, durability
 from joinder.services.hub import Hub, open_hub
 from joinder.services.jobs import Job
 from joinder.services.refresh import refresh
 from joinder.settings import Settings
 from joinder.store import copies, group_commit
+from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 from reliability.test_r16_database_faults import Fleet, until
 from services.strict_vendor import StrictVendor
@@ -184,7 +184,7 @@ async def test_nothing_is_renewed_meanwhile_and_everything_goes_on_by_itself(
             if fault is locked:  # a renewal waits for the lock
                 await until(lambda: durability.trouble(hub) is not None)
             else:
-                with pytest.raises(TransientError):
+                with pytest.raises(StoreTrouble):
                     await refresh(hub, next(iter(fleet.ids.values())))
             assert FAULTS[fault] in str(durability.trouble(hub))
             answer = await client.get("/health/ready")
@@ -307,7 +307,7 @@ async def test_a_log_that_cannot_be_put_back_is_saved_by_a_restart(
             await until(lambda: not hub.refreshes)
             path.with_name(f"{path.name}-wal").unlink()
             await until(lambda: durability.trouble(hub) is not None)
-            with pytest.raises(TransientError, match="deleted or replaced"):
+            with pytest.raises(StoreTrouble, match="deleted or replaced"):
                 await refresh(hub, next(iter(fleet.ids.values())))
             assert vendor.exchanges == OWNERS
     async with open_hub(settings, registry) as hub:

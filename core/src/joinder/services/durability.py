@@ -34,7 +34,7 @@ def arm(hub: Hub) -> None:
 
 def trouble(hub: Hub) -> str | None:
     """What is wrong with the store now, in a sentence for the operator."""
-    failing = hub.store.outage.trouble
+    failing = hub.store.pulse.trouble
     return _refusal(hub) or (trouble_of(failing) if failing is not None else None)
 
 

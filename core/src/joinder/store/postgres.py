@@ -19,6 +19,7 @@ from joinder.store.driver_errors import telling, trouble_from, unusable
 from joinder.store.engine import NotText, Row, Store, StoreTrouble, Upsert, Write
 from joinder.store.migrate import migrate_postgres
 from joinder.store.statements import upsert_on_postgres
+from joinder.trouble import StoreRefused
 
 OLDEST = 150000
 CONNECTIONS = 8
@@ -100,8 +101,10 @@ class PostgresStore(Store):
                     await connection.execute(_SERIALISE, about)
                 changed = [await _changed(connection, write) for write in writes]
         except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
-            self.pulse.failed()
-            raise trouble_from(error) or StoreTrouble(type(error).__name__) from None
+            trouble = trouble_from(error) or StoreTrouble(type(error).__name__)
+            if not isinstance(trouble, StoreRefused):
+                self.pulse.failed(trouble)
+            raise trouble from None
         self.pulse.answered()
         return changed
 

@@ -26,6 +26,7 @@ from joinder.store.file_watch import FileWatch, refuse_strays
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
 from joinder.store.pragmas import connect, prepare
+from joinder.trouble import StoreRefused
 
 
 class SqliteStore(Store):
@@ -84,8 +85,10 @@ class SqliteStore(Store):
     async def apply(self, *writes: Write, about: str = "") -> list[int]:
         try:
             changed = await self._commits.apply(writes)
-        except StoreTrouble:
-            self.pulse.failed()
+        except StoreRefused:
+            raise
+        except StoreTrouble as trouble:
+            self.pulse.failed(trouble)
             raise
         self.pulse.answered()
         return changed
