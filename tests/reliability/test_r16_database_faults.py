@@ -21,7 +21,7 @@ from joinder.services import accounts, enrollments, health, vendor_credentials
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
 from joinder.settings import Settings
-from joinder.store import group_commit, postgres
+from joinder.store import postgres, pragmas
 from joinder.store.engine import StoreTrouble
 from joinder.store.key_file import create_key_file
 from joinder.store.postgres import PostgresStore
@@ -288,7 +288,7 @@ async def test_every_connection_killed_during_an_exchange(
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty seconds, shortened, after which a wait for a lock ends in an error."""
     monkeypatch.setattr(postgres, "_SESSION", {**postgres._SESSION, "lock_timeout": "300ms"})
-    monkeypatch.setattr(group_commit, "WAIT_MS", 300)
+    monkeypatch.setattr(pragmas, "WAIT_MS", 300)
 
 
 async def test_a_lock_of_somebody_else_outlasts_our_patience(

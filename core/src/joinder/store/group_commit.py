@@ -20,7 +20,6 @@ from joinder.store.statements import upsert_on_sqlite
 from joinder.trouble import StoreOrphaned, StoreRefused
 
 AT_ONCE = 200
-WAIT_MS = 8_000  # for another process's lock: well within half a lease, and then it is tried again
 _ITS_OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, ValueError)
 Outcome = list[int] | StoreTrouble
 _Asked = tuple[Sequence[Write], "asyncio.Future[Outcome]"]
@@ -99,7 +98,7 @@ class GroupCommit:
         if self._connection is None:
             connection = connect(self._path, "rw")
             try:
-                prepare(connection.cursor(), self._path, wait_ms=WAIT_MS)
+                prepare(connection.cursor(), self._path)
                 self._file.opened()
             except Exception:
                 connection.close()

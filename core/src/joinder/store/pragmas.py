@@ -8,6 +8,7 @@ from typing import Any
 
 from joinder.settings import ConfigError
 
+WAIT_MS = 8_000  # for another process's lock: well within half a lease, and then it is tried again
 # Read back after they are set: a file system without shared memory has no WAL, and with less than FULL a power cut
 # takes commits back.
 _DURABLE = {"journal_mode": ("WAL", "wal"), "synchronous": ("FULL", 2)}
@@ -23,9 +24,9 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(address(path, mode), uri=True, isolation_level=None, check_same_thread=False)
 
 
-def prepare(cursor: Any, path: Path, *, wait_ms: int = 30_000) -> None:
-    """`wait_ms`: for another process's lock. Raises ConfigError where SQLite cannot keep what it commits."""
-    for pragma in (f"busy_timeout={wait_ms}", "foreign_keys=ON"):
+def prepare(cursor: Any, path: Path) -> None:
+    """Raises ConfigError where SQLite cannot keep what it commits."""
+    for pragma in (f"busy_timeout={WAIT_MS}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     for pragma, (wanted, reads_as) in _DURABLE.items():
         cursor.execute(f"PRAGMA {pragma}={wanted}")
