@@ -35,7 +35,8 @@ def arm(hub: Hub) -> None:
 def trouble(hub: Hub) -> str | None:
     """What is wrong with the store now, in a sentence for the operator."""
     failing = hub.store.pulse.trouble
-    return _refusal(hub) or (trouble_of(failing) if failing is not None else None)
+    told = [_refusal(hub), trouble_of(failing) if failing is not None else None]
+    return " ".join(dict.fromkeys(sentence for sentence in told if sentence)) or None
 
 
 def is_orphaned(hub: Hub) -> bool:

@@ -36,7 +36,7 @@ class Readiness:
             self._asked_at = monotonic()
             self._asking = asyncio.create_task(self._write())
         done, _ = await asyncio.wait({self._asking}, timeout=DEADLINE_S)
-        trouble = self._asking.result() if done else StoreAway("TimeoutError")
+        trouble = self._asking.result() if done else self._store.pulse.trouble or StoreAway("TimeoutError")
         if trouble is not None:
             self._store.outage.begin(trouble)
             raise trouble.with_traceback(None)
