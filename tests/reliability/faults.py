@@ -1,5 +1,6 @@
 """Toxiproxy's eight faults on a TCP connection of this process, with its names: latency (and jitter), down, bandwidth,
-slow_close, timeout, reset_peer, slicer, limit_data.
+slow_close, timeout, reset_peer, slicer, limit_data. And one of our own, swallow: half-open connections, on which
+nothing is answered any more, and which nobody closes.
 
 A fault acts on the answers, as a downstream toxic does; `on="request"` makes it act on what is asked instead. It takes
 hold of connections that are open already, and `heal` lets new ones through on the same port.
@@ -17,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-Name = Literal["latency", "down", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data"]
+Name = Literal["latency", "down", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "swallow"]
 NAMES: tuple[Name, ...] = (
     "latency", "down", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data",
 )  # fmt: skip
@@ -120,6 +121,8 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 fault = self._fault
+                if pair.is_deaf:
+                    continue
                 if fault is None or fault.on != way:
                     sink.write(data)
                     await sink.drain()
@@ -131,6 +134,7 @@ class FaultProxy:
 class _Pair:
     client: asyncio.StreamWriter
     upstream: asyncio.StreamWriter
+    is_deaf: bool = False  # for good: what was swallowed is missing
 
     def close(self) -> None:
         self.client.close()
@@ -159,6 +163,8 @@ async def _through(fault: Fault, data: bytes, sink: asyncio.StreamWriter, pair: 
     elif fault.name == "limit_data":
         await _send(sink, data[:LIMIT_BYTES])
         return False
+    elif fault.name == "swallow":
+        pair.is_deaf = True
     elif fault.name == "timeout":
         await asyncio.sleep(TIMEOUT_S)
         return False

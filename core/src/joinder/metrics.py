@@ -69,6 +69,7 @@ class Metrics:
         self.breaker_state = self._gauge("breaker_state", "0 closed, 1 half open, 2 open", "vendor", "hook")
         self.quota_left = self._gauge("quota_left_ratio", "Least left of a call budget, over apps", "vendor", "span")
         self.store_up = self._gauge("store_up", "1 when the tables could be read for this page, else 0")
+        self.tokens_unsaved = self._gauge("tokens_unsaved", "New tokens this process holds and could not store yet")
         self.clock_skew = self._gauge("clock_skew_seconds", "Vendor's clock less ours, the largest seen", "vendor")
 
     def refreshing(self, vendor: str) -> AbstractContextManager[object]:

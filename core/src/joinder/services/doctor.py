@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from sqlalchemy import text
 
 from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
-from joinder.services import barrier, durability, health, keys, notices, reachability, recheck
+from joinder.services import barrier, durability, health, keys, notices, reachability, recheck, recovery
 from joinder.services.budgets import Budgets
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub
@@ -131,6 +132,26 @@ async def database_file(hub: Hub) -> list[Finding]:
     if trouble is None:
         return [Finding(check="database file", text=f"{hub.store.place} is in its place and can be written")]
     return [Finding(check="database file", text=trouble, next_step="do that, then run joinder doctor again")]
+
+
+async def new_tokens(hub: Hub) -> list[Finding]:
+    """Where new tokens lie while the database does not take them; what lies there that it does not have."""
+    folder, check = hub.journal.folder, "journal"
+    if folder is None:
+        step = "set JOINDER_JOURNAL_FOLDER to a folder on this machine's disk"
+        return [
+            Finding(check=check, text="new tokens that wait for the database are kept in memory only", next_step=step)
+        ]
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK):
+        return [Finding(check=check, text=f"{folder} cannot be written", next_step="make it writable for this user")]
+    found = await recovery.look(hub)
+    step = "joinder serve stores them when it starts"
+    waits = f"{found.count} new tokens are in {folder} and not in the database" if found.count else None
+    refused = [
+        Finding(check=check, text=clean_line(sentence), next_step="move that file away once you know where it is from")
+        for sentence in found.refused
+    ]
+    return [Finding(check=check, text=waits or f"new tokens lie in {folder}", next_step=waits and step), *refused]
 
 
 async def modes(hub: Hub) -> list[Finding]:
@@ -331,7 +352,7 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
-    *(database_file, commits, key_file, disk, modes, clocks),
+    *(database_file, commits, key_file, disk, new_tokens, modes, clocks),
     *(
         redirects,
         plugins,

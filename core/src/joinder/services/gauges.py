@@ -55,6 +55,7 @@ class Gauges:
     async def _read(self) -> None:
         metrics = self.hub.metrics
         _fill(metrics.clock_skew, {(vendor,): skew for vendor, skew in self.hub.http.skew.seen().items()})
+        metrics.tokens_unsaved.set(len(self.hub.unsaved))
         states = self.hub.breakers.states()
         _fill(metrics.breaker_state, {key: BREAKER_STATES.get(state, 2) for key, state in states.items()})
         try:

@@ -34,20 +34,29 @@ class Applied:
     refused: list[str] = field(default_factory=list)
 
 
+async def look(hub: Hub) -> Applied:
+    """What `apply` would do, and refuse. Nothing is changed. Raises StoreTrouble."""
+    return await _looked_through(hub, await asyncio.to_thread(hub.journal.read), is_real=False)
+
+
 async def apply(hub: Hub) -> Applied:
     """Stores what is newer than the database. Harmless beside other processes that do the same, and twice.
 
     Raises StoreTrouble. Files of processes that are gone end when all in them is old and stored.
     """
-    applied = Applied()
     found = await asyncio.to_thread(hub.journal.read)
-    for line in _newest(line for file in found for line in file.lines if line.store == hub.identity):
-        if line.enrollment and line.enrollment not in hub.unsaved:  # else it is a file's first, or its task is at it
-            await _apply_one(hub, line, applied)
-    applied.refused += [sentence for file in found if (sentence := _refused(hub, file))]
+    applied = await _looked_through(hub, found, is_real=True)
     await asyncio.to_thread(_end, [file for file in found if _is_over(hub, file)])
     if applied.count:
         log.warning("%d new tokens were not in the database; they are stored from the journal", applied.count)
+    return applied
+
+
+async def _looked_through(hub: Hub, found: list[Found], *, is_real: bool) -> Applied:
+    applied = Applied(refused=[sentence for file in found if (sentence := _refused(hub, file))])
+    for line in _newest(line for file in found for line in file.lines if line.store == hub.identity):
+        if line.enrollment and line.enrollment not in hub.unsaved:  # else it is a file's first, or its task is at it
+            await _apply_one(hub, line, applied, is_real=is_real)
     return applied
 
 
@@ -76,9 +85,9 @@ def _newest(lines: Iterable[Line]) -> Iterable[Line]:
     return newest.values()
 
 
-async def _apply_one(hub: Hub, line: Line, applied: Applied) -> None:
+async def _apply_one(hub: Hub, line: Line, applied: Applied, *, is_real: bool) -> None:
     for version, obtained_at, refused_at, health in await hub.store.rows(_STORED, {"id": line.enrollment}):
-        if line.version == version and health == "lost_in_flight" and refused_at is None:
+        if is_real and line.version == version and health == "lost_in_flight" and refused_at is None:
             await saving.recover(hub, line.enrollment, None)  # its token was saved, and then its process ended
         if line.version <= version or line.at < obtained_at:
             return
@@ -87,7 +96,7 @@ async def _apply_one(hub: Hub, line: Line, applied: Applied) -> None:
         except SealBroken:
             applied.refused.append(f"a token of {line.enrollment} does not open with this database's keys")
             return
-        applied.count += await saving.save_from_journal(hub, line, grant)
+        applied.count += not is_real or await saving.save_from_journal(hub, line, grant)
 
 
 def _refused(hub: Hub, file: Found) -> str | None:

@@ -1,0 +1,238 @@
+"""A database in trouble under workers that renew: no token lost, none used twice, all well by themselves (R16).
+
+Each cell: 200 grants of a vendor that revokes a grant when a token is used twice and answers a second after it has
+rotated; one worker or three; a fault for so many seconds (a lease is 15 s here), then right again. `make proofs` runs
+all of them; a few run with the other tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+from msgspec import structs
+
+from databases import Databases
+from joinder.clock import now
+from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
+from joinder.services import health
+from joinder.services.held import open_held
+from joinder.services.hub import Hub, open_hub
+from joinder.settings import Settings
+from joinder.store.engine import parsed_url
+from joinder.trouble import StoreTrouble
+from reliability.faults import faulty
+from reliability.outages import Outage, Scene, cut, frozen, locked, moved, read_only, stopped, swallowed
+from reliability.processes import Nursery, nursery, template_registry
+from reliability.rotations import _LEFT, _PAUSED, _REFRESH_ONLY, _RESTING, leases, make_due, seed, stop
+from reliability.vendor_process import VendorProcess, vendor_process
+
+GRANTS = 200
+AT_ONCE, TICK_S = 4, 0.4
+BEFORE_S = AFTER_S = 3.0
+SETTLES_S = 240.0
+SHORT, LONG = (3, 20), 45  # seconds; a lease lives 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    fault: Outage
+    seconds: tuple[int, ...]  # more than one: again, a moment later
+    workers: int
+    kills: bool = False  # every process, in the middle of it
+    apart: bool = False  # each worker as on a machine of its own: nobody reads the others' journals
+
+    def __str__(self) -> str:
+        extra = [word for word, is_so in (("killed", self.kills), ("apart", self.apart)) if is_so]
+        seconds = "+".join(map(str, self.seconds))
+        return "-".join([self.fault.__name__, f"{seconds}s", f"{self.workers}w", *extra])
+
+
+def _cells(faults: tuple[Outage, ...]) -> list[Cell]:
+    made = [
+        Cell(fault=fault, seconds=(seconds,), workers=workers)
+        for fault, seconds, workers in itertools.product(faults, (*SHORT, LONG), (1, 3))
+    ]
+    return [
+        *made,
+        Cell(fault=faults[0], seconds=(20, 20), workers=3),
+        Cell(fault=faults[0], seconds=(20,), workers=3, kills=True),
+        Cell(fault=faults[0], seconds=(20,), workers=1, kills=True),
+    ]
+
+
+POSTGRES = [
+    *_cells((stopped, locked, read_only, cut, swallowed, frozen)),
+    *(Cell(fault=fault, seconds=(20,), workers=3, apart=True) for fault in (stopped, cut, swallowed, frozen)),
+]
+SQLITE = _cells((locked, moved, frozen))
+IN_CI = {str(Cell(fault=locked, seconds=(3,), workers=1))}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalPostgres]:
+    """One of our own: the others' must not be stopped."""
+    try:
+        with local_postgres(durable=False) as started:
+            yield started
+    except NoPostgres as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[VendorProcess]:
+    with vendor_process() as made:
+        yield made
+
+
+def _marked(cells: list[Cell]) -> list[object]:
+    return [pytest.param(cell, id=str(cell), marks=[] if str(cell) in IN_CI else pytest.mark.proof) for cell in cells]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cell", _marked(SQLITE))
+def test_on_sqlite(databases: Databases, tmp_path: Path, vendor: VendorProcess, cell: Cell) -> None:
+    database = databases.fresh("sqlite", tmp_path)
+    asyncio.run(_lived_through(cell, Scene(settings=database), vendor, tmp_path))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cell", _marked(POSTGRES))
+def test_on_postgres(
+    databases: Databases, server: LocalPostgres, tmp_path: Path, vendor: VendorProcess, cell: Cell
+) -> None:
+    database = databases.fresh("postgresql", tmp_path)
+    asyncio.run(_on_server(cell, database, server, vendor, tmp_path))
+
+
+async def _on_server(
+    cell: Cell, database: Settings, server: LocalPostgres, vendor: VendorProcess, folder: Path
+) -> None:
+    name = f"matrix_{time.monotonic_ns()}"
+    connection = await asyncpg.connect(server.url())
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    async with AsyncExitStack() as exits:
+        proxies = [await exits.enter_async_context(faulty(server.port)) for _ in range(cell.workers)]
+        settings = structs.replace(database, database_url=server.url(name))
+        await _lived_through(cell, Scene(settings=settings, server=server, proxies=proxies), vendor, folder)
+
+
+async def _lived_through(cell: Cell, scene: Scene, vendor: VendorProcess, folder: Path) -> None:
+    prefix = f"{folder.name}-{cell}"
+    vendor.rules(after_s=1.0, jitter_s=0.5, mode="strict")
+    scene.settings = structs.replace(
+        scene.settings, reroute=vendor.reroute, refresh_deadline_s=5.0, refreshes_per_second=1e6, ballast_mib=0
+    )
+    with nursery(folder / "processes") as nurse:
+        async with open_hub(scene.settings, template_registry()) as hub:
+            owners = await seed(hub, [f"{prefix}-{number}" for number in range(GRANTS)])
+            await hub.store.apply((_PAUSED, {"now": now()}), (_REFRESH_ONLY, {"never": leases.NEVER}))
+            before = vendor.state()
+            scene.workers = _begun(cell, scene, nurse)
+            async with _load(hub):
+                await asyncio.sleep(BEFORE_S)
+                for seconds in cell.seconds:
+                    await _through(cell, scene, nurse, seconds)
+                    await asyncio.sleep(AFTER_S)
+            await _settled(hub)
+            codes = stop(scene.workers, scene.settings)
+            told = await _told(hub, owners, vendor, before)
+    print(f"\n{scene.settings.database_url.split(':')[0]} {cell}: {told}")
+    assert told.healths <= set(health.WELL)
+    assert (told.reuse_seen, told.revoked, told.lost) == (0, 0, 0)
+    assert told.exchanges > 0
+    assert codes == [0] * len(codes)
+
+
+def _begun(cell: Cell, scene: Scene, nurse: Nursery) -> list:  # type: ignore[type-arg]
+    return [nurse.worker(_settings_of(cell, scene, number)) for number in range(cell.workers)]
+
+
+def _settings_of(cell: Cell, scene: Scene, number: int) -> Settings:
+    url, journal = scene.settings.database_url, scene.settings.journal_folder
+    if scene.proxies:
+        parsed = parsed_url(url).set(port=scene.proxies[number].port)
+        url = parsed.render_as_string(hide_password=False)
+    if cell.apart:
+        journal = f"{journal}-{number}"
+    return structs.replace(scene.settings, database_url=url, journal_folder=journal)
+
+
+async def _through(cell: Cell, scene: Scene, nurse: Nursery, seconds: int) -> None:
+    async with cell.fault(scene):
+        await asyncio.sleep(seconds / 2)
+        if cell.kills:
+            for worker in scene.workers:
+                worker.signal(signal.SIGKILL)
+        await asyncio.sleep(seconds / 2)
+    if cell.kills:
+        scene.workers = _begun(cell, scene, nurse)
+
+
+@asynccontextmanager
+async def _load(hub: Hub) -> AsyncIterator[None]:
+    """About ten grants a second come due, whenever the database can be told so."""
+
+    async def press() -> None:
+        while True:
+            with suppress(StoreTrouble):
+                resting = [row[0] for row in await hub.store.rows(_RESTING, {"now": now()})]
+                await make_due(hub, random.sample(resting, min(AT_ONCE, len(resting))))
+            await asyncio.sleep(TICK_S)
+
+    pressing = asyncio.create_task(press())
+    try:
+        yield
+    finally:
+        pressing.cancel()
+        await asyncio.gather(pressing, return_exceptions=True)
+
+
+async def _settled(hub: Hub) -> None:
+    async with asyncio.timeout(SETTLES_S):
+        while True:
+            with suppress(StoreTrouble):
+                if not (await hub.store.rows(_LEFT, {"now": now()}))[0][0]:
+                    return
+            await asyncio.sleep(TICK_S)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    healths: set[str]
+    exchanges: int
+    reuse_seen: int
+    revoked: int
+    lost: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.exchanges} exchanges, {self.lost} lost, {self.reuse_seen} reused, {self.revoked} revoked, "
+            f"health {sorted(self.healths)}"
+        )
+
+
+async def _told(hub: Hub, owners: dict[str, str], vendor: VendorProcess, before: dict[str, object]) -> Told:
+    state = vendor.state()
+    lost = 0
+    for enrollment_id, owner in owners.items():
+        token = (await open_held(hub, enrollment_id)).grant.secrets["refresh_token"]
+        lost += token != f"{owner}#{state['by_owner'].get(owner, 0) + 1}"
+    healths = {row[0] for row in await hub.store.rows("SELECT DISTINCT health FROM enrollment", {})}
+    return Told(
+        healths=healths,
+        exchanges=sum(state["by_owner"].get(owner, 0) for owner in owners.values()),
+        reuse_seen=state["reuse_seen"] - int(str(before["reuse_seen"])),
+        revoked=state["families_revoked"] - int(str(before["families_revoked"])),
+        lost=lost,
+    )
