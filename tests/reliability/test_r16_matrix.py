@@ -145,7 +145,7 @@ async def _lived_through(cell: Cell, scene: Scene, vendor: VendorProcess, folder
                     await _through(cell, scene, nurse, seconds)
                     await asyncio.sleep(AFTER_S)
             await _settled(hub)
-            codes = stop(scene.workers, scene.settings)
+            codes = await asyncio.to_thread(stop, scene.workers, scene.settings)  # through proxies of this loop
             told = await _told(hub, owners, vendor, before)
     print(f"\n{scene.settings.database_url.split(':')[0]} {cell}: {told}")
     assert told.healths <= set(health.WELL)

@@ -407,7 +407,7 @@ class Counted:
 async def _put_back(stored: Stored, before: Snapshot) -> None:
     """The tables as they were; nothing had been noticed."""
     assert before["notice"] == []
-    writes: list[Write] = [("DELETE FROM notice", {}), ("DELETE FROM store_state", {})]
+    writes: list[Write] = [("DELETE FROM notice", {}), ("DELETE FROM store_state WHERE name <> 'identity'", {})]
     writes.append(("UPDATE site SET timezone = 'Etc/GMT-1'", {}))
     for table in ("interval", "coverage", "live", "counter"):
         columns, width = tuple(_columns(table)), len(TABLES[table].split(","))

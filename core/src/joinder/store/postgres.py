@@ -111,7 +111,7 @@ class PostgresStore(Store):
     @asynccontextmanager
     async def pool(self, connections: int) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
         """Connections of one's own, such as one that listens."""
-        async with asyncpg.create_pool(
+        pool = await asyncpg.create_pool(
             _dsn(self._url),
             min_size=1,
             max_size=connections,
@@ -119,12 +119,23 @@ class PostgresStore(Store):
             command_timeout=STATEMENT_S,
             server_settings=_SESSION,
             init=_watched,
-        ) as pool:
+        )
+        try:
             yield pool
+        finally:
+            await _close(pool)
 
     async def close(self) -> None:
-        await self._hot.close()
+        await _close(self._hot)
         await super().close()
+
+
+async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """A server that does not say goodbye keeps no process."""
+    try:
+        await pool.close()
+    except (TimeoutError, asyncpg.PostgresError, *_GONE):
+        pool.terminate()
 
 
 async def _changed(connection: Any, write: Write) -> int:
