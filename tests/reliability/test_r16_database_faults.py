@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from msgspec import structs
 
 from joinder import engine, worker
-from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
+from joinder.demo.postgres import LocalPostgres
 from joinder.services import accounts, enrollments, health, vendor_credentials
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
@@ -39,16 +39,6 @@ _ALL_DUE = "UPDATE due SET due_at = 0 WHERE kind IN ('refresh', 'poll')"
 @pytest.fixture
 def settings(fresh_database: Settings) -> Settings:
     return structs.replace(fresh_database, refresh_deadline_s=20.0, refreshes_per_second=1000.0)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalPostgres]:
-    """One of our own: the others' must not be stopped."""
-    try:
-        with local_postgres(durable=False) as started:
-            yield started
-    except NoPostgres as error:
-        pytest.skip(str(error))
 
 
 class Fleet:

@@ -23,7 +23,7 @@ from msgspec import structs
 
 from databases import Databases
 from joinder.clock import now
-from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
+from joinder.demo.postgres import LocalPostgres
 from joinder.services import health
 from joinder.services.held import open_held
 from joinder.services.hub import Hub, open_hub
@@ -76,16 +76,6 @@ POSTGRES = [
 ]
 SQLITE = _cells((locked, moved, frozen))
 IN_CI = {str(Cell(fault=locked, seconds=(3,), workers=1))}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalPostgres]:
-    """One of our own: the others' must not be stopped."""
-    try:
-        with local_postgres(durable=False) as started:
-            yield started
-    except NoPostgres as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 
 from e2e.conftest import World, free_port
 from e2e.serving import serving
-from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
+from joinder.demo.postgres import LocalPostgres
 from joinder.demo.processes import environment
 from joinder.services import accounts, vendor_credentials
 from joinder.services.hub import open_hub
@@ -42,15 +42,6 @@ ASKED = [
     ("POST", "/enrollments/{enrollment}/refresh"),
 ]
 _ALL_DUE = "UPDATE due SET due_at = 0 WHERE kind IN ('refresh', 'poll')"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalPostgres]:
-    try:
-        with local_postgres(durable=False) as started:
-            yield started
-    except NoPostgres as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +22,6 @@ from joinder.store.engine import StoreTrouble
 from joinder.store.tables import JoinSession
 from joinder.vendor import Vendor, is_redirect
 
-COMMIT_ATTEMPTS = 8
 _PUT = "UPDATE join_session SET kept_sealed = :sealed WHERE token_hash = :token_hash"
 _REPLACE = _PUT + " AND kept_sealed = :before"
 log = logging.getLogger("joinder.join")
@@ -109,17 +107,12 @@ async def put(hub: Hub, row: JoinSession, sealed: bytes, *, before: bytes | None
     sql = _PUT
     if before is not None:
         sql, values["before"] = _REPLACE, before
-    for tries in range(COMMIT_ATTEMPTS):
-        try:
-            changed = (await hub.store.apply((sql, values)))[0]
-            return bool(changed) or (before is not None and tries > 0)  # a commit that told no outcome may have worked
-        except StoreTrouble as trouble:
-            log.critical("what %s gave for a code is not saved yet: %s", row.vendor, trouble)
-            if tries + 1 == COMMIT_ATTEMPTS:
-                raise
-            if not durability.make_room(hub, trouble):
-                await asyncio.sleep(min(0.1 * 2**tries, 5))
-    return False
+
+    async def once(tries: int) -> bool:
+        changed = (await hub.store.apply((sql, values)))[0]
+        return bool(changed) or (before is not None and tries > 0)  # a commit that told no outcome may have worked
+
+    return await durability.until_stored(hub, f"join {row.token_hash.hex()[:8]}", once, is_safe=lambda: False)
 
 
 async def forget(session: AsyncSession, enrollment_id: str) -> None:
