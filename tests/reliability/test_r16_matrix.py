@@ -25,6 +25,7 @@ from databases import Databases
 from joinder.clock import now
 from joinder.demo.postgres import LocalPostgres
 from joinder.services import health
+from joinder.services.grants import invariant
 from joinder.services.held import open_held
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
@@ -64,6 +65,7 @@ def _cells(faults: tuple[Outage, ...]) -> list[Cell]:
     ]
     return [
         *made,
+        Cell(fault=faults[0], seconds=(60,), workers=3),
         Cell(fault=faults[0], seconds=(20, 20), workers=3),
         Cell(fault=faults[0], seconds=(20,), workers=3, kills=True),
         Cell(fault=faults[0], seconds=(20,), workers=1, kills=True),
@@ -134,10 +136,15 @@ async def _lived_through(cell: Cell, scene: Scene, vendor: VendorProcess, folder
                 for seconds in cell.seconds:
                     await _through(cell, scene, nurse, seconds)
                     await asyncio.sleep(AFTER_S)
+            healed_at = time.monotonic() - AFTER_S
             await _settled(hub)
+            settled_s = time.monotonic() - healed_at
+            untrue = [each.text async for each in invariant.broken(hub)]
             codes = await asyncio.to_thread(stop, scene.workers, scene.settings)  # through proxies of this loop
             told = await _told(hub, owners, vendor, before)
-    print(f"\n{scene.settings.database_url.split(':')[0]} {cell}: {told}")
+    kind = scene.settings.database_url.partition(":")[0]
+    print(f"\n{kind} {cell}: {told}, nothing left to do {settled_s:.0f} s after it")
+    assert untrue == []
     assert told.healths <= set(health.WELL)
     assert (told.reuse_seen, told.revoked, told.lost) == (0, 0, 0)
     assert told.exchanges > 0
