@@ -27,6 +27,10 @@ _TAKE = (
 _RENEW = (
     "UPDATE due SET lease_until = {time} + :ttl WHERE kind = :kind AND enrollment_id = :enrollment AND lease = :lease"
 )
+_CLEAR = (
+    "UPDATE due SET lease = NULL, lease_until = NULL WHERE kind = :kind AND enrollment_id = :enrollment "
+    "AND lease IS NOT NULL AND (lease_boot <> :clock OR lease_until < {lapsed})"
+)
 _RELEASE = (
     "UPDATE due SET lease = NULL, lease_until = NULL, due_at = coalesce(:due_at, due_at) "
     "WHERE kind = :kind AND enrollment_id = :enrollment AND lease = :lease"
@@ -71,6 +75,11 @@ def taking(
 def renewing(dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> Statement:
     """Changes no row when the lease is not held any more."""
     return on_clock(dialect, _RENEW, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)})
+
+
+def clearing(dialect: str, kind: str, enrollment_id: str) -> Statement:
+    """Takes away a lease that has run out, where what it was for is done."""
+    return on_clock(dialect, _CLEAR, {"kind": kind, "enrollment": enrollment_id})
 
 
 def releasing(kind: str, enrollment_id: str, lease: str, due_at: int | None) -> Statement:

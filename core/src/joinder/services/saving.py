@@ -100,7 +100,8 @@ async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
     """False: by now the database has a newer one. Raises StoreTrouble."""
     values = _values(hub, line.account, line.enrollment, line.version, grant) | {"at": line.at}
     statements = [(_SAVE_FROM_JOURNAL, values), (_REMEMBER, values), (_FORGET, values)]
-    if not (await hub.store.apply(*statements, about=line.enrollment))[0]:
+    holders = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
+    if not (await hub.store.apply(*statements, holders, about=line.enrollment))[0]:
         return False
     await recover(hub, line.enrollment, await _next_refresh(hub, line.enrollment, grant))
     return True
