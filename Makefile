@@ -37,7 +37,7 @@ rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes o
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
 
-proofs: install  ## the long tests (a quarter of an hour): a year of tokens, kills, many processes, both databases
+proofs: install  ## the long tests (an hour and more): a year of tokens, kills, outages, many processes, both databases
 	$(RUN)/pytest -n 2 --dist loadgroup -m proof
 
 check: test rotations  ## test, the terminal's keys, rotations, lint, types, layers
