@@ -131,7 +131,11 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     if settings.plugins is not None:
         told["JOINDER_PLUGINS"] = ",".join(settings.plugins)
-    return told if settings.metrics_port is None else {**told, "JOINDER_METRICS_PORT": str(settings.metrics_port)}
+    if settings.journal_folder is not None:
+        told["JOINDER_JOURNAL_FOLDER"] = settings.journal_folder
+    if settings.metrics_port is not None:
+        told["JOINDER_METRICS_PORT"] = str(settings.metrics_port)
+    return told
 
 
 def free_ports(count: int) -> list[int]:

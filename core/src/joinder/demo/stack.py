@@ -131,6 +131,7 @@ def _settings(folder: Path, database_url: str, simulators: list[Simulator], orig
         allowed_networks=tuple(f"{address}/32" for address in devices),
         reroute=reroute_of(simulators, origins),
         call_limits=call_limits_of(simulators),
+        journal_folder=str((folder / "journal").absolute()),
     )
 
 
