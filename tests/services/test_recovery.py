@@ -303,3 +303,16 @@ async def test_files_of_processes_that_are_gone_end_while_a_worker_works(
         monkeypatch.setattr(recovery, "KEPT_S", -10.0)
         while path.exists():
             await asyncio.sleep(0.01)
+
+
+async def test_a_file_with_damage_stays(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refresh(hub, await enroll("ada"))
+    await hub.journal.close()
+    (found,) = hub.journal.read()
+    found.path.write_bytes(found.path.read_bytes() + b"rubbish\n")
+    monkeypatch.setattr(recovery, "KEPT_S", -10.0)
+    async with open_hub(settings, registry) as other:
+        await recovery.apply(other)
+        assert found.path.exists()

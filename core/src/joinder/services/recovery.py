@@ -130,7 +130,7 @@ def _refused(hub: Hub, file: Found) -> str | None:
 
 def _is_over(hub: Hub, file: Found, applied: Applied) -> bool:
     is_ours = all(line.store == hub.identity and line.enrollment not in applied.left for line in file.lines)
-    return is_ours and not file.is_written and all(line.at < now() - KEPT_S for line in file.lines)
+    return is_ours and not file.damaged and not file.is_written and all(line.at < now() - KEPT_S for line in file.lines)
 
 
 def _end(files: list[Found]) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -87,7 +88,7 @@ class Journal:
     def add(self, line: Line) -> None:
         """Written at once, into memory of the system, and synced within milliseconds. Never raises."""
         moment = time.monotonic()
-        for enrollment in [old for old, (_, at) in list(self._newest.items())[:2] if moment - at > KEPT_S]:
+        for enrollment in [old for old, (_, at) in islice(self._newest.items(), 2) if moment - at > KEPT_S]:
             del self._newest[enrollment]  # a dict keeps the order of its insertions
         self._newest.pop(line.enrollment, None)
         self._newest[line.enrollment] = (line.version, moment)
