@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,21 @@ async def test_a_file_with_damage_stays(
     async with open_hub(settings, registry) as other:
         await recovery.apply(other)
         assert found.path.exists()
+
+
+@pytest.mark.parametrize("broken", ["unlink", "glob"])
+async def test_a_folder_on_a_broken_disk_stops_no_work(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    await refresh(hub, await enroll("ada"))
+    await hub.journal.close()
+    monkeypatch.setattr(recovery, "KEPT_S", -10.0)
+
+    def fails(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    async with open_hub(settings, registry) as other:
+        monkeypatch.setattr(Path, broken, fails)
+        assert (await recovery.apply(other)).count == 0
+        assert (broken == "unlink") == (other.journal.is_writing(hub.process) is False)
+        monkeypatch.undo()

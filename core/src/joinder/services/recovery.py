@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from joinder.clock import now
@@ -135,4 +136,5 @@ def _is_over(hub: Hub, file: Found, applied: Applied) -> bool:
 
 def _end(files: list[Found]) -> None:
     for file in files:
-        file.path.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that may only be read now; another time
+            file.path.unlink()

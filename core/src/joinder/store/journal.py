@@ -139,16 +139,23 @@ class Journal:
 
     def is_writing(self, process: str) -> bool | None:
         """Whether that process lives; None when none of its files is here."""
-        files = list(self.folder.glob(f"{process}-*{_SUFFIX}")) if self.folder is not None else []
+        files = self._found(f"{process}-*{_SUFFIX}")
         return any(_is_locked(path) for path in files) if files else None
 
     def read(self) -> list[Found]:
         """Every file of the folder. Blocks: for a thread."""
         found = []
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")) if self.folder else ():
+        for path in sorted(self._found(f"*{_SUFFIX}")):
             with suppress(OSError):  # gone meanwhile
                 found.append(_read(path))
         return found
+
+    def _found(self, pattern: str) -> list[Path]:
+        """None on a disk that cannot be read."""
+        try:
+            return list(self.folder.glob(pattern)) if self.folder is not None else []
+        except OSError:
+            return []
 
     async def close(self) -> None:
         """The files stay, for whoever finds a database behind them."""
