@@ -279,3 +279,12 @@ async def test_a_file_that_cannot_be_written_is_a_problem_and_no_reason_to_drop_
     await store.apply(used("second"))
     monkeypatch.setattr(os, "access", access)
     assert store.file.problem() is None
+
+
+async def test_two_processes_that_keep_a_log_at_the_same_time_leave_no_name_behind(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(path)
+    monkeypatch.setattr(store.file, "_is_kept", lambda _: False)  # as it looks to the second, a moment before
+    store.file.arm()
+    assert names(path) == before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -168,3 +171,86 @@ async def test_an_old_file_is_followed_by_one_with_what_is_not_stored_yet(
     assert "waits" in names
     assert "stored" not in names
     assert len(journal.read()) == 2
+
+
+async def test_what_is_kept_in_memory_is_only_what_the_database_lacks() -> None:
+    journal = Journal(None, "ours")
+    for number in range(50):
+        journal.add(line(f"home-{number}", 2))
+        journal.stored(f"home-{number}", 2)
+    journal.add(line("waits", 2))
+    assert list(journal._in_memory) == ["waits"]
+    await journal.close()
+
+
+async def test_a_disk_that_was_full_at_the_first_file_is_written_to_later(
+    tmp_path: Path, full_disk: list[bool]
+) -> None:
+    journal = Journal(tmp_path / "journal", "ours")
+    full_disk[0] = True
+    await journal.begin(FIRST)
+    journal.add(line("ada", 2))
+    assert journal.trouble is not None
+    full_disk[0] = False
+    await journal.begin(FIRST)
+    assert set(lines_of(journal)) == {line("ada", 2)}
+    assert journal.trouble is None
+    assert len(os.listdir(tmp_path / "journal")) == 1
+    await journal.close()
+
+
+async def test_who_begins_at_the_same_time_makes_one_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", "ours")
+    await asyncio.gather(*(journal.begin(FIRST) for _ in range(5)))
+    assert len(journal.read()) == 1
+    await journal.close()
+
+
+async def test_a_file_without_its_writers_lock_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between making and locking it, others would take its writer for gone, and end it as one without lines."""
+    other, seen = Journal(tmp_path / "journal", "other"), []
+    flock = fcntl.flock
+
+    def look_first(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX | fcntl.LOCK_NB:
+            seen.append(list((tmp_path / "journal").glob("*.journal")))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(module.fcntl, "flock", look_first)
+    journal = Journal(tmp_path / "journal", "ours")
+    await journal.begin(FIRST)
+    assert (seen, other.is_writing("ours")) == ([[]], True)
+    await journal.close()
+    await other.close()
+
+
+async def test_who_cannot_look_takes_no_writer_for_gone(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor left, or another user's file: whoever is taken for gone has its token sent again."""
+    other = Journal(journal.folder, "other")
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "open", refused)
+        assert other.is_writing("ours") is True
+    await other.close()
+
+
+async def test_a_sync_that_failed_is_done_again(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, is_broken = os.fsync, [True]
+
+    def some(descriptor: int) -> None:
+        if is_broken[0]:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(module.os, "fsync", some)
+    journal.add(line("ada", 2))
+    assert journal._syncing is not None
+    journal._syncing.result(30)
+    assert journal.trouble is not None
+    is_broken[0] = False
+    journal.retry()
+    journal._syncing.result(30)
+    assert (journal.holds("ada", 2), journal.trouble) == (True, None)

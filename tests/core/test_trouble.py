@@ -82,6 +82,7 @@ def of_sqlite(name: str, error: type[sqlite3.Error] = sqlite3.OperationalError) 
         (asyncpg.InterfaceError(CANARY), StoreTrouble, "InterfaceError"),
         (asyncpg.UniqueViolationError(CANARY), StoreRefused, "UniqueViolationError"),
         (asyncpg.UndefinedTableError(CANARY), StoreRefused, "UndefinedTableError"),
+        (asyncpg.ProgramLimitExceededError(CANARY), StoreRefused, "ProgramLimitExceededError"),
         (ConnectionRefusedError(CANARY), StoreAway, "ConnectionRefusedError"),
         (TimeoutError(), StoreAway, "TimeoutError"),
         (PoolTimeout(CANARY), StoreAway, "TimeoutError"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -44,6 +45,7 @@ from joinder.services.sealed_grants import open_grant
 from joinder.settings import Settings
 from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession
+from joinder.vendors import registry as plugins
 from joinder.vendors.registry import Registry
 from services.code_vendor import CODED, CodeVendor
 from services.join_fixtures import coded, flow, registry, vendors
@@ -641,3 +643,25 @@ async def test_no_row_of_a_session_is_left_with_a_secret(hub: Hub, coded: CodeVe
             row = await session.get(JoinSession, way.row_id)
             assert row is not None
             assert (row.secrets_sealed, row.kept_sealed) == (b"", None)
+
+
+async def test_a_database_that_is_away_for_longer_than_a_hook_may_take_loses_no_consent(
+    hub: Hub, coded: CodeVendor, flow: JoinFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And keeps no renewal of this process waiting for ever."""
+    real, is_away = hub.store.apply, [True]
+
+    async def maybe(*writes: object, about: str = "") -> list[int]:
+        if is_away[0] and "kept_sealed" in str(writes[0]):
+            raise StoreTrouble("busy")
+        return await real(*writes, about=about)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hub.store, "apply", maybe)
+    monkeypatch.setattr(plugins, "HOOK_DEADLINE", 0.1)
+    way = await leave(hub, flow)
+    with suppress(Exception):
+        await come_back(hub, way, code="ada:1")
+    is_away[0] = False
+    await hub.drain()
+    assert (await session_of(hub, way)).kept_sealed is not None
+    assert hub.unsaved == {}

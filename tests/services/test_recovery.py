@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from joinder import worker
 from joinder.clock import now
-from joinder.services import barrier, doctor, journal, recovery, saving
+from joinder.grants import Grant
+from joinder.services import barrier, doctor, durability, journal, recovery, revocations, saving
 from joinder.services.held import open_held
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
-from joinder.settings import Settings
+from joinder.settings import ConfigError, Settings
 from joinder.store.journal import Line
+from joinder.store.tables import Revocation
 from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
@@ -191,3 +195,143 @@ async def test_doctor_tells_a_folder_that_is_not_there(hub: Hub, tmp_path: Path)
     hub.journal.folder = tmp_path / "no" / "such"
     (finding,) = await doctor.new_tokens(hub)
     assert "cannot be written" in finding.text
+
+
+async def test_one_line_that_cannot_be_read_stops_no_other(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of an account whose key was changed, or one that a newer version wrote. Its file stays."""
+    bad, good = await enroll("ada"), await enroll("bob")
+    before = {enrollment_id: await stored(hub, enrollment_id) for enrollment_id in (bad, good)}
+    for enrollment_id in (bad, good):
+        await refresh(hub, enrollment_id)
+        await forgotten(hub, enrollment_id, before[enrollment_id])
+    await hub.journal.close()
+    opened = journal.opened
+
+    async def fails(hub: Hub, line: Line) -> Grant:
+        if line.enrollment == bad:
+            raise ConfigError("the data key of ada was changed or moved")
+        return await opened(hub, line)
+
+    monkeypatch.setattr(journal, "opened", fails)
+    monkeypatch.setattr(recovery, "KEPT_S", -10.0)
+    async with open_hub(settings, registry) as other:
+        applied = await recovery.apply(other)
+        assert (applied.count, await token_of(other, good)) == (1, "bob#2")
+        assert bad in " ".join(applied.refused)
+        monkeypatch.setattr(journal, "opened", opened)
+        assert (await recovery.apply(other)).count == 1
+        assert other.journal.read() == []
+
+
+async def test_a_clock_that_was_put_back_hides_no_token(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    version, sealed, _ = await stored(hub, enrollment_id)
+    before = (version, sealed, now() + 600)
+    await forgotten(hub, enrollment_id, before)
+    await refresh(hub, enrollment_id)
+    await forgotten(hub, enrollment_id, before)
+    assert (await recovery.apply(hub)).count == 1
+    assert await token_of(hub, enrollment_id) == "ada#2"
+
+
+async def test_a_passing_command_leaves_a_token_that_the_journal_has(
+    settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for a database that is away without end, and no signal is listened to."""
+    enrollment_id = await enroll("ada")
+
+    async def passing() -> None:
+        async with open_hub(settings, registry) as other:
+            apply = other.store.apply
+
+            async def away(*writes: Any, about: str = "") -> list[int]:
+                if str(writes[0][0]).startswith(_AWAY):
+                    raise StoreTrouble("SQLITE_BUSY")
+                return await apply(*writes, about=about)
+
+            monkeypatch.setattr(other.store, "apply", away)
+            renewing = asyncio.create_task(refresh(other, enrollment_id, wait_s=60.0))
+            while enrollment_id not in other.unsaved:
+                await asyncio.sleep(0.01)
+            renewing.cancel()
+
+    await asyncio.wait_for(passing(), 60.0)
+
+
+async def test_what_waits_for_the_database_and_is_given_up_stops_no_renewal(hub: Hub, enroll: Enroll) -> None:
+    async def away(_: int) -> None:
+        raise StoreTrouble("SQLITE_BUSY")
+
+    waiting = asyncio.create_task(durability.until_stored(hub, "a-join", away, is_safe=lambda: False))
+    while "a-join" not in hub.unsaved:
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await refresh(hub, await enroll("ada"))
+
+
+async def test_a_revocation_that_does_not_open_keeps_no_token_for_ever(hub: Hub, enroll: Enroll) -> None:
+    """Of an enrollment that was deleted while its token was renewed: the process would renew nothing any more."""
+    enrollment_id = await enroll("ada")
+    grant = (await open_held(hub, enrollment_id)).grant
+    async with hub.store.write(enrollment_id) as session:
+        account_id = (await open_held(hub, enrollment_id)).row.account_id
+        session.add(
+            Revocation(
+                enrollment_id=enrollment_id, account_id=account_id, vendor="strict", sealed=b"x" * 60, created_at=1,
+                due_at=1,
+            )
+        )  # fmt: skip
+    await revocations.renewed_meanwhile(hub, enrollment_id, grant)
+
+
+async def test_files_of_processes_that_are_gone_end_while_a_worker_works(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command that renews a token leaves one."""
+    enrollment_id = await enroll("ada")
+    monkeypatch.setattr(worker, "APPLY_EVERY_S", 0.0)
+    monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.01)
+    async with worker.working(hub):
+        await asyncio.sleep(0.1)
+        async with open_hub(settings, registry) as command:
+            await refresh(command, enrollment_id)
+            (path,) = [file.path for file in command.journal.read()]
+        monkeypatch.setattr(recovery, "KEPT_S", -10.0)
+        while path.exists():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_file_with_damage_stays(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refresh(hub, await enroll("ada"))
+    await hub.journal.close()
+    (found,) = hub.journal.read()
+    found.path.write_bytes(found.path.read_bytes() + b"rubbish\n")
+    monkeypatch.setattr(recovery, "KEPT_S", -10.0)
+    async with open_hub(settings, registry) as other:
+        await recovery.apply(other)
+        assert found.path.exists()
+
+
+@pytest.mark.parametrize("broken", ["unlink", "glob"])
+async def test_a_folder_on_a_broken_disk_stops_no_work(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    await refresh(hub, await enroll("ada"))
+    await hub.journal.close()
+    monkeypatch.setattr(recovery, "KEPT_S", -10.0)
+
+    def fails(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    async with open_hub(settings, registry) as other:
+        monkeypatch.setattr(Path, broken, fails)
+        assert (await recovery.apply(other)).count == 0
+        assert (broken == "unlink") == (other.journal.is_writing(hub.process) is False)
+        monkeypatch.undo()

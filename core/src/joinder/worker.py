@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from joinder import engine
+from joinder.clock import monotonic
 from joinder.services import (
     approvals,
     backfill,
@@ -28,9 +29,11 @@ from joinder.services.grants import invariant
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
 from joinder.store.driver_errors import said
+from joinder.store.journal import KEPT_S
 from joinder.trouble import StoreTrouble
 
 LOOK_EVERY_S = 1.0
+APPLY_EVERY_S = KEPT_S  # the journal: each command that renewed a token leaves a file
 PATIENCE_S = 10.0  # polls under way at a stop; exchanges are waited for without end (Hub.drain)
 log = logging.getLogger("joinder.worker")
 
@@ -90,14 +93,17 @@ async def working(hub: Hub) -> AsyncIterator[None]:
 
 
 async def _look(hub: Hub, queue: engine.Engine) -> None:
-    is_in_doubt = True  # at the start, and after a database that was away
+    is_in_doubt, applied_at = True, monotonic()  # at the start, and after a database that was away
     while True:
         for job in () if durability.is_orphaned(hub) else JOBS:
             try:
                 if is_in_doubt:
                     await recovery.apply(hub)
                     await invariant.repair(hub)
-                    is_in_doubt = False
+                    is_in_doubt, applied_at = False, monotonic()
+                if monotonic() - applied_at > APPLY_EVERY_S:
+                    await recovery.apply(hub)
+                    applied_at = monotonic()
                 await queue.hand_out([(job.name, key) for key in await job.due(hub)])
             except StoreTrouble as trouble:
                 is_in_doubt = True

@@ -115,22 +115,24 @@ async def until_stored(hub: Hub, name: str, store: Callable[[int], Awaitable[T]]
     `name`: of whom it is. At a stop it is left where it is when `is_safe` says that it lies on disk all the same: then
     TransientError. Nothing else is raised: what is to be stored exists nowhere else.
     """
-    for tries in itertools.count():
-        try:
-            answer = await store(tries)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the token stays in hand
-            _tell(hub, name, error)
-            hub.journal.retry()
-            if isinstance(error, StoreTrouble) and make_room(hub, error):
+    try:
+        for tries in itertools.count():
+            try:
+                answer = await store(tries)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the token stays in hand
+                _tell(hub, name, error)
+                hub.journal.retry()
+                if isinstance(error, StoreTrouble) and make_room(hub, error):
+                    continue
+                if hub.stopping.is_set() and is_safe():
+                    raise TransientError("The new token waits in the journal for the next start") from None
+                await asyncio.sleep(min(0.05 * 2 ** min(tries, 10), TRY_AGAIN_S))
                 continue
-            if hub.stopping.is_set() and is_safe():
-                raise TransientError("The new token waits in the journal for the next start") from None
-            await asyncio.sleep(min(0.05 * 2 ** min(tries, 10), TRY_AGAIN_S))
-            continue
-        since = hub.unsaved.pop(name, None)
-        if since is not None:
-            log.warning("the new token of %s is saved, after %.1f s", name, monotonic() - since)
-        return answer
+            if name in hub.unsaved:
+                log.warning("the new token of %s is saved, after %.1f s", name, monotonic() - hub.unsaved[name])
+            return answer
+    finally:
+        hub.unsaved.pop(name, None)  # also when it was cancelled: what nobody stores any more keeps no renewal waiting
     raise AssertionError  # the count has no end
 
 

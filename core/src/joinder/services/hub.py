@@ -113,6 +113,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         try:
             yield hub
         finally:  # also when the block raised: who gave up waiting has not ended the exchange
+            hub.stopping.set()  # of a command, too: what the journal has on disk need not wait for the database
             await hub.drain()
             await hub.journal.close()
             await budgets.close()

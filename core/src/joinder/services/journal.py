@@ -9,6 +9,7 @@ from typing import Any
 from joinder.clock import from_epoch, now, to_epoch
 from joinder.grants import Grant, GrantState
 from joinder.redact import Secrets
+from joinder.services.held import HeldRow
 from joinder.services.hub import Hub
 from joinder.store.journal import Line
 
@@ -20,19 +21,20 @@ async def begin(hub: Hub) -> None:
     await hub.journal.begin(Line(store=hub.identity, enrollment="", account="", version=0, at=now(), sealed=b""))
 
 
-def note(hub: Hub, account_id: str, enrollment_id: str, version: int, fresh: Grant) -> None:
+def note(hub: Hub, row: HeldRow, version: int, fresh: Grant) -> None:
     """Puts the token on its way to the disk. Never raises: it is on its way to the database as well."""
     try:
         line = Line(
             store=hub.identity,
-            enrollment=enrollment_id,
-            account=account_id,
+            enrollment=row.id,
+            account=row.account_id,
             version=version,
             at=now(),
-            sealed=hub.vault.seal(_told(fresh), **_place(hub.identity, enrollment_id, version, account_id)),
+            sealed=hub.vault.seal(_told(fresh), **_place(hub.identity, row.id, version, row.account_id)),
+            after=row.obtained_at,
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, the commit that follows must begin
-        log.error("a new token of %s is in no journal: %s", enrollment_id, type(error).__name__)
+        log.error("a new token of %s is in no journal: %s", row.id, type(error).__name__)
         return
     hub.journal.add(line)
 

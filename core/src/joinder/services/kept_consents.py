@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from joinder.grants import AppCredentials, Callback, Kept
 from joinder.redact import Secrets
 from joinder.services import durability
 from joinder.services.hub import Hub
-from joinder.store.engine import StoreTrouble
 from joinder.store.tables import JoinSession
 from joinder.vendor import Vendor, is_redirect
 
@@ -57,8 +56,13 @@ class Keeper:
         """Raises ConsentIncomplete for what could not become a grant."""
         require_tokens(self._vendor, self._app, kept.secrets)
         sealed = seal(self._hub, self._row, Held(values=self._values, kept=kept))
-        with suppress(StoreTrouble):  # waited for long enough; what comes next may find the store again
-            self.has_kept = await put(self._hub, self._row, sealed)
+        task = asyncio.create_task(self._put(sealed))
+        self._hub.joins.add(task)
+        task.add_done_callback(self._hub.joins.discard)
+        await asyncio.shield(task)  # the hook's deadline, or an owner who leaves, ends the waiting only
+
+    async def _put(self, sealed: bytes) -> None:
+        self.has_kept = await put(self._hub, self._row, sealed)
 
 
 def require_tokens(vendor: Vendor, app: AppCredentials | None, secrets: Mapping[str, str]) -> None:
@@ -100,8 +104,7 @@ def open_held(hub: Hub, row: JoinSession) -> Held:
 async def put(hub: Hub, row: JoinSession, sealed: bytes, *, before: bytes | None = None) -> bool:
     """On disk; trouble with the disk is waited out, as what is sealed exists nowhere else.
 
-    `before`: only in place of that. False: its session is not there any more, or holds something else. Raises
-    StoreTrouble.
+    `before`: only in place of that. False: its session is not there any more, or holds something else.
     """
     values: dict[str, object] = {"sealed": sealed, "token_hash": row.token_hash}
     sql = _PUT

@@ -1,6 +1,7 @@
 """Puts into the database what the journal has and it has not: after its trouble, at start, after a fail-over.
 
 A line is applied where it is newer than what is stored: a later version, and not older than the grant's last consent.
+What cannot be read or stored stays in its file, and keeps no other from being stored.
 Everything else is refused, by the name of its file.
 """
 
@@ -9,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from joinder.clock import now
 from joinder.services import holders, journal, saving
 from joinder.services.held import HeldRow
 from joinder.services.hub import Hub
+from joinder.store.driver_errors import said
 from joinder.store.journal import KEPT_S, Found, Line
 from joinder.store.vault import SealBroken
+from joinder.trouble import StoreRefused, StoreTrouble
 
 log = logging.getLogger("joinder.journal")
 
@@ -28,10 +32,12 @@ _STORED = (
 
 @dataclass(kw_only=True)
 class Applied:
-    """How many tokens the database did not have, and the sentences of what was refused."""
+    """How many tokens the database did not have, and the sentences of what was refused. `left`: whose tokens could not
+    be stored; the files that hold them stay."""
 
     count: int = 0
     refused: list[str] = field(default_factory=list)
+    left: set[str] = field(default_factory=set)
 
 
 async def look(hub: Hub) -> Applied:
@@ -46,7 +52,7 @@ async def apply(hub: Hub) -> Applied:
     """
     found = await asyncio.to_thread(hub.journal.read)
     applied = await _looked_through(hub, found, is_real=True)
-    await asyncio.to_thread(_end, [file for file in found if _is_over(hub, file)])
+    await asyncio.to_thread(_end, [file for file in found if _is_over(hub, file, applied)])
     if applied.count:
         log.warning("%d new tokens were not in the database; they are stored from the journal", applied.count)
     return applied
@@ -56,8 +62,23 @@ async def _looked_through(hub: Hub, found: list[Found], *, is_real: bool) -> App
     applied = Applied(refused=[sentence for file in found if (sentence := _refused(hub, file))])
     for line in _newest(line for file in found for line in file.lines if line.store == hub.identity):
         if line.enrollment and line.enrollment not in hub.unsaved:  # else it is a file's first, or its task is at it
-            await _apply_one(hub, line, applied, is_real=is_real)
+            try:
+                await _apply_one(hub, line, applied, is_real=is_real)
+            except Exception as error:  # noqa: BLE001 - one bad line must not stop the others
+                _leave(applied, line, error)
     return applied
+
+
+def _leave(applied: Applied, line: Line, error: Exception) -> None:
+    """Raises trouble of the database; whatever else a line is refused for, the others are not."""
+    if isinstance(error, StoreTrouble) and not isinstance(error, StoreRefused):
+        raise error
+    applied.left.add(line.enrollment)
+    if isinstance(error, SealBroken):
+        applied.refused.append(f"a token of {line.enrollment} does not open with this database's keys")
+        return
+    log.error("a token of %s in the journal cannot be stored: %s", line.enrollment, said(error))
+    applied.refused.append(f"a token of {line.enrollment} cannot be stored: {said(error)}")
 
 
 async def catch_up(hub: Hub, row: HeldRow) -> bool:
@@ -89,14 +110,15 @@ async def _apply_one(hub: Hub, line: Line, applied: Applied, *, is_real: bool) -
     for version, obtained_at, refused_at, health in await hub.store.rows(_STORED, {"id": line.enrollment}):
         if is_real and line.version == version and health == "lost_in_flight" and refused_at is None:
             await saving.recover(hub, line.enrollment, None)  # its token was saved, and then its process ended
-        if line.version <= version or line.at < obtained_at:
+        if line.version <= version or not _is_newer(line, version, obtained_at):
             return
-        try:
-            grant = await journal.opened(hub, line)
-        except SealBroken:
-            applied.refused.append(f"a token of {line.enrollment} does not open with this database's keys")
-            return
+        grant = await journal.opened(hub, line)
         applied.count += not is_real or await saving.save_from_journal(hub, line, grant)
+
+
+def _is_newer(line: Line, version: int, obtained_at: int) -> bool:
+    """Also by a clock that was put back, where it was got for the very token that is stored."""
+    return line.at >= obtained_at or (line.version == version + 1 and line.after == obtained_at)
 
 
 def _refused(hub: Hub, file: Found) -> str | None:
@@ -107,11 +129,12 @@ def _refused(hub: Hub, file: Found) -> str | None:
     return f"{file.path.name}: {' and '.join(told)}" if told else None
 
 
-def _is_over(hub: Hub, file: Found) -> bool:
-    is_ours = all(line.store == hub.identity for line in file.lines)
-    return is_ours and not file.is_written and all(line.at < now() - KEPT_S for line in file.lines)
+def _is_over(hub: Hub, file: Found, applied: Applied) -> bool:
+    is_ours = all(line.store == hub.identity and line.enrollment not in applied.left for line in file.lines)
+    return is_ours and not file.damaged and not file.is_written and all(line.at < now() - KEPT_S for line in file.lines)
 
 
 def _end(files: list[Found]) -> None:
     for file in files:
-        file.path.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that may only be read now; another time
+            file.path.unlink()

@@ -159,7 +159,11 @@ async def renewed_meanwhile(hub: Hub, enrollment_id: str, fresh: Grant) -> None:
         row = await session.get(Revocation, enrollment_id)
         if row is None:
             return
-        held = _unsealed(hub, row.enrollment_id, row.sealed)
+        try:
+            held = _unsealed(hub, row.enrollment_id, row.sealed)
+        except SealBroken as error:  # it would not be told to the vendor, either
+            log.warning("%s is not told of a newer token of %s: %s", row.vendor, row.enrollment_id, error)
+            return
         row.sealed = _sealed(hub, enrollment_id, Held(_tokens(fresh), *_rest(held)))
         row.due_at = now()
 

@@ -39,7 +39,9 @@ _FRESH = (
     "odd_since = NULL, odd_code = NULL WHERE enrollment_id = :enrollment AND "
 )
 _SAVE = _FRESH + "version = :version"
-_SAVE_FROM_JOURNAL = _FRESH + "version < :fresh AND obtained_at <= :at"
+_SAVE_FROM_JOURNAL = (
+    _FRESH + "version < :fresh AND (obtained_at <= :at OR (version = :before AND obtained_at = :after))"
+)
 _HELD = " AND EXISTS (SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
 _REMEMBER = (
     "INSERT INTO grant_version (enrollment_id, version, obtained_by, obtained_at, expires_at, refresh_expires_at) "
@@ -63,7 +65,7 @@ async def save(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
     Raises TransientError only at a stop, when the journal holds it.
     """
     answered_at, enrollment_id, version = time.perf_counter(), attempt.enrollment_id, attempt.version + 1
-    journal.note(hub, attempt.held.row.account_id, enrollment_id, version, fresh)
+    journal.note(hub, attempt.held.row, version, fresh)
     due_at: int | None = None
 
     async def commit(tries: int) -> bool:
@@ -98,7 +100,11 @@ async def _recovered(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
 
 async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
     """False: by now the database has a newer one. Raises StoreTrouble."""
-    values = _values(hub, line.account, line.enrollment, line.version, grant) | {"at": line.at}
+    values = _values(hub, line.account, line.enrollment, line.version, grant) | {
+        "at": line.at,
+        "before": line.version - 1,
+        "after": line.after,
+    }
     statements = [(_SAVE_FROM_JOURNAL, values), (_REMEMBER, values), (_FORGET, values)]
     holders = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
     if not (await hub.store.apply(*statements, holders, about=line.enrollment))[0]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from joinder.settings import ConfigError
 from joinder.trouble import Outage, StoreAway, StoreFull, StoreRefused, StoreTrouble
 
-_OWN_FAULT = ("0A", "21", "22", "23", "26", "34", "42")  # classes of SQLSTATE that blame the statement
+_OWN_FAULT = ("0A", "21", "22", "23", "26", "34", "42", "54")  # classes of SQLSTATE that blame the statement
 _NO_PRIVILEGE = "42501"
 _FULL = "53100"
 _AWAY = ("08", "53", "57P01", "57P02", "57P03")

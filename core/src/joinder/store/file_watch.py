@@ -143,6 +143,8 @@ class FileWatch:
             with suppress(OSError):
                 os.link(file, part)
                 part.replace(link)
+            with suppress(OSError):
+                part.unlink()  # another process had just kept it: two names of one file are left as they are
 
     def _is_kept(self, file: Path) -> bool:
         return _identity(self._link(file)) == self._known.get(file)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,10 @@ log = logging.getLogger("joinder.journal")
 
 
 class Line(Struct, frozen=True):
-    """A new token of one grant. `version`: the one it is; `at`: epoch seconds; `store`: the database it belongs to."""
+    """A new token of one grant. `version`: the one it is; `at`: epoch seconds; `store`: the database it belongs to.
+
+    `after`: when the token was obtained that was sent for it, by whatever clock.
+    """
 
     store: str
     enrollment: str
@@ -38,6 +42,7 @@ class Line(Struct, frozen=True):
     version: int
     at: int
     sealed: bytes
+    after: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,8 @@ class Found:
 class Journal:
     """The files of one folder, of which one is this process's. Nothing is asked of the disk until `begin`.
 
-    Without a folder, and while it cannot be written to, lines are kept in memory; `trouble` says so.
+    Without a folder, and while it cannot be written to, lines are kept in memory until the database has them; `trouble`
+    says so.
     """
 
     def __init__(self, folder: Path | None, process: str) -> None:
@@ -65,9 +71,10 @@ class Journal:
         self._file: _File | None = None
         self._before: _File | None = None
         self._number = 0
-        self._in_memory: list[Line] = []
+        self._in_memory: dict[str, Line] = {}  # by enrollment; each is unsaved, too
         self._written: list[Line] = []  # and not yet synced
         self._syncing: Future[None] | None = None
+        self._is_sync_broken = False
         self._newest: dict[str, tuple[int, float]] = {}  # enrollment → version, when
         self._on_disk: dict[str, int] = {}
         self._unsaved: dict[str, Line] = {}
@@ -75,41 +82,51 @@ class Journal:
     async def begin(self, line: Line) -> None:
         """A file with the process's lock on it, before the first token; its first line says of what store it is."""
         if self._file is None and self.folder is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._turn, self.folder, line)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._begin, self.folder, line)
+            self.retry()
 
     def add(self, line: Line) -> None:
         """Written at once, into memory of the system, and synced within milliseconds. Never raises."""
         moment = time.monotonic()
-        for enrollment in [old for old, (_, at) in list(self._newest.items())[:2] if moment - at > KEPT_S]:
+        for enrollment in [old for old, (_, at) in islice(self._newest.items(), 2) if moment - at > KEPT_S]:
             del self._newest[enrollment]  # a dict keeps the order of its insertions
         self._newest.pop(line.enrollment, None)
         self._newest[line.enrollment] = (line.version, moment)
         self._unsaved[line.enrollment] = line
-        self._in_memory.append(line)
+        self._in_memory[line.enrollment] = line
         self.retry()
 
     def retry(self) -> None:
-        """Writes what could not be written before."""
-        if self.folder is None or self._file is None or not self._in_memory:
+        """Writes what could not be written before, and syncs what could not be synced."""
+        has_more = bool(self._in_memory)
+        if has_more and not self._has_written():
             return
+        if not has_more and (not self._written or (self._syncing is not None and not self._syncing.done())):
+            return
+        with suppress(RuntimeError):  # closed
+            self._syncing = self._thread.submit(self._sync)
+
+    def _has_written(self) -> bool:
         try:
             with self._guard:
-                self._file.append(b"".join(_encoded(line) for line in self._in_memory))
-                self._written += self._in_memory
+                if self._file is None:
+                    return False
+                self._file.append(b"".join(_encoded(line) for line in self._in_memory.values()))
+                self._written += self._in_memory.values()
         except OSError as error:
             self._tell(f"{self.folder} cannot be written to ({error.strerror or type(error).__name__})")
-            return
-        self._in_memory = []
-        self._tell(None)
-        if self._syncing is None or self._syncing.done():
-            with suppress(RuntimeError):  # closed
-                self._syncing = self._thread.submit(self._sync)
+            return False
+        self._in_memory = {}
+        if not self._is_sync_broken:
+            self._tell(None)
+        return True
 
     def stored(self, enrollment_id: str, version: int) -> None:
         """The database has it: its line need not follow into the next file."""
         waiting = self._unsaved.get(enrollment_id)
         if waiting is not None and waiting.version <= version:
             del self._unsaved[enrollment_id]
+            self._in_memory.pop(enrollment_id, None)
 
     def holds(self, enrollment_id: str, version: int) -> bool:
         """Whether that token is on disk here."""
@@ -122,16 +139,23 @@ class Journal:
 
     def is_writing(self, process: str) -> bool | None:
         """Whether that process lives; None when none of its files is here."""
-        files = list(self.folder.glob(f"{process}-*{_SUFFIX}")) if self.folder is not None else []
+        files = self._found(f"{process}-*{_SUFFIX}")
         return any(_is_locked(path) for path in files) if files else None
 
     def read(self) -> list[Found]:
         """Every file of the folder. Blocks: for a thread."""
         found = []
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")) if self.folder else ():
+        for path in sorted(self._found(f"*{_SUFFIX}")):
             with suppress(OSError):  # gone meanwhile
                 found.append(_read(path))
         return found
+
+    def _found(self, pattern: str) -> list[Path]:
+        """None on a disk that cannot be read."""
+        try:
+            return list(self.folder.glob(pattern)) if self.folder is not None else []
+        except OSError:
+            return []
 
     async def close(self) -> None:
         """The files stay, for whoever finds a database behind them."""
@@ -152,26 +176,41 @@ class Journal:
             try:
                 os.fsync(file.descriptor)
             except OSError as error:
+                with self._guard:
+                    self._written = lines + self._written
+                self._is_sync_broken = True
                 self._tell(f"{self.folder} cannot be synced ({error.strerror or type(error).__name__})")
                 return
+            if self._is_sync_broken:
+                self._is_sync_broken = False
+                self._tell(None)
             self._on_disk.update({line.enrollment: line.version for line in lines})
             if file.is_old() and self.folder is not None:
                 self._turn(self.folder, msgspec.structs.replace(lines[-1], enrollment="", version=0, sealed=b""))
 
+    def _begin(self, folder: Path, first: Line) -> None:
+        """In the thread, where of several that begin together one comes first."""
+        if self._file is None:
+            self._turn(folder, first)
+
     def _turn(self, folder: Path, first: Line) -> None:
         """In the thread: a new file, which begins with what the database does not have yet."""
+        fresh: _File | None = None
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            fresh = _File(folder / f"{self.process}-{self._number}{_SUFFIX}")
+            self._number += 1  # never twice, whatever became of the one before
+            fresh = _File(folder / f"{self.process}-{self._number}{_SUFFIX}", _encoded(first))
             sync(folder)
             with self._guard:
-                fresh.append(b"".join(_encoded(line) for line in (first, *list(self._unsaved.values()))))
-                self._number += 1
+                fresh.append(b"".join(_encoded(line) for line in list(self._unsaved.values())))
                 old, self._before, self._file = self._before, self._file, fresh
-            if old is not None:
-                old.drop()
         except OSError as error:
+            if fresh is not None:
+                fresh.drop()
             self._tell(f"{folder} cannot be written to ({error.strerror or type(error).__name__})")
+            return
+        if old is not None:
+            old.drop()
 
     def _tell(self, trouble: str | None) -> None:
         if trouble is not None and self.trouble is None:
@@ -180,14 +219,22 @@ class Journal:
 
 
 class _File:
-    """One that this process appends to, under its lock."""
+    """One that this process appends to, under its lock. Without lock and first line nobody sees it: it would be taken
+    for the file of a process that is gone, and ended.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def __init__(self, path: Path, first: bytes) -> None:
+        self.path = path.with_suffix(".new")
+        self.descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         self._opened_at = time.monotonic()
         self._size = 0
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.append(first)
+            self.path = self.path.rename(path)
+        except OSError:
+            self.drop()
+            raise
 
     def is_old(self) -> bool:
         return time.monotonic() - self._opened_at > KEPT_S
@@ -218,11 +265,13 @@ def _encoded(line: Line) -> bytes:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether its writer lives. A file that has gone has no writer."""
+    """Whether its writer lives, as far as it can be told. A file that has gone has no writer."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:  # such as no descriptor left: who is taken for gone has its token sent again
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -10,6 +10,7 @@ import time
 from joinder.trouble import StoreTrouble
 
 STANDS_BACK_S = 20.0  # longer than a holder waits before it renews its lease
+SHORT_S = 5.0  # in which no lease runs out: what fails while other writes are answered is no trouble of leases
 
 
 class Pulse:
@@ -20,13 +21,15 @@ class Pulse:
 
     def __init__(self) -> None:
         self.trouble: StoreTrouble | None = None
-        self._since = time.monotonic()
+        self._since = self._answered_at = time.monotonic()
         self._was_away = False
 
     def answered(self) -> None:
         """Ends a trouble."""
-        if self.trouble is not None:
-            self.trouble, self._was_away, self._since = None, True, time.monotonic()
+        moment = time.monotonic()
+        if self.trouble is not None and moment - self._answered_at > SHORT_S:
+            self._was_away, self._since = True, moment
+        self.trouble, self._answered_at = None, moment
 
     def failed(self, trouble: StoreTrouble) -> None:
         self.trouble = trouble
