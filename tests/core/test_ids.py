@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from joinder import clock
+from joinder import clock, ids
 from joinder.ids import Tag, is_id, new_id, new_token, next_id
 
 TAGS = get_args(Tag)
@@ -32,14 +32,17 @@ def test_ids_do_not_repeat_and_use_every_bit():
 
 
 def test_ids_of_what_happens_are_in_order_and_do_not_repeat(monkeypatch):
+    monkeypatch.setattr(ids, "_LAST", [0])
     found = [next_id("evnt") for _ in range(5000)]
     assert found == sorted(set(found))
     assert all(is_id(identifier, "evnt") for identifier in found)
     monkeypatch.setattr(clock, "civil_time", lambda: 1_800_000_000.5)
-    at_once = {next_id("dlvy") for _ in range(100)}
-    assert len(at_once) == 100
+    at_once = [next_id("dlvy") for _ in range(20_000)]  # while the clock stands still
+    assert at_once == sorted(set(at_once))
     monkeypatch.setattr(clock, "civil_time", lambda: 4_000_000_000.0)
-    assert next_id("dlvy") > max(at_once)
+    later = next_id("dlvy")
+    monkeypatch.setattr(clock, "civil_time", lambda: 1_800_000_000.5)  # put back
+    assert at_once[-1] < later < next_id("dlvy")
 
 
 @pytest.mark.parametrize(

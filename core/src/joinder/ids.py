@@ -32,6 +32,7 @@ Tag = Literal[
 ]
 _IN_ORDER = str.maketrans("abcdefghijklmnopqrstuvwxyz234567", "234567abcdefghijklmnopqrstuvwxyz")
 _TIME_BITS, _RANDOM_BITS = 54, 26  # a quarter of a microsecond, which is what a float of seconds can tell, until 2112
+_LAST = [0]  # the time in the last one
 _SHAPE = re.compile(r"[a-z]{4}-[a-z2-7]{16}")
 
 
@@ -40,8 +41,10 @@ def new_id(tag: Tag) -> str:
 
 
 def next_id(tag: Literal["evnt", "dlvy"]) -> str:
-    """One that is greater than those made before, for rows that are told in the order in which they came to be."""
-    moment = int(clock.civil_time() * 4_000_000)
+    """One that is greater than those this process made before, for rows that are told in the order in which they came
+    to be; also where the clock stands still, or is put back.
+    """
+    moment = _LAST[0] = max(int(clock.civil_time() * 4_000_000), _LAST[0] + 1)
     bits = (moment << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)) & (1 << _TIME_BITS + _RANDOM_BITS) - 1
     return f"{tag}-{base64.b32encode(bits.to_bytes(10, 'big')).decode().lower().translate(_IN_ORDER)}"
 
