@@ -254,3 +254,10 @@ async def test_a_sync_that_failed_is_done_again(journal: Journal, monkeypatch: p
     journal.retry()
     journal._syncing.result(30)
     assert (journal.holds("ada", 2), journal.trouble) == (True, None)
+
+
+async def test_a_pipe_or_a_folder_of_such_a_name_is_no_file_of_a_journal(journal: Journal) -> None:
+    assert journal.folder is not None
+    os.mkfifo(journal.folder / "left-1.journal")
+    (journal.folder / "folder-1.journal").mkdir()
+    assert (len(journal.read()), journal.is_writing("left")) == (1, None)

@@ -106,8 +106,8 @@ async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
         "after": line.after,
     }
     statements = [(_SAVE_FROM_JOURNAL, values), (_REMEMBER, values), (_FORGET, values)]
-    holders = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
-    if not (await hub.store.apply(*statements, holders, about=line.enrollment))[0]:
+    clear = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
+    if not (await hub.store.apply(*statements, clear, about=line.enrollment))[0]:
         return False
     await recover(hub, line.enrollment, await _next_refresh(hub, line.enrollment, grant))
     return True

@@ -11,7 +11,7 @@ _SENTENCES = {
     "SQLITE_BUSY": "another process has been writing to it for long, and nobody else can",
     "SQLITE_READONLY": "it may only be read by this user",
     "ReadOnlySQLTransaction": "it may only be read now, as a standby or one that was told so",
-    "LockNotAvailable": "another program has locked what is to be written for half a minute",
+    "LockNotAvailable": "another program keeps what is to be written locked",
     "SQLITE_CORRUPT": "its file is damaged; put a backup back (joinder restore)",
     "SQLITE_FULL": "no room is left on its disk",
 }

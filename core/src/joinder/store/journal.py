@@ -151,9 +151,9 @@ class Journal:
         return found
 
     def _found(self, pattern: str) -> list[Path]:
-        """None on a disk that cannot be read."""
+        """None on a disk that cannot be read. Files only: to open a pipe left there would wait for ever."""
         try:
-            return list(self.folder.glob(pattern)) if self.folder is not None else []
+            return [path for path in self.folder.glob(pattern) if path.is_file()] if self.folder is not None else []
         except OSError:
             return []
 
