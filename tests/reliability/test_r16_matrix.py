@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +25,18 @@ from joinder.clock import now
 from joinder.demo.postgres import LocalPostgres
 from joinder.services import health
 from joinder.services.grants import invariant
-from joinder.services.held import open_held
-from joinder.services.hub import Hub, open_hub
+from joinder.services.hub import open_hub
 from joinder.settings import Settings
-from joinder.store.engine import Row, parsed_url
-from joinder.trouble import StoreTrouble
+from joinder.store.engine import parsed_url
 from reliability.faults import faulty
+from reliability.loads import load, settled, told
 from reliability.outages import Outage, Scene, cut, frozen, locked, moved, read_only, stopped, swallowed
 from reliability.processes import Nursery, nursery, template_registry
-from reliability.rotations import _PAUSED, _REFRESH_ONLY, _RESTING, leases, make_due, seed, stop
+from reliability.rotations import _PAUSED, _REFRESH_ONLY, leases, seed, stop
 from reliability.vendor_process import VendorProcess, vendor_process
 
 GRANTS = 200
-AT_ONCE, TICK_S = 4, 0.4
 BEFORE_S = AFTER_S = 3.0
-SETTLES_S = 240.0
 SHORT, LONG = 3, 45  # seconds; a lease lives 15
 
 
@@ -78,12 +74,6 @@ POSTGRES = [
     *(Cell(fault=fault, seconds=(20,), workers=3, apart=True) for fault in FAULTS),
 ]
 SQLITE = _cells((locked, moved, frozen))
-_WHAT_IS_LEFT = (
-    "SELECT d.enrollment_id, d.due_at, d.lease, d.lease_until, d.strikes, g.version, g.intent_id, g.intent_at, "
-    'e.health, e.health_reason FROM due d JOIN "grant" g ON g.enrollment_id = d.enrollment_id '
-    "JOIN enrollment e ON e.id = d.enrollment_id "
-    "WHERE d.kind = 'refresh' AND d.due_at <= :now LIMIT 5"
-)
 IN_CI = {str(Cell(fault=locked, seconds=(SHORT,), workers=3))}
 
 
@@ -138,23 +128,23 @@ async def _lived_through(cell: Cell, scene: Scene, vendor: VendorProcess, folder
             await hub.store.apply((_PAUSED, {"now": now()}), (_REFRESH_ONLY, {"never": leases.NEVER}))
             before = vendor.state()
             scene.workers = _begun(cell, scene, nurse)
-            async with _load(hub):
+            async with load(hub):
                 await asyncio.sleep(BEFORE_S)
                 for seconds in cell.seconds:
                     await _through(cell, scene, nurse, seconds)
                     await asyncio.sleep(AFTER_S)
             healed_at = time.monotonic() - AFTER_S
-            await _settled(hub)
+            await settled(hub)
             settled_s = time.monotonic() - healed_at
             untrue = [each.text async for each in invariant.broken(hub)]
             codes = await asyncio.to_thread(stop, scene.workers, scene.settings)  # through proxies of this loop
-            told = await _told(hub, owners, vendor, before)
+            outcome = await told(hub, owners, vendor, before)
     kind = scene.settings.database_url.partition(":")[0]
-    print(f"\n{kind} {cell}: {told}, nothing left to do {settled_s:.0f} s after it")
+    print(f"\n{kind} {cell}: {outcome}, nothing left to do {settled_s:.0f} s after it")
     assert untrue == []
-    assert told.healths <= set(health.WELL)
-    assert (told.reuse_seen, told.revoked, told.lost) == (0, 0, 0)
-    assert told.exchanges > 0
+    assert outcome.healths <= set(health.WELL)
+    assert (outcome.reuse_seen, outcome.revoked, outcome.lost) == (0, 0, 0)
+    assert outcome.exchanges > 0
     assert codes == [0] * len(codes)
 
 
@@ -181,65 +171,3 @@ async def _through(cell: Cell, scene: Scene, nurse: Nursery, seconds: int) -> No
         await asyncio.sleep(seconds / 2)
     if cell.kills:
         scene.workers = _begun(cell, scene, nurse)
-
-
-@asynccontextmanager
-async def _load(hub: Hub) -> AsyncIterator[None]:
-    """About ten grants a second come due, whenever the database can be told so."""
-
-    async def press() -> None:
-        while True:
-            with suppress(StoreTrouble):
-                resting = [row[0] for row in await hub.store.rows(_RESTING, {"now": now()})]
-                await make_due(hub, random.sample(resting, min(AT_ONCE, len(resting))))
-            await asyncio.sleep(TICK_S)
-
-    pressing = asyncio.create_task(press())
-    try:
-        yield
-    finally:
-        pressing.cancel()
-        await asyncio.gather(pressing, return_exceptions=True)
-
-
-async def _settled(hub: Hub) -> None:
-    left: Sequence[Row] = ()
-    until = time.monotonic() + SETTLES_S
-    while time.monotonic() < until:
-        with suppress(StoreTrouble):
-            left = await hub.store.rows(_WHAT_IS_LEFT, {"now": now()})
-            if not left:
-                return
-        await asyncio.sleep(TICK_S)
-    raise AssertionError(f"still to do at {now()}: {left}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    healths: set[str]
-    exchanges: int
-    reuse_seen: int
-    revoked: int
-    lost: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.exchanges} exchanges, {self.lost} lost, {self.reuse_seen} reused, {self.revoked} revoked, "
-            f"health {sorted(self.healths)}"
-        )
-
-
-async def _told(hub: Hub, owners: dict[str, str], vendor: VendorProcess, before: dict[str, object]) -> Told:
-    state = vendor.state()
-    lost = 0
-    for enrollment_id, owner in owners.items():
-        token = (await open_held(hub, enrollment_id)).grant.secrets["refresh_token"]
-        lost += token != f"{owner}#{state['by_owner'].get(owner, 0) + 1}"
-    healths = {row[0] for row in await hub.store.rows("SELECT DISTINCT health FROM enrollment", {})}
-    return Told(
-        healths=healths,
-        exchanges=sum(state["by_owner"].get(owner, 0) for owner in owners.values()),
-        reuse_seen=state["reuse_seen"] - int(str(before["reuse_seen"])),
-        revoked=state["families_revoked"] - int(str(before["families_revoked"])),
-        lost=lost,
-    )

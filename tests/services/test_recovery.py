@@ -14,7 +14,7 @@ from msgspec import structs
 from joinder import worker
 from joinder.clock import now
 from joinder.grants import Grant
-from joinder.services import barrier, doctor, durability, journal, recovery, revocations, saving
+from joinder.services import barrier, doctor, durability, failover, journal, recovery, revocations, saving
 from joinder.services.held import open_held
 from joinder.services.hub import Hub, open_hub
 from joinder.services.refresh import refresh
@@ -87,7 +87,10 @@ async def test_what_a_process_that_is_gone_left_is_stored_before_anything_is_ren
         assert (vendor.exchanges, vendor.reuse_seen) == (2, 0)
 
 
-async def test_a_database_that_forgot_is_told_again(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+async def test_a_database_that_forgot_is_told_again(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "FIRST_S", 0)
     enrollment_id = await enroll("ada")
     before = await stored(hub, enrollment_id)
     await refresh(hub, enrollment_id)

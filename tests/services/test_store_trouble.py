@@ -13,7 +13,7 @@ import pytest
 from sqlmodel import select
 
 from joinder.clock import now
-from joinder.services import due, durability, poll, readiness, vendor_calls
+from joinder.services import due, durability, poll, readiness, store_watch, vendor_calls
 from joinder.services.budgets import BudgetSpent, Uncounted
 from joinder.services.hub import Hub
 from joinder.services.refresh import refresh, refresh_due
@@ -31,7 +31,7 @@ from services.test_worker import make_due, until
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joinder.worker.LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(readiness, "EVERY_S", 0.0)
-    monkeypatch.setattr(durability, "EVERY_S", 0.02)
+    monkeypatch.setattr(store_watch, "EVERY_S", 0.02)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from granian.server.embed import Server
 
 from joinder.api.app import create_app
 from joinder.exposition import exposed
-from joinder.services import durability
+from joinder.services import durability, store_watch
 from joinder.services.hub import Hub, open_hub
 from joinder.settings import ConfigError, Settings
 from joinder.starting import STOPS, StoppedWaiting, once_there
@@ -47,7 +47,7 @@ async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
             yield
         return
     durability.arm(hub)  # a reader's call may renew a token here too
-    async with durability.watching(hub):
+    async with store_watch.watching(hub):
         yield
 
 

@@ -24,6 +24,7 @@ from joinder.services import (
     refresh,
     revocations,
     site_lists,
+    store_watch,
 )
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub
@@ -79,7 +80,7 @@ async def working(hub: Hub) -> AsyncIterator[None]:
     """Works beside the block. On leaving no row is begun any more; what is under way ends, polls within seconds."""
     durability.arm(hub)
     async with (
-        durability.watching(hub),
+        store_watch.watching(hub),
         engine.running(hub.store, lambda name, key: _work(hub, name, key)) as queue,
     ):
         looking = asyncio.create_task(_look(hub, queue))

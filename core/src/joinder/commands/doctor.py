@@ -10,7 +10,7 @@ from joinder.cli import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED
 from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
-    from joinder.services.doctor import Finding
+    from joinder.services.findings import Finding
     from joinder.settings import Settings
 
 
@@ -22,7 +22,7 @@ def command(as_json: bool) -> None:
     Changes nothing. Exit code 0 when all is well, 1 with findings, 75 while the database is away, 78 when the
     configuration, or a newer database, stops every start.
     """
-    from joinder.services.doctor import Finding
+    from joinder.services.findings import Finding
     from joinder.settings import ConfigError
 
     try:

@@ -6,7 +6,6 @@ import os
 import stat
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from alembic.script import ScriptDirectory
@@ -16,8 +15,10 @@ from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
 from joinder.services import barrier, durability, health, keys, notices, reachability, recheck, recovery
 from joinder.services.budgets import Budgets
+from joinder.services.findings import Finding
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub
+from joinder.services.server_checks import moved, standbys
 from joinder.services.store_trouble import trouble_of
 from joinder.settings import Settings
 from joinder.skew import ALARMING_S
@@ -34,22 +35,6 @@ SKEW_S = 5.0
 LATE_S = 600
 DAY_S = 86400
 MIB = 1024**2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at. `next_step` when it is not well; `stops` when nothing starts until it is, `away` when it is
-    the database that everything waits for."""
-
-    check: str
-    text: str
-    next_step: str | None = None
-    stops: bool = False
-    away: bool = False
-
-    @property
-    def ok(self) -> bool:
-        return self.next_step is None
 
 
 async def before_opening(settings: Settings) -> list[Finding]:
@@ -352,7 +337,7 @@ async def webhooks(hub: Hub) -> list[Finding]:
 
 
 CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
-    *(database_file, commits, key_file, disk, new_tokens, modes, clocks),
+    *(database_file, commits, key_file, disk, new_tokens, moved, standbys, modes, clocks),
     *(
         redirects,
         plugins,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from joinder.clock import monotonic
 from joinder.errors import TransientError
+from joinder.services import footing
 from joinder.services.hub import Hub
 from joinder.services.jobs import Job
-from joinder.services.readiness import EVERY_S
 from joinder.services.store_trouble import trouble_of
 from joinder.store.driver_errors import said
 from joinder.trouble import NotDurable, StoreFull, StoreOrphaned, StoreTrouble
@@ -55,6 +54,9 @@ def _refusal(hub: Hub) -> str | None:
     problem = hub.store.file.problem() if hub.store.file is not None else None
     if problem is not None:
         return problem
+    moved = footing.refusal(hub)
+    if moved is not None:
+        return moved
     if hub.unsaved:
         waits_s = monotonic() - min(hub.unsaved.values())
         return (
@@ -82,26 +84,6 @@ async def ready(hub: Hub) -> None:
     """Proves that work may come here. Raises StoreTrouble; what is over is told as over."""
     check(hub)
     hub.store.outage.end(await hub.readiness.proved())
-
-
-@asynccontextmanager
-async def watching(hub: Hub) -> AsyncIterator[None]:
-    """Beside the block: finds out when a trouble of the store is over, and the log tells of it."""
-    hub.store.outage.is_told = True
-    task = asyncio.create_task(_watch(hub))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _watch(hub: Hub) -> None:
-    while True:
-        await asyncio.sleep(EVERY_S)
-        if hub.store.outage.trouble is not None:
-            with suppress(StoreTrouble):
-                await ready(hub)
 
 
 def make_room(hub: Hub, trouble: StoreTrouble) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +29,15 @@ from joinder.services.readiness import Readiness
 from joinder.services.refusals import NotFound
 from joinder.services.retries import Retries
 from joinder.settings import Settings
+from joinder.store import epoch
 from joinder.store.engine import Store, open_store
+from joinder.store.epoch import Footing
 from joinder.store.identity import store_identity
 from joinder.store.journal import Journal
 from joinder.store.key_file import read_key_file
 from joinder.store.tables import Audit
 from joinder.store.vault import DATA_KEYS, Vault
+from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 
 M = TypeVar("M", bound=SQLModel)
@@ -66,6 +69,8 @@ class Hub:
     identity: str = ""  # of the database (services/journal.py)
     journal: Journal = field(init=False)
     ended: set[str] = field(default_factory=set)  # processes that are gone, what they left in the journal applied
+    exchanges: dict[str, str] = field(default_factory=dict)  # by enrollment, until saved → the epoch they began in
+    footing: Footing = field(default_factory=Footing)  # where this process last found its database
     unsaved: dict[str, float] = field(default_factory=dict)  # enrollment whose new token waits here → monotonic, since
     activity: Activity = field(init=False)
     readiness: Readiness = field(init=False)
@@ -115,12 +120,21 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
         finally:  # also when the block raised: who gave up waiting has not ended the exchange
             hub.stopping.set()  # of a command, too: what the journal has on disk need not wait for the database
             await hub.drain()
+            await _leave(hub)
             await hub.journal.close()
             await budgets.close()
             await hub.activity.flush()
     finally:
         await http.close()
         await store.close()
+
+
+async def _leave(hub: Hub) -> None:
+    """A process that renewed tokens, and has nothing left to save: a fail-over need not wait for it."""
+    if hub.footing.told_at > float("-inf") and hub.journal.is_all_stored:
+        with suppress(StoreTrouble):
+            async with hub.store.write() as session:
+                await epoch.forget(session, hub.process)
 
 
 def _journal_folder(settings: Settings, store: Store) -> Path | None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, func, literal, text
+from sqlalchemy import ColumnElement, Float, func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import boot_id, monotonic
@@ -47,6 +47,12 @@ def clock(session: AsyncSession) -> tuple[str, ColumnElement[float]]:
     if _dialect(session) == "postgresql":
         return "database", func.extract("epoch", func.clock_timestamp()).cast(Float)
     return boot_id(), literal(monotonic(), Float)
+
+
+async def read_clock(session: AsyncSession) -> tuple[str, float]:
+    """As `clock`, what it shows now."""
+    name, time = clock(session)
+    return name, float((await session.execute(select(time))).scalar_one())
 
 
 def on_clock(dialect: str, sql: str, parameters: Mapping[str, Any], *, patience_s: float = 0.0) -> Statement:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
-
-from sqlalchemy import select as sql_select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, HealthState, UnknownVendor, VendorError
@@ -27,7 +23,6 @@ from joinder.vendor import Refresh, Vendor
 REFUSALS = 5  # in a row; a vendor in trouble refuses everybody, and must not cost every grant
 SPREAD_S = 900.0
 PATIENCE_S = 60.0
-CHUNK = 500
 _ALONE = "reconciling"
 
 
@@ -66,7 +61,7 @@ async def _without_probe(hub: Hub, origin: Restored, name: str, ids: list[str]) 
         return Outcome(vendor=name, waiting=ids, stopped=str(error))
     if spread_s is None:
         return Outcome(vendor=name, waiting=ids, stopped="a probe decides: joinder reconcile --probe")
-    await _release(hub, ids, spread_s)
+    await barrier.release_all(hub, ids, spread_s)
     return Outcome(vendor=name, released=ids)
 
 
@@ -78,14 +73,6 @@ def _safe_for_s(vendor: Vendor, origin: Restored) -> float | None:
         return None
     left_s = origin.taken_at + vendor.refresh_grace.total_seconds() - now()
     return min(SPREAD_S, left_s / 4) if left_s > 0 else None
-
-
-async def _release(hub: Hub, ids: Sequence[str], spread_s: float) -> None:
-    shuffled = random.sample(ids, len(ids))
-    for first in range(0, len(shuffled), CHUNK):
-        async with hub.store.write() as session:
-            for index, enrollment_id in enumerate(shuffled[first : first + CHUNK], first):
-                await barrier.release(session, enrollment_id, now() + int(spread_s * index / len(shuffled)))
 
 
 async def _with_probe(hub: Hub, origin: Restored, name: str, ids: list[str], lease: Lease, refusals: int) -> Outcome:
@@ -152,7 +139,7 @@ class Lease:
     async def renew(self) -> None:
         """Raises Conflict when another process has it."""
         async with self.hub.store.write(_ALONE) as session:
-            clock, moment = await _clock(session)
+            clock, moment = await leases.read_clock(session)
             row = await session.get(StoreState, _ALONE)
             held = row.value if row else {}
             if held.get("holder") not in (None, self.holder) and held["clock"] == clock and held["until"] > moment:
@@ -175,8 +162,3 @@ async def _alone(hub: Hub) -> AsyncIterator[Lease]:
         yield lease
     finally:
         await lease.give_back()
-
-
-async def _clock(session: AsyncSession) -> tuple[str, float]:
-    name, time = leases.clock(session)
-    return name, float((await session.execute(sql_select(time))).scalar_one())

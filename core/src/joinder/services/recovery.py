@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from joinder.clock import now
-from joinder.services import holders, journal, saving
+from joinder.services import footing, holders, journal, saving
 from joinder.services.held import HeldRow
 from joinder.services.hub import Hub
 from joinder.store.driver_errors import said
@@ -92,6 +92,8 @@ async def catch_up(hub: Hub, row: HeldRow) -> bool:
     has_ended = holder not in ("", hub.process) and holder not in hub.ended and hub.journal.is_writing(holder) is False
     if not is_behind and not has_ended:
         return False
+    if is_behind:
+        footing.went_back(hub, row.obtained_at)  # others may have lost more
     await apply(hub)
     if has_ended:
         hub.ended.add(holder)

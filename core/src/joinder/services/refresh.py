@@ -28,7 +28,19 @@ from joinder.errors import (
 from joinder.grants import Grant, GrantState
 from joinder.metrics import RefreshResult
 from joinder.patience import within
-from joinder.services import barrier, durability, health, holders, journal, leases, recovery, saving, site_rights
+from joinder.services import (
+    barrier,
+    durability,
+    failover,
+    footing,
+    health,
+    holders,
+    journal,
+    leases,
+    recovery,
+    saving,
+    site_rights,
+)
 from joinder.services.budgets import BudgetSpent
 from joinder.services.grants import apps, judging
 from joinder.services.held import Held, open_held
@@ -48,7 +60,7 @@ log = logging.getLogger("joinder.refresh")
 _INTEND = (
     'UPDATE "grant" SET intent_id = :intent, intent_at = :now, intent_count = intent_count + 1 '
     "WHERE enrollment_id = :enrollment AND version = :version AND intent_count = :intents "
-    "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :too_early) AND EXISTS "
+    "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :too_early) AND {stands} AND EXISTS "
     "(SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
 )
 _STILL_DUE = (
@@ -142,7 +154,7 @@ def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[bool]) -> None:
 
 async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
     """False: nothing was done, and nothing is known to have been done elsewhere."""
-    async with await _slot(hub, enrollment_id):
+    async with await _slot(hub, enrollment_id), _counted(hub, enrollment_id):
         attempt = await begin()
         if not isinstance(attempt, Attempt):
             return attempt is Elsewhere.RENEWED
@@ -159,6 +171,15 @@ async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
     await apps.has_worked(hub, attempt.held.row, "token")
     await site_rights.listed_by_renewal(hub, enrollment_id, fresh.site_ids)
     return True
+
+
+@asynccontextmanager
+async def _counted(hub: Hub, enrollment_id: str) -> AsyncIterator[None]:
+    """Among the exchanges of this process, until their end."""
+    try:
+        yield
+    finally:
+        hub.exchanges.pop(enrollment_id, None)
 
 
 async def _slot(hub: Hub, enrollment_id: str) -> asyncio.Semaphore | contextlib.nullcontext[None]:
@@ -215,11 +236,14 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
     """Lease and intent on disk in one transaction. None: the grant is leased, or no longer what was read."""
     vendor = hub.registry.vendor(held.row.vendor)
     _check(held, vendor)
+    await failover.ready(hub)
     durability.check(hub)
+    hub.exchanges[held.row.id] = hub.footing.epoch
     await barrier.check(hub, held.row, vendor)
     hub.breakers.refuse_open(vendor, "refresh", held.ctx.app)
     await _enter(hub, held)
     await journal.begin(hub)
+    await failover.enter(hub)
     attempt = Attempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=holders.new_intent(hub))
     values = {
         "enrollment": held.row.id,
@@ -231,9 +255,11 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
         "too_late": holders.too_late(hub, held.row),
         "too_early": holders.too_early(held.row),
     }
+    intend = footing.asked(hub, _INTEND, values)
     patience_s = hub.store.pulse.patience_s()
     take = leases.taking(hub.store.dialect, KIND, held.row.id, attempt.lease, _ttl(hub), patience_s=patience_s)
-    _, intended, _ = await hub.store.apply(take, (_INTEND, values), (_WITHDRAW, values), about=held.row.id)
+    _, intended, _ = await hub.store.apply(take, intend, (_WITHDRAW, values), about=held.row.id)
+    hub.footing.is_in_doubt |= not intended
     return attempt if intended else None
 
 

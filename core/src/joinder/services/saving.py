@@ -39,7 +39,7 @@ _FRESH = (
     "odd_since = NULL, odd_code = NULL WHERE enrollment_id = :enrollment AND "
 )
 _SAVE = _FRESH + "version = :version"
-_SAVE_FROM_JOURNAL = (
+_SAVE_WHAT_IS_NEWER = (
     _FRESH + "version < :fresh AND (obtained_at <= :at OR (version = :before AND obtained_at = :after))"
 )
 _HELD = " AND EXISTS (SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
@@ -64,14 +64,15 @@ async def save(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
 
     Raises TransientError only at a stop, when the journal holds it.
     """
-    answered_at, enrollment_id, version = time.perf_counter(), attempt.enrollment_id, attempt.version + 1
+    answered_at, at = time.perf_counter(), now()
+    enrollment_id, version = attempt.enrollment_id, attempt.version + 1
     journal.note(hub, attempt.held.row, version, fresh)
     due_at: int | None = None
 
     async def commit(tries: int) -> bool:
         nonlocal due_at
         due_at = next_refresh(attempt.vendor, fresh, utc_now())
-        return await _commit(hub, attempt, fresh, due_at, tries)
+        return await _commit(hub, attempt, fresh, at, due_at, tries)
 
     is_well = await durability.until_stored(
         hub, enrollment_id, commit, is_safe=lambda: hub.journal.holds(enrollment_id, version)
@@ -100,12 +101,8 @@ async def _recovered(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
 
 async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
     """False: by now the database has a newer one. Raises StoreTrouble."""
-    values = _values(hub, line.account, line.enrollment, line.version, grant) | {
-        "at": line.at,
-        "before": line.version - 1,
-        "after": line.after,
-    }
-    statements = [(_SAVE_FROM_JOURNAL, values), (_REMEMBER, values), (_FORGET, values)]
+    values = _values(hub, line.account, line.enrollment, line.version, grant, at=line.at, after=line.after)
+    statements = [(_SAVE_WHAT_IS_NEWER, values), (_REMEMBER, values), (_FORGET, values)]
     clear = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
     if not (await hub.store.apply(*statements, clear, about=line.enrollment))[0]:
         return False
@@ -122,22 +119,20 @@ async def _next_refresh(hub: Hub, enrollment_id: str, grant: Grant) -> int | Non
         return None
 
 
-async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, due_at: int, tries: int) -> bool:
+async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, at: int, due_at: int, tries: int) -> bool:
     """One try; True when the enrollment was and is well, and its lease still ours.
 
     A try whose commit told no outcome is harmless to repeat: the version it was for is then gone.
     """
     row = attempt.held.row
-    values = _values(hub, row.account_id, row.id, row.version + 1, fresh) | {
-        "version": row.version,
-        "lease": attempt.lease,
-    }
+    values = _values(hub, row.account_id, row.id, row.version + 1, fresh, at=at, after=row.obtained_at)
+    values |= {"version": row.version, "lease": attempt.lease}
     others = [(_REMEMBER, values), (_FORGET, values), (_WELL, values)]
     release = leases.releasing("refresh", row.id, attempt.lease, due_at)
     saved, _, _, well, _ = await hub.store.apply((_SAVE + _HELD, values), *others, release, about=row.id)
     is_late = False
     if not saved:
-        saved, _, _, well = await hub.store.apply((_SAVE, values), *others, about=row.id)
+        saved, _, _, well = await hub.store.apply((_SAVE_WHAT_IS_NEWER, values), *others, about=row.id)
         is_late = bool(saved)  # nobody has a newer token, so this one is the best there is
     if is_late:
         hub.metrics.lease_overrun("refresh")
@@ -149,8 +144,12 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, due_at: int, tries: 
     return bool(well) and not is_late
 
 
-def _values(hub: Hub, account_id: str, enrollment_id: str, version: int, fresh: Grant) -> dict[str, object]:
+def _values(
+    hub: Hub, account_id: str, enrollment_id: str, version: int, fresh: Grant, *, at: int, after: int
+) -> dict[str, object]:
     return {
+        "before": version - 1,
+        "after": after,
         "enrollment": enrollment_id,
         "fresh": version,
         "oldest": version - VERSIONS_KEPT,
@@ -158,7 +157,7 @@ def _values(hub: Hub, account_id: str, enrollment_id: str, version: int, fresh: 
         "expires_at": to_epoch(fresh.expires_at),
         "refresh_expires_at": to_epoch(fresh.refresh_expires_at),
         "state": str(fresh.state),
-        "at": now(),
+        "at": at,
         "now": now(),
     }
 

@@ -56,6 +56,8 @@ class Store(ABC):
     dialect: ClassVar[str]
     ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
     file: FileWatch | None = None  # nor are its files
+    can_fail_over: ClassVar[bool] = False  # to another server, which may lack the last commits
+    server: str | None = None  # which one answers: its cluster and timeline; None: it cannot be told
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:

@@ -121,6 +121,11 @@ class Journal:
             self._tell(None)
         return True
 
+    @property
+    def is_all_stored(self) -> bool:
+        """Nothing in it is only here, as far as this process knows."""
+        return not self._unsaved
+
     def stored(self, enrollment_id: str, version: int) -> None:
         """The database has it: its line need not follow into the next file."""
         waiting = self._unsaved.get(enrollment_id)
@@ -176,28 +181,36 @@ class Journal:
             try:
                 os.fsync(file.descriptor)
             except OSError as error:
-                with self._guard:
-                    self._written = lines + self._written
-                self._is_sync_broken = True
                 self._tell(f"{self.folder} cannot be synced ({error.strerror or type(error).__name__})")
+                self._is_sync_broken = True
+                self._write_anew(lines)
                 return
             if self._is_sync_broken:
                 self._is_sync_broken = False
                 self._tell(None)
             self._on_disk.update({line.enrollment: line.version for line in lines})
             if file.is_old() and self.folder is not None:
-                self._turn(self.folder, msgspec.structs.replace(lines[-1], enrollment="", version=0, sealed=b""))
+                self._turn(self.folder, _first_like(lines[-1]))
+
+    def _write_anew(self, lines: list[Line]) -> None:
+        """In the thread: into a new file, as the system may have forgotten what it could not sync, and say no more."""
+        with self._guard:
+            self._written = lines + self._written
+        if self.folder is not None and self._turn(self.folder, _first_like(lines[-1])):
+            with self._guard:
+                self._written = list(self._unsaved.values())
 
     def _begin(self, folder: Path, first: Line) -> None:
         """In the thread, where of several that begin together one comes first."""
         if self._file is None:
             self._turn(folder, first)
 
-    def _turn(self, folder: Path, first: Line) -> None:
-        """In the thread: a new file, which begins with what the database does not have yet."""
+    def _turn(self, folder: Path, first: Line) -> bool:
+        """In the thread: a new file, which begins with what the database does not have yet. False: there is none."""
         fresh: _File | None = None
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
+            _give_to_owner_of(folder.parent, folder)
             self._number += 1  # never twice, whatever became of the one before
             fresh = _File(folder / f"{self.process}-{self._number}{_SUFFIX}", _encoded(first))
             sync(folder)
@@ -208,9 +221,12 @@ class Journal:
             if fresh is not None:
                 fresh.drop()
             self._tell(f"{folder} cannot be written to ({error.strerror or type(error).__name__})")
-            return
-        if old is not None:
+            return False
+        if old is not None and old.is_old():
             old.drop()
+        elif old is not None:  # its lines may still be asked for
+            old.close()
+        return True
 
     def _tell(self, trouble: str | None) -> None:
         if trouble is not None and self.trouble is None:
@@ -230,6 +246,7 @@ class _File:
         self._size = 0
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _give_to_owner_of(path.parent, self.path)
             self.append(first)
             self.path = self.path.rename(path)
         except OSError:
@@ -258,6 +275,17 @@ class _File:
         with suppress(OSError):
             self.path.unlink()
         self.close()
+
+
+def _first_like(line: Line) -> Line:
+    return msgspec.structs.replace(line, enrollment="", version=0, sealed=b"")
+
+
+def _give_to_owner_of(folder: Path, path: Path) -> None:
+    """A command that root runs must not keep the service's user out."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _encoded(line: Line) -> bytes:

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from joinder.settings import ConfigError
 from joinder.store.driver_errors import telling, trouble_from, unusable
 from joinder.store.engine import NotText, Row, Store, StoreTrouble, Upsert, Write
+from joinder.store.epoch import SERVER_SQL
 from joinder.store.migrate import migrate_postgres
 from joinder.store.statements import upsert_on_postgres
-from joinder.trouble import StoreRefused
+from joinder.trouble import StoreAway, StoreRefused
 
 OLDEST = 150000
 CONNECTIONS = 8
@@ -54,14 +55,21 @@ _GONE = (
 class PostgresStore(Store):
     dialect = "postgresql"
 
-    def __init__(self, url: URL, hot: asyncpg.Pool[asyncpg.Record]) -> None:
+    can_fail_over = True
+
+    def __init__(self, url: URL, hot: asyncpg.Pool[asyncpg.Record], met: Met) -> None:
         self._url = url
+        self._met = met
         super().__init__(
-            reader=_engine(url, size=CONNECTIONS, isolation_level="REPEATABLE READ"),
-            writer=_engine(url, size=CONNECTIONS, isolation_level="READ COMMITTED"),
+            reader=_engine(url, met, size=CONNECTIONS, isolation_level="REPEATABLE READ"),
+            writer=_engine(url, met, size=CONNECTIONS, isolation_level="READ COMMITTED"),
         )
         self.place = f"{url.host or 'localhost'}/{url.database}"
         self._hot = hot
+
+    @property
+    def server(self) -> str | None:  # type: ignore[override]
+        return self._met.server
 
     async def serialise(self, session: AsyncSession, *about: str) -> None:
         if about:
@@ -100,7 +108,7 @@ class PostgresStore(Store):
                 if about:
                     await connection.execute(_SERIALISE, about)
                 changed = [await _changed(connection, write) for write in writes]
-        except (asyncpg.PostgresError, TimeoutError, *_GONE) as error:
+        except (asyncpg.PostgresError, StoreTrouble, TimeoutError, *_GONE) as error:
             trouble = trouble_from(error) or StoreTrouble(type(error).__name__)
             if not isinstance(trouble, StoreRefused):
                 self.pulse.failed(trouble)
@@ -109,16 +117,17 @@ class PostgresStore(Store):
         return changed
 
     @asynccontextmanager
-    async def pool(self, connections: int) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
-        """Connections of one's own, such as one that listens."""
+    async def pool(self, connections: int, *, is_durable: bool = True) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
+        """Connections of one's own, such as one that listens. Not `is_durable`: commits wait for no disk."""
+        session = _SESSION if is_durable else {**_SESSION, "synchronous_commit": "off"}
         pool = await asyncpg.create_pool(
             _dsn(self._url),
             min_size=1,
             max_size=connections,
             timeout=CONNECT_S,
             command_timeout=STATEMENT_S,
-            server_settings=_SESSION,
-            init=_watched,
+            server_settings=session,
+            init=self._met,
         )
         try:
             yield pool
@@ -150,6 +159,7 @@ async def _changed(connection: Any, write: Write) -> int:
 async def open_postgres(url: URL) -> PostgresStore:
     """Raises StoreAway when it cannot be reached, ConfigError when it lets nobody in, is too old, forgets commits, or
     has a newer schema."""
+    met = Met()
     try:
         hot = await asyncpg.create_pool(
             _dsn(url),
@@ -158,12 +168,14 @@ async def open_postgres(url: URL) -> PostgresStore:
             timeout=CONNECT_S,
             command_timeout=STATEMENT_S,
             server_settings=_SESSION,
-            init=_watched,
+            init=met,
             reset=_as_it_is,
         )
+    except StoreTrouble:
+        raise
     except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
         raise unusable(error, f"{url.host}/{url.database}") from None
-    store = PostgresStore(url, hot)
+    store = PostgresStore(url, hot, met)
     try:
         await _check_server(hot)
         await _migrate(store)
@@ -175,7 +187,7 @@ async def open_postgres(url: URL) -> PostgresStore:
 
 async def _migrate(store: PostgresStore) -> None:
     """On a connection of its own: a step may take as long as its tables are large."""
-    engine = _engine(store._url, size=1, isolation_level="READ COMMITTED", statement_s=None)
+    engine = _engine(store._url, store._met, size=1, isolation_level="READ COMMITTED", statement_s=None)
     try:
         async with engine.connect() as connection:
             await migrate_postgres(connection, store.place)
@@ -183,7 +195,24 @@ async def _migrate(store: PostgresStore) -> None:
         await engine.dispose()
 
 
-async def _watched(connection: Any) -> None:
+class Met:
+    """What each new connection is put through. `server`: of the last one."""
+
+    def __init__(self) -> None:
+        self.server: str | None = None
+
+    async def __call__(self, connection: Any) -> None:
+        """Raises StoreAway at a standby: what is promoted under a connection would be noticed by nobody."""
+        _keep_alive(connection)
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise StoreAway("it is a standby, which takes no writes")
+        try:
+            self.server = await connection.fetchval(f"SELECT {SERVER_SQL}")
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFunctionError):
+            self.server = None  # such as a service whose storage outlives its servers
+
+
+def _keep_alive(connection: Any) -> None:
     """A connection whose other end is gone without a word ends by itself, idle or with something sent."""
     line = connection._transport.get_extra_info("socket")  # asyncpg tells it in no other way
     if line is None or line.family not in (socket.AF_INET, socket.AF_INET6):
@@ -206,12 +235,18 @@ async def _check_server(pool: asyncpg.Pool[asyncpg.Record]) -> None:
         raise ConfigError("PostgreSQL's synchronous_commit is off: a crash would lose single-use tokens; set it to on")
 
 
-def _engine(url: URL, *, size: int, isolation_level: str, statement_s: float | None = 2 * STATEMENT_S) -> AsyncEngine:
+def _engine(
+    url: URL, met: Met, *, size: int, isolation_level: str, statement_s: float | None = 2 * STATEMENT_S
+) -> AsyncEngine:
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
         connection = await asyncpg.connect(
             _dsn(url), timeout=CONNECT_S, command_timeout=statement_s, server_settings=_SESSION
         )
-        await _watched(connection)
+        try:
+            await met(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     return create_async_engine(

@@ -1,0 +1,114 @@
+"""In which stretch of its life the database is: an epoch ends where it may have forgotten commits.
+
+A standby that took over lacks the last ones of its primary; so does a cluster put back to an earlier moment. Each has
+another timeline, and a copied cluster another system identifier. The row `server` says in which epoch the database is
+and on which server that began. The row `epoch:ID` is there while renewals may begin in it: each of them asks for it,
+and for the server, in the transaction of its intent (services/failover.py).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct, convert, to_builtins
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.store.tables import StoreState
+
+SERVER_SQL = (
+    "(SELECT system_identifier::text FROM pg_control_system()) || '/' || "
+    "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+)
+_ROW = "server"  # in store_state
+_PROCESS = "process:"
+_STANDS = "EXISTS (SELECT 1 FROM store_state WHERE name = :epoch)"
+
+
+class Epoch(Struct, frozen=True, kw_only=True):
+    """`server` None: it cannot be told. Epoch seconds: `since` by the clock of whoever noticed, `taken_at` of the last
+    commit that is known to be there. `is_open`: renewals may begin. `missing`: processes that nobody vouches for.
+    """
+
+    id: str
+    server: str | None
+    since: int
+    taken_at: int
+    is_open: bool = False
+    missing: list[str] = []
+    has_marks: bool = False  # its own, behind the barrier, and no others
+
+
+@dataclass
+class Footing:
+    """What one process knows of its database. `epoch` empty: it has not looked, or may not renew now."""
+
+    epoch: str = ""
+    server: str | None = None
+    is_in_doubt: bool = True  # something said that the database may have moved on
+    doubted_from: int | None = None  # epoch seconds: of then is a token that it went back to
+    reason: str | None = None  # why this process may not renew
+    looked_at: float = float("-inf")  # monotonic
+    told_at: float = float("-inf")  # as is that the others know of this process
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """One that renews tokens. `epoch`: the one in which all that it has is applied; `seen`: epoch seconds."""
+
+    epoch: str
+    seen: int
+
+
+def stands(epoch: str, server: str | None) -> tuple[str, Mapping[str, Any]]:
+    """A condition for a statement: the database is where this process last found it."""
+    if server is None:
+        return _STANDS, {"epoch": _open_row(epoch)}
+    return f"{_STANDS} AND {SERVER_SQL} = :server", {"epoch": _open_row(epoch), "server": server}
+
+
+async def current(session: AsyncSession) -> Epoch | None:
+    row = await session.get(StoreState, _ROW, populate_existing=True)
+    return None if row is None else convert(row.value, Epoch)
+
+
+async def put(session: AsyncSession, epoch: Epoch) -> None:
+    """In place of the one before, whose renewals can begin no more."""
+    await session.execute(delete(StoreState).where(col(StoreState.name).startswith(_open_row(""), autoescape=True)))
+    await session.merge(StoreState(name=_ROW, value=to_builtins(epoch)))
+    if epoch.is_open:
+        session.add(StoreState(name=_open_row(epoch.id), value={}))
+
+
+def new_id() -> str:
+    return secrets.token_hex(8)
+
+
+async def processes(session: AsyncSession) -> dict[str, Process]:
+    query = select(StoreState).where(col(StoreState.name).startswith(_PROCESS, autoescape=True))
+    found = (await session.execute(query)).scalars()
+    return {row.name.removeprefix(_PROCESS): convert(row.value, Process) for row in found}
+
+
+async def tell(session: AsyncSession, process: str, told: Process) -> None:
+    await session.merge(StoreState(name=_PROCESS + process, value=to_builtins(told)))
+
+
+async def forget(session: AsyncSession, *names: str) -> None:
+    """Processes that have ended, or were not seen for long."""
+    rows = [_PROCESS + name for name in names]
+    await session.execute(delete(StoreState).where(col(StoreState.name).in_(rows)))
+
+
+async def forget_all(session: AsyncSession) -> None:
+    """Of a copy: it begins anew, and what it was taken from goes on elsewhere."""
+    for prefix in (_PROCESS, _open_row("")):
+        await session.execute(delete(StoreState).where(col(StoreState.name).startswith(prefix, autoescape=True)))
+    await session.execute(delete(StoreState).where(col(StoreState.name) == _ROW))
+
+
+def _open_row(epoch: str) -> str:
+    return f"epoch:{epoch}"

@@ -1,0 +1,227 @@
+"""A database that went on elsewhere: nothing is renewed before everybody has told what they had (PostgreSQL)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+from sqlmodel import col, select
+
+from databases import Databases
+from joinder.services import barrier, doctor, failover, footing, reconcile
+from joinder.services.grants import invariant
+from joinder.services.hub import Hub, open_hub
+from joinder.services.refresh import refresh
+from joinder.settings import Settings
+from joinder.store import epoch, postgres
+from joinder.store.epoch import Epoch, Process
+from joinder.store.postgres import Met
+from joinder.store.tables import StoreState
+from joinder.trouble import NotDurable, StoreAway
+from joinder.vendors.registry import Registry
+from services.conftest import Enroll
+from services.strict_vendor import StrictVendor
+from services.test_refresh import token_of
+
+BEFORE = "7000000000000000001/00000001"
+
+
+@pytest.fixture
+def settings(databases: Databases, tmp_path: Path) -> Settings:
+    return databases.fresh("postgresql", tmp_path)
+
+
+@pytest.fixture
+async def other(hub: Hub, settings: Settings, registry: Registry, tmp_path: Path) -> AsyncIterator[Hub]:
+    """Another process, on a machine of its own."""
+    async with open_hub(structs.replace(settings, journal_folder=str(tmp_path / "elsewhere")), registry) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "FIRST_S", 0)
+
+
+async def state(hub: Hub) -> Epoch:
+    async with hub.store.read() as session:
+        found = await epoch.current(session)
+    assert found is not None
+    return found
+
+
+async def moves(*hubs: Hub) -> None:
+    """As when the server that all were on has gone, and this one is what took over."""
+    async with hubs[0].store.write() as session:
+        found = await epoch.current(session)
+        assert found is not None
+        await epoch.put(session, structs.replace(found, server=BEFORE))
+    for hub in hubs:
+        hub.footing.server = BEFORE
+
+
+async def seen(hub: Hub, process: Hub, ago_s: int) -> None:
+    """The process was seen so long ago, and not since."""
+    async with hub.store.write() as session:
+        known = (await epoch.processes(session))[process.process]
+        await epoch.tell(session, process.process, Process(epoch=known.epoch, seen=known.seen - ago_s))
+
+
+async def waiting(hub: Hub) -> list[str]:
+    async with hub.store.read() as session:
+        return [each.enrollment_id for each in await barrier.waiting(session)]
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "PATIENCE_S", -1e6)
+
+
+async def test_nothing_is_renewed_before_all_have_told(
+    hub: Hub, other: Hub, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "bob")]
+    await refresh(hub, ids[0])
+    await refresh(other, ids[1])
+    await moves(hub, other)
+    with pytest.raises(NotDurable, match="may lack what was written after"):
+        await refresh(hub, ids[0])
+    assert "may lack" in str(footing.refusal(hub))
+    assert not (await state(hub)).is_open
+    await failover.look(other)
+    assert (await state(hub)).is_open
+    await refresh(hub, ids[0])
+    assert (await token_of(hub, ids[0]), vendor.reuse_seen) == ("ada#3", 0)
+    assert [each async for each in invariant.broken(hub)] == []
+
+
+async def test_the_first_look_of_a_database_is_no_fail_over(hub: Hub, enroll: Enroll) -> None:
+    await refresh(hub, await enroll("ada"))
+    found = await state(hub)
+    assert (found.is_open, found.server) == (True, hub.store.server)
+    async with hub.store.read() as session:
+        assert list(await epoch.processes(session)) == [hub.process]
+
+
+async def test_who_has_an_exchange_under_way_does_not_vouch(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
+    enrollment_id = await enroll("ada")
+    goes_on = asyncio.Event()
+
+    async def waits(_: str) -> None:
+        await goes_on.wait()
+
+    vendor.after = waits
+    renewing = asyncio.create_task(refresh(hub, enrollment_id))
+    while not hub.exchanges.get(enrollment_id):
+        await asyncio.sleep(0.01)
+    while not vendor.exchanges:
+        await asyncio.sleep(0.01)
+    await moves(hub)
+    await failover.look(hub)
+    assert not (await state(hub)).is_open
+    goes_on.set()
+    await renewing
+    await failover.look(hub)
+    assert ((await state(hub)).is_open, await token_of(hub, enrollment_id)) == (True, "ada#2")
+
+
+async def test_what_nobody_vouches_for_waits_until_its_process_is_back(
+    hub: Hub, other: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "bob")]
+    await refresh(hub, ids[0])
+    await refresh(other, ids[1])
+    await moves(hub, other)
+    impatient(monkeypatch)
+    await failover.look(hub)
+    found = await state(hub)
+    assert (found.is_open, found.missing, sorted(await waiting(hub))) == (True, [other.process], sorted(ids))
+    told = [each for each in await doctor.moved(hub) if not each.ok]
+    assert "1 processes" in told[0].text
+    with pytest.raises(Exception, match="left by a fail-over as it was at"):
+        await refresh(hub, ids[0])
+    await failover.look(other)
+    hub.footing.is_in_doubt = True
+    await failover.look(hub)
+    assert (await waiting(hub), (await state(hub)).has_marks) == ([], False)
+    await refresh(hub, ids[0])
+    assert vendor.reuse_seen == 0
+    assert [each async for each in invariant.broken(hub)] == []
+
+
+async def test_an_operator_has_them_probed(
+    hub: Hub, other: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "bob")]
+    await refresh(other, ids[1])
+    await refresh(hub, ids[0])
+    await moves(hub, other)
+    impatient(monkeypatch)
+    await failover.look(hub)
+    (outcome,) = await reconcile.reconcile(hub, probe=True)
+    assert (sorted(outcome.alive), outcome.lost, await waiting(hub)) == (sorted(ids), [], [])
+
+
+async def test_who_had_ended_before_the_last_commit_is_not_missed(hub: Hub, other: Hub, enroll: Enroll) -> None:
+    ids = [await enroll(owner) for owner in ("ada", "bob")]
+    await refresh(hub, ids[0])
+    await refresh(other, ids[1])
+    await seen(hub, other, 3600)
+    await moves(hub, other)
+    await refresh(hub, ids[0])
+    assert (await state(hub)).missing == []
+
+
+async def test_a_process_that_ends_well_is_waited_for_by_nobody(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll
+) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_hub(settings, registry) as passing:
+        await refresh(passing, enrollment_id)
+        async with hub.store.read() as session:
+            assert list(await epoch.processes(session)) == [passing.process]
+    async with hub.store.read() as session:
+        assert await epoch.processes(session) == {}
+
+
+async def test_a_renewal_begins_in_no_epoch_that_is_over(hub: Hub, other: Hub, enroll: Enroll) -> None:
+    """Also where this process has not noticed yet."""
+    enrollment_id = await enroll("ada")
+    await refresh(hub, enrollment_id)
+    await refresh(other, enrollment_id)
+    await moves(other)
+    await failover.look(other)  # waits for `hub`
+    intended = await hub.store.apply(footing.asked(hub, "UPDATE store_state SET name = name WHERE {stands}", {}))
+    assert intended == [0]
+
+
+async def test_a_server_that_does_not_tell_which_it_is_is_worked_on_all_the_same(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "SERVER_SQL", "told_by_no_such_function()")
+    monkeypatch.setattr(hub.store._met, "server", None)  # type: ignore[attr-defined]
+    await refresh(hub, await enroll("ada"))
+    assert vendor.exchanges == 1
+    assert "does not tell its timeline" in (await doctor.moved(hub))[0].text
+
+
+async def test_a_standby_is_refused() -> None:
+    class Standby:
+        _transport = type("Transport", (), {"get_extra_info": staticmethod(lambda _: None)})
+
+        async def fetchval(self, _: str) -> bool:
+            return True
+
+    with pytest.raises(StoreAway, match="standby"):
+        await Met()(Standby())
+
+
+async def test_a_restored_database_begins_anew(hub: Hub, enroll: Enroll) -> None:
+    await refresh(hub, await enroll("ada"))
+    async with hub.store.write() as session:
+        await barrier.put_up(session, taken_at=0, not_rotating=())
+    async with hub.store.read() as session:
+        names = (await session.execute(select(StoreState.name).where(col(StoreState.name).contains(":")))).all()
+    assert names == []
