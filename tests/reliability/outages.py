@@ -90,6 +90,14 @@ async def swallowed(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def dropped(scene: Scene) -> AsyncIterator[None]:
+    """Every connection, now and again at the end; new ones are taken at once."""
+    await _said(scene, "SELECT 1")
+    yield
+    await _said(scene, "SELECT 1")
+
+
+@asynccontextmanager
 async def moved(scene: Scene) -> AsyncIterator[None]:
     aside = scene.file.with_name("aside")
     scene.file.rename(aside)

@@ -11,9 +11,11 @@ import asyncio
 import itertools
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -23,11 +25,12 @@ from msgspec import structs
 from databases import Databases
 from joinder.clock import now
 from joinder.demo.postgres import LocalPostgres
-from joinder.services import health
+from joinder.services import durability, health
 from joinder.services.grants import invariant
-from joinder.services.hub import open_hub
+from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings
 from joinder.store.engine import parsed_url
+from joinder.trouble import StoreTrouble
 from reliability.faults import faulty
 from reliability.loads import load, settled, told
 from reliability.outages import Outage, Scene, cut, frozen, locked, moved, read_only, stopped, swallowed
@@ -38,6 +41,7 @@ from reliability.vendor_process import VendorProcess, vendor_process
 GRANTS = 200
 BEFORE_S = AFTER_S = 3.0
 SHORT, LONG = 3, 45  # seconds; a lease lives 15
+KILLED = ((20, 3), (60, 3), (20, 1))  # in the middle of so many seconds, so many workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +65,10 @@ def _cells(faults: tuple[Outage, ...]) -> list[Cell]:
     ]
     return [
         *made,
-        Cell(fault=faults[0], seconds=(60,), workers=3),
+        *(Cell(fault=faults[0], seconds=(seconds,), workers=3) for seconds in (60, 180)),
         Cell(fault=faults[0], seconds=(20, 20), workers=3),
-        Cell(fault=faults[0], seconds=(20,), workers=3, kills=True),
-        Cell(fault=faults[0], seconds=(20,), workers=1, kills=True),
+        *(Cell(fault=faults[0], seconds=(seconds,), workers=workers, kills=True) for seconds, workers in KILLED),
+        Cell(fault=frozen, seconds=(120,), workers=1),
     ]
 
 
@@ -130,9 +134,10 @@ async def _lived_through(cell: Cell, scene: Scene, vendor: VendorProcess, folder
             scene.workers = _begun(cell, scene, nurse)
             async with load(hub):
                 await asyncio.sleep(BEFORE_S)
-                for seconds in cell.seconds:
-                    await _through(cell, scene, nurse, seconds)
-                    await asyncio.sleep(AFTER_S)
+                async with _asked_each_second(hub) as answers:
+                    for seconds in cell.seconds:
+                        await _through(cell, scene, nurse, seconds)
+                        await asyncio.sleep(AFTER_S)
             healed_at = time.monotonic() - AFTER_S
             await settled(hub)
             settled_s = time.monotonic() - healed_at
@@ -140,7 +145,11 @@ async def _lived_through(cell: Cell, scene: Scene, vendor: VendorProcess, folder
             codes = await asyncio.to_thread(stop, scene.workers, scene.settings)  # through proxies of this loop
             outcome = await told(hub, owners, vendor, before)
     kind = scene.settings.database_url.partition(":")[0]
-    print(f"\n{kind} {cell}: {outcome}, nothing left to do {settled_s:.0f} s after it")
+    lines = max(_a_minute(nurse.log(worker)) for worker in scene.workers)
+    print(
+        f"\n{kind} {cell}: {outcome}, nothing left to do {settled_s:.0f} s after it; ready {dict(answers)}, "
+        f"at most {lines} log lines a minute"
+    )
     assert untrue == []
     assert outcome.healths <= set(health.WELL)
     assert (outcome.reuse_seen, outcome.revoked, outcome.lost) == (0, 0, 0)
@@ -171,3 +180,31 @@ async def _through(cell: Cell, scene: Scene, nurse: Nursery, seconds: int) -> No
         await asyncio.sleep(seconds / 2)
     if cell.kills:
         scene.workers = _begun(cell, scene, nurse)
+
+
+@asynccontextmanager
+async def _asked_each_second(hub: Hub) -> AsyncIterator[Counter[str]]:
+    """Whether the test's own process, which goes through no proxy, is ready: how often it was, and why not."""
+    answers: Counter[str] = Counter()
+
+    async def ask() -> None:
+        while True:
+            try:
+                await durability.ready(hub)
+                answers["200"] += 1
+            except StoreTrouble as trouble:
+                answers[f"503 {type(trouble).__name__}"] += 1
+            await asyncio.sleep(1.0)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield answers
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+def _a_minute(log: str) -> int:
+    """The most lines that one minute has, of those that begin an entry."""
+    begun = [datetime.fromisoformat(line[:27]) for line in log.splitlines() if line[:2] == "20"]
+    return max((sum(timedelta() <= other - one < timedelta(minutes=1) for other in begun) for one in begun), default=0)

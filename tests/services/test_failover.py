@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 from sqlmodel import col, select
 
 from databases import Databases
+from joinder.clock import now
+from joinder.errors import TransientError
 from joinder.services import barrier, doctor, failover, footing, reconcile
 from joinder.services.grants import invariant
 from joinder.services.hub import Hub, open_hub
@@ -225,3 +228,20 @@ async def test_a_restored_database_begins_anew(hub: Hub, enroll: Enroll) -> None
     async with hub.store.read() as session:
         names = (await session.execute(select(StoreState.name).where(col(StoreState.name).contains(":")))).all()
     assert names == []
+
+
+async def test_a_grant_that_comes_behind_the_barrier_while_its_renewal_begins_is_not_renewed(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    check = barrier.check
+
+    async def too_late(*args: Any) -> None:
+        await check(*args)
+        async with hub.store.write() as session:
+            await barrier.hold(session, since=now(), taken_at=now(), harmless=())
+
+    monkeypatch.setattr(barrier, "check", too_late)
+    with pytest.raises(TransientError):
+        await refresh(hub, enrollment_id, wait_s=1.0)
+    assert vendor.exchanges == 0

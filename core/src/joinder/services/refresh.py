@@ -59,7 +59,7 @@ log = logging.getLogger("joinder.refresh")
 
 _INTEND = (
     'UPDATE "grant" SET intent_id = :intent, intent_at = :now, intent_count = intent_count + 1 '
-    "WHERE enrollment_id = :enrollment AND version = :version AND intent_count = :intents "
+    "WHERE enrollment_id = :enrollment AND version = :version AND intent_count = :intents AND obtained_by = :by "
     "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :too_early) AND {stands} AND EXISTS "
     "(SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
 )
@@ -249,6 +249,7 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
         "enrollment": held.row.id,
         "version": held.row.version,
         "intents": held.row.intent_count,
+        "by": held.row.obtained_by,  # put behind the barrier meanwhile: no
         "intent": attempt.intent_id,
         "lease": attempt.lease,
         "now": now(),
