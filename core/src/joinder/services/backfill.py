@@ -16,7 +16,6 @@ from joinder.clock import now
 from joinder.errors import UnknownVendor
 from joinder.ids import new_id
 from joinder.services import health, history, leases
-from joinder.services.enrollments import app_of
 from joinder.services.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, Unprocessable
 from joinder.store.tables import Backfill, Due, Enrollment
@@ -73,7 +72,7 @@ async def start(
         elif (since, until) != (max(since, job.start), min(until, job.end)):
             job.start, job.end = min(since, job.start), max(until, job.end)
             audit(session, account_id, actor, "backfill.widen", job.id)
-        await leases.schedule(session, KIND, enrollment_id, moment, app=app_of(enrollment))
+        await leases.schedule(session, KIND, enrollment_id, moment, app=enrollment.app)
         return job, is_new
 
 

@@ -113,23 +113,18 @@ async def store_consent(
     well = await health.begun(session, enrollment.id)
     await _settle(hub, session, enrollment, consent.grant, "pending_approval" if pending else well)
     if by_operator:
-        await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=app_of(enrollment))
+        await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=enrollment.app)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
 
 
 async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, state: HealthState) -> None:
     """What is due: its first poll now, or a question to the vendor while it waits for approval."""
-    vendor, app = hub.registry.vendor(enrollment.vendor), app_of(enrollment)
+    vendor, app = hub.registry.vendor(enrollment.vendor), enrollment.app
     due = {"refresh": next_refresh(vendor, grant, utc_now()), "poll": now(), "approval": now() + FIRST_QUESTION_S}
     await standing.settle(hub, session, enrollment, state, due=due, app=app)
     look_at = expiry.first_look(vendor, grant, utc_now())
     await leases.schedule(session, expiry.KIND, enrollment.id, look_at, app=app)
-
-
-def app_of(enrollment: Enrollment) -> str:
-    """With whose due work that of this enrollment is done."""
-    return enrollment.credentials_id or enrollment.vendor
 
 
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:

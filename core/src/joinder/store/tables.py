@@ -162,6 +162,11 @@ class Enrollment(SQLModel, table=True):
     paused_at: int | None = _big(default=None)  # by the operator: nothing is read, its token is kept alive
     created_at: int = _big()
 
+    @property
+    def app(self) -> str:
+        """Tell with whose due work, and on whose budget, that of this enrollment is done."""
+        return self.credentials_id or self.vendor
+
 
 class GrantRow(SQLModel, table=True):
     """The secrets of an enrollment. `version` grows with every token; `intent_*` is an exchange begun, not ended."""

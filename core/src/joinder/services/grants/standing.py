@@ -122,7 +122,7 @@ async def settle(
         at = planned(plan.of(kind), leases.NEVER if row is None else row.due_at, asked)
         if row is None:
             if at < leases.NEVER or asked is not None:
-                session.add(Due(kind=kind, enrollment_id=enrollment.id, due_at=at, app=app or _app_of(enrollment)))
+                session.add(Due(kind=kind, enrollment_id=enrollment.id, due_at=at, app=app or enrollment.app))
             continue
         row.due_at = at
         if app is not None:
@@ -184,6 +184,3 @@ def _change(
     enrollment.health_since = now()
     health.write_event(session, enrollment, "enrollment.health", {"from": before, "to": state, "reason": reason})
 
-
-def _app_of(enrollment: Enrollment) -> str:
-    return enrollment.credentials_id or enrollment.vendor
