@@ -14,7 +14,7 @@ import pytest
 
 from effort import EVERYTHING, late
 from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry

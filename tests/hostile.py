@@ -7,7 +7,7 @@ from typing import Any
 from sqlmodel import SQLModel, select
 
 from joinder.clean import clean_text
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.store.tables import (
     Account,
     ApiClient,

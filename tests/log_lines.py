@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from joinder.logs import formatter
+from joinder.observe.logs import formatter
 
 
 @contextmanager

@@ -27,10 +27,10 @@ from PIL import Image
 from textual.pilot import Pilot
 
 from joinder.clock import now
-from joinder.services import pausing, search
-from joinder.services.activity import KINDS
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import pausing, search
+from joinder.services.calls.activity import KINDS
 from joinder.services.grants import standing
-from joinder.services.hub import Hub, open_hub
 from joinder.settings import Settings, settings_from_env
 from joinder.store.tables import Enrollment, Tally
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from joinder.app_tokens import AppTokenCache
 from joinder.grants import AppCredentials, Context
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
+from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import Simulator
 from joinder.simulate.run import reroute_of, running
 from joinder.vendor import Vendor, endpoint_hosts

@@ -13,10 +13,10 @@ from msgspec import structs
 from api.fakes import Tenant, Vendors
 from joinder.api.app import create_app
 from joinder.api.auth import FailedLogins
-from joinder.services import accounts
-from joinder.services.access_tokens import Tokens
-from joinder.services.gauges import Gauges
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin.gauges import Gauges
+from joinder.services.records import accounts
+from joinder.services.records.access_tokens import Tokens
 from joinder.settings import Settings
 
 NewTenant = Callable[..., Awaitable[Tenant]]

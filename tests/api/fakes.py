@@ -16,8 +16,8 @@ from joinder.errors import TransientError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.oauth import code_from
 from joinder.redact import Secrets
-from joinder.services import accounts
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.records import accounts
 from joinder.vendor import (
     AppCredentialType,
     Capability,

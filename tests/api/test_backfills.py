@@ -11,8 +11,8 @@ from api.conftest import NewTenant
 from api.fakes import Vendors, assert_problem, begin, come_back, connect, new_flow, pointers, result_of
 from api.test_reads import clock
 from joinder.clock import now
-from joinder.services import backfill, backfill_steps
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import backfill, backfill_steps
 
 __all__ = ["clock"]
 pytestmark = pytest.mark.usefixtures("clock")

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from api.fakes import HOME, Vendors, connect
 from joinder.errors import RateLimited, TransientError
-from joinder.services import poll
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import poll
 
 PARTNER = {f"s{n:03}": replace(HOME, vendor_id=f"s{n:03}", name=f"Roof {n}") for n in range(12)}
 

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from api.fakes import HOME, Vendors, assert_problem, connect, live
 from joinder.clock import now
 from joinder.energy import Readings
-from joinder.services.hub import Hub
-from joinder.services.poll import poll
+from joinder.runtime.hub import Hub
+from joinder.services.readings.poll import poll
 
 BARN = replace(HOME, vendor_id="site-2", name="Barn")
 

@@ -12,7 +12,7 @@ from api.conftest import NewBrowser, NewTenant
 from api.fakes import EVERYTHING, REDIRECT_URI, Tenant, Vendors, connect_site, count, new_credentials, new_flow
 from api.test_problems import BODIES, operations
 from joinder.api.deps import page_token
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 
 RANDOM = "a" * 16
 LISTS = {

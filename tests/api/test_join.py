@@ -35,8 +35,8 @@ from api.fakes import (
 )
 from joinder import errors
 from joinder.redact import Secrets
-from joinder.services.hub import Hub
-from joinder.services.join_sessions import MAX_ATTEMPTS
+from joinder.runtime.hub import Hub
+from joinder.services.join.join_sessions import MAX_ATTEMPTS
 
 ENTRIES = {"host": "192.0.2.9", "token": OWNER_TOKEN, "note": "in the cellar"}
 EVIL = '"><script>alert(1)</script>'
@@ -410,7 +410,7 @@ async def test_our_own_bug_is_a_page_without_its_text(
     async def broken(*_: Any) -> None:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr("joinder.services.join_sessions.start", broken)
+    monkeypatch.setattr("joinder.services.join.join_sessions.start", broken)
     assert "canary" not in assert_page(await browser.get(f"/join/flows/{flow_id}/authorize"), 500)
 
 

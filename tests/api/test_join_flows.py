@@ -19,7 +19,7 @@ from api.fakes import (
     new_flow,
     pointers,
 )
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.vendor import Field
 
 

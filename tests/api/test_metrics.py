@@ -11,11 +11,11 @@ from litestar import Litestar
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from api.fakes import Tenant, connect_site
+from joinder.observe.tracing import tracing_to
 from joinder.redact import Secrets
-from joinder.services.configuration import read_metrics_token
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.operations.configuration import read_metrics_token
 from joinder.settings import ConfigError, Settings
-from joinder.tracing import tracing_to
 from log_lines import json_lines
 
 DATABASES = ("sqlite",)  # nothing here depends on the database

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from api.fakes import Vendors, assert_problem, count, new_credentials, pointers
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 

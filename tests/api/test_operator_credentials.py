@@ -9,7 +9,7 @@ import pytest
 
 from api.fakes import APP_SECRET, Vendors, app_credentials, assert_problem, count, new_credentials, pointers
 from joinder import errors
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 

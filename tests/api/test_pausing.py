@@ -7,8 +7,8 @@ import pytest
 
 from api.conftest import NewTenant
 from api.fakes import Vendors, assert_problem, connect, connect_site
+from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
 from joinder.store.tables import Enrollment
 
 

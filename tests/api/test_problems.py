@@ -24,8 +24,8 @@ from api.fakes import (
 from api.test_reads import Clock, clock
 from joinder import errors
 from joinder.api.problems import _VENDOR_TITLES
-from joinder.services import sites
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import sites
 
 __all__ = ["clock"]
 DATABASES = ("sqlite",)  # nothing here depends on the database

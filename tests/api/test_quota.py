@@ -11,7 +11,7 @@ from msgspec import structs
 from api.conftest import NewTenant
 from api.fakes import Vendors, app_credentials, assert_problem, new_credentials
 from joinder.errors import TransientError
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.vendor import Limits
 
 DATABASES = ("sqlite",)  # the budgets' own tests are of both

@@ -18,7 +18,7 @@ from api.fakes import BERLIN, HOME, Vendors, assert_problem, begin, connect, con
 from api.test_join import token_of
 from joinder import errors
 from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery, Site
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.store.readings import intervals as interval_rows
 
 ZONE = ZoneInfo(BERLIN)

@@ -14,9 +14,10 @@ from api.conftest import NewTenant
 from api.fakes import HOME, Vendors, assert_problem, connect_site
 from api.test_reads import NOON, QUARTER, Clock, quarters
 from joinder.energy import Device, DeviceKind, Reading, Readings, ReadingsQuery
+from joinder.runtime.hub import Hub
 from joinder.series import Quarters
-from joinder.services import doctor, poll
-from joinder.services.hub import Hub
+from joinder.services.operations import doctor
+from joinder.services.readings import poll
 
 HOUR_S = 3600
 FIRST = replace(HOME.devices[0], name="Roof \N{RIGHT-TO-LEFT OVERRIDE}south")
@@ -28,7 +29,7 @@ BATTERY = HOME.devices[1]
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Of polls as well."""
     made = Clock(monkeypatch)
-    monkeypatch.setattr("joinder.services.poll.now", lambda: made.at)
+    monkeypatch.setattr("joinder.services.readings.poll.now", lambda: made.at)
     return made
 
 

@@ -12,8 +12,8 @@ from api.fakes import Vendors, assert_problem, connect_site
 from api.test_reads import Clock, clock, day_of, home_series
 from joinder import errors
 from joinder.energy import Readings, ReadingsQuery
-from joinder.services import poll, uncovered
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import poll, uncovered
 
 __all__ = ["clock"]
 

@@ -23,7 +23,7 @@ from api.fakes import (
 )
 from joinder.clock import now
 from joinder.energy import Readings
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.trouble import StoreAway, StoreRefused, StoreTrouble
 
 READS = (

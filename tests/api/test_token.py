@@ -17,10 +17,10 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from api.conftest import NewTenant
 from api.fakes import EVERYTHING, Tenant, assert_problem
 from joinder.api import auth
-from joinder.services import access_tokens, accounts
-from joinder.services.access_tokens import Tokens
-from joinder.services.accounts import SCOPES
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.records import access_tokens, accounts
+from joinder.services.records.access_tokens import Tokens
+from joinder.services.records.accounts import SCOPES
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 

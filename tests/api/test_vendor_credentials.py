@@ -23,8 +23,8 @@ from api.fakes import (
     pointers,
 )
 from api.test_isolation import LISTS
-from joinder.services.hub import Hub
-from joinder.store.engine import Row
+from joinder.runtime.hub import Hub
+from joinder.store.types import Row
 
 PUBLIC_PART = {"vendor": "sunny", "type": "oauthclient"}
 

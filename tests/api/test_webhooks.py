@@ -11,8 +11,8 @@ from sqlalchemy import text
 from api.conftest import NewBrowser, NewTenant
 from api.fakes import Vendors, assert_problem, begin, come_back, connect, count, new_credentials, pointers, result_of
 from api.test_join import assert_page, form_of, send
-from joinder.services import deliveries
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.events import deliveries
 from services.receiver import receiving
 from support import days_ago
 

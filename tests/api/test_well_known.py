@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from api.fakes import assert_problem
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 

@@ -12,9 +12,10 @@ from sqlalchemy import text
 
 from api.fakes import HOME, Vendors, connect_site
 from joinder.energy import Device, DeviceKind, Reading, Readings, ReadingsQuery, Site
+from joinder.runtime.hub import Hub
 from joinder.series import day_span, days_between
-from joinder.services import notices, zones
-from joinder.services.hub import Hub
+from joinder.services.readings import zones
+from joinder.services.records import notices
 from services.days import NOON
 
 DAY_WH = 9600.0
@@ -56,7 +57,7 @@ async def read_anew(api: httpx.AsyncClient, hub: Hub, site_id: str) -> dict[str,
     """As the daily poll does, whose question to the vendor this is."""
     async with hub.store.write() as session:
         await session.execute(text("UPDATE site SET fetched_at = 1"))
-    from joinder.services.sites import refresh_site
+    from joinder.services.readings.sites import refresh_site
     from joinder.store.sites import read_site
 
     (account,) = {row[0] for row in await hub.store.rows("SELECT account_id FROM site", {})}

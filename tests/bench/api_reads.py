@@ -25,9 +25,9 @@ from joinder.api.app import create_app
 from joinder.clock import now
 from joinder.energy import Reading
 from joinder.ids import new_id
-from joinder.services import accounts
-from joinder.services.access_tokens import Tokens
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.records import accounts
+from joinder.services.records.access_tokens import Tokens
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.store.readings import Span, coverage, intervals

@@ -34,9 +34,9 @@ from intervals import (
 )
 
 from joinder.energy import Reading
-from joinder.store.engine import Store, Upsert
 from joinder.store.readings import METRICS
 from joinder.store.readings import intervals as interval_rows
+from joinder.store.types import Store, Upsert
 
 ROUNDS, SUBJECTS = 3, 100
 AGAIN = "upsert, again"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from joinder.demo.postgres import NoPostgres, local_postgres
 from joinder.http import HttpFactory
-from joinder.services.budgets import AppMeter, Budgets
+from joinder.services.calls.budgets import AppMeter, Budgets
 from joinder.store.engine import open_store
 from joinder.vendor import Limits
 

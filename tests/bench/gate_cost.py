@@ -50,7 +50,7 @@ def answers(query: Any) -> Any:
 
 @asynccontextmanager
 async def opened(plugin: object, name: str, **more: Any) -> AsyncIterator[Any]:
-    from joinder.services.hub import open_hub
+    from joinder.runtime.hub import open_hub
     from joinder.settings import Settings
     from joinder.store.key_file import create_key_file
     from joinder.vendors.registry import Registry
@@ -66,7 +66,7 @@ async def opened(plugin: object, name: str, **more: Any) -> AsyncIterator[Any]:
 
 async def enrolled(hub: Any, vendor: str, credentials_id: str | None, account_id: str) -> str:
     from joinder import Consent, Grant, Secrets
-    from joinder.services import enrollments
+    from joinder.services.join import enrollments
 
     grant = Grant(
         secrets=Secrets({"access_token": "a", "refresh_token": "r"}),
@@ -98,8 +98,9 @@ async def in_memory() -> None:
     from msgspec.structs import replace
 
     from api.fakes import CLOUDY, HOME, FakeVendor
-    from joinder.services import accounts, poll, readings
-    from joinder.services.sites import get_site
+    from joinder.services.readings import poll, readings
+    from joinder.services.readings.sites import get_site
+    from joinder.services.records import accounts
     from joinder.store.sites import read_sites_of
     from joinder.vendor import History, Limits
 
@@ -130,8 +131,10 @@ async def over_http() -> None:
     from stub import stub, template_vendor
 
     from joinder.http import silence_client_loggers
-    from joinder.services import accounts, poll, readings, vendor_credentials
-    from joinder.services.sites import get_site
+    from joinder.services.join import vendor_credentials
+    from joinder.services.readings import poll, readings
+    from joinder.services.readings.sites import get_site
+    from joinder.services.records import accounts
     from joinder.store.sites import read_sites_of
     from joinder.vendors import registry
 
@@ -208,8 +211,8 @@ async def day() -> float:
     """Microseconds of CPU of one GET; runs at either commit."""
     from joinder.api.app import create_app
     from joinder.energy import Reading
-    from joinder.services import accounts
-    from joinder.services.access_tokens import Tokens
+    from joinder.services.records import accounts
+    from joinder.services.records.access_tokens import Tokens
     from joinder.store.readings import Span, coverage, intervals
     from joinder.store.tables import SiteRow
 

@@ -38,8 +38,8 @@ from intervals import (
     subject,
 )
 
-from joinder.store.engine import Row, Store
 from joinder.store.readings import METRICS, read_intervals
+from joinder.store.types import Row, Store
 
 ROUNDS, READS, YEAR = 5, 400, 365 * 96
 MONTH_S = 30 * DAY_S  # of equal length here

@@ -12,8 +12,9 @@ from typing import Any
 import asyncpg
 
 from joinder.demo.postgres import local_postgres
-from joinder.store.engine import Store, open_store
+from joinder.store.engine import open_store
 from joinder.store.readings import METRICS
+from joinder.store.types import Store
 
 QUARTER_S, DAY_S = 900, 86400
 SINCE = 1_700_006_400  # a midnight

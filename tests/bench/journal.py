@@ -23,8 +23,8 @@ from stub import stub, template_vendor
 from worker_rates import COUNT, IN_FLIGHT, database_url, measured, seeded
 
 from joinder.http import silence_client_loggers
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants.refresh import refresh
 from joinder.settings import Settings
 from joinder.store.journal import Journal
 from joinder.store.key_file import create_key_file

@@ -28,13 +28,14 @@ from stub import stub, template_vendor
 
 from joinder.clock import now
 from joinder.http import silence_client_loggers
-from joinder.services import due, poll
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime import due
+from joinder.runtime.hub import Hub, open_hub
+from joinder.runtime.worker import JOBS
+from joinder.services.grants.refresh import refresh
+from joinder.services.readings import poll
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry
-from joinder.worker import JOBS
 
 ROUNDS, LATENCY_S, WINDOW_S, SAMPLE, IN_FLIGHT = 3, 0.05, 5.0, 200, 25
 Names = dict[str, list[float]]

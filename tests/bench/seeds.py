@@ -15,11 +15,13 @@ import joinder
 from joinder import Grant, Secrets
 from joinder.clock import now
 from joinder.ids import new_id
-from joinder.services import accounts, leases, vendor_credentials
-from joinder.services.hub import Hub
-from joinder.services.sealed_grants import seal_grant
+from joinder.runtime.hub import Hub
+from joinder.services.join import vendor_credentials
+from joinder.services.records import accounts
+from joinder.services.records.sealed_grants import seal_grant
+from joinder.services.work import leases
 from joinder.settings import Settings
-from joinder.store.engine import Upsert
+from joinder.store.types import Upsert
 
 APPS, BATCH, YEAR_S = 4, 5_000, 365 * 86400
 KINDS = ("refresh", "poll")

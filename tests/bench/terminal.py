@@ -33,8 +33,8 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
-from joinder.services import search
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import search
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.vendors.registry import Registry

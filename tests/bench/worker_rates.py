@@ -30,10 +30,12 @@ from stub import stub, template_vendor
 from joinder import Consent, Grant, Secrets
 from joinder.demo.postgres import local_postgres
 from joinder.http import silence_client_loggers
-from joinder.services import accounts, enrollments, poll, vendor_credentials
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
-from joinder.services.sites import refresh_site
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.readings import poll
+from joinder.services.readings.sites import refresh_site
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.store.tables import SiteRow

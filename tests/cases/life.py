@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from cases.homes import DAY_S, VENDORS, Careless, Home, consent_of, vendor_of
 from joinder.energy import DeviceKind
 from joinder.errors import VendorError
-from joinder.services import accounts, backfill, backfill_steps, enrollments, intervals, poll, sites
-from joinder.services import live as live_power
-from joinder.services.hub import Hub, open_hub
-from joinder.services.intervals import Page, Total, Window
-from joinder.services.periods import SummaryLevel, ceiling, floor, following
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import enrollments
+from joinder.services.readings import backfill, backfill_steps, intervals, poll, sites
+from joinder.services.readings import live as live_power
+from joinder.services.readings.intervals import Page, Total, Window
+from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
 

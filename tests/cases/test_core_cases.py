@@ -15,9 +15,9 @@ from api.conftest import anonymous, api, app, apps, browser, hub, new_browser, n
 from api.fakes import HOME, Vendors, connect, connect_site
 from joinder.energy import Counter, Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery
 from joinder.errors import NotSupported
+from joinder.runtime.hub import Hub
 from joinder.series import Quarters
-from joinder.services import poll, sites
-from joinder.services.hub import Hub
+from joinder.services.readings import poll, sites
 
 __all__ = ["anonymous", "api", "app", "apps", "browser", "hub", "new_browser", "new_tenant", "public_url", "tenant"]
 __all__ += ["vendors"]

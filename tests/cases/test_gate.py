@@ -39,8 +39,8 @@ from joinder.grants import Callback, Consent, Grant, GrantState
 from joinder.physics import MOST_W, NO_LOAD
 from joinder.redact import Secrets
 from joinder.series import day_span
-from joinder.services.counters import Sample, jumps
-from joinder.services.day_totals import disagree
+from joinder.services.readings.counters import Sample, jumps
+from joinder.services.readings.day_totals import disagree
 from joinder.vendor import Vendor
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import Registry

@@ -26,11 +26,11 @@ from joinder.energy import Counter, Device, DeviceKind, Live, Reading, Readings,
 from joinder.errors import VendorError
 from joinder.grants import Context, Grant
 from joinder.redact import Secrets
-from joinder.services import poll
-from joinder.services import readings as reading
-from joinder.services import sites as reading_sites
-from joinder.services.held import open_held
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import poll
+from joinder.services.readings import readings as reading
+from joinder.services.readings import sites as reading_sites
+from joinder.services.records.held import open_held
 
 DATABASES = ("sqlite",)  # the gate stands before either
 

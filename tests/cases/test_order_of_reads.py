@@ -13,7 +13,7 @@ from cases.life import LEVELS, Life, Stage, Tally, Time, enrolled
 from effort import late
 from joinder.energy import Device, DeviceKind
 from joinder.errors import VendorError
-from joinder.services.intervals import Page
+from joinder.services.readings.intervals import Page
 from joinder.settings import Settings
 
 DATABASES = ("sqlite",)

@@ -14,7 +14,7 @@ import pytest
 
 from cases.homes import random_home
 from cases.life import Stage, Tally, Time, enrolled, lived
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.settings import Settings
 
 DATABASES = ("sqlite",)

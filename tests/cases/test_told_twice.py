@@ -15,8 +15,8 @@ from api.conftest import anonymous, api, app, apps, browser, hub, new_browser, n
 from api.fakes import HOME, Vendors, connect_site
 from cases.test_core_cases import NOON, clock, solar, told
 from joinder import Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery, Site
+from joinder.runtime.hub import Hub
 from joinder.series import QUARTER, Days, Quarters, day_span, once
-from joinder.services.hub import Hub
 from joinder_enphase import api as enphase_api
 from joinder_enphase import intervals as enphase
 from joinder_enphase_vpp import api as grid_api

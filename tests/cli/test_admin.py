@@ -19,11 +19,13 @@ from cli.world import World
 from joinder.commands import backfills, events
 from joinder.commands.admin import over_accounts
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError
-from joinder.services import accounts, backfill, enrollments, health, join_sessions
-from joinder.services import events as event_service
+from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
-from joinder.services.join_sessions import Started
+from joinder.services.join import enrollments, join_sessions
+from joinder.services.join.join_sessions import Started
+from joinder.services.readings import backfill
+from joinder.services.records import accounts, health
+from joinder.services.records import events as event_service
 from joinder.store.tables import Enrollment, SiteRow
 from support import days_ago
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Shell
-from joinder import cli, logs
+from joinder import cli
 from joinder.commands.running import on_settings
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError
+from joinder.observe import logs
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
 from joinder.settings import ConfigError, Settings
 

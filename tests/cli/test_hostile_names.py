@@ -20,7 +20,7 @@ from cli.world import World
 from hostile import HOSTILE, fill, unseen
 from joinder.commands import answering, running
 from joinder.errors import TransientError
-from joinder.services import accounts
+from joinder.services.records import accounts
 
 DATABASES = ("sqlite",)
 READING = ("list", "show", "tokens", "events", "sites", "attempts", "quota", "actions", "live", "intervals", "link")

@@ -8,7 +8,7 @@ import pytest
 
 from cli.test_json import group, leaves
 from joinder.api.app import create_app
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
 

@@ -14,9 +14,9 @@ from cli.world import World
 from joinder.cli import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE
 from joinder.clock import now
 from joinder.commands import readings as command
-from joinder.services import recheck
-from joinder.services.recheck_counts import Progress, RuleCount, VendorCount
-from joinder.store.engine import Upsert
+from joinder.services.recheck import recheck
+from joinder.services.recheck.counts import Progress, RuleCount, VendorCount
+from joinder.store.types import Upsert
 
 START = (now() - 40 * 86400) // 900 * 900
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from cli.conftest import Shell
-from joinder.services.store_trouble import trouble_of
 from joinder.store import pragmas, sqlite
-from joinder.store.engine import StoreFull, StoreTrouble
+from joinder.store.advice import trouble_of
+from joinder.trouble import StoreFull, StoreTrouble
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Shell
-from joinder.services import accounts, vendor_credentials
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
+from joinder.services.join import vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate.run import reroute_of, running
 from joinder_tesla.simulator import simulator

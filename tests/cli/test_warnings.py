@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from cli.world import World
 from joinder.clock import now
 from joinder.energy import Readings, ReadingsQuery, Refusal
-from joinder.services import notices
-from joinder.services.coverage import QUARTER_S
+from joinder.services.readings.coverage import QUARTER_S
+from joinder.services.records import notices
 
 DATABASES = ("sqlite",)
 

@@ -21,20 +21,12 @@ from joinder.clock import now
 from joinder.energy import Readings, ReadingsQuery
 from joinder.grants import Consent, Grant
 from joinder.redact import Secrets
-from joinder.services import (
-    accounts,
-    backfill,
-    deliveries,
-    enrollments,
-    join_flows,
-    join_sessions,
-    poll,
-    replays,
-    vendor_credentials,
-    webhooks,
-)
-from joinder.services.hub import Hub, open_hub
-from joinder.services.join_flows import FlowVendor
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.events import deliveries, replays, webhooks
+from joinder.services.join import enrollments, join_flows, join_sessions, vendor_credentials
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.readings import backfill, poll
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.tables import Enrollment
 from joinder.vendors.registry import Registry

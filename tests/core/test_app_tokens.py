@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from joinder.app_tokens import AppTokenCache
 from joinder.errors import PluginBug, TransientError
 from joinder.grants import AppCredentials, MachineToken
 from joinder.redact import Secrets
+from joinder.services.calls.app_tokens import AppTokenCache
 
 APP = AppCredentials(type="app", secrets=Secrets({"clientID": "a", "clientSecret": "b"}))
 

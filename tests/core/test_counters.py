@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joinder.energy import ENERGY_METRICS, Reading
-from joinder.services.counters import MAX_GAP_S, MAX_POWER_W, Sample, jumps, quarter_hours
+from joinder.services.readings.counters import MAX_GAP_S, MAX_POWER_W, Sample, jumps, quarter_hours
 
 T0 = 1_790_000_100  # a whole quarter hour
 QUARTER = 900

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effort import examples
-from joinder.services.coverage import Freshness, Gap, gaps, merged, reachable, windows
-from joinder.services.periods import floor
+from joinder.services.readings.coverage import Freshness, Gap, gaps, merged, reachable, windows
+from joinder.services.readings.periods import floor
 from joinder.store.readings import Span
 from joinder.vendor import History
 
@@ -116,7 +116,7 @@ def test_an_answer_that_covers_everything_leaves_one_settled_row(known):
 
 @pytest.mark.parametrize("every", [QUARTER, HOUR])
 def test_a_year_of_polls_is_a_small_table(every):
-    """Each poll asks from two hours before the end of the one before, as services/poll.py does."""
+    """Each poll asks from two hours before the end of the one before, as services/readings/poll.py does."""
     ledger: list[Span] = []
     largest = 0
     for moment in range(NOW, NOW + 365 * DAY, every):

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from joinder.settings import Settings
-from joinder.store.engine import Store, StoreTrouble, Upsert, open_store
+from joinder.store.engine import open_store
+from joinder.store.types import Store, Upsert
+from joinder.trouble import StoreTrouble
 
 INSERT = text("INSERT INTO account (id, name, mode, created_at) VALUES (:id, :kind, 'production', 0)")
 ROUNDS = 150

@@ -10,7 +10,8 @@ from typing import Any
 from joinder import errors
 from joinder.api import problems
 from joinder.api.pages.texts import PAGES
-from joinder.services import join_ends, refusals
+from joinder.services import refusals
+from joinder.services.join import join_ends
 from joinder.trouble import StoreTrouble
 
 DOCS = Path(__file__).parents[2] / "docs/errors.md"

@@ -18,8 +18,10 @@ from sqlalchemy import text
 
 from joinder.settings import ConfigError, Settings
 from joinder.store import copies, group_commit
-from joinder.store.engine import Statement, StoreOrphaned, open_store
+from joinder.store.engine import open_store
 from joinder.store.sqlite import SqliteStore
+from joinder.store.types import Statement
+from joinder.trouble import StoreOrphaned
 
 DATABASES = ("sqlite",)
 COUNT = "SELECT count(*) FROM quota"

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
 from joinder.settings import Settings
-from joinder.store.engine import StoreTrouble, Write
+from joinder.store.types import Write
+from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 
 DATABASES = ("sqlite",)

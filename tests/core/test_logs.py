@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import structlog
 
-from joinder import logs
-from joinder.about import about, bind, bound
+from joinder.observe import logs
+from joinder.observe.log_context import about, bind, bound
 from joinder.redact import MASK, Secrets
 
 CANARY = 'can"ary\\é-7f3a\n91'  # what JSON and repr write in different ways

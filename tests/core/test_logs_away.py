@@ -20,7 +20,7 @@ import pytest
 import structlog
 
 from core.test_logs import configure, lines, stream
-from joinder import logs
+from joinder.observe import logs
 from joinder.redact import Secrets
 
 __all__ = ["stream"]
@@ -275,7 +275,7 @@ def _full() -> int:
 
 PROGRAM = """
 import asyncio, logging, os, sys, threading
-from joinder import logs
+from joinder.observe import logs
 logs.configure("INFO")
 log = logging.getLogger("joinder.x")
 async def work():

@@ -17,17 +17,17 @@ from prometheus_client import CollectorRegistry
 
 from core.conftest import InstallPlugin
 from joinder import errors, skew
-from joinder.about import about
 from joinder.clock import now
 from joinder.errors import TransientError, VendorError
-from joinder.exposition import exposed
 from joinder.http import HttpFactory
-from joinder.metrics import Metrics, outcome
-from joinder.services import accounts
-from joinder.services.call_windows import spans
-from joinder.services.gauges import Gauges
-from joinder.services.hub import Hub, open_hub
-from joinder.services.vendor_context import vendor_context
+from joinder.observe.log_context import about
+from joinder.observe.metrics import Metrics, outcome
+from joinder.runtime.exposition import exposed
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin.gauges import Gauges
+from joinder.services.calls.call_windows import spans
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.records import accounts
 from joinder.settings import ConfigError, Settings
 from joinder.skew import ClockSkew
 from joinder.store.tables import Delivery, Due, Enrollment, Event, Quota, VendorCredentials, WebhookEndpoint

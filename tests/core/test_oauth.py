@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from joinder import AppCredentials, AuthorizeRequest, Callback, Context, Kept, OAuth2, Secrets, oauth
-from joinder.app_tokens import AppTokenCache
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
@@ -32,6 +31,7 @@ from joinder.errors import (
 )
 from joinder.http import Answer, HttpFactory
 from joinder.oauth import Token, authorize_url, code_from, exchange_code, refresh_token, token_error
+from joinder.services.calls.app_tokens import AppTokenCache
 from misbehaving import CUT, HANG, RESET, Serve, Served, http_answer
 
 HOST = "login.vendor.example"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effort import examples
-from joinder.services.periods import SummaryLevel, ceiling, floor, following, zone_of
+from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following, zone_of
 
 LEVELS = get_args(SummaryLevel)
 

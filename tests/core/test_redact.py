@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from joinder.errors import ConsentInvalid, PluginBug
-from joinder.logs import formatter
+from joinder.observe.logs import formatter
 from joinder.redact import MASK, Secrets, redact
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joinder.services.redirects import MAX_LENGTH, problem_with, with_result
+from joinder.services.join.redirects import MAX_LENGTH, problem_with, with_result
 
 GOOD = [
     "https://app.example/cb", "https://app.example", "https://app.example/", "https://app.example:8443/cb",

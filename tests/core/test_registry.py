@@ -34,9 +34,9 @@ from joinder import (
     Vendor,
     hookimpl,
 )
-from joinder.app_tokens import AppTokenCache
 from joinder.errors import AuthorizationLost, PluginBug, TransientError, VendorError
 from joinder.http import HttpFactory
+from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.vendors import registry as module
 from joinder.vendors.registry import HOOKS, Registry, UnknownVendor
 

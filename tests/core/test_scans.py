@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
 from joinder.settings import Settings
 from joinder.store.sqlite import SqliteStore
 from joinder.vendors.registry import Registry

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joinder import Flow, Grant, Limits, Refresh, Secrets, Vendor
-from joinder.services.leases import NEVER
-from joinder.services.schedule import BACKOFF_FIRST, BACKOFF_MOST, SHORT_LIVED, after_failure, next_poll, next_refresh
+from joinder.services.work.leases import NEVER
+from joinder.services.work.schedule import (
+    BACKOFF_FIRST,
+    BACKOFF_MOST,
+    SHORT_LIVED,
+    after_failure,
+    next_poll,
+    next_refresh,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from effort import examples
 from joinder.energy import DeviceKind
-from joinder.services.intervals import Asked, Total, _summed
-from joinder.services.periods import SummaryLevel, ceiling, floor, following
-from joinder.services.sites import SiteHead
-from joinder.store.engine import Row
+from joinder.services.readings.intervals import Asked, Total, _summed
+from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following
+from joinder.services.readings.sites import SiteHead
+from joinder.store.types import Row
 
 # A month of each in which clocks change, where they do.
 MONTHS = {

@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from core.conftest import InstallPlugin
-from joinder import tracing
 from joinder.errors import PluginBug
+from joinder.observe import tracing
+from joinder.observe.tracing import exporting, rename, span, tracing_to
 from joinder.redact import Secrets
-from joinder.tracing import exporting, rename, span, tracing_to
 from joinder.vendors.registry import Registry
 
 CANARY = "canary-span-7f3a91"

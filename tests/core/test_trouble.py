@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.test_logs import configure, lines, stream
-from joinder import logs, trouble
+from joinder import trouble
+from joinder.observe import logs
 from joinder.settings import ConfigError
 from joinder.store.driver_errors import passing, said, trouble_from, unusable
 from joinder.trouble import (

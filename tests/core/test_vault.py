@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import text
 
 from joinder.settings import ConfigError
-from joinder.store.engine import Store, open_store
+from joinder.store.engine import open_store
 from joinder.store.key_file import Kek, add_key, create_key_file, read_key_file, remove_key
 from joinder.store.tables import Account, DataKey
+from joinder.store.types import Store
 from joinder.store.vault import SealBroken, Vault, token_hash
 
 KEK = bytes(range(32))

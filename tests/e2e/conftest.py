@@ -11,9 +11,11 @@ import pytest
 
 from joinder.grants import Callback
 from joinder.redact import Secrets
-from joinder.services import accounts, app_secrets, enrollments, vendor_credentials
-from joinder.services.hub import Hub, open_hub
-from joinder.services.vendor_context import vendor_context
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.calls import app_secrets
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate.run import reroute_of, running
 from joinder.store.key_file import create_key_file

@@ -21,9 +21,11 @@ from sqlalchemy import text
 
 import joinder_enphase
 from joinder import clock
-from joinder.services import accounts, backfill, history, vendor_credentials
-from joinder.services.backfill_steps import work_one
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import vendor_credentials
+from joinder.services.readings import backfill, history
+from joinder.services.readings.backfill_steps import work_one
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate.home import SLOT_S, Home
 from joinder.simulate.run import reroute_of, running

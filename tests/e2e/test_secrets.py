@@ -14,7 +14,7 @@ import pytest
 
 from joinder.demo.sequence import connect
 from joinder.demo.stack import stack
-from joinder.services.accounts import NewClient
+from joinder.services.records.accounts import NewClient
 from joinder.simulate.oauth import Issued, TokenService
 
 PUBLIC = {"code", "authorization_code", "refresh_token", "client_credentials", "password", "grants", "connect"}

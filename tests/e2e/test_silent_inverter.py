@@ -18,7 +18,7 @@ from joinder_tui.app import JoinderApp
 from joinder_tui.pages import Page
 from textual.widgets import TabbedContent
 
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
 from joinder.settings import Settings
 from tui.terminal import Terminal
 

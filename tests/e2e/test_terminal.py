@@ -23,8 +23,8 @@ import pytest
 from joinder.demo.owner import consent
 from joinder.demo.processes import Process, environment, free_ports
 from joinder.demo.processes import running as serving
-from joinder.services import accounts
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import installed_simulators
 from joinder.simulate.run import reroute_of, running

@@ -19,9 +19,10 @@ import msgspec
 
 from joinder.clock import now
 from joinder.errors import TransientError
-from joinder.services import accounts, consents, enrollments, join_ends, join_sessions, kept_consents, late_consents
-from joinder.services.hub import Hub, open_hub
-from joinder.services.join_ends import JoinRefused
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import consents, enrollments, join_ends, join_sessions, kept_consents, late_consents
+from joinder.services.join.join_ends import JoinRefused
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.tables import JoinFlow
 from joinder.vendors.registry import Registry

@@ -15,8 +15,10 @@ from typing import Any
 
 from sqlmodel import select
 
-from joinder.services import accounts, keys, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import keys
+from joinder.services.join import vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store import copies, key_file, vault
 from joinder.store.tables import VendorCredentials

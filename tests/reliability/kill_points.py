@@ -19,10 +19,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from joinder.http import Http
-from joinder.services import deliveries, journal, refresh, saving
-from joinder.services.grants import judging
+from joinder.services.events import deliveries
+from joinder.services.grants import journal, judging, refresh, saving
 from joinder.store import group_commit, postgres
-from joinder.store.engine import Upsert
+from joinder.store.types import Upsert
 
 
 @dataclass(frozen=True, kw_only=True)

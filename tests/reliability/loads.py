@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from joinder.clock import now
-from joinder.services.held import open_held
-from joinder.services.hub import Hub
-from joinder.store.engine import Row
+from joinder.runtime.hub import Hub
+from joinder.services.records.held import open_held
+from joinder.store.types import Row
 from joinder.trouble import StoreTrouble
 from reliability.rotations import _RESTING, make_due
 from reliability.vendor_process import VendorProcess

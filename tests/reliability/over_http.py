@@ -10,8 +10,9 @@ from datetime import timedelta
 from msgspec import structs
 
 from joinder import Consent, Context, Grant, OAuth2, Secrets, clock, hookimpl, oauth
-from joinder.services import accounts, enrollments, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import installed_simulators
 from joinder.vendor import Vendor

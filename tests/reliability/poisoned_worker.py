@@ -8,9 +8,10 @@ import signal
 import sys
 import time
 
-from joinder import clock, worker
-from joinder.services import refresh
-from joinder.services.hub import open_hub
+from joinder import clock
+from joinder.runtime import worker
+from joinder.runtime.hub import open_hub
+from joinder.services.grants import refresh
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
 from services.strict_vendor import StrictVendor

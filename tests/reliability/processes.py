@@ -1,5 +1,6 @@
 """Joinder's own processes, many of them: forked from one that has imported everything, as a start from nothing costs
-seconds of CPU. Each then runs `joinder.serve.work`, signal handlers and all, with the template vendor registered.
+seconds of CPU. Each then runs `joinder.runtime.serve.work`, signal handlers and all, with the template vendor
+registered.
 """
 
 from __future__ import annotations
@@ -148,8 +149,8 @@ def nursery(folder: Path) -> Iterator[Nursery]:
 
 def _run(order: Order) -> None:
     """In the child."""
-    from joinder import logs, serve
-    from joinder.services import hub
+    from joinder.observe import logs
+    from joinder.runtime import hub, serve
     from reliability import kill_points
 
     logs.configure("INFO", "text")

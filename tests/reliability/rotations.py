@@ -20,8 +20,10 @@ from msgspec import structs
 
 from joinder import Consent, Grant, Secrets
 from joinder.clock import now
-from joinder.services import accounts, enrollments, leases, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts
+from joinder.services.work import leases
 from joinder.settings import Settings
 from reliability.processes import Nursery, Worker, template_registry
 from reliability.vendor_process import VendorProcess

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from sqlmodel import col, select
 
-from joinder.services import due, refresh
-from joinder.services.hub import Hub
+from joinder.runtime import due
+from joinder.runtime.hub import Hub
+from joinder.runtime.worker import _refresh
+from joinder.services.grants import refresh
 from joinder.store.tables import Due, Enrollment, Event, GrantRow
-from joinder.worker import _refresh
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 RENEWALS = due.Kind(refresh.KIND, _refresh, nearest_to_expiry_first=True)

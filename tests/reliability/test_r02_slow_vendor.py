@@ -12,8 +12,8 @@ import pytest
 from msgspec import structs
 
 from joinder.errors import OutcomeUnknown, TransientError
-from joinder.services import refresh
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import refresh
 from joinder.settings import Settings
 from reliability.processes import template_registry
 from reliability.rotations import seed

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from e2e.conftest import World, world
 from e2e.serving import serving
-from joinder.services.hub import STRICT_REFRESHES_AT_ONCE, Hub, open_hub
+from joinder.runtime.hub import STRICT_REFRESHES_AT_ONCE, Hub, open_hub
 from joinder.settings import Settings
 from reliability.processes import Nursery, nursery, template_registry
 from reliability.rotations import make_due, seed

@@ -20,10 +20,12 @@ import pytest
 from msgspec import structs
 
 from databases import Databases
-from joinder import worker
 from joinder.clock import now
-from joinder.services import backfill, health, held, webhooks
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.events import webhooks
+from joinder.services.readings import backfill
+from joinder.services.records import health, held
 from joinder.settings import Settings
 from reliability.kill_points import POINTS
 from reliability.processes import Nursery, nursery, template_registry

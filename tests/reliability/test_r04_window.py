@@ -8,8 +8,8 @@ import statistics
 
 from msgspec import structs
 
-from joinder.services import refresh
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
+from joinder.services.grants import refresh
 from joinder.settings import Settings
 from reliability.processes import template_registry
 from reliability.rotations import seed

@@ -20,8 +20,9 @@ from msgspec import structs
 from e2e.conftest import World, world
 from e2e.serving import serving
 from joinder.errors import TransientError
-from joinder.services import held, refresh
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import refresh
+from joinder.services.records import held
 from joinder.settings import Settings
 from reliability.processes import template_registry
 from reliability.rotations import make_due, seed

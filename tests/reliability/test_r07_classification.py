@@ -27,9 +27,9 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.grants import Context, Grant
-from joinder.services.refresh import refresh
-from joinder.services.sealed_grants import open_grant
-from joinder.services.vendor_calls import with_grant
+from joinder.services.grants.refresh import refresh
+from joinder.services.readings.vendor_calls import with_grant
+from joinder.services.records.sealed_grants import open_grant
 from joinder.settings import Settings
 from joinder.store.tables import VendorCredentials
 from misbehaving import CUT, HANG, RESET, Served, http_answer

@@ -10,10 +10,10 @@ import pytest
 
 from joinder.errors import AuthorizationLost
 from joinder.grants import Context, Grant
-from joinder.services import leases
-from joinder.services.hub import Hub
-from joinder.services.refresh import refresh
-from joinder.services.vendor_calls import with_grant
+from joinder.runtime.hub import Hub
+from joinder.services.grants.refresh import refresh
+from joinder.services.readings.vendor_calls import with_grant
+from joinder.services.work import leases
 from joinder.settings import Settings
 from misbehaving import Served, http_answer
 from reliability.over_http import at_vendor

@@ -18,12 +18,14 @@ from msgspec import structs
 
 from joinder.grants import Grant
 from joinder.redact import Secrets
-from joinder.services import due, leases, refresh
-from joinder.services.hub import Hub, open_hub
-from joinder.services.schedule import after_failure, next_refresh
+from joinder.runtime import due
+from joinder.runtime.hub import Hub, open_hub
+from joinder.runtime.worker import _pace, _refresh
+from joinder.services.grants import refresh
+from joinder.services.work import leases
+from joinder.services.work.schedule import after_failure, next_refresh
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
-from joinder.worker import _pace, _refresh
 from reliability.simulated import HOUR, MINUTE, Clock
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
@@ -203,7 +205,7 @@ async def test_the_pace_itself_is_never_exceeded(hub: Hub, other: Hub, clock: Cl
 
     async def take(at: Hub) -> None:
         for _ in range(QUICK):
-            await at.pace.take(at, "an-app")
+            await at.pace.take("an-app")
             granted[int(clock.at)] += 1
 
     ticking = asyncio.create_task(tick(clock))

@@ -14,14 +14,17 @@ from msgspec import structs
 from sqlalchemy import text
 
 from joinder.api.app import create_app
-from joinder.services import accounts, durability, enrollments, vendor_credentials
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import durability
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import ConfigError, Settings
 from joinder.store import pragmas
 from joinder.store.ballast import Ballast
-from joinder.store.engine import Store, StoreFull, open_store
-from joinder.trouble import NotDurable
+from joinder.store.engine import open_store
+from joinder.store.types import Store
+from joinder.trouble import NotDurable, StoreFull
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

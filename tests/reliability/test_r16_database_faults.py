@@ -15,17 +15,19 @@ import asyncpg
 import pytest
 from msgspec import structs
 
-from joinder import engine, worker
 from joinder.demo.postgres import LocalPostgres
-from joinder.services import accounts, enrollments, health, vendor_credentials
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime import work_queue as engine
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts, health
 from joinder.settings import Settings
 from joinder.store import postgres, pragmas
-from joinder.store.engine import StoreTrouble
 from joinder.store.key_file import create_key_file
 from joinder.store.postgres import PostgresStore
 from joinder.store.sqlite import SqliteStore
+from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

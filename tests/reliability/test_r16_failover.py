@@ -22,9 +22,10 @@ from msgspec import structs
 from databases import Databases
 from joinder.clock import now
 from joinder.demo.postgres import LocalPostgres, NoPostgres, local_postgres
-from joinder.services import barrier, health, leases
-from joinder.services.grants import invariant
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import barrier, invariant
+from joinder.services.records import health
+from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.trouble import StoreTrouble
 from reliability.faults import Fault, FaultProxy, faulty

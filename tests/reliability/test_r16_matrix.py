@@ -25,9 +25,9 @@ from msgspec import structs
 from databases import Databases
 from joinder.clock import now
 from joinder.demo.postgres import LocalPostgres
-from joinder.services import durability, health
-from joinder.services.grants import invariant
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import durability, invariant
+from joinder.services.records import health
 from joinder.settings import Settings
 from joinder.store.engine import parsed_url
 from joinder.trouble import StoreTrouble

@@ -21,9 +21,9 @@ from msgspec import structs
 from databases import Databases
 from joinder.clock import now
 from joinder.demo.postgres import LocalPostgres
-from joinder.services import health
+from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants import invariant
-from joinder.services.hub import Hub, open_hub
+from joinder.services.records import health
 from joinder.settings import Settings
 from joinder.trouble import StoreTrouble
 from reliability.loads import settled, told

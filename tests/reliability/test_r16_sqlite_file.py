@@ -17,13 +17,15 @@ import pytest
 from litestar.testing import AsyncTestClient
 from msgspec import structs
 
-from joinder import Readings, ReadingsQuery, Site, hookimpl, worker
+from joinder import Readings, ReadingsQuery, Site, hookimpl
 from joinder.api.app import create_app
 from joinder.clock import now
-from joinder.services import doctor, durability
-from joinder.services.hub import Hub, open_hub
-from joinder.services.jobs import Job
-from joinder.services.refresh import refresh
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import durability
+from joinder.services.grants.refresh import refresh
+from joinder.services.operations import doctor
+from joinder.services.work.jobs import Job
 from joinder.settings import Settings
 from joinder.store import copies, pragmas
 from joinder.trouble import StoreTrouble

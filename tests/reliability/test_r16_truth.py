@@ -23,8 +23,9 @@ from e2e.conftest import World, free_port
 from e2e.serving import serving
 from joinder.demo.postgres import LocalPostgres
 from joinder.demo.processes import environment
-from joinder.services import accounts, vendor_credentials
-from joinder.services.hub import open_hub
+from joinder.runtime.hub import open_hub
+from joinder.services.join import vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate.run import reroute_of, running
 from joinder.store.key_file import create_key_file

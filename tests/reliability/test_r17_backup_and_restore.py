@@ -16,14 +16,17 @@ from sqlalchemy import text
 
 from joinder import Refresh, Vendor, hookimpl
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, TransientError
-from joinder.services import accounts, barrier, enrollments, vendor_calls, vendor_credentials
-from joinder.services.backup import Copy, back_up
-from joinder.services.hub import Hub, open_hub
-from joinder.services.reconcile import reconcile
-from joinder.services.refresh import refresh
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import barrier
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.operations.backup import Copy, back_up
+from joinder.services.operations.reconcile import reconcile
+from joinder.services.operations.restore import restore
+from joinder.services.readings import vendor_calls
+from joinder.services.records import accounts
+from joinder.services.records.sealed_grants import open_grant
 from joinder.services.refusals import Conflict, Unprocessable
-from joinder.services.restore import restore
-from joinder.services.sealed_grants import open_grant
 from joinder.settings import ConfigError, Settings
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url

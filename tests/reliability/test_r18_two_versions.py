@@ -18,8 +18,9 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from databases import Databases
-from joinder.services import due, leases
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime import due
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.store.migrate import HERE

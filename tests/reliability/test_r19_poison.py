@@ -11,11 +11,12 @@ import httpx
 import pytest
 from msgspec import structs
 
-from joinder import worker
 from joinder.api.app import create_app
-from joinder.services import accounts, due, leases
-from joinder.services.health import WELL
-from joinder.services.hub import Hub
+from joinder.runtime import due, worker
+from joinder.runtime.hub import Hub
+from joinder.services.records import accounts
+from joinder.services.records.health import WELL
+from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.vendors import registry as registry_module
 from reliability import poisoned_worker

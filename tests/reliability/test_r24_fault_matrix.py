@@ -23,23 +23,19 @@ from joinder.api.app import create_app
 from joinder.demo.owner import Page
 from joinder.errors import VendorError
 from joinder.grants import Callback
-from joinder.logs import formatter
+from joinder.observe.logs import formatter
 from joinder.redact import Secrets
-from joinder.services import (
-    accounts,
-    app_secrets,
-    deliveries,
-    enrollments,
-    leases,
-    poll,
-    refresh,
-    vendor_credentials,
-    webhooks,
-)
-from joinder.services.accounts import NewClient
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.calls import app_secrets
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.events import deliveries, webhooks
+from joinder.services.grants import refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.readings import poll
+from joinder.services.records import accounts
+from joinder.services.records.accounts import NewClient
 from joinder.services.refusals import Refusal
-from joinder.services.vendor_context import vendor_context
+from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.simulate import Simulator
 from joinder.simulate.oauth import Rotation

@@ -12,9 +12,13 @@ from msgspec import structs
 from sqlmodel import col, select
 
 from joinder.errors import TransientError, VendorError
-from joinder.services import accounts, approvals, enrollments, expiry, leases, poll, refresh, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import approvals, expiry, refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.readings import poll
+from joinder.services.records import accounts
 from joinder.services.refusals import Refusal
+from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.simulate import Simulator, installed_simulators
 from joinder.simulate.run import reroute_of, running

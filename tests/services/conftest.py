@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from msgspec import structs
 
-from joinder.services import accounts, enrollments, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
 from services.strict_vendor import StrictVendor

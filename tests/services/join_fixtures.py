@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.fakes import Vendors
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.store.tables import JoinFlow
 from joinder.vendors.registry import Registry
 from services.code_vendor import CodeVendor

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from sqlmodel import col, select
 
-from joinder.services import join_flows, join_sessions, vendor_credentials
-from joinder.services.hub import Hub
-from joinder.services.join_flows import FlowVendor
-from joinder.services.join_sessions import Started
+from joinder.runtime.hub import Hub
+from joinder.services.join import join_flows, join_sessions, vendor_credentials
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.join.join_sessions import Started
 from joinder.store.tables import Due, Enrollment, Event, GrantRow, JoinFlow, JoinSession
 from joinder.store.vault import token_hash
 

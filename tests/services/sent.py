@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from joinder.ids import next_id
-from joinder.services import webhooks
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.events import webhooks
 from joinder.store.tables import Delivery, Event
 
 

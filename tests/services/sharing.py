@@ -10,9 +10,9 @@ from sqlmodel import col, select
 
 from joinder import Consent, Grant
 from joinder.clock import now
-from joinder.services import enrollments
+from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
+from joinder.services.join import enrollments
 from joinder.store.tables import DeviceRow, Enrollment, Event, Interval, SiteRow
 from services.strict_vendor import StrictVendor
 

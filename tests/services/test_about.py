@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from joinder.about import bound
 from joinder.errors import PluginBug
 from joinder.grants import Context, Grant
-from joinder.services.hub import Hub
-from joinder.services.vendor_calls import with_grant
+from joinder.observe.log_context import bound
+from joinder.runtime.hub import Hub
+from joinder.services.readings.vendor_calls import with_grant
 from log_lines import json_lines
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -8,8 +8,11 @@ from sqlmodel import SQLModel
 
 from joinder.clock import now
 from joinder.ids import new_id
-from joinder.services import account_removal, accounts, enrollments, vendor_credentials, webhooks
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import account_removal
+from joinder.services.events import webhooks
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records import accounts
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.store.tables import (
     Audit,

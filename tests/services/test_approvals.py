@@ -36,8 +36,12 @@ from joinder.errors import (
     TransientError,
     VendorError,
 )
-from joinder.services import accounts, approvals, enrollments, leases, renewal, vendor_calls, vendor_credentials
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.grants import approvals
+from joinder.services.join import enrollments, renewal, vendor_credentials
+from joinder.services.readings import vendor_calls
+from joinder.services.records import accounts
+from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment, Event, GrantRow
 from joinder.vendors.registry import Registry
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from joinder.services import accounts, audits
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import audits
+from joinder.services.records import accounts
 
 
 async def test_by_action_target_and_account(hub: Hub, account_id: str) -> None:

@@ -16,12 +16,14 @@ from sqlmodel import select
 from joinder import Device, DeviceKind, History, Limits, Reading, Readings, ReadingsQuery, Site, Vendor, clock, hookimpl
 from joinder.clock import now
 from joinder.errors import AuthorizationLost, NotSupported, PluginBug, RateLimited, TransientError
-from joinder.services import backfill, backfill_steps, enrollments, history, leases
-from joinder.services.backfill_steps import work_one
-from joinder.services.budgets import _purpose
+from joinder.runtime.hub import Hub
+from joinder.services.calls.budgets import _purpose
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
+from joinder.services.join import enrollments
+from joinder.services.readings import backfill, backfill_steps, history
+from joinder.services.readings.backfill_steps import work_one
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
+from joinder.services.work import leases
 from joinder.store.tables import Backfill, Due, Enrollment, Event, Interval
 from services.strict_vendor import StrictVendor
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import pytest
 
 from joinder.clock import now
-from joinder.services import (
-    enrollments,
-    events,
-    join_flows,
-    join_sessions,
-    removal,
-    replays,
-    vendor_credentials,
-    webhooks,
-)
-from joinder.services.event_types import TEST
-from joinder.services.hub import Hub
-from joinder.services.join_flows import FlowVendor
-from joinder.services.join_sessions import MAX_STATE
+from joinder.runtime.hub import Hub
+from joinder.services.admin import removal
+from joinder.services.events import replays, webhooks
+from joinder.services.join import enrollments, join_flows, join_sessions, vendor_credentials
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.join.join_sessions import MAX_STATE
+from joinder.services.records import events
+from joinder.services.records.event_types import TEST
 from joinder.services.refusals import Invalid, NotFound
 from joinder.store.tables import Coverage, Delivery, DeviceRow, Enrollment, Interval, JoinSession, Quota
 from services.conftest import Enroll

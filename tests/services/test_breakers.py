@@ -12,10 +12,10 @@ from joinder import errors
 from joinder.errors import PluginBug, RateLimited, TransientError, VendorError
 from joinder.grants import AppCredentials
 from joinder.redact import Secrets
-from joinder.services.breakers import THRESHOLD, BreakerOpen, Breakers
-from joinder.services.budgets import BudgetSpent
-from joinder.services.hub import Hub
-from joinder.services.refresh import refresh
+from joinder.runtime.hub import Hub
+from joinder.services.calls.breakers import THRESHOLD, BreakerOpen, Breakers
+from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.grants.refresh import refresh
 from joinder.vendor import AppCredentialType, Field, Flow, Limits, Vendor
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -10,9 +10,11 @@ import pytest
 
 from joinder import Callback, Secrets
 from joinder.errors import VendorError
-from joinder.services import accounts, enrollments, poll
-from joinder.services.hub import Hub, open_hub
-from joinder.services.vendor_context import vendor_context
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.join import enrollments
+from joinder.services.readings import poll
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.store.tables import Enrollment

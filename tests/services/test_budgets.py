@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from joinder.errors import RateLimited
-from joinder.services import budgets
-from joinder.services.budgets import AppMeter, Budgets, BudgetSpent, Left, Purpose, spending
-from joinder.services.call_windows import spans
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.calls import budgets
+from joinder.services.calls.budgets import AppMeter, Budgets, BudgetSpent, Left, Purpose, spending
+from joinder.services.calls.call_windows import spans
 from joinder.settings import Settings
 from joinder.store.engine import open_store
 from joinder.vendor import Limits
@@ -252,7 +252,7 @@ async def test_a_reader_waits_out_a_short_pause(
 
     meter = Budgets(hub.store).meter(APP, limits(calls_per_day=100))
     await meter.limited(timedelta(seconds=pause_s))
-    monkeypatch.setattr("joinder.services.budgets.sleep", sleep)
+    monkeypatch.setattr("joinder.services.calls.budgets.sleep", sleep)
     assert await made(meter, 1, purpose) == (1 if waits_s else 0)
     assert slept == waits_s
 
@@ -326,7 +326,7 @@ async def test_changed_limits_count_from_what_was_used(hub: Hub, clock: Clock) -
 PROCESS = """
 import asyncio, sys
 from datetime import timedelta
-from joinder.services.budgets import Budgets, BudgetSpent
+from joinder.services.calls.budgets import Budgets, BudgetSpent
 from joinder.store.engine import open_store
 from joinder.vendor import Limits
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from joinder.services import vendor_credentials
-from joinder.services.budgets import BudgetSpent
-from joinder.services.gauges import Gauges
-from joinder.services.hub import open_hub
-from joinder.services.vendor_context import vendor_context
+from joinder.runtime.hub import open_hub
+from joinder.services.admin.gauges import Gauges
+from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.join import vendor_credentials
 from joinder.settings import ConfigError, Settings
 from joinder.vendors.registry import Registry
 from services.strict_vendor import StrictVendor

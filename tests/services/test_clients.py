@@ -7,10 +7,10 @@ import hmac
 import pytest
 from sqlmodel import select
 
-from joinder.services import access_tokens, accounts
-from joinder.services.access_tokens import InvalidClient, Tokens
-from joinder.services.accounts import NewClient
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.records import access_tokens, accounts
+from joinder.services.records.access_tokens import InvalidClient, Tokens
+from joinder.services.records.accounts import NewClient
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
 from joinder.store.tables import ApiClient, Audit
 

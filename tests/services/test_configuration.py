@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joinder.services.configuration import settings_shown, without_password
+from joinder.services.operations.configuration import settings_shown, without_password
 from joinder.settings import Settings, settings_and_origins, settings_from_env
 
 DATABASES = ("sqlite",)

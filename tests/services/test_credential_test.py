@@ -7,8 +7,8 @@ from msgspec import structs
 
 from api.fakes import Vendors
 from joinder.errors import AppCredentialsRejected, TransientError, VendorError
-from joinder.services import credential_test, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import credential_test, vendor_credentials
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.settings import Settings
 from joinder.simulate import installed_simulators

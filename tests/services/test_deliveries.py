@@ -11,12 +11,14 @@ from sqlmodel import col, select
 
 from joinder import clock
 from joinder.ids import new_id
-from joinder.services import accounts, deliveries, enrollments, events, replays, webhooks
-from joinder.services.deliveries import DELIVERY, FAN_OUT, RETRY_AFTER_S
+from joinder.runtime.hub import Hub
+from joinder.services.events import deliveries, replays, webhooks
+from joinder.services.events.deliveries import DELIVERY, FAN_OUT, RETRY_AFTER_S
+from joinder.services.events.webhooks import WithSecret
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
+from joinder.services.join import enrollments
+from joinder.services.records import accounts, events
 from joinder.services.refusals import Conflict
-from joinder.services.webhooks import WithSecret
 from joinder.store.tables import Delivery, Enrollment, Event, WebhookEndpoint
 from services.conftest import Enroll
 from services.receiver import Receiver, cut, endless, receiving, silent, status

@@ -11,9 +11,12 @@ from sqlmodel import col, select
 
 from joinder import Grant, Refresh, Secrets, Vendor, hookimpl
 from joinder.clock import now, utc_now
-from joinder.services import due, enrollments, expiry, leases
-from joinder.services.hub import Hub
-from joinder.services.refresh import refresh
+from joinder.runtime import due
+from joinder.runtime.hub import Hub
+from joinder.services.grants import expiry
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments
+from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment, Event, GrantRow
 from services.strict_vendor import StrictVendor
 

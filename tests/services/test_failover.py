@@ -14,10 +14,10 @@ from sqlmodel import col, select
 from databases import Databases
 from joinder.clock import now
 from joinder.errors import TransientError
-from joinder.services import barrier, doctor, failover, footing, reconcile
-from joinder.services.grants import invariant
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import barrier, failover, footing, invariant
+from joinder.services.grants.refresh import refresh
+from joinder.services.operations import doctor, reconcile
 from joinder.settings import Settings
 from joinder.store import epoch, postgres
 from joinder.store.epoch import Epoch, Process

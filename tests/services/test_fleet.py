@@ -9,13 +9,16 @@ import pytest
 
 from joinder import clock
 from joinder.clock import now
-from joinder.services import activity, audits, events, fleet, health, join_attempts, vendor_credentials
-from joinder.services.activity import HOUR_S, HOURS, Activity
-from joinder.services.hub import Hub, audit, open_hub
+from joinder.runtime.hub import Hub, audit, open_hub
+from joinder.services.admin import audits, fleet, join_attempts
+from joinder.services.calls import activity
+from joinder.services.calls.activity import HOUR_S, HOURS, Activity
+from joinder.services.join import vendor_credentials
+from joinder.services.records import events, health
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
-from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Enrollment, GrantRow, JoinSession
+from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from joinder.errors import TransientError
-from joinder.services.hub import Hub, account_of, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime.hub import Hub, account_of, open_hub
+from joinder.services.grants.refresh import refresh
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
 from joinder.store.tables import GrantRow, VendorCredentials

@@ -13,20 +13,12 @@ from api.fakes import FakeVendor, Vendors
 from joinder import Consent, Grant, Secrets
 from joinder.clock import now
 from joinder.errors import ConsentInvalid, TransientError
-from joinder.services import (
-    account_removal,
-    deliveries,
-    enrollments,
-    join_attempts,
-    join_ends,
-    join_flows,
-    join_sessions,
-    late_consents,
-    vendor_credentials,
-)
-from joinder.services.hub import Hub, open_hub
-from joinder.services.join_ends import ENDS, JoinRefused
-from joinder.services.join_sessions import MAX_ATTEMPTS, FormRefused
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import account_removal, join_attempts
+from joinder.services.events import deliveries
+from joinder.services.join import enrollments, join_ends, join_flows, join_sessions, late_consents, vendor_credentials
+from joinder.services.join.join_ends import ENDS, JoinRefused
+from joinder.services.join.join_sessions import MAX_ATTEMPTS, FormRefused
 from joinder.settings import Settings
 from joinder.store.tables import JoinFlow, JoinSession, VendorCredentials
 from joinder.vendors.registry import Registry

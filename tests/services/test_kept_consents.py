@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from api.fakes import FakeVendor, Vendors
-from joinder import clock, worker
+from joinder import clock
 from joinder.clock import now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -25,26 +25,18 @@ from joinder.errors import (
     UnexpectedPayload,
     VendorTimeout,
 )
-from joinder.services import (
-    barrier,
-    consents,
-    enrollments,
-    join_flows,
-    kept_consents,
-    late_consents,
-    leases,
-    pausing,
-    reconnect,
-    renewal,
-)
-from joinder.services.grants import standing
-from joinder.services.hub import Hub, open_hub
-from joinder.services.join_ends import JoinRefused
-from joinder.services.join_sessions import FormRefused
-from joinder.services.sealed_grants import open_grant
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import pausing
+from joinder.services.grants import barrier, standing
+from joinder.services.join import consents, enrollments, join_flows, kept_consents, late_consents, reconnect, renewal
+from joinder.services.join.join_ends import JoinRefused
+from joinder.services.join.join_sessions import FormRefused
+from joinder.services.records.sealed_grants import open_grant
+from joinder.services.work import leases
 from joinder.settings import Settings
-from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession
+from joinder.trouble import StoreTrouble
 from joinder.vendors import registry as plugins
 from joinder.vendors.registry import Registry
 from services.code_vendor import CODED, CodeVendor

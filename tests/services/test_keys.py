@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from joinder.services import accounts, keys, vendor_credentials
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import keys
+from joinder.services.join import vendor_credentials
+from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, NotFound
 from joinder.settings import ConfigError, Settings
 from joinder.store.key_file import read_key_file

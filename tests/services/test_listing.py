@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from joinder.clock import now
-from joinder.services import accounts, join_flows, listing, search
-from joinder.services.hub import Hub
-from joinder.services.join_flows import FlowVendor
+from joinder.runtime.hub import Hub
+from joinder.services.admin import listing, search
+from joinder.services.join import join_flows
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.records import accounts
 from joinder.store.sqlite import SqliteStore
 from joinder.store.tables import Enrollment, JoinSession, VendorCredentials
 from services.conftest import Enroll

@@ -15,12 +15,14 @@ from joinder import Callback, Consent, Context, Grant, Limits, Readings, Secrets
 from joinder.errors import RateLimited
 from joinder.http import raise_for_status
 from joinder.ids import new_id
-from joinder.services import accounts, sites, vendor_credentials
-from joinder.services.budgets import BudgetSpent
-from joinder.services.enrollments import store_consent
-from joinder.services.hub import Hub, open_hub
-from joinder.services.retries import Retries
-from joinder.services.sites import refresh_site
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.retries import Retries
+from joinder.services.join import vendor_credentials
+from joinder.services.join.enrollments import store_consent
+from joinder.services.readings import sites
+from joinder.services.readings.sites import refresh_site
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.tables import Enrollment, SiteRow
 from joinder.vendor import AppCredentialType, Field, Flow, Vendor

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from joinder.services import accounts, outbox, webhooks
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.events import outbox, webhooks
+from joinder.services.records import accounts
 from services.sent import deliver, endpoint
 
 

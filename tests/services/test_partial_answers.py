@@ -10,9 +10,10 @@ from joinder import Context, Readings, ReadingsQuery, hookimpl
 from joinder.clock import now
 from joinder.errors import RateLimited, TransientError
 from joinder.http import Answer
-from joinder.services import readings, vendor_credentials
-from joinder.services.hub import Hub
-from joinder.services.sites import get_site
+from joinder.runtime.hub import Hub
+from joinder.services.join import vendor_credentials
+from joinder.services.readings import readings
+from joinder.services.readings.sites import get_site
 from joinder.store.readings import read_coverage
 from joinder.store.tables import SiteRow
 from services.conftest import Enroll

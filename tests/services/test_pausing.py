@@ -12,27 +12,16 @@ from sqlmodel import col, select
 from joinder import DeviceKind, Live, Readings, ReadingsQuery, Site, hookimpl
 from joinder.clock import now, utc_now
 from joinder.errors import Paused, TransientError
-from joinder.services import (
-    approvals,
-    backfill,
-    backfill_steps,
-    due,
-    enrollments,
-    expiry,
-    intervals,
-    leases,
-    live,
-    pausing,
-    poll,
-    readings,
-    refresh,
-    sites,
-)
-from joinder.services.backfill_steps import work_one
-from joinder.services.grants import standing
-from joinder.services.hub import Hub
-from joinder.services.intervals import Window
+from joinder.runtime import due
+from joinder.runtime.hub import Hub
+from joinder.services.admin import pausing
+from joinder.services.grants import approvals, expiry, refresh, standing
+from joinder.services.join import enrollments
+from joinder.services.readings import backfill, backfill_steps, intervals, live, poll, readings, sites
+from joinder.services.readings.backfill_steps import work_one
+from joinder.services.readings.intervals import Window
 from joinder.services.refusals import Conflict, NotFound
+from joinder.services.work import leases
 from joinder.store.tables import Audit, Backfill, Due, Enrollment, Event, GrantRow, LiveRow
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -12,10 +12,10 @@ from sqlmodel import select
 from joinder import Counter, Live, Readings, ReadingsQuery, hookimpl
 from joinder.clock import now
 from joinder.errors import RateLimited, TransientError
-from joinder.services import enrollments
-from joinder.services.budgets import spending
-from joinder.services.hub import Hub
-from joinder.services.poll import poll
+from joinder.runtime.hub import Hub
+from joinder.services.calls.budgets import spending
+from joinder.services.join import enrollments
+from joinder.services.readings.poll import poll
 from joinder.store.tables import CounterRow, Interval
 from services.strict_vendor import StrictVendor
 

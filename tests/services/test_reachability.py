@@ -12,9 +12,9 @@ import pytest
 from msgspec import structs
 
 from joinder.errors import PluginBug
-from joinder.services import doctor
-from joinder.services.hub import Hub
-from joinder.services.reachability import METADATA, public_address
+from joinder.runtime.hub import Hub
+from joinder.services.operations import doctor
+from joinder.services.operations.reachability import METADATA, public_address
 from joinder.simulate.tls import self_signed
 from misbehaving import Served, http_answer
 

@@ -24,18 +24,23 @@ from joinder.clock import now
 from joinder.energy import Device, DeviceKind, Site
 from joinder.grants import Consent, Grant
 from joinder.redact import Secrets
-from joinder.services import accounts, doctor, enrollments, recheck, recheck_series, vendor_credentials
-from joinder.services.coverage import Freshness, gaps
-from joinder.services.hub import Hub, open_hub
-from joinder.services.periods import floor, following
-from joinder.services.recheck import Asked, run
-from joinder.services.recheck_counts import Progress
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.operations import doctor
+from joinder.services.readings.coverage import Freshness, gaps
+from joinder.services.readings.periods import floor, following
+from joinder.services.readings.sites import device_of, store_site
+from joinder.services.recheck import recheck
+from joinder.services.recheck import series as recheck_series
+from joinder.services.recheck.counts import Progress
+from joinder.services.recheck.recheck import Asked, run
+from joinder.services.records import accounts
 from joinder.services.refusals import NotFound, Unprocessable
-from joinder.services.sites import device_of, store_site
 from joinder.settings import Settings
-from joinder.store.engine import StoreTrouble, Upsert, Write
 from joinder.store.readings import METRICS, read_coverage
 from joinder.store.sites import read_devices
+from joinder.store.types import Upsert, Write
+from joinder.trouble import StoreTrouble
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY_S, QUARTER_S = 86400, 900

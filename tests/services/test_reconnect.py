@@ -10,13 +10,15 @@ import pytest
 
 from api.fakes import HOME, SUNNY, FakeVendor, Vendors
 from joinder.errors import TransientError
-from joinder.services import accounts, deliveries, enrollments, join_flows, join_sessions, reconnect
-from joinder.services import vendor_credentials as credentials
+from joinder.runtime.hub import Hub
+from joinder.services.events import deliveries
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
-from joinder.services.join_ends import JoinRefused
-from joinder.services.join_flows import FlowVendor
-from joinder.services.join_sessions import FormRefused, Started
+from joinder.services.join import enrollments, join_flows, join_sessions, reconnect
+from joinder.services.join import vendor_credentials as credentials
+from joinder.services.join.join_ends import JoinRefused
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.join.join_sessions import FormRefused, Started
+from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, NotFound, Unprocessable
 from joinder.store.tables import Enrollment, Event, GrantRow, JoinFlow
 from joinder.vendors.registry import Registry

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from joinder import worker
 from joinder.clock import now
 from joinder.grants import Grant
-from joinder.services import barrier, doctor, durability, failover, journal, recovery, revocations, saving
-from joinder.services.held import open_held
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import barrier, durability, failover, journal, recovery, revocations, saving
+from joinder.services.grants.refresh import refresh
+from joinder.services.operations import doctor
+from joinder.services.records.held import open_held
 from joinder.settings import ConfigError, Settings
 from joinder.store.journal import Line
 from joinder.store.tables import Revocation

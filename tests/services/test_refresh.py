@@ -15,14 +15,16 @@ from joinder.errors import (
     TransientError,
     UnexpectedPayload,
 )
-from joinder.services import enrollments, leases, saving, vendor_credentials
-from joinder.services import refresh as refresh_module
-from joinder.services.hub import Hub, open_hub
-from joinder.services.refresh import refresh, refresh_due
-from joinder.services.sealed_grants import open_grant
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.grants import refresh as refresh_module
+from joinder.services.grants import saving
+from joinder.services.grants.refresh import refresh, refresh_due
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records.sealed_grants import open_grant
+from joinder.services.work import leases
 from joinder.settings import Settings
-from joinder.store.engine import StoreTrouble
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
+from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -8,10 +8,10 @@ import pytest
 
 from joinder import errors
 from joinder.errors import TransientError, VendorTimeout
-from joinder.services import retries
-from joinder.services.breakers import BreakerOpen, Breakers
-from joinder.services.budgets import BudgetSpent, Purpose, spending
-from joinder.services.retries import CAPACITY, COST, TIMEOUT_COST, Retries
+from joinder.services.calls import retries
+from joinder.services.calls.breakers import BreakerOpen, Breakers
+from joinder.services.calls.budgets import BudgetSpent, Purpose, spending
+from joinder.services.calls.retries import CAPACITY, COST, TIMEOUT_COST, Retries
 from services.test_breakers import SUNNY
 
 

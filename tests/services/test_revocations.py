@@ -11,13 +11,16 @@ from urllib.parse import parse_qs
 import pytest
 from msgspec import structs
 
-from joinder import Consent, Vendor, hookimpl, worker
+from joinder import Consent, Vendor, hookimpl
 from joinder.http import HttpFactory
 from joinder.ids import new_id
-from joinder.services import account_removal, enrollments, revocations, vendor_credentials
-from joinder.services.hub import Hub
-from joinder.services.refresh import refresh
-from joinder.services.sealed_grants import seal_grant
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub
+from joinder.services.admin import account_removal
+from joinder.services.grants import revocations
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.records.sealed_grants import seal_grant
 from joinder.store.tables import Enrollment, GrantRow, Revocation, SiteRight
 from misbehaving import HANG, RESET, Served, http_answer
 from services.sharing import Nameless, Owners, told

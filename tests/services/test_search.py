@@ -8,10 +8,10 @@ import pytest
 
 from joinder import clock
 from joinder.clock import now
-from joinder.services import search
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import search
+from joinder.services.admin.search import Place
 from joinder.services.refusals import Invalid
-from joinder.services.search import Place
 from joinder.store.tables import Account, Enrollment, SiteRow
 
 BEGAN = 1_700_000_000

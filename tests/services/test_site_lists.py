@@ -9,9 +9,12 @@ from joinder.clock import now
 from joinder.errors import TransientError
 from joinder.grants import Callback
 from joinder.redact import Secrets
-from joinder.services import app_secrets, enrollments, leases, pausing, site_lists, vendor_credentials
-from joinder.services.hub import Hub
-from joinder.services.vendor_context import vendor_context
+from joinder.runtime.hub import Hub
+from joinder.services.admin import pausing
+from joinder.services.calls import app_secrets
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.join import enrollments, site_lists, vendor_credentials
+from joinder.services.work import leases
 from joinder.store.tables import VendorCredentials
 from joinder.vendors.registry import Registry
 from services.sharing import due_at, site_of, told

@@ -10,21 +10,16 @@ from sqlmodel import select
 from joinder.clock import now
 from joinder.errors import AuthorizationLost, SiteGone
 from joinder.grants import Grant, GrantState
-from joinder.services import (
-    accounts,
-    enrollments,
-    leases,
-    live,
-    pausing,
-    reconnect,
-    removal,
-    site_rights,
-    sites,
-)
-from joinder.services.hub import Hub
-from joinder.services.poll import poll
-from joinder.services.refresh import refresh
-from joinder.services.vendor_calls import with_grant
+from joinder.runtime.hub import Hub
+from joinder.services.admin import pausing, removal
+from joinder.services.grants import site_rights
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, reconnect
+from joinder.services.readings import live, sites
+from joinder.services.readings.poll import poll
+from joinder.services.readings.vendor_calls import with_grant
+from joinder.services.records import accounts
+from joinder.services.work import leases
 from joinder.store.tables import Enrollment, LiveRow, SiteRow
 from services.sharing import Nameless, Owners, due_at, health_of, history, readers, site_of, told, with_history
 

@@ -13,15 +13,18 @@ import pytest
 from sqlmodel import select
 
 from joinder.clock import now
-from joinder.services import due, durability, poll, readiness, store_watch, vendor_calls
-from joinder.services.budgets import BudgetSpent, Uncounted
-from joinder.services.hub import Hub
-from joinder.services.refresh import refresh, refresh_due
+from joinder.runtime import due
+from joinder.runtime.hub import Hub
+from joinder.runtime.worker import working
+from joinder.services.calls.budgets import BudgetSpent, Uncounted
+from joinder.services.grants import durability, store_watch
+from joinder.services.grants.refresh import refresh, refresh_due
+from joinder.services.readings import poll, vendor_calls
 from joinder.settings import Settings
+from joinder.store import readiness
 from joinder.store.sqlite import SqliteStore
 from joinder.store.tables import Due, Enrollment, StoreState
 from joinder.trouble import NotDurable, StoreAway, StoreFull, StoreRefused, StoreTrouble
-from joinder.worker import working
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
 from services.test_worker import make_due, until
@@ -29,7 +32,7 @@ from services.test_worker import make_due, until
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("joinder.worker.LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr("joinder.runtime.worker.LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(readiness, "EVERY_S", 0.0)
     monkeypatch.setattr(store_watch, "EVERY_S", 0.02)
 

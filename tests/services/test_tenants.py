@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from joinder.services import accounts, tenants
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import tenants
+from joinder.services.records import accounts
 from services.conftest import Enroll
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from joinder.errors import PluginBug
-from joinder.services.hub import Hub
-from joinder.services.vendor_context import vendor_context
+from joinder.runtime.hub import Hub
+from joinder.services.calls.vendor_context import vendor_context
 
 
 def test_a_vendor_that_declares_no_device_access_gets_none(hub: Hub) -> None:

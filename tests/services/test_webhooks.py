@@ -15,9 +15,10 @@ import joinder
 from joinder.errors import TransientError
 from joinder.http import HttpFactory
 from joinder.ids import new_id
-from joinder.services import accounts, deliveries, events, replays, webhooks
-from joinder.services.event_types import EVENT_TYPES
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.events import deliveries, replays, webhooks
+from joinder.services.records import accounts, events
+from joinder.services.records.event_types import EVENT_TYPES
 from joinder.services.refusals import Conflict, Invalid, NotFound
 from joinder.settings import Settings
 from joinder.store.tables import Event, WebhookEndpoint

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from joinder import worker
 from joinder.clock import now
 from joinder.errors import RateLimited
-from joinder.services import leases
-from joinder.services.hub import Hub
+from joinder.runtime import worker
+from joinder.runtime.hub import Hub
+from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment, GrantRow
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -58,7 +58,7 @@ def test_what_secrets_look_like(what: str, text: str) -> None:
         "test_a_gateway_whose_certificate_changed_is_refused_and_its_token_is_not_sent_anywhere",
         "sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "redirect_uri=https%3A%2F%2Fhub.example%2Fjoin%2Facme%2Fauth-granted",
-        "from joinder.services.vendor_credentials import create, change, delete",
+        "from joinder.services.join.vendor_credentials import create, change, delete",
     ],
 )
 def test_what_does_not_look_like_one(text: str) -> None:

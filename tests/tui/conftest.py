@@ -10,7 +10,7 @@ import pytest
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import Page
 
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from services.conftest import account_id, credentials_id, enroll, hub, registry, settings, vendor
 from tui.terminal import OpenTerminal, Terminal
 

@@ -11,9 +11,9 @@ from joinder_tui.widgets.table import Table
 from sqlmodel import select
 from textual.widgets import Input
 
-from joinder.services import accounts
-from joinder.services.access_tokens import InvalidClient, Tokens
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.records import accounts
+from joinder.services.records.access_tokens import InvalidClient, Tokens
 from joinder.store.tables import Audit
 from services.conftest import Enroll
 from tui.terminal import OpenTerminal, Terminal

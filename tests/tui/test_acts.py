@@ -11,10 +11,12 @@ from joinder_tui.screens.now import Now
 from textual.widgets import Input, TabbedContent
 
 from joinder.clock import now
-from joinder.services import join_flows, leases, pausing
+from joinder.runtime.hub import Hub
+from joinder.services.admin import pausing
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
-from joinder.services.join_flows import FlowVendor
+from joinder.services.join import join_flows
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor

@@ -18,8 +18,10 @@ from textual import events
 from textual.widgets import Input, Select
 
 from joinder.clock import now
-from joinder.services import accounts, audits, listing, vendor_credentials
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import audits, listing
+from joinder.services.join import vendor_credentials
+from joinder.services.records import accounts
 from joinder.store.tables import Quota, VendorCredentials
 from services.conftest import Enroll
 from tui.forms import entry, shown, wrong

@@ -13,9 +13,9 @@ from joinder_tui.widgets.table import Table
 from sqlmodel import select
 from textual.widgets import Input
 
-from joinder.services import notices
+from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
+from joinder.services.records import notices
 from joinder.store.tables import Enrollment as Row
 from joinder.store.tables import SiteRow
 from services.conftest import Enroll

@@ -16,8 +16,9 @@ from joinder_tui.widgets.table import Table
 from textual.widgets import Input, TabbedContent
 
 from joinder.ids import new_id
-from joinder.services import accounts, pausing
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import pausing
+from joinder.services.records import accounts
 from joinder.store.tables import Event
 from services.conftest import Enroll
 from tui.terminal import OpenTerminal, Terminal

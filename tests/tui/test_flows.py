@@ -18,9 +18,11 @@ from joinder_tui.widgets.table import Table
 from textual.widgets import Checkbox, Input, Select
 
 from joinder.clock import now
-from joinder.services import accounts, audits, join_flows, listing, vendor_credentials
-from joinder.services.hub import Hub
-from joinder.services.join_flows import FlowVendor
+from joinder.runtime.hub import Hub
+from joinder.services.admin import audits, listing
+from joinder.services.join import join_flows, vendor_credentials
+from joinder.services.join.join_flows import FlowVendor
+from joinder.services.records import accounts
 from joinder.store.tables import Enrollment as Row
 from joinder.store.tables import JoinFlow, JoinSession
 from joinder.vendors.registry import Registry

@@ -29,8 +29,8 @@ from api.fakes import Vendors
 from cli.world import World, _readings
 from hostile import HOSTILE, SURROGATE, fill, unseen
 from joinder.clean import clean_line
-from joinder.services import accounts
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from tui.terminal import Terminal
 

@@ -14,8 +14,9 @@ from joinder_tui.widgets.table import Table
 from sqlmodel import col, select
 from textual.widgets import Input, ProgressBar
 
-from joinder.services import accounts, keys
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import keys
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.key_file import read_key_file
 from joinder.store.tables import Audit, DataKey

@@ -17,8 +17,8 @@ from joinder_tui.screens.now import Now
 from joinder_tui.screens.opening import Opening, TooSmall
 from msgspec import structs
 
-from joinder.services import renewal
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.join import renewal
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from services.conftest import Enroll

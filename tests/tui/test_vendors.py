@@ -15,7 +15,7 @@ from joinder_tui.screens.now import Now
 from joinder_tui.screens.vendors import Vendors
 from joinder_tui.widgets.table import Table
 
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
 from joinder.store.tables import Enrollment
 from joinder.vendors.registry import ENTRY_POINT_GROUP, Registry
 from services.conftest import Enroll

@@ -12,8 +12,9 @@ from joinder_tui.widgets.table import Table
 from sqlmodel import col, select
 from textual.widgets import Input
 
-from joinder.services import accounts, outbox, webhooks
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.events import outbox, webhooks
+from joinder.services.records import accounts
 from joinder.store.tables import Audit, Delivery, WebhookEndpoint
 from services.sent import deliver, endpoint
 from support import days_ago

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from joinder.about import bound
+from joinder.observe.log_context import bound
 
 ALARMING_S = 30.0
 KEPT_S = 600.0  # the largest of this long, so that a clock set right is seen to be

@@ -11,14 +11,17 @@ from msgspec import structs
 from sqlmodel import col, select
 
 from cases.grants.vendor import HOST, Told, listening
-from joinder.services import accounts, approvals, due, enrollments, poll, refresh, vendor_credentials
-from joinder.services.grants import invariant
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime import due
+from joinder.runtime.hub import Hub, open_hub
+from joinder.runtime.worker import _ask, _poll, _refresh
+from joinder.services.grants import approvals, invariant, refresh
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.readings import poll
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.tables import Due, Enrollment, Event, GrantRow, SiteRow, VendorCredentials
 from joinder.vendor import Refresh
 from joinder.vendors.registry import Registry
-from joinder.worker import _ask, _poll, _refresh
 from reliability.simulated import Clock
 
 MINUTE, HOUR, DAY = 60, 3600, 86400

@@ -10,10 +10,11 @@ import pytest
 from cases.grants.conftest import DAY, HOUR, MINUTE, Stage
 from cases.grants.vendor import Told, refusal
 from joinder.errors import RateLimited, TransientError, VendorError
-from joinder.services import credential_test, health, vendor_credentials
-from joinder.services.readings import fetch
-from joinder.services.refresh import refresh
-from joinder.services.sites import get_site
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import credential_test, vendor_credentials
+from joinder.services.readings.readings import fetch
+from joinder.services.readings.sites import get_site
+from joinder.services.records import health
 from misbehaving import http_answer
 
 HTML_401 = http_answer(b"<html>login</html>", "401 Unauthorized")

@@ -28,16 +28,20 @@ from msgspec import structs
 from joinder import Consent, Context, Grant, GrantState, Readings, Site, clock, hookimpl
 from joinder import errors as e
 from joinder.errors import VendorError
-from joinder.services import accounts, approvals, due, enrollments, health, pausing, poll, refresh, vendor_credentials
-from joinder.services.grants import apps
+from joinder.runtime import due
+from joinder.runtime.hub import Hub, open_hub
+from joinder.runtime.worker import _ask, _poll, _refresh
+from joinder.services.admin import pausing
+from joinder.services.grants import approvals, apps, refresh
 from joinder.services.grants import invariant as promise
-from joinder.services.hub import Hub, open_hub
+from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.readings import poll
+from joinder.services.readings.vendor_calls import with_grant
+from joinder.services.records import accounts, health
 from joinder.services.refusals import Refusal
-from joinder.services.vendor_calls import with_grant
 from joinder.settings import Settings
 from joinder.store.tables import Due
 from joinder.vendors.registry import Registry
-from joinder.worker import _ask, _poll, _refresh
 from reliability.simulated import Clock
 from services.strict_vendor import StrictVendor
 

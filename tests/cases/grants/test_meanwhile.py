@@ -11,9 +11,10 @@ import pytest
 from cases.grants.conftest import HOUR, MINUTE, Stage
 from cases.grants.vendor import Said, Told, refusal
 from joinder.errors import VendorError
-from joinder.services import enrollments, keys, pausing, vendor_credentials
+from joinder.services.admin import keys, pausing
 from joinder.services.grants import invariant
-from joinder.services.refresh import refresh
+from joinder.services.grants.refresh import refresh
+from joinder.services.join import enrollments, vendor_credentials
 from joinder.services.refusals import NotFound, Refusal
 from misbehaving import http_answer
 

@@ -11,9 +11,9 @@ from cases.grants.conftest import DAY, HOUR, MINUTE, Stage
 from cases.grants.vendor import Told, refusal
 from joinder import Context, Grant
 from joinder.errors import AppCredentialsRejected
-from joinder.services import vendor_credentials
 from joinder.services.grants import apps
-from joinder.services.sites import refresh_site
+from joinder.services.join import vendor_credentials
+from joinder.services.readings.sites import refresh_site
 from joinder.store.sites import read_sites_of
 from joinder.store.tables import Enrollment, Event
 from misbehaving import http_answer

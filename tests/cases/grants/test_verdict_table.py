@@ -27,8 +27,8 @@ from joinder.errors import (
 )
 from joinder.http import Answer
 from joinder.oauth import token_error
-from joinder.services.breakers import BreakerOpen
-from joinder.services.budgets import BudgetSpent
+from joinder.services.calls.breakers import BreakerOpen
+from joinder.services.calls.budgets import BudgetSpent
 from joinder.services.grants.verdict import RULES, Door, Evidence, Others, Said, Verdict, heard, judge
 
 PASSING, SUSPECTED, DEAD = Verdict.PASSING, Verdict.GRANT_SUSPECTED, Verdict.GRANT_DEAD

@@ -14,9 +14,9 @@ import pytest
 
 import joinder_enphase_vpp
 from joinder import AuthorizeRequest, Callback, Consent, Context, Grant, GrantState, Readings, ReadingsQuery, Site
-from joinder.app_tokens import AppTokenCache
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
+from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.vendors.registry import Registry
 from joinder_enphase_vpp.simulator import simulator
 from joinder_enphase_vpp.simulator_cloud import APP, PROGRAM_ID, Cloud

@@ -9,8 +9,8 @@ from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
-    from joinder.services.accounts import NewClient
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.records.accounts import NewClient
     from joinder.store.tables import Account, ApiClient
     from joinder_tui.pages import Page
     from joinder_tui.screens.ask import Given
@@ -79,7 +79,7 @@ ACTS: tuple[Act, ...] = (
 
 
 async def add_account(page: Page) -> None:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
     from joinder_tui.screens.ask import Line, ask
 
     async def create(hub: Hub, given: Given) -> Account:
@@ -92,7 +92,7 @@ async def add_account(page: Page) -> None:
 
 
 async def _rename(page: Page, account: Account) -> None:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
     from joinder_tui.screens.ask import Line, ask
 
     async def rename(hub: Hub, given: Given) -> str:
@@ -106,7 +106,7 @@ async def _rename(page: Page, account: Account) -> None:
 
 
 async def _delete(page: Page, account: Account) -> None:
-    from joinder.services import account_removal
+    from joinder.services.admin import account_removal
 
     held = await page.joinder.asked(lambda hub: account_removal.holdings(hub, account.id))
     if held is None:
@@ -125,14 +125,14 @@ async def _delete(page: Page, account: Account) -> None:
 
 
 async def _removed(hub: Hub, account_id: str) -> None:
-    from joinder.services import account_removal
+    from joinder.services.admin import account_removal
 
     async for _ in account_removal.remove(hub, account_id, ACTOR):
         pass
 
 
 async def _add_client(page: Page, account: Account) -> None:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
     from joinder_tui.screens.ask import Choices, Line, ask
 
     async def create(hub: Hub, given: Given) -> NewClient:
@@ -149,7 +149,7 @@ async def _add_client(page: Page, account: Account) -> None:
 
 
 async def _rotate(page: Page, client: ApiClient, *, at_once: bool = False) -> None:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     ends = "at once" if at_once else "in 24 hours"
     touches = [f"The secret it has now ends {ends}.", "Access tokens live on: they last an hour."]
@@ -168,7 +168,7 @@ async def _rotate_now(page: Page, client: ApiClient) -> None:
 
 
 async def _revoke(page: Page, client: ApiClient) -> None:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     touches = [f"{client.name} can call the API no more; its tokens end within 30 seconds."]
     if await page.confirmed_by_name(f"Revoke {client.id}?", client.id, touches):

@@ -21,11 +21,13 @@ from joinder_tui.acts import Act, acts_of
 from joinder_tui.pages import PAGES, Page
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.opening import Opening, TooSmall
+from joinder_tui.screens.reveal import Reveal
+from joinder_tui.screens.secret import Secret
 from joinder_tui.widgets.doing import Deed
 from joinder_tui.widgets.plain import Visible
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder.settings import Settings
     from joinder_tui.conformance import Result
 
@@ -153,9 +155,6 @@ class JoinderApp(App[int]):
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """Without a secret that is shown."""
-        from joinder_tui.screens.reveal import Reveal
-        from joinder_tui.screens.secret import Secret
-
         with self.screen.covered() if isinstance(self.screen, Secret | Reveal) else nullcontext():
             return super().export_screenshot(title=title, simplify=simplify)
 
@@ -195,14 +194,14 @@ class JoinderApp(App[int]):
 
 def _closed(error: Exception) -> str:
     """Why the store is not opened; a sentence where its database is in trouble."""
-    from joinder.services.store_trouble import trouble_of
+    from joinder.store.advice import trouble_of
 
     return trouble_of(error) or str(error) or type(error).__name__
 
 
 def _trouble(error: Exception) -> str:
     """A sentence without what may be secret in a driver's text."""
-    from joinder.services.store_trouble import trouble_of
+    from joinder.store.advice import trouble_of
 
     if isinstance(error, TimeoutError):
         return "The database does not answer; asking again."
@@ -223,6 +222,6 @@ def opening(settings: Settings) -> OpenHub:
 
 
 def _import() -> Callable[[Settings], AbstractAsyncContextManager[Hub]]:
-    from joinder.services.hub import open_hub
+    from joinder.runtime.hub import open_hub
 
     return open_hub

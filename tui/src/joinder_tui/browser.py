@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from textual_serve.server import Server
 
-from joinder import logs
+from joinder.observe import logs
 
 PORT_OF_HTTP = 80  # which browsers leave out
 LEAVES_S = 2.0  # for open terminals to end in

@@ -11,7 +11,7 @@ from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder_tui.pages import Page
 
 SHOWN = 8  # ids listed before "and so many more"
@@ -138,7 +138,8 @@ def _listed(ids: Sequence[str]) -> list[str]:
 
 
 async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
-    from joinder.services import removal, revocations
+    from joinder.services.admin import removal
+    from joinder.services.grants import revocations
 
     ends = await removal.belongings(hub, ids)
     return [
@@ -163,8 +164,8 @@ async def _reconnect(page: Page, enrollment_id: str) -> None:
     from joinder_tui.screens.link import Link
 
     async def ask(hub: Hub) -> str:
-        from joinder.services import reconnect
-        from joinder.services.hub import account_of
+        from joinder.runtime.hub import account_of
+        from joinder.services.join import reconnect
         from joinder.store.tables import Enrollment
 
         return await reconnect.ask(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id, None)
@@ -176,50 +177,50 @@ async def _reconnect(page: Page, enrollment_id: str) -> None:
 
 
 async def _of_account(hub: Hub, enrollment_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import Enrollment
 
     return await account_of(hub, Enrollment, enrollment_id)
 
 
 async def _renew(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import renewal
+    from joinder.services.join import renewal
 
     await renewal.renew(hub, enrollment_id)
 
 
 async def _read(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import poll
+    from joinder.services.readings import poll
 
     await poll.poll(hub, enrollment_id)
 
 
 async def _backfill(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import backfill
+    from joinder.services.readings import backfill
 
     await backfill.start(hub, await _of_account(hub, enrollment_id), ACTOR, enrollment_id)
 
 
 async def _pause(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import pausing
+    from joinder.services.admin import pausing
 
     await pausing.pause(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 async def _resume(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import pausing
+    from joinder.services.admin import pausing
 
     await pausing.resume(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 async def _release(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import pausing
+    from joinder.services.admin import pausing
 
     await pausing.release(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 
 
 async def _revoke(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services import enrollments
+    from joinder.services.join import enrollments
 
     await enrollments.delete(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
 

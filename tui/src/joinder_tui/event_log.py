@@ -14,8 +14,8 @@ from joinder.clean import clean_json
 from joinder_tui import texts
 
 if TYPE_CHECKING:
-    from joinder.services.events import Told
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.records.events import Told
     from joinder.store.tables import Audit
 
 ROWS = 200  # of a page
@@ -90,7 +90,7 @@ class EventLog(Log["Told"]):
     columns = ("When", "Type", "Enrollment", "What", "Account")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[Told]:
-        from joinder.services import events
+        from joinder.services.records import events
 
         before, wanted = self.begins[-1], self.wanted
         return await events.latest(
@@ -107,7 +107,7 @@ class EventLog(Log["Told"]):
 
     def check(self, wanted: Wanted) -> None:
         from joinder.ids import is_id
-        from joinder.services.event_types import EVENT_TYPES
+        from joinder.services.records.event_types import EVENT_TYPES
         from joinder.services.refusals import Invalid
 
         if wanted.kind is not None and wanted.kind not in EVENT_TYPES:
@@ -143,7 +143,7 @@ class AuditLog(Log["Audit"]):
     columns = ("When", "Who", "Did", "To", "Reason", "Account")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[Audit]:
-        from joinder.services import audits
+        from joinder.services.admin import audits
 
         wanted = self.wanted
         return await audits.latest(

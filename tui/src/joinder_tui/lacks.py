@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from joinder.services.detail import Chart
+    from joinder.services.admin.detail import Chart
 
 MOST = 5
 NAMES = {"inverter": "solar", "battery": "battery", "meter": "grid"}
@@ -29,7 +29,7 @@ def lines(chart: Chart) -> list[str]:
 
 
 def _silent(chart: Chart) -> Iterator[str]:
-    from joinder.services import silence
+    from joinder.services.readings import silence
 
     for one in chart.silent:
         yield f"partial: {one.device.kind} {silence.named(one.device)} tells nothing since {_at(chart, one.since)}"
@@ -43,7 +43,7 @@ def _partial(chart: Chart) -> Iterator[str]:
 
 def _missing(chart: Chart) -> Iterator[str]:
     """Of what the site tells at all, and but for what is still to come."""
-    from joinder.services.missing import SAID
+    from joinder.services.readings.missing import SAID
 
     for kind, spans in chart.missing.items():
         for one in spans:

@@ -19,7 +19,7 @@ from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.doing import Deed, Doing
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder_tui.app import JoinderApp
 
 T = TypeVar("T")
@@ -175,7 +175,7 @@ class Page(Screen[None]):
 def _sentence(what: str, error: Exception) -> str:
     from joinder.errors import VendorError
     from joinder.services.refusals import Refusal
-    from joinder.services.store_trouble import trouble_of
+    from joinder.store.advice import trouble_of
 
     if isinstance(error, Refusal):
         members = [f"{place.strip('/') or 'it'} {text}" for place, text in error.errors.items()]

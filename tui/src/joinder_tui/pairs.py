@@ -17,7 +17,7 @@ from joinder_tui.widgets.plain import Static, line
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 U = TypeVar("U")
 L = TypeVar("L")

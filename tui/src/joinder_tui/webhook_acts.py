@@ -9,8 +9,8 @@ from joinder_tui import texts, whose
 from joinder_tui.acts import ACTOR, Act
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.webhooks import WithSecret
+    from joinder.runtime.hub import Hub
+    from joinder.services.events.webhooks import WithSecret
     from joinder.store.tables import WebhookEndpoint
     from joinder_tui.pages import Page
     from joinder_tui.screens.ask import Given
@@ -70,8 +70,8 @@ ACTS: tuple[Act, ...] = (
 
 
 async def add(page: Page) -> None:
-    from joinder.services import webhooks
-    from joinder.services.event_types import EVENT_TYPES
+    from joinder.services.events import webhooks
+    from joinder.services.records.event_types import EVENT_TYPES
     from joinder_tui.screens.ask import Choices, Line, ask
 
     account_id = await whose.account(page)
@@ -92,14 +92,14 @@ async def add(page: Page) -> None:
 
 
 async def _test(page: Page, row: WebhookEndpoint) -> None:
-    from joinder.services import replays
+    from joinder.services.events import replays
 
     if await page.doing("Making a test event", lambda hub: replays.send_test(hub, row.account_id, row.id, ACTOR)):
         page.notify("A test event waits; a server or worker sends it.")
 
 
 async def _rotate(page: Page, row: WebhookEndpoint) -> None:
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     touches = ["What is sent is signed by both secrets for a day, then by the new one alone."]
     if await page.confirmed(f"Rotate the signing secret of {row.id}?", touches):
@@ -109,7 +109,7 @@ async def _rotate(page: Page, row: WebhookEndpoint) -> None:
 
 
 async def _switch(page: Page, row: WebhookEndpoint) -> None:
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     enabled = row.disabled_at is None
     if enabled and not await page.confirmed(
@@ -123,14 +123,14 @@ async def _switch(page: Page, row: WebhookEndpoint) -> None:
 
 
 async def replay(page: Page, row: WebhookEndpoint, delivery_id: str) -> None:
-    from joinder.services import replays
+    from joinder.services.events import replays
 
     if await page.doing("Replaying", lambda hub: replays.replay(hub, row.account_id, row.id, delivery_id, ACTOR)):
         page.notify("It is due now; a server or worker sends it.")
 
 
 async def _replay_since(page: Page, row: WebhookEndpoint) -> None:
-    from joinder.services import replays
+    from joinder.services.events import replays
     from joinder_tui.screens.ask import Line, ask
 
     async def again(hub: Hub, given: Given) -> int:
@@ -143,7 +143,7 @@ async def _replay_since(page: Page, row: WebhookEndpoint) -> None:
 
 
 async def _delete(page: Page, row: WebhookEndpoint) -> None:
-    from joinder.services import outbox, webhooks
+    from joinder.services.events import outbox, webhooks
 
     count = await page.joinder.asked(lambda hub: outbox.count_sent(hub, row.id))
     if count is None:

@@ -23,11 +23,11 @@ from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, proble
 from joinder.api.reads import CONTROLLERS
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
-from joinder.services import durability
-from joinder.services.access_tokens import Tokens
-from joinder.services.configuration import read_metrics_token
-from joinder.services.gauges import Gauges
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin.gauges import Gauges
+from joinder.services.grants import durability
+from joinder.services.operations.configuration import read_metrics_token
+from joinder.services.records.access_tokens import Tokens
 
 MAX_BODY_BYTES = 256 * 1024
 API_VERSION = "v2024-09-01"

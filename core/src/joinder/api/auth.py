@@ -13,12 +13,12 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
-from joinder.about import bind
 from joinder.api.deps import tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
-from joinder.services.access_tokens import InvalidClient, InvalidScope, InvalidToken
-from joinder.services.accounts import REVEAL, SCOPES, Caller
-from joinder.services.hub import Hub
+from joinder.observe.log_context import bind
+from joinder.runtime.hub import Hub
+from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
+from joinder.services.records.accounts import REVEAL, SCOPES, Caller
 
 FAILURES_PER_MINUTE = 20
 

@@ -11,10 +11,10 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging, moment_of
-from joinder.services import backfill
-from joinder.services.accounts import Caller
-from joinder.services.backfill import Progress
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import backfill
+from joinder.services.readings.backfill import Progress
+from joinder.services.records.accounts import Caller
 
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]

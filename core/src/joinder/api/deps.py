@@ -18,11 +18,11 @@ from msgspec import Struct
 
 from joinder.api.wire import page_token
 from joinder.ids import is_id
-from joinder.services.access_tokens import Tokens
-from joinder.services.accounts import Caller
-from joinder.services.hub import Hub
-from joinder.services.intervals import Window
-from joinder.services.periods import SummaryLevel
+from joinder.runtime.hub import Hub
+from joinder.services.readings.intervals import Window
+from joinder.services.readings.periods import SummaryLevel
+from joinder.services.records.access_tokens import Tokens
+from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid
 
 T = TypeVar("T")

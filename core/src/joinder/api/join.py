@@ -14,10 +14,10 @@ from litestar.params import FromPath
 
 from joinder.api.pages import render
 from joinder.errors import ConsentInvalid, TransientError, VendorError
-from joinder.services import join_sessions
-from joinder.services.hub import Hub
-from joinder.services.join_ends import JoinRefused
-from joinder.services.join_sessions import Choice, FormRefused, Started
+from joinder.runtime.hub import Hub
+from joinder.services.join import join_sessions
+from joinder.services.join.join_ends import JoinRefused
+from joinder.services.join.join_sessions import Choice, FormRefused, Started
 from joinder.trouble import StoreRefused, StoreTrouble
 
 RETRY_AFTER_S = 60

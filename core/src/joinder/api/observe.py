@@ -14,12 +14,12 @@ from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from joinder import tracing
-from joinder.about import about
 from joinder.api.problems import Unauthorized
+from joinder.observe import tracing
+from joinder.observe.log_context import about
 from joinder.redact import Secrets
-from joinder.services.gauges import CONTENT_TYPE, Gauges
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin.gauges import CONTENT_TYPE, Gauges
 
 REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")

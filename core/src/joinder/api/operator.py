@@ -13,10 +13,11 @@ from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging
 from joinder.api.problems import Forbidden
-from joinder.services import join_flows, operator_actions, vendor_credentials
-from joinder.services.accounts import REVEAL, Caller
-from joinder.services.consents import callback_url
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import operator_actions
+from joinder.services.join import join_flows, vendor_credentials
+from joinder.services.join.consents import callback_url
+from joinder.services.records.accounts import REVEAL, Caller
 from joinder.vendor import Flow, Vendor
 
 IncludeSecrets = Annotated[bool, QueryParameter(name="includeSecrets", description="Needs scope reveal:credentials.")]

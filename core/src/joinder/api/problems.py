@@ -15,8 +15,8 @@ from msgspec import Struct
 from joinder.api.schemas import wire_name
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
-from joinder.services.store_trouble import trouble_of
-from joinder.store.engine import NotText
+from joinder.store.advice import trouble_of
+from joinder.store.types import NotText
 from joinder.trouble import StoreRefused, StoreTrouble
 
 MEDIA_TYPE = "application/problem+json"

@@ -12,22 +12,14 @@ from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import DeviceFilter, FromWhere, Paging
 from joinder.energy import DeviceKind
-from joinder.services import (
-    enrollments,
-    intervals,
-    ledger,
-    live,
-    notices,
-    pausing,
-    reconnect,
-    renewal,
-    silence,
-    sites,
-)
-from joinder.services.accounts import Caller
-from joinder.services.hub import Hub
-from joinder.services.intervals import Window
-from joinder.services.provenance import Source, sources
+from joinder.runtime.hub import Hub
+from joinder.services.admin import pausing
+from joinder.services.join import enrollments, reconnect, renewal
+from joinder.services.readings import intervals, ledger, live, silence, sites
+from joinder.services.readings.intervals import Window
+from joinder.services.readings.provenance import Source, sources
+from joinder.services.records import notices
+from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
 
 VendorID = Annotated[str | None, QueryParameter(name="vendorID")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from joinder.api import webhook_schemas as schemas
 from joinder.api.wire import utc
-from joinder.services.events import Told
-from joinder.services.replays import Shown
-from joinder.services.webhooks import WithSecret
+from joinder.services.events.replays import Shown
+from joinder.services.events.webhooks import WithSecret
+from joinder.services.records.events import Told
 from joinder.store.tables import WebhookEndpoint
 
 

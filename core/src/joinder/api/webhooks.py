@@ -12,9 +12,10 @@ from joinder.api import webhook_schemas as schemas
 from joinder.api import webhook_wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging, moment_of
-from joinder.services import events, replays, webhooks
-from joinder.services.accounts import Caller
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.events import replays, webhooks
+from joinder.services.records import events
+from joinder.services.records.accounts import Caller
 
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]

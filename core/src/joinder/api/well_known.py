@@ -7,8 +7,8 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
-from joinder.services import public_files
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.admin import public_files
 
 
 @get("/.well-known/{rest:path}", include_in_schema=False, sync_to_thread=True)

@@ -15,19 +15,21 @@ from joinder.api import schemas
 from joinder.clean import clean_line
 from joinder.clock import FIRST, LAST
 from joinder.energy import Device, DeviceKind
-from joinder.services import expiry, join_flows, silence, vendor_credentials
-from joinder.services.backfill import Progress
-from joinder.services.budgets import Quotas
-from joinder.services.enrollments import Overview
-from joinder.services.health import NEXT_STEP
-from joinder.services.history import EVERYTHING
-from joinder.services.intervals import Page, Total
-from joinder.services.ledger import Entry, Series
-from joinder.services.live import LivePower
-from joinder.services.notices import Notice
-from joinder.services.periods import zone_of
-from joinder.services.provenance import Source
-from joinder.services.sites import device_of
+from joinder.services.calls.budgets import Quotas
+from joinder.services.grants import expiry
+from joinder.services.join import join_flows, vendor_credentials
+from joinder.services.join.enrollments import Overview
+from joinder.services.readings import silence
+from joinder.services.readings.backfill import Progress
+from joinder.services.readings.history import EVERYTHING
+from joinder.services.readings.intervals import Page, Total
+from joinder.services.readings.ledger import Entry, Series
+from joinder.services.readings.live import LivePower
+from joinder.services.readings.periods import zone_of
+from joinder.services.readings.provenance import Source
+from joinder.services.readings.sites import device_of
+from joinder.services.records.health import NEXT_STEP
+from joinder.services.records.notices import Notice
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.store.tables import GrantRow, GrantVersion, JoinFlow
 from joinder.vendor import Field, OperatorAction

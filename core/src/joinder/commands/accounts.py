@@ -9,7 +9,7 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 
 @click.group(name="accounts")
@@ -22,7 +22,7 @@ def command() -> None:
 @json_option
 def create(name: str, as_json: bool) -> None:
     """Create an account. Example:  joinder accounts create "Acme Energy" """
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     account = on_hub(lambda hub: accounts.create_account(hub, name))
     show([{"id": account.id, "name": account.name}], as_json)
@@ -32,7 +32,7 @@ def create(name: str, as_json: bool) -> None:
 @json_option
 def list_all(as_json: bool) -> None:
     """List accounts. Example:  joinder accounts list --json"""
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     show([{"id": row.id, "name": row.name} for row in on_hub(accounts.list_accounts)], as_json)
 
@@ -50,7 +50,7 @@ def show_one(account_id: str | None, as_json: bool) -> None:
 @click.argument("name")
 def rename(account_id: str, name: str) -> None:
     """Give an account another name; owners read it. Example:  joinder accounts rename acct-… "Acme Energy" """
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     on_hub(lambda hub: accounts.rename_account(hub, account_id, accounts.COMMAND_LINE, name))
     echo(f"{account_id} is renamed.")
@@ -77,20 +77,22 @@ def delete(account_id: str, confirm: str | None, dry_run: bool) -> None:
 
 async def _ends(hub: Hub, account_id: str) -> tuple[dict[str, Any], list[str]]:
     """What it has, and what becomes of its consents at the vendors."""
-    from joinder.services import revocations
+    from joinder.services.grants import revocations
 
     return await _held(hub, account_id), await revocations.foretold_of_account(hub, account_id)
 
 
 async def _held(hub: Hub, account_id: str | None) -> dict[str, Any]:
-    from joinder.services import account_removal, accounts
+    from joinder.services.admin import account_removal
+    from joinder.services.records import accounts
 
     account = await accounts.account_or_only(hub, account_id)
     return {"id": account.id, "name": account.name, **await account_removal.holdings(hub, account.id)}
 
 
 async def _remove(hub: Hub, account_id: str) -> None:
-    from joinder.services import account_removal, accounts
+    from joinder.services.admin import account_removal
+    from joinder.services.records import accounts
 
     async for progress in account_removal.remove(hub, account_id, accounts.COMMAND_LINE):
         echo(f"{progress.done} of {progress.total} enrollments", err=True)

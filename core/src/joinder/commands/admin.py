@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 T = TypeVar("T")
 Page = Callable[[str, str, int], Awaitable[Sequence[T]]]  # account id, key before the page, length
@@ -61,7 +61,7 @@ async def chosen_account(hub: Hub, account_id: str | None) -> str:
 
 async def account_ids(hub: Hub, account_id: str | None = None) -> list[str]:
     """All, or the one given. Raises NotFound."""
-    from joinder.services import accounts
+    from joinder.services.records import accounts
     from joinder.services.refusals import NotFound
 
     known = [row.id for row in await accounts.list_accounts(hub) if account_id in (None, row.id)]

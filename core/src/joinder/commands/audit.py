@@ -10,7 +10,7 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Audit
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 _COLUMNS: Columns[Audit] = {
     "at": lambda one: one.at,
@@ -38,7 +38,7 @@ def list_all(target: str | None, account_id: str | None, limit: int, as_json: bo
     async def look(hub: Hub) -> list[Audit]:
         from joinder.api.wire import utc
         from joinder.commands.answers import Audit
-        from joinder.services import audits
+        from joinder.services.admin import audits
 
         await account_ids(hub, account_id)
         return [

@@ -12,8 +12,8 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import Backfill
-    from joinder.services.backfill import Progress
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.readings.backfill import Progress
 
 LOOK_EVERY_S = 1.0
 _COLUMNS: Columns[Backfill] = {
@@ -58,7 +58,7 @@ def start(enrollment_id: str, start: int | None, end: int | None, wait: bool, as
 def list_all(enrollment_id: str | None, status: str | None, account_id: str | None, as_json: bool) -> None:
     """List backfills. Example:  joinder backfills list --status running"""
     from joinder.api import wire
-    from joinder.services import backfill
+    from joinder.services.readings import backfill
 
     asked = {"enrollment_id": enrollment_id, "status": status}
     filters = {name: value for name, value in asked.items() if value is not None}
@@ -92,7 +92,7 @@ def show(backfill_id: str, as_json: bool) -> None:
 def cancel(backfill_id: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Cancel a backfill; what it fetched stays. Example:  joinder backfills cancel fill-… --yes"""
     from joinder.api import wire
-    from joinder.services import backfill
+    from joinder.services.readings import backfill
 
     async def end(hub: Hub) -> Progress:
         await backfill.cancel(hub, await _account(hub, backfill_id), ACTOR, backfill_id)
@@ -107,8 +107,8 @@ def cancel(backfill_id: str, yes: bool, dry_run: bool, as_json: bool) -> None:
 
 
 async def _run(hub: Hub, enrollment_id: str, span: tuple[int | None, int | None], wait: bool) -> Progress:
-    from joinder.services import backfill
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
+    from joinder.services.readings import backfill
     from joinder.store.tables import Enrollment
 
     account_id = await account_of(hub, Enrollment, enrollment_id)
@@ -123,7 +123,7 @@ async def _work(hub: Hub, account_id: str, job_id: str, enrollment_id: str) -> N
     import asyncio
 
     from joinder.clock import now
-    from joinder.services import backfill, backfill_steps
+    from joinder.services.readings import backfill, backfill_steps
 
     shown = ""
     while True:
@@ -142,7 +142,7 @@ async def _work(hub: Hub, account_id: str, job_id: str, enrollment_id: str) -> N
 def _line(progress: Progress, due_at: int) -> str:
     from joinder.api.wire import utc
     from joinder.clock import now
-    from joinder.services.leases import NEVER
+    from joinder.services.work.leases import NEVER
 
     job = progress.job
     when = "" if due_at <= now() else " until it is resumed" if due_at == NEVER else f" until {utc(due_at)}"
@@ -151,13 +151,13 @@ def _line(progress: Progress, due_at: int) -> str:
 
 
 async def _shown(hub: Hub, backfill_id: str) -> Progress:
-    from joinder.services import backfill
+    from joinder.services.readings import backfill
 
     return await backfill.get(hub, await _account(hub, backfill_id), backfill_id)
 
 
 async def _account(hub: Hub, backfill_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import Backfill
 
     return await account_of(hub, Backfill, backfill_id)

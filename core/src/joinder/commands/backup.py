@@ -8,7 +8,7 @@ import rich_click as click
 from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
-    from joinder.services.backup import Copy
+    from joinder.services.operations.backup import Copy
 
 
 @click.command(name="backup")
@@ -22,7 +22,7 @@ def command(target: Path, force: bool, keep: int | None, as_json: bool) -> None:
 
     The key file is not inside. PostgreSQL is copied by pg_dump, which must be on this machine.
     """
-    from joinder.services.backup import back_up
+    from joinder.services.operations.backup import back_up
 
     done = on_settings(lambda settings: back_up(settings, target, force=force, keep=keep))
     if as_json:

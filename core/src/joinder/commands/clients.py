@@ -8,8 +8,8 @@ from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
-    from joinder.services.accounts import NewClient
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.records.accounts import NewClient
     from joinder.store.tables import ApiClient
 
 _account = click.option("--account", "account_id", metavar="ACCOUNT_ID", help="Whose; not needed when there is one.")
@@ -35,7 +35,7 @@ def create(name: str, account_id: str | None, scopes: tuple[str, ...], as_json: 
 @json_option
 def list_all(account_id: str | None, as_json: bool) -> None:
     """List clients. Example:  joinder clients list --account acct-…"""
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     show([_row(client) for client in on_hub(lambda hub: accounts.list_clients(hub, account_id))], as_json)
 
@@ -78,27 +78,27 @@ def _row(client: ApiClient) -> dict[str, Any]:
 
 
 async def _create(hub: Hub, account_id: str | None, name: str, scopes: tuple[str, ...]) -> NewClient:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     account = await accounts.account_or_only(hub, account_id)
     return await accounts.create_client(hub, account.id, name, scopes or accounts.SCOPES)
 
 
 async def _client(hub: Hub, client_id: str) -> ApiClient:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     return await accounts.get_client(hub, client_id)
 
 
 async def _rotate(hub: Hub, client_id: str, at_once: bool) -> NewClient:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     client = await accounts.get_client(hub, client_id)
     return await accounts.rotate_client(hub, client.account_id, client_id, at_once=at_once)
 
 
 async def _revoke(hub: Hub, client_id: str) -> None:
-    from joinder.services import accounts
+    from joinder.services.records import accounts
 
     client = await accounts.get_client(hub, client_id)
     await accounts.revoke_client(hub, client.account_id, client_id)

@@ -8,7 +8,7 @@ from joinder.cli import EXIT_CONFIG
 from joinder.commands.running import echo, fail, json_option, show
 
 if TYPE_CHECKING:
-    from joinder.services.configuration import Setting
+    from joinder.services.operations.configuration import Setting
 
 
 @click.group(name="config")
@@ -21,7 +21,7 @@ def command() -> None:
 @json_option
 def show_all(origin: bool, as_json: bool) -> None:
     """Show every setting; passwords stay hidden. Example:  joinder config show --origin"""
-    from joinder.services.configuration import settings_shown
+    from joinder.services.operations.configuration import settings_shown
     from joinder.settings import settings_and_origins
 
     show([_row(one, origin, as_json) for one in settings_shown(*settings_and_origins())], as_json)
@@ -32,7 +32,7 @@ def check() -> None:
     """Say what would stop a start, without opening the database. Example:  joinder config check"""
     import logging
 
-    from joinder.services.configuration import problems
+    from joinder.services.operations.configuration import problems
     from joinder.settings import settings_from_env
 
     logging.disable(logging.WARNING)  # broken plugins are `joinder vendors`' to tell

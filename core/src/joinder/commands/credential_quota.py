@@ -9,7 +9,7 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.commands.answers import CredentialsQuota
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 _QUOTA = ("credentials", "vendor", "span", "limit", "used", "resets at", "blocked until")
 
@@ -44,7 +44,7 @@ def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
 async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota]:
     from joinder.api import wire
     from joinder.commands.answers import CredentialsQuota
-    from joinder.services import listing
+    from joinder.services.admin import listing
     from joinder.services.refusals import NotFound
 
     rows = [one.row for one in await listing.credentials(hub) if credentials_id in (None, one.row.id)]

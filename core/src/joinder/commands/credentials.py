@@ -32,8 +32,8 @@ from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import ActionInfo, Credentials
-    from joinder.services.hub import Hub
-    from joinder.services.vendor_credentials import Dependents
+    from joinder.runtime.hub import Hub
+    from joinder.services.join.vendor_credentials import Dependents
 
 _CREDENTIALS: Columns[Credentials] = {
     "id": lambda one: one.id,
@@ -78,7 +78,7 @@ def create(
     Secrets come out of the file or standard input; the fields a vendor asks for are in `joinder vendors --json` and in
     its README.
     """
-    from joinder.services import vendor_credentials
+    from joinder.services.join import vendor_credentials
 
     plain = pairs(fields, "--field")
     secret = read_object(file) if file is not None else {}
@@ -102,7 +102,7 @@ def create(
 def list_all(vendor: str | None, name: str | None, account_id: str | None, as_json: bool) -> None:
     """List vendor credentials, without secrets. Example:  joinder credentials list --vendor tesla"""
     from joinder.api import wire
-    from joinder.services import vendor_credentials
+    from joinder.services.join import vendor_credentials
 
     async def look(hub: Hub) -> list[tuple[str, Credentials]]:
         rows = await over_accounts(
@@ -123,7 +123,7 @@ def list_all(vendor: str | None, name: str | None, account_id: str | None, as_js
 @json_option
 def show(credentials_id: str, as_json: bool) -> None:
     """Show vendor credentials, without secrets. Example:  joinder credentials show cred-…"""
-    from joinder.services import vendor_credentials
+    from joinder.services.join import vendor_credentials
 
     async def look(hub: Hub) -> vendor_credentials.Shown:
         return await vendor_credentials.get(hub, await _account(hub, credentials_id), credentials_id, ACTOR)
@@ -136,7 +136,7 @@ def show(credentials_id: str, as_json: bool) -> None:
 @json_option
 def test(credentials_id: str, as_json: bool) -> None:
     """Ask the vendor whether it knows them, by one call. Example:  joinder credentials test cred-…"""
-    from joinder.services import credential_test
+    from joinder.services.join import credential_test
 
     async def ask(hub: Hub) -> str:
         return await credential_test.test(hub, await _account(hub, credentials_id), credentials_id, ACTOR)
@@ -183,7 +183,7 @@ def reveal(credentials_id: str, reason: str, as_json: bool) -> None:
     """Print the secrets; audited. Example:  joinder credentials reveal cred-… --reason "moving to the new host" """
     import sys
 
-    from joinder.services import vendor_credentials
+    from joinder.services.join import vendor_credentials
     from joinder.services.refusals import Invalid
 
     async def look(hub: Hub) -> vendor_credentials.Shown:
@@ -204,7 +204,7 @@ def reveal(credentials_id: str, reason: str, as_json: bool) -> None:
 def actions(credentials_id: str, as_json: bool) -> None:
     """Steps the vendor wants once for an app. Example:  joinder credentials actions cred-…"""
     from joinder.api import wire
-    from joinder.services import operator_actions
+    from joinder.services.admin import operator_actions
 
     async def look(hub: Hub) -> list[ActionInfo]:
         found = await operator_actions.list_actions(hub, await _account(hub, credentials_id), credentials_id)
@@ -221,7 +221,7 @@ def actions(credentials_id: str, as_json: bool) -> None:
 @json_option
 def act(credentials_id: str, action: str, given: tuple[str, ...], file: Path | None, as_json: bool) -> None:
     """Run such a step. Example:  joinder credentials act cred-… register --set domain=hub.example.com"""
-    from joinder.services import operator_actions
+    from joinder.services.admin import operator_actions
 
     plain = pairs(given, "--set")
     secret = read_object(file) if file is not None else {}
@@ -246,7 +246,7 @@ def delete(credentials_id: str, confirm: str | None, dry_run: bool, as_json: boo
 
     Refused while a join flow or an enrollment depends on them.
     """
-    from joinder.services import vendor_credentials
+    from joinder.services.join import vendor_credentials
 
     async def look(hub: Hub) -> Dependents:
         return await vendor_credentials.dependents(hub, await _account(hub, credentials_id), credentials_id)
@@ -269,7 +269,7 @@ def delete(credentials_id: str, confirm: str | None, dry_run: bool, as_json: boo
 
 
 async def _changed(hub: Hub, credentials_id: str, patch: Mapping[str, object]) -> Any:
-    from joinder.services import vendor_credentials
+    from joinder.services.join import vendor_credentials
 
     owner = await _account(hub, credentials_id)
     return await vendor_credentials.change(hub, owner, credentials_id, ACTOR, patch=patch)
@@ -291,7 +291,7 @@ def _print_message(message: str, as_json: bool) -> None:
 
 
 async def _account(hub: Hub, credentials_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import VendorCredentials
 
     return await account_of(hub, VendorCredentials, credentials_id)

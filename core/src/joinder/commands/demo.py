@@ -47,10 +47,10 @@ async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: 
     import sys
     import time
 
-    from joinder import logs
     from joinder.cli import EXIT_FAILED
     from joinder.demo.processes import StepFailed
     from joinder.demo.stack import stack
+    from joinder.observe import logs
 
     logs.configure("ERROR", "text")  # a device whose clock runs a day in seconds is warned about at every poll
     task = asyncio.current_task()

@@ -12,9 +12,9 @@ from joinder.commands.sites import account_of_site
 
 if TYPE_CHECKING:
     from joinder.api.schemas import Device
-    from joinder.services.hub import Hub
-    from joinder.services.intervals import Page
-    from joinder.services.periods import SummaryLevel
+    from joinder.runtime.hub import Hub
+    from joinder.services.readings.intervals import Page
+    from joinder.services.readings.periods import SummaryLevel
     from joinder.store.sites import StoredDevice
 
 _NAMES = {"solr": "solar", "batt": "battery", "metr": "meter"}  # by tag of the id
@@ -39,7 +39,7 @@ def command() -> None:
 @json_option
 def list_all(site_id: str, as_json: bool) -> None:
     """List a site's devices. Example:  joinder devices list site-…"""
-    from joinder.services import sites
+    from joinder.services.readings import sites
 
     async def look(hub: Hub) -> list[Device]:
         _, devices = await sites.get_site(hub, await account_of_site(hub, site_id), site_id)
@@ -53,7 +53,7 @@ def list_all(site_id: str, as_json: bool) -> None:
 @json_option
 def show(device_id: str, as_json: bool) -> None:
     """Show a device. Example:  joinder devices show batt-…"""
-    from joinder.services import sites
+    from joinder.services.readings import sites
     from joinder.store.sites import read_devices
 
     async def look(hub: Hub) -> Device:
@@ -72,7 +72,7 @@ def intervals(
     device_id: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
 ) -> None:
     """Energy of a device. Example:  joinder devices intervals metr-… --level day --start 2026-06-01"""
-    from joinder.services import intervals
+    from joinder.services.readings import intervals
 
     async def look(hub: Hub) -> Page:
         owner, kind = await _account(hub, device_id), series.kind_of(_kind(device_id))
@@ -87,7 +87,7 @@ def intervals(
 
 def _told(device: StoredDevice, all_of_site: Sequence[StoredDevice]) -> Device:
     from joinder.api import wire
-    from joinder.services import silence
+    from joinder.services.readings import silence
 
     answers: dict[str, Callable[[StoredDevice, None, int | None], Device]]
     answers = {"solar": wire.solar_inverter, "battery": wire.battery, "meter": wire.meter}
@@ -104,7 +104,7 @@ def _kind(device_id: str) -> str:
 
 
 async def _account(hub: Hub, device_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import DeviceRow
 
     return await account_of(hub, DeviceRow, device_id)

@@ -10,7 +10,7 @@ from joinder.cli import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED
 from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
-    from joinder.services.findings import Finding
+    from joinder.services.operations.findings import Finding
     from joinder.settings import Settings
 
 
@@ -22,7 +22,7 @@ def command(as_json: bool) -> None:
     Changes nothing. Exit code 0 when all is well, 1 with findings, 75 while the database is away, 78 when the
     configuration, or a newer database, stops every start.
     """
-    from joinder.services.findings import Finding
+    from joinder.services.operations.findings import Finding
     from joinder.settings import ConfigError
 
     try:
@@ -44,8 +44,8 @@ def command(as_json: bool) -> None:
 async def _examined(settings: Settings) -> list[Finding]:
     import logging
 
-    from joinder.services import doctor
-    from joinder.services.hub import open_hub
+    from joinder.runtime.hub import open_hub
+    from joinder.services.operations import doctor
     from joinder.trouble import StoreTrouble
 
     logging.disable(logging.WARNING)  # the findings say it

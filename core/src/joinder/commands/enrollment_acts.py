@@ -16,8 +16,8 @@ from joinder.commands.running import code_of, json_option, on_hub, sentence
 if TYPE_CHECKING:
     import asyncio
 
-    from joinder.services.enrollments import Overview
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.join.enrollments import Overview
 
 AT_ONCE = 8
 NAMED_MOST = 10
@@ -37,7 +37,7 @@ def _several(command: F) -> F:
 @_several
 def refresh(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Renew tokens now, or ask again for approval. Example:  joinder enrollments refresh enrl-…"""
-    from joinder.services import renewal
+    from joinder.services.join import renewal
 
     async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
         await renewal.renew(hub, enrollment_id)
@@ -49,7 +49,7 @@ def refresh(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_ru
 @_several
 def poll(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Read from the vendor now. Example:  joinder enrollments poll enrl-…"""
-    from joinder.services import poll
+    from joinder.services.readings import poll
 
     async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
         if not await poll.poll(hub, enrollment_id):
@@ -62,7 +62,7 @@ def poll(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: 
 @_several
 def pause(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Stop reading, keep tokens alive. Example:  joinder enrollments pause --filter "vendor:solis" --dry-run"""
-    from joinder.services import pausing
+    from joinder.services.admin import pausing
 
     async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
         await pausing.pause(hub, account_id, enrollment_id, ACTOR)
@@ -74,7 +74,7 @@ def pause(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run:
 @_several
 def resume(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Read again what was paused. Example:  joinder enrollments resume --filter "is:paused" --yes"""
-    from joinder.services import pausing
+    from joinder.services.admin import pausing
 
     async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
         await pausing.resume(hub, account_id, enrollment_id, ACTOR)
@@ -86,7 +86,7 @@ def resume(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run
 @_several
 def release(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Let out of quarantine; all is tried again. Example:  joinder enrollments release enrl-…"""
-    from joinder.services import pausing
+    from joinder.services.admin import pausing
 
     async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
         await pausing.release(hub, account_id, enrollment_id, ACTOR)
@@ -99,7 +99,7 @@ ACTS = (refresh, poll, pause, resume, release)
 
 async def overviews(hub: Hub, ids: Sequence[str]) -> list[Overview]:
     """In batches, as a statement takes only so many ids."""
-    from joinder.services import enrollments
+    from joinder.services.join import enrollments
 
     found: list[Overview] = []
     for at in range(0, len(ids), 500):
@@ -138,7 +138,7 @@ def _touches(done: str, ids: Sequence[str]) -> list[str]:
 
 
 async def _fitting(hub: Hub, text: str) -> tuple[str, ...]:
-    from joinder.services import search
+    from joinder.services.admin import search
 
     query, found = search.parse(text), list[search.Found]()
     while page := await search.page(hub, query, after=found[-1].place if found else None):
@@ -158,7 +158,7 @@ async def _each(hub: Hub, ids: Sequence[str], act: Act, *, with_answers: bool) -
 
 async def _one(hub: Hub, enrollment_id: str, act: Act, limit: asyncio.Semaphore) -> int | None:
     from joinder.errors import VendorError
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.services.refusals import Refusal
     from joinder.store.tables import Enrollment
     from joinder.trouble import StoreTrouble

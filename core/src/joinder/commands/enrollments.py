@@ -22,11 +22,11 @@ from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import Enrollment, EnrollmentWarning
-    from joinder.services.enrollments import Overview
-    from joinder.services.hub import Hub
-    from joinder.services.removal import Belongings
-    from joinder.services.revocations import How
-    from joinder.services.search import Found, Query
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.removal import Belongings
+    from joinder.services.admin.search import Found, Query
+    from joinder.services.grants.revocations import How
+    from joinder.services.join.enrollments import Overview
 
 _FOUND: Columns[Found] = {
     "id": lambda row: row.id,
@@ -106,7 +106,8 @@ def show(enrollment_id: str, as_json: bool) -> None:
     from msgspec.structs import replace
 
     from joinder.api import wire
-    from joinder.services import enrollments, notices
+    from joinder.services.join import enrollments
+    from joinder.services.records import notices
 
     async def look(hub: Hub) -> Enrollment:
         found = await enrollments.get(hub, await _account(hub, enrollment_id), enrollment_id)
@@ -125,7 +126,7 @@ def show(enrollment_id: str, as_json: bool) -> None:
 def tokens(enrollment_id: str, as_json: bool) -> None:
     """Where its last twenty tokens came from, without the tokens. Example:  joinder enrollments tokens enrl-…"""
     from joinder.api import wire
-    from joinder.services import enrollments
+    from joinder.services.join import enrollments
 
     async def look(hub: Hub) -> Any:
         return wire.tokens(await enrollments.lineage(hub, await _account(hub, enrollment_id), enrollment_id))
@@ -141,7 +142,7 @@ def events(enrollment_id: str, limit: int, as_json: bool) -> None:
     """What happened to it, the newest last. Example:  joinder enrollments events enrl-… --limit 10"""
     from joinder.api import webhook_wire
     from joinder.commands.events import COLUMNS
-    from joinder.services import events
+    from joinder.services.records import events
 
     async def look(hub: Hub) -> list[Any]:
         await _account(hub, enrollment_id)
@@ -157,8 +158,8 @@ def sites(enrollment_id: str, as_json: bool) -> None:
     """The sites it opens, as stored. Example:  joinder enrollments sites enrl-…"""
     from joinder.api import wire
     from joinder.commands.sites import COLUMNS
-    from joinder.services import enrollments
-    from joinder.services.sites import get_sites
+    from joinder.services.join import enrollments
+    from joinder.services.readings.sites import get_sites
 
     async def look(hub: Hub) -> list[Any]:
         account_id = await _account(hub, enrollment_id)
@@ -179,7 +180,7 @@ def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: b
     The enrollment, its ids and history stay. It works for 30 days, for the same owner only.
     """
     from joinder.api.schemas import ReconnectLink
-    from joinder.services import reconnect
+    from joinder.services.join import reconnect
 
     async def ask(hub: Hub) -> str:
         return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri)
@@ -198,7 +199,9 @@ def revoke(enrollment_id: str, confirm: str | None, dry_run: bool, as_json: bool
     Its events and the audit stay. The owner can join again, with new ids.
     """
     from joinder.commands.answers import Ended
-    from joinder.services import enrollments, removal, revocations
+    from joinder.services.admin import removal
+    from joinder.services.grants import revocations
+    from joinder.services.join import enrollments
 
     async def look(hub: Hub) -> list[str]:
         await _account(hub, enrollment_id)
@@ -225,14 +228,14 @@ def _touches(enrollment_id: str, ends: Belongings) -> list[str]:
 
 
 def _query(text: str, faults: bool, account_id: str | None) -> Query:
-    from joinder.services import search
+    from joinder.services.admin import search
 
     return search.parse(f"{text} account:{account_id}" if account_id else text, faults_only=faults)
 
 
 async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[Found], int]:
     """At most so many, and how many there are."""
-    from joinder.services import search
+    from joinder.services.admin import search
 
     found: list[Found] = []
     while most is None or len(found) < most:
@@ -245,7 +248,7 @@ async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[Found],
 
 
 async def _account(hub: Hub, enrollment_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import Enrollment
 
     return await account_of(hub, Enrollment, enrollment_id)

@@ -11,8 +11,8 @@ from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.webhook_schemas import Event
-    from joinder.services.events import Told
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.records.events import Told
 
 LOOK_EVERY_S = 1.0
 OVERLAP_S = 30  # a transaction that ended late wrote its events' time when it began
@@ -51,7 +51,7 @@ def list_all(
 
     async def look(hub: Hub) -> None:
         from joinder.api import webhook_wire
-        from joinder.services import events
+        from joinder.services.records import events
 
         await account_ids(hub, account_id)
         seen = await _recent(hub, wanted)
@@ -88,7 +88,7 @@ async def pause(seconds: float) -> None:
 async def _recent(hub: Hub, wanted: Wanted) -> dict[str, Told]:
     """By id. One that is out of it does not come back."""
     from joinder.clock import now
-    from joinder.services import events
+    from joinder.services.records import events
 
     return {one.row.id: one for one in await events.since(hub, now() - OVERLAP_S, **wanted)}
 

@@ -11,7 +11,7 @@ import rich_click as click
 from joinder.commands.asking import secret_from
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder.vendor import Field
 
 from_option = click.option(

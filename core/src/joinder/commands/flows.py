@@ -30,9 +30,9 @@ from joinder.commands.running import json_option, on_hub
 if TYPE_CHECKING:
     from joinder.api.schemas import JoinFlow
     from joinder.commands.answers import Attempt
-    from joinder.services.hub import Hub
-    from joinder.services.join_attempts import Attempt as JoinAttempt
-    from joinder.services.join_flows import Dependents, FlowVendor
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.join_attempts import Attempt as JoinAttempt
+    from joinder.services.join.join_flows import Dependents, FlowVendor
 
 _FLOWS: Columns[JoinFlow] = {
     "id": lambda flow: flow.id,
@@ -73,7 +73,7 @@ def create(
     It cannot be changed afterwards; owners see only the vendors it names.
     """
     from joinder.api import wire
-    from joinder.services import join_flows
+    from joinder.services.join import join_flows
 
     entries = _entries(vendors, options)
 
@@ -92,7 +92,7 @@ def create(
 def list_all(account_id: str | None, as_json: bool) -> None:
     """List join flows. Example:  joinder flows list"""
     from joinder.api import wire
-    from joinder.services import join_flows
+    from joinder.services.join import join_flows
 
     async def look(hub: Hub) -> list[tuple[str, JoinFlow]]:
         rows = await over_accounts(
@@ -112,7 +112,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
 def show(flow_id: str, as_json: bool) -> None:
     """Show a join flow. Example:  joinder flows show flow-…"""
     from joinder.api import wire
-    from joinder.services import join_flows
+    from joinder.services.join import join_flows
 
     async def look(hub: Hub) -> JoinFlow:
         return wire.flow(await join_flows.get(hub, await _account(hub, flow_id), flow_id))
@@ -129,7 +129,7 @@ def show(flow_id: str, as_json: bool) -> None:
 def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json: bool) -> None:
     """The link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
     from joinder.commands.answers import FlowLink
-    from joinder.services import join_sessions
+    from joinder.services.join import join_sessions
 
     async def look(hub: Hub) -> str:
 
@@ -153,8 +153,8 @@ def attempts(
 
     The newest first. An attempt is kept for 30 days after its end.
     """
-    from joinder.services import join_attempts
-    from joinder.services.join_ends import ENDS
+    from joinder.services.admin import join_attempts
+    from joinder.services.join.join_ends import ENDS
 
     if code is not None and code not in ENDS:
         raise click.UsageError(f"--code is one of: {', '.join(ENDS)}")
@@ -177,7 +177,7 @@ def attempts(
 @json_option
 def delete(flow_id: str, confirm: str | None, dry_run: bool, as_json: bool) -> None:
     """Delete a join flow; enrollments it made stay. Example:  joinder flows delete flow-… --dry-run"""
-    from joinder.services import join_flows
+    from joinder.services.join import join_flows
 
     async def look(hub: Hub) -> Dependents:
         return await join_flows.dependents(hub, await _account(hub, flow_id), flow_id)
@@ -203,7 +203,7 @@ def _touches(flow_id: str, used: Dependents) -> list[str]:
 
 def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
     """Raises UsageError for an option of a vendor that is not named."""
-    from joinder.services.join_flows import FlowVendor
+    from joinder.services.join.join_flows import FlowVendor
 
     named = [name.partition(":")[::2] for name in vendors]
     given: dict[str, dict[str, str]] = {vendor: {} for vendor, _ in named}
@@ -236,7 +236,7 @@ def _attempt(one: JoinAttempt) -> Attempt:
 
 
 async def _account(hub: Hub, flow_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import JoinFlow
 
     return await account_of(hub, JoinFlow, flow_id)

@@ -9,8 +9,8 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.keys import KeyUse, Progress
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.keys import KeyUse, Progress
 
 
 @click.group(name="keys")
@@ -37,7 +37,7 @@ def create(path: Path | None) -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Show the keys of the file, by id, and what each wraps. Example:  joinder keys status"""
-    from joinder.services import keys
+    from joinder.services.admin import keys
 
     show([_row(use) for use in on_hub(keys.uses)], as_json)
 
@@ -66,7 +66,7 @@ def rotate(prepare: bool, as_json: bool) -> None:
 @severe
 def retire(key_id: str, confirm: str | None, dry_run: bool) -> None:
     """Take a key that wraps nothing out of the file. Example:  joinder keys retire 3f9c…"""
-    from joinder.services import keys
+    from joinder.services.admin import keys
     from joinder.settings import settings_from_env
 
     on_hub(lambda hub: keys.retirable(hub, key_id))
@@ -89,13 +89,13 @@ def _say(row: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 async def _prepared(hub: Hub) -> tuple[str, bool]:
-    from joinder.services import keys
+    from joinder.services.admin import keys
 
     return await keys.prepare(hub)
 
 
 async def _rotated(hub: Hub) -> Progress:
-    from joinder.services import keys
+    from joinder.services.admin import keys
 
     async for progress in keys.rotate(hub, "command line"):
         echo(f"{progress.done} of {progress.total} data keys", err=True)

@@ -12,7 +12,7 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Rechecked
-    from joinder.services.recheck_counts import Progress
+    from joinder.services.recheck.counts import Progress
 
 TELL_EVERY_S = 2.0
 
@@ -35,7 +35,7 @@ def recheck(vendor: str | None, since: int | None, is_fetching: bool, dry_run: b
     fetches it again within the vendor's quota. Servers and workers may run meanwhile. Ctrl-C loses nothing: the same
     command goes on where it was.
     """
-    from joinder.services import recheck as service
+    from joinder.services.recheck import recheck as service
 
     asked = service.Asked(vendor=vendor, since=since, is_dry=dry_run, is_fetching=is_fetching)
     answer = _answer(on_hub(lambda hub: service.run(hub, ACTOR, asked, _Teller())), is_dry=dry_run)

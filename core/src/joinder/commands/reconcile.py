@@ -10,7 +10,7 @@ from joinder.cli import EXIT_FAILED
 from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
-    from joinder.services.reconcile import Outcome
+    from joinder.services.operations.reconcile import Outcome
 
 
 @click.command(name="reconcile")
@@ -30,7 +30,7 @@ def command(vendor: str | None, probe: bool, refusals: int, as_json: bool) -> No
 
     Exit code 1 while grants are waiting.
     """
-    from joinder.services.reconcile import reconcile
+    from joinder.services.operations.reconcile import reconcile
 
     outcomes = on_hub(lambda hub: reconcile(hub, vendor=vendor, probe=probe, refusals=refusals))
     if as_json:

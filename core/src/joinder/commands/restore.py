@@ -20,7 +20,7 @@ def command(source: Path, replace: bool, confirm: str | None, as_json: bool) -> 
     Grants whose refresh tokens work once are not renewed until `joinder reconcile`. Never do this while the database
     the copy was taken from goes on elsewhere: the two would spend each other's tokens.
     """
-    from joinder.services.restore import restore
+    from joinder.services.operations.restore import restore
 
     done = on_settings(lambda settings: restore(settings, source, replace=replace, confirm=confirm))
     taken_at = datetime.fromtimestamp(done.taken_at, UTC).isoformat()

@@ -13,7 +13,7 @@ from joinder.clean import clean_json, clean_line, clean_text
 from joinder.cli import EXIT_AWAY, EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder.settings import Settings
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 def on_hub(work: Callable[[Hub], Awaitable[T]]) -> T:
     """Runs `work` on this configuration's hub; refusals become one line and an exit code."""
-    from joinder.services.hub import open_hub
+    from joinder.runtime.hub import open_hub
 
     async def run(settings: Settings) -> T:
         async with open_hub(settings) as hub:
@@ -36,8 +36,8 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
     import asyncio
 
-    from joinder import logs
     from joinder.errors import VendorError
+    from joinder.observe import logs
     from joinder.services.refusals import Refusal
     from joinder.settings import settings_from_env
 
@@ -52,7 +52,7 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     except (Refusal, VendorError) as error:
         fail(sentence(error), code_of(error))
     except Exception as error:
-        from joinder.services.store_trouble import trouble_of
+        from joinder.store.advice import trouble_of
 
         told = trouble_of(error)
         if told is None:
@@ -63,7 +63,7 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
 def sentence(error: Exception) -> str:
     """A refusal, a vendor's error or trouble of the store, and what of the input it is about."""
     from joinder.services.refusals import Refusal
-    from joinder.services.store_trouble import trouble_of
+    from joinder.store.advice import trouble_of
 
     if not isinstance(error, Refusal):
         return clean_line(trouble_of(error) or str(error))

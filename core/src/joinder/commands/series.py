@@ -13,8 +13,8 @@ from joinder.commands.answering import Columns, counted, plain, print_json, prin
 
 if TYPE_CHECKING:
     from joinder.energy import DeviceKind
-    from joinder.services.intervals import Page, Window
-    from joinder.services.periods import SummaryLevel
+    from joinder.services.readings.intervals import Page, Window
+    from joinder.services.readings.periods import SummaryLevel
 
 F = TypeVar("F", bound=Callable[..., Any])
 Read = Callable[["Window"], Awaitable["Page"]]
@@ -38,7 +38,7 @@ def window_options(command: F) -> F:
 
 def window(level: SummaryLevel, start: int | None, end: int | None, provenance: bool) -> Window:
     """The last day when left out, as over REST."""
-    from joinder.services.intervals import Window
+    from joinder.services.readings.intervals import Window
 
     until = int(time.time()) if end is None else end
     return Window(level, until - 86400 if start is None else start, until, PAGE, provenance)
@@ -48,7 +48,7 @@ async def read_all(read: Read, asked: Window) -> Page:
     """Every page as one; `as_of` is that of the oldest."""
     from msgspec.structs import replace
 
-    from joinder.services.missing import joined
+    from joinder.services.readings.missing import joined
 
     page = await read(asked)
     while page.next_start is not None:
@@ -74,7 +74,7 @@ def kind_of(name: str) -> DeviceKind:
 
 def print_intervals(owner_id: str, kind: str, level: str, page: Page, provenance: bool, as_json: bool) -> None:
     from joinder.api import wire
-    from joinder.services.missing import SAID
+    from joinder.services.readings.missing import SAID
 
     answers: dict[str, Callable[[str, str, Page], Any]]
     answers = {"solar": wire.solar_intervals, "battery": wire.battery_intervals, "meter": wire.meter_intervals}

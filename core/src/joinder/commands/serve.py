@@ -11,8 +11,8 @@ def command(no_worker: bool) -> None:
     """
     import asyncio
 
-    from joinder import logs, tracing
-    from joinder.serve import serve
+    from joinder.observe import logs, tracing
+    from joinder.runtime.serve import serve
     from joinder.settings import settings_from_env
 
     settings = settings_from_env()

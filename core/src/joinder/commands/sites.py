@@ -11,9 +11,9 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.schemas import Coverage, CoverageSeries, CoverageSpan, Live, Site
-    from joinder.services.hub import Hub
-    from joinder.services.intervals import Page
-    from joinder.services.periods import SummaryLevel
+    from joinder.runtime.hub import Hub
+    from joinder.services.readings.intervals import Page
+    from joinder.services.readings.periods import SummaryLevel
 
 COLUMNS: Columns[Site] = {
     "id": lambda site: site.id,
@@ -53,7 +53,7 @@ def list_all(
 ) -> None:
     """List sites, as stored. Example:  joinder sites list --vendor enphase"""
     from joinder.api import wire
-    from joinder.services import sites
+    from joinder.services.readings import sites
 
     async def look(hub: Hub) -> list[tuple[str, Site]]:
         async def page(one: str, after: str, size: int) -> list[Site]:
@@ -71,7 +71,7 @@ def list_all(
 def show(site_id: str, as_json: bool) -> None:
     """Show a site and the ids of its devices. Example:  joinder sites show site-…"""
     from joinder.api import wire
-    from joinder.services import sites
+    from joinder.services.readings import sites
 
     async def look(hub: Hub) -> Site:
         return wire.site(*await sites.get_site(hub, await account_of_site(hub, site_id), site_id))
@@ -85,7 +85,7 @@ def show(site_id: str, as_json: bool) -> None:
 def live(site_id: str, as_json: bool) -> None:
     """Power now, asked of the vendor where what is stored is old. Example:  joinder sites live site-…"""
     from joinder.api import wire
-    from joinder.services import live
+    from joinder.services.readings import live
 
     async def look(hub: Hub) -> Live:
         return wire.live(site_id, await live.get_live(hub, await account_of_site(hub, site_id), site_id))
@@ -102,7 +102,7 @@ def intervals(
     site_id: str, kind: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
 ) -> None:
     """Energy of a site. Example:  joinder sites intervals site-… --level day --start 2026-06-01 --end 2026-07-01"""
-    from joinder.services import intervals
+    from joinder.services.readings import intervals
 
     async def look(hub: Hub) -> Page:
         owner = await account_of_site(hub, site_id)
@@ -120,7 +120,7 @@ def intervals(
 def coverage(site_id: str, as_json: bool) -> None:
     """What was asked of a site's history, when, and what came of it. Example:  joinder sites coverage site-…"""
     from joinder.api import wire
-    from joinder.services import ledger
+    from joinder.services.readings import ledger
 
     async def look(hub: Hub) -> Coverage:
         owner = await account_of_site(hub, site_id)
@@ -139,7 +139,7 @@ def coverage(site_id: str, as_json: bool) -> None:
 
 
 async def account_of_site(hub: Hub, site_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import SiteRow
 
     return await account_of(hub, SiteRow, site_id)

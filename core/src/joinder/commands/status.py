@@ -10,7 +10,7 @@ from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Ending, FleetCount, JoinFault, Status
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 _ACTORS = ("operator", "owner", "vendor")
 _COUNTS: Columns[FleetCount] = {
@@ -52,7 +52,8 @@ def command(as_json: bool) -> None:
 async def _status(hub: Hub) -> Status:
     from joinder.api.wire import utc
     from joinder.commands.answers import Ending, FleetCount, Hours, JoinFault, Status
-    from joinder.services import activity, fleet, join_attempts
+    from joinder.services.admin import fleet, join_attempts
+    from joinder.services.calls import activity
 
     counts = await fleet.counts(hub)
     must_act: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.api.webhook_schemas import Delivery, Replayed, Webhook
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
 
 _WEBHOOKS: Columns[Webhook] = {
     "id": lambda one: one.id,
@@ -58,7 +58,7 @@ def create(url: str, types: tuple[str, ...], account_id: str | None, as_json: bo
     URL may be - to read it from standard input, where it holds a secret itself.
     """
     from joinder.api import webhook_wire
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     async def make(hub: Hub) -> Webhook:
         owner = await chosen_account(hub, account_id)
@@ -75,7 +75,7 @@ def create(url: str, types: tuple[str, ...], account_id: str | None, as_json: bo
 def list_all(account_id: str | None, as_json: bool) -> None:
     """List webhooks. Example:  joinder webhooks list"""
     from joinder.api import webhook_wire
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     async def look(hub: Hub) -> list[tuple[str, Webhook]]:
         rows = await over_accounts(
@@ -95,7 +95,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
 def show(webhook_id: str, as_json: bool) -> None:
     """Show a webhook. Example:  joinder webhooks show whep-…"""
     from joinder.api import webhook_wire
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     async def look(hub: Hub) -> Webhook:
         return webhook_wire.webhook(await webhooks.get(hub, await _account(hub, webhook_id), webhook_id))
@@ -118,7 +118,7 @@ def change(
     While it is disabled nothing is put in line for it; a replay brings that.
     """
     from joinder.api import webhook_wire
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     patch = _patch(url and _url(url), types, all_types, is_enabled)
 
@@ -138,7 +138,7 @@ def rotate(webhook_id: str, as_json: bool) -> None:
     The old one signs beside it for a day.
     """
     from joinder.api import webhook_wire
-    from joinder.services import webhooks
+    from joinder.services.events import webhooks
 
     async def turn(hub: Hub) -> Webhook:
         return webhook_wire.with_secret(await webhooks.rotate(hub, await _account(hub, webhook_id), webhook_id, ACTOR))
@@ -153,7 +153,7 @@ def rotate(webhook_id: str, as_json: bool) -> None:
 def test(webhook_id: str, as_json: bool) -> None:
     """Put a test event in line; a server or worker sends it. Example:  joinder webhooks test whep-…"""
     from joinder.api import webhook_wire
-    from joinder.services import replays
+    from joinder.services.events import replays
 
     async def send(hub: Hub) -> Delivery:
         return webhook_wire.delivery(await replays.send_test(hub, await _account(hub, webhook_id), webhook_id, ACTOR))
@@ -170,7 +170,7 @@ def test(webhook_id: str, as_json: bool) -> None:
 def deliveries(webhook_id: str, status: str | None, limit: int, as_json: bool) -> None:
     """List deliveries, newest first. Example:  joinder webhooks deliveries whep-… --status failed"""
     from joinder.api import webhook_wire
-    from joinder.services import replays
+    from joinder.services.events import replays
 
     async def look(hub: Hub) -> list[Delivery]:
         owner = await _account(hub, webhook_id)
@@ -189,7 +189,7 @@ def replay(webhook_id: str, delivery_id: str | None, since: int | None, as_json:
     """Send again: one delivery, or what failed. Example:  joinder webhooks replay whep-… --since 2026-06-01"""
     from joinder.api import webhook_wire
     from joinder.api.webhook_schemas import Replayed
-    from joinder.services import replays
+    from joinder.services.events import replays
 
     if (delivery_id is None) == (since is None):
         raise click.UsageError("Give a DELIVERY_ID, or --since.")
@@ -209,7 +209,7 @@ def replay(webhook_id: str, delivery_id: str | None, since: int | None, as_json:
 @json_option
 def delete(webhook_id: str, confirm: str | None, dry_run: bool, as_json: bool) -> None:
     """Delete a webhook with its deliveries. Example:  joinder webhooks delete whep-… --dry-run"""
-    from joinder.services import replays, webhooks
+    from joinder.services.events import replays, webhooks
 
     async def look(hub: Hub) -> tuple[str, int]:
         owner = await _account(hub, webhook_id)
@@ -250,7 +250,7 @@ def _patch(url: str | None, types: tuple[str, ...], all_types: bool, is_enabled:
 
 
 async def _account(hub: Hub, webhook_id: str) -> str:
-    from joinder.services.hub import account_of
+    from joinder.runtime.hub import account_of
     from joinder.store.tables import WebhookEndpoint
 
     return await account_of(hub, WebhookEndpoint, webhook_id)

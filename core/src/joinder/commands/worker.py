@@ -11,8 +11,8 @@ def command() -> None:
     """
     import asyncio
 
-    from joinder import logs, tracing
-    from joinder.serve import work
+    from joinder.observe import logs, tracing
+    from joinder.runtime.serve import work
     from joinder.settings import settings_from_env
 
     settings = settings_from_env()

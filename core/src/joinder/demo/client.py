@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from joinder.demo.processes import StepFailed
-from joinder.services.accounts import NewClient
+from joinder.services.records.accounts import NewClient
 
 Say = Callable[[str], None]
 

@@ -16,7 +16,8 @@ from joinder.demo.client import Say
 from joinder.demo.processes import Process, StepFailed
 from joinder.demo.sequence import Connected
 from joinder.demo.stack import Running
-from joinder.services import leases, poll
+from joinder.services.readings import poll
+from joinder.services.work import leases
 from joinder.simulate import Simulator
 
 WAIT_MOST_S = 90.0  # what a killed worker was handed out is given to another after half a minute

@@ -17,8 +17,8 @@ from joinder.demo.owner import OwnerStuck, consent
 from joinder.demo.processes import StepFailed
 from joinder.demo.stack import Running
 from joinder.errors import VendorError
-from joinder.services import poll
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.readings import poll
 from joinder.simulate import Simulator
 
 REDIRECT_URI = "https://integrator.example/connected"

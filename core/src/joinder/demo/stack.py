@@ -16,8 +16,8 @@ from joinder.demo.client import Api, Say, access_token, calling, variable
 from joinder.demo.postgres import NoPostgres, local_postgres
 from joinder.demo.processes import Process, StepFailed, environment, free_ports, running
 from joinder.http import silence_client_loggers
-from joinder.services import accounts
-from joinder.services.hub import Hub, open_hub
+from joinder.runtime.hub import Hub, open_hub
+from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import Simulator, installed_simulators
 from joinder.simulate.run import call_limits_of, reroute_of

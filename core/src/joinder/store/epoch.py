@@ -3,7 +3,7 @@
 A standby that took over lacks the last ones of its primary; so does a cluster put back to an earlier moment. Each has
 another timeline, and a copied cluster another system identifier. The row `server` says in which epoch the database is
 and on which server that began. The row `epoch:ID` is there while renewals may begin in it: each of them asks for it,
-and for the server, in the transaction of its intent (services/failover.py).
+and for the server, in the transaction of its intent (services/grants/failover.py).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from joinder.settings import ConfigError
-from joinder.store.engine import StoreOrphaned
+from joinder.trouble import StoreOrphaned
 
 WAL, INDEX = "-wal", "-shm"
 ASIDE = "-wal.aside"  # the log of a file that another has replaced

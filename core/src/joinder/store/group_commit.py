@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from joinder.store.driver_errors import trouble_from
-from joinder.store.engine import StoreTrouble, Upsert, Write
 from joinder.store.file_watch import FileWatch
 from joinder.store.pragmas import connect, prepare
 from joinder.store.statements import upsert_on_sqlite
-from joinder.trouble import StoreOrphaned, StoreRefused
+from joinder.store.types import Upsert, Write
+from joinder.trouble import StoreOrphaned, StoreRefused, StoreTrouble
 
 AT_ONCE = 200
 _ITS_OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, ValueError)

@@ -1,8 +1,8 @@
 """New tokens of the last quarter of an hour, in files: for a database that does not take them, or forgets them.
 
 One file a process, under a lock that ends with the process: whoever can lock a file knows that its writer is gone. A
-line says whose token it is and holds the token sealed (services/journal.py seals, opens and applies). Two files follow
-one another, so that each line is kept for a quarter of an hour at least.
+line says whose token it is and holds the token sealed (services/grants/journal.py seals, opens and applies). Two files
+follow one another, so that each line is kept for a quarter of an hour at least.
 """
 
 from __future__ import annotations

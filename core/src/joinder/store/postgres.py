@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from joinder.settings import ConfigError
 from joinder.store.driver_errors import telling, trouble_from, unusable
-from joinder.store.engine import NotText, Row, Store, StoreTrouble, Upsert, Write
 from joinder.store.epoch import SERVER_SQL
 from joinder.store.migrate import migrate_postgres
 from joinder.store.statements import upsert_on_postgres
-from joinder.trouble import StoreAway, StoreRefused
+from joinder.store.types import NotText, Row, Store, Upsert, Write
+from joinder.trouble import StoreAway, StoreRefused, StoreTrouble
 
 OLDEST = 150000
 CONNECTIONS = 8

@@ -9,7 +9,7 @@ from typing import get_args
 
 from joinder import physics
 from joinder.energy import ENERGY_METRICS, Counter, Energies, Live, Quality, Reading
-from joinder.store.engine import Row, Statement, Store, Upsert, Write
+from joinder.store.types import Row, Statement, Store, Upsert, Write
 from joinder.vendors.gate.rules import Rule
 
 METRICS = (*ENERGY_METRICS, "soc_percent")

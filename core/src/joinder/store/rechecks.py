@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from joinder.energy import Counter, Live, Reading
-from joinder.store.engine import Row, Statement, Store
 from joinder.store.readings import METRICS, POWERS
 from joinder.store.sites import StoredSite
+from joinder.store.types import Row, Statement, Store
 
 _SITE_COLUMNS = ", ".join(StoredSite._fields)
 _SITES = f"SELECT {_SITE_COLUMNS} FROM site WHERE id > :after{{of}} ORDER BY id LIMIT :most"  # noqa: S608 - our own names

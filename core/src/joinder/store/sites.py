@@ -10,7 +10,7 @@ import msgspec
 
 from joinder.clean import clean_line
 from joinder.series import zone
-from joinder.store.engine import Row, Store
+from joinder.store.types import Row, Store
 
 NAME_MOST, ZONE_MOST = 200, 64
 _SINCE, _UNTIL = 631_152_000, 4_102_444_800  # 1990 and 2100: no site is older, or will be

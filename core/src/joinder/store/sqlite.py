@@ -21,12 +21,12 @@ from sqlalchemy.util import await_only
 from joinder.settings import ConfigError
 from joinder.store.ballast import Ballast
 from joinder.store.driver_errors import telling, unusable
-from joinder.store.engine import Row, Store, StoreOrphaned, StoreTrouble, Write
 from joinder.store.file_watch import FileWatch, refuse_strays
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
 from joinder.store.pragmas import connect, prepare
-from joinder.trouble import StoreRefused
+from joinder.store.types import Row, Store, Write
+from joinder.trouble import StoreOrphaned, StoreRefused, StoreTrouble
 
 
 class SqliteStore(Store):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from joinder.store.engine import Upsert
+from joinder.store.types import Upsert
 
 COPY_FROM = 500  # rows from which PostgreSQL's COPY wins
 Record = tuple[Any, ...]

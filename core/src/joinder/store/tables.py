@@ -208,7 +208,7 @@ class GrantVersion(SQLModel, table=True):
 
 
 class Due(SQLModel, table=True):
-    """Narrow on purpose: what is due, when, for whose app, and who holds it (services/leases.py)."""
+    """Narrow on purpose: what is due, when, for whose app, and who holds it (services/work/leases.py)."""
 
     __table_args__ = (Index("due_by_app", "kind", "app", "due_at"),)
     kind: str = Field(primary_key=True)  # refresh | poll | approval | consent | expiry | backfill | sites
@@ -273,7 +273,7 @@ class DeviceRow(SQLModel, table=True):
     fetched_at: int = _big()
     gone_at: int | None = _big(default=None)
     source: int | None = _big(default=None)  # of the state: a reading_source
-    silent_since: int | None = _big(default=None)  # sums of its site lack it since then (services/silence.py)
+    silent_since: int | None = _big(default=None)  # sums of its site lack it since then (services/readings/silence.py)
 
 
 class Interval(SQLModel, table=True):
@@ -339,7 +339,7 @@ class ReadingSource(SQLModel, table=True):
 
 
 class Notice(SQLModel, table=True):
-    """One sentence for the operator about an enrollment's answers, however often it was true (services/notices.py)."""
+    """One sentence for the operator about an enrollment's answers, however often it was true."""
 
     __table_args__ = {"sqlite_with_rowid": False}
     enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
@@ -399,7 +399,7 @@ class Backfill(SQLModel, table=True):
 
 
 class Tally(SQLModel, table=True):
-    """How often something ended in an hour, over all processes (services/activity.py)."""
+    """How often something ended in an hour, over all processes (services/records/activity.py)."""
 
     __table_args__ = {"sqlite_with_rowid": False}
     hour: int = _big(primary_key=True)  # when it began

@@ -17,11 +17,11 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import httpx
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from joinder.app_tokens import AppTokenCache
 from joinder.demo.owner import Page
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
+from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock

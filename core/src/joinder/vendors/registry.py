@@ -17,14 +17,15 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
-from joinder import oauth, patience, tracing
-from joinder.about import about
+from joinder import oauth, patience
 from joinder.clean import clean_text
 from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.errors import NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
+from joinder.observe import tracing
+from joinder.observe.log_context import about
 from joinder.redact import Secrets
 from joinder.vendor import Flow, OperatorAction, Vendor, endpoint_hosts
 from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site

@@ -13,8 +13,8 @@ from joinder_tui.acts import Act
 from joinder_tui.pairs import MOVES, Cells, Pair
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.tenants import Tenant
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.tenants import Tenant
     from joinder.store.tables import ApiClient
 
 
@@ -32,13 +32,13 @@ class Accounts(Pair["Tenant", "ApiClient"]):
     ]
 
     async def load_above(self, hub: Hub) -> Mapping[str, Tenant]:
-        from joinder.services import tenants
+        from joinder.services.admin import tenants
 
         return {one.row.id: one for one in await tenants.listed(hub)}
 
     async def load_below(self, hub: Hub, one: Tenant) -> Mapping[str, ApiClient]:
         """Those that work first, the newest of them on top."""
-        from joinder.services import accounts
+        from joinder.services.records import accounts
 
         clients = await accounts.list_clients(hub, one.row.id)
         clients.sort(key=lambda client: (client.revoked_at is not None, -client.created_at))

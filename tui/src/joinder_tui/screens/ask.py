@@ -20,7 +20,7 @@ from joinder_tui.acts import Act
 from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder_tui.pages import Page
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from joinder_tui.screens.form import FormScreen, account_choice, chosen_account,
 from joinder_tui.widgets.form import Choice, Entry, Typed
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder.store.tables import Account, VendorCredentials
     from joinder.vendor import AppCredentialType, OperatorAction, Vendor
 
@@ -33,7 +33,7 @@ class CredentialForm(FormScreen):
         self._kinds: dict[str, tuple[Vendor, AppCredentialType]] = {}
 
     async def load(self, hub: Hub) -> tuple[list[Account], list[Vendor]]:
-        from joinder.services import accounts
+        from joinder.services.records import accounts
 
         return await accounts.list_accounts(hub), hub.registry.vendors
 
@@ -64,7 +64,7 @@ class CredentialForm(FormScreen):
         ]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
-        from joinder.services import vendor_credentials
+        from joinder.services.join import vendor_credentials
         from joinder.services.refusals import Unprocessable
 
         account_id = chosen_account(self._accounts, self.joinder.account_id, values)
@@ -98,7 +98,7 @@ class RotateForm(FormScreen):
         return [Typed(pointer("credentials", field.name), field, is_free=True) for field in self._kind.fields]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
-        from joinder.services import vendor_credentials
+        from joinder.services.join import vendor_credentials
         from joinder.services.refusals import Unprocessable
 
         patch = {"credentials": named(values, "/credentials/")}
@@ -129,7 +129,7 @@ class ActionForm(FormScreen):
         return [Typed(pointer(field.name), field) for field in self._actions[chosen[ACTION]].fields]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
-        from joinder.services import operator_actions
+        from joinder.services.admin import operator_actions
 
         return await operator_actions.run(
             hub,

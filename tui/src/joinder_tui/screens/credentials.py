@@ -18,10 +18,10 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
-    from joinder.services.budgets import Left, Quotas
-    from joinder.services.hub import Hub
-    from joinder.services.listing import ListedCredentials
-    from joinder.services.vendor_credentials import Dependents, Shown
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.listing import ListedCredentials
+    from joinder.services.calls.budgets import Left, Quotas
+    from joinder.services.join.vendor_credentials import Dependents, Shown
     from joinder.store.tables import VendorCredentials
     from joinder.vendor import OperatorAction, Vendor
 
@@ -116,7 +116,7 @@ class Credentials(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """The rows, each second tick their quotas; the first time, both."""
-        from joinder.services import listing
+        from joinder.services.admin import listing
 
         if self.turn % 2:
             return Answer(quotas=await listing.quotas(hub, [one.row for one in self._listed.values()]))
@@ -170,7 +170,7 @@ class Credentials(Page):
 
     async def _test(self, row: VendorCredentials) -> None:
         async def ask(hub: Hub) -> str:
-            from joinder.services import credential_test
+            from joinder.services.join import credential_test
 
             return await credential_test.test(hub, row.account_id, row.id, ACTOR)
 
@@ -207,7 +207,7 @@ class Credentials(Page):
             return
 
         async def change(hub: Hub) -> Shown:
-            from joinder.services import vendor_credentials
+            from joinder.services.join import vendor_credentials
 
             return await vendor_credentials.change(hub, row.account_id, row.id, ACTOR, patch={"name": name or None})
 
@@ -228,7 +228,7 @@ class Credentials(Page):
             return
 
         async def look(hub: Hub) -> Shown:
-            from joinder.services import vendor_credentials
+            from joinder.services.join import vendor_credentials
 
             return await vendor_credentials.get(hub, row.account_id, row.id, ACTOR, reveal=True, reason=reason)
 
@@ -244,7 +244,7 @@ class Credentials(Page):
         from joinder_tui.screens.credential_forms import ActionForm
 
         async def look(hub: Hub) -> list[OperatorAction]:
-            from joinder.services import operator_actions
+            from joinder.services.admin import operator_actions
 
             return await operator_actions.list_actions(hub, row.account_id, row.id)
 
@@ -260,7 +260,7 @@ class Credentials(Page):
 
     async def _delete(self, row: VendorCredentials) -> None:
         async def look(hub: Hub) -> Dependents:
-            from joinder.services import vendor_credentials
+            from joinder.services.join import vendor_credentials
 
             return await vendor_credentials.dependents(hub, row.account_id, row.id)
 
@@ -280,7 +280,7 @@ class Credentials(Page):
             return
 
         async def delete(hub: Hub) -> bool:
-            from joinder.services import vendor_credentials
+            from joinder.services.join import vendor_credentials
 
             await vendor_credentials.delete(hub, row.account_id, row.id, ACTOR)
             return True

@@ -21,8 +21,8 @@ from joinder_tui.widgets.plain import Static, line
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from joinder.services.detail import Chart, Detail
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.detail import Chart, Detail
 
 TABS = ("health", "sites", "day", "month", "tokens", "happened")
 GONE = "This enrollment has ended; escape goes back."
@@ -79,7 +79,7 @@ class Enrollment(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """One look whether anything changed; everything anew only then."""
-        from joinder.services import detail
+        from joinder.services.admin import detail
 
         mark = await detail.mark(hub, self.enrollment_id)
         if mark is None:
@@ -146,7 +146,8 @@ class Enrollment(Page):
 
 
 def _facts(detail: Detail) -> RichTable:
-    from joinder.services import expiry, health
+    from joinder.services.grants import expiry
+    from joinder.services.records import health
 
     row, grant = detail.overview.row, detail.overview.grant
     warned = expiry.shown(row, grant) if grant else None
@@ -204,7 +205,7 @@ def _warnings(detail: Detail) -> RichTable:
 
 
 def _sites(detail: Detail) -> RichTable:
-    from joinder.services import silence
+    from joinder.services.readings import silence
 
     table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
     for heading in ("Site or device", "Kind", "Name", "Read", "Id"):

@@ -19,14 +19,14 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.search import Found, Place, Query
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.search import Found, Place, Query
 
 ROWS = 100  # of a page; 500 are the most anything loads
 
 
 class Enrollments(Page):
-    """`looked_for` is what the filter line says (services/search.py)."""
+    """`looked_for` is what the filter line says (services/admin/search.py)."""
 
     name_in_crumbs = "Enrollments"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,13 +86,13 @@ class Enrollments(Page):
         return f"Enrollments [{self._looked_for}]" if self._looked_for else "Enrollments"
 
     def _query(self) -> Query:
-        from joinder.services import search
+        from joinder.services.admin import search
 
         return search.parse(self._looked_for, faults_only=self.faults)
 
     async def load(self, hub: Hub) -> list[Found]:
         """One page."""
-        from joinder.services import search
+        from joinder.services.admin import search
 
         return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1)
 
@@ -106,7 +106,7 @@ class Enrollments(Page):
     @work(group="count", exclusive=True, exit_on_error=False)
     async def _show_total(self) -> None:
         """How many there are in all, once for each filter: it walks them, so the page does not wait for it."""
-        from joinder.services import search
+        from joinder.services.admin import search
 
         query = self._query()
         total = await self.joinder.asked(lambda hub: search.count(hub, query))

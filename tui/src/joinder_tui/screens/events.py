@@ -21,7 +21,7 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder_tui.screens.ask import Given
 
 TABS = ("happened", "changed")

@@ -13,8 +13,8 @@ from joinder_tui.screens.form import FormScreen, account_choice, chosen_account,
 from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.join_flows import FlowVendor
+    from joinder.runtime.hub import Hub
+    from joinder.services.join.join_flows import FlowVendor
     from joinder.store.tables import Account, VendorCredentials
     from joinder.vendor import Vendor
 
@@ -39,7 +39,8 @@ class FlowForm(FormScreen):
         self._sent: list[str] = []  # vendors in the order of the last request, as refusals count them
 
     async def load(self, hub: Hub) -> Answer:
-        from joinder.services import accounts, listing
+        from joinder.services.admin import listing
+        from joinder.services.records import accounts
 
         return Answer(
             accounts=await accounts.list_accounts(hub),
@@ -68,7 +69,7 @@ class FlowForm(FormScreen):
         return [Typed("/redirectURI", back), *vendors]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
-        from joinder.services import join_flows
+        from joinder.services.join import join_flows
 
         account_id = chosen_account(self._answer.accounts, self.joinder.account_id, values)
         ticked = [vendor.name for vendor in self._answer.vendors if _place(vendor.name) in values]
@@ -116,7 +117,7 @@ def _owners_join(vendor: Vendor, type_name: str) -> bool:
 
 
 def _asked(name: str, values: Mapping[str, str]) -> FlowVendor:
-    from joinder.services.join_flows import FlowVendor
+    from joinder.services.join.join_flows import FlowVendor
 
     return FlowVendor(
         vendor=name,

@@ -19,10 +19,10 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.join_attempts import Attempt
-    from joinder.services.join_flows import Dependents
-    from joinder.services.listing import ListedFlow
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.join_attempts import Attempt
+    from joinder.services.admin.listing import ListedFlow
+    from joinder.services.join.join_flows import Dependents
     from joinder.store.tables import JoinFlow
 
 ATTEMPTS = 100
@@ -94,7 +94,7 @@ class Flows(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts; the first time, both."""
-        from joinder.services import join_attempts, listing
+        from joinder.services.admin import join_attempts, listing
 
         account_id = self.joinder.account_id
         flows = None if self.turn % 2 else await listing.flows(hub, account_id)
@@ -130,7 +130,7 @@ class Flows(Page):
         from joinder_tui.screens.link import Link
 
         async def make(hub: Hub) -> str:
-            from joinder.services import join_sessions
+            from joinder.services.join import join_sessions
 
             return await join_sessions.link(hub, flow.account_id, flow.id, None, None)
 
@@ -146,7 +146,7 @@ class Flows(Page):
 
     async def _delete(self, flow: JoinFlow) -> None:
         async def look(hub: Hub) -> Dependents:
-            from joinder.services import join_flows
+            from joinder.services.join import join_flows
 
             return await join_flows.dependents(hub, flow.account_id, flow.id)
 
@@ -161,7 +161,7 @@ class Flows(Page):
             return
 
         async def delete(hub: Hub) -> bool:
-            from joinder.services import join_flows
+            from joinder.services.join import join_flows
 
             await join_flows.delete(hub, flow.account_id, flow.id, ACTOR)
             return True

@@ -20,7 +20,7 @@ from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed
 from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder.store.tables import Account
 
 FILE_MOST = 64 * 1024  # a value from a file is a key, not a disk

@@ -17,8 +17,8 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.keys import KeyUse, Progress
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.keys import KeyUse, Progress
 
 COPY = "Keep a copy of the key file apart from the database."
 
@@ -68,7 +68,7 @@ class Keys(Page):
         self.query_one("#keys").focus()
 
     async def load(self, hub: Hub) -> Sequence[KeyUse]:
-        from joinder.services import keys
+        from joinder.services.admin import keys
 
         return await keys.uses(hub)
 
@@ -93,7 +93,7 @@ class Keys(Page):
         self.act(self._retire(self.query_one("#keys", Table).selected))
 
     async def _prepare(self) -> None:
-        from joinder.services import keys
+        from joinder.services.admin import keys
 
         touches = ["The file gets a new key, which wraps what is new from now on.", COPY]
         if await self.confirmed("Prepare a rotation?", touches):
@@ -118,7 +118,7 @@ class Keys(Page):
             self.notify(f"{done.key_id} wraps all {texts.count(done.total)} data keys. {COPY}")
 
     async def _rotated(self, hub: Hub) -> Progress:
-        from joinder.services import keys
+        from joinder.services.admin import keys
 
         bar = self.query_one("#rotation", ProgressBar)
         async for progress in keys.rotate(hub, ACTOR):
@@ -126,7 +126,7 @@ class Keys(Page):
         return progress
 
     async def _retire(self, key_id: str) -> None:
-        from joinder.services import keys
+        from joinder.services.admin import keys
 
         refused = await self.outcome(f"Retiring {key_id}", lambda hub: keys.retirable(hub, key_id))
         if refused is not None:

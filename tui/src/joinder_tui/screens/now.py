@@ -19,9 +19,9 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
-    from joinder.services.fleet import Count, Ending
-    from joinder.services.hub import Hub
-    from joinder.services.join_attempts import Fault
+    from joinder.runtime.hub import Hub
+    from joinder.services.admin.fleet import Count, Ending
+    from joinder.services.admin.join_attempts import Fault
 
 NOBODY = ("ok", "connecting", "degraded", "suspected", "pending_approval")
 GROUPS = {  # who must act → the states that say so
@@ -94,7 +94,8 @@ class Now(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """The counts, each second tick what ran; the first time, everything."""
-        from joinder.services import activity, fleet, join_attempts
+        from joinder.services.admin import fleet, join_attempts
+        from joinder.services.calls import activity
 
         if self.turn == 0:
             return Answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,6 +17,13 @@ from joinder_tui.widgets.plain import Static, line
 
 SHOWN_S = 60.0
 COVERED = "••••••••"
+
+
+@runtime_checkable
+class _Copies(Protocol):
+    """What of the app is needed here, without importing it: it imports this screen."""
+
+    def copy(self, text: str, what: str) -> None: ...
 
 
 class Secret(ModalScreen[None]):
@@ -50,9 +57,7 @@ class Secret(ModalScreen[None]):
         self._draw(self._secret or COVERED)
 
     def action_copy(self) -> None:
-        from joinder_tui.app import JoinderApp
-
-        if self._secret and isinstance(self.app, JoinderApp):
+        if self._secret and isinstance(self.app, _Copies):
             self.app.copy(self._secret, "Secret")
 
     @contextmanager

@@ -21,7 +21,7 @@ from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
+    from joinder.runtime.hub import Hub
     from joinder.vendor import Capability, Limits, Vendor
     from joinder.vendors.registry import Installed
 
@@ -73,7 +73,7 @@ class Vendors(Page):
             yield Static("", id="facts")
 
     async def load(self, hub: Hub) -> Answer:
-        from joinder.services import fleet
+        from joinder.services.admin import fleet
 
         if self.turn % SLOW_TURNS:
             return Answer(installed=hub.registry.installed)

@@ -15,9 +15,9 @@ from joinder_tui.acts import Act
 from joinder_tui.pairs import MOVES, Cells, Pair
 
 if TYPE_CHECKING:
-    from joinder.services.hub import Hub
-    from joinder.services.outbox import Endpoint
-    from joinder.services.replays import Shown
+    from joinder.runtime.hub import Hub
+    from joinder.services.events.outbox import Endpoint
+    from joinder.services.events.replays import Shown
     from joinder.store.tables import WebhookEndpoint
 
 DELIVERIES = 200  # shown of an endpoint
@@ -47,12 +47,12 @@ class Webhooks(Pair["Endpoint", "Shown"]):
     failed_only: reactive[bool] = reactive(False)
 
     async def load_above(self, hub: Hub) -> Mapping[str, Endpoint]:
-        from joinder.services import outbox
+        from joinder.services.events import outbox
 
         return {one.row.id: one for one in await outbox.endpoints(hub, account_id=self.joinder.account_id)}
 
     async def load_below(self, hub: Hub, one: Endpoint) -> Mapping[str, Shown]:
-        from joinder.services import replays
+        from joinder.services.events import replays
         from joinder.services.refusals import NotFound
 
         status = "failed" if self.failed_only else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textual_plotext import PlotextPlot
 
 if TYPE_CHECKING:
-    from joinder.services.detail import Chart
+    from joinder.services.admin.detail import Chart
 
 LINES = {  # metric → its name and colour; a theme's own sixteen colours may be two of one kind
     "solar_wh": ("solar", (240, 180, 0)),

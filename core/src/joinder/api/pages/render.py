@@ -12,8 +12,8 @@ from litestar import Response
 from litestar.datastructures import Cookie
 
 from joinder.api.pages.texts import LABELS, PAGES
-from joinder.services.join_sessions import Choice, Form
-from joinder.services.redirects import with_result
+from joinder.services.join.join_sessions import Choice, Form
+from joinder.services.join.redirects import with_result
 
 HERE = Path(__file__).parent
 HEADERS = {

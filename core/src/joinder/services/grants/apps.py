@@ -18,14 +18,14 @@ from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.errors import AppCredentialsRejected, HealthState, TransientError
-from joinder.services import health
+from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
-from joinder.services.leases import NEVER
+from joinder.services.records import health
+from joinder.services.work.leases import NEVER
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
 
 if TYPE_CHECKING:
-    from joinder.services.held import HeldRow
+    from joinder.services.records.held import HeldRow
 
 Door = Literal["token", "data"]
 KIND: dict[Door, str] = {"token": "refresh", "data": "poll"}  # whose work is a test

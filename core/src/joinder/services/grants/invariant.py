@@ -6,9 +6,9 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from joinder.runtime.hub import Hub
 from joinder.services.grants.standing import KINDS, Subject, Want, is_renewable, plan_of, settle
-from joinder.services.hub import Hub
-from joinder.services.leases import NEVER
+from joinder.services.work.leases import NEVER
 from joinder.store.tables import Enrollment
 
 PAGE = 5000

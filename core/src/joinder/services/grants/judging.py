@@ -18,9 +18,9 @@ from joinder.errors import (
     Unexplained,
     VendorError,
 )
-from joinder.services import health, leases, site_rights
-from joinder.services.budgets import BudgetSpent
-from joinder.services.grants import apps, mass_refusal, standing
+from joinder.runtime.hub import Hub
+from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.grants import apps, mass_refusal, site_rights, standing
 from joinder.services.grants.verdict import (
     PROOF_AFTER,
     SITE_PROOF_AFTER,
@@ -33,14 +33,15 @@ from joinder.services.grants.verdict import (
     heard,
     judge,
 )
-from joinder.services.hub import Hub
-from joinder.services.schedule import after_failure, after_operator_trouble
+from joinder.services.records import health
+from joinder.services.work import leases
+from joinder.services.work.schedule import after_failure, after_operator_trouble
 from joinder.store.tables import Enrollment, GrantRow, SiteRow, VendorCredentials
 from joinder.vendor import Flow, Refresh, Vendor
 
 if TYPE_CHECKING:
-    from joinder.services.held import HeldRow
-    from joinder.services.refresh import Attempt
+    from joinder.services.grants.attempt import Attempt
+    from joinder.services.records.held import HeldRow
 
 NOTED_EVERY_S = 60  # a read that went well, where nothing else changes
 OTHERS_TURN = timedelta(minutes=20)  # at least, to be polled as well
@@ -115,7 +116,7 @@ async def renewal_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None
             grant.intent_id = grant.intent_at = None
             grant.intent_count = row.intent_count
         elif grant is not None and grant.intent_id == attempt.intent_id:
-            grant.intent_id = None  # nobody is at it any more; when it began still counts (services/holders.py)
+            grant.intent_id = None  # nobody is at it any more; when it began still counts (services/grants/holders.py)
         verdict, before = await _judged(hub, session, answer)
         await leases.release(session, "refresh", row.id, attempt.lease, None)
     await _afterwards(hub, answer, verdict, before)

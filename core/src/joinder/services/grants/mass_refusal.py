@@ -15,9 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
-from joinder.services import health
+from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.hub import Hub
+from joinder.services.records import health
 from joinder.store.tables import Enrollment, GrantRow
 
 WINDOW_S = 900

@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now
 from joinder.errors import Actor, HealthState, PluginBug, UnknownVendor, VendorError
-from joinder.services import health, leases
-from joinder.services.breakers import BreakerOpen
-from joinder.services.hub import Hub
+from joinder.runtime.hub import Hub
+from joinder.services.calls.breakers import BreakerOpen
+from joinder.services.records import health
+from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment, GrantRow
 
-RESTORED = "restored"  # in grant.obtained_by: behind the barrier (services/barrier.py)
+RESTORED = "restored"  # in grant.obtained_by: behind the barrier (services/grants/barrier.py)
 KINDS = ("refresh", "poll", "approval")
 
 
@@ -183,4 +184,3 @@ def _change(
     enrollment.health = state
     enrollment.health_since = now()
     health.write_event(session, enrollment, "enrollment.health", {"from": before, "to": state, "reason": reason})
-

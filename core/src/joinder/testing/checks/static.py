@@ -13,7 +13,7 @@ from joinder.vendor import Capability, Flow, Refresh, Vendor, https_host
 from joinder.vendors.registry import HOOKS
 
 HEAVY = ("litestar", "sqlalchemy", "sqlmodel", "textual", "pytest", "vcr")
-CORE_ONLY = ("joinder.store", "joinder.services", "joinder.api", "joinder.worker")
+CORE_ONLY = ("joinder.store", "joinder.services", "joinder.api", "joinder.runtime")
 _SECRET_NAMES = re.compile(r"(?i)secret|password|token$|api_?key$|private")
 
 

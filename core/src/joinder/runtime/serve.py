@@ -1,0 +1,100 @@
+"""The processes: one that answers requests and works on what is due, one that only works. Run as many as you like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from joinder.api.app import create_app
+from joinder.runtime.exposition import exposed
+from joinder.runtime.hub import Hub, open_hub
+from joinder.runtime.starting import STOPS, StoppedWaiting, once_there
+from joinder.runtime.worker import working
+from joinder.services.grants import durability, store_watch
+from joinder.settings import ConfigError, Settings
+from joinder.vendors.watch import watching
+
+log = logging.getLogger("joinder")
+
+
+async def serve(settings: Settings, *, works: bool = True) -> None:
+    """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError.
+
+    Without `works` what is due is left to other processes. A database that is away at the start is waited for.
+    """
+    _check_address(settings)
+    with suppress(StoppedWaiting):
+        async with (
+            once_there(lambda: open_hub(settings)) as hub,
+            exposed(hub),
+            watching(hub.registry.note_blocked),
+            once_there(lambda: _working(hub, works)),
+        ):
+            log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
+            await _answer(hub)
+
+
+@asynccontextmanager
+async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
+    if works:
+        async with working(hub):
+            yield
+        return
+    durability.arm(hub)  # a reader's call may renew a token here too
+    async with store_watch.watching(hub):
+        yield
+
+
+def _check_address(settings: Settings) -> None:
+    """granian shares its port with whoever asks: a second server on it would take half of the requests."""
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"Cannot listen on {settings.host}:{settings.port} (JOINDER_HOST, JOINDER_PORT): {error}"
+        ) from None
+
+
+async def _answer(hub: Hub) -> None:
+    server = Server(
+        create_app(hub),
+        address=hub.settings.host,
+        port=hub.settings.port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_enabled=False,
+    )
+
+    def stop() -> None:
+        hub.stopping.set()  # not ready any more, before the first connection is refused
+        server.stop()  # type: ignore[no-untyped-call]
+
+    _on_signal(stop)
+    await server.serve()
+
+
+async def work(settings: Settings) -> None:
+    """As `serve`, without the API. Raises ConfigError."""
+    with suppress(StoppedWaiting):
+        async with (
+            once_there(lambda: open_hub(settings)) as hub,
+            exposed(hub),
+            watching(hub.registry.note_blocked),
+            once_there(lambda: working(hub)),
+        ):
+            _on_signal(hub.stopping.set)
+            log.info("working on %s", hub.store.place)
+            await hub.stopping.wait()
+
+
+def _on_signal(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for name in STOPS:
+        loop.add_signal_handler(name, stop)

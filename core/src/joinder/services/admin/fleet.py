@@ -1,0 +1,64 @@
+"""The whole installation at a glance, for the admin, who sees every account: who must act, what ends next, what ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from joinder.clock import now
+from joinder.errors import Actor
+from joinder.runtime.hub import Hub
+from joinder.services.records import health
+
+ENDING_SHOWN = 8
+_COUNTS = (
+    "SELECT vendor, health, count(*), sum(CASE WHEN paused_at IS NULL THEN 0 ELSE 1 END) "
+    "FROM enrollment GROUP BY vendor, health"
+)
+_ENDING = (
+    "SELECT enrollment_id, vendor, ends FROM (SELECT g.enrollment_id, e.vendor, "
+    "CASE WHEN e.vendor IN ({renewable}) THEN g.refresh_expires_at ELSE g.expires_at END AS ends "
+    'FROM "grant" g JOIN enrollment e ON e.id = g.enrollment_id '
+    "WHERE e.health NOT IN ('needs_consent', 'lost_in_flight')) AS g "
+    "WHERE ends > :now ORDER BY ends LIMIT :most"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Enrollments of one vendor in one state of health; `paused` of them are paused."""
+
+    vendor: str
+    health: str
+    count: int
+    paused: int
+
+    @property
+    def actor(self) -> Actor:
+        return health.actor_of(self.health)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """A consent that ends at `ends_at` (epoch seconds) unless it is renewed, by Joinder or by the owner."""
+
+    enrollment_id: str
+    vendor: str
+    ends_at: int
+
+
+async def counts(hub: Hub) -> list[Count]:
+    rows = await hub.store.scan(_COUNTS, {})
+    return sorted(
+        (Count(vendor=row[0], health=row[1], count=int(row[2]), paused=int(row[3])) for row in rows),
+        key=lambda one: (one.vendor, one.health),
+    )
+
+
+async def ending(hub: Hub) -> list[Ending]:
+    """The consents that end next. Walks all grants: for a screen that asks now and then."""
+    renewable = [v.name for v in hub.registry.vendors if v.is_renewable]
+    names = {f"vendor_{index}": name for index, name in enumerate(renewable)}
+    sql = _ENDING.format(renewable=", ".join(f":{name}" for name in names) or "''")
+    rows: Sequence[Sequence[object]] = await hub.store.scan(sql, {**names, "now": now(), "most": ENDING_SHOWN})
+    return [Ending(enrollment_id=str(row[0]), vendor=str(row[1]), ends_at=int(str(row[2]))) for row in rows]

@@ -1,0 +1,137 @@
+"""Enrollments as the admin looks for them, over all accounts, a page at a time, newest first."""
+
+from __future__ import annotations
+
+import difflib
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from joinder.runtime.hub import Hub
+from joinder.services.refusals import Invalid
+
+PAGE = 500
+_COLUMNS = {
+    "vendor": "e.vendor",
+    "health": "e.health",
+    "status": "e.status",
+    "account": "e.account_id",
+    "flow": "e.flow_id",
+    "credentials": "e.credentials_id",
+}
+_FAULTS = "e.health NOT IN ('ok', 'connecting')"
+_PAUSED = "e.paused_at IS NOT NULL"
+_TEXT = (
+    "(e.id LIKE {term} ESCAPE '!' OR e.vendor LIKE {term} ESCAPE '!' OR "
+    "lower(coalesce(e.vendor_account_id, '')) LIKE {term} ESCAPE '!' OR e.id IN "
+    "(SELECT s.enrollment_id FROM site s WHERE lower(s.name) LIKE {term} ESCAPE '!' "
+    "OR lower(s.vendor_id) LIKE {term} ESCAPE '!'))"
+)
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
+_PAGE = (
+    "SELECT e.id, e.account_id, e.vendor, e.status, e.health, e.health_since, e.health_reason, e.health_actor, "
+    "e.failures, e.paused_at, e.last_success_at, e.created_at, "
+    "(SELECT min(s.name) FROM site s WHERE s.enrollment_id = e.id) "
+    "FROM enrollment e WHERE {where} ORDER BY e.created_at {way}, e.id {way} LIMIT :limit"
+)
+
+
+class Found(NamedTuple):
+    """A row of the list; `site_name` is that of its first site. Times are epoch seconds."""
+
+    id: str
+    account_id: str
+    vendor: str
+    status: str
+    health: str
+    health_since: int
+    health_reason: str | None
+    health_actor: str | None
+    failures: int
+    paused_at: int | None
+    last_success_at: int | None
+    created_at: int
+    site_name: str | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.created_at, self.id)
+
+
+class Place(NamedTuple):
+    """Where a page begins or ends."""
+
+    created_at: int
+    id: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for; made by `parse`."""
+
+    conditions: tuple[str, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)
+
+    def where(self, *more: str) -> str:
+        return " AND ".join((*self.conditions, *more)) or "1 = 1"
+
+
+def parse(text: str, *, faults_only: bool = False) -> Query:
+    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z` and so on, `is:paused`.
+
+    `!` before a word turns it round. Raises Invalid.
+    """
+    conditions: list[str] = [_FAULTS] if faults_only else []
+    values: dict[str, str] = {}
+    for index, word in enumerate(text.split()):
+        inverse, word = word.startswith("!"), word.removeprefix("!")
+        if not word:
+            continue
+        condition, found = _condition(word, f"word_{index}")
+        values |= found
+        conditions.append(f"NOT ({condition})" if inverse else condition)
+    return Query(tuple(conditions), values)
+
+
+def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
+    key, colon, value = word.partition(":")
+    if not colon:
+        terms = {f"{name}_{index}": f"%{_escaped(text)}%" for index, text in enumerate(_spellings(word))}
+        return "(" + " OR ".join(_TEXT.format(term=f":{term}") for term in terms) + ")", terms
+    if (key, value) == ("is", "paused"):
+        return _PAUSED, {}
+    if key not in _COLUMNS or not value.strip(","):
+        near = difflib.get_close_matches(key, (*_COLUMNS, "is"), 1)
+        hint = f"; did you mean {near[0]}:?" if near and near[0] != key else ""
+        raise Invalid(f"{word} is no filter{hint}. Known: {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
+    wanted = {f"{name}_{index}": one for index, one in enumerate(filter(None, value.split(",")))}
+    return f"{_COLUMNS[key]} IN ({', '.join(f':{each}' for each in wanted)})", wanted
+
+
+def _spellings(word: str) -> list[str]:
+    """`ärger` is in `Ärgernis` too, where the database lowers ASCII only (SQLite, or PostgreSQL in the C locale)."""
+    spelled = (word.lower(), word, word.capitalize())
+    return list(dict.fromkeys(text.translate(_ASCII_LOWER) for text in spelled))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"!{letter}" if letter in "!%_" else letter for letter in text)
+
+
+async def page(
+    hub: Hub, query: Query, *, after: Place | None = None, before: Place | None = None, limit: int = PAGE
+) -> list[Found]:
+    """Newest first: those after a place, or the ones that come just before it."""
+    place, way, sign = (before, "ASC", ">") if before is not None else (after, "DESC", "<")
+    beyond = f"(e.created_at, e.id) {sign} (:at, :id)" if place is not None else ""
+    sql = _PAGE.format(where=query.where(*([beyond] if beyond else [])), way=way)
+    values = {**query.values, **({"at": place.created_at, "id": place.id} if place else {}), "limit": min(limit, PAGE)}
+    rows: Sequence[Sequence[object]] = await hub.store.scan(sql, values)
+    found = [Found(*row) for row in rows]  # type: ignore[arg-type]
+    return found[::-1] if before is not None else found
+
+
+async def count(hub: Hub, query: Query) -> int:
+    sql = f"SELECT count(*) FROM enrollment e WHERE {query.where()}"  # noqa: S608 - conditions of our own
+    return int((await hub.store.scan(sql, query.values))[0][0])

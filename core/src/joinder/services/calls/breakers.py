@@ -1,0 +1,104 @@
+"""Circuit breakers: a vendor that is down is asked by one probe at a time, not by every enrollment.
+
+The states are purgatory's. Only trouble of the vendor's own side counts: not a refused token, not a spent budget, not
+one home whose gateway is off. Of one process: nothing is shared, as each finds out within five calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context, OpenedState
+
+from joinder.errors import DeviceUnreachable, PluginBug, RateLimited, TransientError, Unexplained, VendorError
+from joinder.grants import AppCredentials
+from joinder.services.calls.budgets import BudgetSpent
+from joinder.vendor import Vendor, endpoint_hosts
+
+THRESHOLD = 5  # outages in a row
+PROBE_AFTER_S = 30.0
+Place = tuple[str, ...]  # vendor, then hosts of the app's own where it has such
+
+
+class BreakerOpen(TransientError):
+    """Not asked: the vendor did not answer the last calls, and the pause is not over."""
+
+
+class Breakers:
+    def __init__(self, *, probe_after_s: float = PROBE_AFTER_S) -> None:
+        self._probe_after_s = probe_after_s
+        self._found: dict[tuple[Place, str], Context] = {}
+        self._probing: set[tuple[Place, str]] = set()
+
+    @asynccontextmanager
+    async def calling(self, vendor: Vendor, hook: str, app: AppCredentials | None = None) -> AsyncIterator[None]:
+        """Around one call of a hook. Raises BreakerOpen instead of making it."""
+        if vendor.device_access:  # every home is a place of its own
+            yield
+            return
+        key = (_place(vendor, app), hook)
+        breaker = self._found.setdefault(key, Context(hook, THRESHOLD, self._probe_after_s))
+        self._enter(vendor, key, breaker)
+        probes = breaker.state == HALF_OPENED
+        if probes:
+            self._probing.add(key)
+        try:
+            yield
+        except BaseException as error:
+            if _tells(error):
+                breaker.handle_exception(error) if _is_outage(error) else breaker.handle_end_request()
+            raise
+        else:
+            breaker.handle_end_request()
+        finally:
+            breaker.messages.clear()  # purgatory's events, which nobody reads
+            if probes:
+                self._probing.discard(key)
+
+    def refuse_open(self, vendor: Vendor, hook: str, app: AppCredentials | None = None) -> None:
+        """Raises BreakerOpen where `calling` would now, before anything is prepared for the call."""
+        key = (_place(vendor, app), hook)
+        breaker = self._found.get(key)
+        if breaker is not None and (key in self._probing or self._wait_s(breaker) > 0):
+            raise self._open(vendor, breaker)
+
+    def states(self) -> dict[tuple[str, str], str]:
+        """(vendor, hook) → `closed`, `opened` or `half-opened`; the worst, where apps have hosts of their own."""
+        worst: list[str] = [CLOSED, HALF_OPENED, OPENED]
+        states: dict[tuple[str, str], str] = {}
+        for (place, hook), breaker in self._found.items():
+            known = (states.get((place[0], hook), CLOSED), breaker.state)
+            states[place[0], hook] = max(known, key=worst.index)
+        return states
+
+    def _enter(self, vendor: Vendor, key: tuple[Place, str], breaker: Context) -> None:
+        if key in self._probing:
+            raise self._open(vendor, breaker)
+        try:
+            breaker.handle_new_request()
+        except OpenedState:
+            raise self._open(vendor, breaker) from None
+
+    def _wait_s(self, breaker: Context) -> float:
+        return 0.0 if breaker.opened_at is None else breaker.opened_at + self._probe_after_s - time.time()
+
+    def _open(self, vendor: Vendor, breaker: Context) -> BreakerOpen:
+        wait = timedelta(seconds=max(1.0, min(self._wait_s(breaker), self._probe_after_s)))
+        return BreakerOpen(f"{vendor.label} did not answer the last calls; trying again soon", retry_after=wait)
+
+
+def _place(vendor: Vendor, app: AppCredentials | None) -> Place:
+    """An app's own host that is down must not stop the apps of other accounts."""
+    return (vendor.name, *endpoint_hosts(vendor, app))
+
+
+def _tells(error: BaseException) -> bool:
+    """Whether the vendor was heard or missed; a cancelled call, one refused here and a plugin's bug tell nothing."""
+    return isinstance(error, VendorError) and not isinstance(error, BudgetSpent | PluginBug)
+
+
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and not isinstance(error, RateLimited | DeviceUnreachable | Unexplained)

@@ -1,0 +1,32 @@
+"""Around every hook call: the breaker of its vendor, and the vendor's own word that it allows no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+
+from joinder.errors import RateLimited
+from joinder.grants import Context
+from joinder.services.calls.breakers import Breakers
+from joinder.services.calls.budgets import BudgetSpent, Uncounted, at_fault
+from joinder.vendor import is_redirect
+from joinder.vendors.registry import Around, Registry
+
+
+def guarding(registry: Registry, breakers: Breakers) -> Around:
+    @asynccontextmanager
+    async def around(vendor: str, hook: str, ctx: Context) -> AsyncIterator[None]:
+        described = registry.vendor(vendor)
+        is_code = hook == "handle_callback" and is_redirect(described, ctx.app)
+        try:
+            # An owner's code lives for minutes, and its token service may be well: it is never left alone.
+            async with nullcontext() if is_code else breakers.calling(described, hook, ctx.app):
+                yield
+        except Uncounted as error:
+            raise at_fault(error) from None
+        except RateLimited as error:
+            if ctx.http.meter is not None and not isinstance(error, BudgetSpent):
+                await ctx.http.meter.limited(error.retry_after)
+            raise
+
+    return around

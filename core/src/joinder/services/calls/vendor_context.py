@@ -1,0 +1,41 @@
+"""Makes the Context a hook call receives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from joinder.clock import utc_now
+from joinder.errors import PluginBug
+from joinder.grants import AppCredentials, Context
+from joinder.http import DeviceHttp
+from joinder.runtime.hub import Hub
+from joinder.vendor import endpoint_hosts
+
+
+def _undeclared(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+    raise PluginBug("device access refused: the vendor does not declare it")
+
+
+def vendor_context(
+    hub: Hub,
+    vendor: str,
+    app: AppCredentials | None,
+    options: Mapping[str, str] | None = None,
+    *,
+    budget: str | None = None,
+) -> Context:
+    """`budget`: whose calls these are, the id of the vendor credentials or else of the enrollment; None: not known yet,
+    as of an owner's key that the vendor has not accepted.
+    """
+    described = hub.registry.vendor(vendor)
+    http = hub.http.vendor(described.hosts + endpoint_hosts(described, app))
+    return Context(
+        http=http if budget is None else http.metered(hub.budgets.meter(budget, described.limits)),
+        device=hub.http.device if described.device_access else _undeclared,
+        app=app,
+        app_token=hub.app_tokens.of(vendor, app),
+        options=options or {},
+        now=utc_now,
+        log=logging.getLogger(f"joinder.vendor.{vendor}"),
+    )

@@ -1,0 +1,318 @@
+"""Enrollments: one consent each, with its grant, its sites and its health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, text
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from joinder.clock import now, to_epoch, utc_now
+from joinder.errors import HealthState
+from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
+from joinder.ids import new_id
+from joinder.redact import Secrets
+from joinder.runtime.hub import Hub, audit, owned
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.grants import expiry, revocations, site_rights, standing
+from joinder.services.grants.revocations import How
+from joinder.services.join import kept_consents, reconnect
+from joinder.services.records import health
+from joinder.services.records.sealed_grants import opened, seal_grant
+from joinder.services.work import leases
+from joinder.services.work.schedule import next_refresh
+from joinder.store.tables import (
+    CounterRow,
+    Coverage,
+    DeviceRow,
+    Enrollment,
+    GrantRow,
+    GrantVersion,
+    Interval,
+    Quota,
+    SiteRow,
+)
+
+FIRST_QUESTION_S = 60
+SITES_LISTED_EVERY_S = 86_400  # of app credentials that open them by themselves
+_SITES = (  # those it reads are among them, whichever version wrote them down
+    "SELECT s.enrollment_id, s.id, s.fetched_at FROM site s WHERE s.enrollment_id IN ({places}) AND s.gone_at IS NULL "
+    "UNION SELECT r.enrollment_id, s.id, s.fetched_at FROM site_right r JOIN enrollment e ON e.id = r.enrollment_id "
+    "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
+    "WHERE r.enrollment_id IN ({places}) AND s.gone_at IS NULL"
+)
+
+
+@dataclass(kw_only=True)
+class Overview:
+    """An enrollment as shown: the row, what its grant tells without secrets, the ids of the sites it may open."""
+
+    row: Enrollment
+    grant: GrantRow | None
+    site_ids: list[str]
+    sites_read: int  # of them; the others are known by id only
+    reconnect_url: str | None = None  # for the owner, where the owner must act
+
+
+async def operator_consent(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: str) -> Consent:
+    """Opens the sites an app credential reaches without any owner."""
+    ctx = vendor_context(hub, vendor, app, budget=credentials_id)
+    return await hub.registry.handle_callback(vendor, ctx, Callback(values=Secrets({})))
+
+
+async def store_consent(
+    hub: Hub,
+    session: AsyncSession,
+    account_id: str,
+    consent: Consent,
+    *,
+    vendor: str,
+    credentials_id: str | None = None,
+    flow_id: str | None = None,
+    program_id: str | None = None,
+    options: Mapping[str, str] | None = None,
+    replaces: Enrollment | None = None,
+    by_operator: bool = False,
+    fills: Enrollment | None = None,
+) -> Enrollment:
+    """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
+
+    `replaces`: exactly this one, which the caller has locked and knows to be the owner's. `by_operator`: no owner, the
+    app credentials open the sites by themselves. `fills`: one without a grant, in place of a new one.
+    """
+    operators = credentials_id if by_operator else None
+    known_id = None if replaces else await _known(hub, session, account_id, vendor, consent, operators)
+    enrollment = await locked(hub, session, known_id) if known_id else replaces or fills
+    is_new = enrollment is None
+    if enrollment is None:
+        enrollment = Enrollment(
+            id=new_id("enrl"),
+            account_id=account_id,
+            vendor=vendor,
+            health="connecting",
+            health_since=now(),
+            created_at=now(),
+        )
+        session.add(enrollment)
+        await session.flush()
+        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor})
+    elif enrollment is not fills:
+        health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
+    enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
+    enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
+    enrollment.options = dict(options or {})
+    pending = consent.grant.state is GrantState.PENDING_APPROVAL
+    enrollment.status = "pendingvendor" if pending else "enrolled"
+    enrollment.failures = 0
+    await _replace_grant(hub, session, enrollment, consent.grant)
+    await site_rights.listed(session, enrollment, consent.grant.site_ids, whole=not pending, is_first=is_new)
+    await session.flush()
+    well = await health.begun(session, enrollment.id)
+    await _settle(hub, session, enrollment, consent.grant, "pending_approval" if pending else well)
+    if by_operator:
+        await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=enrollment.app)
+    audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
+    return enrollment
+
+
+async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, state: HealthState) -> None:
+    """What is due: its first poll now, or a question to the vendor while it waits for approval."""
+    vendor, app = hub.registry.vendor(enrollment.vendor), enrollment.app
+    due = {"refresh": next_refresh(vendor, grant, utc_now()), "poll": now(), "approval": now() + FIRST_QUESTION_S}
+    await standing.settle(hub, session, enrollment, state, due=due, app=app)
+    look_at = expiry.first_look(vendor, grant, utc_now())
+    await leases.schedule(session, expiry.KIND, enrollment.id, look_at, app=app)
+
+
+async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
+    """Keyset page by id; `filters` are columns of enrollment."""
+    query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
+    for column, value in filters.items():
+        query = query.where(getattr(Enrollment, column) == value)
+    async with hub.store.read() as session:
+        rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
+        return await _overviews(hub, session, rows)
+
+
+async def of_ids(hub: Hub, ids: Sequence[str]) -> list[Overview]:
+    """Of any account, for the admin, in the order of `ids`; those that are not there are left out."""
+    async with hub.store.read() as session:
+        rows = (await session.execute(select(Enrollment).where(col(Enrollment.id).in_(ids)))).scalars()
+        found = {row.id: row for row in rows}
+        return await _overviews(hub, session, [found[row_id] for row_id in ids if row_id in found])
+
+
+async def _overviews(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> list[Overview]:
+    ids = [row.id for row in rows]
+    grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
+    by_enrollment = {grant.enrollment_id: grant for grant in grants}
+    sites = await _sites(session, ids)
+    urls = await _reconnect_urls(hub, session, rows)
+    return [
+        Overview(
+            row=row,
+            grant=by_enrollment.get(row.id),
+            site_ids=sorted(sites[row.id]),
+            sites_read=sum(sites[row.id].values()),
+            reconnect_url=urls.get(row.id),
+        )
+        for row in rows
+    ]
+
+
+async def _sites(session: AsyncSession, enrollment_ids: Sequence[str]) -> dict[str, dict[str, bool]]:
+    """By enrollment: the ids of the sites it may open, and whether they were read."""
+    found: dict[str, dict[str, bool]] = {row_id: {} for row_id in enrollment_ids}
+    names = {f"id{index}": row_id for index, row_id in enumerate(enrollment_ids)}
+    sql = _SITES.format(places=", ".join(f":{name}" for name in names) or "''")
+    for enrollment_id, site_id, fetched_at in await session.execute(text(sql), names):
+        found[enrollment_id][site_id] = fetched_at is not None
+    return found
+
+
+async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        (overview,) = await _overviews(hub, session, [row])
+        return overview
+
+
+async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:
+    return await reconnect.links(hub, session, [row for row in rows if row.health in health.OWNER_MUST_ACT])
+
+
+async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVersion]:
+    """Where its last tokens came from, newest first; never the tokens. Raises NotFound."""
+    async with hub.store.read() as session:
+        await owned(session, Enrollment, enrollment_id, account_id)
+        query = select(GrantVersion).where(col(GrantVersion.enrollment_id) == enrollment_id)
+        return list((await session.execute(query.order_by(col(GrantVersion.version).desc()))).scalars())
+
+
+async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> How | None:
+    """Erases tokens, sites, devices and readings; sites that another enrollment may open stay with it. The event and
+    the audit entry remain. Answers what becomes of the consent at the vendor (revocations.request).
+    """
+    async with hub.store.write(account_id, enrollment_id) as session:
+        row = await owned(session, Enrollment, enrollment_id, account_id)
+        how = await revocations.request(hub, session, row)
+        await site_rights.leave(session, row)
+        for table in (Interval, CounterRow, Coverage):
+            await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
+        await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
+        revocation = "requested" if how == "requested" else "none"
+        await kept_consents.forget(session, enrollment_id)
+        health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor, "revocation": revocation})
+        if how is not None and how != "requested":
+            revocations.tell(session, account_id, enrollment_id, row.vendor, how)
+        audit(session, account_id, actor, "enrollment.delete", enrollment_id)
+        await session.delete(row)
+    return how
+
+
+def _sites_of(enrollment_id: str) -> SelectOfScalar[str]:
+    return select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment_id)
+
+
+def _devices_of(enrollment_id: str) -> SelectOfScalar[str]:
+    return select(DeviceRow.id).where(col(DeviceRow.site_id).in_(_sites_of(enrollment_id)))
+
+
+def _about(table: type[Interval | CounterRow | Coverage], enrollment_id: str) -> ColumnElement[bool]:
+    subject: Any = col(table.subject_id)
+    told: ColumnElement[bool] = subject.in_(_sites_of(enrollment_id)) | subject.in_(_devices_of(enrollment_id))
+    return told
+
+
+async def _known(
+    hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent, operators: str | None
+) -> str | None:
+    """The same owner's enrollment: by the vendor's account id, by the very same secrets, or one that opens a site of
+    this consent and waits for its owner. Others of the same site may be other owners'. Of the operator's own: by the
+    app credentials (`operators`).
+    """
+    of_vendor = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.vendor) == vendor)
+    if consent.account_id is not None:
+        by_account = of_vendor.where(col(Enrollment.vendor_account_id) == consent.account_id)
+        found = (await session.execute(by_account.order_by(col(Enrollment.created_at)).limit(1))).scalar_one_or_none()
+        if found is not None:
+            return found.id
+    if operators is not None:
+        own = of_vendor.where(col(Enrollment.credentials_id) == operators, col(Enrollment.flow_id).is_(None))
+        found = (await session.execute(own.order_by(col(Enrollment.created_at)).limit(1))).scalar_one_or_none()
+        return found.id if found is not None else None
+    sharing = await site_rights.sharing(session, account_id, vendor, consent.grant.site_ids)
+    maybe = [one for one in sharing if not (one.vendor_account_id and consent.account_id)]
+    rows = {one.id: await session.get(GrantRow, one.id) for one in maybe}
+    grants = {row_id: await opened(hub, session, account_id, row) for row_id, row in rows.items()}
+    same = [one for one in maybe if _is_same(grants[one.id], consent.grant)]
+    waiting = [one for one in maybe if _waits_for_owner(one, rows[one.id])]
+    return next((one.id for one in (*same, *waiting)), None)
+
+
+def _is_same(stored: Grant | None, grant: Grant) -> bool:
+    """As when an owner enters the same key again. Grants without secrets are told apart by their facts, if any."""
+    if stored is None or not (grant.secrets or grant.facts):
+        return False
+    same_facts = bool(grant.secrets) or dict(stored.facts) == dict(grant.facts)
+    return same_facts and dict(stored.secrets) == dict(grant.secrets)
+
+
+def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
+    """Only a new consent helps it, or it was said to need one soon."""
+    if enrollment.health in health.OWNER_MUST_ACT or enrollment.status == "rejected":
+        return True
+    shown = expiry.shown(enrollment, row) if row is not None else None
+    return shown is not None and shown.actor == "owner"
+
+
+async def known(
+    hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent, *, by_link: bool = False
+) -> str | None:
+    """Whose grant this consent renews: the enrollment's id, or None for an owner who has none.
+
+    `by_link`: who came by a reconnect link has an enrollment, so a common site is enough to tell which.
+    """
+    known_id = await _known(hub, session, account_id, vendor, consent, None)
+    if known_id is not None or not by_link:
+        return known_id
+    sharing = await site_rights.sharing(session, account_id, vendor, consent.grant.site_ids)
+    return next((one.id for one in sharing if not (one.vendor_account_id and consent.account_id)), None)
+
+
+async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:
+    """Nobody else's block about this enrollment runs until this one ends."""
+    await hub.store.serialise(session, enrollment_id)
+    return await session.get(Enrollment, enrollment_id, populate_existing=True)
+
+
+async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+    await hub.vault.unlock(session, enrollment.account_id)
+    row = await session.get(GrantRow, enrollment.id)
+    if row is None:
+        row = GrantRow(enrollment_id=enrollment.id, sealed=b"", version=0, obtained_at=0)
+        session.add(row)
+    row.sealed = seal_grant(hub, enrollment.account_id, enrollment.id, grant)
+    row.version += 1
+    row.expires_at, row.refresh_expires_at = to_epoch(grant.expires_at), to_epoch(grant.refresh_expires_at)
+    row.state = str(grant.state)
+    row.obtained_by, row.obtained_at, row.refresh_count = "consent", now(), 0
+    row.intent_id = row.intent_at = row.refused_at = row.suspected_at = row.warned_at = None
+    row.denied_at = row.wait_until = row.odd_since = row.odd_code = None
+    row.intent_count = 0
+    session.add(
+        GrantVersion(
+            enrollment_id=enrollment.id,
+            version=row.version,
+            obtained_by=row.obtained_by,
+            obtained_at=row.obtained_at,
+            expires_at=row.expires_at,
+            refresh_expires_at=row.refresh_expires_at,
+        )
+    )

@@ -1,0 +1,144 @@
+"""Join flows: what the operator configures once and sends owners to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.errors import UnknownVendor
+from joinder.ids import new_id
+from joinder.runtime.hub import Hub, audit, owned
+from joinder.services.join.redirects import problem_with
+from joinder.services.refusals import Invalid, pointer
+from joinder.store.tables import Enrollment, JoinFlow, JoinSession, VendorCredentials
+from joinder.vendor import Flow, Vendor
+
+
+class FlowVendor(Struct, frozen=True, kw_only=True):
+    """One vendor an owner may choose in a flow."""
+
+    vendor: str
+    credentials_id: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+async def create(
+    hub: Hub, account_id: str, actor: str, *, vendors: Sequence[FlowVendor], redirect_uri: str
+) -> JoinFlow:
+    """Raises Invalid with a JSON Pointer per member that cannot work."""
+    errors = {}
+    if problem := problem_with(redirect_uri):
+        errors["/redirectURI"] = problem
+    if not vendors:
+        errors["/vendors"] = "must name at least one vendor"
+    async with hub.store.write(account_id) as session:
+        for index, entry in enumerate(vendors):
+            if any(other.vendor == entry.vendor for other in vendors[:index]):
+                errors[f"/vendors/{index}/vendor"] = "a vendor may be named once"
+            errors |= await _problems(hub, session, account_id, entry, f"/vendors/{index}")
+        if errors:
+            raise Invalid("The join flow cannot work as asked", errors=errors)
+        flow = JoinFlow(
+            id=new_id("flow"),
+            account_id=account_id,
+            redirect_uri=redirect_uri,
+            vendors=[_stored(entry) for entry in vendors],
+            created_at=now(),
+        )
+        session.add(flow)
+        audit(session, account_id, actor, "flow.create", flow.id)
+    return flow
+
+
+async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> list[JoinFlow]:
+    query = select(JoinFlow).where(col(JoinFlow.account_id) == account_id, col(JoinFlow.id) > after)
+    async with hub.store.read() as session:
+        return list((await session.execute(query.order_by(col(JoinFlow.id)).limit(limit))).scalars())
+
+
+async def get(hub: Hub, account_id: str, flow_id: str) -> JoinFlow:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        return await owned(session, JoinFlow, flow_id, account_id)
+
+
+class Dependents(Struct, frozen=True, kw_only=True):
+    """`under_way`: owners whose session the flow's deletion ends. Enrollments stay."""
+
+    under_way: int
+    enrollments: int
+
+
+async def dependents(hub: Hub, account_id: str, flow_id: str) -> Dependents:
+    """Raises NotFound."""
+    open_sessions = select(func.count()).where(
+        col(JoinSession.flow_id) == flow_id,
+        col(JoinSession.used_at).is_(None),
+        col(JoinSession.ended_at).is_(None),
+        col(JoinSession.expires_at) > now(),
+    )
+    made = select(func.count()).where(col(Enrollment.account_id) == account_id, col(Enrollment.flow_id) == flow_id)
+    async with hub.store.read() as session:
+        await owned(session, JoinFlow, flow_id, account_id)
+        return Dependents(
+            under_way=(await session.execute(open_sessions)).scalar_one(),
+            enrollments=(await session.execute(made)).scalar_one(),
+        )
+
+
+async def delete(hub: Hub, account_id: str, flow_id: str, actor: str) -> None:
+    """Owners who are under way with it are sent away; enrollments it made stay."""
+    async with hub.store.write(account_id) as session:
+        await session.delete(await owned(session, JoinFlow, flow_id, account_id))
+        audit(session, account_id, actor, "flow.delete", flow_id)
+
+
+def entries(flow: JoinFlow) -> list[FlowVendor]:
+    return [
+        FlowVendor(vendor=entry["vendor"], credentials_id=entry.get("credentialsID"), options=entry.get("options", {}))
+        for entry in flow.vendors
+    ]
+
+
+async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str) -> dict[str, str]:
+    try:
+        vendor = hub.registry.vendor(entry.vendor)
+    except UnknownVendor:
+        known = ", ".join(vendor.name for vendor in hub.registry.vendors)
+        return {f"{place}/vendor": f"unknown vendor; installed: {known}"}
+    unknown = set(entry.options) - {option.name for option in vendor.flow_fields}
+    errors = {place + pointer("options", name): "unknown member" for name in sorted(unknown)}
+    for option in vendor.flow_fields:
+        value = entry.options.get(option.name)
+        if value is None and option.required:
+            errors[place + pointer("options", option.name)] = f"is needed: {option.label}"
+        elif value is not None and not 0 < len(value.strip()) <= option.max_length:
+            errors[place + pointer("options", option.name)] = f"must have 1 to {option.max_length} characters"
+    problem = await _credentials_problem(session, account_id, entry, vendor)
+    return {**errors, f"{place}/credentialsID": problem} if problem else errors
+
+
+async def _credentials_problem(session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor) -> str | None:
+    if entry.credentials_id is None:
+        return f"{vendor.name} needs vendor credentials" if vendor.app_credentials else None
+    row = await session.get(VendorCredentials, entry.credentials_id)
+    if row is None or row.account_id != account_id:
+        return "no such vendor credentials in this account"
+    if row.vendor != vendor.name:
+        return f"these are credentials of {row.vendor}, not of {vendor.name}"
+    kind = vendor.app_credential(row.type)
+    if kind is not None and kind.flow is Flow.OPERATOR:
+        return f"{row.type} credentials open their sites by themselves; no owner joins with them"
+    return None
+
+
+def _stored(entry: FlowVendor) -> dict[str, Any]:
+    credentials = {"credentialsID": entry.credentials_id} if entry.credentials_id else {}
+    options = {"options": dict(entry.options)} if entry.options else {}
+    return {"vendor": entry.vendor, **credentials, **options}

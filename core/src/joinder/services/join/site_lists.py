@@ -1,0 +1,61 @@
+"""What app credentials open by themselves, listed again every day: sites of a fleet come and go without a consent."""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import timedelta
+
+from joinder.clock import now
+from joinder.errors import TransientError, VendorError
+from joinder.grants import Callback
+from joinder.redact import Secrets
+from joinder.runtime.hub import Hub
+from joinder.services.calls.budgets import spending
+from joinder.services.grants import site_rights
+from joinder.services.join.enrollments import SITES_LISTED_EVERY_S
+from joinder.services.records.held import Held, open_held
+from joinder.services.work import leases
+from joinder.vendor import Flow
+
+KIND = "sites"
+LEASE_S = 300.0
+AGAIN_AFTER = timedelta(hours=1)  # a list that could not be read
+log = logging.getLogger("joinder.sites")
+
+
+async def list_again(hub: Hub, enrollment_id: str) -> None:
+    """Attaches what is new and detaches what is gone, unless another process is at it. Raises NotFound."""
+    lease = leases.new_lease()
+    (taken,) = await hub.store.apply(leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S))
+    if not taken:
+        return
+    due_at: int | None = None
+    try:
+        due_at = await _listed(hub, await open_held(hub, enrollment_id))
+    finally:
+        await hub.store.apply(leases.releasing(KIND, enrollment_id, lease, due_at))
+
+
+async def _listed(hub: Hub, held: Held) -> int:
+    """When it is listed next."""
+    row = held.row
+    if hub.registry.vendor(row.vendor).flow_with(row.app_type) is not Flow.OPERATOR:
+        return leases.NEVER
+    if row.paused_at is not None or row.app_rejected_at is not None:
+        return _tomorrow()
+    try:
+        with spending("poll"):
+            consent = await hub.registry.handle_callback(row.vendor, held.ctx, Callback(values=Secrets({})))
+    except VendorError as error:
+        log.warning("the sites of %s could not be listed: %s", row.id, error)
+        retry_after = error.retry_after if isinstance(error, TransientError) else None
+        return now() + int(max(AGAIN_AFTER, retry_after or AGAIN_AFTER).total_seconds())
+    if not consent.grant.site_ids:  # the vendor's trouble rather than the end of a whole fleet
+        log.warning("%s lists no site for %s; those that are known stay", row.vendor, row.id)
+    await site_rights.list_now(hub, row.id, consent.grant.site_ids)
+    return _tomorrow()
+
+
+def _tomorrow() -> int:
+    return now() + int(SITES_LISTED_EVERY_S * random.uniform(0.9, 1.0))  # noqa: S311 - spreading load

@@ -1,0 +1,252 @@
+"""The operator's app credentials at vendors: stored once, sealed, never shown unless revealed on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.errors import UnknownVendor
+from joinder.grants import AppCredentials
+from joinder.ids import new_id
+from joinder.redact import Secrets
+from joinder.runtime.hub import Hub, audit, owned
+from joinder.services.calls import app_secrets
+from joinder.services.calls.budgets import Quotas
+from joinder.services.grants import apps
+from joinder.services.join import enrollments
+from joinder.services.refusals import Conflict, Invalid, pointer
+from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
+from joinder.vendor import AppCredentialType, Flow, https_host
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """As answered: `secrets` only when revealed."""
+
+    id: str
+    name: str | None
+    vendor: str
+    type: str
+    secrets: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Shown({self.id}, {self.vendor}, {self.type})"
+
+
+class Dependents(Struct, frozen=True, kw_only=True):
+    """What stands in the way of deleting credentials."""
+
+    flows: int
+    enrollments: int
+
+
+async def create(
+    hub: Hub, account_id: str, actor: str, *, name: str | None, credentials: Mapping[str, object]
+) -> Shown:
+    """Stores one app credential. One that opens its sites by itself (OPERATOR) is tried at the vendor first.
+
+    Raises Invalid naming the member, or the vendor's error; nothing is stored then.
+    """
+    name, (kind, values) = _name(name), _checked(hub, credentials)
+    vendor, credentials_id = str(credentials["vendor"]), new_id("cred")
+    app = AppCredentials(type=kind.type, secrets=Secrets(values))
+    consent = None
+    if kind.flow is Flow.OPERATOR:
+        consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
+    async with hub.store.write(account_id) as session:
+        await hub.vault.unlock(session, account_id)
+        row = VendorCredentials(
+            id=credentials_id,
+            account_id=account_id,
+            vendor=vendor,
+            type=kind.type,
+            name=name,
+            secrets_sealed=_sealed(hub, account_id, credentials_id, values),
+            created_at=now(),
+            updated_at=now(),
+        )
+        session.add(row)
+        await session.flush()
+        audit(session, account_id, actor, "credentials.create", credentials_id)
+        if consent is not None:
+            await enrollments.store_consent(
+                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id, by_operator=True
+            )
+    return _shown(row)
+
+
+async def list_page(
+    hub: Hub, account_id: str, *, vendor: str | None, name: str | None, after: str, limit: int
+) -> list[Shown]:
+    table = VendorCredentials
+    query = select(table).where(col(table.account_id) == account_id, col(table.id) > after)
+    if vendor is not None:
+        query = query.where(col(table.vendor) == vendor)
+    if name is not None:
+        query = query.where(col(table.name) == name)
+    async with hub.store.read() as session:
+        rows = (await session.execute(query.order_by(col(table.id)).limit(limit))).scalars()
+        return [_shown(row) for row in rows]
+
+
+async def get(
+    hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False, reason: str | None = None
+) -> Shown:
+    """With `reveal` the secrets too; that is audited, with the reason where one is given."""
+    if not reveal:
+        async with hub.store.read() as session:
+            return _shown(await owned(session, VendorCredentials, credentials_id, account_id))
+    async with hub.store.write(account_id) as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        await hub.vault.unlock(session, account_id)
+        audit(session, account_id, actor, "credentials.reveal", credentials_id, reason=reason)
+        return _shown(row, _opened(hub, row))
+
+
+async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
+    """What these credentials may still call. Raises NotFound."""
+    async with hub.store.read() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+    return await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)
+
+
+async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:
+    """JSON Merge Patch (RFC 7386) of `name` and the secret members; vendor and type stay as they are.
+
+    Grants that waited for corrected credentials are tried again at once.
+    """
+    async with hub.store.read() as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        await hub.vault.unlock(session, account_id)
+    merged: dict[str, object] = {"vendor": row.vendor, "type": row.type, **_opened(hub, row)}
+    changed = patch.get("credentials", {})
+    if not isinstance(changed, Mapping):
+        raise Invalid("credentials must be an object", errors={"/credentials": "must be an object"})
+    for member, value in changed.items():
+        if member in ("vendor", "type") and value != merged[member]:
+            raise Invalid(f"{member} cannot be changed", errors={f"/credentials/{member}": "cannot be changed"})
+        merged[member] = value
+    kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
+    consent = None
+    if kind.flow is Flow.OPERATOR and changed:
+        app = AppCredentials(type=kind.type, secrets=Secrets(values))
+        consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
+    async with hub.store.write(account_id) as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        if "name" in patch:
+            row.name = _name(patch["name"])
+        changed_before = row.updated_at
+        if changed:
+            row.secrets_sealed = _sealed(hub, account_id, credentials_id, values)
+            row.version += 1
+            apps.forget(row)
+            row.updated_at = now()
+        audit(session, account_id, actor, "credentials.change", credentials_id)
+        if consent is not None:
+            await enrollments.store_consent(
+                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id, by_operator=True
+            )
+        known = await apps.enrollments_of(session, credentials_id) if changed else []
+    for enrollment_id in known:
+        await apps.resume(hub, enrollment_id, "The app credentials were changed; trying again.")
+    if changed:
+        await apps.retry_the_dead(hub, credentials_id, changed_before)
+    return _shown(row)
+
+
+async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> None:
+    """Raises Conflict while a flow or an enrollment depends on it."""
+    async with hub.store.write(account_id) as session:
+        row = await owned(session, VendorCredentials, credentials_id, account_id)
+        used = await _dependents(session, row)
+        if used.flows or used.enrollments:
+            raise Conflict(
+                f"In use by {used.flows} join flow(s) and {used.enrollments} enrollment(s); delete those first."
+            )
+        await session.delete(row)
+        await session.execute(delete_rows(Quota).where(col(Quota.app) == credentials_id))
+        audit(session, account_id, actor, "credentials.delete", credentials_id)
+
+
+async def dependents(hub: Hub, account_id: str, credentials_id: str) -> Dependents:
+    """Raises NotFound."""
+    async with hub.store.read() as session:
+        return await _dependents(session, await owned(session, VendorCredentials, credentials_id, account_id))
+
+
+async def _dependents(session: AsyncSession, row: VendorCredentials) -> Dependents:
+    used = select(func.count()).select_from(Enrollment).where(col(Enrollment.credentials_id) == row.id)
+    enrolled = (await session.execute(used)).scalar_one()
+    return Dependents(flows=len(await _flows_using(session, row)), enrollments=enrolled)
+
+
+async def _flows_using(session: AsyncSession, row: VendorCredentials) -> list[JoinFlow]:
+    query = select(JoinFlow).where(col(JoinFlow.account_id) == row.account_id)
+    flows = (await session.execute(query)).scalars()
+    return [flow for flow in flows if any(entry.get("credentialsID") == row.id for entry in flow.vendors)]
+
+
+def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredentialType, dict[str, str]]:
+    """Against the vendor's own declaration. Raises Invalid with a JSON Pointer per member."""
+    try:
+        vendor = hub.registry.vendor(str(credentials.get("vendor")))
+    except UnknownVendor:
+        known = ", ".join(entry.name for entry in hub.registry.vendors)
+        raise Invalid("Unknown vendor", errors={"/credentials/vendor": f"must be one of: {known}"}) from None
+    kind = vendor.app_credential(str(credentials.get("type")))
+    if kind is None:
+        types = ", ".join(entry.type for entry in vendor.app_credentials)
+        wanted = f"must be one of: {types}" if types else f"{vendor.name} takes no app credentials"
+        raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
+    declared = {entry.name: entry for entry in kind.fields}
+    errors = {
+        pointer("credentials", member): "unknown member"
+        for member in credentials
+        if member not in declared and member not in ("vendor", "type")
+    }
+    values = {}
+    for name, entry in declared.items():
+        value = credentials.get(name)
+        if value is None and not entry.required:
+            continue
+        if not isinstance(value, str) or not value.strip() or len(value) > entry.max_length:
+            errors[f"/credentials/{name}"] = f"must be a text of 1 to {entry.max_length} characters ({entry.label})"
+        elif entry.endpoint and not _is_endpoint(value.strip()):
+            errors[f"/credentials/{name}"] = "must be an https URL without user information"
+        else:
+            values[name] = value.strip()
+    if errors:
+        raise Invalid("The credentials are incomplete or malformed", errors=errors)
+    return kind, values
+
+
+def _is_endpoint(url: str) -> bool:
+    try:
+        return bool(https_host(url))
+    except ValueError:
+        return False
+
+
+def _name(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or len(value) > 200):
+        raise Invalid("name must be a text", errors={"/name": "must be a text of at most 200 characters"})
+    return value
+
+
+def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str, str]) -> bytes:
+    return hub.vault.seal(
+        dict(values), table=app_secrets.TABLE, row=credentials_id, column="secrets_sealed", owner=account_id
+    )
+
+
+def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
+    return app_secrets.open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
+
+
+def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:
+    return Shown(id=row.id, name=row.name, vendor=row.vendor, type=row.type, secrets=secrets)

@@ -1,0 +1,398 @@
+"""Energy over quarter hours, hours, days and months, of a site or of one device, in the site's own time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from joinder.clock import now
+from joinder.energy import ROWS_MISSING, DeviceKind, Quality
+from joinder.errors import UnknownVendor, VendorError
+from joinder.runtime.hub import Hub
+from joinder.services.readings import missing, silence, uncovered
+from joinder.services.readings.missing import Missing
+from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following, zone_of
+from joinder.services.readings.provenance import Source, sources
+from joinder.services.readings.silence import Silent
+from joinder.services.readings.sites import DeviceHead, SiteHead, device_head, get_site, refuse_gone, site_head
+from joinder.services.refusals import Unprocessable
+from joinder.store.readings import METRICS, read_intervals
+from joinder.store.sites import read_devices
+from joinder.store.types import Row
+from joinder.trouble import StoreTrouble
+from joinder.vendor import History, Resolution
+from joinder.vendors.gate.rules import Rule
+
+CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
+MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
+# What each kind is asked for; a period without any of it is left out, a battery's also when one direction is unknown:
+# the wire format has no interval of half a battery, and 0 would not be true.
+_ENERGIES = {
+    DeviceKind.INVERTER: ("solar_wh",),
+    DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
+    DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
+}
+_METRICS = {kind: (*names, "soc_percent") if kind is DeviceKind.BATTERY else names for kind, names in _ENERGIES.items()}
+_COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
+_FETCHED_AT = 2 + len(METRICS)
+_RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
+# By the rules that say no more than that: what of a meter may be unknown because it was refused.
+_REFUSED_BY = {
+    str(Rule.LOAD): (_COLUMN["load_wh"],),
+    str(Rule.NUMBER): tuple(_COLUMN[name] for name in _ENERGIES[DeviceKind.METER]),
+    str(Rule.TWICE): (_COLUMN["import_wh"], _COLUMN["export_wh"]),
+}
+MISSING_MOST = 100  # spans named in one answer
+
+
+class Window(Struct, frozen=True):
+    """[start, end) in epoch seconds at a summary level, at most `limit` periods a page."""
+
+    level: SummaryLevel
+    start: int
+    end: int
+    limit: int
+    provenance: bool = False
+
+
+class Origin(Struct, frozen=True):
+    """Where a period's values came from: the oldest fetch, its sources, and the rule that made it what it is."""
+
+    fetched_at: int
+    sources: tuple[int, ...]
+    rule: str | None
+
+
+class Total(Struct, frozen=True):
+    """Energy of one period (Wh); None where nothing is known. Times are epoch seconds."""
+
+    start: int
+    end: int
+    values: dict[str, float | None]
+    quality: Quality
+    origin: Origin | None = None  # where it was asked for
+
+
+class Page(Struct, frozen=True):
+    """`missing` says what of the asked range no interval stands for, and why; `more_missing` is what it left out.
+
+    `silent`: devices that a partial interval may lack, as far as they are known.
+    """
+
+    totals: list[Total]
+    zone: ZoneInfo
+    next_start: int | None  # where the next page begins
+    as_of: int | None = None  # the vendor did not answer: when the oldest of what is stored was fetched
+    missing: list[Missing] = []
+    more_missing: int = 0
+    sources: dict[int, Source] = {}
+    silent: list[Silent] = []
+
+    @property
+    def is_complete(self) -> bool:
+        """Every period asked for is there, and none of them lacks a part."""
+        return not self.missing and "partial" not in {total.quality for total in self.totals}
+
+
+_DAYS = "SELECT 1 FROM coverage WHERE subject_id = :id AND resolution = 'day' LIMIT 1"
+
+
+Failure = VendorError | StoreTrouble
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request, its range widened to whole periods."""
+
+    account_id: str
+    site: SiteHead
+    device: DeviceHead | None
+    kind: DeviceKind
+    level: SummaryLevel
+    start: int
+    end: int
+    zone: ZoneInfo
+
+    @property
+    def own_device(self) -> DeviceHead | None:
+        """The device that has a series of its own: the only one of its kind, all the time that is asked for, is what
+        the site's series measures."""
+        device = self.device
+        return device if device and (device.siblings > 0 or self.start < (device.sibling_until or 0)) else None
+
+
+async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
+    """Raises NotFound, Unprocessable or the vendor's error."""
+    site = await site_head(hub, account_id, site_id)
+    if site.fetched_at is None:
+        await get_site(hub, account_id, site_id)
+        site = await site_head(hub, account_id, site_id)
+    return await _page(hub, _asked(account_id, site, None, kind, window), window)
+
+
+async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
+    """As `of_site`, but no vendor is asked for what is missing. Raises NotFound or Unprocessable."""
+    asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
+    if asked.site.fetched_at is None:
+        return Page([], asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
+    return await _stored_page(hub, asked, await _parts(hub, asked), window, None)
+
+
+async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
+    """Raises NotFound, Unprocessable or the vendor's error."""
+    device = await device_head(hub, account_id, device_id, kind)
+    site = await site_head(hub, account_id, device.site_id)
+    return await _page(hub, _asked(account_id, site, device, kind, window), window)
+
+
+def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
+    level, days = window.level, MAX_SPAN_DAYS[window.level]
+    if window.end <= window.start:
+        raise Unprocessable("end must lie after start")
+    if window.end - window.start > days * 86400 + CLOCK_CHANGE_S:
+        raise Unprocessable(f"At level {level} one request spans at most {days} days")
+    zone = zone_of(site.timezone)
+    return Asked(
+        account_id=account_id,
+        site=site,
+        device=device,
+        kind=kind,
+        level=level,
+        start=floor(window.start, level, zone),
+        end=ceiling(window.end, level, zone),
+        zone=zone,
+    )
+
+
+async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
+    """At most `window.limit` periods that have data. The vendor's failure is raised when nothing is stored."""
+    parts = await _parts(hub, asked)
+    return await _stored_page(hub, asked, parts, window, await _covered(hub, asked, parts))
+
+
+async def _stored_page(
+    hub: Hub,
+    asked: Asked,
+    parts: Sequence[tuple[Asked, Resolution]],
+    window: Window,
+    failure: Failure | None,
+) -> Page:
+    read = [(part, resolution, *await _rows(hub, part, resolution)) for part, resolution in parts]
+    rows = [row for _, _, _, found in read for row in found]
+    totals = _summed(rows, asked, window.provenance)
+    if failure is not None and not totals:
+        raise failure
+    as_of = min(row[_FETCHED_AT] for row in rows) if failure is not None else None
+    following_page = totals[window.limit].start if len(totals) > window.limit else None
+    shown = totals[: window.limit]
+    missing = await _missing(hub, read, following_page)
+    return Page(
+        shown,
+        asked.zone,
+        following_page,
+        as_of,
+        missing[:MISSING_MOST],
+        max(0, len(missing) - MISSING_MOST),
+        await sources(hub, (source for total in shown if total.origin for source in total.origin.sources)),
+        await _silent(hub, asked, shown),
+    )
+
+
+async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent]:
+    """Asked only where something is partial: devices of this kind that fell silent before the last of it ended."""
+    until = max((total.end for total in shown if total.quality == "partial"), default=None)
+    if until is None:
+        return []
+    found = silence.silent_of(await read_devices(hub.store, asked.site.id), asked.kind)
+    own = asked.device.id if asked.device is not None else None
+    return [one for one in found if one.since < until and own in (None, one.device.id)]
+
+
+async def _missing(
+    hub: Hub, read: Sequence[tuple[Asked, Resolution, str, list[Row]]], until: int | None
+) -> list[Missing]:
+    """What no row tells of the range this page stands for, with the reason of each."""
+    found: list[Missing] = []
+    for asked, resolution, subject_id, rows in read:
+        end = asked.end if until is None else min(asked.end, until)
+        series = missing.Series(
+            subject_id=subject_id,
+            resolution=resolution,
+            history=_history(hub, asked.site.vendor, resolution),
+            operational_since=asked.site.operational_since,
+            zone=asked.zone,
+        )
+        found += await missing.of_rows(hub, series, rows, _columns_told(rows, asked.kind), asked.start, end)
+    return missing.joined(found)
+
+
+def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
+    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere, and what
+    was refused of it, or the shortest range would be complete without it."""
+    columns = [_COLUMN[name] for name in _ENERGIES[kind]]
+    if kind is not DeviceKind.METER:
+        return columns
+    refused = {column for row in rows for column in _REFUSED_BY.get(row[_RULE], ()) if row[column] is None}
+    return [one for one in columns if one in refused or any(row[one] is not None for row in rows)] or columns
+
+
+def _history(hub: Hub, vendor: str, resolution: Resolution) -> History | None:
+    """What the vendor keeps of it; None also while its plugin is not there."""
+    try:
+        return hub.registry.vendor(vendor).limits.resolution(resolution)
+    except UnknownVendor:
+        return None
+
+
+async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
+    """Where the vendor has daily values, those up to today; today, and everything else, out of quarter hours.
+
+    Of a vendor whose plugin is not there, the stored rows tell.
+    """
+    if asked.level not in ("day", "month"):
+        return [(asked, "15mins")]
+    if _history(hub, asked.site.vendor, "day") is None and not await hub.store.rows(_DAYS, {"id": asked.site.id}):
+        return [(asked, "15mins")]
+    today = floor(now(), "day", asked.zone)
+    parts: list[tuple[Asked, Resolution]] = []
+    if asked.start < today:
+        parts.append((replace(asked, end=min(asked.end, today)), "day"))
+    if asked.end > today:
+        parts.append((replace(asked, start=max(asked.start, today)), "15mins"))
+    return parts
+
+
+async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> Failure | None:
+    """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do."""
+    own_device = asked.own_device.id if asked.own_device else None
+    moment = now()
+    try:
+        refuse_gone(asked.site)
+        limits = hub.registry.vendor(asked.site.vendor).limits
+        async with uncovered.deadline():
+            for part, resolution in parts:
+                history = limits.resolution(resolution)
+                if history is not None:
+                    series = uncovered.Series(
+                        account_id=asked.account_id,
+                        site=asked.site,
+                        device_id=own_device,
+                        zone=asked.zone,
+                        history=history,
+                    )
+                    await uncovered.cover(hub, series, part.start, part.end, moment)
+    except TimeoutError:
+        return uncovered.too_late()
+    except (VendorError, StoreTrouble) as error:
+        return error
+    return None
+
+
+async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
+    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures:
+    where the device's own rows, of whatever was asked before, tell nothing, the site's do."""
+    own = await _whole_rows(hub, asked, asked.device.id, resolution) if asked.device is not None else []
+    if asked.own_device is not None:
+        return asked.own_device.id, own
+    told = {row[0]: row for row in own if _tell([row], asked.kind)}
+    rows = await _whole_rows(hub, asked, asked.site.id, resolution)
+    if told:
+        found = {row[0]: row for row in rows} | told
+        rows = [found[start] for start in sorted(found)]
+    return asked.site.id, rows
+
+
+async def _whole_rows(hub: Hub, asked: Asked, subject_id: str, resolution: Resolution) -> list[Row]:
+    rows = await read_intervals(hub.store, subject_id, resolution, asked.start, asked.end, _METRICS[asked.kind])
+    return list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
+
+
+def _of_zone(rows: Sequence[Row], zone: ZoneInfo) -> list[Row]:
+    """Day rows of the site's own midnights: one that was made in another zone is no day of it, nor of its devices."""
+    return [row for row in rows if floor(row[0], "day", zone) == row[0] and following(row[0], "day", zone) == row[1]]
+
+
+def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
+    columns = [_COLUMN[name] for name in _ENERGIES[kind]]
+    return any(row[column] is not None for row in rows for column in columns)
+
+
+def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]:
+    """Rows, in order, by the periods they fall into."""
+    if asked.level == "15mins":  # each row is one
+        return _each(rows, asked.kind, with_origin)
+    totals: list[Total] = []
+    part: list[Row] = []
+    start = end = 0
+    for row in rows:
+        if row[0] >= end:
+            totals.extend(_total(part, start, end, asked.kind, with_origin))
+            part = []
+            start = floor(row[0], asked.level, asked.zone)
+            end = following(start, asked.level, asked.zone)
+        part.append(row)
+    totals.extend(_total(part, start, end, asked.kind, with_origin))
+    return totals
+
+
+def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> list[Total]:
+    """Rows that are periods of their own, by the rules of `_total`; most of what is read is."""
+    pairs = [(name, _COLUMN[name]) for name in _METRICS[kind]]
+    first, *others = (_COLUMN[name] for name in _ENERGIES[kind])
+    enough = all if kind is DeviceKind.BATTERY else any
+    if others:
+        told = [row for row in rows if enough([row[column] is not None for column in (first, *others)])]
+    else:
+        told = [row for row in rows if row[first] is not None]
+    values = ({name: row[column] for name, column in pairs} for row in told)
+    origins = (_origin([row], row[-1]) for row in told) if with_origin else repeat(None)
+    return [
+        Total(row[0], row[1], known, row[-1], origin) for row, known, origin in zip(told, values, origins, strict=False)
+    ]
+
+
+def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind, with_origin: bool) -> list[Total]:
+    """One period, or nothing when it holds none of the asked energies."""
+    values = {name: _sum(part, _COLUMN[name]) for name in _ENERGIES[kind]}
+    known = [value is not None for value in values.values()]
+    if not (all(known) if kind is DeviceKind.BATTERY else any(known)):
+        return []
+    quality = _quality(part, start, end, [_COLUMN[name] for name, value in values.items() if value is not None])
+    if kind is DeviceKind.BATTERY:
+        soc = [row[_COLUMN["soc_percent"]] for row in part if row[_COLUMN["soc_percent"]] is not None]
+        values["soc_percent"] = sum(soc) / len(soc) if soc else None
+    return [Total(start, end, values, quality, _origin(part, quality) if with_origin else None)]
+
+
+def _origin(part: Sequence[Row], quality: Quality) -> Origin:
+    told = tuple(dict.fromkeys(row[_SOURCE] for row in part if row[_SOURCE] is not None))
+    rule = next((row[_RULE] for row in part if row[_RULE] is not None), None)
+    if rule is None and quality == "partial":
+        rule = ROWS_MISSING
+    return Origin(min(row[_FETCHED_AT] for row in part), told, rule)
+
+
+def _sum(part: Sequence[Row], column: int) -> float | None:
+    if len(part) == 1:
+        value: float | None = part[0][column]
+        return value
+    known = [row[column] for row in part if row[column] is not None]
+    return sum(known) if known else None
+
+
+def _quality(part: Sequence[Row], start: int, end: int, columns: Sequence[int]) -> Quality:
+    """`partial` when a piece of the period is missing in one of the values, `estimated` when a piece is."""
+    if len(part) == 1 and (part[0][0], part[0][1]) == (start, end):
+        whole: Quality = part[0][-1]
+        return whole
+    length_s = end - start
+    for column in columns:
+        if sum(row[1] - row[0] for row in part if row[column] is not None) < length_s:
+            return "partial"
+    if any(row[-1] == "partial" for row in part):
+        return "partial"
+    return "estimated" if any(row[-1] == "estimated" for row in part) else "measured"

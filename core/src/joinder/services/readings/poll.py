@@ -1,0 +1,169 @@
+"""One enrollment's regular reading: its sites, live power and what is new since the last time."""
+
+from __future__ import annotations
+
+import logging
+
+from joinder.clock import now, utc_now
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    Paused,
+    RateLimited,
+    TransientError,
+    UnknownVendor,
+    VendorError,
+)
+from joinder.runtime.hub import Hub
+from joinder.services.calls.budgets import spending
+from joinder.services.grants import site_rights, standing
+from joinder.services.readings import readings
+from joinder.services.readings.sites import get_site, refresh_site
+from joinder.services.records import health
+from joinder.services.refusals import NotFound
+from joinder.services.work import leases
+from joinder.services.work.leases import NEVER
+from joinder.services.work.schedule import after_failure, after_operator_trouble, next_poll
+from joinder.store.readings import read_coverage
+from joinder.store.sites import StoredSite, read_sites_of
+from joinder.store.tables import Due, Enrollment
+from joinder.store.types import Statement
+from joinder.vendor import Vendor
+
+KIND = "poll"
+LEASE_S = 300.0
+SITE_EVERY_S = 86400
+OPERATOR_TRIES = 8
+SITES_TO_TELL = 3  # refused before any was read: the rest would be refused as well
+FIRST_LOOK_BACK_S = 86400
+log = logging.getLogger("joinder.poll")
+_DONE = (
+    "UPDATE due SET lease = NULL, lease_until = NULL, due_at = CASE WHEN EXISTS (SELECT 1 FROM enrollment e "
+    "WHERE e.id = due.enrollment_id AND e.paused_at IS NULL AND e.status = 'enrolled') "
+    "THEN CAST(:due_at AS BIGINT) ELSE CAST(:never AS BIGINT) END "
+    "WHERE kind = 'poll' AND enrollment_id = :enrollment AND lease = :lease"
+)
+
+
+async def poll(hub: Hub, enrollment_id: str) -> bool:
+    """Polls now, unless another process does. False then.
+
+    Raises NotFound, StoreTrouble, or the vendor's error after planning.
+    """
+    lease = leases.new_lease()
+    if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
+        hub.metrics.polled(await _exists(hub, enrollment_id), "skipped")
+        return False
+    try:
+        vendor = hub.registry.vendor(await _exists(hub, enrollment_id))
+        await _refuse_paused(hub, enrollment_id)
+        await site_rights.take_over(hub, enrollment_id)
+        with spending("poll"):
+            await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
+        values = {"enrollment": enrollment_id, "lease": lease, "due_at": next_poll(vendor, utc_now()), "never": NEVER}
+        await _applied(hub, (_DONE, values))
+        hub.metrics.polled(vendor.name, "ok")
+    except VendorError as error:
+        await _plan_next_try(hub, enrollment_id, lease, error)
+        raise
+    finally:
+        await _applied(hub, leases.releasing(KIND, enrollment_id, lease, None))
+    return True
+
+
+async def _exists(hub: Hub, enrollment_id: str) -> str:
+    """Its vendor. Raises NotFound."""
+    for (vendor,) in await hub.store.rows("SELECT vendor FROM enrollment WHERE id = :id", {"id": enrollment_id}):
+        return str(vendor)
+    raise NotFound
+
+
+async def _refuse_paused(hub: Hub, enrollment_id: str) -> None:
+    """Before its sites, of which it may have none."""
+    if await hub.store.rows("SELECT 1 FROM enrollment WHERE id = :id AND paused_at IS NOT NULL", {"id": enrollment_id}):
+        raise Paused("The operator paused this enrollment")
+
+
+async def _applied(hub: Hub, statement: Statement) -> bool:
+    (changed,) = await hub.store.apply(statement)
+    return bool(changed)
+
+
+async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollment_id: str, lease: str) -> None:
+    """Every site, whatever happens to one; then raises the first failure. What concerns all of them ends it at once.
+
+    Sites nobody has read yet come first, all of them, before what any of them measures.
+    """
+    failures: dict[str, VendorError] = {}
+    refused: dict[str, AuthorizationLost] = {}
+    is_read = False
+    unread = [site for site in sites if site.fetched_at is None]
+    for index, (site, is_known) in enumerate([*((site, False) for site in unread), *((site, True) for site in sites)]):
+        if site.id in failures or site.id in refused:
+            continue
+        if index:
+            await _applied(hub, leases.renewing(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S))
+        try:
+            await (_poll_site(hub, vendor, site) if is_known else refresh_site(hub, site))
+            is_read = True
+        except AuthorizationLost as error:
+            refused[site.id] = error
+            if not is_read and len(refused) == SITES_TO_TELL:
+                break
+        except (AppCredentialsRejected, RateLimited):
+            raise
+        except VendorError as error:
+            failures[site.id] = error
+    if refused and not is_read:  # nobody else's: the grant's
+        raise next(iter(refused.values()))
+    if failures:
+        raise next(iter(failures.values()))
+
+
+async def _poll_site(hub: Hub, vendor: Vendor, site: StoredSite) -> None:
+    """What the site measures now and since the last time; the site itself once a day."""
+    if site.fetched_at is not None and now() - site.fetched_at > SITE_EVERY_S:
+        await refresh_site(hub, site)
+    site, devices = await get_site(hub, site.account_id, site.id)
+    moment = now()
+    start = moment
+    history = vendor.limits.resolution("15mins")
+    if history is not None:
+        oldest = moment - int(history.window.total_seconds())
+        known = await read_coverage(hub.store, site.id, "15mins", oldest, moment)
+        start = max(oldest, _resume_at(known[-1].end if known else None, moment))
+    await readings.fetch(hub, site, devices, start=start, end=moment, live=True)
+
+
+def _resume_at(covered_until: int | None, moment: int) -> int:
+    """A little before where the last poll ended: its newest rows may have been incomplete."""
+    at = moment - FIRST_LOOK_BACK_S if covered_until is None else covered_until - 2 * 3600
+    return at - at % 900
+
+
+async def _plan_next_try(hub: Hub, enrollment_id: str, lease: str, error: VendorError) -> None:
+    """Gives the lease back in the transaction that decides, or a resume in between would be overwritten.
+
+    What the judge has planned already (services/grants/judging.py) stands.
+    """
+    async with hub.store.write(enrollment_id) as session:
+        enrollment, row = await session.get(Enrollment, enrollment_id), await session.get(Due, (KIND, enrollment_id))
+        if enrollment is not None and row is not None:
+            if enrollment.paused_at is None:
+                hub.metrics.polled(enrollment.vendor, "failed")
+            due = {KIND: _next_try(enrollment, error)} if row.due_at <= now() else {}
+            if isinstance(error, UnknownVendor):  # a plugin that is not there made no call that could be judged
+                await standing.troubled(hub, session, enrollment, error, due)
+            else:
+                await standing.settle(hub, session, enrollment, due=due)
+        await leases.release(session, KIND, enrollment_id, lease, None)
+
+
+def _next_try(enrollment: Enrollment, error: VendorError) -> int:
+    """A plugin that keeps breaking is let alone until it is released."""
+    if enrollment.health in ("quarantined", *health.OWNER_MUST_ACT):
+        return NEVER
+    if isinstance(error, AppCredentialsRejected):  # refused here until the app's next test: nothing counts the tries
+        return after_operator_trouble(OPERATOR_TRIES, utc_now())
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    return after_failure(enrollment.failures, utc_now(), retry_after)

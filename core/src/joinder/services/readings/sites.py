@@ -1,0 +1,315 @@
+"""Sites and their devices: reading them, and writing down what a vendor says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct, structs
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from joinder.clock import from_epoch, now, to_epoch, utc_now
+from joinder.energy import Device, DeviceKind, Site
+from joinder.errors import SiteGone
+from joinder.ids import Tag, is_id, new_id
+from joinder.runtime.hub import Hub
+from joinder.services.grants import site_rights
+from joinder.services.readings import zones
+from joinder.services.readings.vendor_calls import with_grant
+from joinder.services.records import health, notices
+from joinder.services.refusals import NotFound
+from joinder.store.sites import (
+    StoredDevice,
+    StoredSite,
+    possible_since,
+    read_device,
+    read_devices,
+    read_site,
+    read_sites,
+)
+from joinder.store.tables import Coverage, DeviceRow, Enrollment, Interval, SiteRow
+from joinder.store.types import Statement
+from joinder.vendors.gate.rules import Rule
+from joinder.vendors.gate.sites import stored_device
+
+TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
+
+_SITE_IDS = (
+    "SELECT id FROM site WHERE account_id = :account AND id > :after AND fetched_at IS NOT NULL AND gone_at IS NULL"
+)
+_DEVICE_IDS = (
+    "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after "
+    "AND d.gone_at IS NULL AND EXISTS (SELECT 1 FROM site s WHERE s.id = d.site_id AND s.gone_at IS NULL)"
+)
+_SITE = (
+    "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at, gone_at FROM site "
+    "WHERE id = :id AND account_id = :account"
+)
+_DEVICE = (
+    "SELECT id, site_id, (SELECT count(*) FROM device s WHERE s.site_id = d.site_id AND s.kind = d.kind "
+    "AND s.id <> d.id AND s.gone_at IS NULL), "
+    "(SELECT max(s.gone_at) FROM device s WHERE s.site_id = d.site_id AND s.kind = d.kind AND s.id <> d.id) "
+    "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
+)
+_UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL, source = :source WHERE id = :id"
+_TROUBLE = (
+    "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
+    "AND (health < 'connecting' OR health > 'connecting' AND health < 'ok' OR health > 'ok') GROUP BY vendor"
+)
+_UNREAD = (
+    "SELECT vendor, count(*) FROM site WHERE account_id = :account AND fetched_at IS NULL AND gone_at IS NULL "
+    "GROUP BY vendor"
+)
+
+
+class SiteHead(Struct, frozen=True):
+    """What a hot read needs of a site."""
+
+    id: str
+    enrollment_id: str
+    vendor: str
+    timezone: str | None
+    operational_since: int | None
+    fetched_at: int | None
+    gone_at: int | None = None
+
+
+class DeviceHead(Struct, frozen=True):
+    """What a hot read needs of a device; `siblings` counts the others of its kind in the site, of which the last one
+    that went was there until `sibling_until`."""
+
+    id: str
+    site_id: str
+    siblings: int
+    sibling_until: int | None = None
+
+
+async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
+    """Raises NotFound."""
+    if not is_id(site_id, "site"):
+        raise NotFound
+    for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
+        head = SiteHead(*row)
+        return structs.replace(head, operational_since=possible_since(head.operational_since))
+    raise NotFound
+
+
+async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceHead:
+    """Raises NotFound."""
+    if not is_id(device_id):
+        raise NotFound
+    for row in await hub.store.rows(_DEVICE, {"id": device_id, "account": account_id, "kind": str(kind)}):
+        return DeviceHead(*row)
+    raise NotFound
+
+
+async def site_ids(
+    hub: Hub, account_id: str, *, after: str, limit: int, vendor: str | None = None, vendor_id: str | None = None
+) -> list[str]:
+    """Keyset page by id."""
+    query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id})
+    found = await hub.store.rows(
+        f"{query} ORDER BY id LIMIT :limit", {"account": account_id, "after": after, "limit": limit, **values}
+    )
+    return [row[0] for row in found]
+
+
+async def device_ids(
+    hub: Hub, account_id: str, kind: DeviceKind, *, after: str, limit: int, **filters: str | None
+) -> list[str]:
+    """Keyset page by id; filters `vendor`, `vendor_id`, `vendor_site_id`."""
+    site = filters.pop("vendor_site_id", None)
+    query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()})
+    if site is not None:
+        query += " AND d.site_id IN (SELECT id FROM site WHERE account_id = :account AND vendor_id = :site)"
+        values["site"] = site
+    found = await hub.store.rows(
+        f"{query} ORDER BY d.id LIMIT :limit",
+        {"account": account_id, "kind": str(kind), "after": after, "limit": limit, **values},
+    )
+    return [row[0] for row in found]
+
+
+async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
+    """vendor → sentence, for the `errors` member of lists; empty when all is well and every site was read."""
+    told: dict[str, list[str]] = {}
+    for vendor, count in await hub.store.rows(_TROUBLE, {"account": account_id}):
+        told.setdefault(vendor, []).append(f"{count} enrollment(s) with a problem; see GET /enrollments")
+    for vendor, count in await hub.store.rows(_UNREAD, {"account": account_id}):
+        told.setdefault(vendor, []).append(f"{count} site(s) not read yet, so not listed")
+    return {vendor: "; ".join(sentences) for vendor, sentences in told.items()}
+
+
+async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[StoredSite, list[StoredDevice]]:
+    """Asks the vendor first when nothing but the site's id is known yet. Raises NotFound or the vendor's error."""
+    site = await _site(hub, account_id, site_id)
+    if site.fetched_at is None:
+        await refresh_site(hub, site)
+        site = await _site(hub, account_id, site_id)
+    return site, await read_devices(hub.store, site_id)
+
+
+async def _site(hub: Hub, account_id: str, site_id: str) -> StoredSite:
+    site = await read_site(hub.store, account_id, site_id) if is_id(site_id) else None
+    if site is None:
+        raise NotFound
+    return site
+
+
+async def get_sites(hub: Hub, account_id: str, ids: Sequence[str]) -> list[tuple[StoredSite, list[StoredDevice]]]:
+    """As stored, in the order of `ids`."""
+    return await read_sites(hub.store, account_id, ids)
+
+
+async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> StoredDevice:
+    """Raises NotFound."""
+    device = await read_device(hub.store, account_id, device_id) if is_id(device_id) else None
+    if device is None or device.kind != kind or device.gone_at is not None:
+        raise NotFound
+    return device
+
+
+def refuse_gone(site: StoredSite | SiteHead) -> None:
+    """Before a vendor is asked about it. Raises SiteGone."""
+    if site.gone_at is not None:
+        raise SiteGone("No consent opens this site any more; its owner must give one that lists it")
+
+
+async def refresh_site(hub: Hub, row: StoredSite) -> Site:
+    """Asks the vendor for the site and its devices and stores them."""
+    refuse_gone(row)
+    site = await with_grant(
+        hub,
+        row.enrollment_id,
+        lambda ctx, grant: hub.registry.fetch_site(row.vendor, ctx, grant, row.vendor_id),
+        site=row,
+    )
+    site = _with_last_good(row, site)
+    async with hub.store.write(row.enrollment_id) as session:
+        await store_site(hub, session, row.id, site)
+    doubts = () if zones.of_site(site, row.timezone).name else (zones.UNKNOWN,)
+    told = notices.writes(row.enrollment_id, row.id, (*site.warnings, *doubts), site.refused)
+    if told:
+        await hub.store.apply(*told, about=row.enrollment_id)
+    return site
+
+
+def _with_last_good(row: StoredSite, site: Site) -> Site:
+    """What of it the vendor told well before and not now stays: a home does not lose its place or its name."""
+    if row.fetched_at is None:
+        return site
+    return structs.replace(
+        site,
+        name=row.name if site.name == site.vendor_id else site.name,
+        lat=row.lat if site.lat is None else site.lat,
+        lon=row.lon if site.lat is None else site.lon,
+        operational_since=site.operational_since or from_epoch(row.operational_since),
+    )
+
+
+async def store_site(hub: Hub, session: AsyncSession, site_id: str, site: Site) -> None:
+    """Devices it no longer lists are marked gone; their history stays. A first reading is an event."""
+    row = await session.get(SiteRow, site_id)
+    if row is None:
+        return
+    row.name, row.lat, row.lon = site.name, site.lat, site.lon
+    await _store_zone(session, row, zones.of_site(site, row.timezone))
+    row.operational_since = to_epoch(site.operational_since)
+    if row.fetched_at is None and (enrollment := await session.get(Enrollment, row.enrollment_id)) is not None:
+        health.write_event(session, enrollment, "site.ready", {"siteID": row.id})
+        await site_rights.first_read(hub, session, row)
+    row.fetched_at = now()
+    listed = await store_devices(session, row, site.devices)
+    is_in_doubt = any(one.rule == Rule.DEVICE for one in site.refused)  # who was refused may be any of them
+    for device in await _devices(session, site_id):
+        if device.id not in listed and not is_in_doubt:
+            device.gone_at = now()
+
+
+async def _store_zone(session: AsyncSession, row: SiteRow, known: zones.Known) -> None:
+    """Day rows belong to the zone they were made in: they and their ledger end with it, and are asked for again."""
+    before, (row.timezone, row.timezone_by) = row.timezone, known
+    if row.fetched_at is None or before == row.timezone:
+        return
+    subjects = select(DeviceRow.id).where(col(DeviceRow.site_id) == row.id)
+    for table in (Interval, Coverage):
+        subject: Any = col(table.subject_id)
+        of_site = (subject == row.id) | subject.in_(subjects)
+        await session.execute(delete(table).where(of_site, col(table.resolution) == "day"))
+
+
+async def store_devices(session: AsyncSession, site: SiteRow | StoredSite, devices: Sequence[Device]) -> set[str]:
+    """Adds or updates; answers the ids of those given."""
+    query = select(DeviceRow).where(col(DeviceRow.site_id) == site.id)
+    known = {(row.kind, row.vendor_id): row for row in (await session.execute(query)).scalars()}
+    ids = set()
+    for device in devices:
+        row = known.get((str(device.kind), device.vendor_id))
+        if row is None:
+            row = DeviceRow(
+                id=new_id(TAGS[str(device.kind)]),
+                account_id=site.account_id,
+                site_id=site.id,
+                vendor=site.vendor,
+                kind=str(device.kind),
+                vendor_id=device.vendor_id,
+                state={},
+                fetched_at=now(),
+            )
+            session.add(row)
+        row.state = _merged(row.state, device)
+        row.fetched_at, row.gone_at = now(), None
+        ids.add(row.id)
+    return ids
+
+
+def device_update(row: StoredDevice, device: Device, source: int | None = None) -> Statement:
+    """What the vendor says of a device that is known; `source`: where it was read."""
+    state = msgspec.json.encode(_merged(row.state, device)).decode()
+    return _UPDATE, {"id": row.id, "state": state, "now": now(), "source": source}
+
+
+def device_of(row: StoredDevice) -> Device:
+    """What of it holds, whoever wrote it."""
+    return stored_device(row.state, DeviceKind(row.kind), row.vendor_id, utc_now)
+
+
+def site_of(row: StoredSite, devices: Sequence[StoredDevice]) -> Site:
+    """What the vendor said last, for ReadingsQuery.site."""
+    return Site(
+        vendor_id=row.vendor_id,
+        name=row.name,
+        timezone=row.timezone,
+        lat=row.lat,
+        lon=row.lon,
+        operational_since=from_epoch(row.operational_since),
+        devices=tuple(device_of(device) for device in devices),
+    )
+
+
+async def _devices(session: AsyncSession, site_id: str) -> list[DeviceRow]:
+    query = select(DeviceRow).where(col(DeviceRow.site_id) == site_id, col(DeviceRow.gone_at).is_(None))
+    return list((await session.execute(query.order_by(col(DeviceRow.id)))).scalars())
+
+
+def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
+    """What is newly unknown keeps its last value, except power, which is of a moment."""
+    after: dict[str, Any] = msgspec.to_builtins(device)
+    sound = msgspec.to_builtins(stored_device(before, device.kind, device.vendor_id, utc_now)) if before else {}
+    kept = {name: value for name, value in sound.items() if after.get(name) is None and name != "power_w"}
+    if device.max_power_w is None:
+        kept["is_peak"] = after.pop("is_peak") or sound.get("is_peak", False)
+    return {name: value for name, value in {**after, **kept}.items() if value is not None}
+
+
+def _filtered(query: str, filters: Mapping[str, str | None]) -> tuple[str, dict[str, str]]:
+    values = {}
+    for name, value in filters.items():
+        if value is not None:
+            parameter = name.replace(".", "_")
+            query += f" AND {name} = :{parameter}"
+            values[parameter] = value
+    return query, values

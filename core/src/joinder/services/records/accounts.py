@@ -1,0 +1,167 @@
+"""Accounts (tenants) and their API clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec import Struct
+from sqlmodel import col, select
+
+from joinder.clock import now
+from joinder.ids import new_id, new_token
+from joinder.runtime.hub import Hub, audit, owned
+from joinder.services.refusals import Conflict, NotFound, Unprocessable
+from joinder.store.tables import Account, ApiClient
+from joinder.store.vault import DATA_KEYS
+
+SCOPES = (
+    "read:sites",
+    "read:enrollments",
+    "manage:enrollments",
+    "read:flows",
+    "manage:flows",
+    "read:credentials",
+    "manage:credentials",
+    "read:webhooks",
+    "manage:webhooks",
+)
+REVEAL = "reveal:credentials"  # never granted by default: shows stored vendor secrets
+OLD_SECRET_S = 24 * 3600
+COMMAND_LINE = "command line"
+_NO_ACCOUNT = "There is no such account; see `joinder accounts list`."
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request comes from."""
+
+    account_id: str
+    client_id: str
+    scopes: frozenset[str]
+
+
+class NewClient(Struct, frozen=True, kw_only=True):
+    """Shown once."""
+
+    client_id: str
+    client_secret: str
+    account_id: str
+    scopes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"NewClient({self.client_id})"
+
+
+async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE) -> Account:
+    """Raises Unprocessable."""
+    account = Account(id=new_id("acct"), name=_checked_name(name), created_at=now())
+    async with hub.store.write(DATA_KEYS) as session:
+        session.add(account)
+        await hub.vault.unlock(session, account.id, create=True)
+        audit(session, account.id, actor, "account.create", account.id)
+    return account
+
+
+async def list_accounts(hub: Hub) -> list[Account]:
+    async with hub.store.read() as session:
+        return list((await session.execute(select(Account).order_by(col(Account.id)))).scalars())
+
+
+async def rename_account(hub: Hub, account_id: str, actor: str, name: str) -> None:
+    """Raises NotFound or Unprocessable."""
+    async with hub.store.write(account_id) as session:
+        account = await session.get(Account, account_id)
+        if account is None:
+            raise NotFound(_NO_ACCOUNT)
+        account.name = _checked_name(name)
+        audit(session, account_id, actor, "account.rename", account_id)
+
+
+async def account_or_only(hub: Hub, account_id: str | None) -> Account:
+    """The named account, or the only one. Raises NotFound, or Conflict where there are several."""
+    found = [row for row in await list_accounts(hub) if account_id in (None, row.id)]
+    if not found:
+        raise NotFound(_NO_ACCOUNT if account_id else "There is no account yet: joinder accounts create NAME")
+    if len(found) > 1:
+        raise Conflict("There are several accounts: name one with --account; see `joinder accounts list`.")
+    return found[0]
+
+
+async def create_client(
+    hub: Hub, account_id: str, name: str, scopes: tuple[str, ...] = SCOPES, actor: str = COMMAND_LINE
+) -> NewClient:
+    """A client with a server-made 256-bit secret, of which only an HMAC is stored. Raises NotFound or Unprocessable."""
+    unknown = set(scopes) - {*SCOPES, REVEAL}
+    if unknown:
+        raise Unprocessable(f"Unknown scopes: {', '.join(sorted(unknown))}. Known: {', '.join((*SCOPES, REVEAL))}")
+    if not name.strip() or not scopes:
+        raise Unprocessable("A client has a name and at least one scope")
+    secret, client_id = new_token(), new_id("clnt")
+    async with hub.store.write(account_id) as session:
+        if await session.get(Account, account_id) is None:
+            raise NotFound(_NO_ACCOUNT)
+        session.add(
+            ApiClient(
+                id=client_id,
+                account_id=account_id,
+                name=name,
+                secret_hash=hub.vault.fingerprint(secret),
+                scopes=" ".join(scopes),
+                created_at=now(),
+            )
+        )
+        audit(session, account_id, actor, "client.create", client_id)
+    return NewClient(client_id=client_id, client_secret=secret, account_id=account_id, scopes=scopes)
+
+
+async def list_clients(hub: Hub, account_id: str | None = None) -> list[ApiClient]:
+    """Of an account, or of all."""
+    query = select(ApiClient).order_by(col(ApiClient.account_id), col(ApiClient.id))
+    if account_id is not None:
+        query = query.where(col(ApiClient.account_id) == account_id)
+    async with hub.store.read() as session:
+        return list((await session.execute(query)).scalars())
+
+
+async def get_client(hub: Hub, client_id: str) -> ApiClient:
+    """For the admin, who may see every account. Raises NotFound."""
+    async with hub.store.read() as session:
+        client = await session.get(ApiClient, client_id)
+    if client is None:
+        raise NotFound("There is no such client; see `joinder clients list`.")
+    return client
+
+
+async def rotate_client(
+    hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE, *, at_once: bool = False
+) -> NewClient:
+    """A new secret; the one before works for a day more, or ends `at_once`. Its access tokens live on.
+
+    Raises NotFound, or Conflict for a revoked client.
+    """
+    secret = new_token()
+    async with hub.store.write(account_id) as session:
+        client = await owned(session, ApiClient, client_id, account_id)
+        if client.revoked_at is not None:
+            raise Conflict("This client is revoked; create another.")
+        client.old_secret_hash = None if at_once else client.secret_hash
+        client.old_secret_until = None if at_once else now() + OLD_SECRET_S
+        client.secret_hash = hub.vault.fingerprint(secret)
+        audit(session, account_id, actor, "client.rotate", client_id)
+        scopes = tuple(client.scopes.split())
+    return NewClient(client_id=client_id, client_secret=secret, account_id=account_id, scopes=scopes)
+
+
+async def revoke_client(hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE) -> None:
+    """Raises NotFound."""
+    async with hub.store.write(account_id) as session:
+        client = await owned(session, ApiClient, client_id, account_id)
+        client.revoked_at = client.revoked_at or now()
+        client.old_secret_hash = client.old_secret_until = None
+        audit(session, account_id, actor, "client.revoke", client_id)
+
+
+def _checked_name(name: str) -> str:
+    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
+        raise Unprocessable("An account's name is 1 to 100 printable characters; owners read it on the join page")
+    return name.strip()

@@ -1,0 +1,116 @@
+"""What happened, as it is told: listed in order of time, and as the payload of webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from joinder.clock import now
+from joinder.ids import next_id
+from joinder.runtime.hub import Hub
+from joinder.services.refusals import Invalid
+from joinder.store.tables import Enrollment, Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """An event and its `data` in wire names: `enrollmentID` and `vendor` where known, and what its type adds."""
+
+    row: Event
+    data: dict[str, Any]
+
+
+def write(
+    session: AsyncSession,
+    account_id: str,
+    kind: str,
+    data: dict[str, Any],
+    *,
+    enrollment_id: str = "",
+    fanned_out: bool = False,
+) -> str:
+    """An event about no enrollment, or one that is gone. Answers its id."""
+    row = Event(
+        id=next_id("evnt"),
+        account_id=account_id,
+        enrollment_id=enrollment_id,
+        type=kind,
+        data=data,
+        at=now(),
+        fanned_out=fanned_out,
+    )
+    session.add(row)
+    return row.id
+
+
+async def latest(
+    hub: Hub,
+    *,
+    account_id: str | None = None,
+    enrollment_id: str | None = None,
+    kind: str | None = None,
+    before: Event | None = None,
+    limit: int,
+) -> list[Told]:
+    """Of all accounts, newest first, for the admin."""
+    query = _wanted(select(Event), account_id, enrollment_id, kind)
+    if before is not None:
+        earlier = (col(Event.at) == before.at) & (col(Event.id) < before.id)
+        query = query.where(or_(col(Event.at) < before.at, earlier))
+    async with hub.store.read() as session:
+        return await _told(session, query.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(limit))
+
+
+async def since(
+    hub: Hub, at: int, *, account_id: str | None = None, enrollment_id: str | None = None, kind: str | None = None
+) -> list[Told]:
+    """Of all accounts, those at or after `at` (epoch seconds), the newest last, for who watches."""
+    query = _wanted(select(Event).where(col(Event.at) >= at), account_id, enrollment_id, kind)
+    async with hub.store.read() as session:
+        return await _told(session, query.order_by(col(Event.at), col(Event.id)))
+
+
+async def list_page(
+    hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
+) -> list[Told]:
+    """Keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
+    query = _wanted(select(Event), account_id, enrollment_id, kind)
+    async with hub.store.read() as session:
+        if after:
+            last = await session.get(Event, after)
+            if last is None or last.account_id != account_id:
+                raise Invalid("pageToken is not one of ours", errors={"/pageToken": "use a nextPageToken as it came"})
+            later = (col(Event.at) == last.at) & (col(Event.id) > last.id)
+            query = query.where(or_(col(Event.at) > last.at, later))
+        return await _told(session, query.order_by(col(Event.at), col(Event.id)).limit(limit))
+
+
+def _wanted(
+    query: SelectOfScalar[Event], account_id: str | None, enrollment_id: str | None, kind: str | None
+) -> SelectOfScalar[Event]:
+    wanted = {Event.account_id: account_id, Event.enrollment_id: enrollment_id, Event.type: kind}
+    return query.where(*(col(column) == value for column, value in wanted.items() if value is not None))
+
+
+async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[Told]:
+    rows = list((await session.execute(query)).scalars())
+    vendors = await _vendors(session, rows)
+    return [told(row, vendors.get(row.enrollment_id)) for row in rows]
+
+
+def told(row: Event, vendor: str | None) -> Told:
+    """The unknown is left out, never null."""
+    subject = {"enrollmentID": row.enrollment_id or None, "vendor": vendor}
+    return Told(row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None})
+
+
+async def _vendors(session: AsyncSession, rows: Sequence[Event]) -> dict[str, str]:
+    ids = {row.enrollment_id for row in rows}
+    found = await session.execute(select(Enrollment.id, Enrollment.vendor).where(col(Enrollment.id).in_(ids)))
+    return {row.id: row.vendor for row in found}

@@ -1,0 +1,99 @@
+"""An enrollment opened for a vendor call: its grant and app decrypted, in one read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from joinder.grants import AppCredentials, Context, Grant
+from joinder.runtime.hub import Hub
+from joinder.services.calls import app_secrets
+from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.records.sealed_grants import open_grant
+from joinder.services.refusals import NotFound
+
+_HELD = (
+    "SELECT e.id, e.account_id, e.vendor, e.credentials_id, e.options, e.health, e.health_reason, e.failures, "
+    "e.last_success_at, g.enrollment_id, g.sealed, g.version, g.expires_at, g.refresh_expires_at, g.state, "
+    "g.intent_id, g.intent_at, g.intent_count, g.refused_at, g.denied_at, g.wait_until, g.obtained_at, g.obtained_by, "
+    "e.paused_at, c.type, c.secrets_sealed, c.version, c.suspected_by, c.rejected_at, c.test_at, "
+    "c.exchanges_wait_until "
+    'FROM enrollment e JOIN "grant" g ON g.enrollment_id = e.id '
+    "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
+)
+
+
+class HeldRow(NamedTuple):
+    """As stored: enrollment, grant, app credentials (None where the vendor has none)."""
+
+    id: str
+    account_id: str
+    vendor: str
+    credentials_id: str | None
+    options: str
+    health: str
+    health_reason: str | None
+    failures: int
+    last_success_at: int | None
+    enrollment_id: str
+    sealed: bytes
+    version: int
+    expires_at: int | None
+    refresh_expires_at: int | None
+    state: str
+    intent_id: str | None
+    intent_at: int | None
+    intent_count: int
+    refused_at: int | None
+    denied_at: int | None
+    wait_until: int | None
+    obtained_at: int
+    obtained_by: str
+    paused_at: int | None
+    app_type: str | None
+    app_sealed: bytes | None
+    app_version: int | None
+    app_suspected_by: str | None
+    app_rejected_at: int | None
+    app_test_at: int | None
+    app_wait_until: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    row: HeldRow
+    grant: Grant
+    ctx: Context
+    budget: str  # whose call limits count: the app's, or those of the owner's own key
+
+
+async def open_held(hub: Hub, enrollment_id: str) -> Held:
+    """As it is now, whoever wrote last. Raises NotFound."""
+    for found in await hub.store.rows(_HELD, {"id": enrollment_id}):
+        row = HeldRow(*found)
+        break
+    else:
+        raise NotFound
+    await _unlock(hub, row.account_id)
+    options = msgspec.json.decode(row.options, type=dict[str, str])
+    budget = row.credentials_id or row.id
+    return Held(
+        row=row,
+        grant=open_grant(hub, row.account_id, row),
+        ctx=vendor_context(hub, row.vendor, _app(hub, row), options, budget=budget),
+        budget=budget,
+    )
+
+
+async def _unlock(hub: Hub, account_id: str) -> None:
+    if not hub.vault.is_unlocked(account_id):
+        async with hub.store.read() as session:
+            await hub.vault.unlock(session, account_id)
+
+
+def _app(hub: Hub, row: HeldRow) -> AppCredentials | None:
+    if row.credentials_id is None or row.app_type is None or row.app_sealed is None:
+        return None
+    return app_secrets.open_sealed(hub, row.account_id, row.credentials_id, row.app_type, row.app_sealed)

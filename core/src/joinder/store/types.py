@@ -1,0 +1,118 @@
+"""What a store is: readers beside writers, over one set of models, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from joinder.store.ballast import Ballast
+from joinder.store.driver_errors import noted
+from joinder.store.pulse import Pulse
+from joinder.trouble import Outage, StoreTrouble
+
+if TYPE_CHECKING:
+    from joinder.store.file_watch import FileWatch
+
+Row = Sequence[Any]
+Statement = tuple[str, Mapping[str, Any]]  # SQL with `:name` parameters
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """Rows to insert, or to replace those `columns` of where the key exists. `records`: key and columns, in order.
+
+    Not `is_replacing`: a row whose key exists stays as it is.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    records: Sequence[tuple[Any, ...]]
+    is_replacing: bool = True
+
+
+Write = Statement | Upsert
+NOT_IN_REPERTOIRE = "22021"  # SQLSTATE of PostgreSQL for a NUL in a text
+
+
+class NotText(ValueError):
+    """A NUL character, which PostgreSQL stores in no text."""
+
+
+class Store(ABC):
+    """`read()` sees a consistent snapshot; `write()` is one durable transaction. All of it raises StoreTrouble."""
+
+    dialect: ClassVar[str]
+    ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
+    file: FileWatch | None = None  # nor are its files
+    can_fail_over: ClassVar[bool] = False  # to another server, which may lack the last commits
+    server: str | None = None  # which one answers: its cluster and timeline; None: it cannot be told
+    place: str  # for people: the file, or the host and database; never a password
+
+    def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.pulse = Pulse()
+        self.outage = Outage()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        with self._telling():
+            async with AsyncSession(self._reader, expire_on_commit=False, autoflush=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self, *about: str) -> AsyncIterator[AsyncSession]:
+        """Commits when the block ends, rolls back when it raises.
+
+        `about` names what the block reads to decide (an enrollment's id, say): blocks about the same thing run one
+        after the other, over all processes.
+        """
+        with self._telling():
+            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                await self.serialise(session, *about)
+                yield session
+
+    @abstractmethod
+    async def serialise(self, session: AsyncSession, *about: str) -> None:
+        """What `write` does with its names, for what turns out inside the block."""
+
+    @abstractmethod
+    async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """For the hottest reads: one indexed SELECT on the driver itself (docs/decisions/0004)."""
+
+    async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """As `rows`, for a SELECT that may walk a whole table: nothing else waits for it."""
+        return await self.rows(sql, parameters)
+
+    @abstractmethod
+    async def apply(self, *writes: Write, about: str = "") -> list[int]:
+        """For the hottest writes: statements of one durable transaction on the driver itself; the rows each changed.
+
+        Conditions stand in the statements, as nothing can be decided between them. `about` is as in `write`. Raises
+        StoreTrouble.
+        """
+
+    def failing(self) -> StoreTrouble | None:
+        """What stood against the last commit, or keeps one waiting now; None while they succeed, or nobody knows."""
+        return None
+
+    async def close(self) -> None:
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """As driver_errors.telling, around a block."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - what is not the database's goes on as it is
+            if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == NOT_IN_REPERTOIRE:
+                raise NotText from None
+            raise noted(self.outage, error) from None
