@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
@@ -184,15 +185,14 @@ async def test_a_resume_between_a_refused_turn_and_its_end_is_not_lost(
     enrollment_id = await enroll("ada")
     await backfill.start(hub, account_id, "test", enrollment_id)
     await pausing.pause(hub, account_id, enrollment_id, "test")
-    refuse, note = poll._refuse_paused, backfill_steps._note
+    ask, note = poll._asked_about, backfill_steps._note
 
-    async def refused(hub: Hub, row_id: str) -> None:
-        with pytest.raises(Paused):
-            await refuse(hub, row_id)
+    async def as_it_was_a_moment_ago(hub: Hub, row_id: str) -> Any:
+        asked = await ask(hub, row_id)
         await pausing.resume(hub, account_id, row_id, "test")
-        raise Paused("as it was a moment ago")
+        return asked
 
-    monkeypatch.setattr(poll, "_refuse_paused", refused)
+    monkeypatch.setattr(poll, "_asked_about", as_it_was_a_moment_ago)
     with pytest.raises(Paused):
         await poll.poll(hub, enrollment_id)
     assert await due_at(hub, enrollment_id, "poll") < leases.NEVER

@@ -64,10 +64,6 @@ _INTEND = (
     "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :too_early) AND {stands} AND EXISTS "
     "(SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
 )
-_STILL_DUE = (
-    "SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND due_at <= :now "
-    "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {lapsed})"
-)
 _WITHDRAW = (
     "UPDATE due SET lease = NULL, lease_until = NULL WHERE kind = 'refresh' AND enrollment_id = :enrollment "
     "AND lease = :lease AND NOT EXISTS "
@@ -82,7 +78,7 @@ class Elsewhere(Enum):
     NOT_DUE = auto()  # or another holder is at it
 
 
-Begin = Callable[[], Awaitable[Attempt | Elsewhere]]
+Begin = Callable[[Held], Awaitable[Attempt | Elsewhere]]
 
 
 async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None, wait_s: float = 20.0) -> None:
@@ -93,9 +89,7 @@ async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None
     """
     try:
         async with asyncio.timeout(wait_s):
-            while not await asyncio.shield(
-                _under_way(hub, enrollment_id, lambda: _begin(hub, enrollment_id, newer_than))
-            ):
+            while not await asyncio.shield(_under_way(hub, enrollment_id, lambda held: _begin(hub, held, newer_than))):
                 pass  # a worker's, which stood back
     except TimeoutError:
         waits_for = hub.store.outage.trouble
@@ -109,8 +103,7 @@ async def refresh_due(hub: Hub, enrollment_id: str) -> None:
     Every worker finds the same rows due, so the one that comes second must not renew what the first has just renewed.
     The caller may be cancelled; the exchange goes on. Raises the vendor's error.
     """
-    if await _still_due(hub, enrollment_id):
-        await asyncio.shield(_under_way(hub, enrollment_id, lambda: _begin_due(hub, enrollment_id)))
+    await asyncio.shield(_under_way(hub, enrollment_id, lambda held: _begin_due(hub, held)))
 
 
 def _under_way(hub: Hub, enrollment_id: str, begin: Begin) -> asyncio.Task[bool]:
@@ -132,8 +125,8 @@ def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[bool]) -> None:
 
 async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
     """False: nothing was done, and nothing is known to have been done elsewhere."""
-    async with await _slot(hub, enrollment_id), _counted(hub, enrollment_id):
-        attempt = await begin()
+    async with _slot(hub, await open_held(hub, enrollment_id)) as held, _counted(hub, enrollment_id):
+        attempt = await begin(held)
         if not isinstance(attempt, Attempt):
             return attempt is Elsewhere.RENEWED
         vendor = attempt.vendor.name
@@ -160,20 +153,28 @@ async def _counted(hub: Hub, enrollment_id: str) -> AsyncIterator[None]:
         hub.exchanges.pop(enrollment_id, None)
 
 
-async def _slot(hub: Hub, enrollment_id: str) -> asyncio.Semaphore | contextlib.nullcontext[None]:
-    """Only so many exchanges of single-use tokens at once, so that one hard kill can lose only so many."""
-    vendor = hub.registry.vendor((await open_held(hub, enrollment_id)).row.vendor)
-    strict = vendor.refresh is Refresh.ROTATING and vendor.refresh_grace is None
-    return hub.strict_refreshes if strict else contextlib.nullcontext()
+@asynccontextmanager
+async def _slot(hub: Hub, held: Held) -> AsyncIterator[Held]:
+    """Only so many exchanges of single-use tokens at once, so that one hard kill can lose only so many.
+
+    Yields the grant, read again where it was waited for.
+    """
+    vendor = hub.registry.vendor(held.row.vendor)
+    if vendor.refresh is not Refresh.ROTATING or vendor.refresh_grace is not None:
+        yield held
+        return
+    has_waited = hub.strict_refreshes.locked()
+    async with hub.strict_refreshes:
+        yield await open_held(hub, held.row.id) if has_waited else held
 
 
-async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attempt | Elsewhere:
+async def _begin(hub: Hub, held: Held, newer_than: int | None) -> Attempt | Elsewhere:
     """Waits for the lease."""
     give_up = asyncio.get_running_loop().time() + 2 * _ttl(hub)
     while True:
         if hub.stopping.is_set():
             raise TransientError("Joinder is stopping; ask again", retry_after=timedelta(seconds=5))
-        held = await _caught_up(hub, enrollment_id)
+        held = await _caught_up(hub, held)
         if newer_than is None:
             newer_than = held.row.version
         if held.row.version > newer_than:
@@ -185,33 +186,30 @@ async def _begin(hub: Hub, enrollment_id: str, newer_than: int | None) -> Attemp
         if asyncio.get_running_loop().time() > give_up:
             raise TransientError("Another process has been renewing this token for too long")
         await asyncio.sleep(ASK_AGAIN_S)
+        held = await open_held(hub, held.row.id)
 
 
-async def _begin_due(hub: Hub, enrollment_id: str) -> Attempt | Elsewhere:
+async def _begin_due(hub: Hub, held: Held) -> Attempt | Elsewhere:
     """Waits for nobody. At a stop the rows that still wait for a slot are left to others."""
-    held = await _caught_up(hub, enrollment_id)
-    if hub.stopping.is_set() or not await _still_due(hub, enrollment_id):
+    held = await _caught_up(hub, held)
+    if hub.stopping.is_set():
         return Elsewhere.NOT_DUE
-    attempt = await _intend(hub, held)
+    attempt = await _intend(hub, held, due_by=now())
     if attempt is None:
         await _wait_for_late_answer(hub, held)
     return attempt or Elsewhere.NOT_DUE
 
 
-async def _caught_up(hub: Hub, enrollment_id: str) -> Held:
-    """As it is in the database, which has what is in the journal of it."""
-    held = await open_held(hub, enrollment_id)
-    return await open_held(hub, enrollment_id) if await recovery.catch_up(hub, held.row) else held
+async def _caught_up(hub: Hub, held: Held) -> Held:
+    """As it is in the database once that has what is in the journal of it."""
+    return await open_held(hub, held.row.id) if await recovery.catch_up(hub, held.row) else held
 
 
-async def _still_due(hub: Hub, enrollment_id: str) -> bool:
-    values = {"enrollment": enrollment_id, "now": now()}
-    patience_s = hub.store.pulse.patience_s()
-    return bool(await hub.store.rows(*leases.on_clock(hub.store.dialect, _STILL_DUE, values, patience_s=patience_s)))
+async def _intend(hub: Hub, held: Held, *, due_by: int | None = None) -> Attempt | None:
+    """Lease and intent on disk in one transaction.
 
-
-async def _intend(hub: Hub, held: Held) -> Attempt | None:
-    """Lease and intent on disk in one transaction. None: the grant is leased, or no longer what was read."""
+    None: the grant is leased, no longer what was read, or not due by `due_by` (epoch seconds).
+    """
     vendor = hub.registry.vendor(held.row.vendor)
     _check(held, vendor)
     await failover.ready(hub)
@@ -235,8 +233,15 @@ async def _intend(hub: Hub, held: Held) -> Attempt | None:
         "too_early": holders.too_early(held.row),
     }
     intend = footing.asked(hub, _INTEND, values)
-    patience_s = hub.store.pulse.patience_s()
-    take = leases.taking(hub.store.dialect, KIND, held.row.id, attempt.lease, _ttl(hub), patience_s=patience_s)
+    take = leases.taking(
+        hub.store.dialect,
+        KIND,
+        held.row.id,
+        attempt.lease,
+        _ttl(hub),
+        patience_s=hub.store.pulse.patience_s(),
+        due_by=due_by,
+    )
     _, intended, _ = await hub.store.apply(take, intend, (_WITHDRAW, values), about=held.row.id)
     hub.footing.is_in_doubt |= not intended
     return attempt if intended else None

@@ -35,7 +35,7 @@ _SHARED = (
     "(SELECT 1 FROM site s JOIN site_right r ON r.vendor_site_id = s.vendor_id AND r.enrollment_id <> h.id "
     "WHERE s.enrollment_id = h.id)"
 )
-_WAITING = (
+WAITING = (
     "SELECT e.account_id FROM enrollment e JOIN site_right r ON r.enrollment_id = e.id "
     "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
     "JOIN enrollment h ON h.id = s.enrollment_id "
@@ -114,7 +114,7 @@ async def hand_over(hub: Hub, enrollment_id: str) -> None:
 
 async def take_over(hub: Hub, enrollment_id: str) -> None:
     """Before its poll: sites it may open whose reader waits for its owner, however that came about."""
-    for (account_id,) in await hub.store.rows(_WAITING, {"id": enrollment_id}):
+    for (account_id,) in await hub.store.rows(WAITING, {"id": enrollment_id}):
         async with hub.store.write(account_id, enrollment_id) as session:
             enrollment = await session.get(Enrollment, enrollment_id)
             if enrollment is not None and lives(enrollment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 from joinder.clock import now, utc_now
 from joinder.errors import (
@@ -25,7 +26,7 @@ from joinder.services.work import leases
 from joinder.services.work.leases import NEVER
 from joinder.services.work.schedule import after_failure, after_operator_trouble, next_poll
 from joinder.store.readings import read_coverage
-from joinder.store.sites import StoredSite, read_sites_of
+from joinder.store.sites import StoredSite, read_devices, read_sites_of
 from joinder.store.tables import Due, Enrollment
 from joinder.store.types import Statement
 from joinder.vendor import Vendor
@@ -37,6 +38,7 @@ OPERATOR_TRIES = 8
 SITES_TO_TELL = 3  # refused before any was read: the rest would be refused as well
 FIRST_LOOK_BACK_S = 86400
 log = logging.getLogger("joinder.poll")
+_ASKED = f"SELECT x.vendor, x.paused_at, EXISTS ({site_rights.WAITING}) FROM enrollment x WHERE x.id = :id"  # noqa: S608
 _DONE = (
     "UPDATE due SET lease = NULL, lease_until = NULL, due_at = CASE WHEN EXISTS (SELECT 1 FROM enrollment e "
     "WHERE e.id = due.enrollment_id AND e.paused_at IS NULL AND e.status = 'enrolled') "
@@ -52,36 +54,49 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
     """
     lease = leases.new_lease()
     if not await _applied(hub, leases.taking(hub.store.dialect, KIND, enrollment_id, lease, LEASE_S)):
-        hub.metrics.polled(await _exists(hub, enrollment_id), "skipped")
+        hub.metrics.polled((await _asked_about(hub, enrollment_id)).vendor, "skipped")
         return False
+    is_held = True
     try:
-        vendor = hub.registry.vendor(await _exists(hub, enrollment_id))
-        await _refuse_paused(hub, enrollment_id)
-        await site_rights.take_over(hub, enrollment_id)
-        with spending("poll"):
-            await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
+        vendor = await _polled(hub, enrollment_id, lease)
         values = {"enrollment": enrollment_id, "lease": lease, "due_at": next_poll(vendor, utc_now()), "never": NEVER}
-        await _applied(hub, (_DONE, values))
+        is_held = not await _applied(hub, (_DONE, values))
         hub.metrics.polled(vendor.name, "ok")
     except VendorError as error:
         await _plan_next_try(hub, enrollment_id, lease, error)
         raise
     finally:
-        await _applied(hub, leases.releasing(KIND, enrollment_id, lease, None))
+        if is_held:
+            await _applied(hub, leases.releasing(KIND, enrollment_id, lease, None))
     return True
 
 
-async def _exists(hub: Hub, enrollment_id: str) -> str:
-    """Its vendor. Raises NotFound."""
-    for (vendor,) in await hub.store.rows("SELECT vendor FROM enrollment WHERE id = :id", {"id": enrollment_id}):
-        return str(vendor)
-    raise NotFound
-
-
-async def _refuse_paused(hub: Hub, enrollment_id: str) -> None:
-    """Before its sites, of which it may have none."""
-    if await hub.store.rows("SELECT 1 FROM enrollment WHERE id = :id AND paused_at IS NOT NULL", {"id": enrollment_id}):
+async def _polled(hub: Hub, enrollment_id: str, lease: str) -> Vendor:
+    """All its sites. Raises NotFound or the vendor's error."""
+    asked = await _asked_about(hub, enrollment_id)
+    vendor = hub.registry.vendor(asked.vendor)
+    if asked.paused_at is not None:  # before its sites, of which it may have none
         raise Paused("The operator paused this enrollment")
+    if asked.may_take_over:
+        await site_rights.take_over(hub, enrollment_id)
+    with spending("poll"):
+        await _poll_sites(hub, vendor, await read_sites_of(hub.store, enrollment_id), enrollment_id, lease)
+    return vendor
+
+
+class _Asked(NamedTuple):
+    """`may_take_over`: a site it may open waits for somebody who reads it."""
+
+    vendor: str
+    paused_at: int | None
+    may_take_over: bool
+
+
+async def _asked_about(hub: Hub, enrollment_id: str) -> _Asked:
+    """Raises NotFound."""
+    for row in await hub.store.rows(_ASKED, {"id": enrollment_id}):
+        return _Asked(*row)
+    raise NotFound
 
 
 async def _applied(hub: Hub, statement: Statement) -> bool:
@@ -122,9 +137,12 @@ async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollm
 
 async def _poll_site(hub: Hub, vendor: Vendor, site: StoredSite) -> None:
     """What the site measures now and since the last time; the site itself once a day."""
-    if site.fetched_at is not None and now() - site.fetched_at > SITE_EVERY_S:
-        await refresh_site(hub, site)
-    site, devices = await get_site(hub, site.account_id, site.id)
+    if site.fetched_at is None or now() - site.fetched_at > SITE_EVERY_S:
+        if site.fetched_at is not None:  # else it has just been read
+            await refresh_site(hub, site)
+        site, devices = await get_site(hub, site.account_id, site.id)
+    else:
+        devices = await read_devices(hub.store, site.id)
     moment = now()
     start = moment
     history = vendor.limits.resolution("15mins")

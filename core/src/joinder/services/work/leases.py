@@ -24,6 +24,7 @@ _TAKE = (
     "WHERE kind = :kind AND enrollment_id = :enrollment "
     "AND (lease IS NULL OR lease_boot <> :clock OR lease_until < {lapsed})"
 )
+_IS_DUE = " AND due_at <= :now"
 _RENEW = (
     "UPDATE due SET lease_until = {time} + :ttl WHERE kind = :kind AND enrollment_id = :enrollment AND lease = :lease"
 )
@@ -71,11 +72,20 @@ def on_clock(dialect: str, sql: str, parameters: Mapping[str, Any], *, patience_
 
 
 def taking(
-    dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float, *, patience_s: float = 0.0
+    dialect: str,
+    kind: str,
+    enrollment_id: str,
+    lease: str,
+    ttl_s: float,
+    *,
+    patience_s: float = 0.0,
+    due_by: int | None = None,
 ) -> Statement:
-    """Changes one row, or none while another holder's lease runs."""
-    values = {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)}
-    return on_clock(dialect, _TAKE, values, patience_s=patience_s)
+    """Changes one row, or none while another holder's lease runs, or it is not due by `due_by` (epoch seconds)."""
+    values: dict[str, Any] = {"kind": kind, "enrollment": enrollment_id, "lease": lease, "ttl": float(ttl_s)}
+    if due_by is None:
+        return on_clock(dialect, _TAKE, values, patience_s=patience_s)
+    return on_clock(dialect, _TAKE + _IS_DUE, {**values, "now": due_by}, patience_s=patience_s)
 
 
 def renewing(dialect: str, kind: str, enrollment_id: str, lease: str, ttl_s: float) -> Statement:
