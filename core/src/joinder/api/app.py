@@ -16,11 +16,13 @@ from litestar.openapi.spec import Components, SecurityScheme
 from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
+from joinder.api.devices import BatteryController, MeterController, SolarInverterController
+from joinder.api.enrollments import EnrollmentController
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
-from joinder.api.reads import CONTROLLERS
+from joinder.api.sites import SiteController
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.runtime.hub import Hub
@@ -44,7 +46,11 @@ def create_app(hub: Hub) -> Litestar:
             JoinController,
             well_known,
             VendorController,
-            *CONTROLLERS,
+            EnrollmentController,
+            SiteController,
+            SolarInverterController,
+            BatteryController,
+            MeterController,
             EventController,
             WebhookController,
             EnrollmentBackfillController,
@@ -81,12 +87,17 @@ def create_app(hub: Hub) -> Litestar:
     return app
 
 
-@get("/health/live", summary="The process answers", tags=["Health"])
+@get("/health/live", operation_id="getLiveness", summary="The process answers", tags=["Health"])
 async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/health/ready", summary="The store takes a write, the key fits and the disk has room", tags=["Health"])
+@get(
+    "/health/ready",
+    operation_id="getReadiness",
+    summary="The store takes a write, the key fits and the disk has room",
+    tags=["Health"],
+)
 async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
     if hub.stopping.is_set():
         raise NotReady("It is stopping.")

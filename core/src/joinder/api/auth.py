@@ -67,7 +67,7 @@ class OAuth2Controller(Controller):
 
     tags = ["OAuth 2.0"]  # noqa: RUF012 - Litestar's own convention
 
-    @post("/oauth2/token", status_code=200, summary="Get an access token")
+    @post("/oauth2/token", operation_id="createAccessToken", status_code=200, summary="Get an access token")
     async def token(self, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         """Form `grant_type=client_credentials[&scope=…]`, the client by HTTP Basic or in the form."""
         failures: FailedLogins = request.app.state.failures
@@ -98,11 +98,15 @@ class OAuth2Controller(Controller):
             }
         )
 
-    @get("/.well-known/jwks.json", summary="Keys that verify access tokens")
+    @get("/.well-known/jwks.json", operation_id="getSigningKeys", summary="Keys that verify access tokens")
     async def jwks(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
         return {**await tokens_of(request.app).jwks()}
 
-    @get("/.well-known/oauth-authorization-server", summary="Authorization server metadata")
+    @get(
+        "/.well-known/oauth-authorization-server",
+        operation_id="getAuthorizationServer",
+        summary="Authorization server metadata",
+    )
     async def metadata(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
         issuer = request.app.state.hub.settings.public_url
         return {

@@ -10,14 +10,9 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import Paging, moment_of
-from joinder.runtime.hub import Hub
+from joinder.api.deps import CallerDep, HubDep, Paging, moment_of
 from joinder.services.readings import backfill
 from joinder.services.readings.backfill import Progress
-from joinder.services.records.accounts import Caller
-
-HubDep = NamedDependency[Hub]
-CallerDep = NamedDependency[Caller]
 
 
 class EnrollmentBackfillController(Controller):
@@ -25,7 +20,13 @@ class EnrollmentBackfillController(Controller):
     tags = ["Backfills"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @post("/", opt={"scope": "manage:enrollments"}, status_code=201, summary="Fetch the history of an enrollment")
+    @post(
+        "/",
+        operation_id="startBackfill",
+        opt={"scope": "manage:enrollments"},
+        status_code=201,
+        summary="Fetch the history of an enrollment",
+    )
     async def start(
         self,
         hub: HubDep,
@@ -51,7 +52,7 @@ class BackfillController(Controller):
     tags = ["Backfills"]  # noqa: RUF012
     guards: list[Any] = [require_caller]  # noqa: RUF012
 
-    @get("/", opt={"scope": "read:enrollments"}, summary="List backfills")
+    @get("/", operation_id="listBackfills", opt={"scope": "read:enrollments"}, summary="List backfills")
     async def list_all(
         self,
         hub: HubDep,
@@ -67,11 +68,16 @@ class BackfillController(Controller):
         page, following = paging.cut(rows, lambda progress: progress.job.id)
         return schemas.BackfillPage(backfills=[wire.backfill(row) for row in page], next_page_token=following)
 
-    @get("/{backfill_id:str}", opt={"scope": "read:enrollments"}, summary="Show a backfill")
+    @get("/{backfill_id:str}", operation_id="getBackfill", opt={"scope": "read:enrollments"}, summary="Show a backfill")
     async def show(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> schemas.Backfill:
         return wire.backfill(await backfill.get(hub, caller.account_id, backfill_id))
 
-    @delete("/{backfill_id:str}", opt={"scope": "manage:enrollments"}, summary="Cancel a backfill")
+    @delete(
+        "/{backfill_id:str}",
+        operation_id="cancelBackfill",
+        opt={"scope": "manage:enrollments"},
+        summary="Cancel a backfill",
+    )
     async def cancel(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> None:
         """What it fetched stays."""
         await backfill.cancel(hub, caller.account_id, caller.client_id, backfill_id)

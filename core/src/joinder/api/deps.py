@@ -21,6 +21,7 @@ from joinder.ids import is_id
 from joinder.runtime.hub import Hub
 from joinder.services.readings.intervals import Window
 from joinder.services.readings.periods import SummaryLevel
+from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid
@@ -30,8 +31,10 @@ Level = Annotated[SummaryLevel, QueryParameter(name="summaryLevel", description=
 When = Annotated[str | None, QueryParameter(description="ISO 8601 with offset, e.g. 2026-06-01T00:00:00+02:00.")]
 PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, description="Entries a page, 1 to 200.")]
 PageToken = Annotated[str | None, QueryParameter(name="pageToken", description="`nextPageToken` of the page before.")]
-
-
+VendorID = Annotated[str | None, QueryParameter(name="vendorID")]
+HubDep = NamedDependency[Hub]
+CallerDep = NamedDependency[Caller]
+WindowDep = NamedDependency[Window]
 FromWhere = Annotated[bool, QueryParameter(name="provenance", description="Says where each value came from.")]
 
 
@@ -130,3 +133,10 @@ def moment_of(name: str, text: str) -> int:
     except (ValueError, OverflowError):
         wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+
+
+async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:
+    """Read where a value came from. None where that was not asked for, or nothing is known."""
+    if not is_asked or source_id is None:
+        return None
+    return (await sources(hub, [source_id])).get(source_id)

@@ -73,7 +73,12 @@ class JoinController(Controller):
         Exception: on_bug,
     }
 
-    @get("/flows/{flow_id:str}/authorize", media_type="text/html", summary="Send an owner to the vendor")
+    @get(
+        "/flows/{flow_id:str}/authorize",
+        operation_id="startJoin",
+        media_type="text/html",
+        summary="Send an owner to the vendor",
+    )
     async def authorize(self, request: Incoming, hub: NamedDependency[Hub], flow_id: FromPath[str]) -> Response[str]:
         """Public. Query: `vendor` (may be left out: then a chooser when there are several) and `state`."""
         query = _single(request)
@@ -82,22 +87,33 @@ class JoinController(Controller):
             return render.choose(started)
         return _sent_on(hub, started)
 
-    @get("/reconnect", media_type="text/html", summary="Send an owner to consent again")
+    @get("/reconnect", operation_id="startReconnect", media_type="text/html", summary="Send an owner to consent again")
     async def reconnect(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Public. Query: `link`, as POST /enrollments/{id}/reconnect made it."""
         return _sent_on(hub, await join_sessions.start_reconnect(hub, _single(request).get("link", "")))
 
-    @get("/{vendor:str}/auth-granted", media_type="text/html", summary="The vendor sends the owner back")
+    @get(
+        "/{vendor:str}/auth-granted",
+        operation_id="finishConsent",
+        media_type="text/html",
+        summary="The vendor sends the owner back",
+    )
     async def granted(self, request: Incoming, hub: NamedDependency[Hub], vendor: FromPath[str]) -> Response[str]:
         """Public. On to the flow's redirectURI with `state` and `enrollmentID`, or `error`, `error_description` and
         `error_code` (docs/errors.md)."""
         return render.see_other(await join_sessions.finish_redirect(hub, vendor, _single(request), request.cookies))
 
-    @get("/sessions/{token:str}", media_type="text/html", summary="The hosted form")
+    @get("/sessions/{token:str}", operation_id="showJoinForm", media_type="text/html", summary="The hosted form")
     async def form(self, request: Incoming, hub: NamedDependency[Hub], token: FromPath[str]) -> Response[str]:
         return render.form(await join_sessions.show_form(hub, token, request.cookies))
 
-    @post("/sessions/{token:str}", media_type="text/html", status_code=303, summary="The owner sends the form")
+    @post(
+        "/sessions/{token:str}",
+        operation_id="submitJoinForm",
+        media_type="text/html",
+        status_code=303,
+        summary="The owner sends the form",
+    )
     async def submit(self, request: Incoming, hub: NamedDependency[Hub], token: FromPath[str]) -> Response[str]:
         _refuse_foreign(request, hub)
         values = _pairs((await request.body()).decode(errors="replace"))

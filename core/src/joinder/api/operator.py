@@ -30,7 +30,12 @@ class VendorCredentialsController(Controller):
     tags = ["Vendor credentials"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @post("/", opt={"scope": "manage:credentials"}, summary="Store vendor credentials")
+    @post(
+        "/",
+        operation_id="createVendorCredentials",
+        opt={"scope": "manage:credentials"},
+        summary="Store vendor credentials",
+    )
     async def create(
         self,
         hub: NamedDependency[Hub],
@@ -44,7 +49,9 @@ class VendorCredentialsController(Controller):
         )
         return await _credentials(hub, caller, created, include_secrets)
 
-    @get("/", opt={"scope": "read:credentials"}, summary="List vendor credentials")
+    @get(
+        "/", operation_id="listVendorCredentials", opt={"scope": "read:credentials"}, summary="List vendor credentials"
+    )
     async def list_all(
         self,
         hub: NamedDependency[Hub],
@@ -63,7 +70,12 @@ class VendorCredentialsController(Controller):
             next_page_token=following,
         )
 
-    @get("/{credentials_id:str}", opt={"scope": "read:credentials"}, summary="Show vendor credentials")
+    @get(
+        "/{credentials_id:str}",
+        operation_id="getVendorCredentials",
+        opt={"scope": "read:credentials"},
+        summary="Show vendor credentials",
+    )
     async def show(
         self,
         hub: NamedDependency[Hub],
@@ -75,7 +87,12 @@ class VendorCredentialsController(Controller):
         shown = await vendor_credentials.get(hub, caller.account_id, credentials_id, caller.client_id)
         return await _credentials(hub, caller, shown, include_secrets)
 
-    @patch("/{credentials_id:str}", opt={"scope": "manage:credentials"}, summary="Change vendor credentials")
+    @patch(
+        "/{credentials_id:str}",
+        operation_id="updateVendorCredentials",
+        opt={"scope": "manage:credentials"},
+        summary="Change vendor credentials",
+    )
     async def change(
         self,
         hub: NamedDependency[Hub],
@@ -91,14 +108,24 @@ class VendorCredentialsController(Controller):
         )
         return await _credentials(hub, caller, changed, include_secrets)
 
-    @delete("/{credentials_id:str}", opt={"scope": "manage:credentials"}, summary="Delete vendor credentials")
+    @delete(
+        "/{credentials_id:str}",
+        operation_id="deleteVendorCredentials",
+        opt={"scope": "manage:credentials"},
+        summary="Delete vendor credentials",
+    )
     async def remove(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
     ) -> None:
         """409 while a join flow or an enrollment uses them."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
 
-    @get("/{credentials_id:str}/quota", opt={"scope": "read:credentials"}, summary="Show what may still be called")
+    @get(
+        "/{credentials_id:str}/quota",
+        operation_id="getVendorCredentialsQuota",
+        opt={"scope": "read:credentials"},
+        summary="Show what may still be called",
+    )
     async def quota(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
     ) -> schemas.Quotas:
@@ -106,7 +133,12 @@ class VendorCredentialsController(Controller):
         left = await vendor_credentials.quotas(hub, caller.account_id, credentials_id)
         return wire.quotas(left)
 
-    @get("/{credentials_id:str}/actions", opt={"scope": "read:credentials"}, summary="List operator actions")
+    @get(
+        "/{credentials_id:str}/actions",
+        operation_id="listOperatorActions",
+        opt={"scope": "read:credentials"},
+        summary="List operator actions",
+    )
     async def actions(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
     ) -> schemas.ActionList:
@@ -116,6 +148,7 @@ class VendorCredentialsController(Controller):
 
     @post(
         "/{credentials_id:str}/actions/{name:str}",
+        operation_id="runOperatorAction",
         opt={"scope": "manage:credentials"},
         status_code=200,
         summary="Run an operator action",
@@ -142,7 +175,7 @@ class JoinFlowController(Controller):
     tags = ["Join flows"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @post("/", opt={"scope": "manage:flows"}, summary="Create a join flow")
+    @post("/", operation_id="createJoinFlow", opt={"scope": "manage:flows"}, summary="Create a join flow")
     async def create(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], data: JSONBody[schemas.NewFlow]
     ) -> schemas.JoinFlow:
@@ -156,7 +189,7 @@ class JoinFlowController(Controller):
             )
         )
 
-    @get("/", opt={"scope": "read:flows"}, summary="List join flows")
+    @get("/", operation_id="listJoinFlows", opt={"scope": "read:flows"}, summary="List join flows")
     async def list_all(
         self,
         hub: NamedDependency[Hub],
@@ -168,13 +201,15 @@ class JoinFlowController(Controller):
         page, following = paging.cut(rows, lambda row: row.id)
         return schemas.JoinFlowPage(join_flows=[wire.flow(row) for row in page], next_page_token=following)
 
-    @get("/{flow_id:str}", opt={"scope": "read:flows"}, summary="Show a join flow")
+    @get("/{flow_id:str}", operation_id="getJoinFlow", opt={"scope": "read:flows"}, summary="Show a join flow")
     async def show(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]
     ) -> schemas.JoinFlow:
         return wire.flow(await join_flows.get(hub, caller.account_id, flow_id))
 
-    @delete("/{flow_id:str}", opt={"scope": "manage:flows"}, summary="Delete a join flow")
+    @delete(
+        "/{flow_id:str}", operation_id="deleteJoinFlow", opt={"scope": "manage:flows"}, summary="Delete a join flow"
+    )
     async def remove(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]) -> None:
         """Enrollments made through it stay."""
         await join_flows.delete(hub, caller.account_id, flow_id, caller.client_id)
@@ -185,7 +220,7 @@ class VendorController(Controller):
     tags = ["Vendors"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", summary="List installed vendors")
+    @get("/", operation_id="listVendors", summary="List installed vendors")
     async def list_all(self, hub: NamedDependency[Hub]) -> schemas.VendorList:
         """What each asks for and can do, from its own data; and plugins that were found but do not work.
 

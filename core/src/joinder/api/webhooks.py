@@ -11,14 +11,9 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from joinder.api import webhook_schemas as schemas
 from joinder.api import webhook_wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import Paging, moment_of
-from joinder.runtime.hub import Hub
+from joinder.api.deps import CallerDep, HubDep, Paging, moment_of
 from joinder.services.events import replays, webhooks
 from joinder.services.records import events
-from joinder.services.records.accounts import Caller
-
-HubDep = NamedDependency[Hub]
-CallerDep = NamedDependency[Caller]
 
 
 class EventController(Controller):
@@ -28,7 +23,7 @@ class EventController(Controller):
     tags = ["Events"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", opt={"scope": "read:enrollments"}, summary="List events")
+    @get("/", operation_id="listEvents", opt={"scope": "read:enrollments"}, summary="List events")
     async def list_all(
         self,
         hub: HubDep,
@@ -53,23 +48,25 @@ class WebhookController(Controller):
     tags = ["Webhooks"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @post("/", opt={"scope": "manage:webhooks"}, summary="Create a webhook")
+    @post("/", operation_id="createWebhook", opt={"scope": "manage:webhooks"}, summary="Create a webhook")
     async def create(self, hub: HubDep, caller: CallerDep, data: JSONBody[schemas.NewWebhook]) -> schemas.Webhook:
         """The answer's `secret` verifies signatures; it is shown this once."""
         made = await webhooks.create(hub, caller.account_id, caller.client_id, url=data.url, types=data.types or [])
         return webhook_wire.with_secret(made)
 
-    @get("/", opt={"scope": "read:webhooks"}, summary="List webhooks")
+    @get("/", operation_id="listWebhooks", opt={"scope": "read:webhooks"}, summary="List webhooks")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> schemas.WebhookPage:
         rows = await webhooks.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
         page, following = paging.cut(rows, lambda row: row.id)
         return schemas.WebhookPage(webhooks=[webhook_wire.webhook(row) for row in page], next_page_token=following)
 
-    @get("/{webhook_id:str}", opt={"scope": "read:webhooks"}, summary="Show a webhook")
+    @get("/{webhook_id:str}", operation_id="getWebhook", opt={"scope": "read:webhooks"}, summary="Show a webhook")
     async def show(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
         return webhook_wire.webhook(await webhooks.get(hub, caller.account_id, webhook_id))
 
-    @patch("/{webhook_id:str}", opt={"scope": "manage:webhooks"}, summary="Change a webhook")
+    @patch(
+        "/{webhook_id:str}", operation_id="updateWebhook", opt={"scope": "manage:webhooks"}, summary="Change a webhook"
+    )
     async def change(
         self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[schemas.WebhookPatch]
     ) -> schemas.Webhook:
@@ -77,21 +74,40 @@ class WebhookController(Controller):
         changed = await webhooks.change(hub, caller.account_id, webhook_id, caller.client_id, patch=data.given())
         return webhook_wire.webhook(changed)
 
-    @delete("/{webhook_id:str}", opt={"scope": "manage:webhooks"}, summary="Delete a webhook")
+    @delete(
+        "/{webhook_id:str}", operation_id="deleteWebhook", opt={"scope": "manage:webhooks"}, summary="Delete a webhook"
+    )
     async def remove(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> None:
         """With its deliveries."""
         await webhooks.delete(hub, caller.account_id, webhook_id, caller.client_id)
 
-    @post("/{webhook_id:str}/rotate", opt={"scope": "manage:webhooks"}, status_code=200, summary="Rotate the secret")
+    @post(
+        "/{webhook_id:str}/rotate",
+        operation_id="rotateWebhookSecret",
+        opt={"scope": "manage:webhooks"},
+        status_code=200,
+        summary="Rotate the secret",
+    )
     async def rotate(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
         """For a day the old secret signs beside the new one, which is shown this once."""
         return webhook_wire.with_secret(await webhooks.rotate(hub, caller.account_id, webhook_id, caller.client_id))
 
-    @post("/{webhook_id:str}/test", opt={"scope": "manage:webhooks"}, status_code=200, summary="Send a test event")
+    @post(
+        "/{webhook_id:str}/test",
+        operation_id="sendTestEvent",
+        opt={"scope": "manage:webhooks"},
+        status_code=200,
+        summary="Send a test event",
+    )
     async def send_test(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Delivery:
         return webhook_wire.delivery(await replays.send_test(hub, caller.account_id, webhook_id, caller.client_id))
 
-    @get("/{webhook_id:str}/deliveries", opt={"scope": "read:webhooks"}, summary="List deliveries")
+    @get(
+        "/{webhook_id:str}/deliveries",
+        operation_id="listDeliveries",
+        opt={"scope": "read:webhooks"},
+        summary="List deliveries",
+    )
     async def deliveries(
         self,
         hub: HubDep,
@@ -112,6 +128,7 @@ class WebhookController(Controller):
 
     @post(
         "/{webhook_id:str}/deliveries/{delivery_id:str}/replay",
+        operation_id="replayDelivery",
         opt={"scope": "manage:webhooks"},
         status_code=200,
         summary="Send an event once more",
@@ -125,6 +142,7 @@ class WebhookController(Controller):
 
     @post(
         "/{webhook_id:str}/replay",
+        operation_id="replayDeliveries",
         opt={"scope": "manage:webhooks"},
         status_code=200,
         summary="Send what was not delivered",

@@ -1,0 +1,170 @@
+"""Solar inverters, batteries and meters: three resources of one shape."""
+
+from __future__ import annotations
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from joinder.api import schemas, wire
+from joinder.api.auth import require_caller
+from joinder.api.deps import CallerDep, DeviceFilter, FromWhere, HubDep, Paging, WindowDep, source_of
+from joinder.energy import DeviceKind
+from joinder.runtime.hub import Hub
+from joinder.services.readings import intervals, silence, sites
+from joinder.services.records.accounts import Caller
+from joinder.store.sites import StoredDevice, read_devices
+
+
+class SolarInverterController(Controller):
+    path = "/solar-inverters"
+    tags = ["Solar inverters"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @get("/", operation_id="listSolarInverters", opt={"scope": "read:sites"}, summary="List solar inverters")
+    async def list_all(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        asked: NamedDependency[DeviceFilter],
+        paging: NamedDependency[Paging],
+    ) -> schemas.SolarInverterPage:
+        page = await _device_page(hub, caller, DeviceKind.INVERTER, asked, paging)
+        return schemas.SolarInverterPage(
+            solar_inverters=page.references, errors=page.errors, next_page_token=page.following
+        )
+
+    @get(
+        "/{device_id:str}",
+        operation_id="getSolarInverter",
+        opt={"scope": "read:sites"},
+        summary="Show a solar inverter",
+    )
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.SolarInverter:
+        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+        source = await source_of(hub, row.source, provenance)
+        return wire.solar_inverter(row, source, await _silent_since(hub, row))
+
+    @get(
+        "/{device_id:str}/intervals",
+        operation_id="getSolarInverterIntervals",
+        opt={"scope": "read:sites"},
+        summary="Production of a solar inverter",
+    )
+    async def production(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        device_id: FromPath[str],
+        window: WindowDep,
+    ) -> schemas.SolarIntervals:
+        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
+        return wire.solar_intervals(device_id, window.level, page)
+
+
+class BatteryController(Controller):
+    path = "/batteries"
+    tags = ["Batteries"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @get("/", operation_id="listBatteries", opt={"scope": "read:sites"}, summary="List batteries")
+    async def list_all(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        asked: NamedDependency[DeviceFilter],
+        paging: NamedDependency[Paging],
+    ) -> schemas.BatteryPage:
+        page = await _device_page(hub, caller, DeviceKind.BATTERY, asked, paging)
+        return schemas.BatteryPage(batteries=page.references, errors=page.errors, next_page_token=page.following)
+
+    @get("/{device_id:str}", operation_id="getBattery", opt={"scope": "read:sites"}, summary="Show a battery")
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.Battery:
+        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+        source = await source_of(hub, row.source, provenance)
+        return wire.battery(row, source, await _silent_since(hub, row))
+
+    @get(
+        "/{device_id:str}/intervals",
+        operation_id="getBatteryIntervals",
+        opt={"scope": "read:sites"},
+        summary="Charge and discharge of a battery",
+    )
+    async def energy(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        device_id: FromPath[str],
+        window: WindowDep,
+    ) -> schemas.BatteryIntervals:
+        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
+        return wire.battery_intervals(device_id, window.level, page)
+
+
+class MeterController(Controller):
+    path = "/meters"
+    tags = ["Meters"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @get("/", operation_id="listMeters", opt={"scope": "read:sites"}, summary="List meters")
+    async def list_all(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        asked: NamedDependency[DeviceFilter],
+        paging: NamedDependency[Paging],
+    ) -> schemas.MeterPage:
+        page = await _device_page(hub, caller, DeviceKind.METER, asked, paging)
+        return schemas.MeterPage(meters=page.references, errors=page.errors, next_page_token=page.following)
+
+    @get("/{device_id:str}", operation_id="getMeter", opt={"scope": "read:sites"}, summary="Show a meter")
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.Meter:
+        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER)
+        source = await source_of(hub, row.source, provenance)
+        return wire.meter(row, source, await _silent_since(hub, row))
+
+    @get(
+        "/{device_id:str}/intervals",
+        operation_id="getMeterIntervals",
+        opt={"scope": "read:sites"},
+        summary="Energy through a meter",
+    )
+    async def energy(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        device_id: FromPath[str],
+        window: WindowDep,
+    ) -> schemas.MeterIntervals:
+        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
+        return wire.meter_intervals(device_id, window.level, page)
+
+
+async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
+    """The other devices are read only where its last report is old."""
+    others = await read_devices(hub.store, row.site_id) if silence.is_late(row) else []
+    return silence.since(row, others)
+
+
+async def _device_page(
+    hub: Hub, caller: Caller, kind: DeviceKind, asked: DeviceFilter, paging: Paging
+) -> wire.DevicePage:
+    found = await sites.device_ids(
+        hub,
+        caller.account_id,
+        kind,
+        after=paging.after,
+        limit=paging.limit,
+        vendor=asked.vendor,
+        vendor_id=asked.vendor_id,
+        vendor_site_id=asked.vendor_site_id,
+    )
+    page, following = paging.cut(found, str)
+    errors = await sites.troubled_vendors(hub, caller.account_id)
+    return wire.DevicePage(references=wire.references(page), errors=errors, following=following)

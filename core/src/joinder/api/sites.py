@@ -1,0 +1,118 @@
+"""Sites: what they are, their history, their power now."""
+
+from __future__ import annotations
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from joinder.api import schemas, wire
+from joinder.api.auth import require_caller
+from joinder.api.deps import CallerDep, FromWhere, HubDep, Paging, VendorID, WindowDep, source_of
+from joinder.energy import DeviceKind
+from joinder.services.readings import intervals, ledger, live, sites
+
+
+class SiteController(Controller):
+    path = "/sites"
+    tags = ["Sites"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @get("/", operation_id="listSites", opt={"scope": "read:sites"}, summary="List sites")
+    async def list_all(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        vendor: FromQuery[str | None] = None,
+        vendor_id: VendorID = None,
+        expand: FromQuery[bool] = False,
+        *,
+        paging: NamedDependency[Paging],
+    ) -> schemas.SitePage | schemas.ExpandedSitePage:
+        found = await sites.site_ids(
+            hub, caller.account_id, after=paging.after, limit=paging.limit, vendor=vendor, vendor_id=vendor_id
+        )
+        page, following = paging.cut(found, str)
+        errors = await sites.troubled_vendors(hub, caller.account_id)
+        if not expand:
+            return schemas.SitePage(sites=wire.references(page), errors=errors, next_page_token=following)
+        rows = await sites.get_sites(hub, caller.account_id, page)
+        return schemas.ExpandedSitePage(
+            sites=[wire.site(*row) for row in rows], errors=errors, next_page_token=following
+        )
+
+    @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
+    async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Site:
+        return wire.site(*await sites.get_site(hub, caller.account_id, site_id))
+
+    @get(
+        "/{site_id:str}/coverage",
+        operation_id="getSiteCoverage",
+        opt={"scope": "read:sites"},
+        summary="What was asked of a site's history",
+    )
+    async def coverage(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Coverage:
+        """The ledger, as stored: spans of each series that the vendor was asked for, the newest first, at most 500."""
+        return wire.coverage(site_id, await ledger.of_site(hub, caller.account_id, site_id))
+
+    @get(
+        "/{site_id:str}/live",
+        operation_id="getSiteLivePower",
+        opt={"scope": "read:sites"},
+        summary="Latest power of a site",
+    )
+    async def live(
+        self, hub: HubDep, caller: CallerDep, site_id: FromPath[str], provenance: FromWhere = False
+    ) -> schemas.Live:
+        """Asks the vendor when the stored value is too old; when that fails, the old value with `stale: true`."""
+        power = await live.get_live(hub, caller.account_id, site_id)
+        return wire.live(site_id, power, await source_of(hub, power.source, provenance))
+
+    @get(
+        "/{site_id:str}/solar-intervals",
+        operation_id="getSiteSolarIntervals",
+        opt={"scope": "read:sites"},
+        summary="Solar production of a site",
+    )
+    async def solar(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        site_id: FromPath[str],
+        window: WindowDep,
+    ) -> schemas.SolarIntervals:
+        """[start, end), widened to whole periods of the site's time zone; the last day when left out."""
+        page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
+        return wire.solar_intervals(site_id, window.level, page)
+
+    @get(
+        "/{site_id:str}/battery-intervals",
+        operation_id="getSiteBatteryIntervals",
+        opt={"scope": "read:sites"},
+        summary="Battery energy of a site",
+    )
+    async def battery(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        site_id: FromPath[str],
+        window: WindowDep,
+    ) -> schemas.BatteryIntervals:
+        page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
+        return wire.battery_intervals(site_id, window.level, page)
+
+    @get(
+        "/{site_id:str}/meter-intervals",
+        operation_id="getSiteMeterIntervals",
+        opt={"scope": "read:sites"},
+        summary="Grid and load of a site",
+    )
+    async def meter(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        site_id: FromPath[str],
+        window: WindowDep,
+    ) -> schemas.MeterIntervals:
+        page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
+        return wire.meter_intervals(site_id, window.level, page)
