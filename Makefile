@@ -40,6 +40,13 @@ days: install  ## make test as if on other days (leap day, changes of the clocks
 proofs: install  ## the long tests (an hour and more): a year of tokens, kills, outages, many processes, both databases
 	$(RUN)/pytest -n 2 --dist loadgroup -m proof
 
+quick: install  ## lint, types, layers and the tests of what has changed: before a commit
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/python tests/quick.py
+
 check: test rotations  ## test, the terminal's keys, rotations, lint, types, layers
 	$(RUN)/pytest -n 4 -m proof tests/tui
 	$(RUN)/ruff check .
@@ -73,4 +80,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test days rotations proofs check bench terminal screenshots cassettes lock clean
+.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes lock clean

@@ -165,7 +165,7 @@ def test_many_at_once_and_the_code_when_some_did_not_work(world: World) -> None:
     done = world("enrollments", "poll", *ids, NOBODY["enrollments"], "--json", code=7)
     assert [row["id"] for row in json.loads(done.stdout)] == ids[1:]
     assert f"{ids[0]}: The operator paused this enrollment" in done.stderr
-    assert "2 of 4 read." in done.stderr
+    assert "2 of 4 polled." in done.stderr
     assert world("enrollments", "poll", ids[0], code=4)
     assert world("enrollments", "poll", ids[0], NOBODY["enrollments"], code=1)
     world.vendors.sunny.failures["fetch_readings"] = TransientError("away")

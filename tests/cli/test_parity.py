@@ -9,6 +9,7 @@ import pytest
 from cli.test_json import group, leaves
 from joinder.api.app import create_app
 from joinder.runtime.hub import open_hub
+from joinder.services.admin.enrollment_operations import OPERATIONS
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
 
@@ -108,3 +109,10 @@ def test_documentation_names_no_command_that_is_gone() -> None:
     pages = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("plugins/*/README.md")]
     gone = ("joinder poll", "joinder backfill ", "joinder act ", "joinder quota")
     assert [(page.name, name) for page in pages for name in gone if name in page.read_text()] == []
+
+
+def test_what_is_done_to_an_enrollment_is_called_the_same_everywhere(operations: set[str]) -> None:
+    unnamed = {"pollEnrollment"}  # a caller of the API reads; nobody has to ask for a poll there
+    assert {each.id for each in OPERATIONS} - unnamed <= operations
+    assert all(COMMANDS[each.id] == each.command for each in OPERATIONS if each.id not in unnamed)
+    assert len({each.key for each in OPERATIONS}) == len(OPERATIONS)

@@ -51,7 +51,7 @@ async def test_renew(vendor: StrictVendor, enroll: Enroll, open_terminal: OpenTe
     await enroll("ada")
     async with open_terminal() as terminal:
         await terminal.press(*place, "r")
-        await said(terminal, "Renewed")
+        await said(terminal, "Refreshed")
     assert vendor.exchanges == 1
 
 
@@ -59,7 +59,7 @@ async def test_read(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, place
     enrollment_id = await enroll("ada")
     async with open_terminal() as terminal:
         await terminal.press(*place, "l")
-        await said(terminal, "Read")
+        await said(terminal, "Polled")
     assert (await row(hub, enrollment_id)).last_success_at is not None
 
 

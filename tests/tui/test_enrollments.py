@@ -101,7 +101,7 @@ async def test_renew_says_what_came_of_it(
     await enroll("ada")
     async with open_terminal() as terminal:
         await terminal.press("2", "r")
-        await terminal.until(lambda: "Renewed" in terminal.said())
+        await terminal.until(lambda: "Refreshed" in terminal.said())
         assert vendor.exchanges == 1
 
 

@@ -110,10 +110,10 @@ async def test_a_vendor_that_hangs_is_shown_and_can_be_left(
     async with open_terminal() as terminal:
         await terminal.press("2", "r")
         await asked.wait()
-        await terminal.until(lambda: "Renewing enrl-" in terminal.text())
+        await terminal.until(lambda: "Refreshing enrl-" in terminal.text())
         await terminal.press("1")
         assert isinstance(terminal.page, Now)
-        await terminal.until(lambda: "Renewing enrl-" in terminal.text())
+        await terminal.until(lambda: "Refreshing enrl-" in terminal.text())
         await terminal.press("ctrl+x")
         await terminal.until(lambda: any("not waited for any more" in text for text in terminal.said()))
 
@@ -156,11 +156,11 @@ async def test_the_palette_has_every_act(enroll: Enroll, open_terminal: OpenTerm
     async with open_terminal() as terminal:
         await terminal.press("2")
         found = {command.title for command in terminal.app.get_system_commands(terminal.page)}
-        assert {"Renew", "Backfill", "Revoke", "Faults only", "Help", "Keys"} <= found
+        assert {"Refresh", "Backfill", "Revoke", "Faults only", "Help", "Keys"} <= found
     async with open_terminal(readonly=True) as terminal:
         await terminal.press("2")
         found = {command.title for command in terminal.app.get_system_commands(terminal.page)}
-        assert {"Renew", "Backfill", "Revoke"}.isdisjoint(found)
+        assert {"Refresh", "Backfill", "Revoke"}.isdisjoint(found)
 
 
 async def test_what_is_too_long_for_a_clipboard_is_not_cut(open_terminal: OpenTerminal) -> None:

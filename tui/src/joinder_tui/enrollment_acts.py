@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from joinder.services.admin.enrollment_operations import BY_WORD, OPERATIONS, Operation
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 
@@ -15,86 +15,28 @@ if TYPE_CHECKING:
     from joinder_tui.pages import Page
 
 SHOWN = 8  # ids listed before "and so many more"
-ACTS: tuple[Act, ...] = (
-    Act(
-        "r",
-        "do('renew')",
-        "Renew",
-        tooltip="Renew the token at the vendor now",
-        twin="joinder enrollments refresh ID",
-        changes=True,
-    ),
-    Act(
-        "l",
-        "do('read')",
-        "Read",
-        tooltip="Read sites and power from the vendor now",
-        twin="joinder enrollments poll ID",
-        changes=True,
-    ),
-    Act(
-        "b",
-        "do('backfill')",
-        "Backfill",
-        show=False,
-        tooltip="Fetch all the history the vendor keeps, within its quota",
-        twin="joinder backfills start ID",
-        changes=True,
-    ),
-    Act(
-        "p",
-        "do('pause')",
-        "Pause",
-        tooltip="Read it no more; its token is kept alive",
-        twin="joinder enrollments pause ID",
-        changes=True,
-    ),
-    Act(
-        "u",
-        "do('resume')",
-        "Resume",
-        show=False,
-        tooltip="Read a paused one again",
-        twin="joinder enrollments resume ID",
-        changes=True,
-    ),
-    Act(
-        "e",
-        "do('release')",
-        "Release",
-        show=False,
-        tooltip="Let it out of quarantine, and try again",
-        twin="joinder enrollments release ID",
-        changes=True,
-    ),
-    Act(
-        "c",
-        "do('reconnect')",
-        "Reconnect link",
-        tooltip="Copy the link for the owner, and show it as a QR code",
-        twin="joinder enrollments reconnect ID --qr",
-    ),
-    Act(
-        "d",
-        "do('revoke')",
-        "Revoke",
-        tooltip="End it: tokens, sites and readings are erased",
-        twin="joinder enrollments revoke ID",
-        changes=True,
-    ),
+_RECONNECT = Act(
+    "c",
+    "do('reconnect')",
+    "Reconnect link",
+    tooltip="Copy the link for the owner, and show it as a QR code",
+    twin="joinder enrollments reconnect ID --qr",
 )
-Call = Callable[["Hub", str], Awaitable[object]]
 
 
-@dataclass(frozen=True)
-class Deed:
-    """How one of the acts is called, and what is asked before."""
+def _act(operation: Operation) -> Act:
+    return Act(
+        operation.key,
+        f"do('{operation.word}')",
+        operation.label,
+        show=operation.is_on_bar,
+        tooltip=operation.help.removesuffix("."),
+        twin=f"joinder {operation.command} ID",
+        changes=True,
+    )
 
-    doing: str
-    done: str
-    call: Call
-    question: str = ""  # moderate: by one key
-    by_name: bool = False  # severe: by typing
+
+ACTS: tuple[Act, ...] = (*(_act(each) for each in OPERATIONS[:-1]), _RECONNECT, _act(OPERATIONS[-1]))
 
 
 async def run(page: Page, name: str, ids: Sequence[str]) -> None:
@@ -102,32 +44,36 @@ async def run(page: Page, name: str, ids: Sequence[str]) -> None:
     if name == "reconnect":
         await _reconnect(page, ids[0])
         return
-    deed = DEEDS[name]
-    if not await _agreed(page, deed, ids):
+    operation = BY_WORD[name]
+    if not await _agreed(page, operation, ids):
         return
     failures = []
     for index, enrollment_id in enumerate(ids):
         place = f" {index + 1} of {len(ids)}" if len(ids) > 1 else ""
-        call = partial(_called, deed.call, enrollment_id)
-        outcome = await page.outcome(f"{deed.doing} {enrollment_id}{place}", call)
+        outcome = await page.outcome(
+            f"{operation.doing} {enrollment_id}{place}", partial(_called, operation, enrollment_id)
+        )
         if outcome is not None:
             failures.append(outcome)
-    _tell(page, deed, len(ids), failures)
+    _tell(page, operation, len(ids), failures)
     if page.is_attached:
         page.reload()
 
 
-async def _called(call: Call, enrollment_id: str, hub: Hub) -> object:
-    return await call(hub, enrollment_id)
+async def _called(operation: Operation, enrollment_id: str, hub: Hub) -> object:
+    from joinder.runtime.hub import account_of
+    from joinder.store.tables import Enrollment
+
+    return await operation.run(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id, ACTOR)
 
 
-async def _agreed(page: Page, deed: Deed, ids: Sequence[str]) -> bool:
-    if deed.by_name:
+async def _agreed(page: Page, operation: Operation, ids: Sequence[str]) -> bool:
+    if operation.asks == "its name":
         touches = await page.joinder.asked(lambda hub: _touched(hub, ids)) or []
         name = ids[0] if len(ids) == 1 else f"{len(ids)} enrollments"
-        return await page.confirmed_by_name(f"{deed.question} {name}?", name, touches)
-    if deed.question or len(ids) > 1:
-        question = f"{deed.question or deed.doing} {ids[0] if len(ids) == 1 else f'{len(ids)} enrollments'}?"
+        return await page.confirmed_by_name(f"{operation.question} {name}?", name, touches)
+    if operation.asks == "one key" or len(ids) > 1:
+        question = f"{operation.question or operation.doing} {ids[0] if len(ids) == 1 else f'{len(ids)} enrollments'}?"
         return await page.confirmed(question, _listed(ids))
     return True
 
@@ -151,10 +97,11 @@ async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _tell(page: Page, deed: Deed, number: int, failures: Sequence[str]) -> None:
+def _tell(page: Page, operation: Operation, number: int, failures: Sequence[str]) -> None:
     well = number - len(failures)
     if well:
-        page.app.notify(deed.done if number == 1 else f"{deed.done}: {well} of {number}.")
+        done = operation.done.capitalize()
+        page.app.notify(done if number == 1 else f"{done}: {well} of {number}.")
     if failures:
         more = f" ({len(failures)} failed)" if len(failures) > 1 else ""
         page.app.notify(failures[0] + more, severity="error", timeout=10)
@@ -174,63 +121,3 @@ async def _reconnect(page: Page, enrollment_id: str) -> None:
     if url is not None:
         page.joinder.copy(url, "Link")
         page.app.push_screen(Link("For the owner of this enrollment; it works for 30 days.", url))
-
-
-async def _of_account(hub: Hub, enrollment_id: str) -> str:
-    from joinder.runtime.hub import account_of
-    from joinder.store.tables import Enrollment
-
-    return await account_of(hub, Enrollment, enrollment_id)
-
-
-async def _renew(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.join import renewal
-
-    await renewal.renew(hub, enrollment_id)
-
-
-async def _read(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.readings import poll
-
-    await poll.poll(hub, enrollment_id)
-
-
-async def _backfill(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.readings import backfill
-
-    await backfill.start(hub, await _of_account(hub, enrollment_id), ACTOR, enrollment_id)
-
-
-async def _pause(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.admin import pausing
-
-    await pausing.pause(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
-
-
-async def _resume(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.admin import pausing
-
-    await pausing.resume(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
-
-
-async def _release(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.admin import pausing
-
-    await pausing.release(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
-
-
-async def _revoke(hub: Hub, enrollment_id: str) -> None:
-    from joinder.services.join import enrollments
-
-    await enrollments.delete(hub, await _of_account(hub, enrollment_id), enrollment_id, ACTOR)
-
-
-DEEDS: dict[str, Deed] = {
-    "renew": Deed("Renewing", "Renewed", _renew),
-    "read": Deed("Reading", "Read", _read),
-    "backfill": Deed("Starting the backfill of", "Backfill begun; a server or worker fetches it", _backfill),
-    "pause": Deed("Pausing", "Paused", _pause, question="Pause reading"),
-    "resume": Deed("Resuming", "Resumed", _resume),
-    "release": Deed("Releasing", "Released", _release),
-    "revoke": Deed("Revoking", "Revoked", _revoke, question="Revoke", by_name=True),
-}

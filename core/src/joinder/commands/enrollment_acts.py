@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
@@ -12,6 +12,7 @@ from joinder.commands.admin import ACTOR
 from joinder.commands.answering import counted, print_json, say
 from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import code_of, json_option, on_hub, sentence
+from joinder.services.admin.enrollment_operations import BY_WORD, Operation
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 NAMED_MOST = 10
 F = TypeVar("F", bound=Callable[..., Any])
-Act = Callable[["Hub", str, str], Awaitable[object]]  # hub, account id, enrollment id
 Asked = tuple[tuple[str, ...], str | None]  # ids, words of a filter
+WORDS = ("refresh", "poll", "pause", "resume", "release")
 
 
 def _several(command: F) -> F:
@@ -33,68 +34,18 @@ def _several(command: F) -> F:
     return ids(words(moderate(json_option(command))))
 
 
-@click.command()
-@_several
-def refresh(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Renew tokens now, or ask again for approval. Example:  joinder enrollments refresh enrl-…"""
-    from joinder.services.join import renewal
-
-    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
-        await renewal.renew(hub, enrollment_id)
-
-    _run("renewed", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
+def commands() -> list[click.Command]:
+    """Those of the table that are done to several at once."""
+    return [_command(BY_WORD[word]) for word in WORDS]
 
 
-@click.command()
-@_several
-def poll(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Read from the vendor now. Example:  joinder enrollments poll enrl-…"""
-    from joinder.services.readings import poll
+def _command(operation: Operation) -> click.Command:
+    @click.command(operation.word, help=f"{operation.help} Example:  joinder {operation.command} {operation.example}")
+    @_several
+    def run(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+        _run(operation, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
 
-    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
-        if not await poll.poll(hub, enrollment_id):
-            say(f"{enrollment_id}: another process is reading it.")
-
-    _run("read", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
-
-
-@click.command()
-@_several
-def pause(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Stop reading, keep tokens alive. Example:  joinder enrollments pause --filter "vendor:solis" --dry-run"""
-    from joinder.services.admin import pausing
-
-    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
-        await pausing.pause(hub, account_id, enrollment_id, ACTOR)
-
-    _run("paused", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
-
-
-@click.command()
-@_several
-def resume(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Read again what was paused. Example:  joinder enrollments resume --filter "is:paused" --yes"""
-    from joinder.services.admin import pausing
-
-    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
-        await pausing.resume(hub, account_id, enrollment_id, ACTOR)
-
-    _run("resumed", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
-
-
-@click.command()
-@_several
-def release(enrollment_ids: tuple[str, ...], text: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Let out of quarantine; all is tried again. Example:  joinder enrollments release enrl-…"""
-    from joinder.services.admin import pausing
-
-    async def act(hub: Hub, account_id: str, enrollment_id: str) -> None:
-        await pausing.release(hub, account_id, enrollment_id, ACTOR)
-
-    _run("released", act, (enrollment_ids, text), yes=yes, dry_run=dry_run, as_json=as_json)
-
-
-ACTS = (refresh, poll, pause, resume, release)
+    return run
 
 
 async def overviews(hub: Hub, ids: Sequence[str]) -> list[Overview]:
@@ -107,21 +58,20 @@ async def overviews(hub: Hub, ids: Sequence[str]) -> list[Overview]:
     return found
 
 
-def _run(done: str, act: Act, asked: Asked, *, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """`done` is what was done to them, for the sentence at the end."""
+def _run(operation: Operation, asked: Asked, *, yes: bool, dry_run: bool, as_json: bool) -> None:
     ids, text = asked
     if bool(ids) == (text is not None):
         raise click.UsageError("Give ids, or --filter.")
     if text is not None:
         ids = on_hub(lambda hub: _fitting(hub, text))
-    if (text is not None or dry_run) and not agreed(_touches(done, ids), yes=yes, dry_run=dry_run):
+    if (text is not None or dry_run) and not agreed(_touches(operation.done, ids), yes=yes, dry_run=dry_run):
         return
-    worked, codes = on_hub(lambda hub: _each(hub, ids, act, with_answers=as_json))
+    worked, codes = on_hub(lambda hub: _each(hub, ids, operation, with_answers=as_json))
     if as_json:
         from joinder.api import wire
 
         print_json([wire.enrollment(one) for one in worked])
-    say(f"{len(ids) - len(codes)} of {len(ids)} {done}.")
+    say(f"{len(ids) - len(codes)} of {len(ids)} {operation.done}.")
     if codes:
         raise SystemExit(_code(codes, len(ids)))
 
@@ -146,17 +96,19 @@ async def _fitting(hub: Hub, text: str) -> tuple[str, ...]:
     return tuple(row.id for row in found)
 
 
-async def _each(hub: Hub, ids: Sequence[str], act: Act, *, with_answers: bool) -> tuple[list[Overview], list[int]]:
+async def _each(
+    hub: Hub, ids: Sequence[str], operation: Operation, *, with_answers: bool
+) -> tuple[list[Overview], list[int]]:
     """A few at once. Those that worked, and the exit code of each that did not."""
     import asyncio
 
     limit = asyncio.Semaphore(AT_ONCE)
-    codes = await asyncio.gather(*(_one(hub, enrollment_id, act, limit) for enrollment_id in ids))
+    codes = await asyncio.gather(*(_one(hub, enrollment_id, operation, limit) for enrollment_id in ids))
     worked = [enrollment_id for enrollment_id, code in zip(ids, codes, strict=True) if code is None]
     return await overviews(hub, worked) if with_answers else [], [code for code in codes if code is not None]
 
 
-async def _one(hub: Hub, enrollment_id: str, act: Act, limit: asyncio.Semaphore) -> int | None:
+async def _one(hub: Hub, enrollment_id: str, operation: Operation, limit: asyncio.Semaphore) -> int | None:
     from joinder.errors import VendorError
     from joinder.runtime.hub import account_of
     from joinder.services.refusals import Refusal
@@ -165,8 +117,11 @@ async def _one(hub: Hub, enrollment_id: str, act: Act, limit: asyncio.Semaphore)
 
     async with limit:
         try:
-            await act(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id)
+            account_id = await account_of(hub, Enrollment, enrollment_id)
+            remark = await operation.run(hub, account_id, enrollment_id, ACTOR)
         except (Refusal, StoreTrouble, VendorError) as error:
             say(f"{enrollment_id}: {sentence(error)}")
             return code_of(error)
+    if remark is not None:
+        say(f"{enrollment_id}: {remark}.")
     return None

@@ -17,7 +17,7 @@ from joinder.commands.answering import (
     say,
 )
 from joinder.commands.asking import agreed_by_name, severe
-from joinder.commands.enrollment_acts import ACTS, overviews
+from joinder.commands.enrollment_acts import commands, overviews
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def command() -> None:
     """Enrollments: one owner's consent each. Example:  joinder enrollments list --faults"""
 
 
-for act in ACTS:
-    command.add_command(act)
+for several in commands():
+    command.add_command(several)
 
 
 @command.command(name="list")
