@@ -65,14 +65,14 @@ async def waiting(hub: Hub, ids: list[str]) -> float:
     apply, is_away, arrived, all_are_here = hub.store.apply, True, set[str](), asyncio.Event()
     hub.strict_refreshes = asyncio.Semaphore(len(ids))
 
-    async def maybe(*writes: Any, about: str = "") -> list[int]:
+    async def maybe(*writes: Any, serialize_on: str = "") -> list[int]:
         if is_away and str(writes[0][0]).startswith(_SAVES):
-            arrived.add(about)  # while one is known to wait, no other exchange begins
+            arrived.add(serialize_on)  # while one is known to wait, no other exchange begins
             if len(arrived) == len(ids):
                 all_are_here.set()
             await all_are_here.wait()
             raise StoreAway("away")
-        return await apply(*writes, about=about)
+        return await apply(*writes, serialize_on=serialize_on)
 
     hub.store.apply = maybe  # type: ignore[method-assign]
     renewing = [asyncio.create_task(refresh(hub, each, wait_s=60)) for each in ids]

@@ -30,7 +30,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.readings import poll
 from joinder.services.readings import readings as reading
 from joinder.services.readings import sites as reading_sites
-from joinder.services.records.held import open_held
+from joinder.services.records.opened_grant import open_for_call
 
 DATABASES = ("sqlite",)  # the gate stands before either
 
@@ -447,7 +447,7 @@ async def test_a_renewed_token_is_stored_whatever_stands_beside_it(
     for _ in range(2):
         answer = await api.post(f"/enrollments/{enrollment_id}/refresh")
         assert answer.status_code == 200, answer.text
-        held = await open_held(hub, enrollment_id)
+        held = await open_for_call(hub, enrollment_id)
         assert dict(held.grant.secrets) == {"access_token": "a-fresh-token"}
         assert held.grant.site_ids == ("site-1",)  # those of the consent, whatever an odd list of a renewal says
     assert (await api.get(f"/enrollments/{enrollment_id}")).json()["health"]["state"] != "needs_consent"

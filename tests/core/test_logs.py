@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from joinder.observe import logs
-from joinder.observe.log_context import about, bind, bound
+from joinder.observe.log_context import bind, bound, log_context
 from joinder.redact import MASK, Secrets
 
 CANARY = 'can"ary\\é-7f3a\n91'  # what JSON and repr write in different ways
@@ -44,7 +44,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_both_kinds_of_loggers_write_the_same_kind_of_line(stream: io.StringIO) -> None:
     configure(stream, "debug")
-    with about(request_id="r-1", enrollment_id="enrl-x"):
+    with log_context(request_id="r-1", enrollment_id="enrl-x"):
         logging.getLogger("joinder.poll").warning("poll of %s", "enrl-x", extra={"job": "poll"})
         structlog.get_logger("joinder.other").debug("began", kind="poll")
     first, second = lines(stream)
@@ -75,7 +75,7 @@ def test_no_live_secret_is_in_a_line_wherever_it_stands(stream: io.StringIO, for
     held = Secrets({"a": canary})
     configure(stream, "DEBUG", format)
     logger = logging.getLogger("joinder.x")
-    with about(vendor=canary):
+    with log_context(vendor=canary):
         logger.debug("%s", canary)
         logger.info(canary)
         logger.warning("x", extra={"deep": {canary: [canary, {"b": (canary,)}]}, "thing": ValueError(canary)})
@@ -119,7 +119,7 @@ def test_a_line_that_cannot_be_written_does_not_print_its_arguments(stream: io.S
 def test_text_at_a_terminal_json_elsewhere(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "isatty", lambda: True)
     configure(stream, "INFO")
-    with about(vendor="sunny"):
+    with log_context(vendor="sunny"):
         logging.getLogger("joinder.x").info("began")
     line = stream.getvalue()
     assert line.endswith("Z INFO joinder.x began vendor=sunny\n")
@@ -127,13 +127,13 @@ def test_text_at_a_terminal_json_elsewhere(stream: io.StringIO, monkeypatch: pyt
 
 async def test_what_one_task_binds_no_other_sees() -> None:
     async def work(name: str) -> dict[str, str]:
-        with about(enrollment_id=name):
+        with log_context(enrollment_id=name):
             await asyncio.sleep(0)
             bind(vendor=f"of-{name}")
             await asyncio.sleep(0)
             return dict(bound())
 
-    with about(job="poll"):
+    with log_context(job="poll"):
         seen = await asyncio.gather(work("a"), work("b"))
         assert bound() == {"job": "poll"}
     assert seen == [{"job": "poll", "enrollment_id": n, "vendor": f"of-{n}"} for n in ("a", "b")]

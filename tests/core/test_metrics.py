@@ -20,7 +20,7 @@ from joinder import errors, skew
 from joinder.clock import now
 from joinder.errors import TransientError, VendorError
 from joinder.http import HttpFactory
-from joinder.observe.log_context import about
+from joinder.observe.log_context import log_context
 from joinder.observe.metrics import Metrics, outcome
 from joinder.runtime.exposition import exposed
 from joinder.runtime.hub import Hub, open_hub
@@ -155,7 +155,7 @@ async def exercise(hub: Hub, count: int) -> None:
     """As the services do for so many enrollments."""
     for number in range(count):
         vendor = ("sunny", "cloudy")[number % 2]
-        with about(enrollment_id=f"enrl-{number}"), hub.metrics.refreshing(vendor):
+        with log_context(enrollment_id=f"enrl-{number}"), hub.metrics.refreshing(vendor):
             ctx = vendor_context(hub, vendor, None)
             await hub.registry.fetch_site(vendor, ctx, None, f"site-{number}")  # type: ignore[arg-type]
             hub.metrics.refreshed(vendor, "renewed")
@@ -291,7 +291,7 @@ async def test_metrics_have_a_port_of_their_own(fresh_database: Settings, regist
 def test_a_clock_that_is_off_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, moment = ClockSkew(), 1_800_000_000.0
     monkeypatch.setattr(skew.time, "time", lambda: moment)
-    with caplog.at_level(logging.WARNING), about(vendor="sunny"):
+    with caplog.at_level(logging.WARNING), log_context(vendor="sunny"):
         for ahead_s in (0, 900, 10, 900):
             seen.note({"date": formatdate(moment + ahead_s, usegmt=True)})
         assert seen.seen() == {"sunny": 900.0}
@@ -308,7 +308,7 @@ def test_a_clock_that_is_off_is_told_once(caplog: pytest.LogCaptureFixture, monk
 )
 def test_what_says_nothing_of_a_clock_is_passed_over(headers: dict[str, str]) -> None:
     seen = ClockSkew()
-    with about(vendor="sunny"):
+    with log_context(vendor="sunny"):
         seen.note({"date": formatdate(0, usegmt=True), **headers} if "age" in headers else headers)
     seen.note({"date": formatdate(0, usegmt=True)})  # outside of a hook call nobody knows whose it is
     assert seen.seen() == {}
@@ -318,7 +318,7 @@ async def test_answers_of_vendors_are_looked_at(serve: Any) -> None:
     late = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ndate: Tue, 15 Nov 1994 08:12:31 GMT\r\n\r\n{}"
     server = await serve(late.encode())
     http = HttpFactory(reroute={"api.vendor.example": f"http://127.0.0.1:{server.port}"})
-    with about(vendor="sunny"):
+    with log_context(vendor="sunny"):
         await http.vendor(("api.vendor.example",)).request("GET", "https://api.vendor.example/x")
     assert http.skew.seen()["sunny"] < -(10**8)
     await http.close()

@@ -27,7 +27,7 @@ def attributes(seen: ReadableSpan) -> dict[str, object]:
 
 def test_without_an_endpoint_nothing_is_imported() -> None:
     code = (
-        "import sys; from joinder import tracing\n"
+        "import sys; from joinder.observe import tracing\n"
         "with tracing.exporting({}), tracing.span('job', kind='poll') as span: assert span is None\n"
         "print(*sys.modules)"
     )

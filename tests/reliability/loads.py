@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
-from joinder.services.records.held import open_held
+from joinder.services.records.opened_grant import open_for_call
 from joinder.store.types import Row
 from joinder.trouble import StoreTrouble
 from reliability.rotations import _RESTING, make_due
@@ -77,7 +77,7 @@ async def told(hub: Hub, owners: dict[str, str], vendor: VendorProcess, before: 
     state = vendor.state()
     lost = 0
     for enrollment_id, owner in owners.items():
-        token = (await open_held(hub, enrollment_id)).grant.secrets["refresh_token"]
+        token = (await open_for_call(hub, enrollment_id)).grant.secrets["refresh_token"]
         lost += token != f"{owner}#{state['by_owner'].get(owner, 0) + 1}"
     healths = {row[0] for row in await hub.store.rows("SELECT DISTINCT health FROM enrollment", {})}
     return Told(

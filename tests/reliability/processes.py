@@ -225,7 +225,7 @@ def _nurse() -> None:
 def _import_everything() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     template_registry()
-    for module in ("serve", "engine_postgres", "store.sqlite", "store.postgres", "store.migrate"):
+    for module in ("runtime.serve", "runtime.work_queue_postgres", "store.sqlite", "store.postgres", "store.migrate"):
         importlib.import_module(f"joinder.{module}")
     importlib.import_module("reliability.kill_points")
     importlib.import_module("pgqueuer.adapters.inmemory")

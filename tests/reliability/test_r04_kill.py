@@ -25,7 +25,7 @@ from joinder.runtime import worker
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.events import webhooks
 from joinder.services.readings import backfill
-from joinder.services.records import health, held
+from joinder.services.records import health, opened_grant
 from joinder.settings import Settings
 from reliability.kill_points import POINTS
 from reliability.processes import Nursery, nursery, template_registry
@@ -90,7 +90,7 @@ class World:
         return Seen(*row)
 
     async def token(self, enrollment_id: str) -> str:
-        return (await held.open_held(self.hub, enrollment_id)).grant.secrets["refresh_token"]
+        return (await opened_grant.open_for_call(self.hub, enrollment_id)).grant.secrets["refresh_token"]
 
     async def count(self, table: str) -> int:
         found: int = (await self.hub.store.rows(f"SELECT count(*) FROM {table}", {}))[0][0]  # noqa: S608

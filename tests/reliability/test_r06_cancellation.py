@@ -22,7 +22,7 @@ from e2e.serving import serving
 from joinder.errors import TransientError
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants import refresh
-from joinder.services.records import held
+from joinder.services.records import opened_grant
 from joinder.settings import Settings
 from reliability.processes import template_registry
 from reliability.rotations import make_due, seed
@@ -89,7 +89,7 @@ async def by_a_worker(hub: Hub, enrollment_id: str) -> None:
 
 
 async def number_in_store(hub: Hub, enrollment_id: str) -> int:
-    token = (await held.open_held(hub, enrollment_id)).grant.secrets["refresh_token"]
+    token = (await opened_grant.open_for_call(hub, enrollment_id)).grant.secrets["refresh_token"]
     return int(token.partition("#")[2])
 
 

@@ -198,14 +198,14 @@ async def test_a_connection_killed_around_the_commit_saves_exactly_once(
     enrollment_id = await enroll("ada")
     apply, cut = hub.store.apply, [1]
 
-    async def cut_off(*statements: Any, about: str = "") -> list[int]:
+    async def cut_off(*statements: Any, serialize_on: str = "") -> list[int]:
         saves = statements[0][0].startswith('UPDATE "grant" SET sealed')
         if saves and cut[0]:
             cut[0] -= 1
             if when == "after the commit":
-                await apply(*statements, about=about)
+                await apply(*statements, serialize_on=serialize_on)
             raise StoreTrouble("ConnectionDoesNotExistError")
-        return await apply(*statements, about=about)
+        return await apply(*statements, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", cut_off)
     await refresh(hub, enrollment_id)

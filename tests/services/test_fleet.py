@@ -10,7 +10,7 @@ import pytest
 from joinder import clock
 from joinder.clock import now
 from joinder.runtime.hub import Hub, audit, open_hub
-from joinder.services.admin import audits, fleet, join_attempts
+from joinder.services.admin import audits, enrollment_stats, join_attempts
 from joinder.services.calls import activity
 from joinder.services.calls.activity import HOUR_S, HOURS, Activity
 from joinder.services.join import vendor_credentials
@@ -34,7 +34,9 @@ async def test_counts_by_vendor_and_health(hub: Hub, enroll: Enroll) -> None:
     ids = [await enroll(name) for name in ("ada", "bob", "eve")]
     await change(hub, ids[1], health="needs_consent", paused_at=1)
     await change(hub, ids[2], health="needs_consent")
-    assert [(one.vendor, one.health, one.count, one.paused, one.actor) for one in await fleet.counts(hub)] == [
+    assert [
+        (one.vendor, one.health, one.count, one.paused, one.actor) for one in await enrollment_stats.counts(hub)
+    ] == [
         ("strict", "connecting", 1, 0, "nobody"),
         ("strict", "needs_consent", 2, 1, "owner"),
     ]
@@ -55,7 +57,7 @@ async def test_what_ends_next_is_the_consent_not_the_access_token(hub: Hub, enro
     for name, ends_in in (("soon", 100), ("late", 9000), ("lost", 50), ("over", -5)):
         await change(hub, ids[name], refresh_expires_at=now() + ends_in)
     await change(hub, ids["lost"], health="needs_consent")
-    found = await fleet.ending(hub)
+    found = await enrollment_stats.ending(hub)
     assert [one.enrollment_id for one in found] == [ids["soon"], ids["late"]]
     assert found[0].ends_at - now() in range(95, 101)
 
@@ -63,8 +65,8 @@ async def test_what_ends_next_is_the_consent_not_the_access_token(hub: Hub, enro
 async def test_a_vendor_that_is_not_installed_counts_by_its_token(settings: Settings, enroll: Enroll, hub: Hub) -> None:
     enrollment_id = await enroll("ada")
     async with open_hub(settings, Registry()) as bare:
-        assert [one.enrollment_id for one in await fleet.ending(bare)] == [enrollment_id]
-        assert [one.count for one in await fleet.counts(bare)] == [1]
+        assert [one.enrollment_id for one in await enrollment_stats.ending(bare)] == [enrollment_id]
+        assert [one.count for one in await enrollment_stats.counts(bare)] == [1]
 
 
 @pytest.fixture

@@ -643,10 +643,10 @@ async def test_a_database_that_is_away_for_longer_than_a_hook_may_take_loses_no_
     """And keeps no renewal of this process waiting for ever."""
     real, is_away = hub.store.apply, [True]
 
-    async def maybe(*writes: object, about: str = "") -> list[int]:
+    async def maybe(*writes: object, serialize_on: str = "") -> list[int]:
         if is_away[0] and "kept_sealed" in str(writes[0]):
             raise StoreTrouble("busy")
-        return await real(*writes, about=about)  # type: ignore[arg-type]
+        return await real(*writes, serialize_on=serialize_on)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hub.store, "apply", maybe)
     monkeypatch.setattr(plugins, "HOOK_DEADLINE", 0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
-from joinder.services.admin import listing, search
+from joinder.services.admin import flow_list, search
 from joinder.services.join import join_flows
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.records import accounts
@@ -45,7 +45,7 @@ async def test_flows_and_credentials_are_listed_with_what_hangs_on_them(
 ) -> None:
     flow_id = await make_flow(hub, account_id, credentials_id)
     enrollment_id = await enroll("ada")
-    monkeypatch.setattr(listing, "now", lambda: NOW)
+    monkeypatch.setattr(flow_list, "now", lambda: NOW)
     async with hub.store.write() as session:
         row = await session.get(Enrollment, enrollment_id)
         assert row is not None
@@ -53,17 +53,17 @@ async def test_flows_and_credentials_are_listed_with_what_hangs_on_them(
         session.add(attempt(flow_id, account_id, b"under way"))
         session.add(attempt(flow_id, account_id, b"given up", expires_at=NOW - 1))
         session.add(attempt(flow_id, account_id, b"answered", used_at=NOW - 1))
-    (flow,) = await listing.flows(hub)
+    (flow,) = await flow_list.flows(hub)
     assert (flow.row.id, flow.under_way, flow.enrollments) == (flow_id, 1, 1)
-    (credentials,) = await listing.credentials(hub)
+    (credentials,) = await flow_list.credentials(hub)
     assert (credentials.row.id, credentials.flows, credentials.enrollments) == (credentials_id, 1, 1)
 
 
 async def test_of_one_account_only(hub: Hub, account_id: str, credentials_id: str) -> None:
     other = (await accounts.create_account(hub, "other")).id
     await make_flow(hub, account_id, credentials_id)
-    assert len(await listing.flows(hub, account_id)) == len(await listing.credentials(hub, account_id)) == 1
-    assert await listing.flows(hub, other) == await listing.credentials(hub, other) == []
+    assert len(await flow_list.flows(hub, account_id)) == len(await flow_list.credentials(hub, account_id)) == 1
+    assert await flow_list.flows(hub, other) == await flow_list.credentials(hub, other) == []
 
 
 async def test_quotas_of_many_by_one_query(hub: Hub, credentials_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,11 +75,11 @@ async def test_quotas_of_many_by_one_query(hub: Hub, credentials_id: str, monkey
         return await rows(sql, parameters)
 
     monkeypatch.setattr(hub.store, "rows", counted)
-    known = [one.row for one in await listing.credentials(hub)]
+    known = [one.row for one in await flow_list.credentials(hub)]
     gone = VendorCredentials(
         id="cred-x", account_id="", vendor="gone", type="", secrets_sealed=b"", created_at=0, updated_at=0
     )
-    assert set(await listing.quotas(hub, [*known, gone])) == {credentials_id}
+    assert set(await flow_list.quotas(hub, [*known, gone])) == {credentials_id}
     assert len(asked) == 1
 
 

@@ -398,12 +398,12 @@ class Counted:
         self.count = self.fails_at = 0
         self.is_after = False
 
-    async def apply(self, *writes: Write, about: str = "") -> list[int]:
+    async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:
         self.count += 1
         is_failing = self.count == self.fails_at
         if is_failing and not self.is_after:
             raise StoreTrouble("cut")
-        done = await self._apply(*writes, about=about)
+        done = await self._apply(*writes, serialize_on=serialize_on)
         if is_failing:
             raise StoreTrouble("cut")
         return done
@@ -427,11 +427,11 @@ async def test_a_row_told_anew_meanwhile_stays(stored: Stored, monkeypatch: pyte
     await stored.rows(stored.site_id, "15mins", {"start": NOON, "solar_wh": 5.0, "load_wh": -500.0})
     apply = stored.hub.store.apply
 
-    async def overtaken(*writes: Write, about: str = "") -> list[int]:
+    async def overtaken(*writes: Write, serialize_on: str = "") -> list[int]:
         monkeypatch.setattr(stored.hub.store, "apply", apply)
         anew = {"start": NOON, "solar_wh": 6.0, "load_wh": 7.0, "fetched_at": now()}
         await stored.rows(stored.site_id, "15mins", anew)
-        return await apply(*writes, about=about)
+        return await apply(*writes, serialize_on=serialize_on)
 
     monkeypatch.setattr(stored.hub.store, "apply", overtaken)
     await run(stored.hub, "test", Asked())

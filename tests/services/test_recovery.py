@@ -18,7 +18,7 @@ from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants import barrier, durability, failover, journal, recovery, revocations, saving
 from joinder.services.grants.refresh import refresh
 from joinder.services.operations import doctor
-from joinder.services.records.held import open_held
+from joinder.services.records.opened_grant import open_for_call
 from joinder.settings import ConfigError, Settings
 from joinder.store.journal import Line
 from joinder.store.tables import Revocation
@@ -37,17 +37,17 @@ def away(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """New tokens are not taken while its one member is True."""
     apply, is_away = hub.store.apply, [True]
 
-    async def maybe(*writes: Any, about: str = "") -> list[int]:
+    async def maybe(*writes: Any, serialize_on: str = "") -> list[int]:
         if is_away[0] and writes and str(writes[0][0]).startswith(_AWAY):
             raise StoreTrouble("SQLITE_BUSY")
-        return await apply(*writes, about=about)
+        return await apply(*writes, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", maybe)
     return is_away
 
 
 async def stored(hub: Hub, enrollment_id: str) -> tuple[int, bytes, int]:
-    row = (await open_held(hub, enrollment_id)).row
+    row = (await open_for_call(hub, enrollment_id)).row
     return row.version, row.sealed, row.obtained_at
 
 
@@ -252,10 +252,10 @@ async def test_a_passing_command_leaves_a_token_that_the_journal_has(
         async with open_hub(settings, registry) as other:
             apply = other.store.apply
 
-            async def away(*writes: Any, about: str = "") -> list[int]:
+            async def away(*writes: Any, serialize_on: str = "") -> list[int]:
                 if str(writes[0][0]).startswith(_AWAY):
                     raise StoreTrouble("SQLITE_BUSY")
-                return await apply(*writes, about=about)
+                return await apply(*writes, serialize_on=serialize_on)
 
             monkeypatch.setattr(other.store, "apply", away)
             renewing = asyncio.create_task(refresh(other, enrollment_id, wait_s=60.0))
@@ -281,9 +281,9 @@ async def test_what_waits_for_the_database_and_is_given_up_stops_no_renewal(hub:
 async def test_a_revocation_that_does_not_open_keeps_no_token_for_ever(hub: Hub, enroll: Enroll) -> None:
     """Of an enrollment that was deleted while its token was renewed: the process would renew nothing any more."""
     enrollment_id = await enroll("ada")
-    grant = (await open_held(hub, enrollment_id)).grant
+    grant = (await open_for_call(hub, enrollment_id)).grant
     async with hub.store.write(enrollment_id) as session:
-        account_id = (await open_held(hub, enrollment_id)).row.account_id
+        account_id = (await open_for_call(hub, enrollment_id)).row.account_id
         session.add(
             Revocation(
                 enrollment_id=enrollment_id, account_id=account_id, vendor="strict", sealed=b"x" * 60, created_at=1,

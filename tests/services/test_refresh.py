@@ -322,11 +322,11 @@ async def test_a_disk_in_trouble_is_waited_out(
     enrollment_id = await enroll("ada")
     apply, failures = hub.store.apply, [2]
 
-    async def flaky(*statements: Any, about: str = "") -> list[int]:
+    async def flaky(*statements: Any, serialize_on: str = "") -> list[int]:
         if failures[0] and statements[0][0].startswith('UPDATE "grant"'):
             failures[0] -= 1
             raise StoreTrouble("disk I/O error")
-        return await apply(*statements, about=about)
+        return await apply(*statements, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", flaky)
     await refresh(hub, enrollment_id)

@@ -89,9 +89,9 @@ async def test_many_who_ask_share_one_write(hub: Hub, monkeypatch: pytest.Monkey
 def counted(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     apply, writes = hub.store.apply, list[int]()
 
-    async def counting(*statements: Any, about: str = "") -> list[int]:
+    async def counting(*statements: Any, serialize_on: str = "") -> list[int]:
         writes.append(1)
-        return await apply(*statements, about=about)
+        return await apply(*statements, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", counting)
     return writes
@@ -103,10 +103,10 @@ async def test_a_write_that_hangs_is_not_waited_for_and_is_the_only_one(
     monkeypatch.setattr(readiness, "DEADLINE_S", 0.02)
     apply, goes_on, begun = hub.store.apply, asyncio.Event(), list[int]()
 
-    async def hanging(*statements: Any, about: str = "") -> list[int]:
+    async def hanging(*statements: Any, serialize_on: str = "") -> list[int]:
         begun.append(1)
         await goes_on.wait()
-        return await apply(*statements, about=about)
+        return await apply(*statements, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", hanging)
     for _ in range(5):
@@ -170,7 +170,7 @@ async def test_due_work_that_the_store_stopped_stays_due_without_a_strike(
     await make_due(hub, "refresh", enrollment_id)
     apply = hub.store.apply
 
-    async def fails(*_: Any, about: str = "") -> list[int]:
+    async def fails(*_: Any, serialize_on: str = "") -> list[int]:
         raise StoreTrouble("LockNotAvailableError")
 
     monkeypatch.setattr(hub.store, "apply", fails)
@@ -234,11 +234,11 @@ async def test_who_waits_for_a_renewal_that_waits_for_the_store_is_told_so(
     enrollment_id = await enroll("ada")
     apply, goes_on = hub.store.apply, asyncio.Event()
 
-    async def fails(*statements: Any, about: str = "") -> list[int]:
+    async def fails(*statements: Any, serialize_on: str = "") -> list[int]:
         if statements[0][0].startswith('UPDATE "grant" SET sealed') and not goes_on.is_set():
             hub.store.outage.begin(StoreFull("SQLITE_FULL"))
             raise StoreFull("SQLITE_FULL")
-        return await apply(*statements, about=about)
+        return await apply(*statements, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", fails)
     with pytest.raises(StoreFull):

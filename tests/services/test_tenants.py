@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from joinder.runtime.hub import Hub
-from joinder.services.admin import tenants
+from joinder.services.admin import account_list
 from joinder.services.records import accounts
 from services.conftest import Enroll
 
@@ -14,6 +14,6 @@ async def test_counts_of_each_account(hub: Hub, account_id: str, enroll: Enroll)
     other = (await accounts.create_account(hub, "other")).id
     _, gone = [await accounts.create_client(hub, other, name) for name in ("kept", "gone")]
     await accounts.revoke_client(hub, other, gone.client_id)
-    found = await tenants.listed(hub)
+    found = await account_list.listed(hub)
     assert [(one.row.id, one.enrollments, one.clients) for one in found] == [(other, 0, 1), (account_id, 2, 0)]
-    assert [one.row.id for one in await tenants.listed(hub, limit=1)] == [other]
+    assert [one.row.id for one in await account_list.listed(hub, limit=1)] == [other]

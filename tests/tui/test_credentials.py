@@ -19,7 +19,7 @@ from textual.widgets import Input, Select
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
-from joinder.services.admin import audits, listing
+from joinder.services.admin import audits, flow_list
 from joinder.services.join import vendor_credentials
 from joinder.services.records import accounts
 from joinder.store.tables import Quota, VendorCredentials
@@ -66,7 +66,7 @@ async def test_credentials_are_stored_sealed_and_their_secrets_are_nowhere_on_th
         await shown(terminal, Credentials)
         await terminal.until(lambda: "North" in terminal.text())
         assert CANARY not in "".join([terminal.text(), *terminal.said(), caplog.text])
-    (one,) = await listing.credentials(hub)
+    (one,) = await flow_list.credentials(hub)
     assert (one.row.vendor, one.row.type, one.row.name) == ("strict", "app", "North")
     assert await secrets_of(hub, account_id, one.row.id) == {"clientID": "an-id", "clientSecret": CANARY}
     assert {audit.actor for audit in await audits.latest(hub, target=one.row.id, limit=9)} == {"terminal", "test"}
@@ -90,7 +90,7 @@ async def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost
         assert entry(terminal, "/credentials/clientSecret").has_focus_within
         await terminal.press("ctrl+s")
         await shown(terminal, Credentials)
-    (one,) = await listing.credentials(hub)
+    (one,) = await flow_list.credentials(hub)
     assert (await secrets_of(hub, account_id, one.row.id))["clientID"] == "ab"
 
 
@@ -115,7 +115,7 @@ async def test_leaving_asks_only_when_something_was_typed(
         await shown(terminal, Confirm)
         await terminal.press("y")
         await shown(terminal, Credentials)
-    assert await listing.credentials(hub) == []
+    assert await flow_list.credentials(hub) == []
 
 
 async def test_an_app_that_opens_its_sites_by_itself_is_tried_at_the_vendor_first(
@@ -130,11 +130,11 @@ async def test_an_app_that_opens_its_sites_by_itself_is_tried_at_the_vendor_firs
         entry(terminal, "/credentials/apiKey").value = "bad-key"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "is not known there" in terminal.text())
-        assert await listing.credentials(hub) == []
+        assert await flow_list.credentials(hub) == []
         entry(terminal, "/credentials/apiKey").value = "good-key"
         await terminal.press("ctrl+s")
         await shown(terminal, Credentials)
-    (one,) = await listing.credentials(hub)
+    (one,) = await flow_list.credentials(hub)
     assert one.enrollments == 1
 
 
@@ -156,7 +156,7 @@ async def test_a_vendor_that_hangs_is_waited_for_no_longer_and_what_was_typed_st
         await terminal.press("ctrl+x")
         await terminal.until(lambda: "not waited for any more" in terminal.text())
         assert entry(terminal, "/credentials/apiKey").value == "good-key"
-        assert await listing.credentials(hub) == []
+        assert await flow_list.credentials(hub) == []
 
 
 async def test_a_key_comes_from_a_file_with_all_its_lines(
@@ -183,7 +183,7 @@ async def test_a_key_comes_from_a_file_with_all_its_lines(
         assert "PRIVATE KEY" not in terminal.text()
         await terminal.press("ctrl+s")
         await shown(terminal, Credentials)
-    (one,) = await listing.credentials(hub)
+    (one,) = await flow_list.credentials(hub)
     assert (await secrets_of(hub, account_id, one.row.id))["key"] == PEM
 
 
@@ -219,7 +219,7 @@ async def test_with_several_accounts_the_form_asks_whose_it_is(
         entry(terminal, "/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
         await shown(terminal, Credentials)
-    assert [one.row.account_id for one in await listing.credentials(hub)] == [other]
+    assert [one.row.account_id for one in await flow_list.credentials(hub)] == [other]
 
 
 async def test_new_secrets_replace_what_was_typed_and_leave_the_rest(

@@ -19,7 +19,7 @@ from textual.widgets import Checkbox, Input, Select
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
-from joinder.services.admin import audits, listing
+from joinder.services.admin import audits, flow_list
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.records import accounts
@@ -75,7 +75,7 @@ def tick(terminal: Terminal, vendor: str) -> None:
 
 
 async def flows(hub: Hub) -> list[JoinFlow]:
-    return [one.row for one in await listing.flows(hub)]
+    return [one.row for one in await flow_list.flows(hub)]
 
 
 async def test_a_flow_of_two_vendors_is_made_with_credentials_and_options(

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from textual.widgets import Input
 
 from joinder.runtime.hub import Hub
-from joinder.services.events import outbox, webhooks
+from joinder.services.events import webhook_list, webhooks
 from joinder.services.records import accounts
 from joinder.store.tables import Audit, Delivery, WebhookEndpoint
 from services.sent import deliver, endpoint
@@ -65,12 +65,12 @@ async def test_a_webhook_is_added_and_its_secret_shown_once(
         await terminal.sees("▐ ▌ enrollment.health")
         assert asked(terminal, "url").value == "http://10.0.0.1/"
         assert terminal.app.screen.query_one(Checklist).selected == ["enrollment.created"]
-        assert await outbox.endpoints(hub) == []
+        assert await webhook_list.endpoints(hub) == []
 
         asked(terminal, "url").value = "https://hook.example/in?key=canary-4d1f"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: isinstance(terminal.app.screen, Secret))
-        [made] = await outbox.endpoints(hub, account_id=account_id)
+        [made] = await webhook_list.endpoints(hub, account_id=account_id)
         assert made.row.types == ["enrollment.created"]
         known = (await signing(hub, made.row.id))["secret"]
         await terminal.until(lambda: known in terminal.text().replace("\n", ""))
@@ -91,7 +91,7 @@ async def test_left_it_adds_nothing(hub: Hub, account_id: str, open_terminal: Op
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
         await terminal.press("escape")
         await terminal.until(lambda: isinstance(terminal.app.screen, Webhooks))
-        assert await outbox.endpoints(hub) == []
+        assert await webhook_list.endpoints(hub) == []
 
 
 async def test_of_several_accounts_one_must_be_chosen(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:

@@ -143,9 +143,9 @@ async def _replay_since(page: Page, row: WebhookEndpoint) -> None:
 
 
 async def _delete(page: Page, row: WebhookEndpoint) -> None:
-    from joinder.services.events import outbox, webhooks
+    from joinder.services.events import webhook_list, webhooks
 
-    count = await page.joinder.asked(lambda hub: outbox.count_sent(hub, row.id))
+    count = await page.joinder.asked(lambda hub: webhook_list.count_sent(hub, row.id))
     if count is None:
         return
     touches = [row.url.partition("?")[0], f"{texts.count(count)} deliveries go with it."]

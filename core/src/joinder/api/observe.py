@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from joinder.api.problems import Unauthorized
 from joinder.observe import tracing
-from joinder.observe.log_context import about
+from joinder.observe.log_context import log_context
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
 from joinder.services.admin.gauges import CONTENT_TYPE, Gauges
@@ -43,7 +43,7 @@ def observed(app: ASGIApp) -> ASGIApp:
             await send(message)
 
         began = time.perf_counter()
-        with about(request_id=request_id), tracing.span("request") as span:
+        with log_context(request_id=request_id), tracing.span("request") as span:
             try:
                 await app(scope, receive, sending)
             finally:

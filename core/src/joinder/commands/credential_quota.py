@@ -44,11 +44,11 @@ def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
 async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota]:
     from joinder.api import wire
     from joinder.commands.answers import CredentialsQuota
-    from joinder.services.admin import listing
+    from joinder.services.admin import flow_list
     from joinder.services.refusals import NotFound
 
-    rows = [one.row for one in await listing.credentials(hub) if credentials_id in (None, one.row.id)]
-    left = await listing.quotas(hub, rows)
+    rows = [one.row for one in await flow_list.credentials(hub) if credentials_id in (None, one.row.id)]
+    left = await flow_list.quotas(hub, rows)
     if credentials_id is not None and credentials_id not in left:
         raise NotFound("No credentials of an installed vendor have this id.")
     found = []

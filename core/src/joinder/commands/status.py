@@ -52,10 +52,10 @@ def command(as_json: bool) -> None:
 async def _status(hub: Hub) -> Status:
     from joinder.api.wire import utc
     from joinder.commands.answers import Ending, FleetCount, Hours, JoinFault, Status
-    from joinder.services.admin import fleet, join_attempts
+    from joinder.services.admin import enrollment_stats, join_attempts
     from joinder.services.calls import activity
 
-    counts = await fleet.counts(hub)
+    counts = await enrollment_stats.counts(hub)
     must_act: Counter[str] = Counter()
     for one in counts:
         must_act[one.actor] += one.count
@@ -69,7 +69,7 @@ async def _status(hub: Hub) -> Status:
         ],
         endings=[
             Ending(enrollment_id=one.enrollment_id, vendor=one.vendor, ends_at=utc(one.ends_at) or "")
-            for one in await fleet.ending(hub)
+            for one in await enrollment_stats.ending(hub)
         ],
         join_faults=[
             JoinFault(vendor=one.vendor, code=one.code, text=one.text, count=one.count, last_at=utc(one.last_at) or "")

@@ -8,12 +8,12 @@ from contextvars import ContextVar
 from types import MappingProxyType
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-_bound: ContextVar[Mapping[str, str]] = ContextVar("about", default=_NOTHING)
+_bound: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=_NOTHING)
 
 
 @contextmanager
-def about(**values: str) -> Iterator[None]:
-    """Around work on one request, account, enrollment, vendor or job: `about(enrollment_id=…, vendor=…)`."""
+def log_context(**values: str) -> Iterator[None]:
+    """Around work on one request, account, enrollment, vendor or job: `log_context(enrollment_id=…, vendor=…)`."""
     token = _bound.set({**_bound.get(), **values})
     try:
         yield
@@ -22,7 +22,7 @@ def about(**values: str) -> Iterator[None]:
 
 
 def bind(**values: str) -> None:
-    """For what is learnt on the way: holds until the `about` around it ends."""
+    """For what is learnt on the way: holds until the `log_context` around it ends."""
     _bound.set({**_bound.get(), **values})
 
 

@@ -165,7 +165,7 @@ def _is_of_a_connection(error: BaseException | None) -> bool:
 
 def _lost_lines(count: int) -> logging.LogRecord:
     text = f"lines before this one that could not be written: {count}"
-    return logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+    return logging.LogRecord("joinder.logs", logging.WARNING, "", 0, text, None, None)
 
 
 def _file_of(stream: Any) -> int | None:

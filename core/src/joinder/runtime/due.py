@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from joinder.clock import now
 from joinder.errors import TransientError, VendorError
 from joinder.observe import tracing
-from joinder.observe.log_context import about
+from joinder.observe.log_context import log_context
 from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
 from joinder.services.refusals import NotFound, Refusal
@@ -184,7 +184,7 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
 
 
 async def _run(hub: Hub, kind: Kind, row: Row) -> None:
-    with about(job=kind.name, enrollment_id=row.enrollment_id), tracing.span("job", kind=kind.name):
+    with log_context(job=kind.name, enrollment_id=row.enrollment_id), tracing.span("job", kind=kind.name):
         await kind.run(hub, row.enrollment_id)
 
 

@@ -23,9 +23,9 @@ from joinder.services.calls.breakers import Breakers
 from joinder.services.calls.budgets import Budgets
 from joinder.services.calls.call_limits import apply_call_limits
 from joinder.services.calls.guard import guarding
-from joinder.services.calls.pace import Pace
+from joinder.services.calls.refresh_rate import RefreshRateLimiter
 from joinder.services.calls.retries import Retries
-from joinder.services.calls.single_flight import Fetches
+from joinder.services.calls.single_flight import SingleFlight
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
 from joinder.store import epoch
@@ -42,7 +42,7 @@ from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
 
 M = TypeVar("M", bound=SQLModel)
-STRICT_REFRESHES_AT_ONCE = 4  # bounds what one hard kill can lose at a vendor without grace (reliability R5)
+STRICT_REFRESHES_AT_ONCE = 4  # bounds what one hard kill can lose at a vendor without grace
 
 
 @dataclass(kw_only=True)
@@ -61,8 +61,8 @@ class Hub:
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows that may have killed a worker run one by one
-    pace: Pace = field(init=False)
-    fetches: Fetches = field(default_factory=Fetches)  # uncovered spans being fetched here, for whoever reads them
+    pace: RefreshRateLimiter = field(init=False)
+    fetches: SingleFlight = field(default_factory=SingleFlight)  # uncovered spans, for whoever reads them
     sources_stored: set[int] = field(default_factory=set)  # of readings (services/readings/provenance.py)
     app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
     metrics: Metrics = field(default_factory=Metrics)
@@ -78,7 +78,7 @@ class Hub:
     strict_refreshes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRICT_REFRESHES_AT_ONCE))
 
     def __post_init__(self) -> None:
-        self.pace = Pace(self.store, self.settings.refreshes_per_second, self.stopping)
+        self.pace = RefreshRateLimiter(self.store, self.settings.refreshes_per_second, self.stopping)
         self.activity = Activity(self.store, self.metrics)
         self.journal = Journal(_journal_folder(self.settings, self.store), self.process)
         self.readiness = Readiness(self.store)

@@ -71,9 +71,9 @@ class PostgresStore(Store):
     def server(self) -> str | None:  # type: ignore[override]
         return self._met.server
 
-    async def serialise(self, session: AsyncSession, *about: str) -> None:
-        if about:
-            names = {f"about{index}": name for index, name in enumerate(sorted(about))}
+    async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:
+        if serialize_on:
+            names = {f"lock{index}": name for index, name in enumerate(sorted(serialize_on))}
             locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:{name}, 0))" for name in names)
             await session.execute(text(f"SELECT {locks}"), names)
 
@@ -102,11 +102,11 @@ class PostgresStore(Store):
         return found
 
     @telling
-    async def apply(self, *writes: Write, about: str = "") -> list[int]:
+    async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:
         try:
             async with self._hot.acquire(timeout=2 * STATEMENT_S) as connection, connection.transaction():
-                if about:
-                    await connection.execute(_SERIALISE, about)
+                if serialize_on:
+                    await connection.execute(_SERIALISE, serialize_on)
                 changed = [await _changed(connection, write) for write in writes]
         except (asyncpg.PostgresError, StoreTrouble, TimeoutError, *_GONE) as error:
             trouble = trouble_from(error) or StoreTrouble(type(error).__name__)

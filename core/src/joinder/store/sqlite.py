@@ -50,14 +50,14 @@ class SqliteStore(Store):
         self._commits = GroupCommit(path, self._writing, file)
 
     @asynccontextmanager
-    async def write(self, *about: str) -> AsyncIterator[AsyncSession]:
+    async def write(self, *serialize_on: str) -> AsyncIterator[AsyncSession]:
         async with self._writing:
             self.file.check()
-            async with super().write(*about) as session:
+            async with super().write(*serialize_on) as session:
                 yield session
             self.file.check()
 
-    async def serialise(self, session: AsyncSession, *about: str) -> None:
+    async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:
         """Nothing to do: there is one writer."""
 
     @telling
@@ -82,7 +82,7 @@ class SqliteStore(Store):
             raise
 
     @telling
-    async def apply(self, *writes: Write, about: str = "") -> list[int]:
+    async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:
         try:
             changed = await self._commits.apply(writes)
         except StoreRefused:

@@ -68,19 +68,19 @@ class Store(ABC):
                 yield session
 
     @asynccontextmanager
-    async def write(self, *about: str) -> AsyncIterator[AsyncSession]:
+    async def write(self, *serialize_on: str) -> AsyncIterator[AsyncSession]:
         """Commits when the block ends, rolls back when it raises.
 
-        `about` names what the block reads to decide (an enrollment's id, say): blocks about the same thing run one
-        after the other, over all processes.
+        `serialize_on` names what the block reads to decide (an enrollment's id, say): blocks that name the same thing
+        run one after the other, over all processes.
         """
         with self._telling():
             async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-                await self.serialise(session, *about)
+                await self.serialise(session, *serialize_on)
                 yield session
 
     @abstractmethod
-    async def serialise(self, session: AsyncSession, *about: str) -> None:
+    async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:
         """What `write` does with its names, for what turns out inside the block."""
 
     @abstractmethod
@@ -92,11 +92,11 @@ class Store(ABC):
         return await self.rows(sql, parameters)
 
     @abstractmethod
-    async def apply(self, *writes: Write, about: str = "") -> list[int]:
+    async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:
         """For the hottest writes: statements of one durable transaction on the driver itself; the rows each changed.
 
-        Conditions stand in the statements, as nothing can be decided between them. `about` is as in `write`. Raises
-        StoreTrouble.
+        Conditions stand in the statements, as nothing can be decided between them. `serialize_on` is as in `write`.
+        Raises StoreTrouble.
         """
 
     def failing(self) -> StoreTrouble | None:

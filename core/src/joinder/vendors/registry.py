@@ -25,7 +25,7 @@ from joinder.errors import NotSupported, PluginBug, TransientError, UnknownVendo
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
-from joinder.observe.log_context import about
+from joinder.observe.log_context import log_context
 from joinder.redact import Secrets
 from joinder.vendor import Flow, OperatorAction, Vendor, endpoint_hosts
 from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site
@@ -273,7 +273,7 @@ class Registry:
         """Counted, and with the vendor's name on everything logged inside."""
         hook = what.partition(" ")[0]  # actions are the plugin's to name: together one hook
         traced = tracing.span(f"hook {hook}", vendor=name, hook=hook)
-        with about(vendor=name), traced, self.observer.calling(name, hook):
+        with log_context(vendor=name), traced, self.observer.calling(name, hook):
             return _gated(name, what, await self._typed(name, what, answer_type, call), check)
 
     async def _typed(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:

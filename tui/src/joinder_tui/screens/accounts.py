@@ -14,7 +14,7 @@ from joinder_tui.pairs import MOVES, Cells, Pair
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.tenants import Tenant
+    from joinder.services.admin.account_list import Tenant
     from joinder.store.tables import ApiClient
 
 
@@ -32,9 +32,9 @@ class Accounts(Pair["Tenant", "ApiClient"]):
     ]
 
     async def load_above(self, hub: Hub) -> Mapping[str, Tenant]:
-        from joinder.services.admin import tenants
+        from joinder.services.admin import account_list
 
-        return {one.row.id: one for one in await tenants.listed(hub)}
+        return {one.row.id: one for one in await account_list.listed(hub)}
 
     async def load_below(self, hub: Hub, one: Tenant) -> Mapping[str, ApiClient]:
         """Those that work first, the newest of them on top."""

@@ -19,7 +19,7 @@ from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.listing import ListedCredentials
+    from joinder.services.admin.flow_list import ListedCredentials
     from joinder.services.calls.budgets import Left, Quotas
     from joinder.services.join.vendor_credentials import Dependents, Shown
     from joinder.store.tables import VendorCredentials
@@ -116,12 +116,12 @@ class Credentials(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """The rows, each second tick their quotas; the first time, both."""
-        from joinder.services.admin import listing
+        from joinder.services.admin import flow_list
 
         if self.turn % 2:
-            return Answer(quotas=await listing.quotas(hub, [one.row for one in self._listed.values()]))
-        listed = await listing.credentials(hub, self.joinder.account_id)
-        quotas = await listing.quotas(hub, [one.row for one in listed]) if self.turn == 0 else None
+            return Answer(quotas=await flow_list.quotas(hub, [one.row for one in self._listed.values()]))
+        listed = await flow_list.credentials(hub, self.joinder.account_id)
+        quotas = await flow_list.quotas(hub, [one.row for one in listed]) if self.turn == 0 else None
         return Answer(listed=listed, quotas=quotas)
 
     def show(self, answer: Answer) -> None:

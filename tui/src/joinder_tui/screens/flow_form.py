@@ -39,13 +39,13 @@ class FlowForm(FormScreen):
         self._sent: list[str] = []  # vendors in the order of the last request, as refusals count them
 
     async def load(self, hub: Hub) -> Answer:
-        from joinder.services.admin import listing
+        from joinder.services.admin import flow_list
         from joinder.services.records import accounts
 
         return Answer(
             accounts=await accounts.list_accounts(hub),
             vendors=sorted(hub.registry.vendors, key=lambda vendor: vendor.label),
-            credentials=[one.row for one in await listing.credentials(hub, self.joinder.account_id)],
+            credentials=[one.row for one in await flow_list.credentials(hub, self.joinder.account_id)],
         )
 
     def keep(self, answer: Answer) -> None:

@@ -20,8 +20,8 @@ from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
+    from joinder.services.admin.flow_list import ListedFlow
     from joinder.services.admin.join_attempts import Attempt
-    from joinder.services.admin.listing import ListedFlow
     from joinder.services.join.join_flows import Dependents
     from joinder.store.tables import JoinFlow
 
@@ -94,10 +94,10 @@ class Flows(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts; the first time, both."""
-        from joinder.services.admin import join_attempts, listing
+        from joinder.services.admin import flow_list, join_attempts
 
         account_id = self.joinder.account_id
-        flows = None if self.turn % 2 else await listing.flows(hub, account_id)
+        flows = None if self.turn % 2 else await flow_list.flows(hub, account_id)
         if self.turn == 0 or self.turn % 2:
             attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
             return Answer(flows=flows, attempts=attempts)

@@ -20,7 +20,7 @@ from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.fleet import Count, Ending
+    from joinder.services.admin.enrollment_stats import Count, Ending
     from joinder.services.admin.join_attempts import Fault
 
 NOBODY = ("ok", "connecting", "degraded", "suspected", "pending_approval")
@@ -94,23 +94,23 @@ class Now(Page):
 
     async def load(self, hub: Hub) -> Answer:
         """The counts, each second tick what ran; the first time, everything."""
-        from joinder.services.admin import fleet, join_attempts
+        from joinder.services.admin import enrollment_stats, join_attempts
         from joinder.services.calls import activity
 
         if self.turn == 0:
             return Answer(
-                counts=await fleet.counts(hub),
+                counts=await enrollment_stats.counts(hub),
                 ran=await activity.last_day(hub.store),
-                ending=await fleet.ending(hub),
+                ending=await enrollment_stats.ending(hub),
                 faults=await join_attempts.faults(hub),
             )
         if self.turn % SLOW_TURNS == 0:
-            return Answer(ending=await fleet.ending(hub))
+            return Answer(ending=await enrollment_stats.ending(hub))
         if self.turn % SLOW_TURNS == 1:
             return Answer(faults=await join_attempts.faults(hub))
         if self.turn % 2:
             return Answer(ran=await activity.last_day(hub.store))
-        return Answer(counts=await fleet.counts(hub))
+        return Answer(counts=await enrollment_stats.counts(hub))
 
     def show(self, answer: Answer) -> None:
         if answer.counts is not None or answer.faults is not None:

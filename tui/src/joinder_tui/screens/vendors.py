@@ -73,12 +73,12 @@ class Vendors(Page):
             yield Static("", id="facts")
 
     async def load(self, hub: Hub) -> Answer:
-        from joinder.services.admin import fleet
+        from joinder.services.admin import enrollment_stats
 
         if self.turn % SLOW_TURNS:
             return Answer(installed=hub.registry.installed)
         enrolled: dict[str, int] = {}
-        for one in await fleet.counts(hub):
+        for one in await enrollment_stats.counts(hub):
             enrolled[one.vendor] = enrolled.get(one.vendor, 0) + one.count
         return Answer(installed=hub.registry.installed, enrolled=enrolled)
 

@@ -16,8 +16,8 @@ from joinder_tui.pairs import MOVES, Cells, Pair
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.events.outbox import Endpoint
     from joinder.services.events.replays import Shown
+    from joinder.services.events.webhook_list import Endpoint
     from joinder.store.tables import WebhookEndpoint
 
 DELIVERIES = 200  # shown of an endpoint
@@ -47,9 +47,9 @@ class Webhooks(Pair["Endpoint", "Shown"]):
     failed_only: reactive[bool] = reactive(False)
 
     async def load_above(self, hub: Hub) -> Mapping[str, Endpoint]:
-        from joinder.services.events import outbox
+        from joinder.services.events import webhook_list
 
-        return {one.row.id: one for one in await outbox.endpoints(hub, account_id=self.joinder.account_id)}
+        return {one.row.id: one for one in await webhook_list.endpoints(hub, account_id=self.joinder.account_id)}
 
     async def load_below(self, hub: Hub, one: Endpoint) -> Mapping[str, Shown]:
         from joinder.services.events import replays

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Fetches:
+class SingleFlight:
     _running: dict[Hashable, asyncio.Task[None]] = field(default_factory=dict)
 
     async def join(self, key: Hashable, fetch: Callable[[], Awaitable[None]]) -> None:

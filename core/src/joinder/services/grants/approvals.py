@@ -18,7 +18,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.grants import apps, expiry, judging, site_rights, standing
 from joinder.services.grants.verdict import Door
 from joinder.services.records import health
-from joinder.services.records.held import Held, open_held
+from joinder.services.records.opened_grant import OpenedGrant, open_for_call
 from joinder.services.records.sealed_grants import seal_grant
 from joinder.services.refusals import NotFound
 from joinder.services.work import leases
@@ -48,7 +48,7 @@ async def ask(hub: Hub, enrollment_id: str) -> bool:
 
 
 async def _ask(hub: Hub, enrollment_id: str) -> None:
-    held = await open_held(hub, enrollment_id)
+    held = await open_for_call(hub, enrollment_id)
     if held.grant.state is not GrantState.PENDING_APPROVAL:
         await _asked_for_nothing(hub, enrollment_id)
         return
@@ -72,7 +72,7 @@ async def _asked_for_nothing(hub: Hub, enrollment_id: str) -> None:
         await standing.settle(hub, session, enrollment, due={KIND: leases.NEVER})
 
 
-async def _save(hub: Hub, session: AsyncSession, held: Held, answered: Grant) -> None:
+async def _save(hub: Hub, session: AsyncSession, held: OpenedGrant, answered: Grant) -> None:
     """The vendor's answer and what is due then, unless a newer consent has replaced the grant meanwhile."""
     enrollment, row = await _held(session, held.row.id)
     if row.version != held.row.version:

@@ -25,7 +25,7 @@ from joinder.services.work.leases import NEVER
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials
 
 if TYPE_CHECKING:
-    from joinder.services.records.held import HeldRow
+    from joinder.services.records.opened_grant import OpenedRow
 
 Door = Literal["token", "data"]
 KIND: dict[Door, str] = {"token": "refresh", "data": "poll"}  # whose work is a test
@@ -47,7 +47,7 @@ _TESTER = (
 )
 
 
-async def enter(hub: Hub, row: HeldRow, door: Door) -> None:
+async def enter(hub: Hub, row: OpenedRow, door: Door) -> None:
     """Before a call by this door: passes, or claims a test that is due. Raises what stands against the call."""
     if row.credentials_id is None or row.app_suspected_by != door or row.app_test_at is None:
         return
@@ -125,7 +125,7 @@ async def stop(hub: Hub, enrollment_id: str) -> None:
             await standing.settle(hub, session, row, "operator_action", reason=REASON, actor="operator")
 
 
-async def has_worked(hub: Hub, row: HeldRow, door: Door) -> None:
+async def has_worked(hub: Hub, row: OpenedRow, door: Door) -> None:
     """After a call that went well: ends a suspicion that was known when it began."""
     if row.app_suspected_by == door and row.credentials_id is not None and row.app_version is not None:
         await accepted(hub, row.credentials_id, row.app_version, door)
@@ -184,20 +184,20 @@ async def retry_the_dead(hub: Hub, credentials_id: str, since: int) -> None:
             await standing.settle(hub, session, row, "degraded", reason=reason, due={"refresh": now(), "poll": now()})
 
 
-async def have_others_renewed(session: AsyncSession, row: HeldRow, since: int) -> bool:
+async def have_others_renewed(session: AsyncSession, row: OpenedRow, since: int) -> bool:
     """Whether the token endpoint has renewed another grant of this app after `since`."""
     query = select(func.max(GrantRow.obtained_at)).join(Enrollment, col(Enrollment.id) == col(GrantRow.enrollment_id))
     query = query.where(col(GrantRow.obtained_by) == "refresh", *_others_of(row))
     return ((await session.execute(query)).scalar_one() or 0) > since
 
 
-async def have_others_been_read(session: AsyncSession, row: HeldRow, since: int) -> bool:
+async def have_others_been_read(session: AsyncSession, row: OpenedRow, since: int) -> bool:
     """Whether the data API has answered another enrollment of this app after `since`."""
     query = select(func.max(Enrollment.last_success_at)).where(*_others_of(row))
     return ((await session.execute(query)).scalar_one() or 0) > since
 
 
-def _others_of(row: HeldRow) -> list[Any]:
+def _others_of(row: OpenedRow) -> list[Any]:
     same = (
         col(Enrollment.credentials_id) == row.credentials_id
         if row.credentials_id is not None
@@ -223,7 +223,7 @@ async def _claimed(hub: Hub, credentials_id: str, seen: int) -> bool:
     return bool(changed)
 
 
-def _stopped(row: HeldRow) -> TransientError | AppCredentialsRejected:
+def _stopped(row: OpenedRow) -> TransientError | AppCredentialsRejected:
     if row.app_rejected_at is not None:
         return AppCredentialsRejected(REASON)
     wait = timedelta(seconds=max(1, (row.app_test_at or 0) - now()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from joinder.services.records.held import Held
+from joinder.services.records.opened_grant import OpenedGrant
 from joinder.vendor import Vendor
 
 
@@ -12,7 +12,7 @@ from joinder.vendor import Vendor
 class Attempt:
     """One exchange, its intent already on disk."""
 
-    held: Held
+    held: OpenedGrant
     vendor: Vendor
     lease: str
     intent_id: str

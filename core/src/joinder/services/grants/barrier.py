@@ -25,7 +25,7 @@ from joinder.errors import AuthorizationLost, TransientError
 from joinder.grants import GrantState
 from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.records.held import HeldRow
+from joinder.services.records.opened_grant import OpenedRow
 from joinder.services.work import leases
 from joinder.store import epoch
 from joinder.store.identity import new_identity
@@ -100,7 +100,7 @@ async def _remember(session: AsyncSession, origin: Restored) -> None:
     await session.merge(StoreState(name=STATE, value=value))
 
 
-async def check(hub: Hub, row: HeldRow, vendor: Vendor) -> None:
+async def check(hub: Hub, row: OpenedRow, vendor: Vendor) -> None:
     """Before a token is used for a renewal. Raises TransientError, or AuthorizationLost when a probe was refused."""
     if row.obtained_by != MARK or vendor.refresh is not Refresh.ROTATING or _probed.get() == row.id:
         return

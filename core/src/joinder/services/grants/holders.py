@@ -18,7 +18,7 @@ import secrets
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
-from joinder.services.records.held import HeldRow
+from joinder.services.records.opened_grant import OpenedRow
 
 MARGIN_S = 5.0
 HOLDERS_TURN_S = 300
@@ -32,12 +32,12 @@ def new_intent(hub: Hub) -> str:
     return f"{hub.process}.{secrets.token_hex(8)}"
 
 
-def holder_of(row: HeldRow) -> str:
+def holder_of(row: OpenedRow) -> str:
     """The process that began an exchange and has not told its outcome; empty: there is none."""
     return (row.intent_id or "").partition(".")[0]
 
 
-def too_late(hub: Hub, row: HeldRow) -> int:
+def too_late(hub: Hub, row: OpenedRow) -> int:
     """Epoch seconds: an exchange of this grant that began before can bring no token any more."""
     answered = now() - int(hub.settings.refresh_deadline_s + MARGIN_S)
     holder = holder_of(row)
@@ -52,6 +52,6 @@ def too_late(hub: Hub, row: HeldRow) -> int:
     return min(answered, now() - turn_s)
 
 
-def too_early(row: HeldRow) -> int:
+def too_early(row: OpenedRow) -> int:
     """Epoch seconds: what began after is of a clock that was wrong, and keeps nobody."""
     return now() + CLOCKS_APART_S if row.intent_id else now()

@@ -10,7 +10,7 @@ from joinder.clock import from_epoch, now, to_epoch
 from joinder.grants import Grant, GrantState
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.records.held import HeldRow
+from joinder.services.records.opened_grant import OpenedRow
 from joinder.store.journal import Line
 
 log = logging.getLogger("joinder.journal")
@@ -21,7 +21,7 @@ async def begin(hub: Hub) -> None:
     await hub.journal.begin(Line(store=hub.identity, enrollment="", account="", version=0, at=now(), sealed=b""))
 
 
-def note(hub: Hub, row: HeldRow, version: int, fresh: Grant) -> None:
+def note(hub: Hub, row: OpenedRow, version: int, fresh: Grant) -> None:
     """Puts the token on its way to the disk. Never raises: it is on its way to the database as well."""
     try:
         line = Line(

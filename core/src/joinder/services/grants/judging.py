@@ -41,7 +41,7 @@ from joinder.vendor import Flow, Refresh, Vendor
 
 if TYPE_CHECKING:
     from joinder.services.grants.attempt import Attempt
-    from joinder.services.records.held import HeldRow
+    from joinder.services.records.opened_grant import OpenedRow
 
 NOTED_EVERY_S = 60  # a read that went well, where nothing else changes
 OTHERS_TURN = timedelta(minutes=20)  # at least, to be polled as well
@@ -64,7 +64,7 @@ _DENIED = "The vendor refused to give this owner's data once; Joinder checks aga
 class Answer:
     """A refusal or trouble, by which door it came, and with what it was asked."""
 
-    row: HeldRow
+    row: OpenedRow
     door: Door
     error: VendorError
     site_id: str | None = None  # the one it was about
@@ -270,7 +270,7 @@ def _tells_outcome(vendor: Vendor, error: VendorError) -> bool:
     return heard(error, Door.TOKEN) is not Said.CUT_OFF or vendor.refresh is Refresh.REUSABLE
 
 
-def _can_be_spent(vendor: Vendor, row: HeldRow) -> bool:
+def _can_be_spent(vendor: Vendor, row: OpenedRow) -> bool:
     """Whether an exchange that was cut off can have spent the token: not a reusable one, not inside its grace."""
     if vendor.refresh is not Refresh.ROTATING:
         return False

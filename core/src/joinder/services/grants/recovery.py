@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.grants import footing, holders, journal, saving
-from joinder.services.records.held import HeldRow
+from joinder.services.records.opened_grant import OpenedRow
 from joinder.store.driver_errors import said
 from joinder.store.journal import KEPT_S, Found, Line
 from joinder.store.vault import SealBroken
@@ -81,7 +81,7 @@ def _leave(applied: Applied, line: Line, error: Exception) -> None:
     applied.refused.append(f"a token of {line.enrollment} cannot be stored: {said(error)}")
 
 
-async def catch_up(hub: Hub, row: HeldRow) -> bool:
+async def catch_up(hub: Hub, row: OpenedRow) -> bool:
     """Before a token is sent: whether the database had an older one of this grant than a journal has.
 
     Looked up where the journal of this process says so, and once for each process that is found to have ended in the

@@ -1,4 +1,4 @@
-"""Renews grants without ever losing one (docs/decisions/0003, measured in the design's reliability notes).
+"""Renews grants without ever losing one (docs/decisions/0003).
 
 lease and intent on disk → one exchange, shielded, with a total deadline → the new grant committed before anything else
 → only then health and events. A refresh token may be single-use: whoever breaks this order loses customers.
@@ -44,7 +44,7 @@ from joinder.services.grants import (
 )
 from joinder.services.grants.attempt import Attempt
 from joinder.services.records import health
-from joinder.services.records.held import Held, open_held
+from joinder.services.records.opened_grant import OpenedGrant, open_for_call
 from joinder.services.refusals import Conflict
 from joinder.services.work import leases
 from joinder.store.driver_errors import said
@@ -78,7 +78,7 @@ class Elsewhere(Enum):
     NOT_DUE = auto()  # or another holder is at it
 
 
-Begin = Callable[[Held], Awaitable[Attempt | Elsewhere]]
+Begin = Callable[[OpenedGrant], Awaitable[Attempt | Elsewhere]]
 
 
 async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None, wait_s: float = 20.0) -> None:
@@ -125,7 +125,7 @@ def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[bool]) -> None:
 
 async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
     """False: nothing was done, and nothing is known to have been done elsewhere."""
-    async with _slot(hub, await open_held(hub, enrollment_id)) as held, _counted(hub, enrollment_id):
+    async with _slot(hub, await open_for_call(hub, enrollment_id)) as held, _counted(hub, enrollment_id):
         attempt = await begin(held)
         if not isinstance(attempt, Attempt):
             return attempt is Elsewhere.RENEWED
@@ -154,7 +154,7 @@ async def _counted(hub: Hub, enrollment_id: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _slot(hub: Hub, held: Held) -> AsyncIterator[Held]:
+async def _slot(hub: Hub, held: OpenedGrant) -> AsyncIterator[OpenedGrant]:
     """Only so many exchanges of single-use tokens at once, so that one hard kill can lose only so many.
 
     Yields the grant, read again where it was waited for.
@@ -165,10 +165,10 @@ async def _slot(hub: Hub, held: Held) -> AsyncIterator[Held]:
         return
     has_waited = hub.strict_refreshes.locked()
     async with hub.strict_refreshes:
-        yield await open_held(hub, held.row.id) if has_waited else held
+        yield await open_for_call(hub, held.row.id) if has_waited else held
 
 
-async def _begin(hub: Hub, held: Held, newer_than: int | None) -> Attempt | Elsewhere:
+async def _begin(hub: Hub, held: OpenedGrant, newer_than: int | None) -> Attempt | Elsewhere:
     """Waits for the lease."""
     give_up = asyncio.get_running_loop().time() + 2 * _ttl(hub)
     while True:
@@ -186,10 +186,10 @@ async def _begin(hub: Hub, held: Held, newer_than: int | None) -> Attempt | Else
         if asyncio.get_running_loop().time() > give_up:
             raise TransientError("Another process has been renewing this token for too long")
         await asyncio.sleep(ASK_AGAIN_S)
-        held = await open_held(hub, held.row.id)
+        held = await open_for_call(hub, held.row.id)
 
 
-async def _begin_due(hub: Hub, held: Held) -> Attempt | Elsewhere:
+async def _begin_due(hub: Hub, held: OpenedGrant) -> Attempt | Elsewhere:
     """Waits for nobody. At a stop the rows that still wait for a slot are left to others."""
     held = await _caught_up(hub, held)
     if hub.stopping.is_set():
@@ -200,12 +200,12 @@ async def _begin_due(hub: Hub, held: Held) -> Attempt | Elsewhere:
     return attempt or Elsewhere.NOT_DUE
 
 
-async def _caught_up(hub: Hub, held: Held) -> Held:
+async def _caught_up(hub: Hub, held: OpenedGrant) -> OpenedGrant:
     """As it is in the database once that has what is in the journal of it."""
-    return await open_held(hub, held.row.id) if await recovery.catch_up(hub, held.row) else held
+    return await open_for_call(hub, held.row.id) if await recovery.catch_up(hub, held.row) else held
 
 
-async def _intend(hub: Hub, held: Held, *, due_by: int | None = None) -> Attempt | None:
+async def _intend(hub: Hub, held: OpenedGrant, *, due_by: int | None = None) -> Attempt | None:
     """Lease and intent on disk in one transaction.
 
     None: the grant is leased, no longer what was read, or not due by `due_by` (epoch seconds).
@@ -242,12 +242,12 @@ async def _intend(hub: Hub, held: Held, *, due_by: int | None = None) -> Attempt
         patience_s=hub.store.pulse.patience_s(),
         due_by=due_by,
     )
-    _, intended, _ = await hub.store.apply(take, intend, (_WITHDRAW, values), about=held.row.id)
+    _, intended, _ = await hub.store.apply(take, intend, (_WITHDRAW, values), serialize_on=held.row.id)
     hub.footing.is_in_doubt |= not intended
     return attempt if intended else None
 
 
-def _check(held: Held, vendor: Vendor) -> None:
+def _check(held: OpenedGrant, vendor: Vendor) -> None:
     """Raises what stands against calling the vendor now."""
     if not vendor.is_renewable:
         raise Conflict(f"{vendor.label} grants cannot be refreshed; the owner consents again when one ends.")
@@ -260,7 +260,7 @@ def _check(held: Held, vendor: Vendor) -> None:
         )
 
 
-async def _enter(hub: Hub, held: Held) -> None:
+async def _enter(hub: Hub, held: OpenedGrant) -> None:
     """Past the app, where it is not suspected. A new enrollment of a refused app waits for the operator, too."""
     try:
         await apps.enter(hub, held.row, "token")
@@ -270,7 +270,7 @@ async def _enter(hub: Hub, held: Held) -> None:
         raise
 
 
-async def _wait_for_late_answer(hub: Hub, held: Held) -> None:
+async def _wait_for_late_answer(hub: Hub, held: OpenedGrant) -> None:
     """Nobody holds the lease, yet an exchange of unknown outcome may still succeed at the vendor until its deadline."""
     intent_at = held.row.intent_at
     too_late = holders.too_late(hub, held.row)

@@ -21,7 +21,7 @@ from joinder.clock import now
 from joinder.errors import NotSupported, TransientError, UnknownVendor, VendorError
 from joinder.grants import AppCredentials, Context, Grant
 from joinder.observe import tracing
-from joinder.observe.log_context import about
+from joinder.observe.log_context import log_context
 from joinder.observe.metrics import RevocationResult
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
@@ -65,7 +65,7 @@ _TAKE = (
 _WAITS = "SELECT 1 FROM revocation WHERE enrollment_id = :id"
 
 
-class Held(Struct, frozen=True):
+class RevokedTokens(Struct, frozen=True):
     """What a revocation needs, as it is sealed: nothing else of the enrollment is left by then."""
 
     secrets: dict[str, str]
@@ -167,11 +167,11 @@ async def renewed_meanwhile(hub: Hub, enrollment_id: str, fresh: Grant) -> None:
         except SealBroken as error:  # it would not be told to the vendor, either
             log.warning("%s is not told of a newer token of %s: %s", row.vendor, row.enrollment_id, error)
             return
-        row.sealed = _sealed(hub, enrollment_id, Held(_tokens(fresh), *_rest(held)))
+        row.sealed = _sealed(hub, enrollment_id, RevokedTokens(_tokens(fresh), *_rest(held)))
         row.due_at = now()
 
 
-def _rest(held: Held) -> tuple[list[str], str | None, str | None, dict[str, str]]:
+def _rest(held: RevokedTokens) -> tuple[list[str], str | None, str | None, dict[str, str]]:
     return held.site_ids, held.vendor_account_id, held.app_type, held.app_secrets
 
 
@@ -188,7 +188,7 @@ async def work(hub: Hub, app: str) -> None:
         row = None if hub.stopping.is_set() else await _take(hub, app, lease)
         if row is None:
             return
-        with about(job="revocation", enrollment_id=row.enrollment_id), tracing.span("job", kind="revocation"):
+        with log_context(job="revocation", enrollment_id=row.enrollment_id), tracing.span("job", kind="revocation"):
             await _work_one(hub, row, lease)
 
 
@@ -238,7 +238,7 @@ async def _tried(hub: Hub, row: Row) -> How:
     return "at vendor"
 
 
-async def _context(hub: Hub, session: AsyncSession, row: Row, held: Held) -> Context:
+async def _context(hub: Hub, session: AsyncSession, row: Row, held: RevokedTokens) -> Context:
     """With the app's credentials as they are now, or as they were when they are gone; then nobody counts the calls."""
     credentials = await session.get(VendorCredentials, row.credentials_id or "")
     if credentials is None:
@@ -316,8 +316,8 @@ def _first_try(hub: Hub, row: GrantRow | None) -> int:
     return row.intent_at + late_s
 
 
-def _held(enrollment: Enrollment, grant: Grant, app: AppCredentials | None) -> Held:
-    return Held(
+def _held(enrollment: Enrollment, grant: Grant, app: AppCredentials | None) -> RevokedTokens:
+    return RevokedTokens(
         secrets=_tokens(grant),
         site_ids=list(grant.site_ids),
         vendor_account_id=enrollment.vendor_account_id,
@@ -330,13 +330,13 @@ def _tokens(grant: Grant) -> dict[str, str]:
     return {name: grant.secrets[name] for name in TOKENS if grant.secrets.get(name)}
 
 
-def _sealed(hub: Hub, enrollment_id: str, held: Held) -> bytes:
+def _sealed(hub: Hub, enrollment_id: str, held: RevokedTokens) -> bytes:
     return hub.vault.seal(held, **_place(enrollment_id))
 
 
-def _unsealed(hub: Hub, enrollment_id: str, sealed: bytes) -> Held:
+def _unsealed(hub: Hub, enrollment_id: str, sealed: bytes) -> RevokedTokens:
     try:
-        return convert(hub.vault.open(sealed, **_place(enrollment_id)), Held)
+        return convert(hub.vault.open(sealed, **_place(enrollment_id)), RevokedTokens)
     except ValidationError:
         raise SealBroken(f"the revocation of {enrollment_id} was sealed by another version") from None
 

@@ -105,7 +105,7 @@ async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
     values = _values(hub, line.account, line.enrollment, line.version, grant, at=line.at, after=line.after)
     statements = [(_SAVE_WHAT_IS_NEWER, values), (_REMEMBER, values), (_FORGET, values)]
     clear = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
-    if not (await hub.store.apply(*statements, clear, about=line.enrollment))[0]:
+    if not (await hub.store.apply(*statements, clear, serialize_on=line.enrollment))[0]:
         return False
     await recover(hub, line.enrollment, await _next_refresh(hub, line.enrollment, grant))
     return True
@@ -130,10 +130,10 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, at: int, due_at: int
     values |= {"version": row.version, "lease": attempt.lease}
     others = [(_REMEMBER, values), (_FORGET, values), (_WELL, values)]
     release = leases.releasing("refresh", row.id, attempt.lease, due_at)
-    saved, _, _, well, _ = await hub.store.apply((_SAVE + _HELD, values), *others, release, about=row.id)
+    saved, _, _, well, _ = await hub.store.apply((_SAVE + _HELD, values), *others, release, serialize_on=row.id)
     is_late = False
     if not saved:
-        saved, _, _, well = await hub.store.apply((_SAVE_WHAT_IS_NEWER, values), *others, about=row.id)
+        saved, _, _, well = await hub.store.apply((_SAVE_WHAT_IS_NEWER, values), *others, serialize_on=row.id)
         is_late = bool(saved)  # nobody has a newer token, so this one is the best there is
     if is_late:
         hub.metrics.lease_overrun("refresh")

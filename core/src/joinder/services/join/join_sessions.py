@@ -29,7 +29,7 @@ from joinder.services.join import consents, join_ends, join_flows, kept_consents
 from joinder.services.join.consents import callback_url
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
-from joinder.services.join.kept_consents import Held
+from joinder.services.join.kept_consents import KeptConsent
 from joinder.services.join.late_consents import HELD_MOST_S
 from joinder.services.join.redirects import with_result
 from joinder.services.refusals import Invalid
@@ -319,7 +319,7 @@ def _told(row: JoinSession) -> VendorError:
 
 async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None) -> bool:
     """Of two requests at once, one goes on. What was `entered` is kept until it is known to work, or not."""
-    kept = kept_consents.seal(hub, row, Held(values=Secrets(entered))) if entered else None
+    kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered else None
     async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
             update(JoinSession)

@@ -27,7 +27,7 @@ log = logging.getLogger("joinder.join")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class KeptConsent:
     """As sealed. `values`: the callback's, without the code, or the form's. `is_unknown`: a renewal of `kept` was begun
     whose outcome nobody knows; `refused_at`: the vendor refused it first then."""
 
@@ -55,7 +55,7 @@ class Keeper:
     async def __call__(self, kept: Kept) -> None:
         """Raises ConsentIncomplete for what could not become a grant."""
         require_tokens(self._vendor, self._app, kept.secrets)
-        sealed = seal(self._hub, self._row, Held(values=self._values, kept=kept))
+        sealed = seal(self._hub, self._row, KeptConsent(values=self._values, kept=kept))
         task = asyncio.create_task(self._put(sealed))
         self._hub.joins.add(task)
         task.add_done_callback(self._hub.joins.discard)
@@ -77,7 +77,7 @@ def require_tokens(vendor: Vendor, app: AppCredentials | None, secrets: Mapping[
         )
 
 
-def seal(hub: Hub, row: JoinSession, held: Held) -> bytes:
+def seal(hub: Hub, row: JoinSession, held: KeptConsent) -> bytes:
     """The account's key must be unlocked."""
     kept = held.kept
     value: dict[str, Any] = {
@@ -89,7 +89,7 @@ def seal(hub: Hub, row: JoinSession, held: Held) -> bytes:
     return hub.vault.seal(value, **_place(row))
 
 
-def open_held(hub: Hub, row: JoinSession) -> Held:
+def open_kept(hub: Hub, row: JoinSession) -> KeptConsent:
     """Of a row that has `kept_sealed`; the account's key must be unlocked. Raises SealBroken."""
     value = hub.vault.open(row.kept_sealed or b"", **_place(row))
     kept = value["kept"] and Kept(
@@ -97,7 +97,7 @@ def open_held(hub: Hub, row: JoinSession) -> Held:
         said=value["kept"]["said"],
         expires_at=from_epoch(value["kept"]["at"]),
     )
-    held = Held(values=Secrets(value["values"]), kept=kept or None)
+    held = KeptConsent(values=Secrets(value["values"]), kept=kept or None)
     return replace(held, is_unknown=value["unknown"], refused_at=value["refused_at"])
 
 

@@ -30,7 +30,7 @@ from joinder.services.grants.judging import LATE_ANSWER_S
 from joinder.services.grants.verdict import PROOF_AFTER
 from joinder.services.join import consents, join_ends, kept_consents
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.join.kept_consents import Held
+from joinder.services.join.kept_consents import KeptConsent
 from joinder.services.work import leases
 from joinder.services.work.jobs import Job
 from joinder.services.work.schedule import BACKOFF_MOST, after_failure
@@ -80,7 +80,7 @@ async def _work(hub: Hub, enrollment_id: str) -> int:
     row, enrollment = found
     if enrollment.paused_at is not None:
         return now() + int(BACKOFF_MOST.total_seconds())
-    held = kept_consents.open_held(hub, row)
+    held = kept_consents.open_kept(hub, row)
     try:
         await _ask(hub, row, enrollment, held)
     except _Over as over:
@@ -120,7 +120,7 @@ class _Over(Exception):
         self.state = state
 
 
-async def _ask(hub: Hub, row: JoinSession, enrollment: Enrollment, held: Held) -> None:
+async def _ask(hub: Hub, row: JoinSession, enrollment: Enrollment, held: KeptConsent) -> None:
     """One call, and the consent stored where it belongs. Raises _Over, JoinRefused or the vendor's error."""
     vendor = hub.registry.vendor(row.vendor)
     await _refuse_restored(hub, row, vendor)
@@ -146,7 +146,7 @@ async def _refuse_restored(hub: Hub, row: JoinSession, vendor: Vendor) -> None:
         raise _Over(AuthorizationLost(f"The owner must consent again: the token was {origin}"))
 
 
-async def _fresh(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held: Held) -> Held:
+async def _fresh(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held: KeptConsent) -> KeptConsent:
     """With an access token that still works: renewed where it has ended. Raises _Over, or the vendor's error."""
     kept = held.kept
     if kept is None or kept.expires_at is None or kept.expires_at.timestamp() - now() > FRESH_FOR_S:
@@ -162,7 +162,9 @@ async def _fresh(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held:
     return await asyncio.shield(task)  # whoever leaves, the new token reaches the disk
 
 
-async def _renewed(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held: Held, kept: Kept) -> Held:
+async def _renewed(
+    hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held: KeptConsent, kept: Kept
+) -> KeptConsent:
     """One exchange, its intent on disk before it and the new token right after it."""
     before = await _replace(hub, row, row.kept_sealed, replace(held, is_unknown=True))
     try:
@@ -178,7 +180,7 @@ async def _renewed(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, hel
     return after
 
 
-async def _replace(hub: Hub, row: JoinSession, before: bytes | None, held: Held) -> bytes:
+async def _replace(hub: Hub, row: JoinSession, before: bytes | None, held: KeptConsent) -> bytes:
     """Raises StoreTrouble when it is not stored, TransientError when it is no more what was read."""
     sealed = kept_consents.seal(hub, row, held)
     if not await kept_consents.put(hub, row, sealed, before=before or b""):
@@ -190,7 +192,7 @@ async def _replace(hub: Hub, row: JoinSession, before: bytes | None, held: Held)
 async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
     """When. A refusal counts as one only when it comes again, minutes later (as in grants/verdict.py)."""
     if isinstance(error, AuthorizationLost):
-        held = kept_consents.open_held(hub, row)
+        held = kept_consents.open_kept(hub, row)
         proof_s = int(PROOF_AFTER.total_seconds())
         if held.refused_at is None:
             await _replace(hub, row, row.kept_sealed, replace(held, refused_at=now()))
@@ -211,7 +213,7 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
         return after_failure(enrollment.failures, utc_now(), retry_after)
 
 
-def _proved(hub: Hub, row: JoinSession, held: Held, error: AuthorizationLost) -> tuple[VendorError, HealthState]:
+def _proved(hub: Hub, row: JoinSession, held: KeptConsent, error: AuthorizationLost) -> tuple[VendorError, HealthState]:
     """What a refusal means that came twice: a token that can be spent was lost, if an exchange with it was cut."""
     if held.is_unknown and hub.registry.vendor(row.vendor).refresh is Refresh.ROTATING:
         return AuthorizationLost("The connection was cut while the token was renewed"), "lost_in_flight"

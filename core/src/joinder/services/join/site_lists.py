@@ -14,7 +14,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import spending
 from joinder.services.grants import site_rights
 from joinder.services.join.enrollments import SITES_LISTED_EVERY_S
-from joinder.services.records.held import Held, open_held
+from joinder.services.records.opened_grant import OpenedGrant, open_for_call
 from joinder.services.work import leases
 from joinder.vendor import Flow
 
@@ -32,12 +32,12 @@ async def list_again(hub: Hub, enrollment_id: str) -> None:
         return
     due_at: int | None = None
     try:
-        due_at = await _listed(hub, await open_held(hub, enrollment_id))
+        due_at = await _listed(hub, await open_for_call(hub, enrollment_id))
     finally:
         await hub.store.apply(leases.releasing(KIND, enrollment_id, lease, due_at))
 
 
-async def _listed(hub: Hub, held: Held) -> int:
+async def _listed(hub: Hub, held: OpenedGrant) -> int:
     """When it is listed next."""
     row = held.row
     if hub.registry.vendor(row.vendor).flow_with(row.app_type) is not Flow.OPERATOR:

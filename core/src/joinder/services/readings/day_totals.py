@@ -47,7 +47,7 @@ async def compare(hub: Hub, site: StoredSite, subject: str, start: int, end: int
         if row[1] == following(row[0], "day", zone):
             writes += await _compared(hub, site, subject, row)
     if writes:
-        await hub.store.apply(*writes, about=site.enrollment_id)
+        await hub.store.apply(*writes, serialize_on=site.enrollment_id)
 
 
 async def _compared(hub: Hub, site: StoredSite, subject: str, day: Row) -> list[Write]:

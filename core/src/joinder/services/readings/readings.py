@@ -11,7 +11,7 @@ from joinder.clock import now
 from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Site
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import at_fault
-from joinder.services.calls.watching import Watch
+from joinder.services.calls.failure_observer import Watch
 from joinder.services.readings import day_totals, gone_parts, provenance, silence, sums
 from joinder.services.readings.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
 from joinder.services.readings.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
@@ -305,4 +305,4 @@ def _at(counter: Counter) -> int:
 async def _apply(hub: Hub, enrollment_id: str, writes: Sequence[Write]) -> None:
     """In one transaction."""
     if writes:
-        await hub.store.apply(*writes, about=enrollment_id)
+        await hub.store.apply(*writes, serialize_on=enrollment_id)

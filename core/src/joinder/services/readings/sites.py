@@ -193,7 +193,7 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
     doubts = () if zones.of_site(site, row.timezone).name else (zones.UNKNOWN,)
     told = notices.writes(row.enrollment_id, row.id, (*site.warnings, *doubts), site.refused)
     if told:
-        await hub.store.apply(*told, about=row.enrollment_id)
+        await hub.store.apply(*told, serialize_on=row.enrollment_id)
     return site
 
 

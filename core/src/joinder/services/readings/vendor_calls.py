@@ -15,14 +15,14 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.grants import Context, Grant, GrantState
-from joinder.observe.log_context import about
+from joinder.observe.log_context import log_context
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import purpose
 from joinder.services.grants import apps, judging, standing
 from joinder.services.grants.refresh import refresh
 from joinder.services.grants.verdict import PROOF_AFTER, Door
 from joinder.services.records import health
-from joinder.services.records.held import Held, open_held
+from joinder.services.records.opened_grant import OpenedGrant, open_for_call
 from joinder.store.sites import StoredSite
 from joinder.store.tables import Enrollment, GrantRow
 from joinder.trouble import StoreTrouble
@@ -43,14 +43,14 @@ async def with_grant(
 
     Raises the vendor's error after writing down what it means.
     """
-    with about(enrollment_id=enrollment_id):
+    with log_context(enrollment_id=enrollment_id):
         return await _with_grant(hub, enrollment_id, call, site)
 
 
 async def _with_grant(
     hub: Hub, enrollment_id: str, call: Callable[[Context, Grant], Awaitable[T]], site: StoredSite | None
 ) -> T:
-    held = await _usable(hub, await open_held(hub, enrollment_id))
+    held = await _usable(hub, await open_for_call(hub, enrollment_id))
     await apps.enter(hub, held.row, "data")
     try:
         answer = await hub.retries.run(held.budget, lambda: call(held.ctx, held.grant))
@@ -65,7 +65,7 @@ async def _with_grant(
 
 async def _renewed_once(
     hub: Hub,
-    held: Held,
+    held: OpenedGrant,
     call: Callable[[Context, Grant], Awaitable[T]],
     error: AuthorizationLost,
     site: StoredSite | None,
@@ -78,7 +78,7 @@ async def _renewed_once(
         await _note_failure(hub, held, error, site)
         raise error
     await _renew(hub, held)
-    renewed = await open_held(hub, held.row.id)
+    renewed = await open_for_call(hub, held.row.id)
     try:
         return await call(renewed.ctx, renewed.grant)
     except VendorError as again:
@@ -86,13 +86,13 @@ async def _renewed_once(
         raise
 
 
-def _is_known(held: Held, site: StoredSite | None) -> bool:
+def _is_known(held: OpenedGrant, site: StoredSite | None) -> bool:
     """Whether the data API has refused this already, and a token younger than that refusal with it."""
     known = (held.row.denied_at, site.denied_at if site is not None else None)
     return any(at is not None and at <= held.row.obtained_at + FRESH_FOR_S for at in known)
 
 
-async def _usable(hub: Hub, held: Held) -> Held:
+async def _usable(hub: Hub, held: OpenedGrant) -> OpenedGrant:
     if held.row.paused_at is not None:
         raise Paused("The operator paused this enrollment")
     if held.grant.state is GrantState.PENDING_APPROVAL:
@@ -109,7 +109,7 @@ async def _usable(hub: Hub, held: Held) -> Held:
             if expired:
                 raise
             return held  # the old token still works
-        return await open_held(hub, held.row.id)
+        return await open_for_call(hub, held.row.id)
     if expired:
         lost = AuthorizationLost("The owner's token has expired; a new one is needed")
         await _note_failure(hub, held, lost, None, is_over=True)
@@ -117,7 +117,7 @@ async def _usable(hub: Hub, held: Held) -> Held:
     return held
 
 
-def _refuse_denied(held: Held) -> None:
+def _refuse_denied(held: OpenedGrant) -> None:
     """Readers do not repeat what was just refused; the poll asks again when it is time."""
     if held.row.denied_at is None:
         return
@@ -131,7 +131,7 @@ def _refuse_denied(held: Held) -> None:
         raise AuthorizationLost(held.row.health_reason or "The owner must consent again")
 
 
-async def _renew(hub: Hub, held: Held) -> None:
+async def _renew(hub: Hub, held: OpenedGrant) -> None:
     """One exchange, which records its own failures; none while a refused token waits for its next test."""
     if held.row.health in health.OWNER_MUST_ACT:
         raise AuthorizationLost(held.row.health_reason or "The owner must consent again")
@@ -143,11 +143,11 @@ async def _renew(hub: Hub, held: Held) -> None:
     await refresh(hub, held.row.id, newer_than=held.row.version)
 
 
-def _refreshable(hub: Hub, held: Held) -> bool:
+def _refreshable(hub: Hub, held: OpenedGrant) -> bool:
     return hub.registry.vendor(held.row.vendor).is_renewable
 
 
-async def _note_success(hub: Hub, held: Held, site: StoredSite | None) -> None:
+async def _note_success(hub: Hub, held: OpenedGrant, site: StoredSite | None) -> None:
     """Written down when it changes something, or once a minute."""
     row = held.row
     await apps.has_worked(hub, row, "data")
@@ -175,7 +175,7 @@ async def _recovered(hub: Hub, enrollment_id: str) -> None:
 
 
 async def _note_failure(
-    hub: Hub, held: Held, error: VendorError, site: StoredSite | None, *, is_over: bool = False
+    hub: Hub, held: OpenedGrant, error: VendorError, site: StoredSite | None, *, is_over: bool = False
 ) -> None:
     site_id = site.id if site is not None else None
     await judging.failed(

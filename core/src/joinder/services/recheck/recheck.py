@@ -175,7 +175,7 @@ class _Run:
                 progress.accounts.append(site.account_id)
             refused = told_once(refusal for one in found.changed for refusal in one.refused)
             writes += notices.writes(site.enrollment_id, site.id, (), refused)
-        await self._save(writes, about=site.enrollment_id)
+        await self._save(writes, serialize_on=site.enrollment_id)
         self.watcher(progress)
 
     async def _forgotten(self, home: Home, gone: Sequence[Gone]) -> list[Write]:
@@ -219,14 +219,16 @@ class _Run:
         await self._save([])
         self.watcher(progress)
 
-    async def _save(self, writes: Sequence[Write], *, about: str = "") -> None:
+    async def _save(self, writes: Sequence[Write], *, serialize_on: str = "") -> None:
         """The place alone is written now and then: a site that was sound may be looked at twice."""
         moment = time.monotonic()
         if self.asked.is_dry or not (writes or moment - self.saved_at > SAVE_EVERY_S):
             return
         self.saved_at = moment
         record = (self.asked.name, msgspec.json.encode(self.progress).decode())
-        await self.hub.store.apply(*writes, Upsert("store_state", ("name",), ("value",), [record]), about=about)
+        await self.hub.store.apply(
+            *writes, Upsert("store_state", ("name",), ("value",), [record]), serialize_on=serialize_on
+        )
 
     def _limits(self, vendor: str) -> Limits | None:
         try:

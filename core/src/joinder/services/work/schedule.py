@@ -33,7 +33,7 @@ def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
 
 
 def keep_alive(vendor: Vendor, grant: Grant, moment: datetime) -> timedelta:
-    """The longest a grant goes unrenewed (reliability R9): a day, or a quarter of a rotating refresh token's life."""
+    """The longest a grant goes unrenewed: a day, or a quarter of a rotating refresh token's life."""
     waits = [KEEP_ALIVE_MOST]
     if vendor.refresh_at_least_every is not None:
         waits.append(vendor.refresh_at_least_every)

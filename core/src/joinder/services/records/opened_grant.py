@@ -25,7 +25,7 @@ _HELD = (
 )
 
 
-class HeldRow(NamedTuple):
+class OpenedRow(NamedTuple):
     """As stored: enrollment, grant, app credentials (None where the vendor has none)."""
 
     id: str
@@ -62,24 +62,24 @@ class HeldRow(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    row: HeldRow
+class OpenedGrant:
+    row: OpenedRow
     grant: Grant
     ctx: Context
     budget: str  # whose call limits count: the app's, or those of the owner's own key
 
 
-async def open_held(hub: Hub, enrollment_id: str) -> Held:
+async def open_for_call(hub: Hub, enrollment_id: str) -> OpenedGrant:
     """As it is now, whoever wrote last. Raises NotFound."""
     for found in await hub.store.rows(_HELD, {"id": enrollment_id}):
-        row = HeldRow(*found)
+        row = OpenedRow(*found)
         break
     else:
         raise NotFound
     await _unlock(hub, row.account_id)
     options = msgspec.json.decode(row.options, type=dict[str, str])
     budget = row.credentials_id or row.id
-    return Held(
+    return OpenedGrant(
         row=row,
         grant=open_grant(hub, row.account_id, row),
         ctx=vendor_context(hub, row.vendor, _app(hub, row), options, budget=budget),
@@ -93,7 +93,7 @@ async def _unlock(hub: Hub, account_id: str) -> None:
             await hub.vault.unlock(session, account_id)
 
 
-def _app(hub: Hub, row: HeldRow) -> AppCredentials | None:
+def _app(hub: Hub, row: OpenedRow) -> AppCredentials | None:
     if row.credentials_id is None or row.app_type is None or row.app_sealed is None:
         return None
     return app_secrets.open_sealed(hub, row.account_id, row.credentials_id, row.app_type, row.app_sealed)

@@ -1,5 +1,5 @@
 """So many token exchanges a second for one vendor app, over all processes: grants of one moment must not come back as
-one wave (reliability R10). Seconds are counted in the `quota` table."""
+one wave. Seconds are counted in the `quota` table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Hand:
     calls: int = 0
 
 
-class Pace:
+class RefreshRateLimiter:
     """One process's share, by app."""
 
     def __init__(self, store: Store, a_second: float, stopping: asyncio.Event) -> None:
