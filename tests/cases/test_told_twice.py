@@ -17,9 +17,8 @@ from cases.test_core_cases import NOON, clock, solar, told
 from joinder import Device, DeviceKind, MeterRole, Reading, Readings, ReadingsQuery, Site
 from joinder.runtime.hub import Hub
 from joinder.series import QUARTER, Days, Quarters, day_span, once
-from joinder_enphase import api as enphase_api
 from joinder_enphase import intervals as enphase
-from joinder_enphase_vpp import api as grid_api
+from joinder_enphase import shapes
 from joinder_enphase_vpp import intervals as grid
 from joinder_sma import api as sma_api
 from joinder_sma import mapping as sma
@@ -44,7 +43,7 @@ Told = Callable[[list[float]], tuple[Reading, ...]]
 def of_enphase(watt_hours: list[float]) -> tuple[Reading, ...]:
     rows = [{"end_at": int(END.timestamp()), "enwh": wh, "devices_reporting": 1} for wh in watt_hours]
     into = Quarters(NOON, END)
-    answer = msgspec.convert({"intervals": rows, "total_devices": 1}, enphase_api.Telemetry)
+    answer = msgspec.convert({"intervals": rows, "total_devices": 1}, shapes.Telemetry)
     enphase.add_rows(into, of_quarters(enphase.SOLAR_MICRO), answer, ROOF)
     return into.readings()
 
@@ -52,7 +51,7 @@ def of_enphase(watt_hours: list[float]) -> tuple[Reading, ...]:
 def of_grid_services(watt_hours: list[float]) -> tuple[Reading, ...]:
     rows = [{"end_at": int(END.timestamp()), "wh_del": wh} for wh in watt_hours]
     into = Quarters(NOON, END)
-    grid.add_rows(into, grid.SOLAR_METER, msgspec.convert({"intervals": rows}, grid_api.Telemetry), ROOF)
+    enphase.add_rows(into, grid.SOLAR_METER, msgspec.convert({"intervals": rows}, shapes.Telemetry), ROOF)
     return into.readings()
 
 

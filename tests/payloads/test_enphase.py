@@ -25,7 +25,7 @@ from joinder.errors import (
 )
 from joinder.http import Answer
 from joinder.series import Days, Quarters
-from joinder_enphase import api, intervals, mapping
+from joinder_enphase import api, intervals, mapping, shapes
 from support import shared
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def read(content: bytes | object, into: type[T]) -> T:
 
 def readings(series: intervals.Series, content: bytes | object) -> tuple[Reading, ...]:
     into = Quarters(*ALWAYS)
-    intervals.add_rows(into, series, read(content, api.Telemetry), Site(vendor_id="1", name="x"))
+    intervals.add_rows(into, series, read(content, shapes.Telemetry), Site(vendor_id="1", name="x"))
     return into.readings()
 
 
@@ -59,8 +59,8 @@ def total(series: intervals.Series, content: bytes | object) -> dict[str, float]
 
 
 def two_systems(content: bytes) -> None:
-    page = read(content, api.SystemPage)
-    sites = [mapping.site(system, api.DeviceLists(), None) for system in page.systems]
+    page = read(content, shapes.SystemPage)
+    sites = [mapping.site(system, shapes.DeviceLists(), None) for system in page.systems]
     assert page.total == 2
     assert [(site.vendor_id, site.name, site.timezone) for site in sites] == [
         ("2875", "Site 1", "US/Eastern"),
@@ -70,7 +70,7 @@ def two_systems(content: bytes) -> None:
 
 
 def device_list(content: bytes) -> None:
-    site = mapping.site(api.System(system_id=2875), read(content, api.Devices).devices, None)
+    site = mapping.site(shapes.System(system_id=2875), read(content, shapes.Devices).devices, None)
     assert [(device.kind, device.model, device.role) for device in site.devices] == [
         (DeviceKind.INVERTER, "IQ7+", None),
         (DeviceKind.INVERTER, "IQ7+", None),
@@ -83,7 +83,7 @@ def device_list(content: bytes) -> None:
 
 
 def summary(content: bytes) -> None:
-    live = mapping.solar_from_summary(read(content, api.Summary), None)
+    live = mapping.solar_from_summary(read(content, shapes.Summary), None)
     assert live == Live(measured_at=datetime.fromtimestamp(1750073601, UTC), solar_w=1953.0)
 
 
@@ -158,18 +158,18 @@ def test_stored_answer(name: str) -> None:
 
 
 def example_site(body: object) -> None:
-    site = mapping.site(read(body, api.System), api.DeviceLists(), None)
+    site = mapping.site(read(body, shapes.System), shapes.DeviceLists(), None)
     assert (site.vendor_id, site.name, site.timezone) == ("72", "Enphase System", "America/Los_Angeles")
 
 
 def example_page(body: object) -> None:
-    page = read(body, api.SystemPage)
+    page = read(body, shapes.SystemPage)
     assert page.total == 28
     assert [system.timezone for system in page.systems] == ["Australia/Sydney", "US/Pacific"]
 
 
 def example_devices(body: object) -> None:
-    site = mapping.site(api.System(system_id=1), read(body, api.Devices).devices, 3360.0)
+    site = mapping.site(shapes.System(system_id=1), read(body, shapes.Devices).devices, 3360.0)
     roles = [device.role for device in site.devices if device.role]
     kinds = [device.kind for device in site.devices]
     assert roles == [MeterRole.PRODUCTION, MeterRole.GRID]
@@ -183,12 +183,12 @@ def example_latest(body: object) -> None:
         Device(vendor_id="1", kind=DeviceKind.METER, role=MeterRole.GRID),
         Device(vendor_id="2", kind=DeviceKind.BATTERY),
     )
-    live = mapping.live(read(body, api.Latest), Site(vendor_id="1", name="x", devices=devices))
+    live = mapping.live(read(body, shapes.Latest), Site(vendor_id="1", name="x", devices=devices))
     assert live == Live(measured_at=datetime.fromtimestamp(1701418500, UTC), solar_w=755.0, grid_w=12.0 - 755.0)
 
 
 def example_summary(body: object) -> None:
-    found = read(body, api.Summary)
+    found = read(body, shapes.Summary)
     assert found.battery_capacity_wh == 3360.0
     live = mapping.solar_from_summary(found, None)
     assert live == Live(measured_at=datetime.fromtimestamp(1557400231, UTC), solar_w=0.0)
@@ -205,7 +205,7 @@ def days(series: intervals.Series, *expected: float) -> Callable[[object], None]
     def check(body: object) -> None:
         where = ZoneInfo("US/Pacific")
         into = Days(where, *ALWAYS)
-        intervals.add_days(into, series, read(body, api.Lifetime), where)
+        intervals.add_days(into, series, read(body, shapes.Lifetime), where)
         found = [sum(getattr(row, metric) or 0 for metric in series.day_columns) for row in into.readings()]
         assert found == list(expected)
 

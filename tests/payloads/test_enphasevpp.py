@@ -28,6 +28,9 @@ from joinder.errors import (
 )
 from joinder.http import Answer
 from joinder.series import Days, Quarters
+from joinder_enphase import intervals as enphase_intervals
+from joinder_enphase import mapping as enphase
+from joinder_enphase import shapes
 from joinder_enphase_vpp import api, enrolment, intervals, mapping, refusals
 from support import shared
 
@@ -92,17 +95,17 @@ def sentences(content: bytes) -> None:
     assert match[1] == "12345"
 
 
-def total(series: intervals.Series, body: object) -> dict[str, float]:
+def total(series: enphase_intervals.Series, body: object) -> dict[str, float]:
     """Number of quarter hours and the sum of every metric."""
     into = Quarters(*ALWAYS)
-    intervals.add_rows(into, series, read(body, api.Telemetry), Site(vendor_id="1", name="x"))
+    enphase_intervals.add_rows(into, series, read(body, api.Telemetry), Site(vendor_id="1", name="x"))
     rows = into.readings()
     metrics = (*series.columns,)
     sums = {metric: sum(getattr(row, metric) or 0 for row in rows) for metric in metrics}
     return {"quarters": len(rows), **sums}
 
 
-def rows(series: intervals.Series, **expected: float) -> Callable[[object], None]:
+def rows(series: enphase_intervals.Series, **expected: float) -> Callable[[object], None]:
     def check(body: object) -> None:
         assert total(series, body) == pytest.approx(expected)
 
@@ -123,17 +126,17 @@ BATTERY_SUMS = {"quarters": 2, "charge_wh": 40, "discharge_wh": 0, "soc_percent"
 
 
 def battery(body: object) -> None:
-    rows(intervals.BATTERY, **BATTERY_SUMS)(body)
+    rows(enphase_intervals.BATTERY, **BATTERY_SUMS)(body)
     so_far = Live(measured_at=datetime.fromtimestamp(1496526300 + 600, UTC))
     assert mapping.with_charge(so_far, read(body, api.Telemetry)).soc_percent == 89.5
 
 
-encharge = rows(intervals.BATTERY, quarters=2, charge_wh=0, discharge_wh=0, soc_percent=0)
+encharge = rows(enphase_intervals.BATTERY, quarters=2, charge_wh=0, discharge_wh=0, soc_percent=0)
 imported = rows(intervals.IMPORT, quarters=1, import_wh=6)
 
 
 def device_lists(body: object) -> None:
-    site = mapping.site(api.System(system_id=1), read(body, api.Devices).devices, 3360.0)
+    site = enphase.site(shapes.System(system_id=1), read(body, shapes.Devices).devices, 3360.0)
     assert [(device.kind, device.serial, device.model, device.role) for device in site.devices] == [
         (DeviceKind.INVERTER, "902167438951", "M250", None),
         (DeviceKind.INVERTER, "902372021616", "M250", None),
@@ -154,7 +157,7 @@ def latest(body: object) -> None:
         Device(vendor_id="2", kind=DeviceKind.BATTERY),
         Device(vendor_id="3", kind=DeviceKind.BATTERY),
     )
-    live = mapping.live(read(body, api.Latest), Site(vendor_id="1", name="x", devices=devices))
+    live = enphase.live(read(body, shapes.Latest), Site(vendor_id="1", name="x", devices=devices))
     assert live == Live(
         measured_at=datetime.fromtimestamp(1508174262, UTC),
         solar_w=30.0,
@@ -165,15 +168,15 @@ def latest(body: object) -> None:
 
 
 def summary(body: object) -> None:
-    found = read(body, api.Summary)
+    found = read(body, shapes.Summary)
     assert found.battery_capacity_wh == 3360.0
-    live = mapping.with_summary(None, found)
+    live = enphase.solar_from_summary(found, None)
     assert live == Live(measured_at=datetime.fromtimestamp(1699574281, UTC), solar_w=0.0)
 
 
 def systems(body: object) -> None:
-    page = read(body, api.SystemPage)
-    sites = [mapping.site(system, api.DeviceLists(), None) for system in page.systems]
+    page = read(body, shapes.SystemPage)
+    sites = [enphase.site(system, shapes.DeviceLists(), None) for system in page.systems]
     assert page.total == 28
     assert [(site.vendor_id, site.name, site.timezone) for site in sites] == [
         ("698910067", "Enphase System", "Australia/Sydney"),
@@ -216,11 +219,11 @@ def test_stored_answer(name: str) -> None:
     READ[name](shared(f"{FOLDER}/{name}").read_bytes())
 
 
-def days(series: intervals.Series, *expected: float) -> Callable[[object], None]:
+def days(series: enphase_intervals.Series, *expected: float) -> Callable[[object], None]:
     def check(body: object) -> None:
         where = ZoneInfo("US/Pacific")
         into = Days(where, *ALWAYS)
-        intervals.add_days(into, series, read(body, api.Lifetime), where)
+        enphase_intervals.add_days(into, series, read(body, shapes.Lifetime), where)
         found = [sum(getattr(row, metric) or 0 for metric in series.day_columns) for row in into.readings()]
         assert found == list(expected)
 
@@ -249,7 +252,7 @@ EXAMPLES: dict[str, Callable[[Any], None]] = {
     PREFIX + "devices/micros/{serial_no}/telemetry": rows(MICRO, quarters=2, solar_wh=80),
     PREFIX + "production_lifetime": days(intervals.SOLAR_METER, *ALL_DAYS),
     PREFIX + "consumption_lifetime": days(intervals.LOAD, *ALL_DAYS),
-    PREFIX + "battery_lifetime": days(intervals.BATTERY, *(2 * value for value in ALL_DAYS)),
+    PREFIX + "battery_lifetime": days(enphase_intervals.BATTERY, *(2 * value for value in ALL_DAYS)),
     PREFIX + "import_lifetime": days(intervals.IMPORT, *ALL_DAYS),
     PREFIX + "export_lifetime": days(intervals.EXPORT, *ALL_DAYS),
 }

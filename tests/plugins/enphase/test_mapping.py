@@ -15,7 +15,7 @@ from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import UnexpectedPayload
 from joinder.http import Answer
 from joinder.series import QUARTER, Days, Quarters
-from joinder_enphase import api, intervals, mapping
+from joinder_enphase import intervals, mapping, shapes
 
 T = TypeVar("T")
 T0 = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -36,8 +36,8 @@ def home(*devices: Device) -> Site:
     return Site(vendor_id="1", name="Home", timezone="US/Pacific", devices=devices)
 
 
-def rows(*found: object) -> api.Telemetry:
-    return read({"intervals": list(found)}, api.Telemetry)
+def rows(*found: object) -> shapes.Telemetry:
+    return read({"intervals": list(found)}, shapes.Telemetry)
 
 
 def quarters(series: intervals.Series, *found: object) -> tuple[Reading, ...]:
@@ -64,9 +64,9 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
                 "ev_chargers": [{"serial_number": "ev"}],
             }
         },
-        api.Devices,
+        shapes.Devices,
     ).devices
-    system = read({"system_id": 5, "name": "Casa", "timezone": "US/Pacific", "operational_at": 1e9}, api.System)
+    system = read({"system_id": 5, "name": "Casa", "timezone": "US/Pacific", "operational_at": 1e9}, shapes.System)
     site = mapping.site(system, lists, 10000.0)
     assert [device.vendor_id for device in site.devices] == ["m1", "8", "gEIM1", "gEIM2", "e1"]
     assert [device.role for device in site.devices if device.role] == [MeterRole.PRODUCTION, MeterRole.GRID]
@@ -77,17 +77,17 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
 
 @pytest.mark.parametrize("name", [None, "", "Mars/Olympus", "../../etc/passwd", "US", "a\0b", "x" * 300])
 def test_a_time_zone_that_is_none_stays_unknown(name: str | None) -> None:
-    site = mapping.site(read({"system_id": "9", "timezone": name}, api.System), api.DeviceLists(), None)
+    site = mapping.site(read({"system_id": "9", "timezone": name}, shapes.System), shapes.DeviceLists(), None)
     assert site.timezone is None
     assert (site.name, site.operational_since, site.devices) == ("Enphase system 9", None, ())
 
 
 def test_batteries_of_different_models_share_no_capacity() -> None:
-    lists = api.DeviceLists(
-        encharges=[api.DeviceEntry(serial_number="a", part_number="1")],
-        acbs=[api.DeviceEntry(serial_number="b", part_number="2")],
+    lists = shapes.DeviceLists(
+        encharges=[shapes.DeviceEntry(serial_number="a", part_number="1")],
+        acbs=[shapes.DeviceEntry(serial_number="b", part_number="2")],
     )
-    site = mapping.site(api.System(system_id=1), lists, 10000.0)
+    site = mapping.site(shapes.System(system_id=1), lists, 10000.0)
     assert [device.nameplate_wh for device in site.devices] == [None, None]
 
 
@@ -160,7 +160,7 @@ def test_battery_rows_with_nulls_make_nothing(row: dict[str, object]) -> None:
 )
 def test_other_shapes_are_unexpected_never_a_traceback(body: bytes) -> None:
     with pytest.raises(UnexpectedPayload):
-        read(body, api.Telemetry)
+        read(body, shapes.Telemetry)
 
 
 def test_numbers_in_strings_are_read() -> None:
@@ -210,7 +210,7 @@ def test_two_meters_of_a_role_have_no_series_of_their_own() -> None:
 def days(body: Mapping[str, object], zone: str = "US/Pacific") -> dict[date, tuple[float | None, str]]:
     where = ZoneInfo(zone)
     into = Days(where, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
-    lifetime = read({"start_date": "2026-03-06", **body}, api.Lifetime)
+    lifetime = read({"start_date": "2026-03-06", **body}, shapes.Lifetime)
     intervals.add_days(into, intervals.EXPORT, lifetime, where)
     return {found.start.astimezone(where).date(): (found.export_wh, found.quality) for found in into.readings()}
 
@@ -247,15 +247,15 @@ def test_days_without_a_start_or_values_are_none(body: dict[str, object]) -> Non
 
 
 def test_the_day_the_clock_changes_has_23_hours() -> None:
-    lifetime = read({"start_date": "2026-03-08", "export": [7]}, api.Lifetime)
+    lifetime = read({"start_date": "2026-03-08", "export": [7]}, shapes.Lifetime)
     start, where = datetime(2026, 3, 8, 8, tzinfo=UTC), ZoneInfo("US/Pacific")
     into = Days(where, start, start + timedelta(hours=23))
     intervals.add_days(into, intervals.EXPORT, lifetime, where)
     assert [found.end - found.start for found in into.readings()] == [timedelta(hours=23)]
 
 
-def latest(meters: list[object], encharges: list[object] | None = None) -> api.Latest:
-    return read({"devices": {"meters": meters, "encharges": encharges, "heat-pump": [], "evse": [{}]}}, api.Latest)
+def latest(meters: list[object], encharges: list[object] | None = None) -> shapes.Latest:
+    return read({"devices": {"meters": meters, "encharges": encharges, "heat-pump": [], "evse": [{}]}}, shapes.Latest)
 
 
 def at(name: str, power: float | None, age_s: int = 0, **members: object) -> dict[str, object]:
@@ -325,18 +325,18 @@ def test_a_battery_that_is_not_listed_leaves_the_sum_unknown() -> None:
 
 def test_a_silent_site_has_no_live_power() -> None:
     assert mapping.live(latest([at("production", None)]), home(SOLAR)) is None
-    assert mapping.live(read({"devices": {}}, api.Latest), home(SOLAR)) is None
+    assert mapping.live(read({"devices": {}}, shapes.Latest), home(SOLAR)) is None
 
 
 def test_summary_fills_in_production_of_the_same_half_hour_only() -> None:
-    fresh = api.Summary(current_power=900.0, last_interval_end_at=EPOCH - 300)
-    old = api.Summary(current_power=900.0, last_interval_end_at=EPOCH - 9000)
+    fresh = shapes.Summary(current_power=900.0, last_interval_end_at=EPOCH - 300)
+    old = shapes.Summary(current_power=900.0, last_interval_end_at=EPOCH - 9000)
     partly = Live(measured_at=T0, load_w=400.0)
     assert mapping.solar_from_summary(fresh, None) == Live(measured_at=T0 - timedelta(minutes=5), solar_w=900.0)
     assert mapping.solar_from_summary(fresh, partly) == Live(measured_at=T0, load_w=400.0, solar_w=900.0)
     assert mapping.solar_from_summary(old, partly) == partly
-    assert mapping.solar_from_summary(api.Summary(current_power=900.0), None) is None
-    assert mapping.solar_from_summary(api.Summary(current_power=-1.0, last_interval_end_at=EPOCH), None) is None
+    assert mapping.solar_from_summary(shapes.Summary(current_power=900.0), None) is None
+    assert mapping.solar_from_summary(shapes.Summary(current_power=-1.0, last_interval_end_at=EPOCH), None) is None
 
 
 @pytest.mark.parametrize(
@@ -352,33 +352,38 @@ def test_summary_fills_in_production_of_the_same_half_hour_only() -> None:
     ],
 )
 def test_state_of_charge(body: object, percent: float | None) -> None:
-    assert mapping.state_of_charge(read(body, api.Telemetry)) == percent
+    assert mapping.state_of_charge(read(body, shapes.Telemetry)) == percent
 
 
 BODIES: dict[type, dict[str, object]] = {
-    api.SystemPage: {"total": 1, "systems": [{"system_id": 1, "name": "x", "timezone": "UTC", "operational_at": 9}]},
-    api.Devices: {
+    shapes.SystemPage: {"total": 1, "systems": [{"system_id": 1, "name": "x", "timezone": "UTC", "operational_at": 9}]},
+    shapes.Devices: {
         "devices": {
             "micros": [{"id": 1, "serial_number": "m", "product_name": "p", "last_report_at": 5}],
             "meters": [{"serial_number": "e", "name": "consumption", "state": "enabled", "config_type": "Net"}],
             "encharges": [{"serial_number": "b", "part_number": "p"}],
         }
     },
-    api.Telemetry: {
+    shapes.Telemetry: {
         "intervals": [
             {"end_at": EPOCH + 900, "charge": {"enwh": 1}, "discharge": {"enwh": 2}, "soc": {"percent": 3}},
             [{"end_at": EPOCH + 1800, "charge": {"enwh": 1}}],
         ],
         "last_reported_aggregate_soc": "5%",
     },
-    api.Lifetime: {"start_date": "2026-06-01", "charge": [1, 2], "discharge": [3], "meta": {"last_energy_at": EPOCH}},
-    api.Latest: {
+    shapes.Lifetime: {
+        "start_date": "2026-06-01",
+        "charge": [1, 2],
+        "discharge": [3],
+        "meta": {"last_energy_at": EPOCH},
+    },
+    shapes.Latest: {
         "devices": {
             "meters": [{"name": "production", "power": 5, "last_report_at": EPOCH}],
             "encharges": [{"power": 5, "last_report_at": EPOCH, "operational_mode": "Idle"}],
         }
     },
-    api.Summary: {"current_power": 5, "last_interval_end_at": EPOCH, "battery_capacity_wh": 5},
+    shapes.Summary: {"current_power": 5, "last_interval_end_at": EPOCH, "battery_capacity_wh": 5},
 }
 JUNK = (None, "", "x", "nan", True, -1, 0.5, 10**30, [], {}, [None], {"enwh": {}})
 
@@ -400,29 +405,29 @@ def use(body: object, into: type) -> None:
     decoded = read(body, into)
     site = home(NET, STORE)
     start, end = T0 - timedelta(days=9), T0 + timedelta(days=9)
-    if isinstance(decoded, api.SystemPage):
-        sites = [mapping.site(system, api.DeviceLists(), None) for system in decoded.systems]
+    if isinstance(decoded, shapes.SystemPage):
+        sites = [mapping.site(system, shapes.DeviceLists(), None) for system in decoded.systems]
         assert all(isinstance(site.name, str) and site.name for site in sites)
-    elif isinstance(decoded, api.Devices):
-        site = mapping.site(api.System(system_id=1), decoded.devices, 1.0)
+    elif isinstance(decoded, shapes.Devices):
+        site = mapping.site(shapes.System(system_id=1), decoded.devices, 1.0)
         assert all(device.vendor_id for device in site.devices)
-    elif isinstance(decoded, api.Telemetry):
+    elif isinstance(decoded, shapes.Telemetry):
         quarter_hours = Quarters(start, end)
         intervals.add_rows(quarter_hours, intervals.BATTERY, decoded, site)
         found = intervals.loaded(quarter_hours.readings(), site, None)
         assert not [reading for reading in found if 0 in (reading.charge_wh, reading.discharge_wh)]
         mapping.state_of_charge(decoded)
-    elif isinstance(decoded, api.Lifetime):
+    elif isinstance(decoded, shapes.Lifetime):
         where = ZoneInfo("US/Pacific")
         whole_days = Days(where, start, end)
         intervals.add_days(whole_days, intervals.BATTERY, decoded, where)
         found = intervals.loaded(whole_days.readings(), site, None)
         assert not [reading for reading in found if 0 in (reading.charge_wh, reading.discharge_wh)]
-    elif isinstance(decoded, api.Latest):
+    elif isinstance(decoded, shapes.Latest):
         live = mapping.live(decoded, site)
         assert live is None or 0 not in (live.battery_w, live.grid_w, live.load_w)  # -1 W of solar is 0
     else:
-        assert isinstance(decoded, api.Summary)
+        assert isinstance(decoded, shapes.Summary)
         mapping.solar_from_summary(decoded, None)
 
 

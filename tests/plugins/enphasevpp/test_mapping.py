@@ -14,6 +14,9 @@ from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
 from joinder.errors import UnexpectedPayload
 from joinder.http import Answer
 from joinder.series import Days, Quarters
+from joinder_enphase import intervals as enphase_intervals
+from joinder_enphase import mapping as enphase
+from joinder_enphase import shapes
 from joinder_enphase_vpp import api, intervals, mapping
 
 T = TypeVar("T")
@@ -36,9 +39,9 @@ def home(*devices: Device) -> Site:
     return Site(vendor_id="1", name="Home", timezone="US/Pacific", devices=devices)
 
 
-def quarters(series: intervals.Series, *rows: object, hours: int = 1) -> tuple[Reading, ...]:
+def quarters(series: enphase_intervals.Series, *rows: object, hours: int = 1) -> tuple[Reading, ...]:
     into = Quarters(T0, T0 + timedelta(hours=hours))
-    intervals.add_rows(into, series, read({"intervals": list(rows)}, api.Telemetry), home())
+    enphase_intervals.add_rows(into, series, read({"intervals": list(rows)}, api.Telemetry), home())
     return into.readings()
 
 
@@ -58,10 +61,10 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
                 "iq_collars": [{"serial_number": "c"}],
             }
         },
-        api.Devices,
+        shapes.Devices,
     ).devices
-    system = read({"system_id": "5", "name": "Casa", "timezone": "US/Pacific", "operational_at": 1e9}, api.System)
-    site = mapping.site(system, lists, 10000.0)
+    system = read({"system_id": "5", "name": "Casa", "timezone": "US/Pacific", "operational_at": 1e9}, shapes.System)
+    site = enphase.site(system, lists, 10000.0)
     assert [device.vendor_id for device in site.devices] == ["m1", "8", "gEIM1", "gEIM2", "e1"]
     assert [device.role for device in site.devices if device.role] == [MeterRole.PRODUCTION, MeterRole.GRID]
     assert site.devices[-1].nameplate_wh == 10000.0
@@ -71,14 +74,16 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
 
 @pytest.mark.parametrize("name", [None, "", "Mars/Olympus", "../../etc/passwd", "US", "a\0b", "x" * 300])
 def test_a_time_zone_that_is_none_stays_unknown(name: str | None) -> None:
-    site = mapping.site(read({"system_id": 9, "timezone": name}, api.System), api.DeviceLists(), None)
+    site = enphase.site(read({"system_id": 9, "timezone": name}, shapes.System), shapes.DeviceLists(), None)
     assert (site.timezone, site.name, site.devices) == (None, "Enphase system 9", ())
 
 
 def test_batteries_of_one_model_share_the_capacity_and_others_do_not() -> None:
     for parts, each in ((("1", "1"), 5000.0), (("1", "2"), None)):
-        entries = [api.DeviceEntry(serial_number=f"s{n}", part_number=part) for n, part in enumerate(parts)]
-        site = mapping.site(api.System(system_id=1), api.DeviceLists(encharges=entries[:1], acbs=entries[1:]), 10000.0)
+        entries = [shapes.DeviceEntry(serial_number=f"s{n}", part_number=part) for n, part in enumerate(parts)]
+        site = enphase.site(
+            shapes.System(system_id=1), shapes.DeviceLists(encharges=entries[:1], acbs=entries[1:]), 10000.0
+        )
         assert [device.nameplate_wh for device in site.devices] == [each, each]
 
 
@@ -102,7 +107,7 @@ def test_a_row_that_comes_twice_counts_once() -> None:
 
 def test_battery_rows() -> None:
     row = {"end_at": EPOCH + 900, "charge": {"enwh": 40}, "discharge": {"enwh": 0}, "soc": {"percent": 25.5}}
-    (found,) = quarters(intervals.BATTERY, row)
+    (found,) = quarters(enphase_intervals.BATTERY, row)
     assert (found.charge_wh, found.discharge_wh, found.soc_percent) == (40.0, 0.0, 25.5)
 
 
@@ -133,7 +138,7 @@ def test_rows_that_say_nothing_make_nothing(row: object) -> None:
     ],
 )
 def test_battery_rows_with_nulls_make_nothing(row: dict[str, object]) -> None:
-    assert quarters(intervals.BATTERY, {"end_at": EPOCH + 900, **row}) == ()
+    assert quarters(enphase_intervals.BATTERY, {"end_at": EPOCH + 900, **row}) == ()
 
 
 @pytest.mark.parametrize(
@@ -162,8 +167,8 @@ def test_other_shapes_are_unexpected_never_a_traceback(body: bytes) -> None:
 
 
 def test_a_number_in_a_string_is_read() -> None:
-    found = read({"last_interval_end_at": str(EPOCH), "current_power": "12"}, api.Summary)
-    assert mapping.with_summary(None, found) == Live(measured_at=T0, solar_w=12.0)
+    found = read({"last_interval_end_at": str(EPOCH), "current_power": "12"}, shapes.Summary)
+    assert enphase.solar_from_summary(found, None) == Live(measured_at=T0, solar_w=12.0)
 
 
 @pytest.mark.parametrize(("hours", "count"), [(23, 92), (25, 100)])
@@ -226,7 +231,7 @@ def test_two_meters_of_a_role_have_no_series_of_their_own() -> None:
 )
 def test_the_shortest_span_that_holds_the_query(span: timedelta, granularity: str) -> None:
     for series, length in (
-        (intervals.BATTERY, {"interval_duration": "15mins"}),
+        (enphase_intervals.BATTERY, {"interval_duration": "15mins"}),
         (intervals.SOLAR_MICRO, {"interval_duration": "5mins"}),
         (intervals.device_series(home(MICRO), "m")[0], {}),
     ):
@@ -237,8 +242,8 @@ def test_the_shortest_span_that_holds_the_query(span: timedelta, granularity: st
 def days(body: Mapping[str, object], zone: str = "US/Pacific") -> dict[date, tuple[float | None, str]]:
     where = ZoneInfo(zone)
     into = Days(where, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
-    lifetime = read({"start_date": "2026-03-06", **body}, api.Lifetime)
-    intervals.add_days(into, intervals.EXPORT, lifetime, where)
+    lifetime = read({"start_date": "2026-03-06", **body}, shapes.Lifetime)
+    enphase_intervals.add_days(into, intervals.EXPORT, lifetime, where)
     return {found.start.astimezone(where).date(): (found.export_wh, found.quality) for found in into.readings()}
 
 
@@ -272,8 +277,8 @@ def test_days_without_a_start_or_values_are_none(body: dict[str, object]) -> Non
     assert days({"export": [1], **body}) == {}
 
 
-def latest(meters: list[object], encharges: list[object] | None = None) -> api.Latest:
-    return read({"devices": {"meters": meters, "encharges": encharges, "heat-pump": [], "evse": [{}]}}, api.Latest)
+def latest(meters: list[object], encharges: list[object] | None = None) -> shapes.Latest:
+    return read({"devices": {"meters": meters, "encharges": encharges, "heat-pump": [], "evse": [{}]}}, shapes.Latest)
 
 
 def at(name: str, power: float | None, age_s: int = 0, **members: object) -> dict[str, object]:
@@ -297,7 +302,7 @@ def at(name: str, power: float | None, age_s: int = 0, **members: object) -> dic
 def test_live_signs_and_balance(mode: str | None, power: float, battery_w: float, config: Device) -> None:
     meters = [at("production", 3000), at("production", None), at("consumption", 1200), at("consumption", None)]
     batteries = [at("battery", power, 60, operational_mode=mode)]
-    live = mapping.live(latest(meters, batteries), home(SOLAR, config, STORE))
+    live = enphase.live(latest(meters, batteries), home(SOLAR, config, STORE))
     assert live is not None
     assert live.measured_at == T0
     assert (live.solar_w, live.battery_w) == (3000.0, battery_w)
@@ -306,7 +311,7 @@ def test_live_signs_and_balance(mode: str | None, power: float, battery_w: float
 
 
 def test_live_without_a_battery_balances_as_well() -> None:
-    live = mapping.live(latest([at("production", 500), at("consumption", 800)]), home(SOLAR, NET))
+    live = enphase.live(latest([at("production", 500), at("consumption", 800)]), home(SOLAR, NET))
     assert live == Live(measured_at=T0, solar_w=500.0, grid_w=300.0, load_w=800.0)
 
 
@@ -320,30 +325,30 @@ def test_live_without_a_battery_balances_as_well() -> None:
     ],
 )
 def test_an_unknown_battery_leaves_the_load_unknown(encharges: list[object]) -> None:
-    live = mapping.live(latest([at("production", 500), at("consumption", 800)], encharges), home(SOLAR, NET, STORE))
+    live = enphase.live(latest([at("production", 500), at("consumption", 800)], encharges), home(SOLAR, NET, STORE))
     assert live == Live(measured_at=T0, solar_w=500.0, grid_w=300.0)
 
 
 @pytest.mark.parametrize(("config", "grid_w", "load_w"), [(NET, 105.0, 105.0), (TOTAL, 100.0, 100.0)])
 def test_what_inverters_draw_at_night_is_load(config: Device, grid_w: float, load_w: float) -> None:
-    live = mapping.live(latest([at("production", -5), at("consumption", 100)]), home(SOLAR, config))
+    live = enphase.live(latest([at("production", -5), at("consumption", 100)]), home(SOLAR, config))
     assert live == Live(measured_at=T0, solar_w=0.0, grid_w=grid_w, load_w=load_w)
 
 
 def test_a_silent_site_has_no_live_power() -> None:
-    assert mapping.live(latest([at("production", None)]), home(SOLAR)) is None
-    assert mapping.live(read({"devices": {}}, api.Latest), home(SOLAR)) is None
+    assert enphase.live(latest([at("production", None)]), home(SOLAR)) is None
+    assert enphase.live(read({"devices": {}}, shapes.Latest), home(SOLAR)) is None
 
 
 def test_summary_fills_in_production_of_the_same_half_hour_only() -> None:
-    fresh = api.Summary(current_power=900.0, last_interval_end_at=EPOCH - 300)
-    old = api.Summary(current_power=900.0, last_interval_end_at=EPOCH - 9000)
+    fresh = shapes.Summary(current_power=900.0, last_interval_end_at=EPOCH - 300)
+    old = shapes.Summary(current_power=900.0, last_interval_end_at=EPOCH - 9000)
     partly = Live(measured_at=T0, load_w=400.0)
-    assert mapping.with_summary(None, fresh) == Live(measured_at=T0 - timedelta(minutes=5), solar_w=900.0)
-    assert mapping.with_summary(partly, fresh) == Live(measured_at=T0, load_w=400.0, solar_w=900.0)
-    assert mapping.with_summary(partly, old) == partly
-    assert mapping.with_summary(None, api.Summary(current_power=900.0)) is None
-    assert mapping.with_summary(None, api.Summary(current_power=-1.0, last_interval_end_at=EPOCH)) is None
+    assert enphase.solar_from_summary(fresh, None) == Live(measured_at=T0 - timedelta(minutes=5), solar_w=900.0)
+    assert enphase.solar_from_summary(fresh, partly) == Live(measured_at=T0, load_w=400.0, solar_w=900.0)
+    assert enphase.solar_from_summary(old, partly) == partly
+    assert enphase.solar_from_summary(shapes.Summary(current_power=900.0), None) is None
+    assert enphase.solar_from_summary(shapes.Summary(current_power=-1.0, last_interval_end_at=EPOCH), None) is None
 
 
 @pytest.mark.parametrize(
@@ -365,8 +370,8 @@ def test_state_of_charge_is_of_the_same_half_hour(answer: dict[str, object], per
 
 
 BODIES: dict[type, dict[str, object]] = {
-    api.SystemPage: {"total": 1, "systems": [{"system_id": 1, "name": "x", "timezone": "UTC", "operational_at": 9}]},
-    api.Devices: {
+    shapes.SystemPage: {"total": 1, "systems": [{"system_id": 1, "name": "x", "timezone": "UTC", "operational_at": 9}]},
+    shapes.Devices: {
         "devices": {
             "micros": [{"id": 1, "serial_number": "m", "product_name": "p", "last_report_at": 5}],
             "meters": [{"serial_number": "e", "name": "consumption", "state": "enabled", "config_type": "Net"}],
@@ -378,14 +383,19 @@ BODIES: dict[type, dict[str, object]] = {
         "soc": 5,
         "last_report_at": EPOCH,
     },
-    api.Lifetime: {"start_date": "2026-06-01", "charge": [1, 2], "discharge": [3], "meta": {"last_energy_at": EPOCH}},
-    api.Latest: {
+    shapes.Lifetime: {
+        "start_date": "2026-06-01",
+        "charge": [1, 2],
+        "discharge": [3],
+        "meta": {"last_energy_at": EPOCH},
+    },
+    shapes.Latest: {
         "devices": {
             "meters": [{"name": "production", "power": 5, "last_report_at": EPOCH}],
             "encharges": [{"power": 5, "last_report_at": EPOCH, "operational_mode": "Idle"}],
         }
     },
-    api.Summary: {"current_power": 5, "last_interval_end_at": EPOCH, "battery_capacity_wh": 5},
+    shapes.Summary: {"current_power": 5, "last_interval_end_at": EPOCH, "battery_capacity_wh": 5},
     api.Application: {"application_status": "Site_Approved", "application_id": 7, "program_id": "p"},
 }
 JUNK = (None, "", "x", "nan", True, -1, 0.5, 10**30, [], {}, [None], {"enwh": {}})
@@ -409,25 +419,25 @@ def use(body: object, into: type) -> None:
     site, where = home(NET, STORE), ZoneInfo("US/Pacific")
     start, end = T0 - timedelta(days=9), T0 + timedelta(days=9)
     rows: tuple[Reading, ...] = ()
-    if isinstance(decoded, api.SystemPage):
-        assert all(mapping.site(system, api.DeviceLists(), None).name for system in decoded.systems)
-    elif isinstance(decoded, api.Devices):
-        site = mapping.site(api.System(system_id=1), decoded.devices, 1.0)
+    if isinstance(decoded, shapes.SystemPage):
+        assert all(enphase.site(system, shapes.DeviceLists(), None).name for system in decoded.systems)
+    elif isinstance(decoded, shapes.Devices):
+        site = enphase.site(shapes.System(system_id=1), decoded.devices, 1.0)
         assert all(device.vendor_id for device in site.devices)
     elif isinstance(decoded, api.Telemetry):
         mapping.with_charge(Live(measured_at=T0), decoded)
         quarter_hours = Quarters(start, end)
-        intervals.add_rows(quarter_hours, intervals.BATTERY, decoded, site)
+        enphase_intervals.add_rows(quarter_hours, enphase_intervals.BATTERY, decoded, site)
         rows = quarter_hours.readings()
-    elif isinstance(decoded, api.Lifetime):
+    elif isinstance(decoded, shapes.Lifetime):
         whole_days = Days(where, start, end)
-        intervals.add_days(whole_days, intervals.BATTERY, decoded, where)
+        enphase_intervals.add_days(whole_days, enphase_intervals.BATTERY, decoded, where)
         rows = whole_days.readings()
-    elif isinstance(decoded, api.Latest):
-        live = mapping.live(decoded, site)
+    elif isinstance(decoded, shapes.Latest):
+        live = enphase.live(decoded, site)
         assert live is None or 0 not in (live.battery_w, live.grid_w, live.load_w)  # -1 W of solar is 0
-    elif isinstance(decoded, api.Summary):
-        mapping.with_summary(None, decoded)
+    elif isinstance(decoded, shapes.Summary):
+        enphase.solar_from_summary(decoded, None)
     assert not [row for row in intervals.loaded(rows, site, None) if 0 in (row.charge_wh, row.discharge_wh)]
 
 

@@ -32,7 +32,7 @@ from joinder import (
 )
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentInvalid
 from joinder.redact import Secrets
-from joinder_enphase import api, mapping, polling
+from joinder_enphase import api, mapping, polling, shapes
 
 REFRESH_TOKEN_LIFE = timedelta(seconds=2_629_746)  # a twelfth of a mean year, decoded from a real token of 2025
 
@@ -120,11 +120,11 @@ async def refresh(ctx: Context, grant: Grant) -> Grant:
 @hookimpl
 async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
     path = api.system_path(site_id)
-    system = await api.get(ctx, grant, path, api.System)
-    lists = (await api.get(ctx, grant, f"{path}/devices", api.Devices)).devices
+    system = await api.get(ctx, grant, path, shapes.System)
+    lists = (await api.get(ctx, grant, f"{path}/devices", shapes.Devices)).devices
     capacity_wh = None
     if lists.encharges or lists.acbs:
-        capacity_wh = (await api.get(ctx, grant, f"{path}/summary", api.Summary)).battery_capacity_wh
+        capacity_wh = (await api.get(ctx, grant, f"{path}/summary", shapes.Summary)).battery_capacity_wh
     return mapping.site(system, lists, capacity_wh)
 
 

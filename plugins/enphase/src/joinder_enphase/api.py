@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from joinder.errors import (
     AppCredentialsRejected,
@@ -22,7 +22,7 @@ from joinder.errors import (
 )
 from joinder.grants import Context, Grant
 from joinder.http import Answer, raise_for_status
-from joinder.series import Number
+from joinder_enphase import shapes
 
 T = TypeVar("T")
 BASE = "https://api.enphaseenergy.com/api/v4"
@@ -36,118 +36,6 @@ _NO_DATA_YET = ("range is invalid", "in the future", "invalid date/time range", 
 
 class NoData(NotSupported):
     """422: the span lies outside what the system has reported. Nothing is wrong."""
-
-
-class System(Struct):
-    system_id: int | str
-    name: str | None = None
-    timezone: str | None = None
-    operational_at: Number | None = None
-    status: str | None = None
-
-
-class SystemPage(Struct):
-    systems: list[System]
-    total: int = 0
-
-
-class DeviceEntry(Struct):
-    id: int | str | None = None
-    serial_number: str | None = None
-    name: str | None = None
-    model: str | None = None
-    product_name: str | None = None
-    part_number: str | None = None
-    last_report_at: Number | None = None
-    status: str | None = None
-    state: str | None = None  # meters: enabled, disabled
-    config_type: str | None = None  # meters: Production, Net, Total
-
-
-class DeviceLists(Struct):
-    """Keys of kinds the system has none of are missing."""
-
-    micros: list[DeviceEntry] | None = None
-    meters: list[DeviceEntry] | None = None
-    encharges: list[DeviceEntry] | None = None
-    acbs: list[DeviceEntry] | None = None
-    generators: list[DeviceEntry] | None = None
-
-
-class Devices(Struct):
-    devices: DeviceLists
-
-
-class Summary(Struct):
-    current_power: Number | None = None
-    last_interval_end_at: Number | None = None
-    battery_capacity_wh: Number | None = None
-
-
-class Meta(Struct):
-    status: str | None = None  # of the system, now
-    last_energy_at: Number | None = None
-
-
-class Energy(Struct):
-    enwh: Number | None = None
-    devices_reporting: Number | None = None
-
-
-class Soc(Struct):
-    percent: Number | None = None
-    devices_reporting: Number | None = None
-
-
-class Row(Struct):
-    """One interval row of any telemetry endpoint; each endpoint fills its own members."""
-
-    end_at: Number | None = None
-    devices_reporting: Number | None = None  # battery rows tell it metric by metric
-    wh_del: Number | None = None  # production_meter
-    enwh: Number | None = None  # production_micro, consumption_meter
-    wh_imported: Number | None = None
-    wh_exported: Number | None = None
-    charge: Energy | None = None
-    discharge: Energy | None = None
-    soc: Soc | None = None
-
-
-class Telemetry(Struct):
-    intervals: list[Row | list[Row]]  # import and export nest their rows one list deeper
-    last_reported_aggregate_soc: str | None = None  # "97%"
-    total_devices: Number | None = None  # import and export say 0 always
-    meta: Meta | None = None
-
-
-class Lifetime(Struct):
-    """One value per local day from start_date, without gaps."""
-
-    start_date: str | None = None
-    production: list[Number | None] | None = None
-    charge: list[Number | None] | None = None
-    discharge: list[Number | None] | None = None
-    imported: list[Number | None] | None = field(name="import", default=None)
-    exported: list[Number | None] | None = field(name="export", default=None)
-    consumption: list[Number | None] | None = None
-    meta: Meta | None = None
-
-
-class PowerRow(Struct):
-    id: int | str | None = None  # of the device: a meter has a row for each channel
-    name: str | None = None  # meters: production, consumption, storage
-    power: Number | None = None
-    last_report_at: Number | None = None
-    operational_mode: str | None = None  # encharges: Idle, Charging, Discharging
-
-
-class PowerLists(Struct):
-    meters: list[PowerRow] | None = None
-    encharges: list[PowerRow] | None = None
-
-
-class Latest(Struct):
-    devices: PowerLists
 
 
 async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str | int) -> T:
@@ -174,7 +62,7 @@ async def all_system_ids(ctx: Context, grant: Grant) -> tuple[str, ...]:
     """Every system the grant opens, ascending by id."""
     found: list[str] = []
     for page in range(1, _MAX_PAGES + 1):
-        answer = await get(ctx, grant, "/systems", SystemPage, page=page, size=PAGE_SIZE)
+        answer = await get(ctx, grant, "/systems", shapes.SystemPage, page=page, size=PAGE_SIZE)
         found += [str(system.system_id) for system in answer.systems]
         if not answer.systems or page * PAGE_SIZE >= answer.total:
             break

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, MeterRole, Reading, Site
 from joinder.physics import home_load
 from joinder.series import QUARTER, Days, Quarters, Span, midnight, once, row_spans, with_load
-from joinder_enphase.api import Lifetime, Row, Telemetry
 from joinder_enphase.mapping import instant, row_lists
+from joinder_enphase.shapes import Lifetime, Row, Rows
 
 RowColumns = Mapping[str, Callable[[Row], float | None]]
 DayColumns = Mapping[str, Callable[[Lifetime], list[float | None] | None]]
@@ -28,7 +28,8 @@ class Series:
     """What one thing measures: its telemetry endpoint, its *_lifetime endpoint, and the metrics in both.
 
     `row_s` is how long a row is that stands alone; of others their own spacing tells. What Enphase calls consumption
-    is load_wh here; `loaded` makes the load of it where it is something else.
+    is load_wh here; `loaded` makes the load of it where it is something else. `row_asked`: the call has a parameter
+    for the length of its rows, where the API has one at all.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Series:
     columns: RowColumns
     counts: Callable[[Device], bool] = lambda device: False  # devices of the site that are in the sum
     row_s: int = 900
+    row_asked: bool = True
     day_path: str | None = None
     day_columns: DayColumns = field(default_factory=dict)
     pause: timedelta = QUARTER  # rows that end no earlier than this before the time asked for are all there
@@ -128,17 +130,25 @@ def site_series(site: Site) -> tuple[Series, ...]:
 def device_series(site: Site, device: Device) -> tuple[Series, ...]:
     """Of one device; empty where the vendor has none. Meter endpoints sum over all meters of a role, so a meter
     has intervals of its own only when it is the only one."""
-    serial = quote(device.vendor_id, safe="")
     if device.kind is DeviceKind.INVERTER:
-        path = f"/devices/micros/{serial}/telemetry"
-        return (Series(title="Inverter", path=path, columns=_MICRO, row_s=300, pause=_NIGHT),)
+        return (inverter_series(device),)
     if device.kind is DeviceKind.BATTERY:
-        return (Series(title="Battery", path=f"/devices/encharges/{serial}/telemetry", columns=_STORAGE),)
+        return (battery_series(device),)
     alike = [other for other in site.devices if other.role is device.role]
     return _METER_SERIES.get(device.role or MeterRole.OTHER, ()) if len(alike) == 1 else ()
 
 
-def add_rows(into: Quarters, series: Series, telemetry: Telemetry, of: Site) -> datetime | None:
+def inverter_series(device: Device) -> Series:
+    path = f"/devices/micros/{quote(device.vendor_id, safe='')}/telemetry"
+    return Series(title="Inverter", path=path, columns=_MICRO, row_s=300, pause=_NIGHT)
+
+
+def battery_series(device: Device) -> Series:
+    path = f"/devices/encharges/{quote(device.vendor_id, safe='')}/telemetry"
+    return Series(title="Battery", path=path, columns=_STORAGE)
+
+
+def add_rows(into: Quarters, series: Series, telemetry: Rows, of: Site) -> datetime | None:
     """Rows of one call; answers the end of the last one.
 
     A metric whose row says that a device is missing from it is partial, and unknown when none reported.
@@ -151,7 +161,7 @@ def add_rows(into: Quarters, series: Series, telemetry: Telemetry, of: Site) -> 
     return max(filter(None, ends), default=None)
 
 
-def has_undated(telemetry: Telemetry) -> bool:
+def has_undated(telemetry: Rows) -> bool:
     """Whether rows had to be left out because they do not say of when they are."""
     return any(instant(row.end_at) is None for row in (row for rows in row_lists(telemetry) for row in rows))
 
@@ -198,7 +208,7 @@ def _reporting(row: Row, metric: str) -> float | None:
     return told.devices_reporting if told and told.devices_reporting is not None else row.devices_reporting
 
 
-def _devices(series: Series, telemetry: Telemetry, of: Site) -> float | None:
+def _devices(series: Series, telemetry: Rows, of: Site) -> float | None:
     """How many devices belong to the sum: as the answer says (0 is its unknown), else as the site lists them."""
     if telemetry.total_devices is not None and telemetry.total_devices > 0:
         return telemetry.total_devices

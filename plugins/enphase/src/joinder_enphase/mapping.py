@@ -13,7 +13,18 @@ from joinder import physics
 from joinder.energy import Device, DeviceKind, Live, MeterRole, Site
 from joinder.series import zone
 from joinder_enphase import states
-from joinder_enphase.api import DeviceEntry, DeviceLists, Latest, PowerRow, Row, Soc, Summary, System, Telemetry
+from joinder_enphase.shapes import (
+    DeviceEntry,
+    DeviceLists,
+    Latest,
+    Percent,
+    PowerRow,
+    Row,
+    Rows,
+    Summary,
+    System,
+    Telemetry,
+)
 
 NO_SUN = "The production meter shows power far below zero: a sensor of it seems to be the wrong way round"
 TOGETHER_S = 1800  # powers measured further apart than this are not added up
@@ -192,12 +203,12 @@ def _newest_percent(telemetry: Telemetry) -> float:
     """-1 when it is unknown, also where the newest row lacks a battery."""
     told = {row.end_at: row.soc for rows in row_lists(telemetry) for row in rows if row.end_at}
     known = {end_at: soc for end_at, soc in told.items() if soc and soc.percent is not None}
-    newest = known[max(known)] if known else Soc()
+    newest = known[max(known)] if known else Percent()
     is_whole = newest.devices_reporting is None or newest.devices_reporting >= (telemetry.total_devices or 1)
     return newest.percent if newest.percent is not None and is_whole else -1.0
 
 
-def row_lists(telemetry: Telemetry) -> list[list[Row]]:
+def row_lists(telemetry: Rows) -> list[list[Row]]:
     """Rows told flat are one list. Of nested lists each is one meter's, unless they follow each other in time."""
     flat = [row for row in telemetry.intervals if isinstance(row, Row)]
     nested = [rows for rows in telemetry.intervals if not isinstance(rows, Row)]

@@ -21,7 +21,7 @@ from joinder.errors import (
 )
 from joinder.grants import Context, Grant
 from joinder.series import QUARTER, Days, Quarters, zone
-from joinder_enphase import api, intervals, mapping, states
+from joinder_enphase import api, intervals, mapping, shapes, states
 from joinder_enphase.intervals import Series
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class _Poll:
     answered: int = 0
     failures: list[tuple[str, VendorError]] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)  # sentences, each once
-    storage: api.Telemetry | None = None  # the battery's answer holds the state of charge as well
+    storage: shapes.Telemetry | None = None  # the battery's answer holds the state of charge as well
 
     async def intervals(self) -> tuple[Reading, ...]:
         site, device_id = self.query.site, self.query.device_id
@@ -60,13 +60,13 @@ class _Poll:
         site = self.query.site
         has_battery = any(device.kind is DeviceKind.BATTERY for device in site.devices)
         now: Live | None = None
-        latest: api.Latest | None = None
+        latest: shapes.Latest | None = None
         if has_battery or any(device.kind is DeviceKind.METER for device in site.devices):
-            latest = await self.attempt("Live power", self._get, "/latest_telemetry", api.Latest)
+            latest = await self.attempt("Live power", self._get, "/latest_telemetry", shapes.Latest)
             now = mapping.live(latest, site) if latest else None
             self._note(*mapping.doubts(latest, site) if latest else ())
         if (now is None or now.solar_w is None) and not (latest and mapping.sun_is_metered(latest)):
-            summary = await self.attempt("Current production", self._get, "/summary", api.Summary)
+            summary = await self.attempt("Current production", self._get, "/summary", shapes.Summary)
             now = mapping.solar_from_summary(summary, now) if summary else now
         if has_battery and self.storage is None:
             await self.attempt("State of charge", self._state_of_charge)
@@ -100,7 +100,7 @@ class _Poll:
         errors = [error for _, error in self.failures]
         decisive = next((error for kind in _DECISIVE for error in errors if isinstance(error, kind)), errors[0])
         if isinstance(decisive, AuthorizationLost):
-            await self._get("", api.System)
+            await self._get("", shapes.System)
             raise NotSupported("The app's Enphase plan does not include this data")
         raise decisive
 
@@ -148,9 +148,9 @@ class _Poll:
                 )
         return into
 
-    async def _telemetry(self, series: Series, start_at: int, span: timedelta) -> api.Telemetry:
+    async def _telemetry(self, series: Series, start_at: int, span: timedelta) -> shapes.Telemetry:
         granularity = "15mins" if span <= timedelta(minutes=15) else "day" if span <= timedelta(days=1) else "week"
-        telemetry = await self._get(series.path, api.Telemetry, start_at=start_at, granularity=granularity)
+        telemetry = await self._get(series.path, shapes.Telemetry, start_at=start_at, granularity=granularity)
         unread_s = self.ctx.now().timestamp() - start_at - span.total_seconds()
         if series is intervals.BATTERY and unread_s <= mapping.TOGETHER_S:  # of long ago it is no state of now
             self.storage = telemetry
@@ -176,10 +176,10 @@ class _Poll:
                 self._told(series.title, lifetime.meta, until, timedelta(days=1))
         return into
 
-    async def _lifetime(self, path: str, span: Mapping[str, str]) -> api.Lifetime:
-        return await self._get(path, api.Lifetime, **span)
+    async def _lifetime(self, path: str, span: Mapping[str, str]) -> shapes.Lifetime:
+        return await self._get(path, shapes.Lifetime, **span)
 
-    def _told(self, title: str, meta: api.Meta | None, until: datetime | None, pause: timedelta) -> None:
+    def _told(self, title: str, meta: shapes.Meta | None, until: datetime | None, pause: timedelta) -> None:
         """Notes what an answer says about the system and, where rows no longer come in late, that it ends early."""
         settled = min(self.query.end, self.ctx.now() - intervals.SETTLES_AFTER)
         if intervals.ends_early(until, self.query.start, settled, self.query.site, pause):

@@ -29,7 +29,9 @@ from joinder import (
     hookimpl,
 )
 from joinder.errors import OperatorActionNeeded
-from joinder_enphase_vpp import api, consent, enrolment, mapping, readings
+from joinder_enphase import shapes
+from joinder_enphase.mapping import site
+from joinder_enphase_vpp import api, consent, enrolment, readings
 from joinder_enphase_vpp.refusals import NotEnrolled
 
 _BY_ENPHASE = "Enphase names it for your programme"
@@ -116,14 +118,14 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
         system = await enrolment.enrolled_system(ctx, grant.facts["program_id"], site_id)
         if system is None:
             raise await enrolment.why_not_enrolled(ctx, grant)
-        lists = (await api.get(ctx, api.site_path(site_id, "/devices"), api.Devices)).devices
+        lists = (await api.get(ctx, api.site_path(site_id, "/devices"), shapes.Devices)).devices
         capacity_wh = None
         if lists.encharges or lists.acbs:
-            summary = await api.get(ctx, api.site_path(site_id, "/summary"), api.Summary)
+            summary = await api.get(ctx, api.site_path(site_id, "/summary"), shapes.Summary)
             capacity_wh = summary.battery_capacity_wh
     except NotEnrolled:
         raise await enrolment.why_not_enrolled(ctx, grant) from None
-    return mapping.site(system, lists, capacity_wh)
+    return site(system, lists, capacity_wh)
 
 
 @hookimpl

@@ -11,13 +11,14 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from joinder import oauth
 from joinder.grants import Context
 from joinder.http import Answer
 from joinder.series import Number
 from joinder.vendor import OAuth2
+from joinder_enphase.shapes import Meta, Row
 from joinder_enphase_vpp.refusals import MachineTokenRefused, check
 
 T = TypeVar("T")
@@ -38,119 +39,12 @@ class Application(Struct):
     application_type: str | None = None  # enrollment, unenrollment
 
 
-class System(Struct):
-    system_id: int
-    name: str | None = None
-    timezone: str | None = None
-    operational_at: Number | None = None
-    status: str | None = None
-
-
-class SystemPage(Struct):
-    systems: list[System]
-    total: int = 0
-
-
-class DeviceEntry(Struct):
-    id: int | str | None = None
-    serial_number: str | None = None
-    name: str | None = None
-    model: str | None = None
-    product_name: str | None = None
-    part_number: str | None = None
-    last_report_at: Number | None = None
-    status: str | None = None
-    state: str | None = None  # meters: enabled, disabled
-    config_type: str | None = None  # meters: Production, Net, Total
-
-
-class DeviceLists(Struct):
-    """Keys of kinds the system has none of are missing."""
-
-    micros: list[DeviceEntry] | None = None
-    meters: list[DeviceEntry] | None = None
-    encharges: list[DeviceEntry] | None = None
-    acbs: list[DeviceEntry] | None = None
-    generators: list[DeviceEntry] | None = None
-
-
-class Devices(Struct):
-    devices: DeviceLists
-
-
-class Summary(Struct):
-    """Of enrolled sites only."""
-
-    current_power: Number | None = None
-    last_interval_end_at: Number | None = None  # a string in the schema, a number in its example
-    battery_capacity_wh: Number | None = None
-
-
-class Meta(Struct):
-    status: str | None = None  # of the system, now
-    last_energy_at: Number | None = None
-
-
-class Energy(Struct):
-    enwh: Number | None = None
-    devices_reporting: Number | None = None
-
-
-class Percent(Struct):
-    percent: Number | None = None
-    devices_reporting: Number | None = None
-
-
-class Row(Struct):
-    """One interval row of any telemetry call; each call fills its own members."""
-
-    end_at: Number | None = None
-    devices_reporting: Number | None = None  # battery rows tell it metric by metric
-    wh_del: Number | None = None  # production_meter
-    enwh: Number | None = None  # production_micro, consumption_meter
-    wh_imported: Number | None = None
-    wh_exported: Number | None = None
-    charge: Energy | None = None
-    discharge: Energy | None = None
-    soc: Percent | None = None
-
-
 class Telemetry(Struct):
     intervals: list[Row]
     soc: Number | None = None  # battery: percent over all batteries at last_report_at
     last_report_at: Number | None = None
     total_devices: Number | None = None
     meta: Meta | None = None
-
-
-class Lifetime(Struct):
-    """One value per local day from start_date, without gaps."""
-
-    start_date: str | None = None
-    production: list[Number | None] | None = None
-    charge: list[Number | None] | None = None
-    discharge: list[Number | None] | None = None
-    imported: list[Number | None] | None = field(name="import", default=None)
-    exported: list[Number | None] | None = field(name="export", default=None)
-    consumption: list[Number | None] | None = None
-    meta: Meta | None = None
-
-
-class PowerRow(Struct):
-    id: int | str | None = None  # of the device: a meter has a row for each channel
-    name: str | None = None  # meters: production, consumption, storage
-    power: Number | None = None
-    last_report_at: Number | None = None
-    operational_mode: str | None = None  # encharges: Idle, Charging, Discharging
-
-
-class PowerLists(Struct):
-    meters: list[PowerRow] | None = None
-    encharges: list[PowerRow] | None = None
-
-
-class Latest(Struct):
-    devices: PowerLists
 
 
 async def get(ctx: Context, path: str, into: type[T], **params: str | int) -> T:

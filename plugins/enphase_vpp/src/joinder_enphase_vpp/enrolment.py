@@ -12,6 +12,7 @@ import msgspec
 from joinder.errors import ApprovalPending, ApprovalRefused, AuthorizationLost, UnexpectedPayload, VendorError
 from joinder.grants import Context, Grant, GrantState
 from joinder.redact import Secrets
+from joinder_enphase import shapes
 from joinder_enphase_vpp import api
 from joinder_enphase_vpp.refusals import AlreadyEnrolled, AlreadySubmitted, NoApplication, NobodyEnrolled
 
@@ -92,18 +93,18 @@ async def why_not_enrolled(ctx: Context, grant: Grant) -> VendorError:
     return ApprovalPending("Enphase does not show this site as enrolled in the programme yet")
 
 
-async def enrolled_system(ctx: Context, program_id: str, site_id: str) -> api.System | None:
+async def enrolled_system(ctx: Context, program_id: str, site_id: str) -> shapes.System | None:
     """The site's entry in the programme's list, sorted by id and halved: no call answers a single entry."""
     wanted, low, high = int(site_id), 1, 1
     page_no = 1
     while low <= high:
         page = await _page(ctx, program_id, page_no)
         for system in page.systems:
-            if system.system_id == wanted:
+            if _number(system) == wanted:
                 return system
         if page_no == 1:
             high = math.ceil(page.total / PAGE_SIZE)
-        if page.systems and page.systems[0].system_id < wanted:
+        if page.systems and _number(page.systems[0]) < wanted:
             low = page_no + 1
         else:
             high = page_no - 1
@@ -111,12 +112,20 @@ async def enrolled_system(ctx: Context, program_id: str, site_id: str) -> api.Sy
     return None
 
 
-async def _page(ctx: Context, program_id: str, number: int) -> api.SystemPage:
+def _number(system: shapes.System) -> int:
+    """Returns the id that the list is sorted by."""
+    try:
+        return int(system.system_id)
+    except ValueError:
+        raise UnexpectedPayload("Enphase listed a system whose id is no number") from None
+
+
+async def _page(ctx: Context, program_id: str, number: int) -> shapes.SystemPage:
     path = f"/systems/search/{quote(program_id, safe='')}"
     try:
-        return await api.get(ctx, path, api.SystemPage, page=number, size=PAGE_SIZE, sort_by="id")
+        return await api.get(ctx, path, shapes.SystemPage, page=number, size=PAGE_SIZE, sort_by="id")
     except NobodyEnrolled:
-        return api.SystemPage(systems=[])
+        return shapes.SystemPage(systems=[])
 
 
 async def _application(ctx: Context, grant: Grant) -> api.Application:

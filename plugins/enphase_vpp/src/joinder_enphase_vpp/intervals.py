@@ -1,103 +1,20 @@
-"""Which calls measure what, and their rows as quarter hours and local days. Pure: no clock, no network.
-
-Rows are stamped with their end; they become [start, end). Unknown stays None.
-"""
+"""Which calls of Grid Services measure what; their rows are read as those of the Monitoring API (joinder_enphase)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from urllib.parse import quote
-from zoneinfo import ZoneInfo
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from joinder.energy import Device, DeviceKind, MeterRole, Reading, Site
-from joinder.series import QUARTER, Days, Quarters, Span, midnight, once, row_spans, with_load
-from joinder_enphase_vpp.api import Lifetime, Row, Telemetry
-from joinder_enphase_vpp.mapping import instant
+from joinder.energy import DeviceKind, MeterRole, Reading, Site
+from joinder.series import QUARTER, with_load
+from joinder_enphase import intervals
+from joinder_enphase.intervals import BATTERY, CONSUMPTION, Series
 
-RowColumns = Mapping[str, Callable[[Row], float | None]]
-DayColumns = Mapping[str, Callable[[Lifetime], list[float | None] | None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """What one thing measures: its telemetry call, its *_lifetime call, and the metrics in both.
-
-    `row_s` is how long a row is that stands alone; of others their own spacing tells.
-    """
-
-    title: str
-    path: str
-    columns: RowColumns
-    counts: Callable[[Device], bool] = lambda device: False  # devices of the site that are in the sum
-    row_s: int = 900
-    row_asked: bool = True  # the call has a parameter for the length of its rows
-    day_path: str | None = None
-    day_columns: DayColumns = field(default_factory=dict)
-    pause: timedelta = QUARTER  # rows that end no earlier than this before the time asked for are all there
-
-
-_MICRO: RowColumns = {"solar_wh": lambda row: row.enwh}
-_STORAGE: RowColumns = {
-    "charge_wh": lambda row: row.charge.enwh if row.charge else None,
-    "discharge_wh": lambda row: row.discharge.enwh if row.discharge else None,
-    "soc_percent": lambda row: row.soc.percent if row.soc else None,
-}
-SETTLES_AFTER = timedelta(hours=48)  # as core's History says: later rows may still come in
-_NIGHT = timedelta(days=1)  # solar rows are absent where nothing is produced
-_NESTED = {"charge_wh": "charge", "discharge_wh": "discharge", "soc_percent": "soc"}  # metric → its part of the row
-_SOLAR_DAYS: DayColumns = {"solar_wh": lambda days: days.production}
-
-SOLAR_METER = Series(
-    title="Production meter",
-    path="/telemetry/production_meter",
-    columns={"solar_wh": lambda row: row.wh_del},
-    counts=lambda device: device.role is MeterRole.PRODUCTION,
-    pause=_NIGHT,
-    day_path="/production_lifetime",
-    day_columns=_SOLAR_DAYS,
-)
-SOLAR_MICRO = Series(
-    title="Inverters",
-    path="/telemetry/production_micro",
-    columns=_MICRO,
-    counts=lambda device: device.kind is DeviceKind.INVERTER,
-    row_s=300,
-    day_path="/production_lifetime",
-    day_columns=_SOLAR_DAYS,
-    pause=_NIGHT,
-)
-BATTERY = Series(
-    title="Battery",
-    path="/telemetry/battery",
-    columns=_STORAGE,
-    counts=lambda device: device.kind is DeviceKind.BATTERY,
-    day_path="/battery_lifetime",
-    day_columns={"charge_wh": lambda days: days.charge, "discharge_wh": lambda days: days.discharge},
-)
-IMPORT = Series(
-    title="Grid import",
-    path="/telemetry/import",
-    columns={"import_wh": lambda row: row.wh_imported},
-    day_path="/import_lifetime",
-    day_columns={"import_wh": lambda days: days.imported},
-)
-EXPORT = Series(
-    title="Grid export",
-    path="/telemetry/export",
-    columns={"export_wh": lambda row: row.wh_exported},
-    day_path="/export_lifetime",
-    day_columns={"export_wh": lambda days: days.exported},
-)
-LOAD = Series(
-    title="Consumption meter",
-    path="/telemetry/consumption_meter",
-    columns={"load_wh": lambda row: row.enwh},
-    counts=lambda device: device.role in (MeterRole.GRID, MeterRole.LOAD),
-    day_path="/consumption_lifetime",
-    day_columns={"load_wh": lambda days: days.consumption},
-)
+SOLAR_METER = replace(intervals.SOLAR_METER, day_path="/production_lifetime")
+SOLAR_MICRO = replace(intervals.SOLAR_MICRO, day_path="/production_lifetime")
+IMPORT = replace(intervals.IMPORT, path="/telemetry/import", day_path="/import_lifetime")
+EXPORT = replace(intervals.EXPORT, path="/telemetry/export", day_path="/export_lifetime")
+LOAD = CONSUMPTION
 _METER_SERIES = {
     MeterRole.PRODUCTION: (SOLAR_METER,),
     MeterRole.GRID: (IMPORT, EXPORT),
@@ -128,120 +45,12 @@ def device_series(site: Site, device_id: str) -> tuple[Series, ...]:
     device = next((device for device in site.devices if device.vendor_id == device_id), None)
     if device is None:
         return ()
-    serial = quote(device_id, safe="")
     if device.kind is DeviceKind.INVERTER:
-        path = f"/devices/micros/{serial}/telemetry"
-        return (Series(title="Inverter", path=path, columns=_MICRO, row_s=300, row_asked=False, pause=_NIGHT),)
+        return (replace(intervals.inverter_series(device), row_asked=False),)
     if device.kind is DeviceKind.BATTERY:
-        return (Series(title="Battery", path=f"/devices/encharges/{serial}/telemetry", columns=_STORAGE),)
+        return (intervals.battery_series(device),)
     alike = [other for other in site.devices if other.role is device.role]
     return _METER_SERIES.get(device.role or MeterRole.OTHER, ()) if len(alike) == 1 else ()
-
-
-def add_rows(into: Quarters, series: Series, telemetry: Telemetry, of: Site) -> datetime | None:
-    """Rows of one call; answers the end of the last one.
-
-    A metric whose row says that a device is missing from it is partial, and unknown when none reported.
-    """
-    total = _devices(series, telemetry, of)
-    return _add_list(into, series, telemetry.intervals, total)
-
-
-def has_undated(telemetry: Telemetry) -> bool:
-    """Whether rows had to be left out because they do not say of when they are."""
-    return any(instant(row.end_at) is None for row in telemetry.intervals)
-
-
-def _add_list(
-    into: Quarters, series: Series, listed: list[Row], total: float | None, part: str = ""
-) -> datetime | None:
-    """Of two rows with one end that differ none counts."""
-    rows = once((end, row) for row in listed if (end := instant(row.end_at)))
-    for (start, end), row in zip(_spans(list(rows), series), rows.values(), strict=True):
-        if row is None:
-            into.told_twice(start, end)
-            continue
-        for metric, read in series.columns.items():
-            value, reporting = read(row), _reporting(row, metric)
-            if reporting is not None and reporting < (total or 1):
-                into.lacks(start, end)
-                value = value if reporting > 0 else None
-            if metric == "soc_percent":
-                into.soc(start, end, value)
-            else:
-                into.energy(metric, start, end, value, part=part)
-    return max(rows, default=None)
-
-
-def _spans(ends: list[datetime], series: Series) -> list[Span]:
-    """Rows are stamped with their end: seen backwards in time, each lasts until the one before it."""
-    if not ends:
-        return []
-    last = ends[-1]
-    backwards = row_spans([last + (last - end) for end in reversed(ends)], alone=timedelta(seconds=series.row_s))
-    lengths = [_length(until - at) for at, until in backwards][::-1]
-    return [(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-
-
-def _length(spacing: timedelta) -> timedelta:
-    """Rows are documented as 5 or 15 minutes long: ten apart are rows of five of which every second is missing."""
-    return spacing if spacing > timedelta(minutes=14) else min(spacing, timedelta(minutes=5))
-
-
-def _reporting(row: Row, metric: str) -> float | None:
-    """How many devices the row says are in this metric."""
-    told = getattr(row, _NESTED[metric]) if metric in _NESTED else row
-    return told.devices_reporting if told and told.devices_reporting is not None else row.devices_reporting
-
-
-def _devices(series: Series, telemetry: Telemetry, of: Site) -> float | None:
-    """How many devices belong to the sum: as the answer says (0 is its unknown), else as the site lists them."""
-    if telemetry.total_devices is not None and telemetry.total_devices > 0:
-        return telemetry.total_devices
-    return sum(map(series.counts, of.devices)) or None
-
-
-def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) -> datetime | None:
-    """Values of one *_lifetime call; answers the end of the last day told. The day of the last reported energy, and
-    any after it, is partial.
-
-    Trailing zeros say "nothing reported" as well as "no energy" (the document has both): they are left out after
-    that day.
-    """
-    first = _day(lifetime.start_date)
-    if first is None:
-        return None
-    last_energy = instant(lifetime.meta.last_energy_at if lifetime.meta else None)
-    reported_days = (last_energy.astimezone(where).date() - first).days + 1 if last_energy else 0
-    told = [0]
-    for metric, read in series.day_columns.items():
-        values = read(lifetime) or []
-        length = len(values)
-        while length > max(reported_days, 0) and not values[length - 1]:
-            length -= 1
-        told.append(length)
-        for offset, wh in enumerate(values[:length]):
-            into.energy(metric, first + timedelta(days=offset), wh, partial=offset + 1 >= reported_days)
-    return midnight(first + timedelta(days=max(told)), where) if max(told) else None
-
-
-def ends_early(until: datetime | None, start: datetime, settled: datetime, of: Site, pause: timedelta) -> bool:
-    """Whether an answer leaves off the end of [start, settled), where rows no longer come in late.
-
-    One without any row says nothing unless it is known that the site was there.
-    """
-    if until is None:
-        until = max(start, of.operational_since or settled)
-    return until < settled - pause
-
-
-def _day(text: str | None) -> date | None:
-    """None for what is no day, and for days so far off that a long list would run out of the calendar."""
-    try:
-        day = date.fromisoformat((text or "")[:10])
-    except ValueError:
-        return None
-    return day if 1990 <= day.year <= 2200 else None
 
 
 def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tuple[Reading, ...]:

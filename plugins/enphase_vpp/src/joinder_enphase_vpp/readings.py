@@ -14,8 +14,10 @@ from joinder.energy import LOAD_BELOW_ZERO, Device, DeviceKind, Live, Reading, R
 from joinder.errors import AppCredentialsRejected, NotSupported, RateLimited, VendorError
 from joinder.grants import Context
 from joinder.series import QUARTER, Days, Quarters, zone
-from joinder_enphase_vpp import api, intervals, mapping, states
-from joinder_enphase_vpp.intervals import Series
+from joinder_enphase import mapping as enphase
+from joinder_enphase import shapes, states
+from joinder_enphase.intervals import BATTERY, SETTLES_AFTER, Series, add_days, add_rows, ends_early, has_undated
+from joinder_enphase_vpp import api, intervals, mapping
 from joinder_enphase_vpp.refusals import NoData, NotEnrolled
 
 T = TypeVar("T")
@@ -55,17 +57,17 @@ class _Poll:
     async def live(self) -> Live | None:
         kinds = {device.kind for device in self.query.site.devices}
         now: Live | None = None
-        latest: api.Latest | None = None
+        latest: shapes.Latest | None = None
         if kinds & {DeviceKind.BATTERY, DeviceKind.METER}:
-            latest = await self._attempt("Live power", self._get("/latest_telemetry", api.Latest))
-            now = mapping.live(latest, self.query.site) if latest else None
-            self._note(*mapping.doubts(latest, self.query.site) if latest else ())
-        if (now is None or now.solar_w is None) and not (latest and mapping.sun_is_metered(latest)):
-            summary = await self._attempt("Current production", self._get("/summary", api.Summary))
-            now = mapping.with_summary(now, summary) if summary else now
+            latest = await self._attempt("Live power", self._get("/latest_telemetry", shapes.Latest))
+            now = enphase.live(latest, self.query.site) if latest else None
+            self._note(*enphase.doubts(latest, self.query.site) if latest else ())
+        if (now is None or now.solar_w is None) and not (latest and enphase.sun_is_metered(latest)):
+            summary = await self._attempt("Current production", self._get("/summary", shapes.Summary))
+            now = enphase.solar_from_summary(summary, now) if summary else now
         if DeviceKind.BATTERY in kinds and self.storage is None:
             end = self.ctx.now()
-            read = self._telemetry(intervals.BATTERY, end - QUARTER, end)
+            read = self._telemetry(BATTERY, end - QUARTER, end)
             self.storage = await self._attempt("State of charge", read)
         return mapping.with_charge(now, self.storage) if now and self.storage else now
 
@@ -82,14 +84,14 @@ class _Poll:
             read = self._telemetry(series, self.query.start, self.query.end)
             telemetry = await self._attempt(series.title, read)
             if telemetry is not None:
-                until = intervals.add_rows(into, series, telemetry, self.query.site)
+                until = add_rows(into, series, telemetry, self.query.site)
                 self._told(series.title, telemetry.meta, until, series.pause)
                 self._note(
                     f"{series.title}: Enphase sent rows without a time, which are left out"
-                    if intervals.has_undated(telemetry)
+                    if has_undated(telemetry)
                     else None
                 )
-            if series is intervals.BATTERY:
+            if series is BATTERY:
                 self.storage = telemetry
         return into
 
@@ -107,16 +109,16 @@ class _Poll:
             "end_date": last.astimezone(where).date().isoformat(),
         }
         for series in chosen:
-            lifetime = await self._attempt(series.title, self._get(series.day_path or "", api.Lifetime, **span))
+            lifetime = await self._attempt(series.title, self._get(series.day_path or "", shapes.Lifetime, **span))
             if lifetime is not None:
-                until = intervals.add_days(into, series, lifetime, where)
+                until = add_days(into, series, lifetime, where)
                 self._told(series.title, lifetime.meta, until, timedelta(days=1))
         return into
 
-    def _told(self, title: str, meta: api.Meta | None, until: datetime | None, pause: timedelta) -> None:
+    def _told(self, title: str, meta: shapes.Meta | None, until: datetime | None, pause: timedelta) -> None:
         """Notes what an answer says about the system and, where rows no longer come in late, that it ends early."""
-        settled = min(self.query.end, self.ctx.now() - intervals.SETTLES_AFTER)
-        if intervals.ends_early(until, self.query.start, settled, self.query.site, pause):
+        settled = min(self.query.end, self.ctx.now() - SETTLES_AFTER)
+        if ends_early(until, self.query.start, settled, self.query.site, pause):
             self._note(f"{title}: Enphase's answer ends before the time asked for")
         self._note(states.warning(meta.status) if meta else None)
 
