@@ -729,6 +729,7 @@ MANY = settings(max_examples=150, deadline=None)
 
 @MANY
 @given(readings, st.sampled_from([QUERY, UNKNOWN_SIZE, OF_INVERTER, SHARED_ID]))
+@example(Readings(intervals=(row(device_id="\ud800", solar_wh=0.0),)), QUERY)
 def test_of_any_readings_only_what_can_be_is_taken_and_it_is_taken_again_as_it_is(
     answer: Readings, query: ReadingsQuery
 ) -> None:

@@ -82,7 +82,7 @@ NONE = {
     "submitJoinForm": _OWNERS,
     "finishConsent": _OWNERS,
     "createAccessToken": _TOKENS,
-    "getSigningKeys": _TOKENS,
+    "getJwks": _TOKENS,
     "getAuthorizationServer": _TOKENS,
 }
 

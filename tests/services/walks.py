@@ -42,10 +42,12 @@ class Walk:
 def followed(hub: Hub) -> Iterator[Walk]:
     """Of this thread, within the block."""
     walk = Walk()
+    frames: set[FrameType] = set()  # a coroutine that goes on has been entered before
 
     def enter(frame: FrameType, event: str, _: Any) -> None:
-        if event != "call" or not frame.f_code.co_filename.startswith(str(CORE)):
+        if event != "call" or frame in frames or not frame.f_code.co_filename.startswith(str(CORE)):
             return
+        frames.add(frame)
         file = str(Path(frame.f_code.co_filename).relative_to(CORE))
         if file.startswith(PLUMBING) or frame.f_code.co_name.startswith("<"):
             return

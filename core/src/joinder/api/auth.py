@@ -98,7 +98,7 @@ class OAuth2Controller(Controller):
             }
         )
 
-    @get("/.well-known/jwks.json", operation_id="getSigningKeys", summary="Keys that verify access tokens")
+    @get("/.well-known/jwks.json", operation_id="getJwks", summary="Keys that verify access tokens")
     async def jwks(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
         return {**await tokens_of(request.app).jwks()}
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, structs
 
 from joinder import physics
+from joinder.clean import clean_line
 from joinder.energy import (
     ENERGY_METRICS,
     Counter,
@@ -292,7 +293,7 @@ class _Gate:
         """Where a site's answer tells of a device that it does not list: a sum over the others lacks it there."""
         if self._query.device_id is not None or not isinstance(device_id, str):
             return None
-        return device_id, start, end
+        return clean_line(device_id[: values.ID_MOST]), start, end
 
     def _is_of_subject(self, device_id: object) -> bool:
         return (device_id is None or isinstance(device_id, str)) and device_id in self._subjects
