@@ -79,9 +79,12 @@ async def test_the_lineage_tells_where_the_last_tokens_came_from(
 ) -> None:
     enrollment_id = await enroll("ada")
     monkeypatch.setattr(saving, "VERSIONS_KEPT", 3)
+    monkeypatch.setattr(saving, "FORGET_EVERY", 2)
     for _ in range(4):
         await refresh(hub, enrollment_id)
     rows = await enrollments.lineage(hub, account_id, enrollment_id)
+    stored = await hub.store.rows("SELECT count(*) FROM grant_version WHERE enrollment_id = :id", {"id": enrollment_id})
+    assert stored[0][0] == 4  # of the versions 1 to 5: the fourth forgot what was three before it
     assert [(row.version, row.obtained_by) for row in rows] == [(number, "refresh") for number in (5, 4, 3)]
     async with hub.store.read() as session:
         grant = await session.get(GrantRow, enrollment_id)

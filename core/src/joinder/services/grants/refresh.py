@@ -64,11 +64,6 @@ _INTEND = (
     "AND (intent_at IS NULL OR intent_at < :too_late OR intent_at > :too_early) AND {stands} AND EXISTS "
     "(SELECT 1 FROM due WHERE kind = 'refresh' AND enrollment_id = :enrollment AND lease = :lease)"
 )
-_WITHDRAW = (
-    "UPDATE due SET lease = NULL, lease_until = NULL WHERE kind = 'refresh' AND enrollment_id = :enrollment "
-    "AND lease = :lease AND NOT EXISTS "
-    '(SELECT 1 FROM "grant" WHERE enrollment_id = :enrollment AND intent_id = :intent)'
-)
 
 
 class Elsewhere(Enum):
@@ -242,7 +237,9 @@ async def _intend(hub: Hub, held: OpenedGrant, *, due_by: int | None = None) -> 
         patience_s=hub.store.pulse.patience_s(),
         due_by=due_by,
     )
-    _, intended, _ = await hub.store.apply(take, intend, (_WITHDRAW, values), serialize_on=held.row.id)
+    taken, intended = await hub.store.apply(take, intend, serialize_on=held.row.id)
+    if taken and not intended:
+        await hub.store.apply(leases.releasing(KIND, held.row.id, attempt.lease, None))
     hub.footing.is_in_doubt |= not intended
     return attempt if intended else None
 

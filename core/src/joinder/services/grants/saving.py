@@ -24,12 +24,13 @@ from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh
 from joinder.store.journal import Line
 from joinder.store.tables import Due, Enrollment, GrantRow, SiteRow
+from joinder.store.types import Statement
 from joinder.trouble import StoreRefused, StoreTrouble
 
 if TYPE_CHECKING:
     from joinder.services.grants.attempt import Attempt
 
-VERSIONS_KEPT = 20
+VERSIONS_KEPT, FORGET_EVERY = 20, 10
 log = logging.getLogger("joinder.refresh")
 
 _FRESH = (
@@ -103,7 +104,7 @@ async def _recovered(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
 async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
     """False: by now the database has a newer one. Raises StoreTrouble."""
     values = _values(hub, line.account, line.enrollment, line.version, grant, at=line.at, after=line.after)
-    statements = [(_SAVE_WHAT_IS_NEWER, values), (_REMEMBER, values), (_FORGET, values)]
+    statements = [(_SAVE_WHAT_IS_NEWER, values), *_lineage(line.version, values)]
     clear = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
     if not (await hub.store.apply(*statements, clear, serialize_on=line.enrollment))[0]:
         return False
@@ -128,12 +129,12 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, at: int, due_at: int
     row = attempt.held.row
     values = _values(hub, row.account_id, row.id, row.version + 1, fresh, at=at, after=row.obtained_at)
     values |= {"version": row.version, "lease": attempt.lease}
-    others = [(_REMEMBER, values), (_FORGET, values), (_WELL, values)]
+    others = [(_WELL, values), *_lineage(row.version + 1, values)]
     release = leases.releasing("refresh", row.id, attempt.lease, due_at)
-    saved, _, _, well, _ = await hub.store.apply((_SAVE + _HELD, values), *others, release, serialize_on=row.id)
+    saved, well, *_ = await hub.store.apply((_SAVE + _HELD, values), *others, release, serialize_on=row.id)
     is_late = False
     if not saved:
-        saved, _, _, well = await hub.store.apply((_SAVE_WHAT_IS_NEWER, values), *others, serialize_on=row.id)
+        saved, well, *_ = await hub.store.apply((_SAVE_WHAT_IS_NEWER, values), *others, serialize_on=row.id)
         is_late = bool(saved)  # nobody has a newer token, so this one is the best there is
     if is_late:
         hub.metrics.lease_overrun("refresh")
@@ -143,6 +144,11 @@ async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, at: int, due_at: int
         await revocations.renewed_meanwhile(hub, row.id, fresh)
         return not tries  # by a try that told no outcome, or by whoever overtook it
     return bool(well) and not is_late
+
+
+def _lineage(version: int, values: dict[str, object]) -> list[Statement]:
+    """Remembers where this version came from; what is older than the last twenty goes now and then."""
+    return [(_REMEMBER, values), *([(_FORGET, values)] if version % FORGET_EVERY == 0 else [])]
 
 
 def _values(

@@ -19,7 +19,7 @@ from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.grants import expiry, revocations, site_rights, standing
+from joinder.services.grants import expiry, revocations, saving, site_rights, standing
 from joinder.services.grants.revocations import How
 from joinder.services.join import kept_consents, reconnect
 from joinder.services.records import health
@@ -192,7 +192,8 @@ async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVe
     async with hub.store.read() as session:
         await owned(session, Enrollment, enrollment_id, account_id)
         query = select(GrantVersion).where(col(GrantVersion.enrollment_id) == enrollment_id)
-        return list((await session.execute(query.order_by(col(GrantVersion.version).desc()))).scalars())
+        newest = query.order_by(col(GrantVersion.version).desc()).limit(saving.VERSIONS_KEPT)
+        return list((await session.execute(newest)).scalars())
 
 
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> How | None:
