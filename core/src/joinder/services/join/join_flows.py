@@ -93,7 +93,7 @@ async def dependents(hub: Hub, account_id: str, flow_id: str) -> Dependents:
 
 
 async def delete(hub: Hub, account_id: str, flow_id: str, actor: str) -> None:
-    """Owners who are under way with it are sent away; enrollments it made stay."""
+    """Deletes a flow. Owners who are under way with it are sent away; enrollments it made stay. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         await session.delete(await owned(session, JoinFlow, flow_id, account_id))
         audit(session, account_id, actor, "flow.delete", flow_id)
