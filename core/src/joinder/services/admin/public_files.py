@@ -30,7 +30,10 @@ def read(hub: Hub, path: str) -> PublicFile:
 
 
 def found(folder: str | None, declared: ServedFile) -> bytes | None:
-    """The file's bytes when it may be served: a regular file in the folder itself, of the declared beginning."""
+    """Reads the file when it may be served: a regular file in the folder itself, of the declared beginning.
+
+    Else None.
+    """
     if not folder:
         return None
     root = Path(folder).resolve()

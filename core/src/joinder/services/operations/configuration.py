@@ -33,7 +33,7 @@ def settings_shown(settings: Settings, origins: Mapping[str, str]) -> list[Setti
 
 
 def problems(settings: Settings) -> list[str]:
-    """What stops a start before a store is opened."""
+    """Lists what stops a start before a store is opened."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: parsed_url(settings.database_url),
         lambda: read_key_file(Path(settings.key_file)),
@@ -77,7 +77,7 @@ def _shown(settings: Settings, name: str) -> str | None:
 
 
 def without_password(database_url: str) -> str:
-    """Hidden as a whole where it cannot be told what of it is the password."""
+    """Hides the URL's password, or all of it where it cannot be told what of it is the password."""
     try:
         url = parsed_url(database_url)
     except ConfigError:

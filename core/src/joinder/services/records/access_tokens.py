@@ -130,7 +130,7 @@ class Tokens:
         return client is not None and client.revoked_at is None
 
     async def _signing_key(self) -> ECKey:
-        """The newest stored key, made on first use."""
+        """Returns the newest stored key, made on first use."""
         if self._signing is None:
             async with self._loading:
                 if self._signing is None:
@@ -162,7 +162,10 @@ class Tokens:
 
 
 def _secret_hashes(client: ApiClient | None) -> tuple[bytes, bytes]:
-    """Always two: the time to compare tells neither whether there is a client nor that its secret was rotated."""
+    """Returns two hashes, always.
+
+    The time to compare tells neither whether there is a client nor that its secret was rotated.
+    """
     if client is None:
         return _NO_SECRET, _NO_SECRET
     is_old_valid = client.old_secret_until is not None and now() < client.old_secret_until
