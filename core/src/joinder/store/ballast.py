@@ -30,7 +30,7 @@ class Ballast:
         return self.free_bytes() >= times * self.size_bytes
 
     def lay(self, times: int = ROOM_AGAIN) -> bool:
-        """Reserves the room. False: there is too little of it."""
+        """Reserves the room, where the disk has `times` as much. False: there is too little of it."""
         if self.ok:
             return True
         if not self.has_room(times):

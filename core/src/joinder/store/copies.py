@@ -48,7 +48,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def facts_in(path: Path) -> Facts:
-    """Raises ConfigError when it is no database of Joinder's."""
+    """Reads what is in the file. Raises ConfigError when it is no database of Joinder's."""
     try:
         with closing(_opened(path, "ro")) as connection:
             return facts_of(lambda sql: connection.execute(sql).fetchall(), str(path))

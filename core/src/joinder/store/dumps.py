@@ -73,7 +73,7 @@ async def facts_in(url: URL) -> Facts:
 
 
 async def has_schema(url: URL) -> bool:
-    """Raises ConfigError when the database is not there."""
+    """Tells whether Joinder's tables are there. Raises ConfigError when the database is not."""
     async with _connected(url) as connection:
         return await connection.fetchval("SELECT to_regclass('alembic_version')") is not None
 

@@ -157,8 +157,11 @@ async def _changed(connection: Any, write: Write) -> int:
 
 
 async def open_postgres(url: URL) -> PostgresStore:
-    """Raises StoreAway when it cannot be reached, ConfigError when it lets nobody in, is too old, forgets commits, or
-    has a newer schema."""
+    """Opens the database, migrated.
+
+    Raises StoreAway when it cannot be reached, ConfigError when it lets nobody in, is too old, forgets commits, or has
+    a newer schema.
+    """
     met = Met()
     try:
         hot = await asyncpg.create_pool(

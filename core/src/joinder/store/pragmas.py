@@ -28,7 +28,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def prepare(cursor: Any, path: Path) -> None:
-    """Raises ConfigError where SQLite cannot keep what it commits."""
+    """Makes a connection durable. Raises ConfigError where SQLite cannot keep what it commits."""
     for pragma in (f"busy_timeout={WAIT_MS}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     for pragma, (wanted, reads_as) in _DURABLE.items():

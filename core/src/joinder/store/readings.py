@@ -145,7 +145,7 @@ async def read_counters(store: Store, subject_id: str, since: int) -> list[Row]:
 
 
 def counters_before(subject_id: str, before: int) -> Statement:
-    """Forgets them."""
+    """Makes the statement that forgets the subject's counters before `before` (epoch seconds)."""
     return "DELETE FROM counter WHERE subject_id = :subject AND at < :before", {"subject": subject_id, "before": before}
 
 

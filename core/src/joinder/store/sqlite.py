@@ -116,7 +116,10 @@ def _read_only(file: FileWatch) -> sqlite3.Connection:
 
 
 def open_sqlite(url: URL) -> SqliteStore:
-    """Raises ConfigError, or StoreTrouble for what passes by itself."""
+    """Opens the file, created where there is none, and migrated.
+
+    Raises ConfigError, or StoreTrouble for what passes by itself.
+    """
     path = sqlite_path(url)
     if not path.parent.is_dir():
         raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")

@@ -182,7 +182,7 @@ class Registry:
         ]
 
     def vendor(self, name: str) -> Vendor:
-        """Raises UnknownVendor."""
+        """Returns what the vendor's plugin declares. Raises UnknownVendor."""
         for vendor in self.vendors:
             if vendor.name == name:
                 return vendor

@@ -61,7 +61,7 @@ async def holdings(hub: Hub, account_id: str) -> dict[str, int]:
 
 
 async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[Progress]:
-    """Raises NotFound."""
+    """Removes the account and all it has, yielding how many of its enrollments are gone. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         await _account(session, account_id)
         await _erase(session, _DOORS, account_id)

@@ -80,7 +80,7 @@ async def mark(hub: Hub, enrollment_id: str) -> Row | None:
 
 
 async def load(hub: Hub, enrollment_id: str) -> Detail:
-    """Raises NotFound."""
+    """Reads an enrollment of any account and what belongs to it, for the admin. Raises NotFound."""
     account_id = await account_of(hub, Enrollment, enrollment_id)
     overview = await enrollments.get(hub, account_id, enrollment_id)
     running = await hub.store.rows(_RUNNING, {"id": enrollment_id})

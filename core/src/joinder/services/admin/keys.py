@@ -71,7 +71,7 @@ async def rotate(hub: Hub, actor: str) -> AsyncIterator[Progress]:
 
 
 async def retirable(hub: Hub, key_id: str) -> None:
-    """Raises NotFound, or Conflict while the key is needed."""
+    """Checks that the key may be retired. Raises NotFound, or Conflict while the key is needed."""
     async with hub.store.read() as session:
         _check_retirable(await _uses(session, hub), key_id)
 

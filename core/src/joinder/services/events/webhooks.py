@@ -78,7 +78,7 @@ async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> lis
 
 
 async def get(hub: Hub, account_id: str, endpoint_id: str) -> WebhookEndpoint:
-    """Raises NotFound."""
+    """Returns the endpoint. Raises NotFound."""
     async with hub.store.read() as session:
         return await owned(session, WebhookEndpoint, endpoint_id, account_id)
 

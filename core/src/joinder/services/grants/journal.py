@@ -40,7 +40,7 @@ def note(hub: Hub, row: OpenedRow, version: int, fresh: Grant) -> None:
 
 
 async def opened(hub: Hub, line: Line) -> Grant:
-    """Raises SealBroken."""
+    """Decrypts the grant of a journal's line. Raises SealBroken."""
     if not hub.vault.is_unlocked(line.account):
         async with hub.store.read() as session:
             await hub.vault.unlock(session, line.account)

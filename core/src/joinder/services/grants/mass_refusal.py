@@ -46,7 +46,10 @@ _HASTY = text(
 
 
 async def holds(session: AsyncSession, vendor: str, suspected_at: int | None) -> bool:
-    """Tells whether too many of the vendor's grants are dying to believe it of one more."""
+    """Tells whether too many of the vendor's grants are dying to believe it of one more.
+
+    `suspected_at` (epoch seconds; None: not yet): since when this one is. Nothing is held for longer than GIVE_UP_S.
+    """
     if suspected_at is not None and now() - suspected_at > GIVE_UP_S:
         return False
     dying, suspected = (await session.execute(_DYING, await _values(session, vendor))).one()

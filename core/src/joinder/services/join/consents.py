@@ -69,7 +69,10 @@ class _Asked:
 
 
 async def finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> VendorError | None:
-    """Takes a claimed session to its end, which it writes down. Answers why a form is to be shown again instead."""
+    """Takes a claimed session to its end, which it writes down.
+
+    Answers why a form is to be shown again instead; None once the session has ended, or its consent is kept.
+    """
     asked: _Asked | None = None
     try:
         asked = await _asked(hub, row, Secrets(values))
@@ -303,7 +306,7 @@ async def _merge(session: AsyncSession, provisional: Enrollment, into: Enrollmen
 
 
 async def flow_of(hub: Hub, flow_id: str) -> JoinFlow:
-    """Raises JoinRefused."""
+    """Returns the flow an owner came by. Raises JoinRefused when it is gone."""
     async with hub.store.read() as session:
         flow = await session.get(JoinFlow, flow_id) if is_id(flow_id, "flow") else None
     if flow is None:

@@ -176,7 +176,7 @@ async def _sites(session: AsyncSession, enrollment_ids: Sequence[str]) -> dict[s
 
 
 async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
-    """Raises NotFound."""
+    """Returns the enrollment. Raises NotFound."""
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         (overview,) = await _overviews(hub, session, [row])
@@ -196,8 +196,10 @@ async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVe
 
 
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> How | None:
-    """Erases tokens, sites, devices and readings; sites that another enrollment may open stay with it. The event and
-    the audit entry remain. Answers what becomes of the consent at the vendor (revocations.request).
+    """Erases tokens, sites, devices and readings; sites that another enrollment may open stay with it.
+
+    The event and the audit entry remain. Answers what becomes of the consent at the vendor (revocations.request); None
+    where no owner gave one. Raises NotFound.
     """
     async with hub.store.write(account_id, enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)

@@ -163,7 +163,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
 
 
 async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> None:
-    """Raises Conflict while a flow or an enrollment depends on it."""
+    """Deletes the credentials. Raises NotFound, or Conflict while a flow or an enrollment depends on them."""
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         used = await _dependents(session, row)
@@ -177,7 +177,7 @@ async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> 
 
 
 async def dependents(hub: Hub, account_id: str, credentials_id: str) -> Dependents:
-    """Raises NotFound."""
+    """Counts the flows and enrollments that depend on the credentials. Raises NotFound."""
     async with hub.store.read() as session:
         return await _dependents(session, await owned(session, VendorCredentials, credentials_id, account_id))
 

@@ -44,7 +44,10 @@ def problems(settings: Settings) -> list[str]:
 
 
 def read_metrics_token(settings: Settings) -> Secrets | None:
-    """Raises ConfigError when the file cannot be read or holds something short."""
+    """Reads the metrics' token; None where no file is named.
+
+    Raises ConfigError when the file cannot be read or holds something short.
+    """
     if settings.metrics_token_file is None:
         return None
     try:

@@ -137,7 +137,7 @@ class Lease:
     holder: str
 
     async def renew(self) -> None:
-        """Raises Conflict when another process has it."""
+        """Takes the lease, or goes on holding it. Raises Conflict when another process has it."""
         async with self.hub.store.write(_ALONE) as session:
             clock, moment = await leases.read_clock(session)
             row = await session.get(StoreState, _ALONE)

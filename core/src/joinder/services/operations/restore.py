@@ -61,7 +61,10 @@ async def restore(
     confirm: str | None = None,
     registry: Registry | None = None,
 ) -> Outcome:
-    """Raises ConfigError for a wrong key or a newer schema, or a Refusal; the database is then as it was."""
+    """Puts the copy in the database's place, its tokens behind the barrier.
+
+    Raises ConfigError for a wrong key or a newer schema, or a Refusal; the database is then as it was.
+    """
     url = parsed_url(settings.database_url)
     kind: Kind = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
     request = Request(

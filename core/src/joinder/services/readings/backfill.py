@@ -79,7 +79,7 @@ async def start(
 
 
 async def get(hub: Hub, account_id: str, backfill_id: str) -> Progress:
-    """Raises NotFound."""
+    """Returns the job, and how far back it has reached. Raises NotFound."""
     async with hub.store.read() as session:
         job = await owned(session, Backfill, backfill_id, account_id)
         enrollment = await owned(session, Enrollment, job.enrollment_id, account_id)

@@ -129,7 +129,10 @@ class Asked:
 
 
 async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
-    """Raises NotFound, Unprocessable or the vendor's error."""
+    """Returns a page of the site's periods, asking the vendor for what is missing.
+
+    Raises NotFound, Unprocessable or the vendor's error.
+    """
     site = await site_head(hub, account_id, site_id)
     if site.fetched_at is None:
         await get_site(hub, account_id, site_id)
@@ -146,7 +149,10 @@ async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKi
 
 
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
-    """Raises NotFound, Unprocessable or the vendor's error."""
+    """Returns a page of the device's periods, asking the vendor for what is missing.
+
+    Raises NotFound, Unprocessable or the vendor's error.
+    """
     device = await device_head(hub, account_id, device_id, kind)
     site = await site_head(hub, account_id, device.site_id)
     return await _page(hub, _asked(account_id, site, device, kind, window), window)

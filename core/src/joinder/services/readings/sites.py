@@ -88,7 +88,7 @@ class DeviceHead(Struct, frozen=True):
 
 
 async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
-    """Raises NotFound."""
+    """Reads what a read of the site's series must know. Raises NotFound."""
     if not is_id(site_id, "site"):
         raise NotFound
     for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
@@ -98,7 +98,7 @@ async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
 
 
 async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceHead:
-    """Raises NotFound."""
+    """Reads what a read of the device's series must know. Raises NotFound."""
     if not is_id(device_id):
         raise NotFound
     for row in await hub.store.rows(_DEVICE, {"id": device_id, "account": account_id, "kind": str(kind)}):
@@ -165,7 +165,7 @@ async def get_sites(hub: Hub, account_id: str, ids: Sequence[str]) -> list[tuple
 
 
 async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> StoredDevice:
-    """Raises NotFound."""
+    """Reads the device as stored. Raises NotFound, also for one that is gone."""
     device = await read_device(hub.store, account_id, device_id) if is_id(device_id) else None
     if device is None or device.kind != kind or device.gone_at is not None:
         raise NotFound

@@ -59,7 +59,10 @@ class Tokens:
         self._seen: OrderedDict[str, tuple[Caller, float, float]] = OrderedDict()
 
     async def issue(self, client_id: str, client_secret: str, scope: str | None) -> AccessToken:
-        """Raises InvalidClient or InvalidScope."""
+        """Issues an access token; `scope`: blank-separated, None for all the client has.
+
+        Raises InvalidClient or InvalidScope.
+        """
         client = await self._authenticated(client_id, client_secret)
         held = client.scopes.split()
         wanted = scope.split() if scope else held

@@ -53,7 +53,7 @@ class NewClient(Struct, frozen=True, kw_only=True):
 
 
 async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE) -> Account:
-    """Raises Unprocessable."""
+    """Creates an account and its data key. Raises Unprocessable for a name that cannot be."""
     account = Account(id=new_id("acct"), name=_checked_name(name), created_at=now())
     async with hub.store.write(DATA_KEYS) as session:
         session.add(account)
@@ -68,7 +68,7 @@ async def list_accounts(hub: Hub) -> list[Account]:
 
 
 async def rename_account(hub: Hub, account_id: str, actor: str, name: str) -> None:
-    """Raises NotFound or Unprocessable."""
+    """Renames the account. Raises NotFound, or Unprocessable for a name that cannot be."""
     async with hub.store.write(account_id) as session:
         account = await session.get(Account, account_id)
         if account is None:
@@ -156,7 +156,7 @@ async def rotate_client(
 
 
 async def revoke_client(hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE) -> None:
-    """Raises NotFound."""
+    """Revokes the client; twice is harmless. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         client = await owned(session, ApiClient, client_id, account_id)
         client.revoked_at = client.revoked_at or now()

@@ -102,7 +102,10 @@ def clearing(dialect: str, kind: str, enrollment_id: str) -> Statement:
 
 
 def releasing(kind: str, enrollment_id: str, lease: str, due_at: int | None) -> Statement:
-    """Gives the lease back and says when the work is due next (None: unchanged)."""
+    """Makes the statement that gives the lease back and says when the work is due next.
+
+    `due_at`: epoch seconds; None: unchanged.
+    """
     return _RELEASE, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "due_at": due_at}
 
 
@@ -136,7 +139,7 @@ def _dialect(session: AsyncSession) -> str:
 async def schedule(
     session: AsyncSession, kind: str, enrollment_id: str, due_at: int, *, app: str | None = None
 ) -> None:
-    """Makes the work due at `due_at`, whoever holds it now. `app`: whose budget it is on, where that is new."""
+    """Makes the work due at `due_at` (epoch seconds), whoever holds it now. `app`: whose budget, where that is new."""
     row = await session.get(Due, (kind, enrollment_id))
     if row is None:
         session.add(Due(kind=kind, enrollment_id=enrollment_id, due_at=due_at, app=app or ""))

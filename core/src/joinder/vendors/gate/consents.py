@@ -21,7 +21,10 @@ log = logging.getLogger("joinder.vendors")
 
 
 def checked_consent(consent: Consent, vendor: str) -> Consent:
-    """Raises PluginBug for what is no grant, UnexpectedPayload for one that is endless or whose sites are none."""
+    """Returns what of a consent may be stored.
+
+    Raises PluginBug for what is no grant, UnexpectedPayload for one that is endless or whose sites are none.
+    """
     if not isinstance(consent.grant, Grant):
         raise PluginBug(f"plugin {vendor} answered a consent without a grant")
     grant = checked_grant(consent.grant, vendor)
