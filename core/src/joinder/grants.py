@@ -76,7 +76,7 @@ Keep = Callable[[Kept], Awaitable[None]]
 
 
 async def _kept_nowhere(_: Kept) -> None:
-    """For callbacks that no owner waits behind."""
+    """Keeps nothing, for callbacks that no owner waits behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,10 @@ class Context:
     log: logging.Logger
 
     def require_app(self) -> AppCredentials:
-        """The app credential of a vendor that declares one; core always passes it there."""
+        """Returns the app credential of a vendor that declares one; core always passes it there.
+
+        Raises LookupError where there is none.
+        """
         if self.app is None:
             raise LookupError("this vendor's flow names no app credential")
         return self.app

@@ -63,7 +63,10 @@ class Token(Struct, frozen=True):
         return f"Token(expires_at={self.expires_at})"
 
     def secrets(self, previous: Mapping[str, str] | None = None) -> Secrets:
-        """As grant secrets; a refresh answer without a refresh token keeps the previous one (RFC 6749 §6)."""
+        """Returns the grant's secrets.
+
+        A refresh answer without a refresh token keeps the `previous` one (RFC 6749 §6).
+        """
         refresh_token = self.refresh_token or (previous or {}).get("refresh_token")
         return Secrets(
             {"access_token": self.access_token, **({"refresh_token": refresh_token} if refresh_token else {})}
@@ -71,7 +74,7 @@ class Token(Struct, frozen=True):
 
 
 def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest) -> str:
-    """The consent URL of an authorization code grant; `app` holds clientID."""
+    """Returns the consent URL of an authorization code grant; `app` holds clientID."""
     challenge = {"code_challenge": request.code_challenge, "code_challenge_method": "S256"}
     return str(
         prepare_grant_uri(
@@ -88,7 +91,11 @@ def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest
 
 
 def code_from(callback: Callback) -> str:
-    """The authorization code. Raises ConsentDenied when the owner refused or did not finish (RFC 6749 §4.1.2.1)."""
+    """Returns the authorization code.
+
+    Raises ConsentDenied when the owner refused or did not finish (RFC 6749 §4.1.2.1), another VendorError for any other
+    `error`, or ConsentInvalid when there is no code.
+    """
     error = callback.values.get("error")
     if error:
         raise _authorization_error(error)
@@ -99,7 +106,7 @@ def code_from(callback: Callback) -> str:
 
 
 def _authorization_error(code: str) -> VendorError:
-    """The class of an `error` on the way back, which anybody may have written into the owner's browser."""
+    """Returns what an `error` on the way back means, which anybody may have written into the owner's browser."""
     refusal: VendorError
     if code in _NOT_GIVEN:
         refusal = ConsentDenied("The owner did not give consent")
@@ -114,7 +121,10 @@ def _authorization_error(code: str) -> VendorError:
 
 
 async def exchange_code(ctx: Context, oauth2: OAuth2, callback: Callback, **extra: str) -> Token:
-    """Authorization code → token, which core keeps before it is answered; later, the token that was kept."""
+    """Exchanges an authorization code for a token, which core keeps before it is answered; later, answers the kept one.
+
+    Raises ConsentInvalid for a refused code, or another VendorError.
+    """
     if callback.kept is not None:
         return _of_kept(callback.kept)
     parameters = {"grant_type": "authorization_code", "code": code_from(callback), **extra}
@@ -143,7 +153,10 @@ def _of_kept(kept: Kept) -> Token:
 async def refresh_token(
     ctx: Context, oauth2: OAuth2, secrets: Secrets, *, send_secret: bool = True, **extra: str
 ) -> Token:
-    """Refresh token → token, one exchange. `send_secret` False: the vendor wants the client id alone."""
+    """Exchanges a refresh token for a token, in one call. `send_secret` False: the vendor wants the client id alone.
+
+    Raises AuthorizationLost where there is no refresh token, else as `token_error` says.
+    """
     if not secrets.get("refresh_token"):
         raise AuthorizationLost("The vendor gave no refresh token with this consent, so it ends with its access token")
     parameters = {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"], **extra}
@@ -151,7 +164,10 @@ async def refresh_token(
 
 
 async def client_token(ctx: Context, oauth2: OAuth2, **extra: str) -> MachineToken:
-    """The app's own token (client credentials). Call it through ctx.app_token, which keeps and shares it."""
+    """Fetches the app's own token (client credentials). Call it through ctx.app_token, which keeps and shares it.
+
+    Raises AppCredentialsRejected when the vendor refuses the app, or another VendorError.
+    """
     try:
         token = await token_call(ctx, oauth2, {"grant_type": "client_credentials", **extra})
     except OutcomeUnknown:
@@ -177,7 +193,7 @@ async def revoke(ctx: Context, oauth2: OAuth2, secrets: Mapping[str, str]) -> No
 
 
 async def _taken_back(ctx: Context, oauth2: OAuth2, kind: str, token: str) -> bool:
-    """False: the vendor revokes no token of this kind."""
+    """Revokes one token; False when the vendor revokes no token of this kind."""
     if oauth2.revocation_url is None:
         return False
     hint = {"token_type_hint": kind} if oauth2.revocation_parameter == "token" else {}
@@ -193,7 +209,7 @@ async def _taken_back(ctx: Context, oauth2: OAuth2, kind: str, token: str) -> bo
 
 
 async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str], *, send_secret: bool = True) -> Token:
-    """One POST to the token endpoint with the app's client credentials. Raises as `token_error` says."""
+    """Sends one POST to the token endpoint with the app's client credentials. Raises as `token_error` says."""
     answer = await _client_call(ctx, oauth2, oauth2.token_url, parameters, send_secret=send_secret)
     if not answer.ok:
         raise token_error(answer, lost_codes=oauth2.lost_codes)
@@ -229,7 +245,7 @@ class _NoAccessToken(UnexpectedPayload):
 
 
 def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorError:
-    """The class of a token answer without a token; `lost_codes` are the vendor's own words for invalid_grant."""
+    """Returns what a token answer without a token means; `lost_codes` are the vendor's own words for invalid_grant."""
     code = error_code(answer.content)
     detail = f"{answer.status} error={code}" if code else str(answer.status)
     if answer.status == 429:
@@ -248,7 +264,7 @@ def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorEr
 
 
 def error_code(content: bytes) -> str:
-    """The OAuth error code of a body, in small letters; empty where it has none that could be one (HTML, text)."""
+    """Returns the OAuth error code of a body, in small letters; empty where nothing in it could be one (HTML, text)."""
     text = content[:_ERROR_BYTES].decode("utf-8-sig", "replace").strip()
     try:
         code = _code_in(msgspec.json.decode(text))
@@ -259,7 +275,7 @@ def error_code(content: bytes) -> str:
 
 
 def _code_in(body: object) -> str:
-    """`error` as a text, or the code inside an object of that name."""
+    """Returns `error` as a text, or the code inside an object of that name."""
     if not isinstance(body, dict):
         return ""
     error = next((value for name, value in body.items() if name.lower() == "error"), None)
@@ -289,7 +305,7 @@ def _token(answer: Answer, now: datetime, *, lost_codes: tuple[str, ...] = ()) -
 
 
 def _members(answer: Answer) -> Mapping[str, object]:
-    """Of a token answer; those of a form are texts, as some vendors sent them before the RFC."""
+    """Returns the members of a token answer; those of a form are texts, as some vendors sent them before the RFC."""
     text = answer.content[:_ERROR_BYTES].decode("ascii", "replace").strip()
     if _FORM.match(text):
         return {name: values[0] for name, values in parse_qs(text, max_num_fields=50).items()}
@@ -297,7 +313,10 @@ def _members(answer: Answer) -> Mapping[str, object]:
 
 
 def _expiry(expires_in: object, now: datetime) -> datetime | None:
-    """`expires_in` in seconds, also as a string; zero, negative, absurd or missing means unknown."""
+    """Returns when `expires_in` (seconds, also as a string) is over.
+
+    None, unknown, where it is zero, negative, absurd or missing.
+    """
     if isinstance(expires_in, bool):
         return None
     try:

@@ -17,7 +17,7 @@ LAST_LOOK_S = 1.0  # after the deadline, for what has come already
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """As `asyncio.timeout`."""
+    """Limits the block as `asyncio.timeout` does, in seconds. Raises TimeoutError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as timeout:
         over = loop.call_later(seconds, lambda: timeout.reschedule(loop.time() + LAST_LOOK_S))
@@ -28,7 +28,10 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
 
 
 async def within(seconds: float, call: Coroutine[Any, Any, T]) -> T:
-    """What the call answers. Raises TimeoutError, and does not wait for a call that cannot be cancelled."""
+    """Returns what the call answers within `seconds`.
+
+    Raises TimeoutError, and does not wait for a call that cannot be cancelled.
+    """
     task = asyncio.create_task(call)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)

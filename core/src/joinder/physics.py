@@ -34,9 +34,10 @@ class Load(NamedTuple):
 
 
 def home_load(parts: Iterable[float | None]) -> Load:
-    """What the home uses: the sum of signed parts (solar, battery discharging, grid importing; W or Wh alike).
+    """Returns what the home uses: the sum of signed parts (solar, battery discharging, grid importing; W or Wh alike).
 
-    A sum below zero by at most 2 % of its largest part is noise, and 0; one further below cannot be.
+    A sum below zero by at most 2 % of its largest part is noise, and 0; one further below cannot be. An unknown part
+    makes the sum unknown.
     """
     known = list(parts)
     total = 0.0
@@ -51,28 +52,31 @@ def home_load(parts: Iterable[float | None]) -> Load:
 
 
 def solar_power(watts: float | None, nameplate_w: float | None = None) -> float | None:
-    """Generated power: a standby draw counts as 0, what lies further below zero is unknown."""
+    """Returns generated power in W: a standby draw counts as 0, what lies further below zero is unknown (None)."""
     if watts is None or not watts < 0:  # nothing to judge, also where it is no number
         return watts
     return 0.0 if -watts <= max(STANDBY_W, STANDBY_SHARE * (nameplate_w or 0.0)) else None
 
 
 def nameplate_w(devices: Iterable[Device]) -> float | None:
-    """Of all inverters together; None when there is none or one does not tell."""
+    """Returns the nameplate of all inverters together; None when there is none or one does not tell."""
     powers = [own_nameplate_w(device) for device in devices if device.kind is DeviceKind.INVERTER]
     return sum(power or 0.0 for power in powers) if powers and all(powers) else None
 
 
 def own_nameplate_w(device: Device) -> float | None:
-    """What one inverter can take; None where it tells only the most it was seen at."""
+    """Returns what one inverter can take; None where it tells only the most it was seen at."""
     return None if device.is_peak else device.max_power_w or None
 
 
 def is_beyond_nameplate(watts: float, nameplate: float | None) -> bool:
-    """More sun than the inverters can take. False where their nameplate is unknown."""
+    """Tells whether it is more sun than the inverters can take, both in W; False where their nameplate is unknown."""
     return nameplate is not None and watts > nameplate * NAMEPLATE_TIMES
 
 
 def is_spike(watts: float, neighbours_w: Sequence[float], *, from_w: float = SPIKE_FROM_W) -> bool:
-    """Where no nameplate judges: far above what the rows of two hours around it tell. False without neighbours."""
+    """Tells whether it is far above what the rows of two hours around it tell, for where no nameplate judges.
+
+    False without neighbours.
+    """
     return watts > from_w and bool(neighbours_w) and watts > SPIKE_TIMES * median(neighbours_w)

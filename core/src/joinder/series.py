@@ -96,7 +96,7 @@ class _Slots:
         return self.expected.get(metric, frozenset()) - total.seconds.keys()
 
     def _lacks(self, metric: str, total: _Sum, length_s: float) -> str | None:
-        """Why the sum is not whole: a part that told nothing, or one that did not tell all the time."""
+        """Says why the sum is not whole: a part told nothing, or did not tell all the time. None: it is whole."""
         if metric == "soc_percent":
             return None
         parts = self.expected.get(metric) or total.seconds.keys()
@@ -120,7 +120,7 @@ class Quarters:
         self._parts: list[tuple[Span, float]] = []
 
     def expect(self, metric: str, parts: Iterable[str]) -> None:
-        """Names every part that a sum of this metric must have."""
+        """Expects every one of these parts in a sum of this metric."""
         self._slots.expected[metric] = frozenset(parts)
 
     def lacks(self, start: datetime, end: datetime, rule: str = PARTS_MISSING, *, devices: Iterable[str] = ()) -> None:
@@ -141,7 +141,10 @@ class Quarters:
             self._slots.contradict(span)
 
     def energy(self, metric: str, start: datetime, end: datetime, wh: float | None, *, part: str = "") -> None:
-        """`wh` over the row [start, end). Left out when unknown; a second row of the same time adds to the first."""
+        """Adds `wh` over the row [start, end); nothing when unknown.
+
+        A second row of the same time adds to the first.
+        """
         length_s = (end - start).total_seconds()
         if length_s <= 0 or (known := plausible(wh)) is None:
             return
@@ -152,7 +155,10 @@ class Quarters:
             self._slots.spread.update(span for span, _ in parts)
 
     def power(self, metric: str, start: datetime, end: datetime, watts: float | None, *, part: str = "") -> None:
-        """Mean power of the row [start, end), as energy; what inverters draw at night is a production of 0."""
+        """Adds mean power of the row [start, end), in W, as energy.
+
+        What inverters draw at night is a production of 0.
+        """
         watts = physics.solar_power(watts) if metric == "solar_wh" else watts
         hours = (end - start).total_seconds() / 3600
         self.energy(metric, start, end, None if watts is None else watts * hours, part=part)
@@ -160,26 +166,26 @@ class Quarters:
     def flow(
         self, positive: str, negative: str, start: datetime, end: datetime, watts: float | None, *, part: str = ""
     ) -> None:
-        """Mean power with a sign, split by direction: (import_wh, export_wh), (discharge_wh, charge_wh)."""
+        """Adds mean power with a sign, in W, split by direction: (import_wh, export_wh), (discharge_wh, charge_wh)."""
         if watts is not None and math.isfinite(watts):
             self.power(positive, start, end, max(watts, 0.0), part=part)
             self.power(negative, start, end, max(-watts, 0.0), part=part)
 
     def soc(self, start: datetime, end: datetime, percent: float | None) -> None:
-        """State of charge over the row; outside 0 to 100 it is unknown."""
+        """Adds the state of charge over the row, in percent; outside 0 to 100 it is unknown."""
         if (known := plausible(percent)) is not None and known <= 100:
             for span, seconds in self._cut(start, end):
                 self._slots.add(span, "soc_percent", known * seconds, seconds, "")
 
     def _cut(self, start: datetime, end: datetime) -> list[tuple[Span, float]]:
-        """A row has several values: it is cut once. One outside of what is asked may be of any year."""
+        """Cuts a row once for its several values. One outside of what is asked may be of any year."""
         if self._row != (start, end):
             is_inside = start < self._slots.end and end > self._slots.start
             self._row, self._parts = (start, end), list(_quarters(start, end)) if is_inside else []
         return self._parts
 
     def readings(self, device_id: str | None = None) -> tuple[Reading, ...]:
-        """Merged, sorted by start, one per quarter hour that has any value."""
+        """Returns the readings merged, sorted by start, one per quarter hour that has any value."""
         return self._slots.readings(device_id)
 
 
@@ -192,16 +198,16 @@ class Days:
         self._days = frozenset(days_between(start, end, zone))
 
     def expect(self, metric: str, parts: Iterable[str]) -> None:
-        """Names every part that a sum of this metric must have."""
+        """Expects every one of these parts in a sum of this metric."""
         self._slots.expected[metric] = frozenset(parts)
 
     def told_twice(self, day: date) -> None:
-        """As Quarters.told_twice."""
+        """Notes a contradiction, as Quarters.told_twice does."""
         if day in self._days:
             self._slots.contradict(day_span(day, self._zone))
 
     def energy(self, metric: str, day: date, wh: float | None, *, partial: bool = False, part: str = "") -> None:
-        """`wh` of one local day; `partial`: the vendor says, or it is clear, that some of the day is missing."""
+        """Adds `wh` of one local day; `partial`: the vendor says, or it is clear, that some of the day is missing."""
         if day not in self._days:
             return
         span = day_span(day, self._zone)
@@ -216,14 +222,14 @@ class Days:
 
 
 def plausible(value: float | None) -> float | None:
-    """A finite value of at least 0; anything else is unknown."""
+    """Returns a finite value of at least 0; None, which is unknown, for anything else."""
     return value if value is not None and math.isfinite(value) and value >= 0 else None
 
 
 def once(
     rows: Iterable[tuple[Moment, Row]], *, told: Callable[[Row], object] = lambda row: row
 ) -> dict[Moment, Row | None]:
-    """Rows by their moment, in order, each once; None where one moment was told with different values.
+    """Returns rows by their moment, in order, each once; None where one moment was told with different values.
 
     Nobody knows which of two is right, so neither counts: Quarters.told_twice and Days.told_twice. `told`: what of a
     row is compared, if not all of it.
@@ -238,7 +244,7 @@ def once(
 
 
 def with_load(reading: Reading, *, battery: bool) -> Reading:
-    """`reading` with load = solar + import + discharge - export - charge where all of them are known and it is not.
+    """Returns `reading` with the load it lacks: solar + import + discharge - export - charge, where all are known.
 
     `battery` False: the site has none, and its two terms count as 0. A load below zero is noise, and 0, or it is
     impossible, and unknown with the rule that says so (physics.home_load).
@@ -259,7 +265,7 @@ def _net(into_home: float | None, out_of_it: float | None) -> float | None:
 
 
 def row_spans(starts: Iterable[datetime], *, alone: timedelta, longest: timedelta = QUARTER) -> Iterator[Span]:
-    """Each row's span [start, end), from the spacing of the rows around it, which may change inside one answer.
+    """Yields each row's span [start, end), from the spacing of the rows around it, which may change inside one answer.
 
     `starts` in order, each once. A row lasts until the next one where that distance stands beside another like it; a
     distance that stands alone, or is above `longest`, is a gap, and the row before it as long as its neighbour. Where
@@ -278,7 +284,10 @@ def row_spans(starts: Iterable[datetime], *, alone: timedelta, longest: timedelt
 
 
 def _later(at: datetime, length: timedelta) -> datetime:
-    """As late as the calendar goes: what a vendor dates 9999 is no reason to lose the rows beside it."""
+    """Adds the length, as far as the calendar goes.
+
+    What a vendor dates 9999 is no reason to lose the rows beside it.
+    """
     try:
         return at + length
     except OverflowError:
@@ -286,7 +295,7 @@ def _later(at: datetime, length: timedelta) -> datetime:
 
 
 def merged(parts: Iterable[Sequence[Reading]]) -> tuple[Reading, ...]:
-    """Readings of several sources, one per interval and device: each metric from the first that knows it."""
+    """Merges readings of several sources, one per interval and device: each metric from the first that knows it."""
     found: dict[tuple[datetime, datetime, str], Reading] = {}
     for reading in (reading for part in parts for reading in part):
         key = (reading.start, reading.end, reading.device_id or "")
@@ -306,7 +315,7 @@ def _filled(known: Reading, other: Reading) -> Reading:
 
 
 def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
-    """The quarter hours a row touches, with the seconds of it inside each."""
+    """Yields the quarter hours a row touches, with the seconds of it inside each."""
     at, end = start.astimezone(UTC), end.astimezone(UTC)
     while at < end:
         begin = at - timedelta(seconds=at.timestamp() % QUARTER.total_seconds())
@@ -316,7 +325,7 @@ def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
 
 
 def zone(name: str | None) -> ZoneInfo | None:
-    """The time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
+    """Returns the time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
     if name is not None and name.startswith(_NO_PLACES):
         return None
     try:
@@ -326,7 +335,7 @@ def zone(name: str | None) -> ZoneInfo | None:
 
 
 def day_span(day: date, where: ZoneInfo) -> Span:
-    """From local midnight to the next, in UTC."""
+    """Returns the span from local midnight to the next, in UTC."""
     return midnight(day, where), midnight(day + timedelta(days=1), where)
 
 
@@ -335,12 +344,12 @@ def midnight(day: date, where: ZoneInfo) -> datetime:
 
 
 def is_datable(day: date) -> bool:
-    """Whether a row of that day may be one: a zone cannot tell every time of the years 1 and 9999."""
+    """Tells whether a row of that day may be one: a zone cannot tell every time of the years 1 and 9999."""
     return 1990 <= day.year <= 2200
 
 
 def days_between(start: datetime, end: datetime, where: ZoneInfo) -> Iterator[date]:
-    """Local days that [start, end) touches."""
+    """Yields the local days that [start, end) touches."""
     day, last = start.astimezone(where).date(), (end - timedelta(microseconds=1)).astimezone(where).date()
     while day <= last:
         yield day
@@ -348,10 +357,10 @@ def days_between(start: datetime, end: datetime, where: ZoneInfo) -> Iterator[da
 
 
 def instants(wall_times: Iterable[datetime], where: ZoneInfo) -> Iterator[datetime]:
-    """Rows' wall times without offset, in the order they happened, as UTC.
+    """Yields rows' wall times without offset, in the order they happened, as UTC.
 
-    In the hour that autumn repeats, the second pass is told by time not going on; times that spring skips are read
-    with the offset before the change (PEP 495).
+    In the hour that autumn repeats, the second pass is told by time not going on; times that spring skips are read with
+    the offset before the change (PEP 495).
     """
     before: datetime | None = None
     for wall in wall_times:

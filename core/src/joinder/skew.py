@@ -22,11 +22,17 @@ class ClockSkew:
         self._told: set[str] = set()
 
     def seen(self) -> Mapping[str, float]:
-        """Vendor → seconds, the largest of the last minutes in which it answered."""
+        """Returns vendor → seconds by which its clock is ahead of ours, negative when behind.
+
+        They are the largest of the last minutes in which it answered.
+        """
         return {vendor: skew_s for vendor, (skew_s, _) in self._largest.items()}
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """An answer just came, with lower-case header names. What a cache kept (Age) says nothing of a clock."""
+        """Notes the clock of an answer that just came, with lower-case header names.
+
+        What a cache kept (Age) says nothing of a clock.
+        """
         vendor = bound().get("vendor")
         if vendor is None or "date" not in headers or "age" in headers:
             return
@@ -42,7 +48,7 @@ class ClockSkew:
         self._warn(vendor, skew_s)
 
     def _warn(self, vendor: str, skew_s: float) -> None:
-        """Once, until the clocks agree again."""
+        """Warns once, until the clocks agree again."""
         if abs(skew_s) <= ALARMING_S:
             self._told.discard(vendor)
         elif vendor not in self._told:

@@ -73,7 +73,7 @@ class Outage:
     _told_at: float = field(default=float("-inf"), repr=False)
 
     def begin(self, trouble: StoreTrouble) -> None:
-        """As often as something fails."""
+        """Notes that something failed. To be called as often as something does."""
         if isinstance(trouble, StoreRefused):
             return
         moment = monotonic()
@@ -84,7 +84,10 @@ class Outage:
         self.trouble, self._failed_at, self._answered_at = trouble, moment, None
 
     def end(self, asked_at: float) -> None:
-        """As often as a write worked that was begun at `asked_at` (monotonic)."""
+        """Notes that a write worked that was begun at `asked_at` (seconds of the monotonic clock).
+
+        To be called as often as one does.
+        """
         if self.trouble is None or asked_at < self._failed_at:
             return
         moment = monotonic()
@@ -97,5 +100,5 @@ class Outage:
 
 
 def _tell(level: int, text: str, told: StoreTrouble | Answered) -> None:
-    """As of nobody's request, enrollment or vendor."""
+    """Logs as of nobody's request, enrollment or vendor."""
     Context().run(log.log, level, text, told)

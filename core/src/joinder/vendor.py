@@ -162,14 +162,14 @@ class Vendor(Struct, frozen=True, kw_only=True):
 
     @property
     def is_renewable(self) -> bool:
-        """Whether core calls `refresh` before a grant ends."""
+        """Tells whether core calls `refresh` before a grant ends."""
         return self.refresh in (Refresh.ROTATING, Refresh.REUSABLE)
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)
 
     def flow_with(self, type_name: str | None) -> Flow:
-        """How consent is obtained with app credentials of this type; None: without any."""
+        """Tells how consent is obtained with app credentials of this type; None: without any."""
         kind = self.app_credential(type_name) if type_name is not None else None
         return kind.flow if kind is not None else self.flow
 
@@ -178,13 +178,13 @@ class Vendor(Struct, frozen=True, kw_only=True):
 
 
 def is_redirect(vendor: Vendor, app: AppCredentials | None) -> bool:
-    """Whether owners consent at the vendor, with this app."""
+    """Tells whether owners consent at the vendor, with this app."""
     kind = vendor.app_credential(app.type) if app else None
     return vendor.flow is Flow.REDIRECT and (kind is None or kind.flow is Flow.REDIRECT)
 
 
 def endpoint_hosts(vendor: Vendor, app: AppCredentials | None) -> tuple[str, ...]:
-    """Hosts of the app's `endpoint` fields, as Vendor.hosts writes them."""
+    """Returns the hosts of the app's `endpoint` fields, as Vendor.hosts writes them."""
     kind = vendor.app_credential(app.type) if app else None
     if app is None or kind is None:
         return ()
@@ -193,7 +193,7 @@ def endpoint_hosts(vendor: Vendor, app: AppCredentials | None) -> tuple[str, ...
 
 
 def https_host(url: str) -> str:
-    """`host` or `host:port`. Raises ValueError."""
+    """Returns `host` or `host:port` of an https URL. Raises ValueError for any other."""
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError("must be an https URL without user information")

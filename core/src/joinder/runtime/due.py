@@ -127,7 +127,7 @@ def _on_clock(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
 
 
 async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float) -> None:
-    """So many at a time; none is begun once the job's time is over or the process stops."""
+    """Runs so many at a time; none is begun once the job's time is over or the process stops."""
     left = iter(rows)
 
     async def one_after_another() -> None:
@@ -151,7 +151,7 @@ async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: flo
 
 
 async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
-    """One row, whatever it does: its trouble is nobody else's.
+    """Runs one row, whatever it does: its trouble is nobody else's.
 
     Raises StoreTrouble, which is not the row's: it is found again.
     """
@@ -194,7 +194,7 @@ def _wait_s(error: VendorError | Refusal) -> float:
 
 
 async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> None:
-    """Work that failed before it could plan its next try would otherwise be due again at once."""
+    """Postpones work that failed before it could plan its next try, or it would be due again at once."""
     async with hub.store.write(enrollment_id) as session:
         row = await session.get(Due, (kind, enrollment_id))
         if row is not None and row.due_at <= now():
@@ -207,7 +207,7 @@ async def _strike(hub: Hub, kind: str, row: Row) -> None:
 
 
 async def _bury(hub: Hub, kind: str, row: Row) -> None:
-    """Its holder gave nothing back: a worker that was killed, by this row perhaps."""
+    """Takes back a lease whose holder gave nothing back: a worker that was killed, by this row perhaps."""
     values = {"kind": kind, "id": row.enrollment_id, "lease": row.left_by}
     buried = await hub.store.apply(_on_clock(hub, _BURY, values))
     if buried[0] and row.strikes:

@@ -16,7 +16,10 @@ _PATIENCE_S = 10.0
 
 @asynccontextmanager
 async def exposed(hub: Hub) -> AsyncIterator[None]:
-    """Beside the block, when JOINDER_METRICS_PORT is set. Raises ConfigError when the port is taken."""
+    """Serves the metrics beside the block, when JOINDER_METRICS_PORT is set.
+
+    Raises ConfigError when the port is taken.
+    """
     port = hub.settings.metrics_port
     if port is None:
         yield
@@ -40,7 +43,7 @@ async def exposed(hub: Hub) -> AsyncIterator[None]:
 
 
 async def _answer(gauges: Gauges, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One request a connection: HTTP/1.0 is all that a scraper needs."""
+    """Answers one request a connection: HTTP/1.0 is all that a scraper needs."""
     request = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].split(b" ")
     found = request[:2] == [b"GET", b"/metrics"]
     body = await gauges.page() if found else b"The figures are at GET /metrics\n"

@@ -132,7 +132,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
 
 
 async def _leave(hub: Hub) -> None:
-    """A process that renewed tokens, and has nothing left to save: a fail-over need not wait for it."""
+    """Takes its leave, if it renewed tokens and has nothing left to save: a fail-over need not wait for it."""
     if hub.footing.told_at > float("-inf") and hub.journal.is_all_stored:
         with suppress(StoreTrouble):
             async with hub.store.write() as session:
@@ -140,14 +140,14 @@ async def _leave(hub: Hub) -> None:
 
 
 def _journal_folder(settings: Settings, store: Store) -> Path | None:
-    """The operator's, else beside a SQLite file; None: new tokens are kept in memory only."""
+    """Returns the operator's folder, else one beside a SQLite file; None: new tokens are kept in memory only."""
     if settings.journal_folder is not None:
         return Path(settings.journal_folder)
     return Path(f"{store.place}.journal") if store.dialect == "sqlite" else None
 
 
 async def owned(session: AsyncSession, table: type[M], row_id: str, account_id: str) -> M:
-    """The row of this account. Raises NotFound, also for another account's."""
+    """Returns the row of this account. Raises NotFound, also for another account's."""
     row = await session.get(table, row_id) if is_id(row_id) else None
     if row is None or getattr(row, "account_id", None) != account_id:
         raise NotFound
@@ -155,7 +155,7 @@ async def owned(session: AsyncSession, table: type[M], row_id: str, account_id: 
 
 
 async def account_of(hub: Hub, table: type[SQLModel], row_id: str) -> str:
-    """For the admin, who may see every account. Raises NotFound."""
+    """Returns the account's id of a row, for the admin, who may see every account. Raises NotFound."""
     async with hub.store.read() as session:
         row = await session.get(table, row_id) if is_id(row_id) else None
     if row is None:
@@ -166,7 +166,7 @@ async def account_of(hub: Hub, table: type[SQLModel], row_id: str) -> str:
 def audit(
     session: AsyncSession, account_id: str, actor: str, action: str, target: str, *, reason: str | None = None
 ) -> None:
-    """Part of the change's own transaction."""
+    """Writes the audit's entry as part of the change's own transaction."""
     session.add(
         Audit(
             id=next_id("evnt"),

@@ -24,9 +24,10 @@ log = logging.getLogger("joinder")
 
 
 async def serve(settings: Settings, *, works: bool = True) -> None:
-    """Until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last. Raises ConfigError.
+    """Serves until SIGTERM or SIGINT: then no new work, exchanges in flight end, the store closes last.
 
-    Without `works` what is due is left to other processes. A database that is away at the start is waited for.
+    Without `works` what is due is left to other processes. A database that is away at the start is waited for. Raises
+    ConfigError.
     """
     _check_address(settings)
     with suppress(StoppedWaiting):
@@ -52,7 +53,10 @@ async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
 
 
 def _check_address(settings: Settings) -> None:
-    """granian shares its port with whoever asks: a second server on it would take half of the requests."""
+    """Raises ConfigError for an address in use.
+
+    granian shares its port with whoever asks: a second server on it would take half of the requests.
+    """
     try:
         socket.create_server((settings.host, settings.port)).close()
     except (OSError, OverflowError) as error:
@@ -81,7 +85,7 @@ async def _answer(hub: Hub) -> None:
 
 
 async def work(settings: Settings) -> None:
-    """As `serve`, without the API. Raises ConfigError."""
+    """Works as `serve` does, without the API. Raises ConfigError."""
     with suppress(StoppedWaiting):
         async with (
             once_there(lambda: open_hub(settings)) as hub,

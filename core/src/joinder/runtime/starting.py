@@ -63,7 +63,7 @@ async def _awaited(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A signal ends the block at once, whatever it waits for: nothing is under way yet."""
+    """Lets a signal end the block at once, whatever it waits for: nothing is under way yet."""
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
     is_stopped = False
 

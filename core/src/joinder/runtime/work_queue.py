@@ -40,7 +40,7 @@ class Engine:
         self._queries = queries
 
     async def hand_out(self, jobs: Sequence[tuple[str, str]]) -> None:
-        """Pairs of name and key; one that is queued or being worked already is not queued twice."""
+        """Queues pairs of name and key; one that is queued or being worked already is not queued twice."""
         if not jobs:
             return
         await self._queries.enqueue(
@@ -75,7 +75,10 @@ async def running(store: Store, work: Work) -> AsyncIterator[Engine]:
 
 
 async def _consume(manager: QueueManager, stop: asyncio.Event, outage: Outage) -> None:
-    """Outlives a database that is away for a while, and a listening connection that died without a word."""
+    """Works off the queue until `stop`.
+
+    It outlives a database that is away for a while, and a listening connection that died without a word.
+    """
     while not stop.is_set():
         manager.shutdown = asyncio.Event()  # of this run, which ends when it hears no notices any more
         try:

@@ -50,7 +50,7 @@ class _PoolDriver(AsyncpgPoolDriver):
 
 @asynccontextmanager
 async def queue_on(store: Store) -> AsyncIterator[PgQueuer]:
-    """`store` lies in PostgreSQL."""
+    """Opens the queue on `store`, which lies in PostgreSQL. Raises TypeError where it does not."""
     if not isinstance(store, PostgresStore):
         raise TypeError("not a PostgreSQL store")
     await _install(store)
@@ -62,7 +62,10 @@ async def queue_on(store: Store) -> AsyncIterator[PgQueuer]:
 
 
 async def _install(store: PostgresStore) -> None:
-    """Once, by one of the processes that start; a newer release converges it. Forgets what nobody reads any more."""
+    """Installs once, by one of the processes that start; a newer release converges it.
+
+    Forgets what nobody reads any more.
+    """
     async with store.pool(1) as pool, pool.acquire() as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         try:

@@ -114,7 +114,7 @@ async def _look(hub: Hub, queue: engine.Engine) -> None:
 
 
 async def _work(hub: Hub, name: str, key: str) -> None:
-    """A batch. Cancelled at a stop, it leaves its rows to be found again."""
+    """Works a batch. Cancelled at a stop, it leaves its rows to be found again."""
     job = next((entry for entry in JOBS if entry.name == name), None)
     if job is None:  # a newer version beside this one handed it out; one of its own workers will find it
         return

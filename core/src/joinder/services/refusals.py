@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 def pointer(*members: str | int) -> str:
-    """A JSON Pointer (RFC 6901)."""
+    """Makes a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(member).replace("~", "~0").replace("/", "~1") for member in members)
 
 

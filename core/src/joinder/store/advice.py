@@ -18,7 +18,10 @@ _SENTENCES = {
 
 
 def trouble_of(error: BaseException) -> str | None:
-    """One sentence without the driver's own text, which may quote values; None when it is not the database's."""
+    """Says in one sentence what is wrong with the database; None when the error is not the database's.
+
+    The driver's own text, which may quote values, is left out.
+    """
     trouble = _trouble(error)
     if trouble is None or isinstance(trouble, NotDurable):
         return str(trouble) if trouble is not None else None

@@ -18,11 +18,11 @@ class Ballast:
 
     @property
     def ok(self) -> bool:
-        """It lies there, or is not wanted."""
+        """Tells whether the file lies there, or is not wanted."""
         return self.size_bytes == 0 or self.path.exists()
 
     def arm(self, size_bytes: int) -> None:
-        """From now on it is wanted; laid at once where there is room."""
+        """Wants `size_bytes` from now on, laid at once where there is room."""
         self.size_bytes = size_bytes
         self.lay(ROOM_AT_FIRST)
 
@@ -30,7 +30,7 @@ class Ballast:
         return self.free_bytes() >= times * self.size_bytes
 
     def lay(self, times: int = ROOM_AGAIN) -> bool:
-        """Reserves the room. False: there is too little of it."""
+        """Reserves the room, where the disk has `times` as much. False: there is too little of it."""
         if self.ok:
             return True
         if not self.has_room(times):
@@ -52,7 +52,7 @@ class Ballast:
         return False
 
     def free_bytes(self) -> int:
-        """Of the disk the database is on, for us."""
+        """Returns the bytes of the database's disk that are free for us."""
         disk = os.statvfs(self.path.parent)
         return disk.f_bavail * disk.f_frsize
 

@@ -23,7 +23,7 @@ class InUse(Exception):
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """A new file of mode 0600 in the target's folder, gone when the block ends. Raises ConfigError."""
+    """Yields a new file of mode 0600 in the target's folder, gone when the block ends. Raises ConfigError."""
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -37,7 +37,7 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """One consistent state of `source`, whoever writes to it. Raises ConfigError."""
+    """Copies one consistent state of `source`, whoever writes to it. Raises ConfigError."""
     try:
         with closing(_opened(source, "ro")) as live, closing(sqlite3.connect(target)) as part:
             live.backup(part)  # in one step: as a reader it stops no writer, and no writer makes it begin again
@@ -48,7 +48,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def facts_in(path: Path) -> Facts:
-    """Raises ConfigError when it is no database of Joinder's."""
+    """Reads what is in the file. Raises ConfigError when it is no database of Joinder's."""
     try:
         with closing(_opened(path, "ro")) as connection:
             return facts_of(lambda sql: connection.execute(sql).fetchall(), str(path))
@@ -57,7 +57,7 @@ def facts_in(path: Path) -> Facts:
 
 
 def is_empty(path: Path) -> bool:
-    """Absent, or nobody has an account in it. A file that cannot be read is not empty."""
+    """Tells whether the file is absent, or nobody has an account in it. A file that cannot be read is not empty."""
     if not path.exists() or path.stat().st_size == 0:
         return True
     try:
@@ -86,7 +86,10 @@ def has_side_files(path: Path) -> bool:
 
 
 def put_in_place(part: Path, target: Path, *, keep_as: Path | None) -> None:
-    """Atomic: at every moment `target` is the old database or the new one."""
+    """Replaces the database atomically: at every moment `target` is the old one or the new one.
+
+    `keep_as`: where the old one stays; None: it does not.
+    """
     sync(part)
     if keep_as is not None:
         if target.exists():

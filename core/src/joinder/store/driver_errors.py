@@ -24,7 +24,7 @@ _SQLITE_PASSES = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
 
 
 def trouble_from(error: BaseException) -> StoreTrouble | None:
-    """None for what is not the database's."""
+    """Returns the trouble that a driver's error means; None for what is not the database's."""
     if isinstance(error, StoreTrouble):
         return error
     if isinstance(error, BaseExceptionGroup):
@@ -42,7 +42,7 @@ def trouble_from(error: BaseException) -> StoreTrouble | None:
 
 
 def said(error: BaseException) -> object:
-    """For a log line, without a driver's words: the trouble itself, or what kind of error it is."""
+    """Describes the error for a log line, without a driver's words: the trouble itself, or what kind of error it is."""
     return trouble_from(error) or type(error).__name__
 
 
@@ -63,7 +63,10 @@ def _of_postgres(error: BaseException) -> StoreTrouble:
 
 
 def unusable(error: BaseException, place: str) -> StoreTrouble | ConfigError:
-    """Of an opening that failed: what passes by itself, or what somebody must correct. Never with the URL."""
+    """Returns the error to raise for an opening that failed: what passes by itself, or what somebody must correct.
+
+    It never holds the URL.
+    """
     trouble, name = trouble_from(error), type(error).__name__
     if isinstance(trouble, StoreAway) and not isinstance(error, ssl.SSLError):
         return StoreAway(f"{name} at {place}")
@@ -79,7 +82,7 @@ Operation = TypeVar("Operation", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def telling(operation: Operation) -> Operation:
-    """Of a store's own operation: whatever the driver raises is a StoreTrouble, and the store's outage knows of it."""
+    """Makes a store's own operation raise StoreTrouble for whatever the driver raises, and tells the store's outage."""
 
     @wraps(operation)
     async def told(store: Any, *args: Any, **options: Any) -> Any:
@@ -92,7 +95,7 @@ def telling(operation: Operation) -> Operation:
 
 
 def noted(outage: Outage, error: Exception) -> Exception:
-    """As `passing`, and the outage knows of it."""
+    """Returns what `passing` returns, and tells the outage of it."""
     raised = passing(error)
     if isinstance(raised, StoreTrouble):
         outage.begin(raised)
@@ -100,6 +103,6 @@ def noted(outage: Outage, error: Exception) -> Exception:
 
 
 def passing(error: Exception) -> Exception:
-    """What is to be raised in its place; a statement's own fault is left as it is."""
+    """Returns what is to be raised in the error's place; a statement's own fault is left as it is."""
     trouble = trouble_from(error)
     return error if trouble is None or isinstance(trouble, StoreRefused) else trouble

@@ -31,7 +31,7 @@ class InUse(Exception):
 
 
 async def dump(url: URL, target: Path) -> Facts:
-    """One consistent state, and what is in exactly that state. Raises ConfigError."""
+    """Dumps one consistent state, and returns what is in exactly that state. Raises ConfigError."""
     program = find_tool("pg_dump")
     async with _connected(url) as live, live.transaction(isolation="repeatable_read", readonly=True):
         snapshot = await live.fetchval("SELECT pg_export_snapshot()")
@@ -44,7 +44,7 @@ async def dump(url: URL, target: Path) -> Facts:
 
 
 async def create_beside(url: URL, begins: str) -> URL:
-    """An empty database on the same server. Raises ConfigError."""
+    """Creates an empty database on the same server, and returns its URL. Raises ConfigError."""
     name = f"{begins}_{secrets.token_hex(4)}"
     async with _maintenance(url) as server:
         try:
@@ -73,13 +73,13 @@ async def facts_in(url: URL) -> Facts:
 
 
 async def has_schema(url: URL) -> bool:
-    """Raises ConfigError when the database is not there."""
+    """Tells whether Joinder's tables are there. Raises ConfigError when the database is not."""
     async with _connected(url) as connection:
         return await connection.fetchval("SELECT to_regclass('alembic_version')") is not None
 
 
 async def is_empty(url: URL) -> bool:
-    """Absent, or nobody has an account in it."""
+    """Tells whether the database is absent, or nobody has an account in it."""
     if not await exists(url):
         return True
     async with _connected(url) as connection:
@@ -94,14 +94,17 @@ async def exists(url: URL) -> bool:
 
 
 async def connections(url: URL) -> int:
-    """Of anybody but us."""
+    """Counts the connections of anybody but us."""
     async with _maintenance(url) as server:
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name <> $2"
         return int(await server.fetchval(query, url.database, APPLICATION))
 
 
 async def put_in_place(part: URL, target: URL, *, keep_as: str | None) -> None:
-    """Both renames or none. Raises InUse."""
+    """Renames both databases or none. Raises InUse.
+
+    `keep_as`: the name under which the old one stays; None: there is no old one.
+    """
     async with _maintenance(target) as server:
         try:
             async with server.transaction():
@@ -117,7 +120,7 @@ async def _rename(server: asyncpg.Connection[asyncpg.Record], name: str, to: str
 
 
 def find_tool(name: str) -> Path:
-    """The newest on this machine: it reads older servers, an older one no newer server. Raises ConfigError."""
+    """Finds the newest on this machine: it reads older servers, an older one no newer server. Raises ConfigError."""
     found = [path for place in PLACES for path in Path("/").glob(f"{place.lstrip('/')}/{name}")]
     on_path = shutil.which(name)
     if on_path:
@@ -134,7 +137,7 @@ def _major(program: Path) -> int:
 
 
 async def _run(url: URL, program: str, *arguments: str, database_option: bool = False) -> None:
-    """The password goes by a file: arguments and environments of processes are read by others."""
+    """Runs a program on the database. The password goes by a file: arguments and environments are read by others."""
     bare = url.set(password=None).difference_update_query(["password"]).render_as_string(hide_password=False)
     with _passfile(url) as env:
         process = await asyncio.create_subprocess_exec(
@@ -188,7 +191,7 @@ async def _connected(url: URL) -> AsyncIterator[asyncpg.Connection[asyncpg.Recor
 
 @asynccontextmanager
 async def _maintenance(url: URL) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """Nobody renames a database from inside it."""
+    """Connects to the server's own database: nobody renames a database from inside it."""
     async with _connected(url.set(database="postgres")) as server:
         yield server
 

@@ -29,7 +29,7 @@ async def open_store(database_url: str) -> Store:
 
 
 def parsed_url(database_url: str) -> URL:
-    """Raises ConfigError, without quoting the URL: it may hold a password."""
+    """Parses the URL. Raises ConfigError, without quoting the URL: it may hold a password."""
     try:
         url = make_url(database_url)
     except ArgumentError:

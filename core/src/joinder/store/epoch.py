@@ -64,7 +64,7 @@ class Process(Struct, frozen=True, kw_only=True):
 
 
 def stands(epoch: str, server: str | None) -> tuple[str, Mapping[str, Any]]:
-    """A condition for a statement: the database is where this process last found it."""
+    """Returns a condition for a statement, and its values: the database is where this process last found it."""
     if server is None:
         return _STANDS, {"epoch": _open_row(epoch)}
     return f"{_STANDS} AND {SERVER_SQL} = :server", {"epoch": _open_row(epoch), "server": server}
@@ -76,7 +76,7 @@ async def current(session: AsyncSession) -> Epoch | None:
 
 
 async def put(session: AsyncSession, epoch: Epoch) -> None:
-    """In place of the one before, whose renewals can begin no more."""
+    """Stores the epoch in place of the one before, whose renewals can begin no more."""
     await session.execute(delete(StoreState).where(col(StoreState.name).startswith(_open_row(""), autoescape=True)))
     await session.merge(StoreState(name=_ROW, value=to_builtins(epoch)))
     if epoch.is_open:
@@ -98,13 +98,13 @@ async def tell(session: AsyncSession, process: str, told: Process) -> None:
 
 
 async def forget(session: AsyncSession, *names: str) -> None:
-    """Processes that have ended, or were not seen for long."""
+    """Deletes processes that have ended, or were not seen for long."""
     rows = [_PROCESS + name for name in names]
     await session.execute(delete(StoreState).where(col(StoreState.name).in_(rows)))
 
 
 async def forget_all(session: AsyncSession) -> None:
-    """Of a copy: it begins anew, and what it was taken from goes on elsewhere."""
+    """Deletes epochs and processes of a copy: it begins anew, and what it was taken from goes on elsewhere."""
     for prefix in (_PROCESS, _open_row("")):
         await session.execute(delete(StoreState).where(col(StoreState.name).startswith(prefix, autoescape=True)))
     await session.execute(delete(StoreState).where(col(StoreState.name) == _ROW))

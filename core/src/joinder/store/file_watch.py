@@ -35,25 +35,28 @@ class FileWatch:
         self._told: str | None = None
 
     def opened(self) -> None:
-        """After a connection was opened and has read: it holds the same files as the others. Raises StoreOrphaned."""
+        """Checks, after a connection was opened and has read, that it holds the same files as the others.
+
+        Raises StoreOrphaned.
+        """
         for file in (self.path, self._beside(WAL), self._beside(INDEX)):
             if file not in self._known and (identity := _identity(file)) is not None:
                 self._known[file] = identity
         self.check()
 
     def arm(self) -> None:
-        """From now on deleted log and index are put back; for processes that renew tokens."""
+        """Has deleted log and index put back from now on; for processes that renew tokens."""
         self._is_armed = True
         self._keep()
 
     def check(self) -> None:
-        """What is written now will be found. Raises StoreOrphaned."""
+        """Makes sure that what is written now will be found. Raises StoreOrphaned."""
         reason = self._orphaned()
         if reason is not None:
             raise StoreOrphaned(reason)
 
     def problem(self) -> str | None:
-        """Why nothing new may begin, in a sentence for the operator."""
+        """Says why nothing new may begin, in a sentence for the operator; None when it may."""
         reason = self._orphaned()
         if reason is not None:
             return reason
@@ -67,7 +70,10 @@ class FileWatch:
         return None
 
     def close(self) -> None:
-        """After the last connection. Where the file is in its place, SQLite has kept the log's content."""
+        """Deletes the second names after the last connection.
+
+        With the file in its place, SQLite has kept the log's content.
+        """
         if self._known and _identity(self.path) == self._known[self.path]:
             for file in self._sides():
                 with suppress(OSError):
@@ -110,7 +116,7 @@ class FileWatch:
         return None
 
     def _put_back(self, file: Path) -> bool:
-        """Only while nobody can have written to another: there is none, or it is empty."""
+        """Puts a file back only while nobody can have written to another: there is none, or it is empty."""
         link = self._link(file)
         if _identity(link) != self._known[file]:
             return False
@@ -126,7 +132,7 @@ class FileWatch:
         return True
 
     def _set_aside(self) -> None:
-        """Our log and index are not the new file's: opened together they would be mixed, and the file destroyed."""
+        """Sets our log and index aside: opened with the new file they would be mixed, and the file destroyed."""
         wal, index = self._beside(WAL), self._beside(INDEX)
         with suppress(OSError):
             if self._is_kept(index) and _identity(index) == self._known[index]:
@@ -135,7 +141,10 @@ class FileWatch:
                 wal.replace(self._beside(ASIDE))
 
     def _keep(self) -> None:
-        """A second name of each, which SQLite does not know. Where the disk has no hard links, there is none."""
+        """Gives each file a second name, which SQLite does not know.
+
+        Where the disk has no hard links, there is none.
+        """
         for file in self._sides():
             link, part = self._link(file), self._beside(f".{secrets.token_hex(4)}")
             if self._is_kept(file) or _identity(file) != self._known[file]:
@@ -156,12 +165,15 @@ class FileWatch:
         return self.path.with_name(self.path.name + suffix)
 
     def _link(self, file: Path) -> Path:
-        """Named after the database's inode, and not `…-wal`: who deletes those by a pattern does not mean this one."""
+        """Names the link after the database's inode, and not `…-wal`.
+
+        Who deletes those by a pattern does not mean this one.
+        """
         return self._beside(f".{self._known[self.path][1]}.{file.name[-3:]}")
 
 
 def refuse_strays(path: Path) -> None:
-    """Before it is opened, which would delete or mix them. Raises ConfigError."""
+    """Refuses leftover files before the database is opened, which would delete or mix them. Raises ConfigError."""
     wal, aside = path.with_name(path.name + WAL), path.with_name(path.name + ASIDE)
     if aside.exists():
         raise ConfigError(

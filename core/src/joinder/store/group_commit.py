@@ -38,7 +38,10 @@ class GroupCommit:
         self._flushing: asyncio.Task[None] | None = None
 
     async def apply(self, writes: Sequence[Write]) -> list[int]:
-        """The rows each of them changed, once they are on disk. Raises StoreTrouble; cancelling undoes nothing."""
+        """Writes, and returns the count of rows each write changed, once they are on disk.
+
+        Raises StoreTrouble; cancelling undoes nothing.
+        """
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._asked.append((writes, done))
         if self._flushing is None or self._flushing.done():
@@ -69,14 +72,14 @@ class GroupCommit:
                     done.set_result(outcome)
 
     async def _committed(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
-        """Also when the thread is gone or the file cannot be opened, those who wait are told."""
+        """Commits a group, and tells those who wait also when the thread is gone or the file cannot be opened."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing of the group is on disk
             return [StoreTrouble(type(error).__name__)] * len(group)
 
     def _commit(self, group: Sequence[Sequence[Write]]) -> Sequence[Outcome]:
-        """In the thread. What was committed counts only if the file was in its place before and after."""
+        """Commits, in the thread. What was committed counts only if the file was in its place before and after."""
         try:
             self._file.check()
             connection = self._opened()
@@ -108,8 +111,11 @@ class GroupCommit:
 
 
 def _one(connection: sqlite3.Connection, writes: Sequence[Write]) -> Outcome:
-    """Anything worse than a broken constraint, or a value SQLite cannot hold, may have ended the whole transaction, and
-    is the group's."""
+    """Runs the writes of one caller inside the group's transaction, undone alone where they fail.
+
+    Anything worse than a broken constraint, or a value SQLite cannot hold, may have ended the whole transaction, and is
+    the group's.
+    """
     connection.execute("SAVEPOINT one")
     try:
         outcome: Outcome = [_changed(connection, write) for write in writes]

@@ -12,7 +12,7 @@ _IDENTITY = "identity"  # in store_state
 
 
 async def store_identity(session: AsyncSession) -> str:
-    """Made where there is none; part of a writing session."""
+    """Returns the database's identity, made where there is none; part of a writing session."""
     row = await session.get(StoreState, _IDENTITY)
     return str(row.value["id"]) if row is not None else await new_identity(session)
 

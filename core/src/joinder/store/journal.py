@@ -80,13 +80,16 @@ class Journal:
         self._unsaved: dict[str, Line] = {}
 
     async def begin(self, line: Line) -> None:
-        """A file with the process's lock on it, before the first token; its first line says of what store it is."""
+        """Opens a file with the process's lock on it, before the first token.
+
+        Its first line says of what store it is.
+        """
         if self._file is None and self.folder is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._begin, self.folder, line)
             self.retry()
 
     def add(self, line: Line) -> None:
-        """Written at once, into memory of the system, and synced within milliseconds. Never raises."""
+        """Writes the line at once, into memory of the system, and syncs it within milliseconds. Never raises."""
         moment = time.monotonic()
         for enrollment in [old for old, (_, at) in islice(self._newest.items(), 2) if moment - at > KEPT_S]:
             del self._newest[enrollment]  # a dict keeps the order of its insertions
@@ -123,32 +126,32 @@ class Journal:
 
     @property
     def is_all_stored(self) -> bool:
-        """Nothing in it is only here, as far as this process knows."""
+        """Tells whether nothing in it is only here, as far as this process knows."""
         return not self._unsaved
 
     def stored(self, enrollment_id: str, version: int) -> None:
-        """The database has it: its line need not follow into the next file."""
+        """Notes that the database has the token: its line need not follow into the next file."""
         waiting = self._unsaved.get(enrollment_id)
         if waiting is not None and waiting.version <= version:
             del self._unsaved[enrollment_id]
             self._in_memory.pop(enrollment_id, None)
 
     def holds(self, enrollment_id: str, version: int) -> bool:
-        """Whether that token is on disk here."""
+        """Tells whether that token is on disk here."""
         return self._on_disk.get(enrollment_id) == version
 
     def newest(self, enrollment_id: str) -> int | None:
-        """The version this process got last, in the last quarter of an hour."""
+        """Returns the version this process got last, in the last quarter of an hour; None when it got none."""
         version, at = self._newest.get(enrollment_id, (None, 0.0))
         return version if time.monotonic() - at <= KEPT_S else None
 
     def is_writing(self, process: str) -> bool | None:
-        """Whether that process lives; None when none of its files is here."""
+        """Tells whether that process lives; None when none of its files is here."""
         files = self._found(f"{process}-*{_SUFFIX}")
         return any(_is_locked(path) for path in files) if files else None
 
     def read(self) -> list[Found]:
-        """Every file of the folder. Blocks: for a thread."""
+        """Reads every file of the folder. Blocks: for a thread."""
         found = []
         for path in sorted(self._found(f"*{_SUFFIX}")):
             with suppress(OSError):  # gone meanwhile
@@ -156,14 +159,17 @@ class Journal:
         return found
 
     def _found(self, pattern: str) -> list[Path]:
-        """None on a disk that cannot be read. Files only: to open a pipe left there would wait for ever."""
+        """Lists the files, none on a disk that cannot be read.
+
+        Files only: to open a pipe left there would wait for ever.
+        """
         try:
             return [path for path in self.folder.glob(pattern) if path.is_file()] if self.folder is not None else []
         except OSError:
             return []
 
     async def close(self) -> None:
-        """The files stay, for whoever finds a database behind them."""
+        """Closes the files, which stay for whoever finds a database behind them."""
         self.retry()
         await asyncio.to_thread(self._thread.shutdown)
         for file in (self._before, self._file):
@@ -172,7 +178,7 @@ class Journal:
         self._file = self._before = None
 
     def _sync(self) -> None:
-        """In the thread: all that was written, in as few syncs as the disk is fast."""
+        """Syncs, in the thread, all that was written, in as few syncs as the disk is fast."""
         while True:
             with self._guard:
                 lines, self._written, file = self._written, [], self._file
@@ -193,7 +199,10 @@ class Journal:
                 self._turn(self.folder, _first_like(lines[-1]))
 
     def _write_anew(self, lines: list[Line]) -> None:
-        """In the thread: into a new file, as the system may have forgotten what it could not sync, and say no more."""
+        """Writes the lines, in the thread, into a new file.
+
+        The system may have forgotten what it could not sync, and say no more.
+        """
         with self._guard:
             self._written = lines + self._written
         if self.folder is not None and self._turn(self.folder, _first_like(lines[-1])):
@@ -201,12 +210,12 @@ class Journal:
                 self._written = list(self._unsaved.values())
 
     def _begin(self, folder: Path, first: Line) -> None:
-        """In the thread, where of several that begin together one comes first."""
+        """Opens the first file, in the thread, where of several that begin together one comes first."""
         if self._file is None:
             self._turn(folder, first)
 
     def _turn(self, folder: Path, first: Line) -> bool:
-        """In the thread: a new file, which begins with what the database does not have yet. False: there is none."""
+        """Begins a new file, in the thread, with what the database does not have yet; False when there is none."""
         fresh: _File | None = None
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -257,7 +266,7 @@ class _File:
         return time.monotonic() - self._opened_at > KEPT_S
 
     def append(self, data: bytes) -> None:
-        """All of it or nothing."""
+        """Appends all of it or nothing."""
         try:
             left = data
             while left:
@@ -282,7 +291,7 @@ def _first_like(line: Line) -> Line:
 
 
 def _give_to_owner_of(folder: Path, path: Path) -> None:
-    """A command that root runs must not keep the service's user out."""
+    """Gives the path to the folder's owner: a command that root runs must not keep the service's user out."""
     if os.geteuid() == 0:
         owner = folder.stat()
         os.chown(path, owner.st_uid, owner.st_gid)
@@ -293,7 +302,7 @@ def _encoded(line: Line) -> bytes:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether its writer lives, as far as it can be told. A file that has gone has no writer."""
+    """Tells whether its writer lives, as far as it can be told. A file that has gone has no writer."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

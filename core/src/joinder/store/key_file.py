@@ -33,7 +33,7 @@ class Kek:
 
 
 def create_key_file(path: Path) -> None:
-    """A new key, readable by its owner only. Raises ConfigError when the file exists."""
+    """Writes a new key, readable by its owner only. Raises ConfigError when the file exists."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -46,7 +46,7 @@ def create_key_file(path: Path) -> None:
 
 
 def read_key_file(path: Path) -> tuple[Kek, ...]:
-    """At least one key. Raises ConfigError when absent, malformed or readable by others."""
+    """Reads the keys, at least one. Raises ConfigError when absent, malformed or readable by others."""
     try:
         mode = path.stat().st_mode
         lines = path.read_bytes().split()
@@ -65,7 +65,7 @@ def read_key_file(path: Path) -> tuple[Kek, ...]:
 
 
 def add_key(path: Path) -> Kek:
-    """A new key that wraps from now on; the others stay. Only under the store's lock. Raises ConfigError."""
+    """Adds a new key that wraps from now on; the others stay. Only under the store's lock. Raises ConfigError."""
     new = _new_key()
     _replace(path, [new, *read_key_file(path)])
     return new
@@ -77,7 +77,10 @@ def remove_key(path: Path, kek_id: str) -> None:
 
 
 def make_durable(path: Path) -> None:
-    """Before anything is wrapped by a key in it: a change may have been cut before it was on the disk."""
+    """Syncs the file before anything is wrapped by a key in it: a change may have been cut before it was on the disk.
+
+    Raises ConfigError.
+    """
     try:
         sync(path)
         sync(path.resolve().parent)

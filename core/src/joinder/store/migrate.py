@@ -18,7 +18,7 @@ _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lo
 
 
 def migrate_sqlite(path: Path) -> None:
-    """Raises ConfigError when the database was written by a newer Joinder."""
+    """Migrates to the newest schema. Raises ConfigError when the database was written by a newer Joinder."""
     engine = create_engine(URL.create("sqlite", database=str(path)))
     try:
         with engine.connect() as connection:
@@ -29,7 +29,7 @@ def migrate_sqlite(path: Path) -> None:
 
 
 async def migrate_postgres(connection: AsyncConnection, place: str) -> None:
-    """Raises ConfigError when the database was written by a newer Joinder."""
+    """Migrates to the newest schema. Raises ConfigError when the database was written by a newer Joinder."""
     await connection.run_sync(_migrate, place)
 
 

@@ -118,7 +118,7 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def pool(self, connections: int, *, is_durable: bool = True) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
-        """Connections of one's own, such as one that listens. Not `is_durable`: commits wait for no disk."""
+        """Opens connections of one's own, such as one that listens. Not `is_durable`: commits wait for no disk."""
         session = _SESSION if is_durable else {**_SESSION, "synchronous_commit": "off"}
         pool = await asyncpg.create_pool(
             _dsn(self._url),
@@ -140,7 +140,7 @@ class PostgresStore(Store):
 
 
 async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
-    """A server that does not say goodbye keeps no process."""
+    """Closes the pool; a server that does not say goodbye keeps no process."""
     try:
         await pool.close()
     except (TimeoutError, asyncpg.PostgresError, *_GONE):
@@ -157,8 +157,11 @@ async def _changed(connection: Any, write: Write) -> int:
 
 
 async def open_postgres(url: URL) -> PostgresStore:
-    """Raises StoreAway when it cannot be reached, ConfigError when it lets nobody in, is too old, forgets commits, or
-    has a newer schema."""
+    """Opens the database, migrated.
+
+    Raises StoreAway when it cannot be reached, ConfigError when it lets nobody in, is too old, forgets commits, or has
+    a newer schema.
+    """
     met = Met()
     try:
         hot = await asyncpg.create_pool(
@@ -186,7 +189,7 @@ async def open_postgres(url: URL) -> PostgresStore:
 
 
 async def _migrate(store: PostgresStore) -> None:
-    """On a connection of its own: a step may take as long as its tables are large."""
+    """Migrates on a connection of its own: a step may take as long as its tables are large."""
     engine = _engine(store._url, store._met, size=1, isolation_level="READ COMMITTED", statement_s=None)
     try:
         async with engine.connect() as connection:
@@ -213,7 +216,7 @@ class Met:
 
 
 def _keep_alive(connection: Any) -> None:
-    """A connection whose other end is gone without a word ends by itself, idle or with something sent."""
+    """Lets a connection whose other end is gone without a word end by itself, idle or with something sent."""
     line = connection._transport.get_extra_info("socket")  # asyncpg tells it in no other way
     if line is None or line.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -224,7 +227,10 @@ def _keep_alive(connection: Any) -> None:
 
 
 async def _as_it_is(connection: Any) -> None:
-    """What runs here ends with its transaction; to reset the session as well would double the way to the server."""
+    """Leaves the session as it is.
+
+    What runs here ends with its transaction; to reset the session as well would double the way to the server.
+    """
 
 
 async def _check_server(pool: asyncpg.Pool[asyncpg.Record]) -> None:
@@ -267,7 +273,7 @@ def _dsn(url: URL) -> str:
 
 @cache
 def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
-    """`:name` parameters as asyncpg's `$1`, and the names in that order."""
+    """Turns `:name` parameters into asyncpg's `$1`; returns the SQL, and the names in that order."""
     names: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:

@@ -15,17 +15,20 @@ _DURABLE = {"journal_mode": ("WAL", "wal"), "synchronous": ("FULL", 2)}
 
 
 def address(path: Path, mode: str) -> str:
-    """Of a file that is there: opened by its bare name, a missing one would be created, and its log deleted."""
+    """Returns the URI of a file that is there.
+
+    Opened by its bare name, a missing one would be created, and its log deleted.
+    """
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """In autocommit, to be used from any one thread at a time."""
+    """Connects in autocommit, to be used from any one thread at a time."""
     return sqlite3.connect(address(path, mode), uri=True, isolation_level=None, check_same_thread=False)
 
 
 def prepare(cursor: Any, path: Path) -> None:
-    """Raises ConfigError where SQLite cannot keep what it commits."""
+    """Makes a connection durable. Raises ConfigError where SQLite cannot keep what it commits."""
     for pragma in (f"busy_timeout={WAIT_MS}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     for pragma, (wanted, reads_as) in _DURABLE.items():

@@ -35,13 +35,14 @@ class Pulse:
         self.trouble = trouble
 
     def answers_for_s(self) -> float:
-        """0 in the middle of a trouble."""
+        """Returns the seconds for which the store has answered; 0 in the middle of a trouble."""
         return 0.0 if self.trouble is not None else time.monotonic() - self._since
 
     def patience_s(self) -> float:
-        """How long ago a lease must have run out to be nobody's: a lease counts only time in which the store answered.
+        """Returns how many seconds ago a lease must have run out to be nobody's.
 
-        Without end just after a trouble, for as long as who holds one needs to renew it.
+        A lease counts only time in which the store answered. Without end just after a trouble, for as long as who holds
+        one needs to renew it.
         """
         is_away = self.trouble is not None
         return float("1e9") if is_away or (self._was_away and self.answers_for_s() < STANDS_BACK_S) else 0.0

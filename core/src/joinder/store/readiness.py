@@ -28,7 +28,7 @@ class Readiness:
         self._asking: asyncio.Task[StoreTrouble | None] | None = None
 
     async def proved(self) -> float:
-        """When the write was begun that worked (monotonic). Raises StoreTrouble.
+        """Returns when the write was begun that worked, in seconds of the monotonic clock. Raises StoreTrouble.
 
         A write that hangs goes on, and is the only one; nobody waits for it to the end.
         """

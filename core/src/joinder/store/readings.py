@@ -58,7 +58,10 @@ def intervals(
     source: int | None = None,
     is_replacing: bool = True,
 ) -> Upsert:
-    """Pairs of subject and reading; a later answer replaces an earlier one where it `is_replacing`."""
+    """Makes the write of (subject, reading) pairs; a later answer replaces an earlier one where it `is_replacing`.
+
+    `fetched_at`: epoch seconds.
+    """
     records = [
         (
             subject,
@@ -79,9 +82,10 @@ def intervals(
 async def read_intervals(
     store: Store, subject_id: str, resolution: str, start: int, end: int, metrics: Sequence[str] = METRICS
 ) -> Sequence[Row]:
-    """Rows (start, end, *METRICS, fetched_at, rule, source, quality) in order, one range scan of the primary key.
+    """Reads rows (start, end, *METRICS, fetched_at, rule, source, quality) in order, one range scan of the primary key.
 
-    An earlier version wrote down whatever a vendor said: of `metrics` only what is possible is answered.
+    Times are epoch seconds. An earlier version wrote down whatever a vendor said: of `metrics` only what is possible is
+    answered.
     """
     rows = await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
     if _are_sound(rows, resolution, [_COLUMN[name] for name in metrics]):
@@ -90,7 +94,7 @@ async def read_intervals(
 
 
 def _are_sound(rows: Sequence[Row], resolution: str, columns: Sequence[int]) -> bool:
-    """As nearly all are; told a column at a time, as this is the hottest read."""
+    """Tells whether all is possible, as nearly all is; a column at a time, as this is the hottest read."""
     if not {row[-1] for row in rows} <= _QUALITIES or not _are_whole(rows, resolution):
         return False
     try:
@@ -115,7 +119,7 @@ def _are_within(rows: Sequence[Row], column: int, most: float) -> bool:
 
 
 def _possible(rows: Iterable[Row], resolution: str) -> Iterator[Row]:
-    """Rows of whole periods, with what cannot be in them unknown."""
+    """Yields the rows of whole periods, with what cannot be in them unknown."""
     limits = [100.0 if name == "soc_percent" else _MOST_WH[resolution] for name in METRICS]
     for row in rows:
         if _are_whole([row], resolution):
@@ -135,13 +139,13 @@ def counters(rows: Iterable[tuple[str, Counter]]) -> Upsert:
 
 
 async def read_counters(store: Store, subject_id: str, since: int) -> list[Row]:
-    """Rows (at, *METRICS, source) in order; a register that no site has is unknown."""
+    """Reads rows (at, *METRICS, source) in order, `at` in epoch seconds; a register that no site has is unknown."""
     rows = await store.rows(_COUNTERS, {"subject": subject_id, "since": since})
     return [(at, *(_possible_value(value, _REGISTER_MOST_WH) for value in values), told) for at, *values, told in rows]
 
 
 def counters_before(subject_id: str, before: int) -> Statement:
-    """Forgets them."""
+    """Makes the statement that forgets the subject's counters before `before` (epoch seconds)."""
     return "DELETE FROM counter WHERE subject_id = :subject AND at < :before", {"subject": subject_id, "before": before}
 
 
@@ -152,7 +156,7 @@ def live(site_id: str, power: Live, fetched_at: int, source: int | None = None) 
 
 
 async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[Span]:
-    """Spans that touch [start, end), in order."""
+    """Reads the spans that touch [start, end), in order."""
     rows = await store.rows(
         'SELECT start, "end", fetched_at, tries FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
         'AND start < :end AND "end" > :start ORDER BY start',
@@ -162,13 +166,15 @@ async def read_coverage(store: Store, subject_id: str, resolution: str, start: i
 
 
 async def all_coverage(store: Store, subject_id: str, resolution: str) -> list[Span]:
-    """Every span, in order."""
+    """Reads every span, in order."""
     return [Span(*row) for row in await store.rows(_COVERAGE, {"subject": subject_id, "resolution": resolution})]
 
 
 def coverage(subject_id: str, resolution: str, before: Sequence[Span], after: Sequence[Span]) -> list[Write]:
-    """Only what differs. Of two that write at once each keeps its own rows: a span may be forgotten, and is asked for
-    again; none is invented.
+    """Makes the writes from `before` to `after`, only of what differs.
+
+    Of two that write at once each keeps its own rows: a span may be forgotten, and is asked for again; none is
+    invented.
     """
     kept, known = {span.start for span in after}, set(before)
     writes: list[Write] = [

@@ -54,7 +54,7 @@ END_OF_TIME = 2**62
 
 
 async def sites(store: Store, vendor: str | None, after: str, most: int) -> list[StoredSite]:
-    """By id, those after `after`."""
+    """Reads at most `most` sites by id, those after `after`; `vendor`: None for every vendor's."""
     values: dict[str, Any] = {"after": after, "most": most}
     if vendor is not None:
         values["vendor"] = vendor
@@ -69,26 +69,32 @@ async def count_sites(store: Store, vendor: str | None) -> int:
 
 
 async def devices(store: Store, site_id: str) -> list[Row]:
-    """Rows (id, kind, vendor's id, state as JSON text, fetched_at, gone_at), those that are gone too."""
+    """Reads rows (id, kind, vendor's id, state as JSON text, fetched_at, gone_at), those that are gone too."""
     return await store.rows(_DEVICES, {"site": site_id})
 
 
 async def page(
     store: Store, subject: str, resolution: str, after: int, *, until: int = END_OF_TIME, most: int
 ) -> Sequence[Row]:
-    """Rows (start, end, *METRICS, quality, rule, fetched_at, source) that begin in (after, until], in order."""
+    """Reads rows (start, end, *METRICS, quality, rule, fetched_at, source) that begin in (after, until], in order.
+
+    Times are epoch seconds; at most `most` rows.
+    """
     values = {"subject": subject, "resolution": resolution, "after": after, "until": until, "most": most}
     return await store.rows(_ROWS, values)
 
 
 async def starts(store: Store, subject: str, resolution: str, start: int, end: int) -> set[int]:
-    """Of the rows that begin in [start, end]."""
+    """Reads the starts, in epoch seconds, of the rows that begin in [start, end]."""
     values = {"subject": subject, "resolution": resolution, "start": start, "end": end}
     return {row[0] for row in await store.rows(_STARTS, values)}
 
 
 def mended(subject: str, resolution: str, start: int, row: Reading | None, told_at: int) -> Statement:
-    """The row as it may stay, or without one its end; nothing where it was told anew since."""
+    """Makes the statement that leaves the row as it may stay, or without one deletes it.
+
+    It does nothing where the row was told anew since `told_at`. Times are epoch seconds.
+    """
     values: dict[str, Any] = {"subject": subject, "resolution": resolution, "start": start, "told_at": told_at}
     if row is None:
         return _DROP, values
@@ -107,7 +113,7 @@ def mended_site(site: StoredSite) -> Statement:
 
 
 async def live(store: Store, site_id: str) -> list[Row]:
-    """None or one (measured_at, fetched_at, *POWERS)."""
+    """Reads none or one (measured_at, fetched_at, *POWERS)."""
     return await store.rows(_LIVE, {"site": site_id})
 
 
@@ -119,7 +125,7 @@ def mended_live(site_id: str, power: Live | None, told_at: int) -> Statement:
 
 
 async def counters(store: Store, subject: str, after: int, most: int) -> list[Row]:
-    """Rows (at, *METRICS), in order."""
+    """Reads at most `most` rows (at, *METRICS) after `after` (epoch seconds), in order."""
     return await store.rows(_COUNTERS, {"subject": subject, "after": after, "most": most})
 
 
@@ -131,7 +137,7 @@ def mended_counter(subject: str, at: int, counter: Counter | None) -> Statement:
 
 
 async def state(store: Store, name: str) -> str | None:
-    """A fact about this database, as JSON."""
+    """Reads a fact about this database, as JSON; None when it is not there."""
     for (value,) in await store.rows(_STATE, {"name": name}):
         return str(value)
     return None

@@ -79,7 +79,7 @@ async def read_site(store: Store, account_id: str, site_id: str) -> StoredSite |
 
 
 async def read_sites(store: Store, account_id: str, ids: Sequence[str]) -> list[tuple[StoredSite, list[StoredDevice]]]:
-    """With their devices, in the order of `ids`; those that are not there are left out."""
+    """Reads sites with their devices, in the order of `ids`; those that are not there are left out."""
     if not ids:
         return []
     names = {f"id{index}": site_id for index, site_id in enumerate(ids)}
@@ -93,17 +93,17 @@ async def read_sites(store: Store, account_id: str, ids: Sequence[str]) -> list[
 
 
 async def read_sites_of(store: Store, enrollment_id: str) -> list[StoredSite]:
-    """Those that are not gone, read longest ago first."""
+    """Reads the enrollment's sites that are not gone, read longest ago first."""
     return [_site(row) for row in await store.rows(_OF_ENROLLMENT, {"enrollment": enrollment_id})]
 
 
 async def read_devices(store: Store, site_id: str) -> list[StoredDevice]:
-    """Those the site lists now."""
+    """Reads the devices the site lists now."""
     return [_device(row) for row in await store.rows(_DEVICES, {"site": site_id})]
 
 
 async def read_gone_devices(store: Store, site_id: str) -> list[StoredDevice]:
-    """Those the site lists no more."""
+    """Reads the devices the site lists no more."""
     return [_device(row) for row in await store.rows(_GONE, {"site": site_id})]
 
 
@@ -114,7 +114,7 @@ async def read_device(store: Store, account_id: str, device_id: str) -> StoredDe
 
 
 def _site(row: Row) -> StoredSite:
-    """What of it holds: an earlier version wrote down whatever a vendor said."""
+    """Keeps what of the row holds: an earlier version wrote down whatever a vendor said."""
     site = StoredSite(*row)
     return site._replace(
         name=clean_line(site.name[:NAME_MOST]),
@@ -138,12 +138,12 @@ def _within(degrees: float | None, most: float) -> float | None:
 
 
 def _device(row: Row) -> StoredDevice:
-    """JSON comes as text from either driver."""
+    """Makes a device of a row; JSON comes as text from either driver."""
     return StoredDevice._make([*row[:6], _state(row[6]), *row[7:]])
 
 
 def _state(text: object) -> dict[str, Any]:
-    """Of JSON that is a number SQLite makes a number."""
+    """Decodes a state; JSON that is a number SQLite makes a number, which is no state."""
     found = _decoded(text) if isinstance(text, str) else None
     return found if isinstance(found, dict) else {}
 
@@ -156,7 +156,10 @@ def _decoded(text: str) -> object:
 
 
 def _as_written_once(text: str) -> object:
-    """By a version that took NaN and halves of surrogate pairs from vendors; whoever reads it drops them."""
+    """Decodes JSON of a version that took NaN and halves of surrogate pairs from vendors.
+
+    Whoever reads it drops them.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -58,16 +58,16 @@ class SqliteStore(Store):
             self.file.check()
 
     async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:
-        """Nothing to do: there is one writer."""
+        """Does nothing: there is one writer."""
 
     @telling
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """In the event loop: a thread hop costs more than the read."""
+        """Reads in the event loop: a thread hop costs more than the read."""
         return self._hot.execute(sql, parameters).fetchall()
 
     @telling
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """In a thread, on a connection of its own; ends when nobody waits for it any more."""
+        """Reads in a thread, on a connection of its own; ends when nobody waits for it any more."""
         connection = _read_only(self.file)
 
         def walk() -> list[Row]:
@@ -116,7 +116,10 @@ def _read_only(file: FileWatch) -> sqlite3.Connection:
 
 
 def open_sqlite(url: URL) -> SqliteStore:
-    """Raises ConfigError, or StoreTrouble for what passes by itself."""
+    """Opens the file, created where there is none, and migrated.
+
+    Raises ConfigError, or StoreTrouble for what passes by itself.
+    """
     path = sqlite_path(url)
     if not path.parent.is_dir():
         raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
@@ -165,7 +168,7 @@ def _engine(file: FileWatch, *, begin: str, size: int) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "invalidate")
     def end(connection: Any, _: object, __: object) -> None:
-        """A cancelled statement keeps a closed connection, and with it the one write lock, until it is collected."""
+        """Rolls a cancelled statement back, which keeps the one write lock until its closed connection is collected."""
         if connection is not None:
             with contextlib.suppress(MissingGreenlet, ValueError):
                 await_only(asyncio.shield(connection.driver_connection.rollback()))
@@ -174,10 +177,10 @@ def _engine(file: FileWatch, *, begin: str, size: int) -> AsyncEngine:
 
 
 def _no_parameters(record: logging.LogRecord) -> bool:
-    """aiosqlite logs statements with their values at DEBUG."""
+    """Drops what aiosqlite logs at DEBUG: statements with their values."""
     return record.levelno > logging.DEBUG
 
 
 def _no_cancellation(record: logging.LogRecord) -> bool:
-    """Work that is cancelled is no error of the pool."""
+    """Drops records of work that is cancelled, which is no error of the pool."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

@@ -28,7 +28,7 @@ def upsert_on_sqlite(connection: sqlite3.Connection, upsert: Upsert) -> int:
 
 
 async def upsert_on_postgres(connection: Connection, upsert: Upsert) -> int:
-    """In a transaction. Of rows with equal keys the last counts."""
+    """Upserts in a transaction, and returns the count of rows. Of rows with equal keys the last counts."""
     names, width = (*upsert.key, *upsert.columns), len(upsert.key)
     records = list({record[:width]: record for record in upsert.records}.values())
     if len(records) < COPY_FROM:
@@ -41,7 +41,10 @@ async def upsert_on_postgres(connection: Connection, upsert: Upsert) -> int:
 
 
 async def _copied(connection: Connection, table: str, names: Sequence[str], records: Sequence[Record]) -> bool:
-    """Straight into the table, at twice the speed of a merge. False, and nothing done, when a key exists already."""
+    """Copies straight into the table, at twice the speed of a merge.
+
+    False, and nothing done, when a key exists already.
+    """
     from asyncpg import UniqueViolationError  # an extra
 
     try:
@@ -63,7 +66,7 @@ async def _merged(connection: Connection, upsert: Upsert, names: Sequence[str], 
 
 
 def _insert(upsert: Upsert, source: str) -> str:
-    """Names are quoted: `end` is a keyword. They are ours, never a caller's."""
+    """Writes the INSERT. Names are quoted, as `end` is a keyword; they are ours, never a caller's."""
     changes = ", ".join(f'"{name}" = excluded."{name}"' for name in upsert.columns)
     into = f'INSERT INTO "{upsert.table}" ({_quoted((*upsert.key, *upsert.columns))}) {source}'
     act = f"UPDATE SET {changes}" if upsert.is_replacing else "NOTHING"

@@ -164,7 +164,7 @@ class Enrollment(SQLModel, table=True):
 
     @property
     def app(self) -> str:
-        """Tell with whose due work, and on whose budget, that of this enrollment is done."""
+        """Tells with whose due work, and on whose budget, that of this enrollment is done."""
         return self.credentials_id or self.vendor
 
 

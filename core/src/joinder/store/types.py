@@ -81,26 +81,32 @@ class Store(ABC):
 
     @abstractmethod
     async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:
-        """What `write` does with its names, for what turns out inside the block."""
+        """Does what `write` does with its names, for what turns out inside the block."""
 
     @abstractmethod
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """For the hottest reads: one indexed SELECT on the driver itself (docs/decisions/0004)."""
+        """Reads for the hottest reads: one indexed SELECT on the driver itself (docs/decisions/0004).
+
+        Raises StoreTrouble.
+        """
 
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """As `rows`, for a SELECT that may walk a whole table: nothing else waits for it."""
+        """Reads as `rows` does, by a SELECT that may walk a whole table: nothing else waits for it."""
         return await self.rows(sql, parameters)
 
     @abstractmethod
     async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:
-        """For the hottest writes: statements of one durable transaction on the driver itself; the rows each changed.
+        """Writes for the hottest writes: statements of one durable transaction on the driver itself.
 
-        Conditions stand in the statements, as nothing can be decided between them. `serialize_on` is as in `write`.
-        Raises StoreTrouble.
+        Returns the count of rows each changed. Conditions stand in the statements, as nothing can be decided between
+        them. `serialize_on` is as in `write`. Raises StoreTrouble.
         """
 
     def failing(self) -> StoreTrouble | None:
-        """What stood against the last commit, or keeps one waiting now; None while they succeed, or nobody knows."""
+        """Says what stood against the last commit, or keeps one waiting now.
+
+        None while commits succeed, or nobody knows.
+        """
         return None
 
     async def close(self) -> None:
@@ -109,7 +115,7 @@ class Store(ABC):
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """As driver_errors.telling, around a block."""
+        """Does what driver_errors.telling does, around a block."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - what is not the database's goes on as it is

@@ -84,12 +84,12 @@ class Vault:
         return self._keks
 
     def reread(self) -> Kek:
-        """The KEK that wraps, as the key file says now. Raises ConfigError."""
+        """Reads the key file again, and returns the KEK that wraps now. Raises ConfigError."""
         self._keks = tuple(self._read_keks())
         return self._keks[0]
 
     def rewrap(self, key: DataKey) -> None:
-        """By the KEK that wraps; the data key stays, and all it has sealed. Raises ConfigError."""
+        """Wraps the key by the KEK that wraps now; the data key stays, and all it has sealed. Raises ConfigError."""
         plain, kek = self._unwrapped(key), self._keks[0]
         key.wrapped, key.kek_id = _wrapped(kek, plain, key.id, key.purpose, key.owner), kek.id
 
@@ -119,14 +119,14 @@ class Vault:
         return known[kek_id]
 
     def seal(self, value: object, *, table: str, row: str, column: str, owner: str) -> bytes:
-        """`value` (anything JSON) as ciphertext for exactly this place. `unlock` first."""
+        """Seals `value` (anything JSON) as ciphertext for exactly this place. `unlock` first."""
         key_id, key = self._keys[owner, "data"]
         nonce = secrets.token_bytes(_NONCE)
         sealed = AESGCM(key).encrypt(nonce, msgspec.json.encode(value), _bound(table, row, column, owner, key_id))
         return key_id.encode() + nonce + sealed
 
     def open(self, sealed: bytes, *, table: str, row: str, column: str, owner: str) -> Any:
-        """The value sealed for this place. Raises SealBroken."""
+        """Opens the value sealed for this place. Raises SealBroken."""
         _, key = self._keys[owner, "data"]
         key_id, rest = sealed[:21], sealed[21:]
         try:
@@ -141,12 +141,15 @@ class Vault:
         return msgspec.convert(self.open(sealed, table=table, row=row, column=column, owner=owner), dict[str, str])
 
     def fingerprint(self, secret: str) -> bytes:
-        """Peppered HMAC-SHA256 of a random secret: what is stored instead of a client secret (256 bits of entropy)."""
+        """Returns the peppered HMAC-SHA256 of a random secret (256 bits of entropy).
+
+        It is what is stored instead of a client secret.
+        """
         return hmac.digest(self._keys[SYSTEM, "pepper"][1], secret.encode(), "sha256")
 
 
 def token_hash(token: str) -> bytes:
-    """SHA-256 of a random 256-bit token that is found by its hash."""
+    """Returns the SHA-256 of a random 256-bit token that is found by its hash."""
     return hashlib.sha256(token.encode()).digest()
 
 

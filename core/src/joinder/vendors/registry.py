@@ -172,14 +172,17 @@ class Registry:
         return [entry.vendor for entry in self.installed if entry.vendor is not None]
 
     def change(self, name: str, change: Callable[[Vendor], Vendor]) -> None:
-        """What the operator sets in place of what the plugin declares; nothing where no such vendor works."""
+        """Sets what the operator wants in place of what the plugin declares.
+
+        Nothing happens where no such vendor works.
+        """
         self.installed = [
             replace(entry, vendor=change(entry.vendor)) if entry.name == name and entry.vendor else entry
             for entry in self.installed
         ]
 
     def vendor(self, name: str) -> Vendor:
-        """Raises UnknownVendor."""
+        """Returns what the vendor's plugin declares. Raises UnknownVendor."""
         for vendor in self.vendors:
             if vendor.name == name:
                 return vendor
@@ -193,7 +196,10 @@ class Registry:
         return UnknownVendor(f"No working plugin for {name} is installed; see `joinder vendors`")
 
     async def build_authorize_url(self, name: str, ctx: Context, request: AuthorizeRequest) -> str:
-        """The vendor's consent URL, proven to carry core's state, redirect URI and challenge unchanged."""
+        """Returns the vendor's consent URL, proven to carry core's state, redirect URI and challenge unchanged.
+
+        Raises VendorError.
+        """
 
         def check(url: str) -> str:
             _check_authorize_url(self.vendor(name), url, request, ctx)
@@ -202,7 +208,10 @@ class Registry:
         return await self._call(name, "build_authorize_url", str, check, ctx=ctx, request=request)
 
     async def handle_callback(self, name: str, ctx: Context, callback: Callback) -> Consent:
-        """What the gate lets through of it; the same holds for the hooks below (vendors/gate)."""
+        """Returns what the gate lets through of the consent, as the hooks below do (vendors/gate).
+
+        Raises VendorError.
+        """
         return await self._call(
             name, "handle_callback", Consent, lambda consent: checked_consent(consent, name), ctx=ctx, callback=callback
         )
@@ -270,14 +279,14 @@ class Registry:
     async def _answer(
         self, name: str, what: str, answer_type: type[T], check: Callable[[T], T], call: Callable[[], Any]
     ) -> T:
-        """Counted, and with the vendor's name on everything logged inside."""
+        """Calls a hook, counted, and with the vendor's name on everything logged inside."""
         hook = what.partition(" ")[0]  # actions are the plugin's to name: together one hook
         traced = tracing.span(f"hook {hook}", vendor=name, hook=hook)
         with log_context(vendor=name), traced, self.observer.calling(name, hook):
             return _gated(name, what, await self._typed(name, what, answer_type, call), check)
 
     async def _typed(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
-        """What plugin code answers inside its deadline. Raises VendorError and nothing else."""
+        """Returns what plugin code answers inside its deadline. Raises VendorError and nothing else."""
         if name in self._blockers:
             raise PluginBug(self._blockers[name])
         try:
@@ -304,7 +313,7 @@ HOOK_DEADLINE = 90.0  # beyond every deadline inside; a hook that passes it hang
 
 
 def _gated(name: str, what: str, answer: T, check: Callable[[T], T]) -> T:
-    """The answer as far as core believes it. One that breaks the very checking is the plugin's bug."""
+    """Returns the answer as far as core believes it. One that breaks the very checking is the plugin's bug."""
     try:
         return check(answer)
     except VendorError:
@@ -326,7 +335,7 @@ class _Refused(Exception):
 
 
 def _not_its_own(error: BaseException) -> bool:
-    """What somebody outside told the hook; a plugin may raise CancelledError though nobody cancels it."""
+    """Tells whether somebody outside told the hook; a plugin may raise CancelledError though nobody cancels it."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
@@ -347,7 +356,7 @@ def _required_hooks(vendor: Vendor) -> set[str]:
 
 
 def _check_signatures(plugin: object, manager: pluggy.PluginManager) -> None:
-    """pluggy ignores defaulted and keyword-only arguments without a word; here they are refused."""
+    """Refuses defaulted and keyword-only arguments, which pluggy ignores without a word."""
     for name in dir(plugin):
         if manager.parse_hookimpl_opts(plugin, name) is None:
             continue
@@ -385,7 +394,7 @@ def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ct
 
 
 def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
-    """The app's fields declared secret, as far as they are filled in."""
+    """Returns the app's fields declared secret, as far as they are filled in."""
     kind = vendor.app_credential(ctx.app.type) if ctx.app else None
     if ctx.app is None or kind is None:
         return []
@@ -395,12 +404,12 @@ def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
 
 
 def _normal(distribution: str) -> str:
-    """PEP 503: joinder_acme and joinder-acme are one name."""
+    """Normalises a name by PEP 503: joinder_acme and joinder-acme are one."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _where(error: BaseException) -> str:
-    """Type and place, not the text: a plugin's exception text may quote a vendor's answer."""
+    """Returns type and place, not the text: a plugin's exception text may quote a vendor's answer."""
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1] if frames else None
     return (

@@ -49,7 +49,10 @@ class _Watch:
             await asyncio.sleep(BEAT_S)
 
     def _waiting_s(self) -> float:
-        """How long the loop's thread has been ready to run and got no processor. 0 where the system does not tell."""
+        """Returns the seconds for which the loop's thread has been ready to run and got no processor.
+
+        0 where the system does not tell.
+        """
         try:
             return int(self._schedule.read_text().split()[1]) / 1e9
         except (OSError, IndexError, ValueError):
@@ -66,7 +69,7 @@ class _Watch:
 
 
 def _packages(frame: FrameType | None) -> set[str]:
-    """Top-level packages of every function on the stack."""
+    """Returns the top-level packages of every function on the stack."""
     found = set()
     while frame is not None:
         found.add(str(frame.f_globals.get("__name__", "")).partition(".")[0])

@@ -25,7 +25,7 @@ class Tenant:
 
 
 async def listed(hub: Hub, *, limit: int = PAGE) -> list[Tenant]:
-    """By name."""
+    """Lists at most `limit` accounts by name."""
     enrollments = _counted(col(Enrollment.account_id))
     clients = _counted(col(ApiClient.account_id), col(ApiClient.revoked_at).is_(None))
     query = (

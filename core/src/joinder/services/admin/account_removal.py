@@ -54,14 +54,14 @@ class Progress:
 
 
 async def holdings(hub: Hub, account_id: str) -> dict[str, int]:
-    """How much of each kind the account has. Raises NotFound."""
+    """Counts how much of each kind the account has. Raises NotFound."""
     async with hub.store.read() as session:
         await _account(session, account_id)
         return {what: await _count(session, table, account_id) for what, table in HELD.items()}
 
 
 async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[Progress]:
-    """Raises NotFound."""
+    """Removes the account and all it has, yielding how many of its enrollments are gone. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         await _account(session, account_id)
         await _erase(session, _DOORS, account_id)
@@ -84,7 +84,7 @@ async def _without_enrollments(hub: Hub, account_id: str, actor: str) -> AsyncIt
 
 
 async def _finished(hub: Hub, account_id: str, actor: str) -> bool:
-    """False while there are enrollments: a consent that was under way may have added one."""
+    """Erases the account; False while there are enrollments: a consent that was under way may have added one."""
     async with hub.store.write(account_id) as session:
         if await _count(session, Enrollment, account_id):
             return False

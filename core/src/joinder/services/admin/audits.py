@@ -18,7 +18,7 @@ async def latest(
     before: Audit | None = None,
     limit: int,
 ) -> list[Audit]:
-    """Keyset page by time; `target` is the id of what was changed."""
+    """Reads a keyset page by time, the newest first; `target` is the id of what was changed."""
     wanted = {Audit.account_id: account_id, Audit.target: target, Audit.action: action}
     query = select(Audit).where(*(col(column) == value for column, value in wanted.items() if value is not None))
     if before is not None:

@@ -74,13 +74,13 @@ class Detail:
 
 
 async def mark(hub: Hub, enrollment_id: str) -> Row | None:
-    """Differs from the one before when something of the enrollment changed; None once it is gone."""
+    """Reads a row that differs from the one before when something of the enrollment changed; None once it is gone."""
     rows = await hub.store.rows(_MARK, {"id": enrollment_id})
     return rows[0] if rows else None
 
 
 async def load(hub: Hub, enrollment_id: str) -> Detail:
-    """Raises NotFound."""
+    """Reads an enrollment of any account and what belongs to it, for the admin. Raises NotFound."""
     account_id = await account_of(hub, Enrollment, enrollment_id)
     overview = await enrollments.get(hub, account_id, enrollment_id)
     running = await hub.store.rows(_RUNNING, {"id": enrollment_id})
@@ -96,14 +96,14 @@ async def load(hub: Hub, enrollment_id: str) -> Detail:
 
 
 async def day(hub: Hub, site: StoredSite, *, days_ago: int = 0) -> Chart:
-    """Power of one day of the site's own time, out of its quarter hours."""
+    """Charts the power of one day of the site's own time, out of its quarter hours."""
     zone = zone_of(site.timezone)
     start = floor(now() - days_ago * 86400, "day", zone)
     return await _chart(hub, site, "15mins", start, start + 86400, per_hour=4.0)
 
 
 async def month(hub: Hub, site: StoredSite) -> Chart:
-    """Energy of the last 30 days, a value a day."""
+    """Charts the energy of the last 30 days, a value a day."""
     start = floor(now() - DAYS_SHOWN * 86400, "day", zone_of(site.timezone))
     return await _chart(hub, site, "day", start, now(), per_hour=1.0)
 
@@ -144,7 +144,7 @@ async def _chart(hub: Hub, site: StoredSite, level: SummaryLevel, start: int, en
 
 
 def _note(partial: list[Partial], one: Partial) -> None:
-    """Periods that adjoin, of one kind and for one reason, are one."""
+    """Adds a partial period; those that adjoin, of one kind and for one reason, are one."""
     last = partial[-1] if partial else None
     if last is not None and (last.kind, last.end, last.rule) == (one.kind, one.start, one.rule):
         partial[-1] = replace(last, end=one.end)

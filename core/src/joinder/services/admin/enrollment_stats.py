@@ -56,7 +56,7 @@ async def counts(hub: Hub) -> list[Count]:
 
 
 async def ending(hub: Hub) -> list[Ending]:
-    """The consents that end next. Walks all grants: for a screen that asks now and then."""
+    """Lists the consents that end next. Walks all grants: for a screen that asks now and then."""
     renewable = [v.name for v in hub.registry.vendors if v.is_renewable]
     names = {f"vendor_{index}": name for index, name in enumerate(renewable)}
     sql = _ENDING.format(renewable=", ".join(f":{name}" for name in names) or "''")

@@ -35,7 +35,7 @@ class ListedCredentials:
 
 
 async def flows(hub: Hub, account_id: str | None = None) -> list[ListedFlow]:
-    """Newest first, by one query."""
+    """Lists flows, newest first, by one query. `account_id`: None for every account's."""
     under_way = _count(JoinSession).where(
         col(JoinSession.flow_id) == col(JoinFlow.id),
         col(JoinSession.used_at).is_(None),
@@ -52,7 +52,7 @@ async def flows(hub: Hub, account_id: str | None = None) -> list[ListedFlow]:
 
 
 async def credentials(hub: Hub, account_id: str | None = None) -> list[ListedCredentials]:
-    """By vendor and name, by one query."""
+    """Lists credentials by vendor and name, by one query. `account_id`: None for every account's."""
     table = VendorCredentials
     used = _count(JoinFlow).where(
         col(JoinFlow.account_id) == col(table.account_id),
@@ -68,7 +68,7 @@ async def credentials(hub: Hub, account_id: str | None = None) -> list[ListedCre
 
 
 async def quotas(hub: Hub, rows: Sequence[VendorCredentials]) -> dict[str, Quotas]:
-    """By the credentials' id, by one query; none where the vendor's plugin is gone."""
+    """Reads quotas by the credentials' id, by one query; none where the vendor's plugin is gone."""
     limits = {vendor.name: vendor.limits for vendor in hub.registry.vendors}
     return await hub.budgets.left_of({row.id: limits[row.vendor] for row in rows if row.vendor in limits})
 

@@ -45,7 +45,10 @@ class Gauges:
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def page(self) -> bytes:
-        """Prometheus' text format. A database that does not answer leaves the gauges of the tables out."""
+        """Returns the metrics in Prometheus' text format.
+
+        A database that does not answer leaves the gauges of the tables out.
+        """
         async with self._reading:
             if self._read_at is None or time.monotonic() - self._read_at > KEPT_S:
                 await self._read()
@@ -80,7 +83,7 @@ class Gauges:
         _fill(metrics.quota_left, await self._quota_left())
 
     async def _ages(self, kind: str) -> dict[str, float]:
-        """Vendor → seconds."""
+        """Reads vendor → seconds for which its oldest work of the kind has been due."""
         ages: dict[str, float] = {}
         for vendor, oldest in await self.hub.store.scan(_OLDEST, {"kind": kind, "now": now()}):
             ages[vendor] = max(ages.get(vendor, 0.0), float(now() - oldest))
@@ -91,7 +94,7 @@ class Gauges:
         return 0.0 if oldest is None else float(now() - oldest)
 
     async def _quota_left(self) -> dict[tuple[str, str], float]:
-        """(vendor, span) → the least left of any app, 0 to 1, in the running window."""
+        """Reads (vendor, span) → the least left of any app, 0 to 1, in the running window."""
         limited = [(vendor.name, span) for vendor in self.hub.registry.vendors for span in spans(vendor.limits, now())]
         since = min((span.start for _, span in limited), default=now())
         rows = await self.hub.store.scan(_USED, {"since": since})
@@ -103,7 +106,7 @@ class Gauges:
 
 
 def _fill(gauge: Gauge, values: Mapping[Labels, float]) -> None:
-    """These series and no other: what is gone from the tables must not stay."""
+    """Sets these series and no other: what is gone from the tables must not stay."""
     gauge.clear()
     for labels, value in values.items():
         gauge.labels(*labels).set(value)

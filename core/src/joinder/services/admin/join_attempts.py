@@ -73,7 +73,7 @@ async def latest(
     code: str | None = None,
     limit: int = 100,
 ) -> list[Attempt]:
-    """Newest first."""
+    """Lists at most `limit` attempts, newest first."""
     wanted = {JoinSession.account_id: account_id, JoinSession.flow_id: flow_id, JoinSession.vendor: vendor}
     query = select(JoinSession).where(*(col(column) == value for column, value in wanted.items() if value is not None))
     if code is not None:
@@ -109,7 +109,10 @@ def _attempt(row: JoinSession) -> Attempt:
 
 
 def _code(row: JoinSession) -> str | None:
-    """As it will be written down, where nobody has done so yet (late_consents.sweep)."""
+    """Returns the end as it will be written down, where nobody has done so yet (late_consents.sweep).
+
+    None: the attempt is under way.
+    """
     if row.ended_at is not None and row.end_code in ENDS:
         return row.end_code
     if row.enrollment_id is not None:
@@ -120,7 +123,7 @@ def _code(row: JoinSession) -> str | None:
 
 
 async def faults(hub: Hub) -> list[Fault]:
-    """What made owners fail in the last day and waits for the operator, the most frequent first."""
+    """Lists what made owners fail in the last day and waits for the operator, the most frequent first."""
     names = {f"code_{index}": code for index, code in enumerate(APP_AT_FAULT)}
     sql = _FAULTS.format(codes=", ".join(f":{name}" for name in names))
     rows = await hub.store.scan(sql, {**names, "since": now() - FAULTS_S})

@@ -46,20 +46,20 @@ class Progress:
 
 
 async def uses(hub: Hub) -> list[KeyUse]:
-    """In the file's order. Raises ConfigError."""
+    """Lists the keys in the file's order, with what each wraps. Raises ConfigError."""
     async with hub.store.read() as session:
         return await _uses(session, hub)
 
 
 async def prepare(hub: Hub) -> tuple[str, bool]:
-    """The key to rotate to, and whether it is new: what was prepared, or cut, goes on. Raises ConfigError."""
+    """Returns the key to rotate to, and whether it is new: what was prepared, or cut, goes on. Raises ConfigError."""
     async with hub.store.write(DATA_KEYS) as session:
         first, *_, left = await _standing(session, hub)
         return (first, False) if left else (add_key(_path(hub)).id, True)
 
 
 async def rotate(hub: Hub, actor: str) -> AsyncIterator[Progress]:
-    """Prepares, then wraps every data key anew, some at a time. Raises ConfigError."""
+    """Prepares, then wraps every data key anew, some at a time, yielding how far it is. Raises ConfigError."""
     await prepare(hub)
     make_durable(_path(hub))
     while True:
@@ -71,7 +71,7 @@ async def rotate(hub: Hub, actor: str) -> AsyncIterator[Progress]:
 
 
 async def retirable(hub: Hub, key_id: str) -> None:
-    """Raises NotFound, or Conflict while the key is needed."""
+    """Checks that the key may be retired. Raises NotFound, or Conflict while the key is needed."""
     async with hub.store.read() as session:
         _check_retirable(await _uses(session, hub), key_id)
 
@@ -95,14 +95,17 @@ async def _uses(session: AsyncSession, hub: Hub) -> list[KeyUse]:
 
 
 async def _standing(session: AsyncSession, hub: Hub) -> tuple[str, int, int]:
-    """The key that wraps, how many data keys there are, and how many it does not wrap yet."""
+    """Returns the key that wraps, how many data keys there are, and how many it does not wrap yet."""
     first, *others = await _uses(session, hub)
     left = sum(other.wraps for other in others)
     return first.id, first.wraps + left, left
 
 
 async def _rewrap_some(session: AsyncSession, hub: Hub, actor: str) -> Progress:
-    """The audit's entry comes with the last of them, so that a rotation that was cut has one too."""
+    """Wraps some keys anew.
+
+    The audit's entry comes with the last of them, so that a rotation that was cut has one too.
+    """
     first, total, left = await _standing(session, hub)
     query = select(DataKey).where(col(DataKey.kek_id) != first).order_by(col(DataKey.id)).limit(BATCH)
     rows = list((await session.execute(query)).scalars())

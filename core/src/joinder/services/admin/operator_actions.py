@@ -13,7 +13,7 @@ from joinder.vendor import OperatorAction
 
 
 async def list_actions(hub: Hub, account_id: str, credentials_id: str) -> list[OperatorAction]:
-    """Those of this credential's vendor and type. Raises NotFound."""
+    """Lists the actions of this credential's vendor and type. Raises NotFound."""
     async with hub.store.read() as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
     actions = hub.registry.vendor(row.vendor).operator_actions
@@ -23,7 +23,10 @@ async def list_actions(hub: Hub, account_id: str, credentials_id: str) -> list[O
 async def run(
     hub: Hub, account_id: str, credentials_id: str, actor: str, *, name: str, values: Mapping[str, object]
 ) -> str:
-    """The vendor's sentence. Raises NotFound, Invalid naming the member, or the vendor's error."""
+    """Runs an action, and returns the vendor's sentence.
+
+    Raises NotFound, Invalid naming the member, or the vendor's error.
+    """
     action = next((a for a in await list_actions(hub, account_id, credentials_id) if a.name == name), None)
     if action is None:
         raise NotFound

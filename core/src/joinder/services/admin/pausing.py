@@ -20,7 +20,7 @@ from joinder.store.tables import Due, Enrollment
 
 
 async def pause(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
-    """Twice is harmless. A read under way ends. Raises NotFound."""
+    """Pauses the enrollment. Twice is harmless. A read under way ends. Raises NotFound."""
     async with hub.store.write(enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         if row.paused_at is None:
@@ -44,7 +44,10 @@ async def resume(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> E
 
 
 async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> Enrollment:
-    """Out of quarantine: everything that stood still is tried again now. Raises NotFound, Conflict, UnknownVendor."""
+    """Lets it out of quarantine: everything that stood still is tried again now.
+
+    Raises NotFound, Conflict, UnknownVendor.
+    """
     async with hub.store.write(enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         if row.health != "quarantined":

@@ -19,7 +19,10 @@ class PublicFile:
 
 
 def read(hub: Hub, path: str) -> PublicFile:
-    """Raises NotFound for a path no vendor declares, and for a file that is missing or not of the declared kind."""
+    """Reads the file a vendor declares at this path.
+
+    Raises NotFound for a path no vendor declares, and for a file that is missing or not of the declared kind.
+    """
     for vendor in hub.registry.vendors:
         for declared in vendor.served_files:
             if declared.path == path:
@@ -30,7 +33,10 @@ def read(hub: Hub, path: str) -> PublicFile:
 
 
 def found(folder: str | None, declared: ServedFile) -> bytes | None:
-    """The file's bytes when it may be served: a regular file in the folder itself, of the declared beginning."""
+    """Reads the file when it may be served: a regular file in the folder itself, of the declared beginning.
+
+    Else None.
+    """
     if not folder:
         return None
     root = Path(folder).resolve()

@@ -21,7 +21,7 @@ class Belongings:
 
 
 async def belongings(hub: Hub, enrollment_ids: Sequence[str]) -> Belongings:
-    """Walks the readings of all of them. A site that another enrollment may open stays."""
+    """Walks the readings of all of them, and counts what goes. A site that another enrollment may open stays."""
     others = aliased(Enrollment)
     stays = (
         exists()

@@ -78,7 +78,7 @@ class Query:
 
 
 def parse(text: str, *, faults_only: bool = False) -> Query:
-    """Words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z` and so on, `is:paused`.
+    """Parses words that must all fit: `roof` anywhere in ids and names, `vendor:x health:y,z` and so on, `is:paused`.
 
     `!` before a word turns it round. Raises Invalid.
     """
@@ -110,7 +110,10 @@ def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
 
 
 def _spellings(word: str) -> list[str]:
-    """`ärger` is in `Ärgernis` too, where the database lowers ASCII only (SQLite, or PostgreSQL in the C locale)."""
+    """Spells a word in several ways, so that `ärger` is found in `Ärgernis`.
+
+    The database may lower ASCII only (SQLite, or PostgreSQL in the C locale).
+    """
     spelled = (word.lower(), word, word.capitalize())
     return list(dict.fromkeys(text.translate(_ASCII_LOWER) for text in spelled))
 
@@ -122,7 +125,7 @@ def _escaped(text: str) -> str:
 async def page(
     hub: Hub, query: Query, *, after: Place | None = None, before: Place | None = None, limit: int = PAGE
 ) -> list[Found]:
-    """Newest first: those after a place, or the ones that come just before it."""
+    """Lists what fits, newest first: those after a place, or the ones that come just before it."""
     place, way, sign = (before, "ASC", ">") if before is not None else (after, "DESC", "<")
     beyond = f"(e.created_at, e.id) {sign} (:at, :id)" if place is not None else ""
     sql = _PAGE.format(where=query.where(*([beyond] if beyond else [])), way=way)

@@ -56,7 +56,7 @@ class Activity:
 
 
 async def last_day(store: Store) -> Mapping[str, list[int]]:
-    """For each of KINDS 24 counts over all vendors, the running hour last. Workers write every 15 s."""
+    """Reads for each of KINDS 24 counts over all vendors, the running hour last. Workers write every 15 s."""
     first = _hour() - (HOURS - 1) * HOUR_S
     found = {what: [0] * HOURS for what in KINDS}
     for what, at, count in await store.rows(_SINCE, {"since": first}):

@@ -11,7 +11,10 @@ TABLE = "vendor_credentials"
 
 
 def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
-    """None for a vendor without app credentials. The account's key must be unlocked."""
+    """Opens the app's credentials; None for a vendor without any.
+
+    The account's key must be unlocked. Raises SealBroken.
+    """
     return None if row is None else open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed)
 
 

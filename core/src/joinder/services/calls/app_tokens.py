@@ -32,7 +32,7 @@ class AppTokenCache:
         self._entries: dict[bytes, _Entry] = {}
 
     def of(self, vendor: str, app: AppCredentials | None) -> AppTokens:
-        """The door a context gets. Corrected credentials are another app: they never see the old token."""
+        """Returns the door a context gets. Corrected credentials are another app: they never see the old token."""
         if app is None:
             return _no_app
 
@@ -49,7 +49,7 @@ class AppTokenCache:
         return token.expires_at is not None and token.expires_at - self._now() < ENDS_SOON
 
     def _stated(self, token: MachineToken) -> MachineToken:
-        """A token without a stated life gets a short one."""
+        """Gives a token without a stated life a short one."""
         return token if token.expires_at else MachineToken(value=token.value, expires_at=self._now() + UNSTATED_LIFE)
 
 

@@ -35,7 +35,7 @@ class Breakers:
 
     @asynccontextmanager
     async def calling(self, vendor: Vendor, hook: str, app: AppCredentials | None = None) -> AsyncIterator[None]:
-        """Around one call of a hook. Raises BreakerOpen instead of making it."""
+        """Surrounds one call of a hook, and raises BreakerOpen instead of making it while the breaker is open."""
         if vendor.device_access:  # every home is a place of its own
             yield
             return
@@ -66,7 +66,10 @@ class Breakers:
             raise self._open(vendor, breaker)
 
     def states(self) -> dict[tuple[str, str], str]:
-        """(vendor, hook) → `closed`, `opened` or `half-opened`; the worst, where apps have hosts of their own."""
+        """Returns (vendor, hook) → `closed`, `opened` or `half-opened`.
+
+        It is the worst, where apps have hosts of their own.
+        """
         worst: list[str] = [CLOSED, HALF_OPENED, OPENED]
         states: dict[tuple[str, str], str] = {}
         for (place, hook), breaker in self._found.items():
@@ -91,12 +94,15 @@ class Breakers:
 
 
 def _place(vendor: Vendor, app: AppCredentials | None) -> Place:
-    """An app's own host that is down must not stop the apps of other accounts."""
+    """Returns whom a breaker is of: an app's own host that is down must not stop the apps of other accounts."""
     return (vendor.name, *endpoint_hosts(vendor, app))
 
 
 def _tells(error: BaseException) -> bool:
-    """Whether the vendor was heard or missed; a cancelled call, one refused here and a plugin's bug tell nothing."""
+    """Tells whether the vendor was heard or missed.
+
+    A cancelled call, one refused here and a plugin's bug tell nothing.
+    """
     return isinstance(error, VendorError) and not isinstance(error, BudgetSpent | PluginBug)
 
 

@@ -60,13 +60,13 @@ class Uncounted(BudgetSpent):
 
 
 def at_fault(error: VendorError) -> VendorError | StoreTrouble:
-    """The error of a hook, or the trouble of our own store that it comes from."""
+    """Returns the error of a hook, or the trouble of our own store that it comes from."""
     return error.trouble if isinstance(error, Uncounted) else error
 
 
 @contextmanager
 def spending(purpose: Purpose) -> Iterator[None]:
-    """What the calls inside are for."""
+    """Sets what the calls inside the block are for."""
     token = _purpose.set(purpose)
     try:
         yield
@@ -113,7 +113,7 @@ class Budgets:
         return (await self.left_of({app: limits}))[app]
 
     async def left_of(self, apps: Mapping[str, Limits]) -> dict[str, Quotas]:
-        """Of many apps by one query."""
+        """Reads what many apps may still call, by one query."""
         names = {f"app_{index}": app for index, app in enumerate(apps)}
         rows = await self._store.rows(_USED.format(apps=", ".join(f":{name}" for name in names) or "''"), names)
         used = {(row[0], row[1], row[2]): row[3] for row in rows}
@@ -158,7 +158,7 @@ class AppMeter:
 
     @asynccontextmanager
     async def call(self, *, exchange: bool) -> AsyncIterator[None]:
-        """Around one call. Raises before it: BudgetSpent, VendorTimeout while earlier calls hang, Uncounted."""
+        """Surrounds one call. Raises before it: BudgetSpent, VendorTimeout while earlier calls hang, Uncounted."""
         if exchange:
             self._count_exchange()
             yield
@@ -171,7 +171,7 @@ class AppMeter:
             self._slots.release()
 
     async def limited(self, wait: timedelta | None) -> None:
-        """The vendor allows no more calls for now; it said for how long, or not."""
+        """Notes that the vendor allows no more calls for now. `wait`: for how long, where it said so."""
         pause = max(timedelta(seconds=1), min(wait or UNSTATED_PAUSE, LONGEST_PAUSE))
         until = now() + int(pause.total_seconds())
         self._blocked_until = max(self._blocked_until, until)
@@ -199,7 +199,10 @@ class AppMeter:
             raise VendorTimeout("The vendor has not answered earlier calls of this app") from None
 
     async def _take(self) -> None:
-        """Once, or for a reader once more when the refusal is over soon. Fails closed when the database is away."""
+        """Takes a call once, or for a reader once more when the refusal is over soon.
+
+        Fails closed without a database.
+        """
         try:
             try:
                 await self._take_one()
@@ -214,7 +217,7 @@ class AppMeter:
             raise Uncounted(trouble_from(error) or StoreTrouble(type(error).__name__)) from None
 
     async def _take_one(self) -> None:
-        """One call out of the block in hand, or of a new block."""
+        """Takes one call out of the block in hand, or of a new block."""
         await self._refuse_blocked()
         if not self._spans or self._from_hand():
             return
@@ -245,7 +248,7 @@ class AppMeter:
         return False
 
     def _turn(self) -> None:
-        """What was taken or spent in windows that are over counts no more."""
+        """Forgets what was taken or spent in windows that are over."""
         moment = now()
         if not all(span.start <= moment < span.end for span in self._spans):
             self._spans = spans(self.limits, moment)
@@ -318,13 +321,13 @@ class _Spent(Exception):
 
 
 async def _blocked_until(store: Store, app: str) -> int:
-    """0 when it is not."""
+    """Reads until when the app is blocked, in epoch seconds; 0 when it is not."""
     rows = await store.rows(_UNTIL, {"app": app})
     return _believed(rows[0][0] if rows else None)
 
 
 def _believed(until: int | None) -> int:
-    """0 when it is over. A time beyond the longest pause is a clock's mistake."""
+    """Returns the time while it is ahead, else 0. A time beyond the longest pause is a clock's mistake."""
     return until if until and now() < until <= now() + LONGEST_PAUSE.total_seconds() else 0
 
 

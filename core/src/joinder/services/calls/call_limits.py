@@ -13,7 +13,7 @@ from joinder.vendors.registry import Registry
 
 
 def apply_call_limits(registry: Registry, limits: Mapping[str, Mapping[str, int]]) -> None:
-    """`limits`: vendor → span → calls. From here on every look at these vendors' limits sees them.
+    """Applies `limits` (vendor → span → calls): from here on every look at these vendors' limits sees them.
 
     Raises ConfigError for a vendor nobody knows. One whose plugin does not work, or is not enabled, is passed over: a
     broken plugin stops no start.

@@ -22,7 +22,7 @@ class Span:
 
 
 def spans(limits: Limits, moment: int) -> list[Span]:
-    """The limits a vendor declares, each with the window `moment` falls into."""
+    """Returns the limits a vendor declares, each with the window `moment` (epoch seconds) falls into."""
     day = moment - moment % 86400
     at = datetime.fromtimestamp(moment, UTC)
     month = int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp())
@@ -37,13 +37,13 @@ def spans(limits: Limits, moment: int) -> list[Span]:
 
 
 def statement(sql: str, *numbers: str) -> TextClause:
-    """PostgreSQL would take a number for 32 bits wide."""
+    """Declares `numbers` as 64 bits wide, as PostgreSQL would take them for 32."""
     return text(sql).bindparams(*(bindparam(name, type_=BigInteger) for name in numbers))
 
 
 @cache
 def taking(names: tuple[str, ...]) -> TextClause:
-    """One statement for all windows. A window's own row is answered only when there is room in it."""
+    """Makes one statement for all windows. A window's own row is answered only when there is room in it."""
     rows = ", ".join(f"(:app, '{name}', :{name}, :calls)" for name in names)
     most = " ".join(f"WHEN '{name}' THEN :{name}_most" for name in names)
     numbers = [number for name in names for number in (name, f"{name}_most")]

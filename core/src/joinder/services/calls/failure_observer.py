@@ -22,7 +22,7 @@ class Watch:
     calls: list[tuple[str, str]] = field(default_factory=list)
 
     def over(self, ctx: Context) -> Context:
-        """The same context, its clients watched."""
+        """Returns the same context, its clients watched."""
 
         def device(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
             return cast(DeviceHttp, _Watched(ctx.device(address, pin_sha256=pin_sha256), self))

@@ -31,7 +31,7 @@ class Retries:
         self._missing: dict[str, int] = {}
 
     async def run(self, app: str, call: Callable[[], Awaitable[T]]) -> T:
-        """`call`, an idempotent read; once more when the vendor failed in passing and the bucket allows."""
+        """Runs `call`, an idempotent read; once more when the vendor failed in passing and the bucket allows."""
         began = monotonic()
         try:
             answer = await call()

@@ -25,8 +25,10 @@ def vendor_context(
     *,
     budget: str | None = None,
 ) -> Context:
-    """`budget`: whose calls these are, the id of the vendor credentials or else of the enrollment; None: not known yet,
-    as of an owner's key that the vendor has not accepted.
+    """Makes the context of a vendor's hooks. Raises UnknownVendor.
+
+    `budget`: whose calls these are, the id of the vendor credentials or else of the enrollment; None: not known yet, as
+    of an owner's key that the vendor has not accepted.
     """
     described = hub.registry.vendor(vendor)
     http = hub.http.vendor(described.hosts + endpoint_hosts(described, app))

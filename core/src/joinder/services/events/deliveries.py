@@ -99,7 +99,7 @@ def wants(row: WebhookEndpoint, event: Event) -> bool:
 
 
 async def enqueue(session: AsyncSession, pairs: Sequence[tuple[Event, WebhookEndpoint]]) -> None:
-    """Due in the order of the events. A pair that is known already stays as it is."""
+    """Puts deliveries in line, due in the order of the events. A pair that is known already stays as it is."""
     rows = [
         {
             "id": next_id("dlvy"),
@@ -122,7 +122,7 @@ async def enqueue(session: AsyncSession, pairs: Sequence[tuple[Event, WebhookEnd
 
 
 async def _due(hub: Hub) -> list[str]:
-    """Endpoints with something to send now, the longest waiting first."""
+    """Lists the endpoints with something to send now, the longest waiting first."""
     async with hub.store.read() as session:
         query = select(Delivery.endpoint_id).where(_sendable(session)).group_by(col(Delivery.endpoint_id))
         return list((await session.execute(query.order_by(func.min(Delivery.due_at)).limit(200))).scalars())
@@ -142,7 +142,7 @@ async def deliver(hub: Hub, endpoint_id: str) -> None:
 
 
 async def _lane(hub: Hub, endpoint_id: str) -> None:
-    """One after the other; the first failure ends it, so that a dead endpoint holds nobody up."""
+    """Sends one after the other; the first failure ends it, so that a dead endpoint holds nobody up."""
     for _ in range(SENDS_A_TURN):
         attempt = await _take(hub, endpoint_id)
         if attempt is None:
@@ -231,7 +231,7 @@ async def _finish(hub: Hub, attempt: Attempt, outcome: Outcome) -> None:
 
 
 def _plan(row: Delivery, outcome: Outcome) -> None:
-    """When it is tried again, never before the endpoint asked for; after the last try it has failed."""
+    """Plans the next try, never before the endpoint asked for; after the last try it has failed."""
     if row.status != "pending":  # the endpoint was disabled meanwhile
         return
     if row.attempts > len(RETRY_AFTER_S) or outcome.status == HTTPStatus.GONE:
@@ -243,7 +243,10 @@ def _plan(row: Delivery, outcome: Outcome) -> None:
 
 
 async def _note_failure(session: AsyncSession, endpoint: WebhookEndpoint, outcome: Outcome) -> None:
-    """410 ends it at once, days of nothing but failures end it too; the account's other endpoints are told."""
+    """Notes a failure. 410 ends the endpoint at once, days of nothing but failures end it too.
+
+    The account's other endpoints are told.
+    """
     endpoint.failing_since = endpoint.failing_since or now()
     if endpoint.disabled_at is not None:
         return

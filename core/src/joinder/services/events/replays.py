@@ -27,7 +27,7 @@ _AGAIN: dict[str, Any] = {"status": "pending", "attempts": 0, "reason": None, "a
 async def list_page(
     hub: Hub, account_id: str, endpoint_id: str, *, status: str | None, after: str, limit: int
 ) -> list[Shown]:
-    """Keyset page by id. Raises NotFound, or Invalid for an unknown status."""
+    """Reads a keyset page by id. Raises NotFound, or Invalid for an unknown status."""
     query = _of_endpoint(endpoint_id, status).where(col(Delivery.id) > after)
     async with hub.store.read() as session:
         await owned(session, WebhookEndpoint, endpoint_id, account_id)
@@ -36,7 +36,7 @@ async def list_page(
 
 
 async def latest(hub: Hub, account_id: str, endpoint_id: str, *, status: str | None, limit: int) -> list[Shown]:
-    """Those put in line last, the newest first. Raises NotFound, or Invalid for an unknown status."""
+    """Lists those put in line last, the newest first. Raises NotFound, or Invalid for an unknown status."""
     query = _of_endpoint(endpoint_id, status).order_by(col(Delivery.id).desc())
     async with hub.store.read() as session:
         await owned(session, WebhookEndpoint, endpoint_id, account_id)
@@ -52,7 +52,10 @@ def _of_endpoint(endpoint_id: str, status: str | None) -> Select[Delivery, Event
 
 
 async def send_test(hub: Hub, account_id: str, endpoint_id: str, actor: str) -> Shown:
-    """An event for this endpoint alone, whatever types it wants. Raises NotFound, or Conflict when it is disabled."""
+    """Sends an event to this endpoint alone, whatever types it wants.
+
+    Raises NotFound, or Conflict when it is disabled.
+    """
     async with hub.store.write(endpoint_id) as session:
         endpoint = await _live(session, account_id, endpoint_id)
         data = {"webhookID": endpoint_id}

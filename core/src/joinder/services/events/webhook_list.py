@@ -28,7 +28,7 @@ class Endpoint:
 
 
 async def endpoints(hub: Hub, *, account_id: str | None = None, limit: int = PAGE) -> list[Endpoint]:
-    """Of one account or of all: what is disabled first, then what fails, then the newest."""
+    """Lists the endpoints of one account or of all: what is disabled first, then what fails, then the newest."""
     counts = _counts(account_id)
     query = select(WebhookEndpoint, counts.c.waiting, counts.c.failed)
     query = query.outerjoin(counts, counts.c.endpoint_id == col(WebhookEndpoint.id))
@@ -56,7 +56,7 @@ def _counts(account_id: str | None) -> Subquery:
 
 
 async def count_sent(hub: Hub, endpoint_id: str) -> int:
-    """How many deliveries, whatever came of them, go with the endpoint."""
+    """Counts the deliveries, whatever came of them, that go with the endpoint."""
     query = select(func.count()).select_from(Delivery).where(col(Delivery.endpoint_id) == endpoint_id)
     async with hub.store.read() as session:
         return (await session.execute(query)).scalar_one()

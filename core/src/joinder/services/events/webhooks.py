@@ -44,7 +44,10 @@ class WithSecret:
 
 
 async def create(hub: Hub, account_id: str, actor: str, *, url: str, types: Sequence[str]) -> WithSecret:
-    """`types` empty: every type. Raises Invalid naming the member, Conflict when there are too many."""
+    """Creates an endpoint; `types` empty: every type.
+
+    Raises Invalid naming the member, Conflict when there are too many.
+    """
     _check(hub, {"url": url, "types": list(types)})
     secret = _new_secret()
     row = WebhookEndpoint(
@@ -75,13 +78,13 @@ async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> lis
 
 
 async def get(hub: Hub, account_id: str, endpoint_id: str) -> WebhookEndpoint:
-    """Raises NotFound."""
+    """Returns the endpoint. Raises NotFound."""
     async with hub.store.read() as session:
         return await owned(session, WebhookEndpoint, endpoint_id, account_id)
 
 
 async def change(hub: Hub, account_id: str, endpoint_id: str, actor: str, *, patch: dict[str, Any]) -> WebhookEndpoint:
-    """`patch`: any of url, types (None: every type), disabled. Raises NotFound, or Invalid naming the member."""
+    """Changes any of url, types (None: every type), disabled. Raises NotFound, or Invalid naming the member."""
     await get(hub, account_id, endpoint_id)
     patch = {**patch, **({"types": patch["types"] or []} if "types" in patch else {})}
     _check(hub, patch)
@@ -97,14 +100,14 @@ async def change(hub: Hub, account_id: str, endpoint_id: str, actor: str, *, pat
 
 
 async def delete(hub: Hub, account_id: str, endpoint_id: str, actor: str) -> None:
-    """Its deliveries go with it. Raises NotFound."""
+    """Deletes the endpoint and its deliveries. Raises NotFound."""
     async with hub.store.write(endpoint_id, FAN_OUT_LOCK) as session:
         await session.delete(await owned(session, WebhookEndpoint, endpoint_id, account_id))
         audit(session, account_id, actor, "webhook.delete", endpoint_id)
 
 
 async def rotate(hub: Hub, account_id: str, endpoint_id: str, actor: str) -> WithSecret:
-    """A new secret; the one before it signs too for a day. Raises NotFound."""
+    """Makes a new secret; the one before it signs too for a day. Raises NotFound."""
     secret = _new_secret()
     async with hub.store.write(endpoint_id) as session:
         row = await owned(session, WebhookEndpoint, endpoint_id, account_id)
@@ -117,7 +120,7 @@ async def rotate(hub: Hub, account_id: str, endpoint_id: str, actor: str) -> Wit
 
 
 async def disable(session: AsyncSession, row: WebhookEndpoint, reason: str) -> None:
-    """Nothing is sent any more. What was waiting counts as failed; a replay brings it back."""
+    """Stops sending. What was waiting counts as failed; a replay brings it back."""
     row.disabled_at, row.disabled_reason = now(), reason
     await drop_waiting(session, row)
 
@@ -131,7 +134,7 @@ async def drop_waiting(session: AsyncSession, row: WebhookEndpoint) -> None:
 
 
 def signing_secrets(hub: Hub, row: WebhookEndpoint) -> Secrets:
-    """Those that sign now; the account's key must be unlocked."""
+    """Opens the secrets that sign now; the account's key must be unlocked. Raises SealBroken."""
     found = {"secret": hub.vault.open(row.secret_sealed, **_place(row, "secret_sealed"))}
     if row.old_secret_sealed is not None and (row.old_secret_until or 0) > now():
         found["old_secret"] = hub.vault.open(row.old_secret_sealed, **_place(row, "old_secret_sealed"))
@@ -139,7 +142,7 @@ def signing_secrets(hub: Hub, row: WebhookEndpoint) -> Secrets:
 
 
 def signed_headers(known: Secrets, event_id: str, body: bytes) -> dict[str, str]:
-    """`webhook-id` stays the same over retries; time and signature are of this attempt."""
+    """Returns the headers of one attempt: `webhook-id` stays the same over retries; time and signature are its own."""
     timestamp = str(now())
     content = f"{event_id}.{timestamp}.".encode() + body
     signatures = [
@@ -166,7 +169,10 @@ def _check(hub: Hub, given: dict[str, Any]) -> None:
 
 
 def _url_problem(hub: Hub, url: str) -> str | None:
-    """What can be said before a call; where a name leads is checked at every call (egress.py)."""
+    """Says what is wrong with a URL, as far as that can be said before a call; None when nothing is.
+
+    Where a name leads is checked at every call (egress.py).
+    """
     if problem := problem_with(url):
         return problem
     parts = urlsplit(url)

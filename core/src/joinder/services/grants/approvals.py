@@ -73,7 +73,7 @@ async def _asked_for_nothing(hub: Hub, enrollment_id: str) -> None:
 
 
 async def _save(hub: Hub, session: AsyncSession, held: OpenedGrant, answered: Grant) -> None:
-    """The vendor's answer and what is due then, unless a newer consent has replaced the grant meanwhile."""
+    """Stores the vendor's answer and plans what is due, unless a newer consent has replaced the grant meanwhile."""
     enrollment, row = await _held(session, held.row.id)
     if row.version != held.row.version:
         return
@@ -98,7 +98,10 @@ async def _save(hub: Hub, session: AsyncSession, held: OpenedGrant, answered: Gr
 
 
 def next_question(pending_since: int, moment: datetime) -> int:
-    """Epoch seconds: a quarter of the time it has been pending, between 15 minutes and 6 hours. Never given up."""
+    """Returns when to ask again, in epoch seconds: after a quarter of the time it has been pending.
+
+    The wait is between 15 minutes and 6 hours. Joinder never gives up asking.
+    """
     age = moment - datetime.fromtimestamp(pending_since, moment.tzinfo)
     wait = min(max(age / 4, SOONEST), LATEST) * random.uniform(0.9, 1.1)  # noqa: S311 - spreading load
     return int((moment + wait).timestamp())

@@ -48,7 +48,10 @@ _TESTER = (
 
 
 async def enter(hub: Hub, row: OpenedRow, door: Door) -> None:
-    """Before a call by this door: passes, or claims a test that is due. Raises what stands against the call."""
+    """Lets a call through this door begin, claiming a test of the app that is due.
+
+    Raises what stands against the call.
+    """
     if row.credentials_id is None or row.app_suspected_by != door or row.app_test_at is None:
         return
     if row.app_test_at <= now() and await _claimed(hub, row.credentials_id, row.app_test_at):
@@ -57,7 +60,7 @@ async def enter(hub: Hub, row: OpenedRow, door: Door) -> None:
 
 
 async def joins_may_begin(hub: Hub, credentials_id: str) -> bool:
-    """Whether an owner may be sent to the vendor for this app; a test that is due is theirs."""
+    """Tells whether an owner may be sent to the vendor for this app, claiming a test that is due for that owner."""
     async with hub.store.read() as session:
         row = await session.get(VendorCredentials, credentials_id)
     if row is None or row.rejected_at is None:
@@ -86,7 +89,7 @@ async def refused(
 
 
 def _note_refusal(row: VendorCredentials, door: Door, *, is_proved: bool) -> bool:
-    """Whether it is refused from now on."""
+    """Notes a refusal of the app, and tells whether that was the one that proved it refused."""
     row.suspected_at, row.suspected_by = row.suspected_at or now(), door
     is_new = is_proved and row.rejected_at is None
     if is_new:
@@ -104,7 +107,7 @@ def _wait_s(row: VendorCredentials) -> int:
 
 
 async def _put_off(hub: Hub, credentials_id: str, door: Door, test_at: int, by: str | None) -> None:
-    """Everybody waits for the test; somebody else than the one that was refused makes it, where there is one."""
+    """Makes everybody wait for the test, which falls to somebody else than the one refused, where there is one."""
     kind = KIND[door]
     values = {"kind": kind, "app": credentials_id, "but": by or "", "never": NEVER}
     rows = await hub.store.rows(_TESTER, values)
@@ -118,7 +121,7 @@ async def _put_off(hub: Hub, credentials_id: str, door: Door, test_at: int, by: 
 
 
 async def stop(hub: Hub, enrollment_id: str) -> None:
-    """One enrollment of a refused app waits for the operator, unless more is known of it."""
+    """Makes one enrollment of a refused app wait for the operator, unless more is known of it."""
     async with hub.store.write(enrollment_id) as session:
         row = await session.get(Enrollment, enrollment_id)
         if row is not None and row.health in ("ok", "connecting", "degraded", "pending_approval", "operator_action"):
@@ -126,13 +129,13 @@ async def stop(hub: Hub, enrollment_id: str) -> None:
 
 
 async def has_worked(hub: Hub, row: OpenedRow, door: Door) -> None:
-    """After a call that went well: ends a suspicion that was known when it began."""
+    """Ends a suspicion against the app after a call that went well, if the suspicion was known when the call began."""
     if row.app_suspected_by == door and row.credentials_id is not None and row.app_version is not None:
         await accepted(hub, row.credentials_id, row.app_version, door)
 
 
 async def accepted(hub: Hub, credentials_id: str, version: int, door: Door) -> None:
-    """This version of the credentials works by that door: whatever waited for it goes on."""
+    """Notes that this version of the credentials works by that door, and resumes whatever waited for it."""
     async with hub.store.write(credentials_id) as session:
         row = await session.get(VendorCredentials, credentials_id)
         if row is None or row.version != version or row.suspected_by not in (None, door):
@@ -145,13 +148,13 @@ async def accepted(hub: Hub, credentials_id: str, version: int, door: Door) -> N
 
 
 def forget(row: VendorCredentials) -> None:
-    """Whatever was suspected of these credentials."""
+    """Clears whatever was suspected of these credentials."""
     row.suspected_at = row.suspected_by = row.rejected_at = row.test_at = row.exchanges_wait_until = None
     row.tests = 0
 
 
 async def resume(hub: Hub, enrollment_id: str, reason: str) -> None:
-    """One enrollment that waited for its app is tried again now."""
+    """Tries one enrollment that waited for its app again now."""
     async with hub.store.write(enrollment_id) as session:
         row = await session.get(Enrollment, enrollment_id)
         if row is None or row.status == "rejected":
@@ -165,7 +168,10 @@ async def resume(hub: Hub, enrollment_id: str, reason: str) -> None:
 
 
 async def retry_the_dead(hub: Hub, credentials_id: str, since: int) -> None:
-    """Consents that ended under credentials which have been changed now: the credentials may have been the reason."""
+    """Tries consents again that ended since `since` (epoch seconds) under credentials which have been changed now.
+
+    The credentials may have been the reason.
+    """
     query = (
         select(Enrollment.id)
         .join(GrantRow, col(GrantRow.enrollment_id) == col(Enrollment.id))
@@ -185,14 +191,14 @@ async def retry_the_dead(hub: Hub, credentials_id: str, since: int) -> None:
 
 
 async def have_others_renewed(session: AsyncSession, row: OpenedRow, since: int) -> bool:
-    """Whether the token endpoint has renewed another grant of this app after `since`."""
+    """Tells whether the token endpoint has renewed another grant of this app after `since` (epoch seconds)."""
     query = select(func.max(GrantRow.obtained_at)).join(Enrollment, col(Enrollment.id) == col(GrantRow.enrollment_id))
     query = query.where(col(GrantRow.obtained_by) == "refresh", *_others_of(row))
     return ((await session.execute(query)).scalar_one() or 0) > since
 
 
 async def have_others_been_read(session: AsyncSession, row: OpenedRow, since: int) -> bool:
-    """Whether the data API has answered another enrollment of this app after `since`."""
+    """Tells whether the data API has answered another enrollment of this app after `since` (epoch seconds)."""
     query = select(func.max(Enrollment.last_success_at)).where(*_others_of(row))
     return ((await session.execute(query)).scalar_one() or 0) > since
 
@@ -207,7 +213,7 @@ def _others_of(row: OpenedRow) -> list[Any]:
 
 
 async def is_refused_by(session: AsyncSession, enrollment: Enrollment, door: Door) -> bool:
-    """Whether its app is known to be refused there."""
+    """Tells whether its app is known to be refused at that door."""
     row = await session.get(VendorCredentials, enrollment.credentials_id or "")
     return row is not None and row.rejected_at is not None and row.suspected_by == door
 

@@ -27,5 +27,5 @@ class Attempt:
 
     @property
     def follows_unknown(self) -> bool:
-        """An earlier exchange with this very token never told its outcome."""
+        """Tells whether an earlier exchange with this very token never told its outcome."""
         return self.held.row.intent_count > 0

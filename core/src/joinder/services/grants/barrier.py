@@ -66,7 +66,10 @@ def moment(at: int) -> str:
 
 
 async def put_up(session: AsyncSession, *, taken_at: int, not_rotating: Collection[str]) -> None:
-    """Part of a restore, before the database is put in place. Vendors that are not known count as rotating."""
+    """Marks the grants of a restored database, before it is put in place, so that none is renewed unproved.
+
+    Vendors whose name is not in `not_rotating` count as rotating. `taken_at`: epoch seconds of the copy.
+    """
     await session.execute(update(Due).values(lease=None, lease_boot=None, lease_until=None))
     await _mark(session, select(Enrollment.id).where(col(Enrollment.vendor).not_in(not_rotating)))
     await _remember(session, Restored(restored_at=now(), taken_at=taken_at))
@@ -75,7 +78,10 @@ async def put_up(session: AsyncSession, *, taken_at: int, not_rotating: Collecti
 
 
 async def hold(session: AsyncSession, *, since: int, taken_at: int, harmless: Collection[str]) -> None:
-    """Part of a fail-over (services/grants/failover.py): the tokens of until `since` that nobody vouches for."""
+    """Marks the tokens got until `since` that nobody vouches for after a fail-over (services/grants/failover.py).
+
+    Times are epoch seconds. `harmless`: vendors whose tokens may be sent again.
+    """
     behind = select(Enrollment.id).join(GrantRow, col(GrantRow.enrollment_id) == col(Enrollment.id))
     behind = behind.where(col(Enrollment.vendor).not_in(harmless), col(GrantRow.obtained_at) <= since)
     before = await restored(session) if await waiting(session) else None
@@ -101,7 +107,7 @@ async def _remember(session: AsyncSession, origin: Restored) -> None:
 
 
 async def check(hub: Hub, row: OpenedRow, vendor: Vendor) -> None:
-    """Before a token is used for a renewal. Raises TransientError, or AuthorizationLost when a probe was refused."""
+    """Lets a token be used for a renewal. Raises TransientError, or AuthorizationLost when a probe was refused."""
     if row.obtained_by != MARK or vendor.refresh is not Refresh.ROTATING or _probed.get() == row.id:
         return
     async with hub.store.read() as session:
@@ -115,7 +121,7 @@ async def check(hub: Hub, row: OpenedRow, vendor: Vendor) -> None:
 
 @contextmanager
 def probing(enrollment_id: str) -> Iterator[None]:
-    """Inside, and in tasks begun inside, this one grant may pass."""
+    """Lets this one grant pass inside the block, and in tasks begun inside."""
     token = _probed.set(enrollment_id)
     try:
         yield
@@ -133,7 +139,10 @@ async def restored(session: AsyncSession) -> Restored | None:
 
 
 async def waiting(session: AsyncSession, vendor: str | None = None) -> list[Waiting]:
-    """By vendor, those first whose access token lives longest: the likeliest not to have been renewed since."""
+    """Lists by vendor the grants that wait, those first whose access token lives longest.
+
+    They are the likeliest not to have been renewed since.
+    """
     query = select(Enrollment.id, Enrollment.vendor).join(GrantRow, col(GrantRow.enrollment_id) == col(Enrollment.id))
     query = query.where(
         col(GrantRow.obtained_by) == MARK,

@@ -23,7 +23,10 @@ log = logging.getLogger("joinder.durability")
 
 
 def arm(hub: Hub) -> None:
-    """For processes that renew tokens; a passing command leaves the disk as it is."""
+    """Prepares the disk for a process that renews tokens: ballast, and a watch that puts deleted files back.
+
+    A passing command leaves the disk as it is.
+    """
     ballast = hub.store.ballast
     if ballast is not None:
         ballast.arm(hub.settings.ballast_mib * 1024 * 1024)
@@ -32,14 +35,17 @@ def arm(hub: Hub) -> None:
 
 
 def trouble(hub: Hub) -> str | None:
-    """What is wrong with the store now, in a sentence for the operator."""
+    """Says what is wrong with the store now, in a sentence for the operator; None when nothing is."""
     failing = hub.store.pulse.trouble
     told = [_refusal(hub), trouble_of(failing) if failing is not None else None]
     return " ".join(dict.fromkeys(sentence for sentence in told if sentence)) or None
 
 
 def is_orphaned(hub: Hub) -> bool:
-    """Nothing is begun while it is. Each look asks: that is how it is noticed where nobody writes."""
+    """Tells whether the database's file is gone or replaced; nothing is begun while it is.
+
+    Each call looks at the file: that is how it is noticed where nobody writes.
+    """
     if hub.store.file is None:
         return False
     try:
@@ -50,7 +56,10 @@ def is_orphaned(hub: Hub) -> bool:
 
 
 def _refusal(hub: Hub) -> str | None:
-    """Why no renewal may begin. Of commits that fail there is none: its intent is how an end of that is noticed."""
+    """Says why no renewal may begin; None when one may.
+
+    Commits that fail are no reason: a renewal's intent is how an end of that is noticed.
+    """
     problem = hub.store.file.problem() if hub.store.file is not None else None
     if problem is not None:
         return problem
@@ -73,7 +82,7 @@ def _refusal(hub: Hub) -> str | None:
 
 
 def check(hub: Hub) -> None:
-    """Before a vendor is called for a new token. Raises NotDurable."""
+    """Lets a vendor be called for a new token. Raises NotDurable."""
     reason = _refusal(hub)
     if reason is not None:
         hub.store.outage.begin(NotDurable(reason))
@@ -87,12 +96,15 @@ async def ready(hub: Hub) -> None:
 
 
 def make_room(hub: Hub, trouble: StoreTrouble) -> bool:
-    """After a failed commit of a new token: True when there is room now, and it should be tried again at once."""
+    """Makes room after a failed commit of a new token; True when there is some now.
+
+    The commit should be tried again at once then.
+    """
     return hub.store.ballast is not None and isinstance(trouble, StoreFull) and hub.store.ballast.free()
 
 
 async def until_stored(hub: Hub, name: str, store: Callable[[int], Awaitable[T]], *, is_safe: Callable[[], bool]) -> T:
-    """What `store` answers, given how often it was tried before; tried until it is done, or the process ends.
+    """Calls `store` with the count of earlier tries until it succeeds or the process ends, and returns its answer.
 
     `name`: of whom it is. At a stop it is left where it is when `is_safe` says that it lies on disk all the same: then
     TransientError. Nothing else is raised: what is to be stored exists nowhere else.

@@ -35,7 +35,11 @@ class Shown:
 
 
 def first_look(vendor: Vendor, grant: Grant, moment: datetime) -> int:
-    """Epoch seconds: 30 days before a new grant's end, or halfway when it lives shorter than 60 days or rotates."""
+    """Returns when to look at a new grant's end first, in epoch seconds.
+
+    That is 30 days before its end, or halfway when it lives shorter than 60 days or rotates; `leases.NEVER` without
+    end.
+    """
     ends = to_epoch(grant.refresh_expires_at if vendor.is_renewable else grant.expires_at)
     if ends is None:
         return leases.NEVER
@@ -80,7 +84,7 @@ def _looked(session: AsyncSession, vendor: Vendor, enrollment: Enrollment, row: 
 
 
 def shown(enrollment: Enrollment, row: GrantRow) -> Shown | None:
-    """In place of what `ok` and `degraded` say, while the grant in hand has been warned of."""
+    """Returns what is shown in place of `ok` and `degraded` while the grant in hand has been warned of, else None."""
     ends = row.refresh_expires_at or row.expires_at
     if row.warned_at is None or ends is None or row.obtained_at > row.warned_at:
         return None
@@ -95,7 +99,7 @@ def shown(enrollment: Enrollment, row: GrantRow) -> Shown | None:
 
 
 def _rotates(vendor: Vendor) -> bool:
-    """Each renewal brings a new refresh token, with a life of its own."""
+    """Tells whether each renewal brings a new refresh token, with a life of its own."""
     return vendor.refresh is Refresh.ROTATING
 
 

@@ -39,19 +39,25 @@ log = logging.getLogger("joinder.failover")
 
 
 async def ready(hub: Hub) -> None:
-    """Before a renewal: looks, where nobody has yet or somebody must again. Raises StoreTrouble."""
+    """Looks where the database is before a renewal, if nobody has yet or somebody must again. Raises StoreTrouble."""
     if not footing.is_sure(hub):
         await look(hub)
 
 
 async def enter(hub: Hub) -> None:
-    """Before this process's first renewal: from now on the others count on it. Raises StoreTrouble."""
+    """Says before this process's first renewal that it lives: from now on the others count on it.
+
+    Raises StoreTrouble.
+    """
     if hub.store.can_fail_over and hub.footing.told_at == float("-inf"):
         await tell(hub)
 
 
 async def look(hub: Hub) -> None:
-    """As often as one likes: finds a database that moved, does this process's part, opens. Raises StoreTrouble."""
+    """Finds out whether the database moved, does this process's part, and opens. Raises StoreTrouble.
+
+    May be called as often as one likes.
+    """
     known = hub.footing
     if not hub.store.can_fail_over or (_is_quiet(hub) and monotonic() - known.looked_at < LOOK_EVERY_S):
         return
@@ -75,7 +81,7 @@ def _is_quiet(hub: Hub) -> bool:
 
 
 async def tell(hub: Hub) -> None:
-    """That this process renews tokens, and lives. Raises StoreTrouble."""
+    """Says that this process renews tokens, and lives. Raises StoreTrouble."""
     hub.footing.told_at = monotonic()
     async with hub.store.write() as session:
         moment = await _now(session)
@@ -85,7 +91,7 @@ async def tell(hub: Hub) -> None:
 
 
 async def _begun(hub: Hub, server: str | None) -> Epoch:
-    """The epoch that whoever noticed first has begun. The very first of a database is open at once."""
+    """Returns the epoch that whoever noticed first has begun. The very first of a database is open at once."""
     doubted_from = hub.footing.doubted_from
     async with hub.store.write(_SERIAL) as session:
         before = await epoch.current(session)
@@ -113,7 +119,7 @@ def _why(before: Epoch, begun: Epoch) -> str:
 
 
 async def _last_commit(session: AsyncSession, doubted_from: int | None) -> int:
-    """Epoch seconds of what is surely there."""
+    """Returns the last moment, in epoch seconds, whose commits are surely there."""
     replayed = (await session.execute(text(_REPLAYED.replace("::", r"\:\:")))).scalar_one()
     if replayed is None:  # it has been restarted since
         found = await epoch.processes(session)
@@ -122,7 +128,7 @@ async def _last_commit(session: AsyncSession, doubted_from: int | None) -> int:
 
 
 async def _take_part(hub: Hub, found: Epoch) -> None:
-    """What this process has, into the database. Then it may renew, where all others have done so too."""
+    """Puts what this process has into the database; it may renew once all others have done so too."""
     known = hub.footing
     is_new = known.told_at == float("-inf")
     if not is_new or not found.is_open or found.missing:
@@ -143,7 +149,7 @@ def _waiting(found: Epoch) -> str:
 
 
 async def _vouched(hub: Hub, found: Epoch) -> Epoch:
-    """All that this process had is in the database. As it stands after that."""
+    """Writes down that all this process had is in the database, and returns the epoch as it stands after that."""
     hub.footing.told_at = monotonic()
     async with hub.store.write(_SERIAL) as session:
         moment = await _now(session)
@@ -186,7 +192,7 @@ async def _opened(hub: Hub, session: AsyncSession, state: Epoch, missing: list[s
 
 
 async def _release(hub: Hub, found: Epoch) -> None:
-    """Everybody has told what they had by now."""
+    """Lets the marked grants be renewed again, as everybody has told what they had by now."""
     async with hub.store.read() as session:
         waiting = [each.enrollment_id for each in await barrier.waiting(session)]
     await barrier.release_all(hub, waiting)
@@ -197,7 +203,7 @@ async def _release(hub: Hub, found: Epoch) -> None:
 
 
 async def _missing(hub: Hub, session: AsyncSession, state: Epoch) -> list[str]:
-    """Who may have renewed what the database does not know of."""
+    """Names the processes that may have renewed what the database does not know of."""
     return sorted(
         name
         for name, each in (await epoch.processes(session)).items()
@@ -208,7 +214,7 @@ async def _missing(hub: Hub, session: AsyncSession, state: Epoch) -> list[str]:
 
 
 def _harmless(hub: Hub, state: Epoch) -> set[str]:
-    """Vendors that take a token again which was spent in what the database lacks."""
+    """Names the vendors that take a token again which was spent in what the database lacks."""
     age_s = state.since + _patience_s(hub) - state.taken_at
     return {vendor.name for vendor in hub.registry.vendors if _is_harmless(vendor, timedelta(seconds=2 * age_s))}
 

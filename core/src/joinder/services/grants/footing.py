@@ -11,18 +11,21 @@ from joinder.store.types import Statement
 
 
 def refusal(hub: Hub) -> str | None:
-    """Why no renewal may begin, in a sentence for the operator; None, too, where nobody has looked yet."""
+    """Says why no renewal may begin, in a sentence for the operator.
+
+    None when one may, and where nobody has looked yet.
+    """
     return None if is_sure(hub) else hub.footing.reason
 
 
 def is_sure(hub: Hub) -> bool:
-    """Whether the database is where this process last found it, and takes renewals there."""
+    """Tells whether the database is where this process last found it, and takes renewals there."""
     footing = hub.footing
     return not hub.store.can_fail_over or (bool(footing.epoch) and footing.server == hub.store.server)
 
 
 def asked(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
-    """The statement, with `{stands}` as: the database is where this process last found it."""
+    """Fills in `{stands}` of a statement with the condition that the database is where this process last found it."""
     if not hub.store.can_fail_over:
         return sql.format(stands="1 = 1"), values
     condition, more = epoch.stands(hub.footing.epoch, hub.footing.server)
@@ -30,6 +33,6 @@ def asked(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
 
 
 def went_back(hub: Hub, stored_at: int) -> None:
-    """The database has an older token than this process had stored: of `stored_at` (epoch seconds)."""
+    """Notes that the database has an older token than the one this process stored at `stored_at` (epoch seconds)."""
     hub.footing.epoch = ""
     hub.footing.doubted_from = stored_at

@@ -28,17 +28,17 @@ ANSWERED_S = 60.0
 
 
 def new_intent(hub: Hub) -> str:
-    """Names this process, and this exchange of it."""
+    """Makes a name for this process and this exchange of it."""
     return f"{hub.process}.{secrets.token_hex(8)}"
 
 
 def holder_of(row: OpenedRow) -> str:
-    """The process that began an exchange and has not told its outcome; empty: there is none."""
+    """Names the process that began an exchange and has not told its outcome; empty when there is none."""
     return (row.intent_id or "").partition(".")[0]
 
 
 def too_late(hub: Hub, row: OpenedRow) -> int:
-    """Epoch seconds: an exchange of this grant that began before can bring no token any more."""
+    """Returns the moment, in epoch seconds, before which an exchange must have begun to bring no token any more."""
     answered = now() - int(hub.settings.refresh_deadline_s + MARGIN_S)
     holder = holder_of(row)
     if not holder or holder == hub.process:  # our own are not begun again while they are under way
@@ -53,5 +53,5 @@ def too_late(hub: Hub, row: OpenedRow) -> int:
 
 
 def too_early(row: OpenedRow) -> int:
-    """Epoch seconds: what began after is of a clock that was wrong, and keeps nobody."""
+    """Returns the moment, in epoch seconds, after which a begin is of a clock that was wrong, and keeps nobody."""
     return now() + CLOCKS_APART_S if row.intent_id else now()

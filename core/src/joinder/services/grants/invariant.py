@@ -32,7 +32,7 @@ class Broken:
 
 
 async def broken(hub: Hub) -> AsyncIterator[Broken]:
-    """Walks all enrollments, a page at a time."""
+    """Yields the enrollments whose health does not fit their due work, walking all of them a page at a time."""
     renewable: dict[str, bool | None] = {}
     after = ""
     while rows := await hub.store.rows(_ROWS, {"after": after, "page": PAGE}):
@@ -66,7 +66,7 @@ def _problems(subject: Subject, due: dict[str, int | None]) -> list[str]:
 
 
 async def repair(hub: Hub) -> int:
-    """How many were mended. Harmless beside running workers, and twice."""
+    """Mends every broken enrollment, and returns how many there were. Harmless beside running workers, and twice."""
     found = [each async for each in broken(hub)]
     for each in found:
         async with hub.store.write(each.enrollment_id) as session:

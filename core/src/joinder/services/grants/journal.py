@@ -17,7 +17,7 @@ log = logging.getLogger("joinder.journal")
 
 
 async def begin(hub: Hub) -> None:
-    """Before a token is asked for: from now on others can tell whether this process lives."""
+    """Opens this process's journal before a token is asked for: from now on others can tell whether it lives."""
     await hub.journal.begin(Line(store=hub.identity, enrollment="", account="", version=0, at=now(), sealed=b""))
 
 
@@ -40,7 +40,7 @@ def note(hub: Hub, row: OpenedRow, version: int, fresh: Grant) -> None:
 
 
 async def opened(hub: Hub, line: Line) -> Grant:
-    """Raises SealBroken."""
+    """Decrypts the grant of a journal's line. Raises SealBroken."""
     if not hub.vault.is_unlocked(line.account):
         async with hub.store.read() as session:
             await hub.vault.unlock(session, line.account)
@@ -67,5 +67,5 @@ def _told(grant: Grant) -> dict[str, Any]:
 
 
 def _place(store: str, enrollment_id: str, version: int, account_id: str) -> dict[str, str]:
-    """A line moved to another database, grant or version does not open."""
+    """Binds a line to its database, grant and version: moved to another, it does not open."""
     return {"table": "journal", "row": f"{store} {enrollment_id}", "column": str(version), "owner": account_id}

@@ -107,7 +107,10 @@ async def failed(hub: Hub, answer: Answer) -> Verdict:
 
 
 async def renewal_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None:
-    """As `failed`, and gives the lease back in the same transaction; the intent goes unless the token may be spent."""
+    """Judges a failed renewal as `failed` does, and gives the lease back in the same transaction.
+
+    The intent goes too, unless the token may be spent.
+    """
     row = attempt.held.row
     answer = Answer(row=row, door=Door.TOKEN, error=error)
     async with hub.store.write(row.id) as session:
@@ -123,7 +126,7 @@ async def renewal_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None
 
 
 async def join_failed(hub: Hub, credentials_id: str, version: int, error: VendorError) -> None:
-    """What a vendor's answer to an owner's code or form means for the app it came through."""
+    """Judges what a vendor's answer to an owner's code or form means for the app it came through."""
     if heard(error, Door.JOIN) is not Said.APP_REFUSED:
         return
     async with hub.store.read() as session:
@@ -144,7 +147,7 @@ async def join_failed(hub: Hub, credentials_id: str, version: int, error: Vendor
 
 
 async def _judged(hub: Hub, session: AsyncSession, answer: Answer) -> tuple[Verdict, str]:
-    """The verdict, carried out, and the health before it."""
+    """Carries out the verdict; returns it, and the health before it."""
     enrollment = await session.get(Enrollment, answer.row.id)
     grant = await session.get(GrantRow, answer.row.id)
     if enrollment is None or grant is None:
@@ -197,7 +200,7 @@ async def _evidence(case: _Case) -> Evidence:
 
 
 async def _unexplained(case: _Case) -> tuple[bool, Others]:
-    """Whether the very same was said for a day, and others of the app were renewed meanwhile."""
+    """Tells whether the very same was said for a day, and whether others of the app were renewed meanwhile."""
     error, grant = case.answer.error, case.grant
     if not isinstance(error, Unexplained) or grant.odd_code != error.code or grant.odd_since is None:
         return False, Others.UNKNOWN
@@ -206,7 +209,10 @@ async def _unexplained(case: _Case) -> tuple[bool, Others]:
 
 
 async def _of_the_app(case: _Case) -> tuple[bool, Others]:
-    """The app is well where it has served others since this grant was refused first."""
+    """Tells whether the app's refusal is old enough to prove, and how its other grants fare.
+
+    The app is well where it has served others since this grant was refused first.
+    """
     by_data = case.answer.door is Door.DATA
     first_at = case.grant.denied_at if by_data else case.grant.refused_at
     if first_at is not None:
@@ -235,7 +241,10 @@ async def _of_the_grant(case: _Case, *, is_one_site: bool) -> tuple[bool, Others
 
 
 async def _had_others_their_turn(case: _Case) -> bool:
-    """Whether others would show by now that the vendor refuses everybody's data: one was read since, or all polled."""
+    """Tells whether others would show by now that the vendor refuses everybody's data.
+
+    They would once one was read since, or all were polled.
+    """
     first_at = case.grant.denied_at
     if first_at is None or _is_old(first_at, max(case.vendor.limits.poll_every, OTHERS_TURN)):
         return True
@@ -250,7 +259,7 @@ async def _had_others_their_turn(case: _Case) -> bool:
 
 
 async def _is_one_site(case: _Case) -> bool:
-    """Whether this site alone is refused, as far as is known: another one of the enrollment is not."""
+    """Tells whether this site alone is refused, as far as is known: another one of the enrollment is not."""
     if case.site is None:
         return False
     query = select(SiteRow.denied_at).where(
@@ -266,12 +275,12 @@ async def _is_one_site(case: _Case) -> bool:
 
 
 def _tells_outcome(vendor: Vendor, error: VendorError) -> bool:
-    """Whether the old token is known not to be spent by this exchange."""
+    """Tells whether the old token is known not to be spent by this exchange."""
     return heard(error, Door.TOKEN) is not Said.CUT_OFF or vendor.refresh is Refresh.REUSABLE
 
 
 def _can_be_spent(vendor: Vendor, row: OpenedRow) -> bool:
-    """Whether an exchange that was cut off can have spent the token: not a reusable one, not inside its grace."""
+    """Tells whether an exchange that was cut off can have spent the token: not a reusable one, not inside its grace."""
     if vendor.refresh is not Refresh.ROTATING:
         return False
     grace = vendor.refresh_grace
@@ -315,7 +324,7 @@ async def _passing(case: _Case) -> None:
 
 
 def _longer(case: _Case) -> timedelta | None:
-    """The longer a refusal without a reason lasts, the seldomer it is heard again: up to every hour."""
+    """Returns a wait that grows with how long a refusal without a reason lasts, up to an hour; None for any other."""
     if not isinstance(case.answer.error, Unexplained) or case.grant.odd_since is None:
         return None
     return min(timedelta(seconds=(now() - case.grant.odd_since) / 4), UNEXPLAINED_EVERY) or None
@@ -349,7 +358,7 @@ async def _grant_suspected(case: _Case) -> None:
 
 
 def _mark_refused(case: _Case) -> int:
-    """When this door refused the grant first."""
+    """Marks the grant as refused by this door, and returns when it was first, in epoch seconds."""
     if case.answer.door is Door.DATA:
         case.grant.denied_at = case.grant.denied_at or now()
         return case.grant.denied_at
@@ -385,7 +394,10 @@ async def _vendors_fault(case: _Case) -> None:
 
 
 async def _site_suspected(case: _Case) -> None:
-    """Another site's next success is noted however soon it comes (vendor_calls.py): it tells the two apart."""
+    """Marks the site as refused, and has another site's next success noted however soon it comes.
+
+    That success tells the two apart (vendor_calls.py).
+    """
     if case.site is not None:
         case.site.denied_at = case.site.denied_at or now()
         case.enrollment.last_success_at = min(case.enrollment.last_success_at or 0, now() - NOTED_EVERY_S) or None
@@ -400,13 +412,13 @@ async def _site_withdrawn(case: _Case) -> None:
 
 
 async def _app_refused(case: _Case) -> None:
-    """Its own share; the app's is written afterwards, in a transaction of its own (`_afterwards`)."""
+    """Writes the enrollment's share; the app's is written afterwards, in a transaction of its own (`_afterwards`)."""
     case.grant.refused_at = case.grant.refused_at if case.answer.door is Door.DATA else case.grant.refused_at or now()
     await _plan(case, now() + apps.WAITS_S[-1])
 
 
 async def _plan(case: _Case, due_at: int) -> None:
-    """A reader's call moves no poll but where the verdict is about the grant."""
+    """Plans the next try. A reader's call moves no poll unless the verdict is about the grant."""
     await standing.settle(case.hub, case.session, case.enrollment, due=_due(case, due_at))
 
 
@@ -432,7 +444,7 @@ _CARRY_OUT = {
 
 
 async def _afterwards(hub: Hub, answer: Answer, verdict: Verdict, before: str) -> None:
-    """What concerns more than this enrollment."""
+    """Does what concerns more than this enrollment."""
     row = answer.row
     if verdict is Verdict.LOST_IN_FLIGHT and before != "lost_in_flight":
         hub.metrics.lost_in_flight(row.vendor)
@@ -452,7 +464,7 @@ def _told_wait(case: _Case) -> timedelta | None:
 
 
 def _hold_renewals(case: _Case, wait: timedelta | None) -> None:
-    """A pause the token endpoint asked for holds for this grant; told to a second one, for the app."""
+    """Keeps a pause the token endpoint asked for: for this grant, and for the app once a second one is told it."""
     error, grant, app = case.answer.error, case.grant, case.app
     if wait is None or isinstance(error, BudgetSpent):
         return

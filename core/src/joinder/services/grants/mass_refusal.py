@@ -46,7 +46,10 @@ _HASTY = text(
 
 
 async def holds(session: AsyncSession, vendor: str, suspected_at: int | None) -> bool:
-    """Whether too many of the vendor's grants are dying to believe it of one more."""
+    """Tells whether too many of the vendor's grants are dying to believe it of one more.
+
+    `suspected_at` (epoch seconds; None: not yet): since when this one is. Nothing is held for longer than GIVE_UP_S.
+    """
     if suspected_at is not None and now() - suspected_at > GIVE_UP_S:
         return False
     dying, suspected = (await session.execute(_DYING, await _values(session, vendor))).one()
@@ -61,7 +64,7 @@ async def holds(session: AsyncSession, vendor: str, suspected_at: int | None) ->
 
 
 async def _values(session: AsyncSession, vendor: str) -> dict[str, object]:
-    """`since`: refusals after this are of one moment."""
+    """Returns the query's values; refusals after `since` (epoch seconds) are of one moment."""
     renewed_at = (await session.execute(_RENEWED, {"vendor": vendor})).scalar_one() or 0
     days_ago = now() - GIVE_UP_S
     return {"vendor": vendor, "since": max(days_ago, min(now() - WINDOW_S, renewed_at)), "days_ago": days_ago}
@@ -81,7 +84,7 @@ async def undo_hasty(hub: Hub, vendor: str) -> None:
 
 
 async def suspect(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: GrantRow) -> None:
-    """Asked again within half an hour, by the door that refused it."""
+    """Plans to ask again within half an hour, by the door that refused it."""
     grant.suspected_at = grant.suspected_at or now()
     due = {"poll" if grant.denied_at is not None else "refresh": next_test()}
     await standing.settle(hub, session, enrollment, "suspected", reason=REASON, due=due)

@@ -41,7 +41,7 @@ class Applied:
 
 
 async def look(hub: Hub) -> Applied:
-    """What `apply` would do, and refuse. Nothing is changed. Raises StoreTrouble."""
+    """Says what `apply` would do, and refuse, without changing anything. Raises StoreTrouble."""
     return await _looked_through(hub, await asyncio.to_thread(hub.journal.read), is_real=False)
 
 
@@ -82,10 +82,10 @@ def _leave(applied: Applied, line: Line, error: Exception) -> None:
 
 
 async def catch_up(hub: Hub, row: OpenedRow) -> bool:
-    """Before a token is sent: whether the database had an older one of this grant than a journal has.
+    """Applies the journals where the database may lack a newer token of this grant; True if it did.
 
-    Looked up where the journal of this process says so, and once for each process that is found to have ended in the
-    middle of an exchange.
+    Called before a token is sent. It looks where the journal of this process says so, and once for each process that is
+    found to have ended in the middle of an exchange.
     """
     holder = holders.holder_of(row)
     is_behind = (hub.journal.newest(row.id) or 0) > row.version and row.id not in hub.unsaved
@@ -119,12 +119,15 @@ async def _apply_one(hub: Hub, line: Line, applied: Applied, *, is_real: bool) -
 
 
 def _is_newer(line: Line, version: int, obtained_at: int) -> bool:
-    """Also by a clock that was put back, where it was got for the very token that is stored."""
+    """Tells whether a line's token is newer than the stored one.
+
+    A line by a clock that was put back is, where its token was got for the very token that is stored.
+    """
     return line.at >= obtained_at or (line.version == version + 1 and line.after == obtained_at)
 
 
 def _refused(hub: Hub, file: Found) -> str | None:
-    """Why some of a file says nothing to this database."""
+    """Says why some of a file says nothing to this database; None when all of it does."""
     others = {line.store for line in file.lines} - {hub.identity}
     told = [f"{file.damaged} lines are damaged"] if file.damaged else []
     told += ["it belongs to another database, or to this one before it was restored"] if others else []

@@ -93,7 +93,7 @@ async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None
 
 
 async def refresh_due(hub: Hub, enrollment_id: str) -> None:
-    """A worker's turn: renews the grant unless it is due no more, or somebody is renewing it.
+    """Renews the grant in a worker's turn, unless it is due no more, or somebody is renewing it.
 
     Every worker finds the same rows due, so the one that comes second must not renew what the first has just renewed.
     The caller may be cancelled; the exchange goes on. Raises the vendor's error.
@@ -102,7 +102,7 @@ async def refresh_due(hub: Hub, enrollment_id: str) -> None:
 
 
 def _under_way(hub: Hub, enrollment_id: str, begin: Begin) -> asyncio.Task[bool]:
-    """This process's one task about the grant."""
+    """Returns this process's one task about the grant, begun where there is none."""
     task = hub.refreshes.get(enrollment_id)
     if task is None:
         task = asyncio.create_task(_refresh(hub, enrollment_id, begin))
@@ -119,7 +119,7 @@ def _forget(hub: Hub, enrollment_id: str, done: asyncio.Task[bool]) -> None:
 
 
 async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
-    """False: nothing was done, and nothing is known to have been done elsewhere."""
+    """Renews the grant; False when nothing was done, and nothing is known to have been done elsewhere."""
     async with _slot(hub, await open_for_call(hub, enrollment_id)) as held, _counted(hub, enrollment_id):
         attempt = await begin(held)
         if not isinstance(attempt, Attempt):
@@ -141,7 +141,7 @@ async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
 
 @asynccontextmanager
 async def _counted(hub: Hub, enrollment_id: str) -> AsyncIterator[None]:
-    """Among the exchanges of this process, until their end."""
+    """Keeps the grant among the exchanges of this process until the block ends."""
     try:
         yield
     finally:
@@ -150,7 +150,7 @@ async def _counted(hub: Hub, enrollment_id: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _slot(hub: Hub, held: OpenedGrant) -> AsyncIterator[OpenedGrant]:
-    """Only so many exchanges of single-use tokens at once, so that one hard kill can lose only so many.
+    """Lets only so many exchanges of single-use tokens run at once, so that one hard kill can lose only so many.
 
     Yields the grant, read again where it was waited for.
     """
@@ -196,12 +196,12 @@ async def _begin_due(hub: Hub, held: OpenedGrant) -> Attempt | Elsewhere:
 
 
 async def _caught_up(hub: Hub, held: OpenedGrant) -> OpenedGrant:
-    """As it is in the database once that has what is in the journal of it."""
+    """Reads the grant again where the database had to catch up with the journal first."""
     return await open_for_call(hub, held.row.id) if await recovery.catch_up(hub, held.row) else held
 
 
 async def _intend(hub: Hub, held: OpenedGrant, *, due_by: int | None = None) -> Attempt | None:
-    """Lease and intent on disk in one transaction.
+    """Writes lease and intent to disk in one transaction.
 
     None: the grant is leased, no longer what was read, or not due by `due_by` (epoch seconds).
     """
@@ -258,7 +258,7 @@ def _check(held: OpenedGrant, vendor: Vendor) -> None:
 
 
 async def _enter(hub: Hub, held: OpenedGrant) -> None:
-    """Past the app, where it is not suspected. A new enrollment of a refused app waits for the operator, too."""
+    """Passes the app, where it is not suspected. A new enrollment of a refused app waits for the operator, too."""
     try:
         await apps.enter(hub, held.row, "token")
     except AppCredentialsRejected:
@@ -268,7 +268,10 @@ async def _enter(hub: Hub, held: OpenedGrant) -> None:
 
 
 async def _wait_for_late_answer(hub: Hub, held: OpenedGrant) -> None:
-    """Nobody holds the lease, yet an exchange of unknown outcome may still succeed at the vendor until its deadline."""
+    """Raises TransientError while an exchange of unknown outcome may still succeed at the vendor.
+
+    Nobody holds its lease, but it may do so until its deadline.
+    """
     intent_at = held.row.intent_at
     too_late = holders.too_late(hub, held.row)
     if intent_at is None or not too_late <= intent_at <= holders.too_early(held.row):
@@ -282,7 +285,7 @@ async def _wait_for_late_answer(hub: Hub, held: OpenedGrant) -> None:
 
 
 async def _exchange(hub: Hub, attempt: Attempt) -> Grant:
-    """One call under a total deadline."""
+    """Renews at the vendor, in one call under a total deadline."""
     call = hub.registry.refresh(attempt.vendor.name, attempt.held.ctx, attempt.held.grant)
     try:
         return await within(hub.settings.refresh_deadline_s, call)

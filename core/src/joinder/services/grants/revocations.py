@@ -89,8 +89,9 @@ class Row(NamedTuple):
 
 
 async def request(hub: Hub, session: AsyncSession, enrollment: Enrollment) -> How | None:
-    """Part of the deletion's transaction; never stands in its way. `requested`, or what becomes of the consent instead;
-    None where no owner gave one.
+    """Asks for the consent's revocation in the deletion's transaction, and never stands in its way.
+
+    Returns `requested`, or what becomes of the consent instead; None where no owner gave one.
     """
     credentials = await session.get(VendorCredentials, enrollment.credentials_id or "")
     vendor = _vendor(hub, enrollment.vendor)
@@ -122,12 +123,12 @@ def can_revoke(vendor: Vendor) -> bool:
 
 
 async def foretold(hub: Hub, enrollment_ids: Sequence[str]) -> list[str]:
-    """What becomes of their consents at the vendors when they end: a sentence for each vendor."""
+    """Says what becomes of their consents at the vendors when they end: a sentence for each vendor."""
     return await _foretold(hub, col(Enrollment.id).in_(enrollment_ids))
 
 
 async def foretold_of_account(hub: Hub, account_id: str) -> list[str]:
-    """As `foretold`, of all its enrollments."""
+    """Says what `foretold` says, of all the account's enrollments."""
     return await _foretold(hub, col(Enrollment.account_id) == account_id)
 
 
@@ -155,7 +156,7 @@ async def _foretold(hub: Hub, condition: ColumnElement[bool]) -> list[str]:
 
 
 async def renewed_meanwhile(hub: Hub, enrollment_id: str, fresh: Grant) -> None:
-    """An exchange that outlived its enrollment brought a new token: that one is revoked instead of the spent one."""
+    """Has the new token revoked instead of the spent one, where an exchange outlived its enrollment."""
     if not await hub.store.rows(_WAITS, {"id": enrollment_id}):
         return
     async with hub.store.write(enrollment_id) as session:
@@ -176,13 +177,13 @@ def _rest(held: RevokedTokens) -> tuple[list[str], str | None, str | None, dict[
 
 
 async def _due(hub: Hub) -> list[str]:
-    """Apps with something to revoke now, by credentials id or vendor, the longest waiting first."""
+    """Lists the apps with something to revoke now, by credentials id or vendor, the longest waiting first."""
     rows = await hub.store.rows(*leases.on_clock(hub.store.dialect, _APPS, {"now": now()}))
     return [str(row[0]) for row in rows]
 
 
 async def work(hub: Hub, app: str) -> None:
-    """What is due of one app, one after the other."""
+    """Revokes what is due of one app, one after the other."""
     for _ in range(A_TURN):
         lease = leases.new_lease()
         row = None if hub.stopping.is_set() else await _take(hub, app, lease)
@@ -239,7 +240,10 @@ async def _tried(hub: Hub, row: Row) -> How:
 
 
 async def _context(hub: Hub, session: AsyncSession, row: Row, held: RevokedTokens) -> Context:
-    """With the app's credentials as they are now, or as they were when they are gone; then nobody counts the calls."""
+    """Makes the vendor's context with the app's credentials as they are now, or as they were when they are gone.
+
+    Nobody counts the calls of an app that is gone.
+    """
     credentials = await session.get(VendorCredentials, row.credentials_id or "")
     if credentials is None:
         app = AppCredentials(type=held.app_type, secrets=Secrets(held.app_secrets)) if held.app_type else None
@@ -260,7 +264,7 @@ async def _plan(hub: Hub, row: Row, lease: str, retry_after: timedelta | None) -
 
 
 async def _end(hub: Hub, row: Row, lease: str, how: How) -> None:
-    """The tokens are erased, whatever came of it."""
+    """Erases the tokens, whatever came of it."""
     async with hub.store.write(row.enrollment_id) as session:
         waiting = await session.get(Revocation, row.enrollment_id)
         if waiting is None or waiting.lease != lease or waiting.sealed != row.sealed:
@@ -272,7 +276,7 @@ async def _end(hub: Hub, row: Row, lease: str, how: How) -> None:
 
 
 def tell(session: AsyncSession, account_id: str, enrollment_id: str, vendor: str, how: How) -> None:
-    """What became of a consent whose enrollment is gone."""
+    """Writes the event of what became of a consent whose enrollment is gone."""
     data = {"vendor": vendor, "how": how}
     events.write(session, account_id, "enrollment.revoked", data, enrollment_id=enrollment_id)
 
@@ -280,8 +284,10 @@ def tell(session: AsyncSession, account_id: str, enrollment_id: str, vendor: str
 async def _serves_another(
     hub: Hub, session: AsyncSession, ended: Enrollment, site_ids: Sequence[str], secrets: Mapping[str, str]
 ) -> bool:
-    """Whether another enrollment holds one of these tokens or this key, or is the same owner's by the same app: a
-    vendor may end all of an owner's tokens with one of them.
+    """Tells whether another enrollment depends on this consent.
+
+    It does when it holds one of these tokens or this key, or is the same owner's by the same app: a vendor may end all
+    of an owner's tokens with one of them.
     """
     of_vendor = select(Enrollment.id).where(
         col(Enrollment.account_id) == ended.account_id,
@@ -309,7 +315,10 @@ def _is_common(some: Mapping[str, str], others: Mapping[str, str]) -> bool:
 
 
 def _first_try(hub: Hub, row: GrantRow | None) -> int:
-    """Not before an exchange that is under way has told its token (`renewed_meanwhile`)."""
+    """Returns when to try first, in epoch seconds.
+
+    That is not before an exchange that is under way has told its token (`renewed_meanwhile`).
+    """
     late_s = int(hub.settings.refresh_deadline_s) + LATE_ANSWER_S
     if row is None or row.intent_at is None or not now() - late_s < row.intent_at <= now():
         return now()
@@ -342,7 +351,7 @@ def _unsealed(hub: Hub, enrollment_id: str, sealed: bytes) -> RevokedTokens:
 
 
 def _place(enrollment_id: str) -> Mapping[str, str]:
-    """The system's key: that of an account ends with it."""
+    """Binds sealed tokens to the system's key: that of an account ends with it."""
     return {"table": "revocation", "row": enrollment_id, "column": "sealed", "owner": SYSTEM}
 
 
@@ -354,7 +363,7 @@ def _vendor(hub: Hub, name: str) -> Vendor | None:
 
 
 def _has_no_owner(vendor: Vendor, credentials_type: str | None) -> bool:
-    """It lives on the operator's app credentials."""
+    """Tells whether it lives on the operator's app credentials."""
     return vendor.flow_with(credentials_type) is Flow.OPERATOR
 
 

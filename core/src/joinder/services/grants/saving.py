@@ -62,7 +62,7 @@ _WELL = (  # failed reads go on counting, or a token renewed before each of them
 
 
 async def save(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
-    """The new token in the journal and in the database, however long the latter is away. Then what follows from it.
+    """Writes the new token to the journal and the database, however long the latter is away, then what follows from it.
 
     Raises TransientError only at a stop, when the journal holds it.
     """
@@ -86,7 +86,7 @@ async def save(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
 
 
 async def _recovered(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
-    """`recover`, as soon as the database lets it."""
+    """Calls `recover` as soon as the database lets it."""
 
     async def tried(_: int) -> None:
         try:
@@ -102,7 +102,7 @@ async def _recovered(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
 
 
 async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
-    """False: by now the database has a newer one. Raises StoreTrouble."""
+    """Stores a journal's grant; False when the database has a newer one by now. Raises StoreTrouble."""
     values = _values(hub, line.account, line.enrollment, line.version, grant, at=line.at, after=line.after)
     statements = [(_SAVE_WHAT_IS_NEWER, values), *_lineage(line.version, values)]
     clear = leases.clearing(hub.store.dialect, "refresh", line.enrollment)
@@ -113,7 +113,7 @@ async def save_from_journal(hub: Hub, line: Line, grant: Grant) -> bool:
 
 
 async def _next_refresh(hub: Hub, enrollment_id: str, grant: Grant) -> int | None:
-    """None while its plugin is not there."""
+    """Returns when the grant is to be renewed next, in epoch seconds; None while its plugin is not there."""
     ((name,),) = await hub.store.rows("SELECT vendor FROM enrollment WHERE id = :id", {"id": enrollment_id})
     try:
         return next_refresh(hub.registry.vendor(name), grant, utc_now())
@@ -122,7 +122,7 @@ async def _next_refresh(hub: Hub, enrollment_id: str, grant: Grant) -> int | Non
 
 
 async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, at: int, due_at: int, tries: int) -> bool:
-    """One try; True when the enrollment was and is well, and its lease still ours.
+    """Tries once to store the token; True when the enrollment was and is well, and its lease still ours.
 
     A try whose commit told no outcome is harmless to repeat: the version it was for is then gone.
     """
@@ -170,10 +170,10 @@ def _values(
 
 
 async def recover(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
-    """Whatever was wrong with the token is over; polling that had stopped for it goes on.
+    """Notes that whatever was wrong with the token is over; polling that had stopped for it goes on.
 
-    Where a read may have been what failed, a read says that it is over: the next one, now. `due_at`: when it is renewed
-    next; None: as is planned, or now where nothing is.
+    Where a read may have been what failed, a read says that it is over: the next one, now. `due_at`: epoch seconds of
+    the next renewal; None: as is planned, or now where nothing is.
     """
     due = {} if due_at is None else {"refresh": due_at}
     async with hub.store.write(enrollment_id) as session:
@@ -197,7 +197,7 @@ async def recover(hub: Hub, enrollment_id: str, due_at: int | None) -> None:
 
 
 async def _may_be_of_the_data(session: AsyncSession, enrollment: Enrollment) -> bool:
-    """Whether its trouble may be one of reading, and a poll will find out."""
+    """Tells whether its trouble may be one of reading, and a poll will find out."""
     if enrollment.health not in ("degraded", "operator_action") or enrollment.paused_at is not None:
         return False
     if not enrollment.failures and not await apps.is_refused_by(session, enrollment, "data"):
@@ -206,6 +206,6 @@ async def _may_be_of_the_data(session: AsyncSession, enrollment: Enrollment) -> 
 
 
 async def _has_sites(session: AsyncSession, enrollment: Enrollment) -> bool:
-    """Whether it reads any: those it may open can all be others' to read."""
+    """Tells whether it reads any site: those it may open can all be others' to read."""
     query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment.id, col(SiteRow.gone_at).is_(None))
     return (await session.execute(query.limit(1))).first() is not None

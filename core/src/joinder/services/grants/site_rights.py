@@ -48,7 +48,7 @@ Heirs = dict[str, Enrollment]  # by the vendor's id of the site
 
 
 def lives(enrollment: Enrollment) -> bool:
-    """Whether its grant can read."""
+    """Tells whether the enrollment's grant can read."""
     return enrollment.status == "enrolled" and enrollment.health not in health.OWNER_MUST_ACT
 
 
@@ -60,7 +60,7 @@ async def listed(
     whole: bool = False,
     is_first: bool = False,
 ) -> None:
-    """What its grant opens from now on: attaches what is new, detaches what is not there any more.
+    """Writes down what its grant opens from now on: attaches what is new, detaches what is not there any more.
 
     An empty list tells nothing, unless it is `whole`, as a consent's is. `is_first`: the enrollment's own event tells
     of these sites. The session's block holds the account.
@@ -80,7 +80,10 @@ async def listed(
 
 
 async def listed_by_renewal(hub: Hub, enrollment_id: str, vendor_ids: Sequence[str]) -> None:
-    """After a renewed grant is stored. Compared with what is known: the next renewal makes up for what failed."""
+    """Writes down the sites a renewed grant lists, once it is stored.
+
+    Raises nothing: the next renewal makes up for a failure.
+    """
     try:
         known = {row[0] for row in await hub.store.rows(_LISTED, {"id": enrollment_id})} if vendor_ids else set()
         if known != set(vendor_ids):
@@ -90,7 +93,7 @@ async def listed_by_renewal(hub: Hub, enrollment_id: str, vendor_ids: Sequence[s
 
 
 async def list_now(hub: Hub, enrollment_id: str, vendor_ids: Sequence[str]) -> None:
-    """As `listed`, in a transaction of its own. What is new is read at once."""
+    """Calls `listed` in a transaction of its own; what is new is read at once."""
     for (account_id,) in await hub.store.rows(_ACCOUNT, {"id": enrollment_id}):
         async with hub.store.write(account_id, enrollment_id) as session:
             enrollment = await session.get(Enrollment, enrollment_id)
@@ -103,7 +106,10 @@ async def list_now(hub: Hub, enrollment_id: str, vendor_ids: Sequence[str]) -> N
 
 
 async def hand_over(hub: Hub, enrollment_id: str) -> None:
-    """After its owner must act: who else may read its sites does so. Nothing where nobody may, or it lives."""
+    """Gives the sites of an enrollment whose owner must act to who else may read them.
+
+    Does nothing where nobody may, or it lives.
+    """
     for (account_id,) in await hub.store.rows(_SHARED, {"id": enrollment_id}):
         async with hub.store.write(account_id, enrollment_id) as session:
             enrollment = await session.get(Enrollment, enrollment_id)
@@ -113,7 +119,7 @@ async def hand_over(hub: Hub, enrollment_id: str) -> None:
 
 
 async def take_over(hub: Hub, enrollment_id: str) -> None:
-    """Before its poll: sites it may open whose reader waits for its owner, however that came about."""
+    """Takes over, before a poll, the sites it may open whose reader waits for its owner, however that came about."""
     for (account_id,) in await hub.store.rows(WAITING, {"id": enrollment_id}):
         async with hub.store.write(account_id, enrollment_id) as session:
             enrollment = await session.get(Enrollment, enrollment_id)
@@ -122,7 +128,10 @@ async def take_over(hub: Hub, enrollment_id: str) -> None:
 
 
 async def leave(session: AsyncSession, enrollment: Enrollment) -> None:
-    """Before it is erased: its sites and their history stay with whoever else may open them, who lives if one does."""
+    """Leaves the sites and their history, before the enrollment is erased, to whoever else may open them.
+
+    One that lives comes first.
+    """
     heirs = await _heirs(session, enrollment)
     if heirs:
         await _pass_on(session, await _sites_of(session, enrollment.id), enrollment, heirs)
@@ -130,13 +139,13 @@ async def leave(session: AsyncSession, enrollment: Enrollment) -> None:
 
 
 async def shares(session: AsyncSession, enrollment_id: str, vendor_ids: Iterable[str]) -> bool:
-    """Whether its grant opens one of these sites."""
+    """Tells whether its grant opens one of these sites."""
     query = _rights_of(enrollment_id).where(col(SiteRight.vendor_site_id).in_(vendor_ids))
     return (await session.execute(query.limit(1))).first() is not None
 
 
 async def sharing(session: AsyncSession, account_id: str, vendor: str, vendor_ids: Iterable[str]) -> list[Enrollment]:
-    """The account's enrollments that open one of these sites, the oldest first."""
+    """Lists the account's enrollments that open one of these sites, the oldest first."""
     opening = select(SiteRight.enrollment_id).where(col(SiteRight.vendor_site_id).in_(vendor_ids))
     query = select(Enrollment).where(
         col(Enrollment.account_id) == account_id, col(Enrollment.vendor) == vendor, col(Enrollment.id).in_(opening)
@@ -146,7 +155,7 @@ async def sharing(session: AsyncSession, account_id: str, vendor: str, vendor_id
 
 
 async def first_read(hub: Hub, session: AsyncSession, site: SiteRow) -> None:
-    """Others that may open a site which was just read for the first time wait for nothing any more."""
+    """Ends the waiting of others that may open a site which was just read for the first time."""
     for enrollment in await sharing(session, site.account_id, site.vendor, [site.vendor_id]):
         if enrollment.id != site.enrollment_id and enrollment.health == "connecting":
             await standing.settle(hub, session, enrollment, "ok")
@@ -155,7 +164,7 @@ async def first_read(hub: Hub, session: AsyncSession, site: SiteRow) -> None:
 async def _attach(
     session: AsyncSession, enrollment: Enrollment, vendor_ids: Sequence[str], *, is_first: bool = False
 ) -> None:
-    """A site keeps its id and history, and its reader while that one lives."""
+    """Attaches sites to the enrollment. A site keeps its id and history, and its reader while that one lives."""
     query = select(SiteRow).where(
         col(SiteRow.account_id) == enrollment.account_id,
         col(SiteRow.vendor) == enrollment.vendor,
@@ -191,7 +200,7 @@ def _new_site(session: AsyncSession, enrollment: Enrollment, vendor_id: str) -> 
 
 
 async def _detach(session: AsyncSession, enrollment: Enrollment) -> None:
-    """What its grant lists no more goes to another that lives, or is gone."""
+    """Gives what its grant lists no more to another that lives, or marks it as gone."""
     unlisted = col(SiteRow.vendor_id).not_in(_rights_of(enrollment.id))
     lost = await _sites_of(session, enrollment.id, unlisted, col(SiteRow.gone_at).is_(None))
     if not lost:
@@ -203,7 +212,7 @@ async def _detach(session: AsyncSession, enrollment: Enrollment) -> None:
 
 
 async def _pass_on(session: AsyncSession, sites: Iterable[SiteRow], reader: Enrollment, heirs: Heirs) -> list[SiteRow]:
-    """Answers the sites that nobody takes."""
+    """Moves each site to its heir, and returns the sites that nobody takes."""
     left, taking = [], {}
     for site in sites:
         heir = heirs.get(site.vendor_id)
@@ -218,7 +227,7 @@ async def _pass_on(session: AsyncSession, sites: Iterable[SiteRow], reader: Enro
 
 
 def _move(session: AsyncSession, site: SiteRow, before: Enrollment | None, to: Enrollment) -> None:
-    """What its vendor refused to the one before says nothing of the next."""
+    """Moves the site. What its vendor refused to the one before says nothing of the next."""
     if before is not None and before.id != to.id:
         health.write_event(session, before, "enrollment.site_moved", {"siteID": site.id, "to": to.id})
         health.write_event(session, to, "enrollment.site_moved", {"siteID": site.id, "from": before.id})
@@ -226,7 +235,10 @@ def _move(session: AsyncSession, site: SiteRow, before: Enrollment | None, to: E
 
 
 async def _heirs(session: AsyncSession, reader: Enrollment) -> Heirs:
-    """Who else may open its sites: one that lives before one that does not, one that is read before one that is not."""
+    """Finds who else may open its sites, the best heir of each.
+
+    One that lives comes before one that does not, one that is read before one that is not.
+    """
     read = select(SiteRow.vendor_id).where(col(SiteRow.enrollment_id) == reader.id)
     query = (
         select(SiteRight.vendor_site_id, Enrollment)
@@ -244,18 +256,18 @@ async def _heirs(session: AsyncSession, reader: Enrollment) -> Heirs:
 
 
 def _rank(heir: Enrollment) -> tuple[bool, bool, bool, int, str]:
-    """The least is the best."""
+    """Ranks an heir; the least is the best."""
     return not lives(heir), heir.paused_at is not None, heir.health not in health.WELL, heir.created_at, heir.id
 
 
 async def _sites_of(session: AsyncSession, enrollment_id: str, *conditions: ColumnElement[bool]) -> list[SiteRow]:
-    """Those it reads, or has read."""
+    """Lists the sites it reads, or has read."""
     query = select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id, *conditions)
     return list((await session.execute(query.order_by(col(SiteRow.id)))).scalars())
 
 
 async def _read_soon(session: AsyncSession, enrollments: Iterable[Enrollment]) -> None:
-    """Not those whose reading somebody else must start again."""
+    """Plans a poll for now, but not where somebody else must start the reading again."""
     for enrollment in enrollments:
         if lives(enrollment) and enrollment.paused_at is None and enrollment.health not in _STANDS_STILL:
             await leases.schedule(session, "poll", enrollment.id, now())

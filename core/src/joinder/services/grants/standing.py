@@ -71,7 +71,7 @@ class Subject:
 
 
 def plan_of(subject: Subject) -> Plan:
-    """What must be due."""
+    """Says what must be due."""
     if subject.obtained_by is None:
         return Plan(refresh=Want.EITHER, poll=Want.EITHER, approval=Want.EITHER)
     if subject.status == "rejected":
@@ -90,7 +90,10 @@ def plan_of(subject: Subject) -> Plan:
 
 
 def planned(want: Want, at: int, asked: int | None) -> int:
-    """The due time that keeps a plan: `asked` where the plan allows it, else what stands (`at`), else now or never."""
+    """Returns the due time, in epoch seconds, that keeps a plan.
+
+    That is `asked` where the plan allows it, else what stands (`at`), else now or never.
+    """
     if want is Want.NEVER:
         return leases.NEVER
     wanted = at if asked is None else asked
@@ -141,7 +144,7 @@ def subject_of(hub: Hub, enrollment: Enrollment, grant: GrantRow | None) -> Subj
 
 
 def is_renewable(hub: Hub, vendor: str) -> bool | None:
-    """Whether its grants are renewed; None while its plugin is not there."""
+    """Tells whether the vendor's grants are renewed; None while its plugin is not there."""
     try:
         return hub.registry.vendor(vendor).is_renewable
     except UnknownVendor:
@@ -151,7 +154,7 @@ def is_renewable(hub: Hub, vendor: str) -> bool | None:
 async def troubled(
     hub: Hub, session: AsyncSession, enrollment: Enrollment, error: VendorError, due: Mapping[str, int]
 ) -> None:
-    """Trouble that asks nothing of the owner. It shows after the third time in a row, and hides nothing worse."""
+    """Notes trouble that asks nothing of the owner. It shows after the third time in a row, and hides nothing worse."""
     if isinstance(error, BreakerOpen) and enrollment.health not in health.WELL:  # what is known says more
         await settle(hub, session, enrollment, due=due)
         return
@@ -169,7 +172,7 @@ async def troubled(
 
 
 def _says_more(state: str) -> bool:
-    """Passing trouble does not hide these."""
+    """Tells whether passing trouble must not hide this state."""
     return state in ("suspected", "operator_action", *health.OWNER_MUST_ACT)
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger("joinder.store")
 
 @asynccontextmanager
 async def watching(hub: Hub) -> AsyncIterator[None]:
-    """Beside the block; the log tells of what is found."""
+    """Watches the store beside the block; the log tells of what is found."""
     hub.store.outage.is_told = True
     task = asyncio.create_task(_watch(hub))
     try:

@@ -150,12 +150,12 @@ RULES: tuple[Rule, ...] = (
 
 
 def judge(evidence: Evidence) -> Rule:
-    """The first rule that fits; the last fits everything."""
+    """Returns the first rule that fits; the last fits everything."""
     return next(rule for rule in RULES if rule.fits(evidence))
 
 
 def heard(error: VendorError, door: Door) -> Said:
-    """What an error says of a grant, heard at that door."""
+    """Says what an error tells of a grant, heard at that door."""
     said = next((said for kinds, said in _HEARD if isinstance(error, kinds)), Said.TRY_AGAIN)
     return Said.TRY_AGAIN if said is Said.CUT_OFF and door is not Door.TOKEN else said
 

@@ -69,7 +69,10 @@ class _Asked:
 
 
 async def finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> VendorError | None:
-    """Takes a claimed session to its end, which it writes down. Answers why a form is to be shown again instead."""
+    """Takes a claimed session to its end, which it writes down.
+
+    Answers why a form is to be shown again instead; None once the session has ended, or its consent is kept.
+    """
     asked: _Asked | None = None
     try:
         asked = await _asked(hub, row, Secrets(values))
@@ -140,7 +143,7 @@ def _options_in(flow: JoinFlow, vendor: str) -> Mapping[str, str]:
 
 
 async def _failed(hub: Hub, row: JoinSession, asked: _Asked | None, error: VendorError) -> VendorError | None:
-    """The end it means; what is kept waits for the vendor, and a form is open again.
+    """Returns the end an error means; what is kept waits for the vendor, and a form is open again.
 
     Only an answer to our own call tells of the app: the way back through a browser can be made up.
     """
@@ -161,7 +164,7 @@ async def _failed(hub: Hub, row: JoinSession, asked: _Asked | None, error: Vendo
 
 
 async def end(hub: Hub, row: JoinSession, code: str, text: str | None = None) -> None:
-    """Once: a session that has ended, or whose owner has joined, stays as it is."""
+    """Ends a session once: one that has ended, or whose owner has joined, stays as it is."""
     async with hub.store.write(row.account_id) as session:
         found = await session.get(JoinSession, row.token_hash)
         if found is not None and found.ended_at is None and found.enrollment_id is None:
@@ -169,7 +172,7 @@ async def end(hub: Hub, row: JoinSession, code: str, text: str | None = None) ->
 
 
 async def _reopen(hub: Hub, row: JoinSession, error: VendorError) -> None:
-    """The owner may correct the form. Whoever sent it at the same time, and waits, is told the same."""
+    """Lets the owner correct the form. Whoever sent it at the same time, and waits, is told the same."""
     async with hub.store.write(row.account_id) as session:
         found = await session.get(JoinSession, row.token_hash)
         if found is not None and found.ended_at is None:
@@ -178,7 +181,7 @@ async def _reopen(hub: Hub, row: JoinSession, error: VendorError) -> None:
 
 
 async def adopt(hub: Hub, row: JoinSession, error: VendorError | None = None) -> None:
-    """The owner has joined: what is kept gets an enrollment, and becomes its grant when the vendor lists the sites.
+    """Gives what is kept an enrollment: the owner has joined. It becomes its grant when the vendor lists the sites.
 
     `error`: why not now. Twice is harmless.
     """
@@ -201,7 +204,10 @@ async def adopt(hub: Hub, row: JoinSession, error: VendorError | None = None) ->
 
 
 async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enrollment | None:
-    """The one that is being reconnected, or a new one without a grant. None: the flow or the enrollment is gone."""
+    """Returns the enrollment that is being reconnected, or a new one without a grant.
+
+    None: the flow or the enrollment is gone.
+    """
     if row.reconnects_id is not None:
         return await enrollments.locked(hub, session, row.reconnects_id)
     flow = await session.get(JoinFlow, row.flow_id)
@@ -227,7 +233,7 @@ async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enroll
 
 
 async def is_empty(session: AsyncSession, enrollment: Enrollment) -> bool:
-    """Whether it never had a grant: it was made for one that is kept."""
+    """Tells whether it never had a grant: it was made for one that is kept."""
     return await session.get(GrantRow, enrollment.id) is None
 
 
@@ -282,7 +288,7 @@ async def _placed(hub: Hub, session: AsyncSession, row: JoinSession, consent: Co
 async def _owners(
     hub: Hub, session: AsyncSession, row: JoinSession, consent: Consent, aimed: Enrollment | None
 ) -> Enrollment | None:
-    """The owner's own: the one that is being reconnected, or whichever the consent belongs to."""
+    """Finds the owner's enrollment: the one that is being reconnected, or whichever the consent belongs to."""
     if aimed is not None and await reconnect.is_same_owner(session, aimed, consent):
         return aimed
     by_link = row.reconnects_id is not None
@@ -291,7 +297,7 @@ async def _owners(
 
 
 async def _merge(session: AsyncSession, provisional: Enrollment, into: Enrollment) -> None:
-    """The owner had an enrollment already, which has the grant now; the one made for it ends."""
+    """Ends the enrollment made for a grant that the owner's earlier one has now."""
     vendor = provisional.vendor
     health.write_event(session, provisional, "enrollment.deleted", {"vendor": vendor, "continuesAs": into.id})
     others = update(JoinSession).where(col(JoinSession.enrollment_id) == provisional.id)
@@ -300,7 +306,7 @@ async def _merge(session: AsyncSession, provisional: Enrollment, into: Enrollmen
 
 
 async def flow_of(hub: Hub, flow_id: str) -> JoinFlow:
-    """Raises JoinRefused."""
+    """Returns the flow an owner came by. Raises JoinRefused when it is gone."""
     async with hub.store.read() as session:
         flow = await session.get(JoinFlow, flow_id) if is_id(flow_id, "flow") else None
     if flow is None:
@@ -309,12 +315,12 @@ async def flow_of(hub: Hub, flow_id: str) -> JoinFlow:
 
 
 def callback_url(hub: Hub, vendor: str) -> str:
-    """What the operator registers at the vendor."""
+    """Returns the URL the operator registers at the vendor."""
     return f"{hub.settings.public_url}/join/{vendor}/auth-granted"
 
 
 def redirect_uri(hub: Hub, vendor: Vendor) -> str | None:
-    """Of a callback; None where the owner fills in our form."""
+    """Returns the redirect URI of a callback; None where the owner fills in our form."""
     return callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None
 
 
@@ -326,7 +332,7 @@ async def context(
 
 
 async def secrets_of(hub: Hub, row: JoinSession) -> Mapping[str, str]:
-    """`verifier` and `form`. Raises JoinRefused once the session has ended."""
+    """Returns `verifier` and `form`. Raises JoinRefused once the session has ended."""
     if not row.secrets_sealed:
         raise JoinRefused("link_used")
     async with hub.store.read() as session:

@@ -18,11 +18,11 @@ from joinder.vendor import Flow
 
 
 async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> str:
-    """One call at the vendor; answers a sentence. Nothing is stored but the audit entry.
+    """Tests the credentials by one call at the vendor, and answers a sentence. Stores nothing but the audit entry.
 
-    A code that nobody was given is refused by a vendor that knows the app (`invalid_grant`, RFC 6749 §5.2), and the
-    app by one that does not (`invalid_client`): AppCredentialsRejected. Raises NotFound, Unprocessable where no call
-    can tell, or the vendor's error.
+    A code that nobody was given is refused by a vendor that knows the app (`invalid_grant`, RFC 6749 §5.2), and the app
+    by one that does not (`invalid_client`): AppCredentialsRejected. Raises NotFound, Unprocessable where no call can
+    tell, or the vendor's error.
     """
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)

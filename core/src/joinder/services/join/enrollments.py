@@ -80,7 +80,7 @@ async def store_consent(
     by_operator: bool = False,
     fills: Enrollment | None = None,
 ) -> Enrollment:
-    """A new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
+    """Stores a new enrollment, or the same owner's earlier one with its grant replaced; ids and history stay.
 
     `replaces`: exactly this one, which the caller has locked and knows to be the owner's. `by_operator`: no owner, the
     app credentials open the sites by themselves. `fills`: one without a grant, in place of a new one.
@@ -121,7 +121,7 @@ async def store_consent(
 
 
 async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, state: HealthState) -> None:
-    """What is due: its first poll now, or a question to the vendor while it waits for approval."""
+    """Plans what is due: its first poll now, or a question to the vendor while it waits for approval."""
     vendor, app = hub.registry.vendor(enrollment.vendor), enrollment.app
     due = {"refresh": next_refresh(vendor, grant, utc_now()), "poll": now(), "approval": now() + FIRST_QUESTION_S}
     await standing.settle(hub, session, enrollment, state, due=due, app=app)
@@ -130,7 +130,7 @@ async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant
 
 
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
-    """Keyset page by id; `filters` are columns of enrollment."""
+    """Reads a keyset page by id; `filters` are columns of enrollment."""
     query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
     for column, value in filters.items():
         query = query.where(getattr(Enrollment, column) == value)
@@ -140,7 +140,7 @@ async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after
 
 
 async def of_ids(hub: Hub, ids: Sequence[str]) -> list[Overview]:
-    """Of any account, for the admin, in the order of `ids`; those that are not there are left out."""
+    """Reads enrollments of any account, for the admin, in the order of `ids`; those that are not there are left out."""
     async with hub.store.read() as session:
         rows = (await session.execute(select(Enrollment).where(col(Enrollment.id).in_(ids)))).scalars()
         found = {row.id: row for row in rows}
@@ -166,7 +166,7 @@ async def _overviews(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]
 
 
 async def _sites(session: AsyncSession, enrollment_ids: Sequence[str]) -> dict[str, dict[str, bool]]:
-    """By enrollment: the ids of the sites it may open, and whether they were read."""
+    """Reads, by enrollment, the ids of the sites it may open, and whether they were read."""
     found: dict[str, dict[str, bool]] = {row_id: {} for row_id in enrollment_ids}
     names = {f"id{index}": row_id for index, row_id in enumerate(enrollment_ids)}
     sql = _SITES.format(places=", ".join(f":{name}" for name in names) or "''")
@@ -176,7 +176,7 @@ async def _sites(session: AsyncSession, enrollment_ids: Sequence[str]) -> dict[s
 
 
 async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
-    """Raises NotFound."""
+    """Returns the enrollment. Raises NotFound."""
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         (overview,) = await _overviews(hub, session, [row])
@@ -188,7 +188,7 @@ async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enroll
 
 
 async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVersion]:
-    """Where its last tokens came from, newest first; never the tokens. Raises NotFound."""
+    """Tells where its last tokens came from, newest first; never the tokens. Raises NotFound."""
     async with hub.store.read() as session:
         await owned(session, Enrollment, enrollment_id, account_id)
         query = select(GrantVersion).where(col(GrantVersion.enrollment_id) == enrollment_id)
@@ -197,8 +197,10 @@ async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVe
 
 
 async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> How | None:
-    """Erases tokens, sites, devices and readings; sites that another enrollment may open stay with it. The event and
-    the audit entry remain. Answers what becomes of the consent at the vendor (revocations.request).
+    """Erases tokens, sites, devices and readings; sites that another enrollment may open stay with it.
+
+    The event and the audit entry remain. Answers what becomes of the consent at the vendor (revocations.request); None
+    where no owner gave one. Raises NotFound.
     """
     async with hub.store.write(account_id, enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
@@ -234,9 +236,11 @@ def _about(table: type[Interval | CounterRow | Coverage], enrollment_id: str) ->
 async def _known(
     hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent, operators: str | None
 ) -> str | None:
-    """The same owner's enrollment: by the vendor's account id, by the very same secrets, or one that opens a site of
-    this consent and waits for its owner. Others of the same site may be other owners'. Of the operator's own: by the
-    app credentials (`operators`).
+    """Finds the id of the same owner's enrollment; None when there is none.
+
+    It is known by the vendor's account id, by the very same secrets, or opens a site of this consent and waits for its
+    owner. Others of the same site may be other owners'. The operator's own is known by the app credentials
+    (`operators`).
     """
     of_vendor = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.vendor) == vendor)
     if consent.account_id is not None:
@@ -258,7 +262,10 @@ async def _known(
 
 
 def _is_same(stored: Grant | None, grant: Grant) -> bool:
-    """As when an owner enters the same key again. Grants without secrets are told apart by their facts, if any."""
+    """Tells whether the grants are the same, as when an owner enters the same key again.
+
+    Grants without secrets are told apart by their facts, if any.
+    """
     if stored is None or not (grant.secrets or grant.facts):
         return False
     same_facts = bool(grant.secrets) or dict(stored.facts) == dict(grant.facts)
@@ -266,7 +273,7 @@ def _is_same(stored: Grant | None, grant: Grant) -> bool:
 
 
 def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
-    """Only a new consent helps it, or it was said to need one soon."""
+    """Tells whether only a new consent helps it, or it was said to need one soon."""
     if enrollment.health in health.OWNER_MUST_ACT or enrollment.status == "rejected":
         return True
     shown = expiry.shown(enrollment, row) if row is not None else None
@@ -276,7 +283,7 @@ def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
 async def known(
     hub: Hub, session: AsyncSession, account_id: str, vendor: str, consent: Consent, *, by_link: bool = False
 ) -> str | None:
-    """Whose grant this consent renews: the enrollment's id, or None for an owner who has none.
+    """Tells whose grant this consent renews: the enrollment's id, or None for an owner who has none.
 
     `by_link`: who came by a reconnect link has an enrollment, so a common site is enough to tell which.
     """
@@ -288,7 +295,10 @@ async def known(
 
 
 async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollment | None:
-    """Nobody else's block about this enrollment runs until this one ends."""
+    """Locks the enrollment, and returns it; None when it is gone.
+
+    Nobody else's block about it runs until this one ends.
+    """
     await hub.store.serialise(session, enrollment_id)
     return await session.get(Enrollment, enrollment_id, populate_existing=True)
 

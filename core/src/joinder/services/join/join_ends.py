@@ -179,14 +179,17 @@ _BY_CLASS: tuple[tuple[type[VendorError], str], ...] = (  # the first that fits
 
 
 def code_of(error: VendorError, *, is_form: bool = False, is_kept: bool = False) -> str:
-    """Which end an error means. `is_kept`: the code was exchanged, so the consent itself is what does not work."""
+    """Tells which end an error means.
+
+    `is_kept`: the code was exchanged, so the consent itself is what does not work.
+    """
     if isinstance(error, ConsentInvalid | AuthorizationLost | NotSupported):
         return "wrong_entries" if is_form else "consent_unusable" if is_kept else "code_refused"
     return next(code for kind, code in _BY_CLASS if isinstance(error, kind))
 
 
 def text_of(error: VendorError) -> str:
-    """The sentence, with the OAuth error it came by where that is known."""
+    """Returns the error's sentence, with the OAuth error it came by where that is known."""
     return f"{error} ({error.code})" if error.code else str(error)
 
 
@@ -216,7 +219,7 @@ def _told(row: JoinSession, end: End) -> dict[str, object]:
 
 
 def target(row: JoinSession, restart_url: str) -> str:
-    """Where an ended session leads, however often it is asked. Raises JoinRefused where a page says it."""
+    """Tells where an ended session leads, however often it is asked. Raises JoinRefused where a page says it."""
     code = row.end_code or "joined"  # an earlier version's session has no code
     end = ENDS[code]
     if end.is_success and row.enrollment_id is not None:
@@ -233,5 +236,5 @@ def target(row: JoinSession, restart_url: str) -> str:
 
 
 def count_refusal(hub: Hub, vendor: str | None, code: str) -> None:
-    """Of a request that ends no session, such as one from another browser."""
+    """Counts the refusal of a request that ends no session, such as one from another browser."""
     hub.metrics.joined(vendor or "unknown", code)

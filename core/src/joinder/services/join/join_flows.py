@@ -31,7 +31,7 @@ class FlowVendor(Struct, frozen=True, kw_only=True):
 async def create(
     hub: Hub, account_id: str, actor: str, *, vendors: Sequence[FlowVendor], redirect_uri: str
 ) -> JoinFlow:
-    """Raises Invalid with a JSON Pointer per member that cannot work."""
+    """Creates a flow. Raises Invalid with a JSON Pointer per member that cannot work."""
     errors = {}
     if problem := problem_with(redirect_uri):
         errors["/redirectURI"] = problem
@@ -63,7 +63,7 @@ async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> lis
 
 
 async def get(hub: Hub, account_id: str, flow_id: str) -> JoinFlow:
-    """Raises NotFound."""
+    """Returns the flow. Raises NotFound."""
     async with hub.store.read() as session:
         return await owned(session, JoinFlow, flow_id, account_id)
 
@@ -76,7 +76,7 @@ class Dependents(Struct, frozen=True, kw_only=True):
 
 
 async def dependents(hub: Hub, account_id: str, flow_id: str) -> Dependents:
-    """Raises NotFound."""
+    """Counts the sessions under way by the flow, and the enrollments it made. Raises NotFound."""
     open_sessions = select(func.count()).where(
         col(JoinSession.flow_id) == flow_id,
         col(JoinSession.used_at).is_(None),
@@ -93,7 +93,7 @@ async def dependents(hub: Hub, account_id: str, flow_id: str) -> Dependents:
 
 
 async def delete(hub: Hub, account_id: str, flow_id: str, actor: str) -> None:
-    """Owners who are under way with it are sent away; enrollments it made stay."""
+    """Deletes a flow. Owners who are under way with it are sent away; enrollments it made stay. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         await session.delete(await owned(session, JoinFlow, flow_id, account_id))
         audit(session, account_id, actor, "flow.delete", flow_id)

@@ -81,7 +81,7 @@ class Form:
 
 
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
-    """Where to send an owner. Raises NotFound, or Invalid where the link would be refused."""
+    """Returns where to send an owner. Raises NotFound, or Invalid where the link would be refused."""
     flow = await join_flows.get(hub, account_id, flow_id)
     offered = [entry.vendor for entry in entries(flow)]
     if vendor_name is not None and vendor_name not in offered:
@@ -134,7 +134,7 @@ async def _begin(
     state: str | None = None,
     reconnects_id: str | None = None,
 ) -> Started:
-    """Whatever stands against it ends the session before the owner leaves."""
+    """Begins a session. Whatever stands against it ends the session before the owner leaves."""
     token, cookie, verifier = new_token(), new_token(), new_token()
     row_id = token_hash(token)
     async with hub.store.write(account_id) as session:
@@ -170,8 +170,11 @@ async def _begin(
 
 
 async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, verifier: str) -> str:
-    """To the vendor's consent page, or our form. A vendor that asked for a pause is no reason to stay: what it gives
-    for a code is kept, and the rest is asked for later."""
+    """Returns the URL of the vendor's consent page, or of our form.
+
+    A vendor that asked for a pause is no reason to stay: what it gives for a code is kept, and the rest is asked for
+    later.
+    """
     vendor = hub.registry.vendor(entry.vendor)
     if vendor.flow is Flow.FORM:
         return f"/join/sessions/{token}"
@@ -199,7 +202,10 @@ async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], 
 
 
 async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> VendorError | None:
-    """In a task of its own: the owner may leave, and a stop waits for it, as the vendor's code is spent by then."""
+    """Finishes in a task of its own, for the owner may leave.
+
+    A stop waits for it, as the vendor's code is spent by then.
+    """
     task = asyncio.create_task(consents.finish(hub, row, values))
     hub.joins.add(task)
     task.add_done_callback(hub.joins.discard)
@@ -207,13 +213,13 @@ async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> Vend
 
 
 def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
-    """Callback parameters in which this vendor may return the state."""
+    """Names the callback parameters in which this vendor may return the state."""
     vendor = next((vendor for vendor in hub.registry.vendors if vendor.name == vendor_name), None)
     return vendor.oauth2.state_returned_as if vendor and vendor.oauth2 else ("state",)
 
 
 async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
-    """The hosted form of a session. Raises JoinRefused."""
+    """Returns the hosted form of a session. Raises JoinRefused."""
     row = await _session_of(hub, token, cookies)
     vendor = hub.registry.vendor(row.vendor)
     if vendor.flow is not Flow.FORM or row.used_at is not None or row.ended_at is not None:
@@ -246,7 +252,10 @@ async def submit_form(
 
 
 async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
-    """The owner says no: back to the integrator with access_denied. Raises JoinRefused."""
+    """Ends the session as the owner says no, and returns the way to the integrator, with access_denied.
+
+    Raises JoinRefused.
+    """
     row = await _session_of(hub, token, cookies)
     if await _claim(hub, row):
         await consents.end(hub, row, "user_denied", "The owner did not give consent")
@@ -254,13 +263,13 @@ async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
 
 
 def cookie_name(hub: Hub, token: str) -> str:
-    """One cookie per session, so that two tabs do not disturb each other. `__Host-` needs https."""
+    """Names one cookie per session, so that two tabs do not disturb each other. `__Host-` needs https."""
     prefix = "__Host-" if hub.settings.is_https else ""
     return f"{prefix}join-{token_hash(token).hex()[:12]}"
 
 
 async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinSession:
-    """The live session of this token in this browser."""
+    """Returns the live session of this token in this browser. Raises JoinRefused."""
     async with hub.store.read() as session:
         row = await session.get(JoinSession, token_hash(token)) if 20 <= len(token) <= 100 else None
     if row is None:
@@ -276,7 +285,7 @@ async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinS
 
 
 def _refused(hub: Hub, row: JoinSession | None, code: str, *, status: int | None = None) -> JoinRefused:
-    """Of a request that leaves the session as it is."""
+    """Counts and returns the refusal of a request that leaves the session as it is."""
     join_ends.count_refusal(hub, row.vendor if row else None, code)
     return JoinRefused(code, status=status, restart_url=_restart_url(hub, row) if row else None)
 
@@ -290,7 +299,7 @@ class _Reopened(Exception):
 
 
 async def _same_end(hub: Hub, row: JoinSession) -> str:
-    """Where the session leads, once whoever holds it has ended it. Raises JoinRefused, or _Reopened."""
+    """Tells where the session leads, once whoever holds it has ended it. Raises JoinRefused, or _Reopened."""
     until = monotonic() + HELD_MOST_S
     while True:
         async with hub.store.read() as session:
@@ -312,13 +321,16 @@ async def _same_end(hub: Hub, row: JoinSession) -> str:
 
 
 def _told(row: JoinSession) -> VendorError:
-    """The refusal as the other request noted it."""
+    """Returns the refusal as the other request noted it."""
     text = row.end_text or ""
     return ConsentInvalid(text) if row.end_code == "wrong_entries" else TransientError(text)
 
 
 async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None) -> bool:
-    """Of two requests at once, one goes on. What was `entered` is kept until it is known to work, or not."""
+    """Claims the session; of two requests at once, one gets True and goes on.
+
+    What was `entered` is kept until it is known to work, or not.
+    """
     kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered else None
     async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
@@ -342,7 +354,7 @@ async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
 
 
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
-    """The form's own fields, pasted blanks trimmed. Raises FormRefused for a missing or overlong one."""
+    """Returns the form's own fields, pasted blanks trimmed. Raises FormRefused for a missing or overlong one."""
     entered = {entry.name: values.get(entry.name, "").strip() for entry in form.vendor.consent_fields}
     errors = {}
     for entry in form.vendor.consent_fields:
@@ -366,7 +378,7 @@ def _authorize_path(flow_id: str, vendor_name: str | None, state: str | None) ->
 
 
 def _rerouted(hub: Hub, url: str) -> str:
-    """With simulators, the owner's browser goes where the vendor's host was rerouted to."""
+    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to."""
     for host, stand_in in hub.settings.reroute.items():
         if url.startswith(f"https://{host}/"):
             return stand_in + url.removeprefix(f"https://{host}")

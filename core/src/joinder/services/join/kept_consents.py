@@ -37,7 +37,7 @@ class KeptConsent:
     refused_at: int | None = None
 
     def callback(self, redirect_uri: str | None) -> Callback:
-        """For the hook, once more."""
+        """Returns the callback to give the hook once more."""
         return Callback(values=self.values, redirect_uri=redirect_uri, kept=self.kept)
 
 
@@ -78,7 +78,7 @@ def require_tokens(vendor: Vendor, app: AppCredentials | None, secrets: Mapping[
 
 
 def seal(hub: Hub, row: JoinSession, held: KeptConsent) -> bytes:
-    """The account's key must be unlocked."""
+    """Seals what is kept; the account's key must be unlocked."""
     kept = held.kept
     value: dict[str, Any] = {
         "values": dict(held.values),
@@ -90,7 +90,7 @@ def seal(hub: Hub, row: JoinSession, held: KeptConsent) -> bytes:
 
 
 def open_kept(hub: Hub, row: JoinSession) -> KeptConsent:
-    """Of a row that has `kept_sealed`; the account's key must be unlocked. Raises SealBroken."""
+    """Opens what is kept of a row that has `kept_sealed`; the account's key must be unlocked. Raises SealBroken."""
     value = hub.vault.open(row.kept_sealed or b"", **_place(row))
     kept = value["kept"] and Kept(
         secrets=Secrets(value["kept"]["secrets"]),
@@ -102,7 +102,7 @@ def open_kept(hub: Hub, row: JoinSession) -> KeptConsent:
 
 
 async def put(hub: Hub, row: JoinSession, sealed: bytes, *, before: bytes | None = None) -> bool:
-    """On disk; trouble with the disk is waited out, as what is sealed exists nowhere else.
+    """Writes to disk, and waits out trouble with the disk, as what is sealed exists nowhere else.
 
     `before`: only in place of that. False: its session is not there any more, or holds something else.
     """
@@ -119,7 +119,7 @@ async def put(hub: Hub, row: JoinSession, sealed: bytes, *, before: bytes | None
 
 
 async def forget(session: AsyncSession, enrollment_id: str) -> None:
-    """Of an enrollment that ends."""
+    """Forgets what is kept of an enrollment that ends."""
     ended = update(JoinSession).where(col(JoinSession.enrollment_id) == enrollment_id)
     await session.execute(ended.where(col(JoinSession.kept_sealed).is_not(None)).values(kept_sealed=None))
 

@@ -73,7 +73,7 @@ async def work(hub: Hub, enrollment_id: str) -> None:
 
 
 async def _work(hub: Hub, enrollment_id: str) -> int:
-    """When to ask again."""
+    """Asks the vendor, and says when to ask again, in epoch seconds."""
     found = await _kept_of(hub, enrollment_id)
     if found is None:
         return leases.NEVER
@@ -96,7 +96,7 @@ async def _work(hub: Hub, enrollment_id: str) -> int:
 
 
 async def _kept_of(hub: Hub, enrollment_id: str) -> tuple[JoinSession, Enrollment] | None:
-    """The oldest: what is newer must have the last word."""
+    """Finds the oldest kept consent: what is newer must have the last word."""
     query = select(JoinSession).where(
         col(JoinSession.enrollment_id) == enrollment_id,
         col(JoinSession.kept_sealed).is_not(None),
@@ -121,7 +121,7 @@ class _Over(Exception):
 
 
 async def _ask(hub: Hub, row: JoinSession, enrollment: Enrollment, held: KeptConsent) -> None:
-    """One call, and the consent stored where it belongs. Raises _Over, JoinRefused or the vendor's error."""
+    """Asks in one call, and stores the consent where it belongs. Raises _Over, JoinRefused or the vendor's error."""
     vendor = hub.registry.vendor(row.vendor)
     await _refuse_restored(hub, row, vendor)
     if row.created_at + GIVE_UP_AFTER_S < now():
@@ -137,7 +137,7 @@ async def _ask(hub: Hub, row: JoinSession, enrollment: Enrollment, held: KeptCon
 
 
 async def _refuse_restored(hub: Hub, row: JoinSession, vendor: Vendor) -> None:
-    """A copy holds tokens that were spent since: presenting one may end what the owner has now. Raises _Over."""
+    """Raises _Over for a restored copy's tokens: presenting one spent since may end what the owner has now."""
     if vendor.refresh is not Refresh.ROTATING:
         return
     async with hub.store.read() as session:
@@ -147,7 +147,10 @@ async def _refuse_restored(hub: Hub, row: JoinSession, vendor: Vendor) -> None:
 
 
 async def _fresh(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held: KeptConsent) -> KeptConsent:
-    """With an access token that still works: renewed where it has ended. Raises _Over, or the vendor's error."""
+    """Returns it with an access token that still works: renewed where it has ended.
+
+    Raises _Over, or the vendor's error.
+    """
     kept = held.kept
     if kept is None or kept.expires_at is None or kept.expires_at.timestamp() - now() > FRESH_FOR_S:
         return held
@@ -165,7 +168,7 @@ async def _fresh(hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held:
 async def _renewed(
     hub: Hub, row: JoinSession, vendor: Vendor, ctx: Context, held: KeptConsent, kept: Kept
 ) -> KeptConsent:
-    """One exchange, its intent on disk before it and the new token right after it."""
+    """Renews in one exchange, its intent on disk before it and the new token right after it."""
     before = await _replace(hub, row, row.kept_sealed, replace(held, is_unknown=True))
     try:
         fresh = await hub.registry.refresh(vendor.name, ctx, Grant(secrets=kept.secrets, expires_at=kept.expires_at))
@@ -190,7 +193,10 @@ async def _replace(hub: Hub, row: JoinSession, before: bytes | None, held: KeptC
 
 
 async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
-    """When. A refusal counts as one only when it comes again, minutes later (as in grants/verdict.py)."""
+    """Says when to ask again, in epoch seconds.
+
+    A refusal counts as one only when it comes again, minutes later (as in grants/verdict.py).
+    """
     if isinstance(error, AuthorizationLost):
         held = kept_consents.open_kept(hub, row)
         proof_s = int(PROOF_AFTER.total_seconds())
@@ -214,7 +220,7 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
 
 
 def _proved(hub: Hub, row: JoinSession, held: KeptConsent, error: AuthorizationLost) -> tuple[VendorError, HealthState]:
-    """What a refusal means that came twice: a token that can be spent was lost, if an exchange with it was cut."""
+    """Says what a refusal means that came twice: a token that can be spent was lost, if an exchange with it was cut."""
     if held.is_unknown and hub.registry.vendor(row.vendor).refresh is Refresh.ROTATING:
         return AuthorizationLost("The connection was cut while the token was renewed"), "lost_in_flight"
     return error, "needs_consent"
@@ -226,7 +232,7 @@ async def _end(hub: Hub, row: JoinSession, error: VendorError, state: HealthStat
 
 
 async def _close(hub: Hub, row: JoinSession, code: str, text: str | None, state: HealthState) -> None:
-    """What is kept goes; an enrollment that has nothing else needs its owner."""
+    """Ends what is kept; an enrollment that has nothing else needs its owner."""
     async with hub.store.write(row.account_id, row.enrollment_id or "") as session:
         found = await session.get(JoinSession, row.token_hash)
         if found is None or found.kept_sealed is None:
@@ -262,7 +268,7 @@ async def _rows(hub: Hub, found: list[Row]) -> list[JoinSession]:
 
 
 async def _due(hub: Hub) -> list[str]:
-    """Now and then: it walks the sessions."""
+    """Returns the job now and then: it walks the sessions."""
     if monotonic() - hub.joins_swept_at < SWEEP_EVERY_S:
         return []
     hub.joins_swept_at = monotonic()

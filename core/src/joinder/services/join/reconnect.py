@@ -41,7 +41,7 @@ class BadLink(Exception):
 
 
 async def ask(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None) -> str:
-    """The link for the owner. Raises NotFound, Conflict where no owner consents, Invalid, or Unprocessable.
+    """Returns the link for the owner. Raises NotFound, Conflict where no owner consents, Invalid, or Unprocessable.
 
     `redirect_uri` None: that of the enrollment's flow. Given, it must be one of the account's flows'.
     """
@@ -59,7 +59,7 @@ async def ask(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str |
 
 
 async def links(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:
-    """By enrollment: the link back to its flow's redirect URI; none where the flow is gone or never was."""
+    """Returns, by enrollment, the link back to its flow's redirect URI; none where the flow is gone or never was."""
     flow_ids = {row.flow_id for row in rows if row.flow_id}
     if not flow_ids:
         return {}
@@ -73,14 +73,14 @@ def url(hub: Hub, enrollment_id: str, redirect_uri: str) -> str:
 
 
 def path(hub: Hub, enrollment_id: str, redirect_uri: str, life_s: int) -> str:
-    """In the query, which access logs leave out."""
+    """Returns the path of a link that lives `life_s`. What it says is in the query, which access logs leave out."""
     content = base64.urlsafe_b64encode(msgspec.json.encode(Link(enrollment_id, now() + life_s, redirect_uri)))
     plain = content.decode().rstrip("=")
     return f"/join/reconnect?link={plain}.{_signature(hub, plain).decode()}"
 
 
 def read(hub: Hub, text: str) -> Link:
-    """What an untouched link says, also when its time is over. Raises BadLink."""
+    """Returns what an untouched link says, also when its time is over. Raises BadLink."""
     content, _, signature = text.rpartition(".")
     if len(text) > MAX_LENGTH or not hmac.compare_digest(_signature(hub, content), signature.encode()):
         raise BadLink
@@ -91,14 +91,14 @@ def read(hub: Hub, text: str) -> Link:
 
 
 async def is_same_owner(session: AsyncSession, enrollment: Enrollment, consent: Consent) -> bool:
-    """Whether the account that consented is the one this enrollment is of."""
+    """Tells whether the account that consented is the one this enrollment is of."""
     if enrollment.vendor_account_id is not None and consent.account_id is not None:
         return enrollment.vendor_account_id == consent.account_id
     return await site_rights.shares(session, enrollment.id, consent.grant.site_ids)
 
 
 async def _check_redirect(session: AsyncSession, account_id: str, redirect_uri: str) -> None:
-    """Only where the account sends owners anyway."""
+    """Raises Invalid unless the account sends owners there anyway."""
     problem = problem_with(redirect_uri)
     if problem is None:
         known = select(JoinFlow.id).where(

@@ -13,7 +13,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 
 
 def problem_with(uri: str) -> str | None:
-    """Why `uri` cannot be a redirect URI, in words for its owner; None when it can."""
+    """Says why `uri` cannot be a redirect URI, in words for its owner; None when it can."""
     if len(uri) > MAX_LENGTH:
         return f"must be at most {MAX_LENGTH} characters long"
     if not _PLAIN.fullmatch(uri) or set(uri) & set('\\"<>^`{|}*'):
@@ -36,7 +36,7 @@ def problem_with(uri: str) -> str | None:
 
 
 def with_result(uri: str, **result: str | None) -> str:
-    """The stored URI with result parameters appended; what it had stays untouched."""
+    """Appends result parameters to the stored URI; what it had stays untouched."""
     query = urlencode({name: value for name, value in result.items() if value is not None})
     joint = "" if not query else "&" if "?" in uri else "?"
     return f"{uri}{joint}{query}"

@@ -12,7 +12,10 @@ from joinder.store.tables import Enrollment
 
 
 async def renew(hub: Hub, enrollment_id: str) -> None:
-    """Raises NotFound, Conflict where there is nothing to renew, or the vendor's error."""
+    """Renews now, or asks again for what the vendor has not approved or listed yet.
+
+    Raises NotFound, Conflict where there is nothing to renew, or the vendor's error.
+    """
     async with hub.store.read() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         is_kept = enrollment is not None and await consents.is_empty(session, enrollment)

@@ -38,7 +38,7 @@ async def list_again(hub: Hub, enrollment_id: str) -> None:
 
 
 async def _listed(hub: Hub, held: OpenedGrant) -> int:
-    """When it is listed next."""
+    """Lists the sites, and says when they are listed next, in epoch seconds."""
     row = held.row
     if hub.registry.vendor(row.vendor).flow_with(row.app_type) is not Flow.OPERATOR:
         return leases.NEVER

@@ -97,7 +97,10 @@ async def list_page(
 async def get(
     hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False, reason: str | None = None
 ) -> Shown:
-    """With `reveal` the secrets too; that is audited, with the reason where one is given."""
+    """Returns the credentials, with `reveal` the secrets too; that is audited, with the reason where one is given.
+
+    Raises NotFound.
+    """
     if not reveal:
         async with hub.store.read() as session:
             return _shown(await owned(session, VendorCredentials, credentials_id, account_id))
@@ -109,14 +112,14 @@ async def get(
 
 
 async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
-    """What these credentials may still call. Raises NotFound."""
+    """Returns what these credentials may still call. Raises NotFound."""
     async with hub.store.read() as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
     return await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)
 
 
 async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:
-    """JSON Merge Patch (RFC 7386) of `name` and the secret members; vendor and type stay as they are.
+    """Applies a JSON Merge Patch (RFC 7386) to `name` and the secret members; vendor and type stay as they are.
 
     Grants that waited for corrected credentials are tried again at once.
     """
@@ -160,7 +163,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
 
 
 async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> None:
-    """Raises Conflict while a flow or an enrollment depends on it."""
+    """Deletes the credentials. Raises NotFound, or Conflict while a flow or an enrollment depends on them."""
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         used = await _dependents(session, row)
@@ -174,7 +177,7 @@ async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> 
 
 
 async def dependents(hub: Hub, account_id: str, credentials_id: str) -> Dependents:
-    """Raises NotFound."""
+    """Counts the flows and enrollments that depend on the credentials. Raises NotFound."""
     async with hub.store.read() as session:
         return await _dependents(session, await owned(session, VendorCredentials, credentials_id, account_id))
 
@@ -192,7 +195,7 @@ async def _flows_using(session: AsyncSession, row: VendorCredentials) -> list[Jo
 
 
 def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredentialType, dict[str, str]]:
-    """Against the vendor's own declaration. Raises Invalid with a JSON Pointer per member."""
+    """Checks against the vendor's own declaration. Raises Invalid with a JSON Pointer per member."""
     try:
         vendor = hub.registry.vendor(str(credentials.get("vendor")))
     except UnknownVendor:

@@ -49,7 +49,10 @@ class Copy:
 
 
 async def back_up(settings: Settings, target: Path, *, force: bool = False, keep: int | None = None) -> Copy:
-    """Into a file, or a new file in a folder of which the newest `keep` stay. Raises ConfigError or a Refusal."""
+    """Copies into a file, or a new file in a folder of which the newest `keep` stay.
+
+    Raises ConfigError or a Refusal.
+    """
     url = parsed_url(settings.database_url)
     kind: Kind = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
     path = _checked_target(url, kind, target, force=force, keep=keep)
@@ -62,7 +65,7 @@ async def back_up(settings: Settings, target: Path, *, force: bool = False, keep
 
 
 def read_manifest(copy: Path) -> Manifest | None:
-    """None when there is none. Raises Unprocessable when it does not belong to the copy."""
+    """Reads the copy's manifest; None when there is none. Raises Unprocessable when it does not belong to the copy."""
     path = _manifest_path(copy)
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -121,7 +124,10 @@ def _manifest(part: Path, kind: Kind, taken_at: int, facts: Facts) -> Manifest:
 
 
 def _put(part: Path, path: Path, manifest: Manifest) -> None:
-    """The old manifest goes first and the new one comes last: none is ever beside another's copy."""
+    """Puts the copy in place.
+
+    The old manifest goes first and the new one comes last: none is ever beside another's copy.
+    """
     _manifest_path(path).unlink(missing_ok=True)
     copies.put_in_place(part, path, keep_as=None)
     with copies.beside(_manifest_path(path)) as text:
@@ -130,7 +136,7 @@ def _put(part: Path, path: Path, manifest: Manifest) -> None:
 
 
 def _rotate(folder: Path, kind: Kind, keep: int) -> list[Path]:
-    """Names carry the time, so that they sort by it. Other files are left alone."""
+    """Deletes the oldest copies. Names carry the time, so that they sort by it. Other files are left alone."""
     named = re.compile(rf"joinder-\d{{8}}T\d{{6}}\.\d{{6}}Z{re.escape(SUFFIXES[kind])}")
     ours = sorted(path for path in folder.iterdir() if named.fullmatch(path.name))
     old = ours[: -keep or len(ours)]

@@ -33,7 +33,7 @@ def settings_shown(settings: Settings, origins: Mapping[str, str]) -> list[Setti
 
 
 def problems(settings: Settings) -> list[str]:
-    """What stops a start before a store is opened."""
+    """Lists what stops a start before a store is opened."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: parsed_url(settings.database_url),
         lambda: read_key_file(Path(settings.key_file)),
@@ -44,7 +44,10 @@ def problems(settings: Settings) -> list[str]:
 
 
 def read_metrics_token(settings: Settings) -> Secrets | None:
-    """Raises ConfigError when the file cannot be read or holds something short."""
+    """Reads the metrics' token; None where no file is named.
+
+    Raises ConfigError when the file cannot be read or holds something short.
+    """
     if settings.metrics_token_file is None:
         return None
     try:
@@ -77,7 +80,7 @@ def _shown(settings: Settings, name: str) -> str | None:
 
 
 def without_password(database_url: str) -> str:
-    """Hidden as a whole where it cannot be told what of it is the password."""
+    """Hides the URL's password, or all of it where it cannot be told what of it is the password."""
     try:
         url = parsed_url(database_url)
     except ConfigError:

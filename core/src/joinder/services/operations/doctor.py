@@ -41,7 +41,10 @@ MIB = 1024**2
 
 
 async def before_opening(settings: Settings) -> list[Finding]:
-    """What opening the store would change or refuse. Raises ConfigError for what stops every start, or StoreTrouble."""
+    """Tells what opening the store would change or refuse.
+
+    Raises ConfigError for what stops every start, or StoreTrouble.
+    """
     url = parsed_url(settings.database_url)
     read_key_file(Path(settings.key_file))
     if url.get_backend_name() == "sqlite":
@@ -73,12 +76,12 @@ def database_away(trouble: StoreTrouble) -> Finding:
 
 
 async def examine(hub: Hub) -> list[Finding]:
-    """Every check, the well ones too."""
+    """Runs every check, and returns the findings, the well ones too."""
     return [finding for check in CHECKS for finding in await check(hub)]
 
 
 async def commits(hub: Hub) -> list[Finding]:
-    """Opening has refused anything less already; this says what is in force."""
+    """Says how commits are made durable: opening has refused anything less already; this says what is in force."""
     async with hub.store.write() as session:
         if not isinstance(hub.store, SqliteStore):
             told = (await session.execute(text("SHOW synchronous_commit"))).scalar_one()
@@ -89,7 +92,7 @@ async def commits(hub: Hub) -> list[Finding]:
 
 
 async def key_file(hub: Hub) -> list[Finding]:
-    """That every data key is wrapped by one of the file has been proved on opening."""
+    """Says which keys wrap the data keys. That each is wrapped by one of the file has been proved on opening."""
     uses = await keys.uses(hub)
     left = sum(use.wraps for use in uses if not use.first)
     if left:
@@ -123,7 +126,7 @@ async def database_file(hub: Hub) -> list[Finding]:
 
 
 async def new_tokens(hub: Hub) -> list[Finding]:
-    """Where new tokens lie while the database does not take them; what lies there that it does not have."""
+    """Says where new tokens lie while the database does not take them, and what lies there that it does not have."""
     folder, check = hub.journal.folder, "journal"
     if folder is None:
         step = "set JOINDER_JOURNAL_FOLDER to a folder on this machine's disk"
@@ -143,7 +146,7 @@ async def new_tokens(hub: Hub) -> list[Finding]:
 
 
 async def modes(hub: Hub) -> list[Finding]:
-    """The key's is proved on opening."""
+    """Says who may read the database's files. The key's mode is proved on opening."""
     if not isinstance(hub.store, SqliteStore):
         return []
     path = Path(hub.store.place)
@@ -160,8 +163,9 @@ def _open_to_others(path: Path) -> bool:
 
 
 async def clocks(hub: Hub) -> list[Finding]:
-    """Against the vendors that this process has asked, and the database server; a vendor refuses signatures and tokens
-    of a wrong clock.
+    """Compares our clock with the vendors this process has asked, and with the database server.
+
+    A vendor refuses signatures and tokens of a wrong clock.
     """
     against_vendors = [
         Finding(
@@ -183,7 +187,7 @@ async def clocks(hub: Hub) -> list[Finding]:
 
 
 async def due_work(hub: Hub) -> list[Finding]:
-    """Late work that nobody holds is how a worker that does not run, or does not keep up, shows."""
+    """Looks for late work that nobody holds: it shows a worker that does not run, or does not keep up."""
     sql = "SELECT kind, count(*), min(due_at) FROM due WHERE due_at < :late GROUP BY kind ORDER BY kind"
     late = await hub.store.rows(sql, {"late": now() - LATE_S})
     if not late:
@@ -221,7 +225,7 @@ async def enrollments(hub: Hub) -> list[Finding]:
 
 
 async def health_and_due_work(hub: Hub) -> list[Finding]:
-    """That every state is followed by the work it promises."""
+    """Checks that every state is followed by the work it promises."""
     found = [each async for each in invariant.broken(hub)]
     if not found:
         return [Finding(check="due work", text="what is due fits the health of every enrollment")]
@@ -230,7 +234,7 @@ async def health_and_due_work(hub: Hub) -> list[Finding]:
 
 
 async def app_credentials(hub: Hub) -> list[Finding]:
-    """Those a vendor refuses, proved or not yet."""
+    """Lists the app credentials a vendor refuses, proved or not yet."""
     sql = (
         "SELECT id, vendor, rejected_at IS NOT NULL, coalesce(test_at, 0) FROM vendor_credentials "
         "WHERE suspected_at IS NOT NULL OR rejected_at IS NOT NULL ORDER BY id"
@@ -267,7 +271,7 @@ async def plugins(hub: Hub) -> list[Finding]:
 
 
 async def quotas(hub: Hub) -> list[Finding]:
-    """Budgets used up, and vendors that told us to wait."""
+    """Lists budgets used up, and vendors that told us to wait."""
     blocked = await hub.store.rows(
         "SELECT app, until FROM quota WHERE span = 'blocked' AND until > :now", {"now": now()}
     )
@@ -296,7 +300,10 @@ async def quotas(hub: Hub) -> list[Finding]:
 
 
 async def warnings(hub: Hub) -> list[Finding]:
-    """What of vendors' answers was doubtful or refused in the last day, by the sentence that is true most often."""
+    """Says what of vendors' answers was doubtful or refused in the last day.
+
+    Of each vendor it is the sentence that is true most often.
+    """
     return [
         Finding(
             check="readings",

@@ -16,7 +16,7 @@ class _Metadata(Struct):
 
 
 async def public_address(hub: Hub) -> tuple[str, str | None]:
-    """What was found, and the next step where it is not well. Calls the public URL alone."""
+    """Says what was found, and the next step, None where it is well. Calls the public URL alone."""
     url = hub.settings.public_url
     http = hub.http.own(url)
     try:
@@ -35,7 +35,7 @@ async def public_address(hub: Hub) -> tuple[str, str | None]:
 
 
 def _silent(hub: Hub) -> tuple[str, str | None]:
-    """On loopback it is the server itself, which need not run; elsewhere owners cannot come back."""
+    """Says what silence means: on loopback the server itself need not run; elsewhere owners cannot come back."""
     url = hub.settings.public_url
     if hub.settings.is_loopback:
         return f"nothing answers at {url}: joinder serve does not run", None

@@ -66,7 +66,7 @@ async def _without_probe(hub: Hub, origin: Restored, name: str, ids: list[str]) 
 
 
 def _safe_for_s(vendor: Vendor, origin: Restored) -> float | None:
-    """Over how many seconds renewals may be spread without a probe; None: a spent token would do harm."""
+    """Returns over how many seconds renewals may be spread without a probe; None: a spent token would do harm."""
     if vendor.refresh is not Refresh.ROTATING:
         return SPREAD_S
     if vendor.refresh_grace is None:
@@ -100,7 +100,7 @@ async def _with_probe(hub: Hub, origin: Restored, name: str, ids: list[str], lea
 
 
 async def _probe(hub: Hub, origin: Restored, enrollment_id: str) -> Literal["alive", "lost"] | VendorError:
-    """One renewal. A refusal is final here: the token that followed is nowhere else."""
+    """Renews once. A refusal is final here: the token that followed is nowhere else."""
     try:
         with barrier.probing(enrollment_id):
             await refresh(hub, enrollment_id, wait_s=hub.settings.refresh_deadline_s + PATIENCE_S)
@@ -114,7 +114,7 @@ async def _probe(hub: Hub, origin: Restored, enrollment_id: str) -> Literal["ali
 
 
 async def _settle(hub: Hub, enrollment_id: str, refused: Restored | None) -> None:
-    """Back behind the barrier after a probe without a token, for good when it was refused."""
+    """Puts it back behind the barrier after a probe without a token, for good when it was refused."""
     async with hub.store.write(enrollment_id) as session:
         grant = await session.get(GrantRow, enrollment_id)
         enrollment = await session.get(Enrollment, enrollment_id)
@@ -137,7 +137,7 @@ class Lease:
     holder: str
 
     async def renew(self) -> None:
-        """Raises Conflict when another process has it."""
+        """Takes the lease, or goes on holding it. Raises Conflict when another process has it."""
         async with self.hub.store.write(_ALONE) as session:
             clock, moment = await leases.read_clock(session)
             row = await session.get(StoreState, _ALONE)

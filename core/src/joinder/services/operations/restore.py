@@ -61,7 +61,10 @@ async def restore(
     confirm: str | None = None,
     registry: Registry | None = None,
 ) -> Outcome:
-    """Raises ConfigError for a wrong key or a newer schema, or a Refusal; the database is then as it was."""
+    """Puts the copy in the database's place, its tokens behind the barrier.
+
+    Raises ConfigError for a wrong key or a newer schema, or a Refusal; the database is then as it was.
+    """
     url = parsed_url(settings.database_url)
     kind: Kind = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
     request = Request(
@@ -83,7 +86,10 @@ def kind_of(source: Path) -> Kind | None:
 
 
 def _looked_at(source: Path, kind: Kind) -> int | None:
-    """When it was taken, where a manifest says so. Raises a Refusal for what cannot be restored."""
+    """Returns when the copy was taken, in epoch seconds; None where no manifest says so.
+
+    Raises a Refusal for what cannot be restored.
+    """
     if not source.is_file():
         raise NotFound(f"There is no copy {source}.")
     if kind_of(source) != kind:
@@ -158,7 +164,10 @@ def _kept_name(name: str) -> str:
 
 
 async def _behind_barrier(request: Request, database_url: str, taken_at: int) -> dict[str, int]:
-    """Opening proves the key and refuses a newer schema."""
+    """Puts the barrier up, and counts by vendor what waits behind it.
+
+    Opening proves the key and refuses a newer schema.
+    """
     harmless = {vendor.name for vendor in request.registry.vendors if vendor.refresh is not Refresh.ROTATING}
     settings = structs.replace(request.settings, database_url=database_url)
     async with open_hub(settings, request.registry) as hub, hub.store.write() as session:

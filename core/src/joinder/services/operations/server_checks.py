@@ -13,7 +13,7 @@ _SYNCHRONOUS = "SELECT current_setting('synchronous_standby_names')"
 
 
 async def moved(hub: Hub) -> list[Finding]:
-    """Whether it went on elsewhere, and who has not told what it renewed before."""
+    """Tells whether the database went on elsewhere, and who has not told what it renewed before."""
     if not hub.store.can_fail_over:
         return []
     async with hub.store.read() as session:
@@ -47,7 +47,7 @@ def _step(found: Epoch) -> str:
 
 
 async def standbys(hub: Hub) -> list[Finding]:
-    """Whether one that takes over may lack commits."""
+    """Tells whether a standby that takes over may lack commits."""
     if not hub.store.can_fail_over:
         return []
     (count,), (names,) = [(await hub.store.rows(sql, {}))[0] for sql in (_STANDBYS, _SYNCHRONOUS)]

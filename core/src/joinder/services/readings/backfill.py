@@ -43,7 +43,7 @@ class Progress:
 async def start(
     hub: Hub, account_id: str, actor: str, enrollment_id: str, *, start: int | None = None, end: int | None = None
 ) -> tuple[Backfill, bool]:
-    """The enrollment's job, and whether it is new: one that runs is widened to the range asked for.
+    """Starts the enrollment's job, and tells whether it is new: one that runs is widened to the range asked for.
 
     Epoch seconds; without `start` everything the vendor keeps, without `end` up to now. Raises NotFound, Unprocessable
     or UnknownVendor.
@@ -79,7 +79,7 @@ async def start(
 
 
 async def get(hub: Hub, account_id: str, backfill_id: str) -> Progress:
-    """Raises NotFound."""
+    """Returns the job, and how far back it has reached. Raises NotFound."""
     async with hub.store.read() as session:
         job = await owned(session, Backfill, backfill_id, account_id)
         enrollment = await owned(session, Enrollment, job.enrollment_id, account_id)
@@ -93,7 +93,7 @@ async def get(hub: Hub, account_id: str, backfill_id: str) -> Progress:
 
 
 async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Progress]:
-    """Keyset page by id; `filters` are columns of backfill."""
+    """Reads a keyset page by id; `filters` are columns of backfill."""
     query = select(Backfill).where(col(Backfill.account_id) == account_id, col(Backfill.id) > after)
     for column, value in filters.items():
         query = query.where(getattr(Backfill, column) == value)
@@ -103,7 +103,10 @@ async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after
 
 
 async def cancel(hub: Hub, account_id: str, actor: str, backfill_id: str) -> None:
-    """What it fetched stays. Twice is harmless. Raises NotFound, or Conflict when it has ended by itself."""
+    """Cancels a job; what it fetched stays.
+
+    Twice is harmless. Raises NotFound, or Conflict when it has ended by itself.
+    """
     async with hub.store.read() as session:
         enrollment_id = (await owned(session, Backfill, backfill_id, account_id)).enrollment_id
     async with hub.store.write(enrollment_id) as session:
@@ -123,14 +126,14 @@ async def running(session: AsyncSession, enrollment_id: str) -> Backfill | None:
 
 
 async def due_at(hub: Hub, enrollment_id: str) -> int:
-    """When the job goes on; leases.NEVER where there is none."""
+    """Tells when the job goes on, in epoch seconds; leases.NEVER where there is none."""
     async with hub.store.read() as session:
         row = await session.get(Due, (KIND, enrollment_id))
     return row.due_at if row else leases.NEVER
 
 
 def end(session: AsyncSession, enrollment: Enrollment, job: Backfill, status: Ending, reason: str | None) -> None:
-    """Part of the transaction that found out."""
+    """Ends the job as part of the transaction that found out."""
     job.status, job.reason, job.updated_at = status, reason, now()
     if status == "done":
         job.windows_total = job.windows_done

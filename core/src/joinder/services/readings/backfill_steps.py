@@ -57,7 +57,10 @@ async def work_one(hub: Hub, enrollment_id: str) -> bool:
 
 
 async def _goes_on(session: AsyncSession, enrollment_id: str, due_at: int) -> int:
-    """As things are at the end of the step: a job may just have begun or been ended, its enrollment resumed."""
+    """Says when the job goes on, as things are at the end of the step.
+
+    A job may just have begun or been ended, its enrollment resumed.
+    """
     job, enrollment = await backfill.running(session, enrollment_id), await session.get(Enrollment, enrollment_id)
     if job is None or enrollment is None:
         return leases.NEVER
@@ -65,7 +68,7 @@ async def _goes_on(session: AsyncSession, enrollment_id: str, due_at: int) -> in
 
 
 async def _step(hub: Hub, enrollment_id: str, lease: str) -> int:
-    """Answers when the job goes on."""
+    """Takes one step, and says when the job goes on, in epoch seconds."""
     async with hub.store.read() as session:
         job, enrollment = await backfill.running(session, enrollment_id), await session.get(Enrollment, enrollment_id)
     if job is None or enrollment is None:
@@ -109,7 +112,7 @@ async def _work(hub: Hub, step: Step) -> int:
 
 
 async def _fetch(hub: Hub, window: Window) -> None:
-    """What the vendor says it does not have is asked for and not there."""
+    """Fetches a window. What the vendor says it does not have is asked for and not there."""
     resolution = window.history.resolution
     try:
         await readings.fetch(
@@ -128,14 +131,14 @@ async def _fetch(hub: Hub, window: Window) -> None:
 
 
 def _stops_all(error: VendorError) -> bool:
-    """Quota spent, a pause asked for, or somebody must act: no other window would fare better."""
+    """Tells whether no other window would fare better: quota spent, a pause asked for, or somebody must act."""
     if isinstance(error, TransientError):
         return isinstance(error, RateLimited) or error.retry_after is not None
     return isinstance(error, UnknownVendor) or error.health != "degraded"
 
 
 async def _note_window(hub: Hub, step: Step, left: int) -> bool:
-    """False: the job was cancelled, or another process holds it now."""
+    """Notes that a window was read; False when the job was cancelled, or another process holds it now."""
     async with hub.store.write(step.enrollment.id) as session:
         job = await session.get(Backfill, step.job.id)
         if job is None or job.status != "running":
@@ -163,7 +166,7 @@ async def _after(hub: Hub, step: Step, *, is_finished: bool) -> int:
 
 
 async def _note(hub: Hub, job: Backfill, reason: str) -> None:
-    """Why it waits. `updated_at` stays: it tells when the last window was read."""
+    """Notes why the job waits. `updated_at` stays: it tells when the last window was read."""
     async with hub.store.write(job.enrollment_id) as session:
         row = await session.get(Backfill, job.id)
         if row is not None and row.status == "running":

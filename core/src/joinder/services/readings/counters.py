@@ -42,12 +42,12 @@ class Register(NamedTuple):
 
 
 def quarter_hours(samples: Sequence[Sample], *, nameplate_w: float | None = None) -> list[Reading]:
-    """Every quarter hour the samples touch, as far as it is known.
+    """Returns every quarter hour the samples touch, as far as it is known.
 
-    A counter between two samples is taken as running evenly. A quarter hour that lies wholly between samples at most
-    15 minutes apart is `measured`; with a longer gap, or one across its edge that is longer than half of it,
-    `estimated`; where a part of a counter is not known `partial`.
-    A step beyond what the site can make (`nameplate_w`, else the steps around it) is not known.
+    A counter between two samples is taken as running evenly. A quarter hour that lies wholly between samples at most 15
+    minutes apart is `measured`; with a longer gap, or one across its edge that is longer than half of it, `estimated`;
+    where a part of a counter is not known `partial`. A step beyond what the site can make (`nameplate_w`, else the
+    steps around it) is not known.
     """
     if len(samples) < 2:
         return []
@@ -64,7 +64,7 @@ def quarter_hours(samples: Sequence[Sample], *, nameplate_w: float | None = None
 
 
 def jumps(samples: Sequence[Sample], *, nameplate_w: float | None = None) -> list[Register]:
-    """The steps that `quarter_hours` does not believe, for those who must know."""
+    """Returns the steps that `quarter_hours` does not believe, for those who must know."""
     return [
         Register(name, a.at, b.at)
         for name in ENERGY_METRICS
@@ -82,8 +82,10 @@ def _steps(samples: Sequence[Sample], nameplate_w: float | None) -> Steps:
 
 
 def _running(samples: Sequence[Sample], name: str) -> list[Pair]:
-    """Pairs near enough, of one and the same register, between which it neither went back (a reset) nor came back, nor
-    rose to what it took back later."""
+    """Returns the pairs of samples between which the register ran on: near enough, and of one and the same register.
+
+    It neither went back (a reset) nor came back between them, nor rose to what it took back later.
+    """
     found = []
     doubted = _returns(samples, name) | _taken_back(samples, name)
     for a, b in pairwise(samples):
@@ -95,8 +97,11 @@ def _running(samples: Sequence[Sample], name: str) -> list[Pair]:
 
 
 def _returns(samples: Sequence[Sample], name: str) -> set[int]:
-    """When it came back to where it had been before it went back: that was no reset, and most of the step was counted
-    before. What lies more than two hours apart is two registers' matter."""
+    """Returns when the register came back to where it had been before it went back, in epoch seconds.
+
+    That was no reset, and most of the step was counted before. What lies more than two hours apart is two registers'
+    matter.
+    """
     found = set()
     top: Sample | None = None  # the last sample before it went back
     for a, b in pairwise(sample for sample in samples if sample.values.get(name) is not None):
@@ -111,8 +116,10 @@ def _returns(samples: Sequence[Sample], name: str) -> set[int]:
 
 
 def _taken_back(samples: Sequence[Sample], name: str) -> set[int]:
-    """The ends of the steps by which it rose to a height that it then left for one it had passed on the way: as much as
-    that was not counted, and which of the steps is wrong nobody knows. A reset falls below all of them."""
+    """Returns the ends of the steps by which it rose to a height that it then left for one it had passed on the way.
+
+    As much as that was not counted, and which of the steps is wrong nobody knows. A reset falls below all of them.
+    """
     found: set[int] = set()
     known = [sample for sample in samples if sample.values.get(name) is not None]
     for index, (top, low) in enumerate(pairwise(known)):
@@ -123,7 +130,10 @@ def _taken_back(samples: Sequence[Sample], name: str) -> set[int]:
 
 
 def _risen(before: Sequence[Sample], low: Sample, name: str) -> set[int]:
-    """The ends of the last steps of `before`, from where it was no higher than `low`; none where it never was."""
+    """Returns the ends of the last steps of `before`, from where it was no higher than `low`.
+
+    None of them where it never was.
+    """
     ends: set[int] = set()
     for a, b in reversed(list(pairwise(before))):
         if a.source != low.source or low.at - b.at > MAX_GAP_S:
@@ -135,7 +145,10 @@ def _risen(before: Sequence[Sample], low: Sample, name: str) -> set[int]:
 
 
 def _is_dip(samples: Sequence[Sample], name: str) -> bool:
-    """Whether it comes back to the first one by a leap, most of its fall at once, and stays: what went before holds."""
+    """Tells whether it comes back to the first one by a leap, most of its fall at once, and stays.
+
+    What went before holds then.
+    """
     top, low = samples[:2]
     height = _watt_hours(top, name)
     for index, (a, b) in enumerate(pairwise(samples[1:]), 2):
@@ -160,7 +173,10 @@ def _impossible(pairs: Sequence[Pair], name: str, nameplate_w: float | None) -> 
 
 
 def _stands_out(pair: Pair, watts: float, pairs: Sequence[Pair], name: str) -> bool:
-    """A steep step that no step of two hours around it comes near; where there is none, nothing vouches for it."""
+    """Tells whether a step is steep, and no step of two hours around it comes near.
+
+    Where there is none, nothing vouches for it.
+    """
     within_s = physics.NEIGHBOURS_S
     around = [
         _watts(other, name)
@@ -199,7 +215,7 @@ def _quarter(samples: Sequence[Sample], steps: Steps, start: int) -> Reading | N
 
 
 def _energy(pairs: Sequence[Pair], name: str, start: int, end: int) -> float | None:
-    """The share of each counter step that falls inside [start, end)."""
+    """Sums the share of each counter step that falls inside [start, end), in Wh; None without a step."""
     shares = [
         ((b.values[name] or 0.0) - (a.values[name] or 0.0)) * _overlap(a, b, start, end) / (b.at - a.at)
         for a, b in pairs
@@ -215,7 +231,7 @@ def _quality(metrics: Mapping[str, Sequence[Pair]], start: int, end: int) -> Qua
 
 
 def _is_exact(pair: Pair, name: str, start: int, end: int) -> bool:
-    """Nothing of the step, or little, is shared out between this quarter hour and the next one."""
+    """Tells whether nothing of the step, or little, is shared out between this quarter hour and the next one."""
     a, b = pair
     if b.at - a.at <= physics.SHARED_S:
         return True

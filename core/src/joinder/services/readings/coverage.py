@@ -34,15 +34,17 @@ class Freshness:
     enough_since: int | None = None  # an answer of since then is good enough, settled or not
 
     def settled_until(self, span: Span) -> int:
-        """Whole quarter hours: one that has settled in part is asked for again. A span that told nothing has settled
-        once it was asked often enough."""
+        """Returns until when a span has settled, in whole quarter hours: one that has in part is asked for again.
+
+        A span that told nothing has settled once it was asked often enough.
+        """
         if 0 < span.tries < TRIES_MOST:
             return span.start
         at = span.fetched_at - self.settles_after_s
         return min(span.end, max(span.start, at - at % QUARTER_S))
 
     def settled_at(self, end: int) -> int:
-        """The earliest moment at which an answer up to `end` has settled."""
+        """Returns the earliest moment at which an answer up to `end` has settled, in epoch seconds."""
         return end + -end % QUARTER_S + self.settles_after_s
 
     def is_young(self, span: Span, moment: int) -> bool:
@@ -50,7 +52,10 @@ class Freshness:
         return is_enough or moment - span.fetched_at < self._rests_s(span)
 
     def _rests_s(self, span: Span) -> int:
-        """How long an answer is left alone: one that told nothing of a time that has settled, a day and more."""
+        """Returns how long an answer is left alone.
+
+        One that told nothing of a time that has settled rests a day and more.
+        """
         is_over = span.tries > 0 and span.fetched_at - span.end >= self.settles_after_s
         return max(self.ask_again_after_s, TRY_AGAIN_AFTER_S * span.tries) if is_over else self.ask_again_after_s
 
@@ -58,7 +63,10 @@ class Freshness:
 def reachable(
     history: History, start: int, end: int, *, moment: int, zone: ZoneInfo, operational_since: int | None
 ) -> Gap | None:
-    """What of [start, end) can exist: not of the future, not beyond the vendor's reach, not before the site existed."""
+    """Returns what of [start, end) can exist; None when nothing can. Times are epoch seconds.
+
+    Nothing exists of the future, beyond the vendor's reach, or before the site did.
+    """
     end = min(end, moment)
     if history.reach is not None:
         start = max(start, floor(int(moment - history.reach.total_seconds()), "day", zone) + 86400)
@@ -68,8 +76,9 @@ def reachable(
 
 
 def answered(before: Sequence[Span], start: int, end: int, told: Sequence[Gap], moment: int) -> list[Span]:
-    """What an answer to [start, end) covers: from the first to the last period it tells of, except holes of a day and
-    more. The rest told nothing, once more than it did before.
+    """Returns what an answer to [start, end) covers: from the first to the last period it tells of.
+
+    Holes of a day and more are left out. The rest told nothing, once more than it did before.
     """
     spans: list[Span] = []
     for begin, until in _stretches(told, start, end):
@@ -79,13 +88,13 @@ def answered(before: Sequence[Span], start: int, end: int, told: Sequence[Gap], 
 
 
 def _stretches(told: Sequence[Gap], start: int, end: int) -> list[Gap]:
-    """Periods in order, those joined between which less than a hole lies; inside [start, end)."""
+    """Returns the periods inside [start, end) in order, those joined between which less than a hole lies."""
     inside = ((max(begin, start), min(until, end)) for begin, until in told)
     return near((begin, until) for begin, until in inside if begin < until)
 
 
 def _empty(before: Sequence[Span], start: int, end: int, moment: int) -> list[Span]:
-    """[start, end) as asked and silent, in pieces of equal tries."""
+    """Returns [start, end) as asked and silent, in pieces of equal tries."""
     if start >= end:
         return []
     marks = sorted({start, end} | {at for span in before for at in (span.start, span.end) if start < at < end})
@@ -99,13 +108,13 @@ def _empty(before: Sequence[Span], start: int, end: int, moment: int) -> list[Sp
 
 
 def _tries(before: Span, moment: int) -> int:
-    """Polls ask for the last hours again and again: a try counts once in half a day."""
+    """Counts the tries. Polls ask for the last hours again and again, so that one counts once in half a day."""
     is_new = moment - before.fetched_at >= TRY_AGAIN_AFTER_S // 2
     return max(1, before.tries + is_new)
 
 
 def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Freshness) -> list[Gap]:
-    """What of [start, end) must be asked: never asked, or asked before it had settled and not just now.
+    """Returns what of [start, end) must be asked: never asked, or asked before it had settled and not just now.
 
     `known` in the order of their starts.
     """
@@ -129,10 +138,10 @@ def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Fr
 
 
 def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Span]:
-    """The same ledger in few rows that do not overlap; of each moment the latest answer counts.
+    """Returns the same ledger in few rows that do not overlap; of each moment the latest answer counts.
 
-    What has settled becomes one row where it adjoins. What has not is kept by the hour it was fetched in, and once
-    that is longer ago than it takes to settle, in one row: it is only asked for again.
+    What has settled becomes one row where it adjoins. What has not is kept by the hour it was fetched in, and once that
+    is longer ago than it takes to settle, in one row: it is only asked for again.
     """
     found: list[Span] = []
     kind: object = None
@@ -149,7 +158,7 @@ def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Spa
 
 
 def without(spans: Sequence[Span], gaps: Sequence[Gap]) -> list[Span]:
-    """The spans less the gaps, which then count as never asked. Gaps in order, without overlap."""
+    """Returns the spans less the gaps, which then count as never asked. Gaps in order, without overlap."""
     left: list[Span] = []
     for span in spans:
         at = span.start
@@ -162,7 +171,7 @@ def without(spans: Sequence[Span], gaps: Sequence[Gap]) -> list[Span]:
 
 
 def near(gaps: Iterable[Gap]) -> list[Gap]:
-    """In order, those joined that lie less than a day apart: one call asks for both."""
+    """Returns the gaps in order, those joined that lie less than a day apart: one call asks for both."""
     found: list[Gap] = []
     for start, end in sorted(gaps):
         if found and start - found[-1][1] < HOLE_S:
@@ -183,7 +192,7 @@ def _age(span: Span, moment: int, freshness: Freshness) -> tuple[str, int]:
 
 
 def _joined(first: Span, second: Span, freshness: Freshness | None) -> Span:
-    """Settled pieces (with `freshness`) stay settled as one; the others are as old as the older of them."""
+    """Joins two spans: settled pieces (with `freshness`) stay settled, the others are as old as the older of them."""
     fetched_at = min(first.fetched_at, second.fetched_at)
     if freshness is not None:
         fetched_at = max(fetched_at, freshness.settled_at(second.end))
@@ -191,7 +200,7 @@ def _joined(first: Span, second: Span, freshness: Freshness | None) -> Span:
 
 
 def _pieces(spans: Sequence[Span], freshness: Freshness) -> Iterator[Span]:
-    """In order, without overlap, each settled as a whole or not at all."""
+    """Yields the spans in order, without overlap, each settled as a whole or not at all."""
     ordered = sorted((span for span in spans if span.start < span.end), key=lambda span: span.start)
     marks = sorted({at for span in ordered for at in (span.start, span.end, freshness.settled_until(span))})
     latest: list[tuple[int, int, int]] = []  # (-fetched_at, end, tries) of the spans begun: a heap
@@ -207,7 +216,7 @@ def _pieces(spans: Sequence[Span], freshness: Freshness) -> Iterator[Span]:
 
 
 def with_neighbours(gap: Gap, history: History, *, moment: int, zone: ZoneInfo, operational_since: int | None) -> Gap:
-    """A gap so short that nothing in its answer could judge its rows, with the two hours around it: the same call."""
+    """Widens a gap too short to judge its own rows by the two hours around it, which is the same call."""
     start, end = gap
     if history.resolution != "15mins" or end - start >= NEIGHBOURS_S:
         return gap
@@ -216,7 +225,7 @@ def with_neighbours(gap: Gap, history: History, *, moment: int, zone: ZoneInfo, 
 
 
 def windows(gap: Gap, history: History, zone: ZoneInfo) -> list[Gap]:
-    """A gap in spans the vendor takes in one call, newest first, begun on a whole quarter hour or local day."""
+    """Cuts a gap into spans the vendor takes in one call, newest first, begun on a whole quarter hour or local day."""
     level: SummaryLevel = "day" if history.resolution == "day" else "15mins"
     length = int(history.window.total_seconds())
     first, end = floor(gap[0], level, zone), gap[1]

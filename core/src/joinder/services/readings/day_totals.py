@@ -71,7 +71,7 @@ async def _compared(hub: Hub, site: StoredSite, subject: str, day: Row) -> list[
 def verdict(
     quality: str, rule: str | None, totals: Sequence[float | None], sums: Sequence[float | None], quarters: int
 ) -> bool | None:
-    """Whether the day is now to be marked (True) or no longer (False); None: it stays as it is.
+    """Tells whether the day is now to be marked (True) or no longer (False); None: it stays as it is.
 
     `sums`: of each metric in turn its sum over the quarter hours and how many told it; last, how many are partial.
     """
@@ -84,7 +84,10 @@ def _is_judged(quality: str, rule: str | None) -> bool:
 
 
 def _differs(totals: Sequence[float | None], sums: Sequence[float | None], quarters: int) -> bool | None:
-    """None where no metric is told by both, the quarter hours all there and whole."""
+    """Tells whether totals and sums disagree.
+
+    None where no metric is told by both, the quarter hours all there and whole.
+    """
     if sums[-1]:
         return None
     pairs = [

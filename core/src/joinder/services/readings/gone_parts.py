@@ -19,7 +19,7 @@ _FETCHED_AT, _QUALITY = 2 + len(METRICS), -1
 
 
 async def formers(hub: Hub, site: StoredSite, resolution: Resolution, start: int, end: int) -> sums.Formers:
-    """By period of [start, end), the site's stored sums of which a device was a part that is gone by now."""
+    """Returns, by period of [start, end), the site's stored sums of which a device was a part that is gone by now."""
     gone = await read_gone_devices(hub.store, site.id)
     if not gone:
         return {}
@@ -38,7 +38,7 @@ async def formers(hub: Hub, site: StoredSite, resolution: Resolution, start: int
 
 
 def _metrics(devices: Sequence[StoredDevice]) -> dict[str, list[str]]:
-    """By the device's id, the sums it is a part of."""
+    """Returns, by the device's id, the sums it is a part of."""
     found: dict[str, list[str]] = {}
     for metric, members in sums.measured_by([device_of(device) for device in devices]).items():
         for member in members:
@@ -47,7 +47,10 @@ def _metrics(devices: Sequence[StoredDevice]) -> dict[str, list[str]]:
 
 
 def _former(device: StoredDevice, column: int, stored: Row | None, own: Row | None) -> Former | None:
-    """None where the device was no part of what is stored: it made nothing then, or was gone when the sum was told."""
+    """Returns the stored sum the device was a part of; None where it was no part of what is stored.
+
+    It made nothing then, or was gone when the sum was told.
+    """
     is_told = own is not None and bool(own[column])
     was_listed = stored is not None and (device.gone_at or 0) >= stored[_FETCHED_AT]
     if not is_told and not was_listed:

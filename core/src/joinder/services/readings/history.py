@@ -45,7 +45,10 @@ Known = list[tuple[StoredSite, list[StoredDevice]]]
 
 
 async def sites_of(hub: Hub, enrollment: Enrollment, *, ask: bool) -> Known:
-    """The enrollment's sites with their devices. `ask`: the vendor, about those known by id only; its error then."""
+    """Returns the enrollment's sites with their devices.
+
+    `ask`: asks the vendor about those known by id only, and raises its error.
+    """
     async with hub.store.read() as session:
         query = select(SiteRow.id).where(col(SiteRow.enrollment_id) == enrollment.id, col(SiteRow.gone_at).is_(None))
         ids = list((await session.execute(query.order_by(col(SiteRow.id)))).scalars())
@@ -61,8 +64,10 @@ async def sites_of(hub: Hub, enrollment: Enrollment, *, ask: bool) -> Known:
 
 
 async def missing(hub: Hub, job: Backfill, limits: Limits, sites: Known) -> list[Window]:
-    """In the order they are fetched: quarter hours before days, a site's series before those of its devices, and of
-    each the newest first over all sites. What was asked since the job began is good enough for it."""
+    """Returns the windows to fetch, in order: quarter hours before days, a site's series before those of its devices.
+
+    Of each the newest come first over all sites. What was asked since the job began is good enough for it.
+    """
     found: list[Window] = []
     for site, devices in sites:
         for device in (None, *_with_own_series(devices)):
@@ -77,7 +82,10 @@ async def missing(hub: Hub, job: Backfill, limits: Limits, sites: Known) -> list
 
 
 def reached(job: Backfill, limits: Limits, sites: Known, left: Sequence[Window]) -> int | None:
-    """From here on everything the job asks for is there, in the finest resolution of the sites' own series."""
+    """Returns the moment (epoch seconds) from which on everything the job asks for is there.
+
+    It is there in the finest resolution of the sites' own series. None: no history, no sites, or nothing can exist.
+    """
     if not limits.history or not sites:
         return None
     finest = limits.history[0].resolution
@@ -99,7 +107,7 @@ async def _gaps(hub: Hub, job: Backfill, limits: Limits, window: Window) -> list
 
 
 def _span(job: Backfill, history: History, site: StoredSite) -> Gap | None:
-    """Whole periods of the job's range that are over, as far as they can exist."""
+    """Returns the whole periods of the job's range that are over, as far as they can exist; None when none can."""
     zone = zone_of(site.timezone)
     start, end = job.start, job.end
     if start == EVERYTHING and history.reach is None and site.operational_since is None:
@@ -117,6 +125,9 @@ def _span(job: Backfill, history: History, site: StoredSite) -> Gap | None:
 
 
 def _with_own_series(devices: Sequence[StoredDevice]) -> Iterator[StoredDevice]:
-    """The only device of its kind is what the site's series measures (docs/decisions/0005)."""
+    """Yields the devices that have a series of their own.
+
+    The only device of its kind is what the site's series measures (docs/decisions/0005).
+    """
     kinds = Counter(device.kind for device in devices)
     return (device for device in devices if kinds[device.kind] > 1)

@@ -94,7 +94,7 @@ class Page(Struct, frozen=True):
 
     @property
     def is_complete(self) -> bool:
-        """Every period asked for is there, and none of them lacks a part."""
+        """Tells whether every period asked for is there, and none of them lacks a part."""
         return not self.missing and "partial" not in {total.quality for total in self.totals}
 
 
@@ -119,14 +119,20 @@ class Asked:
 
     @property
     def own_device(self) -> DeviceHead | None:
-        """The device that has a series of its own: the only one of its kind, all the time that is asked for, is what
-        the site's series measures."""
+        """Returns the device where it has a series of its own, else None.
+
+        One that is the only one of its kind, all the time that is asked for, has none: it is what the site's series
+        measures.
+        """
         device = self.device
         return device if device and (device.siblings > 0 or self.start < (device.sibling_until or 0)) else None
 
 
 async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
-    """Raises NotFound, Unprocessable or the vendor's error."""
+    """Returns a page of the site's periods, asking the vendor for what is missing.
+
+    Raises NotFound, Unprocessable or the vendor's error.
+    """
     site = await site_head(hub, account_id, site_id)
     if site.fetched_at is None:
         await get_site(hub, account_id, site_id)
@@ -135,7 +141,7 @@ async def of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, win
 
 
 async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKind, window: Window) -> Page:
-    """As `of_site`, but no vendor is asked for what is missing. Raises NotFound or Unprocessable."""
+    """Returns what `of_site` does, but asks no vendor for what is missing. Raises NotFound or Unprocessable."""
     asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
     if asked.site.fetched_at is None:
         return Page([], asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
@@ -143,7 +149,10 @@ async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKi
 
 
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
-    """Raises NotFound, Unprocessable or the vendor's error."""
+    """Returns a page of the device's periods, asking the vendor for what is missing.
+
+    Raises NotFound, Unprocessable or the vendor's error.
+    """
     device = await device_head(hub, account_id, device_id, kind)
     site = await site_head(hub, account_id, device.site_id)
     return await _page(hub, _asked(account_id, site, device, kind, window), window)
@@ -169,7 +178,7 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 
 
 async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
-    """At most `window.limit` periods that have data. The vendor's failure is raised when nothing is stored."""
+    """Returns at most `window.limit` periods that have data. Raises the vendor's failure when nothing is stored."""
     parts = await _parts(hub, asked)
     return await _stored_page(hub, asked, parts, window, await _covered(hub, asked, parts))
 
@@ -203,7 +212,10 @@ async def _stored_page(
 
 
 async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent]:
-    """Asked only where something is partial: devices of this kind that fell silent before the last of it ended."""
+    """Returns devices of this kind that fell silent before the last partial period ended.
+
+    They are looked for only where something is partial.
+    """
     until = max((total.end for total in shown if total.quality == "partial"), default=None)
     if until is None:
         return []
@@ -215,7 +227,7 @@ async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent
 async def _missing(
     hub: Hub, read: Sequence[tuple[Asked, Resolution, str, list[Row]]], until: int | None
 ) -> list[Missing]:
-    """What no row tells of the range this page stands for, with the reason of each."""
+    """Returns what no row tells of the range this page stands for, with the reason of each."""
     found: list[Missing] = []
     for asked, resolution, subject_id, rows in read:
         end = asked.end if until is None else min(asked.end, until)
@@ -231,8 +243,10 @@ async def _missing(
 
 
 def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
-    """What a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere, and what
-    was refused of it, or the shortest range would be complete without it."""
+    """Returns what a row must tell to stand for its period: a battery both directions, a meter all it tells anywhere.
+
+    What was refused of it counts too, or the shortest range would be complete without it.
+    """
     columns = [_COLUMN[name] for name in _ENERGIES[kind]]
     if kind is not DeviceKind.METER:
         return columns
@@ -241,7 +255,7 @@ def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
 
 
 def _history(hub: Hub, vendor: str, resolution: Resolution) -> History | None:
-    """What the vendor keeps of it; None also while its plugin is not there."""
+    """Returns what the vendor keeps of the resolution; None also while its plugin is not there."""
     try:
         return hub.registry.vendor(vendor).limits.resolution(resolution)
     except UnknownVendor:
@@ -249,7 +263,7 @@ def _history(hub: Hub, vendor: str, resolution: Resolution) -> History | None:
 
 
 async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
-    """Where the vendor has daily values, those up to today; today, and everything else, out of quarter hours.
+    """Splits the question by resolution: daily values up to today, where the vendor has them, and quarter hours.
 
     Of a vendor whose plugin is not there, the stored rows tell.
     """
@@ -293,8 +307,11 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
-    """The subject whose series it is, and its rows. The only device of its kind is what the site's series measures:
-    where the device's own rows, of whatever was asked before, tell nothing, the site's do."""
+    """Returns the subject whose series it is, and its rows.
+
+    The only device of its kind is what the site's series measures: where the device's own rows, of whatever was asked
+    before, tell nothing, the site's do.
+    """
     own = await _whole_rows(hub, asked, asked.device.id, resolution) if asked.device is not None else []
     if asked.own_device is not None:
         return asked.own_device.id, own
@@ -312,7 +329,7 @@ async def _whole_rows(hub: Hub, asked: Asked, subject_id: str, resolution: Resol
 
 
 def _of_zone(rows: Sequence[Row], zone: ZoneInfo) -> list[Row]:
-    """Day rows of the site's own midnights: one that was made in another zone is no day of it, nor of its devices."""
+    """Keeps day rows of the site's own midnights: one made in another zone is no day of it, nor of its devices."""
     return [row for row in rows if floor(row[0], "day", zone) == row[0] and following(row[0], "day", zone) == row[1]]
 
 
@@ -322,7 +339,7 @@ def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
 
 
 def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]:
-    """Rows, in order, by the periods they fall into."""
+    """Sums rows, in order, by the periods they fall into."""
     if asked.level == "15mins":  # each row is one
         return _each(rows, asked.kind, with_origin)
     totals: list[Total] = []
@@ -340,7 +357,7 @@ def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]
 
 
 def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> list[Total]:
-    """Rows that are periods of their own, by the rules of `_total`; most of what is read is."""
+    """Makes totals of rows that are periods of their own, by the rules of `_total`; most of what is read is."""
     pairs = [(name, _COLUMN[name]) for name in _METRICS[kind]]
     first, *others = (_COLUMN[name] for name in _ENERGIES[kind])
     enough = all if kind is DeviceKind.BATTERY else any
@@ -356,7 +373,7 @@ def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> list[Tota
 
 
 def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind, with_origin: bool) -> list[Total]:
-    """One period, or nothing when it holds none of the asked energies."""
+    """Makes one period, or nothing when it holds none of the asked energies."""
     values = {name: _sum(part, _COLUMN[name]) for name in _ENERGIES[kind]}
     known = [value is not None for value in values.values()]
     if not (all(known) if kind is DeviceKind.BATTERY else any(known)):
@@ -385,7 +402,7 @@ def _sum(part: Sequence[Row], column: int) -> float | None:
 
 
 def _quality(part: Sequence[Row], start: int, end: int, columns: Sequence[int]) -> Quality:
-    """`partial` when a piece of the period is missing in one of the values, `estimated` when a piece is."""
+    """Says `partial` when a piece of the period is missing in one of the values, `estimated` when a piece is."""
     if len(part) == 1 and (part[0][0], part[0][1]) == (start, end):
         whole: Quality = part[0][-1]
         return whole

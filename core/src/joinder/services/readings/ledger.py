@@ -50,7 +50,7 @@ class Series(Struct, frozen=True):
 
 
 async def of_site(hub: Hub, account_id: str, site_id: str) -> list[Series]:
-    """The site's series, then those of devices that have one of their own. No vendor is asked. Raises NotFound."""
+    """Returns the site's series, then those of devices that have one of their own. Asks no vendor. Raises NotFound."""
     site = await read_site(hub.store, account_id, site_id) if is_id(site_id, "site") else None
     if site is None:
         raise NotFound
@@ -69,7 +69,7 @@ def _place(site_id: str, subject: str, resolution: str) -> tuple[bool, str, bool
 
 
 def _kept(hub: Hub, vendor: str) -> list[Resolution]:
-    """What the vendor keeps of a site, whether it was asked for or not."""
+    """Returns what the vendor keeps of a site, whether it was asked for or not."""
     try:
         return [history.resolution for history in hub.registry.vendor(vendor).limits.history]
     except UnknownVendor:
@@ -77,7 +77,7 @@ def _kept(hub: Hub, vendor: str) -> list[Resolution]:
 
 
 async def _stored(hub: Hub, subjects: Sequence[str]) -> dict[tuple[str, str], tuple[list[Span], int]]:
-    """By subject and resolution: its newest spans, and how many there are."""
+    """Returns, by subject and resolution, its newest spans, and how many there are."""
     names = {f"id{index}": subject for index, subject in enumerate(subjects)}
     places = ", ".join(f":{name}" for name in names)
     ((series,),) = await hub.store.rows(_SERIES.format(places=places), names)
@@ -91,7 +91,7 @@ async def _stored(hub: Hub, subjects: Sequence[str]) -> dict[tuple[str, str], tu
 
 
 def _entries(spans: Sequence[Span]) -> Iterator[Entry]:
-    """`spans` the newest first; what lies between two of them was not asked."""
+    """Yields the ledger, `spans` the newest first; what lies between two of them was not asked."""
     after: Span | None = None
     for span in spans:
         if after is not None and span.end < after.start:

@@ -68,7 +68,10 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
 
 
 def _max_age_s(hub: Hub, vendor: str) -> float:
-    """0 while its plugin is not there: what is stored is old then."""
+    """Returns the seconds for which a live value is fresh.
+
+    0 while the vendor's plugin is not there: what is stored is old then.
+    """
     try:
         return hub.registry.vendor(vendor).limits.live_max_age.total_seconds()
     except UnknownVendor:
@@ -81,7 +84,10 @@ async def _fetch(hub: Hub, site: StoredSite, devices: Sequence[StoredDevice]) ->
 
 
 async def _stored(hub: Hub, site: StoredSite) -> LiveRow | None:
-    """None also where it holds nothing possible: an earlier version wrote down whatever a vendor said."""
+    """Reads the stored row; None also where it holds nothing possible.
+
+    An earlier version wrote down whatever a vendor said.
+    """
     async with hub.store.read() as session:
         row = await session.get(LiveRow, site.id)
     latest = now() + AHEAD_S

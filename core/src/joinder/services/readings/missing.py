@@ -54,7 +54,7 @@ class Series:
 async def of_rows(
     hub: Hub, series: Series, rows: Sequence[Row], columns: Sequence[int], start: int, end: int
 ) -> list[Missing]:
-    """The holes between rows that tell all of `columns`, in order. `rows` as store.readings.read_intervals."""
+    """Returns the holes between rows that tell all of `columns`, in order. `rows` as store.readings.read_intervals."""
     holes = list(_holes(rows, columns, start, end))
     if not holes:
         return []
@@ -65,7 +65,7 @@ async def of_rows(
 
 
 def joined(found: Sequence[Missing]) -> list[Missing]:
-    """Spans that adjoin and have the same reason as one."""
+    """Joins spans that adjoin and have the same reason."""
     whole: list[Missing] = []
     for one in found:
         if whole and whole[-1].end == one.start and whole[-1].why == one.why:
@@ -91,7 +91,7 @@ def _holes(rows: Sequence[Row], columns: Sequence[int], start: int, end: int) ->
 def _explained(
     hole: Gap, series: Series, refused: Sequence[Gap], known: Sequence[Span], first_row: int | None, moment: int
 ) -> Iterator[Missing]:
-    """The hole in pieces, each with the first reason that holds."""
+    """Yields the hole in pieces, each with the first reason that holds."""
     possible = _possible(series, hole, first_row, moment)
     edges = {hole[0], hole[1], moment - moment % QUARTER_S, *(possible or ())}
     edges |= {at for span in (*refused, *((span.start, span.end) for span in known)) for at in span}
@@ -100,7 +100,7 @@ def _explained(
 
 
 def _possible(series: Series, hole: Gap, first_row: int | None, moment: int) -> Gap | None:
-    """What of the hole can exist at the vendor, or here, where rows are made of what was polled."""
+    """Returns what of the hole can exist at the vendor, or here, where rows are made of what was polled."""
     if series.history is None:
         begin = hole[1] if first_row is None else max(hole[0], first_row)
         return (begin, hole[1]) if begin < hole[1] else None
@@ -132,7 +132,10 @@ def _why(
 
 
 def _has_none(span: Span, history: History, start: int, end: int) -> bool:
-    """It was asked: it told of the time around this, or nothing though it had settled, or nothing for the last time."""
+    """Tells whether the vendor was asked and has none.
+
+    It told of the time around this, or nothing though it had settled, or nothing for the last time.
+    """
     if not (span.start <= start and end <= span.end):
         return False
     is_settled = span.fetched_at - end >= history.settles_after.total_seconds()

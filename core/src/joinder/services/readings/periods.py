@@ -14,7 +14,7 @@ QUARTER_S = 900
 
 
 def zone_of(name: str | None) -> ZoneInfo:
-    """The zone of an IANA name; UTC when the vendor named none, or one nobody knows."""
+    """Returns the zone of an IANA name; UTC when the vendor named none, or one nobody knows."""
     try:
         return ZoneInfo(name or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a folder
@@ -22,7 +22,7 @@ def zone_of(name: str | None) -> ZoneInfo:
 
 
 def floor(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
-    """Start of the period that holds `at`."""
+    """Returns the start of the period that holds `at`, both in epoch seconds."""
     if level == "15mins":
         return at - at % QUARTER_S
     local = datetime.fromtimestamp(at, zone)
@@ -33,7 +33,7 @@ def floor(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
 
 
 def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:
-    """Start of the period after the one that begins at `start`."""
+    """Returns the start of the period after the one that begins at `start`, both in epoch seconds."""
     if level == "15mins":
         return start + QUARTER_S
     if level == "hour":
@@ -52,5 +52,8 @@ def ceiling(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
 
 
 def _moment(local: datetime, zone: ZoneInfo) -> int:
-    """Of a local time, the earlier one unless `fold` is set; where it is skipped, the moment after the gap."""
+    """Returns a local time in epoch seconds, the earlier one unless `fold` is set.
+
+    Where it is skipped, that is the moment after the gap.
+    """
     return int(local.replace(tzinfo=zone).astimezone(UTC).timestamp())

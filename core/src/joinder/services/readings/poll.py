@@ -48,7 +48,7 @@ _DONE = (
 
 
 async def poll(hub: Hub, enrollment_id: str) -> bool:
-    """Polls now, unless another process does. False then.
+    """Polls now; False when another process does.
 
     Raises NotFound, StoreTrouble, or the vendor's error after planning.
     """
@@ -72,7 +72,7 @@ async def poll(hub: Hub, enrollment_id: str) -> bool:
 
 
 async def _polled(hub: Hub, enrollment_id: str, lease: str) -> Vendor:
-    """All its sites. Raises NotFound or the vendor's error."""
+    """Polls all its sites. Raises NotFound or the vendor's error."""
     asked = await _asked_about(hub, enrollment_id)
     vendor = hub.registry.vendor(asked.vendor)
     if asked.paused_at is not None:  # before its sites, of which it may have none
@@ -105,7 +105,9 @@ async def _applied(hub: Hub, statement: Statement) -> bool:
 
 
 async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollment_id: str, lease: str) -> None:
-    """Every site, whatever happens to one; then raises the first failure. What concerns all of them ends it at once.
+    """Polls every site, whatever happens to one, then raises the first failure.
+
+    What concerns all of them ends it at once.
 
     Sites nobody has read yet come first, all of them, before what any of them measures.
     """
@@ -136,7 +138,7 @@ async def _poll_sites(hub: Hub, vendor: Vendor, sites: list[StoredSite], enrollm
 
 
 async def _poll_site(hub: Hub, vendor: Vendor, site: StoredSite) -> None:
-    """What the site measures now and since the last time; the site itself once a day."""
+    """Reads what the site measures now and since the last time; the site itself once a day."""
     if site.fetched_at is None or now() - site.fetched_at > SITE_EVERY_S:
         if site.fetched_at is not None:  # else it has just been read
             await refresh_site(hub, site)
@@ -154,7 +156,7 @@ async def _poll_site(hub: Hub, vendor: Vendor, site: StoredSite) -> None:
 
 
 def _resume_at(covered_until: int | None, moment: int) -> int:
-    """A little before where the last poll ended: its newest rows may have been incomplete."""
+    """Returns a moment a little before where the last poll ended: its newest rows may have been incomplete."""
     at = moment - FIRST_LOOK_BACK_S if covered_until is None else covered_until - 2 * 3600
     return at - at % 900
 
@@ -178,7 +180,7 @@ async def _plan_next_try(hub: Hub, enrollment_id: str, lease: str, error: Vendor
 
 
 def _next_try(enrollment: Enrollment, error: VendorError) -> int:
-    """A plugin that keeps breaking is let alone until it is released."""
+    """Returns when to try next, in epoch seconds. A plugin that keeps breaking is let alone until it is released."""
     if enrollment.health in ("quarantined", *health.OWNER_MUST_ACT):
         return NEVER
     if isinstance(error, AppCredentialsRejected):  # refused here until the app's next test: nothing counts the tries

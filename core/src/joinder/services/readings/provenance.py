@@ -25,7 +25,7 @@ class Source:
 
 
 def endpoint(method: str, url: str, ids: Collection[str]) -> str:
-    """`GET /api/v4/systems/{id}/summary`: the method and path, each segment that may be an id left out."""
+    """Returns the method and path, with each segment that may be an id left out: `GET /api/v4/systems/{id}/summary`."""
     path = unquote(urlsplit(url).path)
     for known in ids:
         path = path.replace(known, "{id}") if len(known) > 2 else path
@@ -39,7 +39,10 @@ def _word(segment: str) -> str:
 
 
 def stored(hub: Hub, vendor: str, endpoints: Iterable[str]) -> tuple[int, list[Write]]:
-    """The source's id, and what to store with the readings that name it: nothing where this process has done so."""
+    """Returns the source's id, and what to store with the readings that name it.
+
+    That is nothing where this process has stored it.
+    """
     found = next((entry for entry in hub.registry.installed if entry.name == vendor and entry.vendor), None)
     plugin, version = (found.distribution, found.version) if found else (vendor, "?")
     lines = "\n".join(sorted(set(endpoints))[:ENDPOINTS_MOST])
@@ -52,7 +55,7 @@ def stored(hub: Hub, vendor: str, endpoints: Iterable[str]) -> tuple[int, list[W
 
 
 async def sources(hub: Hub, ids: Iterable[int | None]) -> dict[int, Source]:
-    """By id; those that are unknown are left out."""
+    """Reads sources by id; those that are unknown are left out."""
     wanted = sorted({source_id for source_id in ids if source_id is not None})
     if not wanted:
         return {}

@@ -101,7 +101,7 @@ def _endpoints(watch: Watch, site: Site) -> set[str]:
 
 
 def _told(answer: _Answer) -> list[Gap]:
-    """The periods an answer tells anything of, of whatever part of the site."""
+    """Returns the periods an answer tells anything of, of whatever part of the site."""
     rows = [row for row in answer.readings.intervals if any(getattr(row, name) is not None for name in METRICS)]
     return [(int(row.start.timestamp()), int(row.end.timestamp())) for row in rows]
 
@@ -116,8 +116,10 @@ async def asked(
     *,
     told: Sequence[Gap],
 ) -> list[Write]:
-    """For the ledger: the vendor was asked for [start, end) just now. What it told nothing of is not covered by that,
-    but asked again some other day."""
+    """Makes the ledger's writes: the vendor was asked for [start, end) just now.
+
+    What it told nothing of is not covered by that, but asked again some other day.
+    """
     freshness = freshness_of(hub.registry.vendor(vendor).limits, resolution)
     before = await all_coverage(hub.store, subject, resolution)
     spans = answered(before, start, end, told, now())
@@ -125,7 +127,10 @@ async def asked(
 
 
 def freshness_of(limits: Limits, resolution: Resolution) -> Freshness:
-    """A vendor polled more often than every quarter of an hour may be asked again as soon."""
+    """Returns how fresh answers are kept.
+
+    A vendor polled more often than every 15 minutes may be asked again as soon.
+    """
     entry = limits.resolution(resolution)
     settles_after = entry.settles_after if entry is not None else _SETTLES_AFTER
     ask_again_after_s = int(min(limits.poll_every.total_seconds(), ASK_AGAIN_AFTER_S))
@@ -133,7 +138,7 @@ def freshness_of(limits: Limits, resolution: Resolution) -> Freshness:
 
 
 async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
-    """Everything an answer changes."""
+    """Makes the writes of everything an answer changes."""
     site, readings = answer.site, answer.readings
     known = await _known(hub, site, answer.devices, readings.devices)
     subjects: dict[str | None, str] = {None: site.id} | {device.vendor_id: device.id for device in known.values()}
@@ -154,7 +159,7 @@ async def _writes(hub: Hub, answer: _Answer) -> list[Write]:
 
 
 async def _site_rows(hub: Hub, answer: _Answer, devices: Sequence[Device]) -> list[Reading]:
-    """A site's answer may tell its devices alone: their sum is the site's. Nothing of what a device was asked."""
+    """Returns the site's rows, summed where the answer tells its devices alone; nothing of what a device was asked."""
     if answer.query.device_id is not None:
         return []
     parts = [row for row in answer.readings.intervals if row.device_id is not None]
@@ -175,7 +180,7 @@ def _others(answer: _Answer) -> Callable[[sums.Span], bool]:
 
 
 def _silence(answer: _Answer, devices: Sequence[StoredDevice], site_rows: Sequence[Reading]) -> list[Write]:
-    """Days are too long to tell since when."""
+    """Makes the writes about silent devices. Days are too long to tell since when."""
     query = answer.query
     if query.resolution != "15mins":
         return []
@@ -187,7 +192,7 @@ def _silence(answer: _Answer, devices: Sequence[StoredDevice], site_rows: Sequen
 async def _interval_writes(
     hub: Hub, answer: _Answer, subjects: Mapping[str | None, str], site_rows: Sequence[Reading]
 ) -> list[Write]:
-    """Rows of what was asked: a device's, or the site's with what its answer tells of devices."""
+    """Makes the rows of what was asked: a device's, or the site's with what its answer tells of devices."""
     query, told = answer.query, answer.readings.intervals
     if query.device_id is not None:
         return _upsert(answer, [(subjects[query.device_id], row) for row in told])
@@ -200,7 +205,7 @@ async def _interval_writes(
 
 
 async def _asked_by_itself(hub: Hub, answer: _Answer, subjects: Mapping[str | None, str]) -> set[str]:
-    """Devices with a series that was asked for: what the site's answer says of them does not replace it."""
+    """Returns the devices with a series that was asked for: what the site's answer says of them does not replace it."""
     names = {f"id{index}": row_id for index, row_id in enumerate(subjects.values())}
     sql = _HAVE_COVERAGE.format(places=", ".join(f":{name}" for name in names))
     rows = await hub.store.rows(sql, {"resolution": answer.query.resolution, **names})
@@ -215,7 +220,7 @@ def _upsert(answer: _Answer, rows: Sequence[tuple[str, Reading]], *, is_replacin
 
 
 def _refused_writes(answer: _Answer, subjects: Mapping[str | None, str]) -> list[Write]:
-    """Rows refused as a whole leave an empty one that says why, unless something good is stored there."""
+    """Makes an empty row that says why, for each refused as a whole, unless something good is stored there."""
     rows = [
         (subjects[device_id], Reading(start=start, end=end, quality="partial", rule=refusal.rule))
         for refusal in answer.readings.refused
@@ -228,7 +233,10 @@ def _refused_writes(answer: _Answer, subjects: Mapping[str | None, str]) -> list
 async def _known(
     hub: Hub, site: StoredSite, devices: Sequence[StoredDevice], told: Sequence[Device]
 ) -> dict[tuple[str, str], StoredDevice]:
-    """By kind and the vendor's id. A device nobody knew is stored first, so that its readings have a subject."""
+    """Returns devices by kind and the vendor's id.
+
+    One nobody knew is stored first, so that its readings have a subject.
+    """
     known = {(device.kind, device.vendor_id): device for device in devices}
     if any((str(device.kind), device.vendor_id) not in known for device in told):
         async with hub.store.write(site.enrollment_id) as session:
@@ -245,7 +253,7 @@ def _by_device(counters: Sequence[Counter]) -> dict[str | None, list[Counter]]:
 
 
 def _own_nameplate(devices: Iterable[StoredDevice], device_id: str) -> float | None:
-    """Of an inverter; other devices' registers are judged by the steps around."""
+    """Returns the nameplate of an inverter, in W; other devices' registers are judged by the steps around."""
     own = (device_of(row) for row in devices if row.vendor_id == device_id)
     return physics.nameplate_w(own)
 
@@ -282,7 +290,7 @@ async def _counted(
 
 
 def _emptied(before: Sequence[Reading], after: Sequence[Reading]) -> list[Reading]:
-    """Quarter hours of which nothing is left, each as a row that says why."""
+    """Returns quarter hours of which nothing is left, each as a row that says why."""
     known = {reading.start for reading in after}
     rule = str(Rule.REGISTER_JUMP)
     gone = [reading for reading in before if reading.start not in known]
@@ -290,7 +298,7 @@ def _emptied(before: Sequence[Reading], after: Sequence[Reading]) -> list[Readin
 
 
 def _jumped(hub: Hub, answer: _Answer, found: Sequence[Register]) -> list[Write]:
-    """A word to the operator, and to the metric, about registers that ran further than they can."""
+    """Tells the operator, and the metric, about registers that ran further than they can."""
     refusals = Refusals()
     for jump in found:
         refusals.note(Rule.REGISTER_JUMP, jump.metric)
@@ -303,6 +311,5 @@ def _at(counter: Counter) -> int:
 
 
 async def _apply(hub: Hub, enrollment_id: str, writes: Sequence[Write]) -> None:
-    """In one transaction."""
     if writes:
         await hub.store.apply(*writes, serialize_on=enrollment_id)

@@ -52,25 +52,31 @@ class _Seen:
 
 
 def since(device: StoredDevice, others: Iterable[StoredDevice]) -> int | None:
-    """The moment since which the device is silent, None while it is not. `others`: of its site."""
+    """Returns the moment since which the device is silent, in epoch seconds; None while it is not.
+
+    `others`: of its site.
+    """
     return device.silent_since or _by_reports(device, others)
 
 
 def is_late(device: StoredDevice) -> bool:
-    """Whether its last report is so old that the other devices of its site must be looked at."""
+    """Tells whether its last report is so old that the other devices of its site must be looked at."""
     reported_at = _reported(device)
     return reported_at is not None and device.fetched_at - reported_at > SILENT_AFTER_S
 
 
 def silent_of(devices: Sequence[StoredDevice], kind: str | None = None) -> list[Silent]:
-    """Those of a site (of one kind) that are silent."""
+    """Returns the devices of a site (of one kind) that are silent."""
     wanted = [device for device in devices if kind is None or device.kind == kind]
     moments = ((device, since(device, devices)) for device in wanted)
     return [Silent(device=device, since=moment) for device, moment in moments if moment is not None]
 
 
 def _by_reports(device: StoredDevice, others: Iterable[StoredDevice]) -> int | None:
-    """An inverter sleeps at night: it is silent when another one reported since, or after a whole day."""
+    """Returns the last report, in epoch seconds, since which the device is silent; None while it is not.
+
+    An inverter sleeps at night: it is silent when another one reported since, or after a whole day.
+    """
     reported_at = _reported(device)
     if reported_at is None or not is_late(device):
         return None
@@ -86,7 +92,7 @@ def _reported(device: StoredDevice) -> int | None:
 
 
 def named(device: StoredDevice) -> str:
-    """As an operator knows it: by its name and serial, else by the vendor's id."""
+    """Names the device as an operator knows it: by its name and serial, else by the vendor's id."""
     told = device_of(device)
     serial = told.serial or device.vendor_id
     return clean_line(f"{told.name} ({serial})" if told.name and told.name != serial else serial)
@@ -105,8 +111,11 @@ def writes(
     end: int,
     moment: int,
 ) -> list[Write]:
-    """What an answer changes: who is silent, and a word for the operator. `rows` are those of what was asked, the
-    site's or one device's (`device_id`, the vendor's); `end`: up to when was asked, at `moment`."""
+    """Makes the writes of who is silent, and a word for the operator, after an answer.
+
+    `rows` are those of what was asked, the site's or one device's (`device_id`, the vendor's); `end`: up to when was
+    asked, at `moment`, both in epoch seconds.
+    """
     if not any(row.lacks for row in rows) and all(device.silent_since is None for device in devices):
         return []
     found: list[Write] = []
@@ -124,7 +133,7 @@ def writes(
 
 
 def _of_site(rows: Iterable[Reading], devices: Sequence[StoredDevice]) -> dict[str, _Seen]:
-    """Only a row that tells what a device would be a part of says anything of the device."""
+    """Says what the site's rows tell of each device: only a row that tells what it would be a part of does."""
     metrics = _metrics([device_of(device) for device in devices])
     seen: dict[str, _Seen] = {}
     for row in rows:
@@ -160,7 +169,7 @@ def _note(seen: dict[str, _Seen], device_id: str, row: Reading, *, is_told: bool
 
 
 def _decided(before: int | None, seen: _Seen, *, is_recent: bool) -> int | None:
-    """Since when it is silent, after this answer. One of older days does not tell how it is now."""
+    """Says since when it is silent, after this answer. One of older days does not tell how it is now."""
     told = seen.told_until
     if before is not None and told is not None and told > before:
         before = told if seen.lacks_s >= SILENT_AFTER_S else None

@@ -88,7 +88,7 @@ class DeviceHead(Struct, frozen=True):
 
 
 async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
-    """Raises NotFound."""
+    """Reads what a read of the site's series must know. Raises NotFound."""
     if not is_id(site_id, "site"):
         raise NotFound
     for row in await hub.store.rows(_SITE, {"id": site_id, "account": account_id}):
@@ -98,7 +98,7 @@ async def site_head(hub: Hub, account_id: str, site_id: str) -> SiteHead:
 
 
 async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> DeviceHead:
-    """Raises NotFound."""
+    """Reads what a read of the device's series must know. Raises NotFound."""
     if not is_id(device_id):
         raise NotFound
     for row in await hub.store.rows(_DEVICE, {"id": device_id, "account": account_id, "kind": str(kind)}):
@@ -109,7 +109,7 @@ async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKin
 async def site_ids(
     hub: Hub, account_id: str, *, after: str, limit: int, vendor: str | None = None, vendor_id: str | None = None
 ) -> list[str]:
-    """Keyset page by id."""
+    """Reads a keyset page of ids."""
     query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id})
     found = await hub.store.rows(
         f"{query} ORDER BY id LIMIT :limit", {"account": account_id, "after": after, "limit": limit, **values}
@@ -120,7 +120,7 @@ async def site_ids(
 async def device_ids(
     hub: Hub, account_id: str, kind: DeviceKind, *, after: str, limit: int, **filters: str | None
 ) -> list[str]:
-    """Keyset page by id; filters `vendor`, `vendor_id`, `vendor_site_id`."""
+    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `vendor_site_id`."""
     site = filters.pop("vendor_site_id", None)
     query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()})
     if site is not None:
@@ -134,7 +134,7 @@ async def device_ids(
 
 
 async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
-    """vendor → sentence, for the `errors` member of lists; empty when all is well and every site was read."""
+    """Returns vendor → sentence, for the `errors` member of lists; empty when all is well and every site was read."""
     told: dict[str, list[str]] = {}
     for vendor, count in await hub.store.rows(_TROUBLE, {"account": account_id}):
         told.setdefault(vendor, []).append(f"{count} enrollment(s) with a problem; see GET /enrollments")
@@ -160,12 +160,12 @@ async def _site(hub: Hub, account_id: str, site_id: str) -> StoredSite:
 
 
 async def get_sites(hub: Hub, account_id: str, ids: Sequence[str]) -> list[tuple[StoredSite, list[StoredDevice]]]:
-    """As stored, in the order of `ids`."""
+    """Reads sites as stored, in the order of `ids`."""
     return await read_sites(hub.store, account_id, ids)
 
 
 async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> StoredDevice:
-    """Raises NotFound."""
+    """Reads the device as stored. Raises NotFound, also for one that is gone."""
     device = await read_device(hub.store, account_id, device_id) if is_id(device_id) else None
     if device is None or device.kind != kind or device.gone_at is not None:
         raise NotFound
@@ -173,7 +173,7 @@ async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind
 
 
 def refuse_gone(site: StoredSite | SiteHead) -> None:
-    """Before a vendor is asked about it. Raises SiteGone."""
+    """Raises SiteGone for a site that is gone, before a vendor is asked about it."""
     if site.gone_at is not None:
         raise SiteGone("No consent opens this site any more; its owner must give one that lists it")
 
@@ -198,7 +198,7 @@ async def refresh_site(hub: Hub, row: StoredSite) -> Site:
 
 
 def _with_last_good(row: StoredSite, site: Site) -> Site:
-    """What of it the vendor told well before and not now stays: a home does not lose its place or its name."""
+    """Keeps what the vendor told well before and not now: a home does not lose its place or its name."""
     if row.fetched_at is None:
         return site
     return structs.replace(
@@ -211,7 +211,7 @@ def _with_last_good(row: StoredSite, site: Site) -> Site:
 
 
 async def store_site(hub: Hub, session: AsyncSession, site_id: str, site: Site) -> None:
-    """Devices it no longer lists are marked gone; their history stays. A first reading is an event."""
+    """Stores the site. Devices it no longer lists are marked gone; their history stays. A first reading is an event."""
     row = await session.get(SiteRow, site_id)
     if row is None:
         return
@@ -230,7 +230,10 @@ async def store_site(hub: Hub, session: AsyncSession, site_id: str, site: Site) 
 
 
 async def _store_zone(session: AsyncSession, row: SiteRow, known: zones.Known) -> None:
-    """Day rows belong to the zone they were made in: they and their ledger end with it, and are asked for again."""
+    """Stores the zone.
+
+    Day rows belong to the one they were made in: they and their ledger end with it, to be asked again.
+    """
     before, (row.timezone, row.timezone_by) = row.timezone, known
     if row.fetched_at is None or before == row.timezone:
         return
@@ -267,18 +270,18 @@ async def store_devices(session: AsyncSession, site: SiteRow | StoredSite, devic
 
 
 def device_update(row: StoredDevice, device: Device, source: int | None = None) -> Statement:
-    """What the vendor says of a device that is known; `source`: where it was read."""
+    """Makes the statement of what the vendor says of a device that is known; `source`: where it was read."""
     state = msgspec.json.encode(_merged(row.state, device)).decode()
     return _UPDATE, {"id": row.id, "state": state, "now": now(), "source": source}
 
 
 def device_of(row: StoredDevice) -> Device:
-    """What of it holds, whoever wrote it."""
+    """Returns what of the row holds, whoever wrote it."""
     return stored_device(row.state, DeviceKind(row.kind), row.vendor_id, utc_now)
 
 
 def site_of(row: StoredSite, devices: Sequence[StoredDevice]) -> Site:
-    """What the vendor said last, for ReadingsQuery.site."""
+    """Returns what the vendor said last, for ReadingsQuery.site."""
     return Site(
         vendor_id=row.vendor_id,
         name=row.name,
@@ -296,7 +299,7 @@ async def _devices(session: AsyncSession, site_id: str) -> list[DeviceRow]:
 
 
 def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
-    """What is newly unknown keeps its last value, except power, which is of a moment."""
+    """Merges what the vendor says. What is newly unknown keeps its last value, except power, which is of a moment."""
     after: dict[str, Any] = msgspec.to_builtins(device)
     sound = msgspec.to_builtins(stored_device(before, device.kind, device.vendor_id, utc_now)) if before else {}
     kept = {name: value for name, value in sound.items() if after.get(name) is None and name != "power_w"}

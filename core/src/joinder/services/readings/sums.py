@@ -28,7 +28,7 @@ class Former(NamedTuple):
     is_told: bool  # the device's own part is stored
 
     def instead_of(self, wh: float) -> float | None:
-        """What is stored, where that is more."""
+        """Returns the stored Wh where they are more, else None."""
         if self.wh is None or wh >= self.wh - max(_LESS_WH, self.wh * _LESS_SHARE):
             return None
         return self.wh
@@ -46,7 +46,7 @@ def site_rows(
     is_told_by_others: Callable[[Span], bool] = lambda span: False,
     former: Formers | None = None,
 ) -> list[Reading]:
-    """The site's rows in order: its own, each metric it lacks filled with the sum over the devices that measure it.
+    """Returns the site's rows in order, each metric it lacks filled with the sum over the devices that measure it.
 
     A sum that lacks one of them is partial, and so is one of a time that devices tell of which the site no longer lists
     (`is_told_by_others`): they were parts of it then. Where the vendor dropped such a device with its rows, the sum
@@ -72,7 +72,7 @@ def site_rows(
 
 
 def measured_by(devices: Sequence[Device]) -> dict[str, list[str]]:
-    """Metric → the devices whose values together are the site's."""
+    """Returns metric → the ids of the devices whose values together are the site's."""
     found: dict[str, list[str]] = {}
     roles = {device.role for device in devices if device.kind is DeviceKind.METER}
     for device in devices:
@@ -85,8 +85,11 @@ def measured_by(devices: Sequence[Device]) -> dict[str, list[str]]:
 
 
 def _meter_metrics(role: MeterRole | None, roles: Collection[MeterRole | None]) -> tuple[str, ...]:
-    """A meter without a role sits at the grid, as most do, and what it says of the load counts too; but not beside one
-    that is said to measure the same, or it would count twice. `roles`: of all meters of the site."""
+    """Returns what a meter measures of the site. `roles`: of all meters of the site.
+
+    A meter without a role sits at the grid, as most do, and what it says of the load counts too; but not beside one
+    that is said to measure the same, or it would count twice.
+    """
     if role is MeterRole.LOAD:
         return ("load_wh",)
     if role is MeterRole.GRID:
@@ -104,7 +107,10 @@ def _filled(
     has_others: bool,
     former: Mapping[str, Former],
 ) -> Reading | None:
-    """None where the devices tell nothing the site's own row lacks, and nothing but less than what is stored."""
+    """Fills the row from its devices.
+
+    None where they tell nothing the site's own row lacks, and nothing but less than what is stored.
+    """
     values: dict[str, float] = {}
     used: list[Reading] = []
     lacks: set[str] = set()

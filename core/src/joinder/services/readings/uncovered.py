@@ -63,7 +63,7 @@ async def _fetch(hub: Hub, series: Series, window: Gap) -> None:
 
 
 def deadline() -> asyncio.Timeout:
-    """Around everything one read fetches; TimeoutError when it is over."""
+    """Limits everything one read fetches; raises TimeoutError when the time is over."""
     return asyncio.timeout(DEADLINE_S)
 
 

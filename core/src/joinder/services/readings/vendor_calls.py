@@ -70,7 +70,7 @@ async def _renewed_once(
     error: AuthorizationLost,
     site: StoredSite | None,
 ) -> T:
-    """A refused token that is not expired: one renewal tells a stale token from a refused owner.
+    """Renews once for a refused token that is not expired, to tell a stale token from a refused owner.
 
     One is enough: while the refusal lasts, no other is spent on it.
     """
@@ -87,7 +87,7 @@ async def _renewed_once(
 
 
 def _is_known(held: OpenedGrant, site: StoredSite | None) -> bool:
-    """Whether the data API has refused this already, and a token younger than that refusal with it."""
+    """Tells whether the data API has refused this already, and a token younger than that refusal with it."""
     known = (held.row.denied_at, site.denied_at if site is not None else None)
     return any(at is not None and at <= held.row.obtained_at + FRESH_FOR_S for at in known)
 
@@ -118,7 +118,10 @@ async def _usable(hub: Hub, held: OpenedGrant) -> OpenedGrant:
 
 
 def _refuse_denied(held: OpenedGrant) -> None:
-    """Readers do not repeat what was just refused; the poll asks again when it is time."""
+    """Keeps readers from repeating what was just refused; the poll asks again when it is time.
+
+    Raises TransientError, or AuthorizationLost when the owner must consent again.
+    """
     if held.row.denied_at is None:
         return
     wait_s = held.row.denied_at + PROOF_AFTER.total_seconds() - now()
@@ -132,7 +135,7 @@ def _refuse_denied(held: OpenedGrant) -> None:
 
 
 async def _renew(hub: Hub, held: OpenedGrant) -> None:
-    """One exchange, which records its own failures; none while a refused token waits for its next test."""
+    """Renews in one exchange, which records its own failures; not while a refused token waits for its next test."""
     if held.row.health in health.OWNER_MUST_ACT:
         raise AuthorizationLost(held.row.health_reason or "The owner must consent again")
     proof_s = PROOF_AFTER.total_seconds()
@@ -148,7 +151,7 @@ def _refreshable(hub: Hub, held: OpenedGrant) -> bool:
 
 
 async def _note_success(hub: Hub, held: OpenedGrant, site: StoredSite | None) -> None:
-    """Written down when it changes something, or once a minute."""
+    """Notes a success when it changes something, or once a minute."""
     row = held.row
     await apps.has_worked(hub, row, "data")
     if site is not None and site.denied_at is not None:
@@ -160,7 +163,10 @@ async def _note_success(hub: Hub, held: OpenedGrant, site: StoredSite | None) ->
 
 
 async def _recovered(hub: Hub, enrollment_id: str) -> None:
-    """The data are told again. An old access token still serves where no renewal works; that is no better for it."""
+    """Notes that the data are told again.
+
+    An old access token still serves where no renewal works; that is no better for it.
+    """
     async with hub.store.write(enrollment_id) as session:
         enrollment, grant = await session.get(Enrollment, enrollment_id), await session.get(GrantRow, enrollment_id)
         if enrollment is None or grant is None:

@@ -23,7 +23,10 @@ class Known(NamedTuple):
 
 
 def of_site(site: Site, before: str | None = None) -> Known:
-    """`before`: what was known of the site until now, which a vendor that is silent for once does not unmake."""
+    """Returns the site's zone, and who told it.
+
+    `before`: what was known of the site until now, which a vendor that is silent for once does not unmake.
+    """
     if site.timezone is not None:
         return Known(site.timezone, "vendor")
     found = at(site.lat, site.lon)
@@ -33,7 +36,10 @@ def of_site(site: Site, before: str | None = None) -> Known:
 
 
 def at(lat: float | None, lon: float | None) -> str | None:
-    """The zone of a place; None at sea, and where a coordinate is missing or both are 0, which is a form left empty."""
+    """Returns the IANA name of a place's zone; None at sea, and where a coordinate is missing.
+
+    Both being 0 is a form left empty: None too.
+    """
     if lat is None or lon is None or (lat == 0 and lon == 0):
         return None
     import tzfpy  # reads its map, some megabytes, when it is first asked

@@ -72,7 +72,7 @@ class VendorCount(Struct):
     rules: dict[str, RuleCount] = field(default_factory=dict)
 
     def count(self, one: Changed) -> None:
-        """What the gate mends without a word counts under the row's own rule."""
+        """Counts what the gate refused; what it mends without a word counts under the row's own rule."""
         by_rule: Counter[str] = Counter()
         for refusal in one.refused:
             by_rule[refusal.rule] += refusal.count
@@ -103,7 +103,7 @@ class Progress(Struct):
 
 
 def told_once(refused: Iterable[Refusal]) -> list[Refusal]:
-    """One of each sentence, with how often it was true in all."""
+    """Returns one of each sentence, with how often it was true in all."""
     counts: Counter[tuple[str, str]] = Counter()
     for one in refused:
         counts[one.rule, one.text] += one.count

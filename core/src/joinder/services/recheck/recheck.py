@@ -57,17 +57,17 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """Of the run's place in store_state: the same question goes on with the same run."""
+        """Names the run's place in store_state: the same question goes on with the same run."""
         return f"recheck {self.vendor or '*'} {self.since if self.since is not None else '*'}"
 
 
 async def is_due(hub: Hub) -> bool:
-    """Whether there are readings that no run has judged to the end."""
+    """Tells whether there are readings that no run has judged to the end."""
     return await rechecks.state(hub.store, DONE) is None
 
 
 async def run(hub: Hub, actor: str, asked: Asked, watcher: Watcher = lambda _: None) -> Progress:
-    """To the end. Raises NotFound for a vendor nobody knows, Unprocessable for a `since` of the future."""
+    """Judges to the end. Raises NotFound for a vendor nobody knows, Unprocessable for a `since` of the future."""
     await _refuse_nonsense(hub, asked)
     progress = await _begun(hub, asked)
     work = _Run(hub=hub, actor=actor, asked=asked, progress=progress, watcher=watcher)
@@ -89,7 +89,7 @@ async def _refuse_nonsense(hub: Hub, asked: Asked) -> None:
 
 
 async def _begun(hub: Hub, asked: Asked) -> Progress:
-    """Where a run of the same question was cut off, else the beginning."""
+    """Returns where a run of the same question was cut off, else the beginning."""
     told = None if asked.is_dry else await rechecks.state(hub.store, asked.name)
     if told is not None:
         with contextlib.suppress(msgspec.MsgspecError):  # of another version: from the beginning
@@ -119,7 +119,7 @@ class _Run:
     saved_at: float = field(default_factory=time.monotonic)
 
     async def site(self, row: StoredSite) -> None:
-        """Its head, its own series, then those of its devices."""
+        """Judges a site: its head, its own series, then those of its devices."""
         progress = self.progress
         if progress.site != row.id:
             progress.site, progress.part, progress.to_fetch = row.id, "", None
@@ -137,8 +137,10 @@ class _Run:
         await self._site_done(home)
 
     async def _part(self, home: Home, name: str, subject_id: str, device_id: str | None, first: Found) -> None:
-        """A subject's registers and rows. Those that stay count when all of them are done: a run cut off before looks
-        at them once more."""
+        """Judges a subject's registers and rows.
+
+        Those that stay count when all of them are done: a run cut off before looks at them once more.
+        """
         rows = first.staying
         await self._take(home, first)
         async for found in registers(self.hub.store, home, subject_id, device_id):
@@ -179,7 +181,7 @@ class _Run:
         self.watcher(progress)
 
     async def _forgotten(self, home: Home, gone: Sequence[Gone]) -> list[Write]:
-        """Spans out of the ledger."""
+        """Makes the writes that take spans out of the ledger."""
         by_series: dict[tuple[str, Resolution], list[Gap]] = {}
         for one in gone:
             by_series.setdefault((one.subject_id, one.resolution), []).append(one.span)
@@ -220,7 +222,7 @@ class _Run:
         self.watcher(progress)
 
     async def _save(self, writes: Sequence[Write], *, serialize_on: str = "") -> None:
-        """The place alone is written now and then: a site that was sound may be looked at twice."""
+        """Saves the run's place, alone only now and then: a site that was sound may be looked at twice."""
         moment = time.monotonic()
         if self.asked.is_dry or not (writes or moment - self.saved_at > SAVE_EVERY_S):
             return
@@ -238,7 +240,7 @@ class _Run:
 
 
 def _possible(home: Home, resolution: Resolution, gap: Gap) -> Gap | None:
-    """What of it the vendor may still have."""
+    """Returns what of the gap the vendor may still have."""
     if home.limits is None:
         return gap
     history = home.limits.resolution(resolution)

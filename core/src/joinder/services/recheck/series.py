@@ -53,7 +53,7 @@ class DaySums:
         total[-1] += row.quality == "partial"
 
     def compared(self, row: Reading) -> Reading:
-        """The day, marked where it and its quarter hours disagree, and no longer where they agree."""
+        """Returns the day, marked where it and its quarter hours disagree, and no longer where they agree."""
         start, end = int(row.start.timestamp()), int(row.end.timestamp())
         sums_of = self.found.get(start)
         if sums_of is None or end > floor(now(), "day", self.zone):
@@ -98,7 +98,7 @@ class Series:
         return await rechecks.page(self.store, self.subject_id, self.resolution, after, until=until, most=most)
 
     def _judged(self, rows: Sequence[Row], ahead: Sequence[Row]) -> tuple[Found, list[tuple[Row, Reading]]]:
-        """What this batch tells, and its rows that stay."""
+        """Returns what this batch tells, and its rows that stay."""
         found, kept = Found(rows=len(rows)), []
         own = [(row, told) for row in rows if (told := self._told(row)) is not None]
         beside = [told for row in ahead if (told := self._told(row)) is not None]
@@ -116,7 +116,7 @@ class Series:
         return found, kept
 
     def _told(self, row: Row) -> Told | None:
-        """None where the times are none."""
+        """Makes a reading of the row; None where the times are none."""
         start, end = when(row[0]), when(row[1])
         if start is None or end is None:
             return None
@@ -127,7 +127,7 @@ class Series:
         return reading, told_at(row[_FETCHED_AT])
 
     def _outcome(self, judged: Judged) -> Judged:
-        """With what its day says of it."""
+        """Adds what its day says of the row."""
         if judged.row is None:
             return judged
         if self.resolution == "15mins":
@@ -153,8 +153,10 @@ class Series:
             found.gone.append(Gone(self.subject_id, level, span))
 
     async def _look_for_sums(self, found: Found, kept: Sequence[tuple[Row, Reading]]) -> None:
-        """Earlier versions added a site up of its devices at each read. Now its own answer is, when it comes: what the
-        site has no row for was asked in vain."""
+        """Notes what the site has no row for as asked in vain.
+
+        Earlier versions added a site up of its devices at each read. Now its own answer is, when it comes.
+        """
         told = [row for stored, row in kept if stored[_SOURCE] is None] if self.device_id is not None else []
         if not told:
             return

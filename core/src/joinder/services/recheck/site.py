@@ -52,7 +52,7 @@ class Home:
     limits: Limits | None
 
     def query(self, resolution: Resolution = "15mins", device_id: str | None = None) -> ReadingsQuery:
-        """For the gate: whatever lies in time at all."""
+        """Makes the query for the gate: whatever lies in time at all."""
         row = self.site
         site = Site(
             vendor_id=row.vendor_id,
@@ -65,19 +65,21 @@ class Home:
 
 
 def when(at: object) -> datetime | None:
-    """An instant of epoch seconds; None where no reading can be of it."""
+    """Returns an instant of epoch seconds; None where no reading can be of it."""
     return datetime.fromtimestamp(at, UTC) if isinstance(at, int) and EARLIEST_S <= at < LATEST_S else None
 
 
 def told_at(fetched_at: int) -> datetime:
-    """When a row was told, as its vendor's clock may have shown it."""
+    """Returns when a row was told, as its vendor's clock may have shown it."""
     at, moment = when(fetched_at), utc_now()
     return moment if at is None else min(at + AHEAD, moment)
 
 
 def head(row: StoredSite, found: Found) -> StoredSite:
-    """The site without what nobody would take today. A zone that is none, or an offset only, is found by coordinates:
-    the days that follow the offset are then no whole days any more, and go one by one.
+    """Returns the site without what nobody would take today.
+
+    A zone that is none, or an offset only, is found by coordinates: the days that follow the offset are then no whole
+    days any more, and go one by one.
     """
     found.rows += 1
     told = structs.replace(
@@ -109,12 +111,12 @@ def _zone_of(site: Site) -> str | None:
 
 
 def _is_offset(name: str | None) -> bool:
-    """What earlier versions made of an offset."""
+    """Tells whether it is what earlier versions made of an offset."""
     return name is not None and zones.of_site(Site(vendor_id="", name=""), name).name is None
 
 
 def part_of(row: Row, found: Found) -> Part:
-    """A device out of its row, and the row's state mended where it says what cannot be."""
+    """Makes a device of its row, and mends the row's state where it says what cannot be."""
     row_id, kind, vendor_id, text, fetched_at, gone_at = row
     state = _state(text)
     told = _device(state, kind, vendor_id)
@@ -130,7 +132,7 @@ def part_of(row: Row, found: Found) -> Part:
 
 
 def _state(text: str) -> Mapping[str, Any]:
-    """NaN and Infinity too: an earlier version wrote them."""
+    """Reads the state, NaN and Infinity too: an earlier version wrote them."""
     with suppress(ValueError):
         state = json.loads(text)
         return state if isinstance(state, dict) else {}
@@ -146,7 +148,7 @@ def _can_be_read(text: str) -> bool:
 
 
 def _device(state: Mapping[str, Any], kind: str, vendor_id: str) -> Device:
-    """Unchecked, whatever is in it."""
+    """Makes a device of whatever is in its state, unchecked."""
     told = {name: value for name, value in state.items() if name in _FIELDS}
     times = {name: _time(told[name]) for name in _TIMES if name in told}
     if isinstance(faults := told.get("faults"), list):
@@ -161,7 +163,7 @@ def _time(value: object) -> object:
 
 
 async def live(store: Store, home: Home, found: Found) -> None:
-    """The last power."""
+    """Judges the last power."""
     for row in await rechecks.live(store, home.site.id):
         found.rows += 1
         measured_at, fetched_at, *powers = row
@@ -175,7 +177,7 @@ async def live(store: Store, home: Home, found: Found) -> None:
 
 
 async def registers(store: Store, home: Home, subject_id: str, device_id: str | None) -> AsyncIterator[Found]:
-    """Those of the last two days."""
+    """Judges the registers of the last two days."""
     after = -(2**62)
     while rows := await rechecks.counters(store, subject_id, after, COUNTERS_AT_ONCE):
         after = rows[-1][0]

@@ -59,7 +59,10 @@ class Tokens:
         self._seen: OrderedDict[str, tuple[Caller, float, float]] = OrderedDict()
 
     async def issue(self, client_id: str, client_secret: str, scope: str | None) -> AccessToken:
-        """Raises InvalidClient or InvalidScope."""
+        """Issues an access token; `scope`: blank-separated, None for all the client has.
+
+        Raises InvalidClient or InvalidScope.
+        """
         client = await self._authenticated(client_id, client_secret)
         held = client.scopes.split()
         wanted = scope.split() if scope else held
@@ -130,7 +133,7 @@ class Tokens:
         return client is not None and client.revoked_at is None
 
     async def _signing_key(self) -> ECKey:
-        """The newest stored key, made on first use."""
+        """Returns the newest stored key, made on first use."""
         if self._signing is None:
             async with self._loading:
                 if self._signing is None:
@@ -162,7 +165,10 @@ class Tokens:
 
 
 def _secret_hashes(client: ApiClient | None) -> tuple[bytes, bytes]:
-    """Always two: the time to compare tells neither whether there is a client nor that its secret was rotated."""
+    """Returns two hashes, always.
+
+    The time to compare tells neither whether there is a client nor that its secret was rotated.
+    """
     if client is None:
         return _NO_SECRET, _NO_SECRET
     is_old_valid = client.old_secret_until is not None and now() < client.old_secret_until

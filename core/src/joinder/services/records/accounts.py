@@ -53,7 +53,7 @@ class NewClient(Struct, frozen=True, kw_only=True):
 
 
 async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE) -> Account:
-    """Raises Unprocessable."""
+    """Creates an account and its data key. Raises Unprocessable for a name that cannot be."""
     account = Account(id=new_id("acct"), name=_checked_name(name), created_at=now())
     async with hub.store.write(DATA_KEYS) as session:
         session.add(account)
@@ -68,7 +68,7 @@ async def list_accounts(hub: Hub) -> list[Account]:
 
 
 async def rename_account(hub: Hub, account_id: str, actor: str, name: str) -> None:
-    """Raises NotFound or Unprocessable."""
+    """Renames the account. Raises NotFound, or Unprocessable for a name that cannot be."""
     async with hub.store.write(account_id) as session:
         account = await session.get(Account, account_id)
         if account is None:
@@ -78,7 +78,7 @@ async def rename_account(hub: Hub, account_id: str, actor: str, name: str) -> No
 
 
 async def account_or_only(hub: Hub, account_id: str | None) -> Account:
-    """The named account, or the only one. Raises NotFound, or Conflict where there are several."""
+    """Returns the named account, or the only one. Raises NotFound, or Conflict where there are several."""
     found = [row for row in await list_accounts(hub) if account_id in (None, row.id)]
     if not found:
         raise NotFound(_NO_ACCOUNT if account_id else "There is no account yet: joinder accounts create NAME")
@@ -90,7 +90,10 @@ async def account_or_only(hub: Hub, account_id: str | None) -> Account:
 async def create_client(
     hub: Hub, account_id: str, name: str, scopes: tuple[str, ...] = SCOPES, actor: str = COMMAND_LINE
 ) -> NewClient:
-    """A client with a server-made 256-bit secret, of which only an HMAC is stored. Raises NotFound or Unprocessable."""
+    """Creates a client with a server-made 256-bit secret, of which only an HMAC is stored.
+
+    Raises NotFound or Unprocessable.
+    """
     unknown = set(scopes) - {*SCOPES, REVEAL}
     if unknown:
         raise Unprocessable(f"Unknown scopes: {', '.join(sorted(unknown))}. Known: {', '.join((*SCOPES, REVEAL))}")
@@ -115,7 +118,7 @@ async def create_client(
 
 
 async def list_clients(hub: Hub, account_id: str | None = None) -> list[ApiClient]:
-    """Of an account, or of all."""
+    """Lists the clients of an account, or of all."""
     query = select(ApiClient).order_by(col(ApiClient.account_id), col(ApiClient.id))
     if account_id is not None:
         query = query.where(col(ApiClient.account_id) == account_id)
@@ -124,7 +127,7 @@ async def list_clients(hub: Hub, account_id: str | None = None) -> list[ApiClien
 
 
 async def get_client(hub: Hub, client_id: str) -> ApiClient:
-    """For the admin, who may see every account. Raises NotFound."""
+    """Returns a client of any account, for the admin. Raises NotFound."""
     async with hub.store.read() as session:
         client = await session.get(ApiClient, client_id)
     if client is None:
@@ -135,7 +138,7 @@ async def get_client(hub: Hub, client_id: str) -> ApiClient:
 async def rotate_client(
     hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE, *, at_once: bool = False
 ) -> NewClient:
-    """A new secret; the one before works for a day more, or ends `at_once`. Its access tokens live on.
+    """Makes a new secret; the one before works for a day more, or ends `at_once`. Its access tokens live on.
 
     Raises NotFound, or Conflict for a revoked client.
     """
@@ -153,7 +156,7 @@ async def rotate_client(
 
 
 async def revoke_client(hub: Hub, account_id: str, client_id: str, actor: str = COMMAND_LINE) -> None:
-    """Raises NotFound."""
+    """Revokes the client; twice is harmless. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         client = await owned(session, ApiClient, client_id, account_id)
         client.revoked_at = client.revoked_at or now()

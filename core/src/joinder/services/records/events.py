@@ -35,7 +35,7 @@ def write(
     enrollment_id: str = "",
     fanned_out: bool = False,
 ) -> str:
-    """An event about no enrollment, or one that is gone. Answers its id."""
+    """Writes an event about no enrollment, or one that is gone, and returns the event's id."""
     row = Event(
         id=next_id("evnt"),
         account_id=account_id,
@@ -58,7 +58,7 @@ async def latest(
     before: Event | None = None,
     limit: int,
 ) -> list[Told]:
-    """Of all accounts, newest first, for the admin."""
+    """Lists events of all accounts, newest first, for the admin."""
     query = _wanted(select(Event), account_id, enrollment_id, kind)
     if before is not None:
         earlier = (col(Event.at) == before.at) & (col(Event.id) < before.id)
@@ -70,7 +70,7 @@ async def latest(
 async def since(
     hub: Hub, at: int, *, account_id: str | None = None, enrollment_id: str | None = None, kind: str | None = None
 ) -> list[Told]:
-    """Of all accounts, those at or after `at` (epoch seconds), the newest last, for who watches."""
+    """Lists events of all accounts at or after `at` (epoch seconds), the newest last, for who watches."""
     query = _wanted(select(Event).where(col(Event.at) >= at), account_id, enrollment_id, kind)
     async with hub.store.read() as session:
         return await _told(session, query.order_by(col(Event.at), col(Event.id)))
@@ -79,7 +79,7 @@ async def since(
 async def list_page(
     hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
 ) -> list[Told]:
-    """Keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
+    """Reads a keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
     query = _wanted(select(Event), account_id, enrollment_id, kind)
     async with hub.store.read() as session:
         if after:
@@ -105,7 +105,7 @@ async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[Tol
 
 
 def told(row: Event, vendor: str | None) -> Told:
-    """The unknown is left out, never null."""
+    """Returns what an event tells; the unknown is left out, never null."""
     subject = {"enrollmentID": row.enrollment_id or None, "vendor": vendor}
     return Told(row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None})
 

@@ -52,13 +52,15 @@ _ACTOR: dict[str, Actor] = {
 
 
 def actor_of(state: str) -> Actor:
-    """Who must act in this state."""
+    """Tells who must act in this state."""
     return _ACTOR.get(state, "nobody")
 
 
 async def begun(session: AsyncSession, enrollment_id: str) -> HealthState:
-    """What an enrollment is when nothing is wrong: `ok` once a site that it reads or may read was read, by whichever
-    enrollment; `connecting` until then."""
+    """Tells what an enrollment is when nothing is wrong: `ok` or `connecting`.
+
+    It is `ok` once a site that it reads or may read was read, by whichever enrollment.
+    """
     return "ok" if (await session.execute(_ONE_READ, {"id": enrollment_id})).first() is not None else "connecting"
 
 

@@ -76,7 +76,7 @@ class Telling:
 
 
 def writes(enrollment_id: str, site_id: str | None, warnings: Iterable[str], refused: Iterable[Refusal]) -> list[Write]:
-    """For the transaction that stores the answer they are about; none where it was clean."""
+    """Makes the writes for the transaction that stores the answer they are about; none where it was clean."""
     found: list[Write] = [_one(enrollment_id, site_id, None, text, 1) for text in warnings]
     found += [_one(enrollment_id, site_id, one.rule, one.text, one.count) for one in refused]
     if found:
@@ -85,7 +85,7 @@ def writes(enrollment_id: str, site_id: str | None, warnings: Iterable[str], ref
 
 
 def about_device(enrollment_id: str, site_id: str, device_id: str, rule: str, text: str, since: int) -> Write:
-    """One sentence by device, whatever it is called, that has been true since then."""
+    """Writes one sentence by device, whatever it is called, that has been true since `since` (epoch seconds)."""
     return _one(enrollment_id, site_id, rule, text, 1, key=device_id, told_since=since)
 
 
@@ -99,7 +99,7 @@ def _one(
     key: str | None = None,
     told_since: int | None = None,
 ) -> Write:
-    """Sentences that differ in what they measured only are one."""
+    """Writes one sentence; those that differ in what they measured only are one."""
     subject = f"{site_id}\n{rule}\n{key or _MEASURED.sub('#', text)}"
     values = {
         "enrollment": enrollment_id,
@@ -116,13 +116,13 @@ def _one(
 
 
 async def of_enrollment(hub: Hub, enrollment_id: str, *, most: int = SHOWN) -> list[Notice]:
-    """Those of the last week, the newest first."""
+    """Lists at most `most` notices of the last week, the newest first."""
     values = {"enrollment": enrollment_id, "since": now() - FORGOTTEN_AFTER_S, "most": most}
     return [_notice(row) for row in await hub.store.rows(_SHOW, values)]
 
 
 async def by_vendor(hub: Hub, since: int) -> list[Telling]:
-    """Of notices true since then."""
+    """Sums up by vendor the notices true since `since` (epoch seconds)."""
     sentences = await hub.store.scan(_TELLING, {"since": since})
     found = []
     for vendor, enrollments in await hub.store.scan(_AFFECTED, {"since": since}):

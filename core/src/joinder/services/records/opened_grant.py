@@ -70,7 +70,7 @@ class OpenedGrant:
 
 
 async def open_for_call(hub: Hub, enrollment_id: str) -> OpenedGrant:
-    """As it is now, whoever wrote last. Raises NotFound."""
+    """Opens the grant as it is now, whoever wrote last. Raises NotFound."""
     for found in await hub.store.rows(_HELD, {"id": enrollment_id}):
         row = OpenedRow(*found)
         break

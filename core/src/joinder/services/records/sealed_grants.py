@@ -35,7 +35,7 @@ class SealedGrant(Protocol):
 
 
 def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
-    """Decrypted, for a hook call; the account's key must be unlocked."""
+    """Decrypts the grant for a hook call; the account's key must be unlocked. Raises SealBroken."""
     value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
     return Grant(
         secrets=Secrets(value["secrets"]),
@@ -48,7 +48,7 @@ def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
 
 
 async def opened(hub: Hub, session: AsyncSession, account_id: str, row: SealedGrant | None) -> Grant | None:
-    """As `open_grant`; None where there is none, or it does not open any more."""
+    """Opens the grant as `open_grant` does; None where there is none, or it does not open any more."""
     if row is None:
         return None
     try:

@@ -39,25 +39,28 @@ _RELEASE = (
 
 
 def new_lease() -> str:
-    """A fencing token."""
+    """Makes a fencing token."""
     return secrets.token_hex(8)
 
 
 def clock(session: AsyncSession) -> tuple[str, ColumnElement[float]]:
-    """The clock leases count on, by name, and its time: the database server's, or this boot's monotonic one."""
+    """Returns the clock leases count on, by name, and its time in seconds.
+
+    It is the database server's, or this boot's monotonic one.
+    """
     if _dialect(session) == "postgresql":
         return "database", func.extract("epoch", func.clock_timestamp()).cast(Float)
     return boot_id(), literal(monotonic(), Float)
 
 
 async def read_clock(session: AsyncSession) -> tuple[str, float]:
-    """As `clock`, what it shows now."""
+    """Reads what `clock` shows now, in seconds, and its name."""
     name, time = clock(session)
     return name, float((await session.execute(select(time))).scalar_one())
 
 
 def on_clock(dialect: str, sql: str, parameters: Mapping[str, Any], *, patience_s: float = 0.0) -> Statement:
-    """The statement with `{time}` as the time of the leases' clock, and its name as `:clock`.
+    """Returns the statement with `{time}` as the time of the leases' clock, and its name as `:clock`.
 
     A lease that ends before `{lapsed}` has run out: so long ago that whoever holds it could have renewed it
     (`Pulse.patience_s`: after a trouble of the database, nobody could).
@@ -99,12 +102,15 @@ def clearing(dialect: str, kind: str, enrollment_id: str) -> Statement:
 
 
 def releasing(kind: str, enrollment_id: str, lease: str, due_at: int | None) -> Statement:
-    """Gives the lease back and says when the work is due next (None: unchanged)."""
+    """Makes the statement that gives the lease back and says when the work is due next.
+
+    `due_at`: epoch seconds; None: unchanged.
+    """
     return _RELEASE, {"kind": kind, "enrollment": enrollment_id, "lease": lease, "due_at": due_at}
 
 
 async def take(session: AsyncSession, kind: str, enrollment_id: str, ttl_s: float) -> str | None:
-    """A fencing token, or None while another holder's lease runs."""
+    """Takes the lease for `ttl_s` seconds, and returns a fencing token, or None while another holder's lease runs."""
     lease = new_lease()
     taken = await _changed(session, taking(_dialect(session), kind, enrollment_id, lease, ttl_s))
     return lease if taken else None
@@ -115,7 +121,7 @@ async def renew(session: AsyncSession, kind: str, enrollment_id: str, lease: str
 
 
 async def release(session: AsyncSession, kind: str, enrollment_id: str, lease: str, due_at: int | None) -> bool:
-    """As `releasing`. False: it was not held any more."""
+    """Releases as `releasing` does; False when it was not held any more."""
     return await _changed(session, releasing(kind, enrollment_id, lease, due_at))
 
 
@@ -133,7 +139,7 @@ def _dialect(session: AsyncSession) -> str:
 async def schedule(
     session: AsyncSession, kind: str, enrollment_id: str, due_at: int, *, app: str | None = None
 ) -> None:
-    """Makes the work due at `due_at`, whoever holds it now. `app`: whose budget it is on, where that is new."""
+    """Makes the work due at `due_at` (epoch seconds), whoever holds it now. `app`: whose budget, where that is new."""
     row = await session.get(Due, (kind, enrollment_id))
     if row is None:
         session.add(Due(kind=kind, enrollment_id=enrollment_id, due_at=due_at, app=app or ""))

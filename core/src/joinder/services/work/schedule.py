@@ -17,11 +17,11 @@ OPERATOR_FIRST, OPERATOR_MOST = timedelta(minutes=5), timedelta(hours=1)
 
 
 def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
-    """Epoch seconds: inside the last quarter of the access token's life, never later than its margin, and often enough
-    to keep the refresh token alive though nobody reads.
+    """Returns when to renew, in epoch seconds: inside the last quarter of the access token's life.
 
-    A life shorter than twice the margin is halved instead, or its grant would always be due. A token that ends before
-    the next poll is renewed when it is used; the timer only keeps its grant alive.
+    That is never later than its margin, and often enough to keep the refresh token alive though nobody reads. A life
+    shorter than twice the margin is halved instead, or its grant would always be due. A token that ends before the next
+    poll is renewed when it is used; the timer only keeps its grant alive.
     """
     if not vendor.is_renewable:
         return NEVER
@@ -33,7 +33,7 @@ def next_refresh(vendor: Vendor, grant: Grant, moment: datetime) -> int:
 
 
 def keep_alive(vendor: Vendor, grant: Grant, moment: datetime) -> timedelta:
-    """The longest a grant goes unrenewed: a day, or a quarter of a rotating refresh token's life."""
+    """Returns the longest a grant goes unrenewed: a day, or a quarter of a rotating refresh token's life."""
     waits = [KEEP_ALIVE_MOST]
     if vendor.refresh_at_least_every is not None:
         waits.append(vendor.refresh_at_least_every)
@@ -45,8 +45,10 @@ def keep_alive(vendor: Vendor, grant: Grant, moment: datetime) -> timedelta:
 def after_failure(
     failures: int, moment: datetime, retry_after: timedelta | None = None, *, ends_at: int | None = None
 ) -> int:
-    """Epoch seconds: exponential from 30 s to 15 min, jittered, never before the vendor's own word, unless a refresh
-    token that ends at `ends_at` could not wait so long.
+    """Returns when to try again, in epoch seconds: exponential from 30 s to 15 min, jittered.
+
+    That is never before the vendor's own word, unless a refresh token that ends at `ends_at` (epoch seconds) could not
+    wait so long.
     """
     ceiling = min(BACKOFF_FIRST * 2 ** min(failures, 10), BACKOFF_MOST)
     told = (retry_after or timedelta(0)) * random.uniform(1.0, 1.1)  # noqa: S311 - spreading load
@@ -57,7 +59,7 @@ def after_failure(
 
 
 def after_operator_trouble(failures: int, moment: datetime) -> int:
-    """Epoch seconds: what somebody must mend is looked at again by itself, seldom."""
+    """Returns when what somebody must mend is looked at again by itself, in epoch seconds: seldom."""
     wait = min(OPERATOR_FIRST * 2 ** min(failures, 8), OPERATOR_MOST)
     return int((moment + wait * _spread()).timestamp())
 

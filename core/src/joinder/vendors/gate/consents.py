@@ -21,7 +21,10 @@ log = logging.getLogger("joinder.vendors")
 
 
 def checked_consent(consent: Consent, vendor: str) -> Consent:
-    """Raises PluginBug for what is no grant, UnexpectedPayload for one that is endless or whose sites are none."""
+    """Returns what of a consent may be stored.
+
+    Raises PluginBug for what is no grant, UnexpectedPayload for one that is endless or whose sites are none.
+    """
     if not isinstance(consent.grant, Grant):
         raise PluginBug(f"plugin {vendor} answered a consent without a grant")
     grant = checked_grant(consent.grant, vendor)
@@ -36,7 +39,7 @@ def checked_consent(consent: Consent, vendor: str) -> Consent:
 
 
 def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Grant:
-    """What cannot be read of a renewed grant's facts and sites is as it was `before`.
+    """Checks a renewed grant; what cannot be read of its facts and sites is as it was `before`.
 
     Raises PluginBug where the secrets are none: nothing could be kept of such a grant.
     """
@@ -47,7 +50,7 @@ def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Gra
     site_ids = before.site_ids if before else ()
 
     def kept(name: str, check: Callable[[Any], T], otherwise: T) -> T:
-        """The member as far as it holds, whatever a plugin's own types do when they are looked at."""
+        """Keeps the member as far as it holds, whatever a plugin's own types do when they are looked at."""
         try:
             return check(getattr(grant, name))
         except Exception as error:  # noqa: BLE001 - the token beside it is worth more
@@ -65,7 +68,7 @@ def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Gra
 
 
 def _storable(secrets: Secrets, vendor: str) -> Secrets:
-    """Without those that are no text: none that can be sent is lost."""
+    """Drops the secrets that are no text: none that can be sent is lost."""
     kept = {name: value for name, value in secrets.items() if _is_text(name) and _is_text(value)}
     if len(kept) == len(secrets):
         return secrets
@@ -76,7 +79,7 @@ def _storable(secrets: Secrets, vendor: str) -> Secrets:
 
 
 def _is_text(value: object) -> bool:
-    """What can be written down; half of a surrogate pair cannot."""
+    """Tells whether it can be written down; half of a surrogate pair cannot."""
     try:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
@@ -84,7 +87,10 @@ def _is_text(value: object) -> bool:
 
 
 def _is_endless(secrets: Secrets) -> bool:
-    """Asked of a consent only: a renewed token is kept whatever its size, as the one before it is spent."""
+    """Tells whether a consent's secrets are too many or too long.
+
+    A renewed token is kept whatever its size, as the one before it is spent.
+    """
     return len(secrets) > SECRETS_MOST or any(len(secrets[name]) > SECRET_LENGTH_MOST for name in secrets)
 
 
@@ -104,7 +110,10 @@ def _is_fact(value: object, most: int) -> bool:
 
 
 def _expiry(at: object, vendor: str) -> datetime | None:
-    """Unknown where it is no aware time: the token is kept, and its expiry found out when it is refused."""
+    """Returns the expiry, unknown where it is no aware time.
+
+    The token is kept then, and its expiry found out when it is refused.
+    """
     if at is None:
         return None
     moment = values.utc(at)
@@ -115,7 +124,7 @@ def _expiry(at: object, vendor: str) -> datetime | None:
 
 
 def _site_ids(told: object, before: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once, in order. A renewal that names none says nothing of them."""
+    """Returns each id once, in order. A renewal that names none says nothing of them."""
     if not isinstance(told, tuple | list):
         return before
     found = (values.identifier(entry) for entry in told[:SITES_MOST])
@@ -124,7 +133,7 @@ def _site_ids(told: object, before: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _state(state: object, vendor: str) -> GrantState:
-    """Active where it is none: a token that was handed over is used."""
+    """Returns the state, active where it is none: a token that was handed over is used."""
     if isinstance(state, str) and state in tuple(GrantState):
         return GrantState(str.__str__(state))
     log.warning("%s answered a grant of no known state; it counts as active", vendor)

@@ -21,7 +21,7 @@ DAY_NEIGHBOURS_S = 7 * 86400
 def intervals(
     rows: Sequence[Reading], query: ReadingsQuery, devices: Iterable[Device], refusals: Refusals
 ) -> Iterable[Reading]:
-    """The rows, with what cannot be made unknown; in order, each judged when it is asked for."""
+    """Returns the rows in order, with what cannot be made unknown; each is judged when it is asked for."""
     is_day = query.resolution == "day"
     bounds = _Bounds(devices, spike_from_w=physics.SPIKE_FROM_W * (DAY_SPIKE_SHARE if is_day else 1.0))
     hours = 23.0 if is_day else 0.25
@@ -32,7 +32,7 @@ def intervals(
 
 
 def live(power: Live | None, devices: Iterable[Device], refusals: Refusals) -> Live | None:
-    """Power of one instant; None where nothing of it is known."""
+    """Returns the power of one instant, with what cannot be made unknown; None where nothing of it is known."""
     if power is None:
         return None
     bounds = _Bounds(devices)
@@ -67,7 +67,10 @@ class _Bounds:
         self._flow_most_wh = math.inf if self.capacity_wh is None else self.capacity_wh * physics.NAMEPLATE_TIMES
 
     def may_be_exceeded(self, row: Reading, hours: float) -> bool:
-        """False for nearly every row, at once: there is nothing to judge in it. `hours`: it lasts no less."""
+        """Tells whether there is anything to judge in a row: at once, and False for nearly every one.
+
+        `hours`: it lasts no less.
+        """
         subject = row.device_id
         most_w = self._solar_most_w.get(subject)
         if most_w is None:
@@ -84,7 +87,7 @@ class _Bounds:
         return self.spike_from_w if nameplate_w is None else nameplate_w * physics.NAMEPLATE_TIMES
 
     def nameplate_w(self, device_id: str | None) -> float | None:
-        """Of a device that is an inverter its own, else the site's."""
+        """Returns the nameplate of a device that is an inverter, else the site's; None where it is unknown."""
         inverter = self._inverters.get(device_id or "")
         return physics.own_nameplate_w(inverter) if inverter is not None else self.site_w
 
@@ -99,7 +102,7 @@ class _Sun(NamedTuple):
 
 
 def _spikes(rows: Sequence[Reading], bounds: _Bounds, within_s: float) -> dict[str | None, set[float]]:
-    """Starts of rows far above their neighbours, by subject, where no nameplate can judge them."""
+    """Returns starts of rows far above their neighbours, by subject, where no nameplate can judge them."""
     suns: dict[str | None, list[_Sun]] = {}
     for row in rows:
         if (watts := _mean_w(row)) is not None and bounds.nameplate_w(row.device_id) is None:
@@ -108,7 +111,7 @@ def _spikes(rows: Sequence[Reading], bounds: _Bounds, within_s: float) -> dict[s
 
 
 def _far_above(told: Sequence[_Sun], from_w: float, within_s: float) -> set[float]:
-    """Until none is left: one spike beside another raises what the other is compared with."""
+    """Finds spikes until none is left: one beside another raises what the other is compared with."""
     left, found = list(told), set[float]()
     while spikes := {sun.at for sun in left if sun.watts > from_w and _is_spike(sun, left, from_w, within_s)}:
         found |= spikes
@@ -117,7 +120,7 @@ def _far_above(told: Sequence[_Sun], from_w: float, within_s: float) -> set[floa
 
 
 def _is_spike(sun: _Sun, told: Sequence[_Sun], from_w: float, within_s: float) -> bool:
-    """`told` in order of time."""
+    """Tells whether the row is a spike among `told`, which is in order of time."""
     first = bisect_left(told, sun.at - within_s, key=_at)
     last = bisect_right(told, sun.at + within_s, key=_at)
     around = [other.watts for other in told[first:last] if other.at != sun.at]
@@ -129,7 +132,7 @@ def _at(sun: _Sun) -> float:
 
 
 def _judged(row: Reading, bounds: _Bounds, is_spike: bool, refusals: Refusals) -> Reading:
-    """What a refused production was added up into is unknown with it."""
+    """Judges a row; what a refused production was added up into is unknown with it."""
     watts = _mean_w(row)
     beyond = watts is not None and physics.is_beyond_nameplate(watts, bounds.nameplate_w(row.device_id))
     if beyond or is_spike:
@@ -160,7 +163,10 @@ def _balanced(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
 
 
 def _load(told: float | None, parts: tuple[float | None, ...], refusals: Refusals) -> float | None:
-    """A load below zero is noise or none; one of 0 that its parts contradict was cut off there, and is none either."""
+    """Judges a load: one below zero is noise, and 0, or none.
+
+    One of 0 that its parts contradict was cut off there, and is none either.
+    """
     if told is None or told > 0:
         return told
     summed = physics.home_load(parts)

@@ -55,7 +55,10 @@ _SoundValues = tuple[
 
 
 def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -> Readings:
-    """What of the answer may be stored and served; `refused` tells what not, and why. Raises UnexpectedPayload."""
+    """Returns what of the answer may be stored and served; `refused` tells what not, and why.
+
+    Raises UnexpectedPayload.
+    """
     refusals = Refusals()
     devices = checked_devices(answer.devices, refusals, now=now)
     known = _known(query.site.devices, devices)
@@ -79,7 +82,7 @@ class Judged(NamedTuple):
 
 
 def checked_stored(told: Sequence[tuple[Reading, datetime]], query: ReadingsQuery) -> list[Judged]:
-    """What of rows that are stored, in order and each with the instant it was told, would have passed here.
+    """Returns what of stored rows, in order and each with the instant it was told, would have passed here.
 
     They are of one subject, `query.device_id`. A row of which nothing is left is an empty one that says why. Judging
     what this answers anew changes nothing: what one refusal uncovers in the rows beside it is refused as well.
@@ -97,7 +100,7 @@ def checked_stored(told: Sequence[tuple[Reading, datetime]], query: ReadingsQuer
 
 
 def _together(judged: list[Judged], query: ReadingsQuery, refusals: Refusals) -> bool:
-    """Whether any changed by what the rows say together."""
+    """Judges what the rows say together, and tells whether any changed by it."""
     places = [index for index, one in enumerate(judged) if one.row is not None]
     before = [row for one in judged if (row := one.row) is not None]
     is_changed = False
@@ -109,7 +112,7 @@ def _together(judged: list[Judged], query: ReadingsQuery, refusals: Refusals) ->
 
 
 def _with_own_doubts(warnings: tuple[str, ...], rows: Iterable[Reading], refusals: Refusals) -> tuple[str, ...]:
-    """A plugin that found a load impossible by itself, as series.with_load does, need not say so too."""
+    """Adds the plugin's doubts: one that found a load impossible, as series.with_load does, need not say so too."""
     if physics.NO_LOAD in warnings or refusals.has(Rule.LOAD):
         return warnings
     has_found = any(row.rule is not None and row.rule == Rule.LOAD and row.load_wh is None for row in rows)
@@ -117,7 +120,7 @@ def _with_own_doubts(warnings: tuple[str, ...], rows: Iterable[Reading], refusal
 
 
 def _known(before: Iterable[Device], told: Iterable[Device]) -> list[Device]:
-    """The site's devices as this answer tells them; a size that it does not repeat still holds."""
+    """Returns the site's devices as this answer tells them; a size that it does not repeat still holds."""
     found = {(device.kind, device.vendor_id): device for device in before}
     for device in told:
         key = (device.kind, device.vendor_id)
@@ -132,7 +135,7 @@ def _sized(device: Device, before: Device) -> Device:
 
 
 def _told_apart(devices: Iterable[Device]) -> frozenset[str]:
-    """Ids that mean one device: a row of one that two devices share is of neither."""
+    """Returns the ids that mean one device: a row of one that two devices share is of neither."""
     ids = Counts(device.vendor_id for device in devices)
     return frozenset(device_id for device_id, count in ids.items() if count == 1)
 
@@ -151,7 +154,10 @@ class _Gate:
         self._where = None if query.resolution == "15mins" else zone(query.site.timezone) or zone("UTC")
 
     def rows(self, told: object) -> list[Reading]:
-        """In order of time, each period of a subject once. Raises UnexpectedPayload for no list, or an endless one."""
+        """Returns the rows in order of time, each period of a subject once.
+
+        Raises UnexpectedPayload for no list, or an endless one.
+        """
         length = QUARTER if self._where is None else timedelta(hours=23)
         most = ((self._query.end - self._query.start) / length + 3) * self._kinds_of_rows
         rows = self._listed(told, most, "rows")
@@ -174,7 +180,10 @@ class _Gate:
         )
 
     def _tells_nothing_but_twice(self, row: Reading) -> bool:
-        """A plugin's own finding (series.Quarters.told_twice), which is counted where it lost only a part as well."""
+        """Tells whether a plugin's own finding (series.Quarters.told_twice) left nothing of the row.
+
+        The finding is counted where it lost only a part as well.
+        """
         if row.rule != Rule.TWICE:
             return False
         if all(getattr(row, name) is None for name in METRICS):
@@ -183,13 +192,13 @@ class _Gate:
         return False
 
     def _row(self, row: object, has_sound_values: bool = False) -> Reading | None:
-        """One row by itself: as it is where nothing is wrong with it, as nearly every one."""
+        """Judges one row by itself, and leaves it as it is where nothing is wrong with it, as with nearly every one."""
         if self._is_in_place(row) and (has_sound_values or _have_sound_values([row])):
             return row
         return self._mended(row)
 
     def stored(self, row: Reading) -> Judged:
-        """One row that was written down, maybe by a version that checked less."""
+        """Judges one row that was written down, maybe by a version that checked less."""
         sound = self._row(row)
         refused = self._refusals.taken()
         whole = next((one.rule for one in refused if one.spans), None)
@@ -214,7 +223,7 @@ class _Gate:
         return tuple(found.values())
 
     def live(self, told: object) -> Live | None:
-        """Power of the past; None where the answer holds none."""
+        """Returns the power of the past; None where the answer holds none."""
         if told is None:
             return None
         if not isinstance(told, Live):
@@ -241,7 +250,10 @@ class _Gate:
         return values.number(percent, "soc_percent", self._refusals, low=0, high=100, rule=Rule.CHARGE)
 
     def _is_in_place(self, row: object) -> TypeGuard[Reading]:
-        """As nearly every row is: a plain one, a whole period that is over, in UTC, of what was asked."""
+        """Tells whether it is as nearly every row is.
+
+        That is a plain one, a whole period that is over, in UTC, of what was asked.
+        """
         if type(row) is not Reading:
             return False
         start, end, device_id = row.start, row.end, row.device_id
@@ -258,7 +270,7 @@ class _Gate:
         )
 
     def _mended(self, row: object) -> Reading | None:
-        """As much of it as holds."""
+        """Returns as much of the row as holds."""
         if not isinstance(row, Reading):
             self._refusals.note(Rule.SHAPE, "interval")
             return None
@@ -266,7 +278,10 @@ class _Gate:
         return None if placed is None else self._running(self._filled(placed))
 
     def _placed(self, row: Reading) -> Reading | None:
-        """A whole period of the past, inside what was asked, of what was asked; its times in UTC."""
+        """Returns the row with its times in UTC; None where it is out of place.
+
+        Its place is a whole period of the past, inside what was asked, of what was asked.
+        """
         start, end = values.utc(row.start), values.utc(row.end)
         if start is None or end is None or not start < end:
             self._refusals.note(Rule.TIMES, "interval")
@@ -285,12 +300,12 @@ class _Gate:
         return None
 
     def _known_ids(self, told: object) -> tuple[str, ...]:
-        """Of this site's devices; what else a plugin adds up, such as phases, has a name of its own only."""
+        """Keeps ids of this site's devices; what else a plugin adds up, such as phases, has a name of its own only."""
         ids = told if isinstance(told, tuple | list) else ()
         return tuple(sorted({one for one in ids if isinstance(one, str) and one in self._device_ids}))
 
     def _stranger(self, device_id: object, start: datetime, end: datetime) -> tuple[str, datetime, datetime] | None:
-        """Where a site's answer tells of a device that it does not list: a sum over the others lacks it there."""
+        """Tells where a site's answer has a device that it does not list: a sum over the others lacks it there."""
         if self._query.device_id is not None or not isinstance(device_id, str):
             return None
         return clean_line(device_id[: values.ID_MOST]), start, end
@@ -299,13 +314,13 @@ class _Gate:
         return (device_id is None or isinstance(device_id, str)) and device_id in self._subjects
 
     def _is_whole(self, start: datetime, end: datetime) -> bool:
-        """Both in UTC."""
+        """Tells whether the period is a whole one; both times are in UTC."""
         if self._where is None:
             return end - start == QUARTER and not (start.minute % 15 or start.second or start.microsecond)
         return (start, end) == day_span(start.astimezone(self._where).date(), self._where)
 
     def _filled(self, row: Reading) -> Reading | None:
-        """Each value alone: what is none is unknown. None, and its span refused, where nothing is left."""
+        """Judges each value alone: what is none is unknown. None, and its span refused, where nothing is left."""
         hours = (row.end - row.start).total_seconds() / 3600
         kept: dict[str, Any] = {name: self._energy(name, getattr(row, name), hours) for name in ENERGY_METRICS}
         kept["soc_percent"] = self._charge(row.soc_percent)
@@ -325,7 +340,7 @@ class _Gate:
         return structs.replace(row, quality=sound_quality or "estimated", rule=why, **kept)
 
     def _energy(self, name: str, value: object, hours: float) -> float | None:
-        """A little below zero, a production is the inverters' standby draw: 0, without a word."""
+        """Judges an energy. A little below zero, a production is the inverters' standby draw: 0, without a word."""
         most = physics.MOST_W * hours
         told = values.plain(value) if name == "solar_wh" else None
         if told is not None and -most < told < 0:
@@ -333,7 +348,7 @@ class _Gate:
         return values.number(value, name, self._refusals, low=0, high=most)
 
     def _running(self, row: Reading | None) -> Reading | None:
-        """A period that is not over is told in part, whatever the plugin calls it."""
+        """Marks a period that is not over as told in part, whatever the plugin calls it."""
         if row is None or row.end <= self._now or row.quality == "partial":
             return row
         return structs.replace(row, quality="partial", rule=row.rule or RUNNING)

@@ -69,7 +69,10 @@ class Refusals:
     def note(
         self, rule: Rule, what: str = "", span: tuple[str | None, datetime, datetime] | None = None, *, count: int = 1
     ) -> None:
-        """`what` names the member (solar_wh, name), never its value: a vendor's text stays out of sentences."""
+        """Notes a refusal.
+
+        `what` names the member (solar_wh, name), never its value: a vendor's text stays out of sentences.
+        """
         key = (rule, what)
         before = self._found.get(key)
         text = f"{SENTENCES[rule]} ({what})" if what else SENTENCES[rule]
@@ -86,14 +89,14 @@ class Refusals:
         return tuple(self._found.values())
 
     def taken(self) -> tuple[Refusal, ...]:
-        """What was noted since this was asked last."""
+        """Returns what was noted since this was asked last."""
         found = self.listed()
         self._found.clear()
         return found
 
 
 def checked_warnings(told: object, refusals: Refusals, *, most: int = 50) -> tuple[str, ...]:
-    """A plugin's sentences, each cleaned and cut, each once."""
+    """Returns a plugin's sentences, each cleaned and cut, each once."""
     if not isinstance(told, tuple | list):
         refusals.note(Rule.SHAPE, "warnings")
         return ()

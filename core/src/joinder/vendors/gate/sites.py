@@ -33,7 +33,7 @@ _TIMES = ("lifetime_since", "reported_at")
 
 
 def checked_site(site: Site, site_id: str, *, now: datetime) -> Site:
-    """The site as it may be stored. Raises UnexpectedPayload when it is another one, or no site at all."""
+    """Returns the site as it may be stored. Raises UnexpectedPayload when it is another one, or no site at all."""
     if site.vendor_id != site_id:
         raise UnexpectedPayload("The plugin answered another site than it was asked for")
     refusals = Refusals()
@@ -66,7 +66,10 @@ def _zone_name(name: object, refusals: Refusals) -> str | None:
 
 
 def checked_devices(devices: object, refusals: Refusals, *, now: datetime) -> tuple[Device, ...]:
-    """Those with a known kind and an id of their own in it. Raises UnexpectedPayload for no list, or an endless one."""
+    """Returns the devices with a known kind and an id of their own in it.
+
+    Raises UnexpectedPayload for no list, or an endless one.
+    """
     if not isinstance(devices, tuple | list):
         raise UnexpectedPayload("The plugin answered no list of devices")
     if len(devices) > DEVICES_MOST:
@@ -109,7 +112,7 @@ def _device(device: object, refusals: Refusals, now: datetime) -> Device | None:
 
 
 def stored_device(state: object, kind: DeviceKind, vendor_id: str, now: Callable[[], datetime]) -> Device:
-    """A device as it was written down, maybe by a version that checked less: what does not hold is unknown."""
+    """Reads a device as it was written down, maybe by a version that checked less: what does not hold is unknown."""
     told = {**(state if isinstance(state, Mapping) else {}), "kind": kind, "vendor_id": vendor_id}
     try:
         device = msgspec.convert(told, Device)
@@ -131,7 +134,7 @@ def _decoded(name: str, value: object) -> Any:
 
 
 def _is_sound(device: Device) -> bool:
-    """As nearly every one is that was written down after it was checked."""
+    """Tells whether the device holds, as nearly every one does that was written down after it was checked."""
     texts = [text for text in (device.serial, device.model, device.name, *device.faults) if text is not None]
     times = [at for at in (device.lifetime_since, device.reported_at) if at is not None]
     return (
@@ -171,7 +174,7 @@ def _known(found: T | None, told: object, what: str, refusals: Refusals) -> T | 
 
 
 def _member(kind: type[E], value: object) -> E | None:
-    """A member of the enumeration, also by its value; None for anything else."""
+    """Returns a member of the enumeration, also by its value; None for anything else."""
     try:
         return kind(value) if isinstance(value, str) else None
     except ValueError:

@@ -15,7 +15,7 @@ ID_MOST, NAME_MOST = 256, 200
 def number(
     value: object, what: str, refusals: Refusals, *, low: float, high: float, rule: Rule = Rule.NUMBER
 ) -> float | None:
-    """A finite number from `low` to `high`; None for none."""
+    """Returns a finite number from `low` to `high`; None for none."""
     if value is None:
         return None
     told = plain(value)
@@ -26,14 +26,17 @@ def number(
 
 
 def plain(value: object) -> float | None:
-    """The number itself: of a type of its own, which may compare and convert as it likes, what it was made of."""
+    """Returns the number itself: of a type of its own, which may compare and convert as it likes, what it was made of.
+
+    None for anything else.
+    """
     if isinstance(value, float):
         return float.__float__(value)
     return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def text(value: object, what: str, refusals: Refusals, *, most: int = NAME_MOST) -> str | None:
-    """One clean line of at most `most` letters: longer ones are cut, which is noted; blank ones are none."""
+    """Returns one clean line of at most `most` letters: longer ones are cut, which is noted; blank ones are None."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -45,14 +48,14 @@ def text(value: object, what: str, refusals: Refusals, *, most: int = NAME_MOST)
 
 
 def identifier(value: object) -> str | None:
-    """A vendor's id: kept to the letter, as it is sent back; None where it is none we could store or send."""
+    """Returns a vendor's id, kept to the letter, as it is sent back; None where we could not store or send it."""
     if not isinstance(value, str) or not 0 < len(value) <= ID_MOST or clean_line(value) != value:
         return None
     return str.__str__(value)  # XML and HTML parsers answer subclasses
 
 
 def instant(value: object, what: str, refusals: Refusals, *, now: datetime) -> datetime | None:
-    """An aware time of the past."""
+    """Returns an aware time of the past; None, and a refusal noted, for anything else."""
     if value is None:
         return None
     at = utc(value)
@@ -66,7 +69,7 @@ def instant(value: object, what: str, refusals: Refusals, *, now: datetime) -> d
 
 
 def utc(value: object) -> datetime | None:
-    """An aware time in UTC, where the difference of two is the time between them; None for anything else."""
+    """Returns an aware time in UTC, where the difference of two is the time between them; None for anything else."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         return None
     if type(value) is datetime and value.tzinfo is UTC:
