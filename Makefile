@@ -74,10 +74,17 @@ cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
 
+release: install  ## wheels and sources of every distribution into dist/, checked, with an SBOM (CycloneDX) and checksums
+	rm -rf dist
+	$(UV) build --all-packages --quiet --out-dir dist
+	$(UV) run --frozen --no-sync --quiet --with twine==7.0.0 twine check --strict dist/*.whl dist/*.tar.gz
+	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
+	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
+
 lock: $(UV)  ## resolve dependencies anew
 	$(UV) lock --upgrade
 
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes lock clean
+.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes release lock clean
