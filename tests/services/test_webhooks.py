@@ -187,7 +187,7 @@ async def test_events_are_listed_in_order_page_by_page(hub: Hub, account_id: str
 def _written() -> list[tuple[str, list[str]]]:
     """(type, members of data) of every event the services write."""
     found = []
-    for file in (Path(joinder.__file__).parent / "services").glob("*.py"):
+    for file in (Path(joinder.__file__).parent / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "write_event":
                 kind, data = node.args[2], node.args[3]
