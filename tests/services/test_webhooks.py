@@ -188,13 +188,23 @@ def _written() -> list[tuple[str, list[str]]]:
     """(type, members of data) of every event the services write."""
     found = []
     for file in (Path(joinder.__file__).parent / "services").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "write_event":
-                kind, data = node.args[2], node.args[3]
+                kind, data = node.args[2], _literal(node.args[3], tree)
                 assert isinstance(kind, ast.Constant)
-                assert isinstance(data, ast.Dict)
                 found.append((str(kind.value), [str(key.value) for key in data.keys if isinstance(key, ast.Constant)]))
     return found
+
+
+def _literal(data: ast.expr, tree: ast.Module) -> ast.Dict:
+    """Of a name: the dict that was given to it last before."""
+    if isinstance(data, ast.Name):
+        given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.AnnAssign) and node.value]
+        named = [node for node in given if ast.unparse(getattr(node, "target", None) or node.targets[0]) == data.id]
+        data = max((node for node in named if node.lineno < data.lineno), key=lambda node: node.lineno).value
+    assert isinstance(data, ast.Dict)
+    return data
 
 
 def test_every_event_that_is_written_is_documented_and_in_wire_names() -> None:
