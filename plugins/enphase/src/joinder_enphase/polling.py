@@ -73,8 +73,10 @@ class _Poll:
         return replace(now, soc_percent=self._soc_percent()) if now else None
 
     async def attempt(self, title: str, call: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
-        """The call's answer, or None with its failure noted. After a refused app, a full quota or no answer at all, no
-        more are made."""
+        """Makes a call and returns its answer, or None with its failure noted.
+
+        After a refused app, a full quota or no answer at all, no more calls are made.
+        """
         if self._is_hopeless():
             return None
         try:
@@ -94,7 +96,10 @@ class _Poll:
         return away or any(isinstance(error, AppCredentialsRejected | RateLimited) for error in errors)
 
     async def raise_if_all_failed(self) -> None:
-        """401 also stands for a missing access control; only a call that every app may make tells them apart."""
+        """Raises the decisive failure where no call was answered.
+
+        401 also stands for a missing access control; only a call that every app may make tells them apart.
+        """
         if self.answered or not self.failures:
             return
         errors = [error for _, error in self.failures]
@@ -117,7 +122,7 @@ class _Poll:
         self.notes |= dict.fromkeys(filter(None, sentences))
 
     def devices(self) -> tuple[Device, ...]:
-        """With a single battery the aggregate state of charge is its own."""
+        """Returns a single battery with its state of charge, which the aggregate is then; else nothing."""
         batteries = [device for device in self.query.site.devices if device.kind is DeviceKind.BATTERY]
         soc_percent = self._soc_percent()
         if len(batteries) != 1 or soc_percent is None:

@@ -72,7 +72,7 @@ class _Poll:
         return mapping.with_charge(now, self.storage) if now and self.storage else now
 
     def devices(self, live: Live | None) -> tuple[Device, ...]:
-        """With a single battery the state of charge of all is its own."""
+        """Returns a single battery with its state of charge, which that of all is then; else nothing."""
         batteries = [device for device in self.query.site.devices if device.kind is DeviceKind.BATTERY]
         if len(batteries) != 1 or live is None or live.soc_percent is None:
             return ()
@@ -130,7 +130,7 @@ class _Poll:
         return lambda: api.get(self.ctx, path, into, **params)
 
     async def _attempt(self, title: str, read: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer, or None with its failure noted. After a full quota no more calls are made."""
+        """Reads an answer, or None with its failure noted. After a full quota no more calls are made."""
         if any(isinstance(error, RateLimited) for _, error in self.failures):
             return None
         try:

@@ -69,14 +69,14 @@ async def _proven(ctx: Context, box: DeviceHttp, serial: str) -> Info:
 
 
 async def _not_there(ctx: Context, reason: str, started: float) -> ConsentInvalid:
-    """The reason goes to the operator's log; to the asker all reasons look and last the same."""
+    """Tells the operator's log the reason, and waits; to the asker all reasons look and last the same."""
     ctx.log.info("no gateway proven: %s", reason or "no answer in time")
     await asyncio.sleep(max(0.0, started + PROOF_S - asyncio.get_running_loop().time()))
     return ConsentInvalid(NOT_THERE, fields={"host": NOT_THERE})
 
 
 async def _probe(box: DeviceHttp, token: str, claims: Claims, now: datetime) -> None:
-    """The token must open measurements, not just be a valid one."""
+    """Proves that the token opens measurements, which not every valid one does. Raises ConsentInvalid otherwise."""
     gateway = Gateway(box, token, expires_at=claims.expires_at, now=now)
     try:
         await gateway.open_session()

@@ -110,7 +110,10 @@ class Reader:
         return self._with_load(found.readings(self._query.device_id))
 
     async def _live(self, sources: Sequence[Source]) -> Live | None:
-        """Only a balance tells a plant's power at one instant; devices report at different times."""
+        """Reads live power of a balance or of a single inverter.
+
+        Only a balance tells a plant's power at one instant; devices report at different times.
+        """
         for source in sources:
             if source.name == BALANCE:
                 return self._with_live_load(await self._ask(source, "Recent"), self._nameplate(source))
@@ -149,7 +152,10 @@ class Reader:
         return any(device.kind is DeviceKind.BATTERY for device in self._devices())
 
     def _with_load(self, found: tuple[Reading, ...]) -> tuple[Reading, ...]:
-        """Only where every part is whole: a load is a difference, and a little missing of one part turns it over."""
+        """Computes the load, only where every part is whole.
+
+        A load is a difference, and a little missing of one part may turn its sign.
+        """
         if self._query.device_id is not None:
             return found
         battery = self._has_battery()
@@ -173,7 +179,10 @@ class Reader:
             self._warn(f"answered {source.name} of this {kind} for only a part of the time asked for")
 
     def _warn_of_silence(self, sources: Sequence[Source], silent: Sequence[Source]) -> None:
-        """A device is silent by night as well: only another one that told something shows that it should have."""
+        """Warns of devices that told nothing while another one told something.
+
+        A device is silent by night as well: only another one shows that it should have told something.
+        """
         for name in SUMS:
             parts, missing = ([source for source in group if source.name == name] for group in (sources, silent))
             if missing and len(missing) < len(parts):

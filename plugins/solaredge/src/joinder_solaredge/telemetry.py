@@ -54,7 +54,7 @@ class Reader:
         return Readings(intervals=rows, live=live, warnings=tuple(self._warnings))
 
     async def _live(self, quarters: tuple[Reading, ...]) -> Live | None:
-        """Out of the quarter hours that were read anyway, where they cover the last hour."""
+        """Reads live power, from the quarter hours that were read anyway where they cover the last hour."""
         now, query = self._ctx.now(), self._query
         covered = query.start <= now - mapping.LIVE_SPAN and now - query.end <= QUARTER
         if query.resolution != "15mins" or not covered:
@@ -62,7 +62,10 @@ class Reader:
         return mapping.live(quarters, query.site, now)
 
     async def _quarters(self, start: datetime, end: datetime) -> tuple[Reading, ...]:
-        """Whole ones alone: what SolarEdge makes of a span that begins inside a bucket is not documented."""
+        """Reads whole quarter hours alone.
+
+        What SolarEdge makes of a span that begins inside a bucket is not documented.
+        """
         start, end = _quarter_before(start + QUARTER - timedelta(microseconds=1)), _quarter_before(end)
         told = await self._told("QUARTER_HOUR", list(_spans(start, end)))
         self._warn([mapping.TOO_LONG] if mapping.are_too_long(told.metrics) else [])
@@ -98,7 +101,7 @@ class Reader:
         return Sum(mapping.energies(parts, wanted, hours=hours), (), list(mapping.doubts(parts, wanted)))
 
     async def _site(self, resolution: str, spans: Spans, hours: float | None) -> Sum:
-        """Its production, the sum of its batteries, and the meters at the grid and the load."""
+        """Reads the site's production, the sum of its batteries, and the meters at the grid and the load."""
         devices = self._query.site.devices
         kinds = {device.kind for device in devices}
         parts = [{"energy": answer} for answer in await self._production(resolution, spans)]
@@ -132,7 +135,10 @@ class Reader:
     async def _ask(
         self, path: str, into: type[T], resolution: str, span: tuple[datetime, datetime], **more: str
     ) -> T | None:
-        """None, with a warning, for what this plan or consent does not include: the rest still counts."""
+        """Asks for telemetry; None, with a warning, for what this plan or consent does not include.
+
+        The rest still counts.
+        """
         params = {"from": _utc(span[0]), "to": _utc(span[1]), "resolution": resolution, **more}
         try:
             answer = await api.get(
@@ -146,7 +152,7 @@ class Reader:
         return answer
 
     def _warn(self, texts: Iterable[str]) -> None:
-        """Each once."""
+        """Adds warnings, each once."""
         self._warnings = list(dict.fromkeys([*self._warnings, *texts]))
 
     def _device(self, device_id: str | None) -> Device:
@@ -172,7 +178,7 @@ def _wanted(device: Device) -> mapping.Energies:
 
 
 def _joined(sources: Iterable[Sum]) -> Sum:
-    """A later source's word on a metric counts."""
+    """Joins sums; a later source's word on a metric counts."""
     metrics: sums.Metrics = {}
     lacking: set[datetime] = set()
     warnings: list[str] = []

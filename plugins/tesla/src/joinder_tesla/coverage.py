@@ -35,14 +35,14 @@ class Gap(NamedTuple):
 
 
 def span_of(first: date, last: date, period: str, where: tzinfo, *, name: str | None = None) -> Asked:
-    """From 00:00:00 to 23:59:59, as an end at midnight answers nothing; each with the offset of its moment."""
+    """Asks from 00:00:00 to 23:59:59, as an end at midnight answers nothing; each with the offset of its moment."""
     start, end = datetime.combine(first, time(), where), datetime.combine(last, time(23, 59, 59), where)
     asked = {"period": period, "start_date": start.isoformat(), "end_date": end.isoformat()}
     return {**asked, "time_zone": name} if name else asked
 
 
 def with_one_offset(asked: Asked) -> Asked:
-    """The end's: it is the end whose instant counts, and the start whose date does."""
+    """Gives the start the offset of the end: it is the end whose instant counts, and the start whose date does."""
     start, end = ends_of(asked)
     return {**asked, "start_date": start.replace(tzinfo=end.tzinfo).isoformat()}
 
@@ -64,12 +64,12 @@ def _has_battery(query: ReadingsQuery) -> bool:
 
 
 def _expected(query: ReadingsQuery, now: datetime) -> Span:
-    """The time whose rows must be there: of the site's life, and not of the last hours."""
+    """Returns the time whose rows must be there: of the site's life, and not of the last hours."""
     return max(query.start, query.site.operational_since or query.start), min(query.end, now - LAG)
 
 
 def _gaps(rows: Sequence[Row], query: ReadingsQuery, now: datetime) -> list[Gap]:
-    """Quarter hours and more without any row."""
+    """Finds quarter hours and longer times without any row."""
     covered_to, until = _expected(query, now)
     found: list[Gap] = []
     before: Row | None = None
@@ -93,7 +93,7 @@ def days_again(rows: Sequence[Row], query: ReadingsQuery, asked: Sequence[Asked]
 
 
 def _changed_day(gap: Gap, asked: Sequence[Asked]) -> Asked | None:
-    """The day of a clock change, which was asked with two offsets, with one."""
+    """Returns the day of a clock change, which was asked with two offsets, with one."""
     for span in asked:
         start, end = ends_of(span)
         if start.utcoffset() != end.utcoffset() and gap.start < end and start < gap.end:
@@ -102,7 +102,7 @@ def _changed_day(gap: Gap, asked: Sequence[Asked]) -> Asked | None:
 
 
 def _day_of_other_clock(gap: Gap, query: ReadingsQuery, asked: Sequence[Asked]) -> Asked | None:
-    """The day of the site's own clock that holds an edge of the gap, unless it was answered already."""
+    """Returns the day of the site's own clock that holds an edge of the gap, unless it was answered already."""
     where = zone(query.site.timezone)
     for at, clock in _site_clocks(gap, where or UTC):
         if not any(_answered(at, span, clock) for span in asked):
@@ -134,14 +134,14 @@ def _is_midnight(at: datetime, where: tzinfo) -> bool:
 
 
 def _answered(at: datetime, asked: Asked, clock: tzinfo) -> bool:
-    """Whether this call covers `at` on a site of this clock."""
+    """Tells whether this call covers `at` on a site of this clock."""
     start, end = ends_of(asked)
     first = datetime.combine(start.date(), time(), clock)
     return first <= at < min(end + SECOND, first + timedelta(days=1))
 
 
 def lacks_hours(rows: Sequence[Row], query: ReadingsQuery, now: datetime) -> bool:
-    """A part of the time has no row. Roofs without battery may keep silent at night, and that is no lack."""
+    """Tells whether a part of the time has no row. A roof without battery may keep silent at night: that is no lack."""
     gaps = _gaps(rows, query, now)
     if _has_battery(query) or _tells_nights(rows):
         return bool(gaps)
@@ -190,7 +190,7 @@ def _whole(day: date, where: ZoneInfo, start: datetime, end: datetime) -> bool:
 
 
 def month_again(rows: Sequence[Row], query: ReadingsQuery, month: Asked, now: datetime) -> list[Asked]:
-    """The days that are missing, a run of them a call; runs end where the clock changes.
+    """Returns calls for the days that are missing, one for each run of them; runs end where the clock changes.
 
     A month that answered nothing and has no clock change is not asked twice: there is nothing.
     """
@@ -207,7 +207,7 @@ def _has_change(month: Asked, where: tzinfo) -> bool:
 
 
 def _offset(day: date, where: tzinfo) -> timedelta | None:
-    """At the end of the day."""
+    """Returns the offset at the end of the day."""
     return datetime.combine(day, time(23, 59, 59), where).utcoffset()
 
 
