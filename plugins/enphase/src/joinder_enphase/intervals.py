@@ -151,7 +151,7 @@ def battery_series(device: Device) -> Series:
 
 
 def add_rows(into: Quarters, series: Series, telemetry: Rows, of: Site) -> datetime | None:
-    """Rows of one call; answers the end of the last one.
+    """Adds the rows of one call and returns the end of the last one, or None.
 
     A metric whose row says that a device is missing from it is partial, and unknown when none reported.
     """
@@ -190,7 +190,10 @@ def _add_list(
 
 
 def _spans(ends: list[datetime], series: Series) -> list[Span]:
-    """Rows are stamped with their end: seen backwards in time, each lasts until the one before it."""
+    """Returns each row's span.
+
+    Rows are stamped with their end: seen backwards in time, each lasts until the one before it.
+    """
     if not ends:
         return []
     last = ends[-1]
@@ -200,7 +203,10 @@ def _spans(ends: list[datetime], series: Series) -> list[Span]:
 
 
 def _length(spacing: timedelta) -> timedelta:
-    """Rows are documented as 5 or 15 minutes long: ten apart are rows of five of which every second is missing."""
+    """Returns a row's length, which is documented as 5 or 15 minutes.
+
+    Ten minutes apart are rows of five of which every second is missing.
+    """
     return spacing if spacing > timedelta(minutes=14) else min(spacing, timedelta(minutes=5))
 
 
@@ -221,11 +227,10 @@ def _devices(series: Series, telemetry: Rows, of: Site) -> float | None:
 
 
 def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) -> datetime | None:
-    """Values of one *_lifetime call; answers the end of the last day told. The day of the last reported energy, and
-    any after it, is partial.
+    """Adds the values of one *_lifetime call and returns the end of the last day told, or None.
 
-    Trailing zeros say "nothing reported" as well as "no energy" (the document has both): they are left out after
-    that day.
+    The day of the last reported energy, and any after it, is partial. Trailing zeros say "nothing reported" as well as
+    "no energy" (the document has both): they are left out after that day.
     """
     first = _day(lifetime.start_date)
     if first is None:

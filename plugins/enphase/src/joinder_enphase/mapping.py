@@ -100,7 +100,7 @@ def live(latest: Latest, of: Site) -> Live | None:
 
 
 def doubts(latest: Latest, of: Site) -> tuple[str, ...]:
-    """Sentences about powers that cannot be, for the operator."""
+    """Says in sentences for the operator which powers cannot be."""
     return _judged(latest, of)[1]
 
 
@@ -217,7 +217,10 @@ def _newest_percent(telemetry: Telemetry) -> float:
 
 
 def row_lists(telemetry: Rows) -> list[list[Row]]:
-    """Rows told flat are one list. Of nested lists each is one meter's, unless they follow each other in time."""
+    """Returns rows told flat as one list.
+
+    Of nested lists each is one meter's, unless they follow each other in time.
+    """
     flat = [row for row in telemetry.intervals if isinstance(row, Row)]
     nested = [rows for rows in telemetry.intervals if not isinstance(rows, Row)]
     stamps = [row.end_at for rows in nested for row in {row.end_at: row for row in rows}.values()]

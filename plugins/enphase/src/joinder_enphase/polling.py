@@ -30,7 +30,7 @@ _AWAY_AFTER = 2  # calls cut off or failed with 5xx, and none answered: the vend
 
 
 async def fetch(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    """Readings of one query. Raises when nothing at all was read, NotSupported where the vendor has no such series."""
+    """Reads one query. Raises when nothing at all was read, NotSupported where the vendor has no such series."""
     poll = _Poll(ctx, grant, query)
     rows = await poll.intervals() if query.start < query.end else ()
     live = await poll.live() if query.live and query.device_id is None else None
@@ -49,6 +49,10 @@ class _Poll:
     storage: shapes.Telemetry | None = None  # the battery's answer holds the state of charge as well
 
     async def intervals(self) -> tuple[Reading, ...]:
+        """Reads the query's intervals, with the load of the site.
+
+        Raises NotSupported where the vendor has no such series.
+        """
         site, device_id = self.query.site, self.query.device_id
         read = self._quarters if self.query.resolution == "15mins" else self._days
         into = await read(self._series())
@@ -57,6 +61,7 @@ class _Poll:
         return rows
 
     async def live(self) -> Live | None:
+        """Reads power now, with the state of charge; None when nothing tells it."""
         site = self.query.site
         has_battery = any(device.kind is DeviceKind.BATTERY for device in site.devices)
         now: Live | None = None

@@ -135,7 +135,11 @@ async def _page(ctx: Context, program_id: str, number: int) -> shapes.SystemPage
 
 
 async def _application(ctx: Context, grant: Grant) -> api.Application:
-    """Raises AuthorizationLost when there is none: only the owner's consent can make one."""
+    """Reads the site's application.
+
+    Raises AuthorizationLost when there is none, as only the owner's consent can make one, and ApprovalRefused when it
+    is one in another programme.
+    """
     try:
         application = await api.get(ctx, f"/applications/{grant.facts['site_id']}", api.Application)
     except NoApplication as error:

@@ -98,7 +98,10 @@ class Cts:
                 yield meter, self._readings.get(meter.eid)
 
     def _counts(self, kind: str) -> bool:
-        """Combiners list a pv3p meter on homes that have none: it has never taken a reading (8.3.1598)."""
+        """Tells whether a meter of this kind counts.
+
+        Combiners list a pv3p meter on homes that have none: it has never taken a reading (8.3.1598).
+        """
         found = list(self._of(kind))
         if kind != THIRD_PARTY or self.has_started_only_now:
             return bool(found)

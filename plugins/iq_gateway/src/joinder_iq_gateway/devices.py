@@ -66,6 +66,7 @@ class Inverters(NamedTuple):
 
 
 def inverters_of(devices: Iterable[Device], *, at: datetime) -> Inverters:
+    """Sums the inverters: power (W) of those that report, peak (W) and lifetime (Wh) of all."""
     found = [device for device in devices if device.kind is DeviceKind.INVERTER]
     reporting = [device for device in found if not device.stale and device.power_w is not None]
     silent = [device for device in found if device.stale and device.reported_at]

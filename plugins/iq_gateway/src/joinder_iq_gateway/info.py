@@ -41,6 +41,7 @@ async def identify(box: DeviceHttp) -> Info:
 
 
 def parse_info(answer: Answer) -> Info:
+    """Parses the answer of /info. Raises UnexpectedPayload when it is not a gateway's."""
     root = _parse_xml(answer)
     serial = (root.findtext("device/sn") or "").strip()
     software = (root.findtext("device/software") or "").strip()

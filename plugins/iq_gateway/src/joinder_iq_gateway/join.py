@@ -25,7 +25,10 @@ NOT_THERE = "No IQ Gateway with this token's serial number answered there"
 
 
 async def join_gateway(ctx: Context, callback: Callback) -> Consent:
-    """Raises ConsentInvalid with a sentence at the field to correct, others as they come once the box is proven."""
+    """Proves the gateway and its token, and returns the owner's consent.
+
+    Raises ConsentInvalid with a sentence at the field to correct, others as they come once the box is proven.
+    """
     host, token = callback.values.get("host", "").strip(), tidy(callback.values.get("token", ""))
     claims = _checked(token, ctx.now())
     try:

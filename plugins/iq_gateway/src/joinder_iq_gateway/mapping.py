@@ -103,6 +103,7 @@ class Figures:
         self._say_what_state_it_is_in()
 
     def live(self) -> Live | None:
+        """Returns power now, in W, at the box's time; None when nothing is known."""
         figures = (self.solar_w, self.battery_w, self.grid_w, self.load_w)
         soc_percent = self._soc()
         if all(figure is None for figure in (*figures, soc_percent)):

@@ -35,7 +35,7 @@ async def read_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Rea
 
 
 async def poll(gateway: Gateway, ctx: Context, grant: Grant, *, timezone: str | None, live: bool = False) -> Readings:
-    """Raises what stopped every page, NotSupported when the box has none of them."""
+    """Polls the gateway once. Raises what stopped every page, NotSupported when the box has none of them."""
     now, firmware = ctx.now(), grant.facts["firmware"]
     snapshot = await take_snapshot(gateway, firmware=firmware, now=now, timezone=timezone)
     found = readings(snapshot, now=now, firmware=firmware, live=live)

@@ -174,7 +174,7 @@ def _of_day(row: Row, nameplate: float | None) -> dict[str, float | None]:
 
 
 def days_of(answer: Measurements, month: str, today: date | None = None) -> dict[date, Row | None]:
-    """Rows of the month by their day, none of the future; None where a day was told twice with different values.
+    """Returns rows of the month by their day, none of the future; None where a day was told twice and differently.
 
     Should they be stamped with their end, the last is stamped with the first of the next month, and none with that of
     this one: a stray row of another month moves no day.

@@ -38,6 +38,7 @@ class Reader:
         self._warnings: list[str] = []
 
     async def readings(self) -> Readings:
+        """Reads what the query asks for."""
         sources = await self._sources()
         intervals: tuple[Reading, ...] = ()
         if self._query.start < self._query.end:
@@ -62,7 +63,7 @@ class Reader:
         return Source("devices", device.vendor_id.removesuffix(HYBRID_PV), SET_OF[device.kind], device.vendor_id)
 
     async def _quarters(self, sources: Sequence[Source]) -> tuple[Reading, ...]:
-        """Devices answer energies when asked to; a balance is read as power, as its recorded sample is."""
+        """Reads quarter hours: a balance as power, as its recorded sample is; devices answer energies when asked to."""
         found = Quarters(self._query.start, self._query.end)
         _expect(found, sources)
         batteries = {source.part: Quarters(self._query.start, self._query.end) for source in _batteries(sources)}

@@ -50,7 +50,7 @@ class Timed(NamedTuple):
 
 
 def timed(answer: Measurements, where: ZoneInfo) -> list[Timed]:
-    """Rows in order of time, each instant once: the midnight between two days stands in both answers."""
+    """Returns rows in order of time, each instant once: the midnight between two days stands in both answers."""
     walls = [_wall(row.time, where) for row in answer.rows]
     turned = bool(walls) and walls[0] > walls[-1]  # newest first
     rows, walls = (answer.rows[::-1], walls[::-1]) if turned else (answer.rows, walls)
@@ -145,8 +145,11 @@ def _stands_out(ends: Sequence[datetime], powers: Sequence[float | None], index:
 
 
 def false_days(solar_wh: Mapping[date, float | None], nameplate: float | None) -> set[date]:
-    """Days that told more than the sun brings: beyond the nameplate all day and night long, or, suspicious by
-    themselves, far above the days around them."""
+    """Returns days that told more than the sun brings.
+
+    They are beyond the nameplate (W) all day and night long, or, suspicious by themselves, far above the days around
+    them.
+    """
     known = {day: wh for day, found in solar_wh.items() if (wh := plausible(found)) is not None}
     floor = nameplate * BUSY_HOURS if nameplate else SUSPICIOUS_WH
     return {

@@ -141,7 +141,7 @@ async def _exchanged(ctx: Context, callback: Callback) -> oauth.Token:
 
 @hookimpl
 async def refresh(ctx: Context, grant: Grant) -> Grant:
-    """Keys do not end."""
+    """Renews a consent's token; keys do not end."""
     if ctx.require_app().type != "oauthclient":
         return grant
     return _granted(await oauth.refresh_token(ctx, _OAUTH2, grant.secrets), ctx.now(), grant)

@@ -156,6 +156,6 @@ def _limited(answer: Answer, now: datetime) -> RateLimited:
 
 
 def _credits_gone(answer: Answer) -> bool:
-    """Calls are left in this minute, and no wait is named: it is the month that is over."""
+    """Tells whether the month's calls are used up: some are left in this minute, and no wait is named."""
     left = answer.headers.get("x-ratelimit-remaining-minute", "0")
     return "retry-after" not in answer.headers and left.isascii() and left.isdigit() and int(left) > 0

@@ -48,6 +48,7 @@ OTHER_DAYS = "SolarEdge's days do not begin at midnight in the site's time zone:
 
 
 def site(details: SiteDetails, devices: Iterable[DeviceEntry]) -> Site:
+    """Builds the site of its details and active devices."""
     location = details.location if isinstance(details.location, Location) else Location()
     where, warnings = places.zone_name(location.timezone)
     lat, lon = places.place(location.latitude, location.longitude)
@@ -125,7 +126,7 @@ def _block(part: Mapping[str, Series], pair: tuple[str, str], hours: float | Non
 
 
 def _pair(part: Mapping[str, Series], pair: tuple[str, str]) -> tuple[Rows, Rows]:
-    """Energies and powers. What inverters draw at night is a production of 0."""
+    """Returns energies (Wh) and powers (W). What inverters draw at night is a production of 0."""
     energy, power = pair
     watts = _scaled(part.get(power), _POWER_UNITS)
     if power in _GENERATED:
@@ -308,7 +309,7 @@ def silent_of(devices: Mapping[str, Mapping[str, Rows]]) -> dict[datetime, froze
 
 
 def silences(devices: Sequence[Mapping[str, Rows]]) -> set[datetime]:
-    """Rows in which some devices of a sum tell their energy and others do not."""
+    """Returns the rows in which some devices of a sum tell their energy and others do not."""
     found: set[datetime] = set()
     for metric in {metric for device in devices for metric in device} - {SOC}:
         each = [device.get(metric, {}) for device in devices]

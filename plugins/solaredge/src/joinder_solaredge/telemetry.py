@@ -39,6 +39,10 @@ class Reader:
         self._stored: list[Devices] = []  # all that was read of the batteries: together it tells their scale
 
     async def readings(self) -> Readings:
+        """Reads what the query asks for.
+
+        Raises NotSupported when nothing of it is included, or no zone says when days begin.
+        """
         query = self._query
         where = zone(query.site.timezone)
         rows: tuple[Reading, ...] = ()
@@ -81,7 +85,7 @@ class Reader:
         return self._with_load(rows)
 
     async def _told(self, resolution: str, spans: Spans) -> Sum:
-        """Values by bucket: of one device, or of the site."""
+        """Reads values by bucket: of one device, or of the site."""
         hours = 0.25 if resolution == "QUARTER_HOUR" else None
         device_id = self._query.device_id
         told = await (
@@ -192,7 +196,7 @@ def _joined(sources: Iterable[Sum]) -> Sum:
 
 
 def _is_cut(answer: Series, span: tuple[datetime, datetime], resolution: str, now: datetime) -> bool:
-    """Rows without a value were told; these were not told at all."""
+    """Tells whether rows at either end were not told at all; rows without a value were told."""
     stamps = sorted(row.timestamp for row in answer.values if row.timestamp.tzinfo is not None)
     bucket = QUARTER if resolution == "QUARTER_HOUR" else timedelta(hours=25)
     first, last = (stamps[0], stamps[-1]) if stamps else (span[1], span[0])

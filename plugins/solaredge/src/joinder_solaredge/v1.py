@@ -142,6 +142,7 @@ async def site(ctx: Context, site_id: str) -> Site:
 
 
 def normalised(details: _Details, inventory: _Inventory) -> Site:
+    """Builds the site of V1's details and inventory."""
     location = details.location or _Location()
     where, warnings = places.zone_name(location.time_zone)
     lat, lon = places.place(location.latitude, location.longitude)
@@ -227,7 +228,10 @@ def quarters(
     now: datetime | None = None,
     stored: v1_storage.Told | None = None,
 ) -> tuple[Reading, ...]:
-    """Meters of one kind add up; where one of them, or a battery, is silent, the quarter hour is partial."""
+    """Sums meters of one kind to readings in Wh.
+
+    Where one of them, or a battery, is silent, the quarter hour is partial.
+    """
     factor = _UNITS.get((energies.unit or "").upper())
     rows = [(_METERS[meter.type], _told(meter, where, factor)) for meter in energies.meters if meter.type in _METERS]
     found: dict[str, mapping.Rows] = dict(stored.metrics) if stored else {}

@@ -19,6 +19,7 @@ _STORAGE_STATIONS = {1, 6, 7, 9, 10, 11}  # stationTypeNew
 
 
 def site(station: Record, inverters: Sequence[Record], meters: Sequence[Record], now: datetime) -> Site:
+    """Builds the site of a station, its inverters and its export power managers."""
     storage = station.number("stationTypeNew") in _STORAGE_STATIONS
     said: list[str] = []
     devices: list[Device] = []

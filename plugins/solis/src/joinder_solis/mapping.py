@@ -150,10 +150,10 @@ def _standard_offset_h(query: ReadingsQuery) -> float:
 def quarters(
     rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
 ) -> tuple[Reading, ...]:
-    """Rows of power. Each counts until the next one, before a gap as long as its neighbours; asked twice, once. Of two
-    that differ none counts.
+    """Makes readings of quarter hours, in Wh, from rows of power.
 
-    `lacking`: the time in which the plant's sums lack an inverter.
+    Each row counts until the next one, before a gap as long as its neighbours; asked twice, once. Of two that differ
+    none counts. `lacking`: the time in which the plant's sums lack an inverter.
     """
     at_rows = _timed(rows, say)
     found = Quarters(query.start, query.end)
@@ -250,6 +250,7 @@ def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: Readi
 
 
 def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
+    """Yields month calls. Raises NotSupported for a device, or where no zone says when days begin."""
     where = zone(query.site.timezone)
     if where is None:
         raise NotSupported("The plant's time zone is unknown")

@@ -142,7 +142,7 @@ def site_path(site_id: str, endpoint: str) -> str:
 
 
 def base_of_code(code: str) -> str:
-    """Codes and refresh tokens begin with the region: NA_…, EU_…"""
+    """Returns the base URL of a code's or refresh token's region, with which it begins: NA_…, EU_…"""
     return BASES["europe"] if code.startswith("EU_") else BASES["north america"]
 
 

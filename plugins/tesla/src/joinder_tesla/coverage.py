@@ -52,8 +52,10 @@ def ends_of(asked: Asked) -> Span:
 
 
 def rows_spans(rows: Sequence[Row], query: ReadingsQuery) -> Iterator[tuple[Row | None, Span]]:
-    """Rows in order, each instant once, with the time each is of: both lengths may stand in one answer. None: it was
-    told twice with different values."""
+    """Returns rows in order, each instant once, with the time each is of: both lengths may stand in one answer.
+
+    None: it was told twice with different values.
+    """
     by_instant = once((row.timestamp, row) for row in rows if row.timestamp.utcoffset() is not None)
     alone = ROW_LENGTHS[0 if _has_battery(query) else 1]
     return ((by_instant[span[0]], span) for span in row_spans(by_instant, alone=alone))
@@ -83,7 +85,7 @@ def _gaps(rows: Sequence[Row], query: ReadingsQuery, now: datetime) -> list[Gap]
 
 
 def days_again(rows: Sequence[Row], query: ReadingsQuery, asked: Sequence[Asked], now: datetime) -> list[Asked]:
-    """Days to ask once more, or of another clock, because they hold what the first answers lack."""
+    """Returns calls for days to ask once more, or of another clock, because they hold what the first answers lack."""
     found: dict[str, Asked] = {}
     for gap in _gaps(rows, query, now):
         again = _changed_day(gap, asked) or _day_of_other_clock(gap, query, asked)
@@ -112,7 +114,7 @@ def _day_of_other_clock(gap: Gap, query: ReadingsQuery, asked: Sequence[Asked]) 
 
 
 def _site_clocks(gap: Gap, where: tzinfo) -> Iterator[tuple[datetime, timezone]]:
-    """Instants at the edges of the gap, with the site's clock there, where it is another than the zone's.
+    """Yields instants at the edges of the gap, with the site's clock there, where it is another than the zone's.
 
     The rows' own offset tells. Where it is the zone's, an hour missing at a midnight means that the site's days begin
     an hour late, or an hour early.
@@ -159,19 +161,19 @@ def _may_be_night(gap: Gap, low: float) -> bool:
 
 
 def inside(rows: Iterable[Row], asked: Asked) -> list[Row]:
-    """Rows of the days that were asked for: a day beside them may be told in part."""
+    """Keeps rows of the days that were asked for: a day beside them may be told in part."""
     start, end = ends_of(asked)
     return [row for row in rows if start.date() <= row.timestamp.date() <= end.date()]
 
 
 def of_other_days(rows: Iterable[Row], known: Iterable[Row]) -> list[Row]:
-    """Rows of days that are not known yet: the same day under another stamp would count twice."""
+    """Keeps rows of days that are not known yet: the same day under another stamp would count twice."""
     days = {row.timestamp.date() for row in known}
     return [row for row in rows if row.timestamp.date() not in days]
 
 
 def days_missing(rows: Iterable[Row], query: ReadingsQuery, month: Asked, now: datetime) -> list[date]:
-    """Days of this month that were asked for, are over, and have no row."""
+    """Returns the days of this month that were asked for, are over, and have no row."""
     where = zone(query.site.timezone)
     start, end = _expected(query, now)
     if where is None or start >= end:
@@ -212,7 +214,7 @@ def _offset(day: date, where: tzinfo) -> timedelta | None:
 
 
 def _runs(days: Collection[date], where: tzinfo) -> list[tuple[date, date]]:
-    """Days that follow each other under one offset, as first and last."""
+    """Groups days that follow each other under one offset, as first and last."""
     found: list[tuple[date, date]] = []
     for day in days:
         before = found[-1] if found else None

@@ -28,6 +28,7 @@ class Reader:
         self._warnings: dict[str, None] = {}  # each sentence once, in order
 
     async def readings(self) -> Readings:
+        """Reads what the query asks for. Raises NotSupported, before any call, where no zone says when days begin."""
         wanted = self._query.start < self._query.end
         by_day = wanted and self._query.resolution == "day"
         months = mapping.months_to_ask(self._query) if by_day else []  # refused before any call where no zone is known

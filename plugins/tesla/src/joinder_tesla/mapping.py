@@ -56,7 +56,10 @@ _PART_OF = {"charge_wh": DeviceKind.BATTERY, "discharge_wh": DeviceKind.BATTERY}
 
 
 def site_ids(products: Iterable[Product]) -> tuple[str, ...]:
-    """Cars have none; a bare site whose components are all false has nothing to read."""
+    """Returns the ids of energy sites, each once.
+
+    Cars have none; a bare site whose components are all false has nothing to read.
+    """
     sites = [product for product in products if product.energy_site_id is not None and _has_parts(product)]
     return tuple(dict.fromkeys(str(product.energy_site_id) for product in sites))
 
@@ -67,6 +70,7 @@ def _has_parts(product: Product) -> bool:
 
 
 def site(site_id: str, info: SiteInfo) -> Site:
+    """Builds the site, with a warning where neither zone nor place is told."""
     parts = info.components or Components()
     name = info.installation_time_zone if zone(info.installation_time_zone) is not None else None
     place = _place(info.geolocation)
@@ -153,6 +157,7 @@ def _meters(parts: Components) -> tuple[Device, ...]:
 
 
 def live(status: LiveStatus, of: Site) -> Live | None:
+    """Returns power now, in W; None where the vendor's time has no offset."""
     if status.timestamp is None or status.timestamp.utcoffset() is None:
         return None
     has_battery, percent = has(of, DeviceKind.BATTERY), plausible(status.percentage_charged)
@@ -168,6 +173,7 @@ def live(status: LiveStatus, of: Site) -> Live | None:
 
 
 def live_warnings(status: LiveStatus, of: Site) -> Iterator[str]:
+    """Yields a sentence for each thing that is doubtful about live power."""
     if status.timestamp is not None and status.timestamp.utcoffset() is None:
         yield NO_TIME
     if _meters_live(status, of) and _is_off_grid(status):
@@ -179,7 +185,7 @@ def live_warnings(status: LiveStatus, of: Site) -> Iterator[str]:
 
 
 def _makes_sun(told: Iterable[LiveStatus | Row], of: Site) -> bool:
-    """Zeros of a site that lists its parts, and no inverter among them, stand for nothing."""
+    """Tells whether solar figures count: zeros of a site that lists its parts, with no inverter among them, do not."""
     return not of.devices or has(of, DeviceKind.INVERTER) or any(values.solar_power for values in told)
 
 
@@ -250,7 +256,10 @@ def _last_of_month(first: date) -> date:
 
 
 def quarters(rows: Sequence[Row], query: ReadingsQuery, charges: Sequence[Row] = ()) -> tuple[Reading, ...]:
-    """Rows of mean power, each as long as its neighbours are apart; `charges` tell the state of charge beside them."""
+    """Makes readings of quarter hours, in Wh, from rows of mean power, each as long as its neighbours are apart.
+
+    `charges` tell the state of charge beside them.
+    """
     read = _Balance(rows, query)
     impossible: set[datetime] = set()
     found = Quarters(query.start, query.end)
@@ -287,6 +296,7 @@ class _Balance:
         self._long_are_metered = any(row.grid_power or row.battery_power or row.generator_power for row in long_rows)
 
     def add(self, found: Quarters, row: Row, span: Span) -> None:
+        """Adds the energies of a row that the site's devices measure."""
         if self._has_sun:
             found.power("solar_wh", *span, row.solar_power)
         if self._has_battery:
@@ -324,7 +334,10 @@ def row_warnings(rows: Iterable[Row], found: Iterable[Reading]) -> Iterator[str]
 
 
 def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Rows of a day, or of parts of it: their number is not fixed. The stamp's own date is the site's."""
+    """Makes readings of days, in Wh, from rows of a day, or of parts of it: their number is not fixed.
+
+    The stamp's own date is the site's. None without a known zone.
+    """
     where = zone(query.site.timezone)
     if where is None:
         return ()
@@ -358,7 +371,7 @@ def _by_day(rows: Iterable[Row]) -> dict[date, list[Row] | None]:
 
 
 def _energies(rows: Sequence[Row], of: Site, sources: set[str]) -> Iterator[tuple[str, float, bool]]:
-    """Metrics of one day with their energy, and whether no part of it is missing."""
+    """Yields the metrics of one day with their energy (Wh), and whether no part of it is missing."""
     is_metered = any(getattr(row, name) for row in rows for name in _FLOWS)
     for metric in (*_SINGLE, *_SUMS):
         kind = _PART_OF.get(metric)
