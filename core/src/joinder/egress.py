@@ -36,9 +36,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Opens a socket to a stand-in, or to the first of a host's addresses if all of them are allowed.
+        """Opens a socket to the host's stand-in, or to the first of its addresses if all of them are allowed.
 
-        Raises httpcore.ConnectError, which never names the address.
+        Raises httpcore.ConnectError.
         """
         stand_in = self._stand_ins.get((host, port))
         is_stand_in_itself = stand_in == (host, port)
@@ -82,7 +82,7 @@ def is_public(address: Address) -> bool:
 def is_lan(address: Address) -> bool:
     """Tells whether this is a private unicast address that is not this machine.
 
-    Loopback, link-local, metadata, CGNAT and tunnel forms are none.
+    Loopback, link-local, metadata, CGNAT and tunnel forms do not count.
     """
     return address.is_private and not any(address in network for network in _NEVER) and not _is_own(address)
 

@@ -50,12 +50,12 @@ def references(ids: Sequence[str]) -> list[schemas.Reference]:
 
 
 def page_token(key: str) -> str:
-    """Makes a token opaque to callers; deps.py reads it."""
+    """Makes a page's token, opaque to callers; deps.py reads it."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def utc(at: int | None) -> str | None:
-    """Formats epoch seconds in ISO 8601; None, unknown, also where no calendar has such a time."""
+    """Formats epoch seconds in ISO 8601; None where unknown, or where no calendar has such a time."""
     return None if at is None or not FIRST <= at <= LAST else _utc(at)
 
 

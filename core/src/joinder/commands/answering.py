@@ -113,7 +113,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def print_deleted(row_id: str) -> None:
-    """Prints the id as JSON, which wants something where the REST API answers a deletion with nothing."""
+    """Prints the deleted id as JSON, where the REST API answers with nothing."""
     from joinder.commands.answers import Deleted
 
     print_json(Deleted(deleted=row_id))

@@ -29,7 +29,7 @@ class Api:
     ) -> Any:
         """Sends a request and returns its JSON. Raises StepFailed.
 
-        It is shown with secrets as the variables of demo.env that hold them.
+        It is shown as curl, with secrets as the variables of demo.env that hold them.
         """
         server = next(self._turns)
         if not quietly:

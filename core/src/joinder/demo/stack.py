@@ -111,7 +111,7 @@ def _processes(commands: Mapping[str, Sequence[str]], settings: Settings, folder
 
 
 def _empty(folder: Path) -> None:
-    """Empties the folder, only if the demo made it itself. Raises StepFailed."""
+    """Makes the folder anew. Raises StepFailed when it holds something that is not the demo's."""
     if folder.exists() and not (folder / "demo.env").exists() and any(folder.iterdir()):
         raise StepFailed("folder", f"{folder} holds something that is not the demo's; name another with --folder")
     shutil.rmtree(folder, ignore_errors=True)
