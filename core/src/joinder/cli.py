@@ -68,7 +68,7 @@ class Commands(click.RichGroup):
 
 
 def first_words(name: str) -> str:
-    """Of the command's docstring, read as text."""
+    """Returns the first words of the command's docstring, read as text."""
     found = _FIRST_WORDS.search((Path(__file__).parent / "commands" / f"{_module(name)}.py").read_text("utf-8"))
     return " ".join(found[1].split()) if found else ""
 

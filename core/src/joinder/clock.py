@@ -13,7 +13,7 @@ civil_time: Callable[[], float] = time.time  # the one place tests replace to li
 
 
 def now() -> int:
-    """Epoch seconds."""
+    """Returns epoch seconds."""
     return int(civil_time())
 
 
@@ -22,7 +22,7 @@ def utc_now() -> datetime:
 
 
 def from_epoch(seconds: float | None) -> datetime | None:
-    """None too where no calendar has such a time."""
+    """Converts epoch seconds to UTC; None for None, and where no calendar has such a time."""
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None and FIRST <= seconds <= LAST else None
 
 
@@ -31,7 +31,7 @@ def to_epoch(moment: datetime | None) -> int | None:
 
 
 def monotonic() -> float:
-    """Seconds, the same in every process of this boot, untouched by clock changes."""
+    """Returns seconds that are the same in every process of this boot, untouched by clock changes."""
     return time.monotonic()
 
 

@@ -36,6 +36,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:
+        """Opens a socket to the host's stand-in, or to the first of its addresses if all of them are allowed.
+
+        Raises httpcore.ConnectError.
+        """
         stand_in = self._stand_ins.get((host, port))
         is_stand_in_itself = stand_in == (host, port)
         if stand_in and (is_stand_in_itself or not _is_literal(host)):
@@ -68,17 +72,23 @@ _NEVER = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """A global unicast address. `is_global` alone accepts NAT64, 6to4, multicast and site-local ones."""
+    """Tells whether this is a global unicast address.
+
+    `is_global` alone accepts NAT64, 6to4, multicast and site-local ones.
+    """
     return address.is_global and not any(address in network for network in _NEVER)
 
 
 def is_lan(address: Address) -> bool:
-    """A private unicast address that is not this machine: no loopback, link-local, metadata, CGNAT or tunnel form."""
+    """Tells whether this is a private unicast address that is not this machine.
+
+    Loopback, link-local, metadata, CGNAT and tunnel forms do not count.
+    """
     return address.is_private and not any(address in network for network in _NEVER) and not _is_own(address)
 
 
 def _is_own(address: Address) -> bool:
-    """Only an address of this machine can be bound."""
+    """Tells whether this machine has the address: only one of its own can be bound."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -105,7 +115,10 @@ async def _resolve(host: str, port: int) -> list[Address]:
 
 
 def plain_host(address: str) -> str:
-    """An IP literal in normal form, or a plain DNS or mDNS name. Odd number forms (0x7f.1, 2130706433) are refused."""
+    """Returns an IP literal in normal form, or a plain DNS or mDNS name. Raises DeviceUnreachable for anything else.
+
+    Odd number forms (0x7f.1, 2130706433) are refused.
+    """
     text = address.strip().rstrip(".").lower()
     if _is_literal(text) and "%" not in text:
         return str(ip_address(text))

@@ -41,8 +41,9 @@ def new_id(tag: Tag) -> str:
 
 
 def next_id(tag: Literal["evnt", "dlvy"]) -> str:
-    """One that is greater than those this process made before, for rows that are told in the order in which they came
-    to be; also where the clock stands still, or is put back.
+    """Makes an id greater than those this process made before, also where the clock stands still or is put back.
+
+    It is for rows that are told in the order in which they came to be.
     """
     moment = _LAST[0] = max(int(clock.civil_time() * 4_000_000), _LAST[0] + 1)
     bits = (moment << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)) & (1 << _TIME_BITS + _RANDOM_BITS) - 1
@@ -54,5 +55,5 @@ def is_id(text: str, tag: Tag | None = None) -> bool:
 
 
 def new_token() -> str:
-    """256 random bits for URLs, cookies and client secrets."""
+    """Makes 256 random bits for URLs, cookies and client secrets."""
     return secrets.token_urlsafe(32)

@@ -65,7 +65,7 @@ _live: weakref.WeakSet[Secrets] = weakref.WeakSet()
 
 
 def redact(text: str) -> str:
-    """The same text without any live secret value and without anything of a secret's shape."""
+    """Returns the text without any live secret value and without anything of a secret's shape."""
     found = {form for secrets in tuple(_live) for form in secrets.forms if form in text}
     for form in sorted(found, key=len, reverse=True):  # a secret may begin like another, longer one
         text = text.replace(form, MASK)
@@ -75,5 +75,5 @@ def redact(text: str) -> str:
 
 
 def _forms(value: str) -> tuple[str, ...]:
-    """As it is, and as it stands in URLs and in one line of a repr."""
+    """Returns a value as it is, and as it stands in URLs and in one line of a repr."""
     return () if len(value) < 6 else (value, quote(value, safe=""), quote_plus(value), repr(value)[1:-1])

@@ -56,7 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Development and tests: nobody else reaches this server."""
+        """Tells whether nobody else reaches this server: development and tests."""
         return not self.is_https and urlsplit(self.public_url).hostname in LOOPBACK_HOSTS
 
 
@@ -64,12 +64,15 @@ _VARIABLES = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fiel
 
 
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
-    """Raises ConfigError for an unknown or unusable JOINDER_* variable."""
+    """Reads the settings. Raises ConfigError for an unknown or unusable JOINDER_* variable."""
     return settings_and_origins(env)[0]
 
 
 def settings_and_origins(env: Mapping[str, str] | None = None) -> tuple[Settings, dict[str, str]]:
-    """With the variable that each setting which is no default comes from. Raises ConfigError as above."""
+    """Reads the settings, and the variable that each one which is no default comes from.
+
+    Raises ConfigError as `settings_from_env`.
+    """
     parsed: dict[str, object] = {}
     origins: dict[str, str] = {}
     for variable, value in (os.environ if env is None else env).items():
@@ -86,7 +89,7 @@ def settings_and_origins(env: Mapping[str, str] | None = None) -> tuple[Settings
 
 
 def _name(variable: str) -> str:
-    """Of the setting. Raises ConfigError with what was probably meant."""
+    """Returns the name of the setting. Raises ConfigError with what was probably meant."""
     name = _VARIABLES.get(variable) or _VARIABLES.get(variable.removesuffix("_FILE"))
     if name is None:
         near = difflib.get_close_matches(variable, [*_VARIABLES, *(f"{known}_FILE" for known in _VARIABLES)], 1)
@@ -116,7 +119,10 @@ def _parsed(name: str, value: str) -> object:
 
 
 def _call_limits(parts: Sequence[str]) -> dict[str, dict[str, int]]:
-    """`vendor:span=calls` each; whether there is such a vendor is known when the plugins are loaded."""
+    """Parses `vendor:span=calls` each. Raises ConfigError.
+
+    Whether there is such a vendor is known only when the plugins are loaded.
+    """
     limits: dict[str, dict[str, int]] = {}
     for part in parts:
         found = re.fullmatch(r"([^:=\s]+):([^:=\s]+)=([^:=\s]+)", part)
@@ -134,7 +140,7 @@ def _call_limits(parts: Sequence[str]) -> dict[str, dict[str, int]]:
 
 
 def call_limits_text(limits: Mapping[str, Mapping[str, int]]) -> str:
-    """As JOINDER_CALL_LIMITS is written."""
+    """Formats limits as JOINDER_CALL_LIMITS is written."""
     return ",".join(f"{vendor}:{span}={calls}" for vendor, spans in limits.items() for span, calls in spans.items())
 
 
@@ -179,7 +185,7 @@ def _checked(settings: Settings) -> Settings:
 
 
 def _as_browsers_write(origin: str) -> str:
-    """Lower case, without a default port: what an Origin header is compared with."""
+    """Returns an origin in lower case, without a default port: what an Origin header is compared with."""
     parts = urlsplit(origin)
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
     default = 443 if parts.scheme == "https" else 80

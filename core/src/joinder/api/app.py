@@ -107,7 +107,7 @@ async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Litestar's schema, and on every operation what all errors look like."""
+    """Returns Litestar's schema, and on every operation what all errors look like."""
     schema: dict[str, Any] = request.app.openapi_schema.to_schema()
     (reference,), components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
     schema["components"]["schemas"].update(components)
@@ -126,7 +126,7 @@ def _headers(hub: Hub) -> list[ResponseHeader]:
 
 
 async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
-    """Before a body is converted: an unknown API version, or a body that is not JSON where JSON is expected."""
+    """Refuses before a body is converted: an unknown API version, or what is not JSON where JSON is expected."""
     wanted = request.headers.get("api-version")
     if wanted not in (None, API_VERSION):
         return problem(
@@ -162,7 +162,7 @@ def _nothing_here(_: Request[Any, Any, Any]) -> None:
 
 
 def _openapi() -> OpenAPIConfig:
-    """Litestar's own pages would load scripts and fonts from third parties; /openapi.json is all there is."""
+    """Configures /openapi.json alone: Litestar's own pages would load scripts and fonts from third parties."""
     return OpenAPIConfig(
         title="Joinder",
         version=version("joinder"),

@@ -79,5 +79,5 @@ class BackfillController(Controller):
         summary="Cancel a backfill",
     )
     async def cancel(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> None:
-        """What it fetched stays."""
+        """Cancels it; what it fetched stays."""
         await backfill.cancel(hub, caller.account_id, caller.client_id, backfill_id)

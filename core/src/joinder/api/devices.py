@@ -147,7 +147,10 @@ class MeterController(Controller):
 
 
 async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
-    """The other devices are read only where its last report is old."""
+    """Returns since when a device is silent, in epoch seconds, or None.
+
+    The other devices are read only where its last report is old.
+    """
     others = await read_devices(hub.store, row.site_id) if silence.is_late(row) else []
     return silence.since(row, others)
 

@@ -49,7 +49,7 @@ class EnrollmentController(Controller):
         summary="Show an enrollment",
     )
     async def show(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
-        """With `warnings`: what was doubtful about its vendor's answers in the last week."""
+        """Returns it with `warnings`: what was doubtful about its vendor's answers in the last week."""
         shown = await enrollments.get(hub, caller.account_id, enrollment_id)
         return wire.enrollment(shown, await notices.of_enrollment(hub, enrollment_id))
 
@@ -60,7 +60,7 @@ class EnrollmentController(Controller):
         summary="Show where its tokens came from",
     )
     async def tokens(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.TokenList:
-        """The lineage of the grant: the last twenty tokens, newest first, without the tokens."""
+        """Lists the lineage of the grant: the last twenty tokens, newest first, without the tokens."""
         return wire.tokens(await enrollments.lineage(hub, caller.account_id, enrollment_id))
 
     @delete(
@@ -94,7 +94,7 @@ class EnrollmentController(Controller):
         summary="Stop reading it",
     )
     async def pause(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
-        """Its token is kept alive; what is stored is served, `stale`. Twice is harmless."""
+        """Stops reading it: its token is kept alive; what is stored is served, `stale`. Twice is harmless."""
         await pausing.pause(hub, caller.account_id, enrollment_id, caller.client_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
@@ -106,7 +106,7 @@ class EnrollmentController(Controller):
         summary="Read it again",
     )
     async def resume(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
-        """From now on. Twice is harmless."""
+        """Reads it again from now on. Twice is harmless."""
         await pausing.resume(hub, caller.account_id, enrollment_id, caller.client_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
@@ -118,7 +118,7 @@ class EnrollmentController(Controller):
         summary="Let it out of quarantine",
     )
     async def release(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
-        """Everything that stood still is tried again now. 409 when it is not in quarantine."""
+        """Tries everything that stood still again now. 409 when it is not in quarantine."""
         await pausing.release(hub, caller.account_id, enrollment_id, caller.client_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
@@ -136,6 +136,6 @@ class EnrollmentController(Controller):
         enrollment_id: FromPath[str],
         data: JSONBody[schemas.Reconnect | None] = None,
     ) -> schemas.ReconnectLink:
-        """The enrollment, its sites and history are kept. `redirectURI`: the join flow's, when left out."""
+        """Makes a link; the enrollment, its sites and history stay. `redirectURI`: the join flow's, when left out."""
         redirect_uri = data.redirect_uri if data is not None else None
         return schemas.ReconnectLink(url=await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri))

@@ -29,7 +29,7 @@ log = logging.getLogger("joinder.access")
 
 
 def observed(app: ASGIApp) -> ASGIApp:
-    """Outside of the router, so that what no route answers is seen too."""
+    """Wraps the app outside of its router, so that what no route answers is seen too."""
 
     async def observing(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope["headers"])
@@ -63,7 +63,7 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _route(scope: Scope) -> str:
-    """The template, never the path: paths of owners' pages hold tokens."""
+    """Returns the template, never the path: paths of owners' pages hold tokens."""
     return str(scope.get("path_template") or "none")
 
 
@@ -73,14 +73,14 @@ def _method(scope: Scope) -> str:
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's own, if it can stand in a log."""
+    """Returns the caller's own id if it can stand in a log, else a new one."""
     given = next((value for name, value in headers if name == REQUEST_ID), b"")
     return given.decode() if _VALID_ID.fullmatch(given) else secrets.token_hex(12)
 
 
 @get("/metrics", include_in_schema=False)
 async def metrics_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Not there without a token file: behind a proxy on this host everybody comes from 127.0.0.1."""
+    """Serves the metrics, only with a token file: behind a proxy on this host everybody comes from 127.0.0.1."""
     token: Secrets | None = request.app.state.metrics_token
     if token is None:
         raise NotFoundException

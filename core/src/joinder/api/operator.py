@@ -101,7 +101,7 @@ class VendorCredentialsController(Controller):
         data: JSONBody[schemas.CredentialsPatch],
         include_secrets: IncludeSecrets = False,
     ) -> schemas.Credentials:
-        """JSON Merge Patch; vendor and type cannot change. Enrollments that waited for it are tried again."""
+        """Applies a JSON Merge Patch; vendor and type cannot change. Enrollments that waited for it are tried again."""
         _may_reveal(caller, include_secrets)
         changed = await vendor_credentials.change(
             hub, caller.account_id, credentials_id, caller.client_id, patch=data.given()
@@ -117,7 +117,7 @@ class VendorCredentialsController(Controller):
     async def remove(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
     ) -> None:
-        """409 while a join flow or an enrollment uses them."""
+        """Deletes them. 409 while a join flow or an enrollment uses them."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
 
     @get(
@@ -129,7 +129,7 @@ class VendorCredentialsController(Controller):
     async def quota(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
     ) -> schemas.Quotas:
-        """Of the limits the vendor declares (`GET /vendors`), over all processes."""
+        """Shows what is left of the limits the vendor declares (`GET /vendors`), over all processes."""
         left = await vendor_credentials.quotas(hub, caller.account_id, credentials_id)
         return wire.quotas(left)
 
@@ -142,7 +142,7 @@ class VendorCredentialsController(Controller):
     async def actions(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
     ) -> schemas.ActionList:
-        """Steps the vendor wants once for an app, such as registering a domain."""
+        """Lists steps the vendor wants once for an app, such as registering a domain."""
         found = await operator_actions.list_actions(hub, caller.account_id, credentials_id)
         return schemas.ActionList(actions=[wire.action(action) for action in found])
 
@@ -161,7 +161,7 @@ class VendorCredentialsController(Controller):
         name: FromPath[str],
         data: JSONBody[dict[str, Any]],
     ) -> schemas.ActionOutcome:
-        """The body holds the action's fields. Running it twice is harmless."""
+        """Runs it with its fields, which the body holds. Running it twice is harmless."""
         message = await operator_actions.run(
             hub, caller.account_id, credentials_id, caller.client_id, name=name, values=data
         )
@@ -211,7 +211,7 @@ class JoinFlowController(Controller):
         "/{flow_id:str}", operation_id="deleteJoinFlow", opt={"scope": "manage:flows"}, summary="Delete a join flow"
     )
     async def remove(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]) -> None:
-        """Enrollments made through it stay."""
+        """Deletes it; enrollments made through it stay."""
         await join_flows.delete(hub, caller.account_id, flow_id, caller.client_id)
 
 
@@ -222,7 +222,7 @@ class VendorController(Controller):
 
     @get("/", operation_id="listVendors", summary="List installed vendors")
     async def list_all(self, hub: NamedDependency[Hub]) -> schemas.VendorList:
-        """What each asks for and can do, from its own data; and plugins that were found but do not work.
+        """Lists what each asks for and can do, from its own data; and plugins that were found but do not work.
 
         `breakers` names hooks that are not called now, as the vendor did not answer the last calls.
         """

@@ -10,7 +10,7 @@ _UPPER = {"id": "ID", "uri": "URI", "utc": "UTC"}
 
 
 def wire_name(name: str) -> str:
-    """`site_id` → `siteID`, `location_utc_offset` → `locationUTCOffset`, `charge_kwh` → `chargeKwh`."""
+    """Converts `site_id` to `siteID`, `location_utc_offset` to `locationUTCOffset`, `charge_kwh` to `chargeKwh`."""
     head, *tail = name.split("_")
     return head + "".join(_UPPER.get(part, part.capitalize()) for part in tail)
 

@@ -52,7 +52,7 @@ class SiteController(Controller):
         summary="What was asked of a site's history",
     )
     async def coverage(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Coverage:
-        """The ledger, as stored: spans of each series that the vendor was asked for, the newest first, at most 500."""
+        """Lists the ledger as stored: spans of each series that the vendor was asked for, newest first, at most 500."""
         return wire.coverage(site_id, await ledger.of_site(hub, caller.account_id, site_id))
 
     @get(
@@ -81,7 +81,7 @@ class SiteController(Controller):
         site_id: FromPath[str],
         window: WindowDep,
     ) -> schemas.SolarIntervals:
-        """[start, end), widened to whole periods of the site's time zone; the last day when left out."""
+        """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
         return wire.solar_intervals(site_id, window.level, page)
 

@@ -33,7 +33,7 @@ class EventController(Controller):
         *,
         paging: NamedDependency[Paging],
     ) -> schemas.EventPage:
-        """The newest last."""
+        """Lists events, the newest last."""
         rows = await events.list_page(
             hub, caller.account_id, enrollment_id=enrollment_id, kind=kind, after=paging.after, limit=paging.limit
         )
@@ -50,7 +50,7 @@ class WebhookController(Controller):
 
     @post("/", operation_id="createWebhook", opt={"scope": "manage:webhooks"}, summary="Create a webhook")
     async def create(self, hub: HubDep, caller: CallerDep, data: JSONBody[schemas.NewWebhook]) -> schemas.Webhook:
-        """The answer's `secret` verifies signatures; it is shown this once."""
+        """Returns it with the `secret` that verifies signatures, which is shown this once."""
         made = await webhooks.create(hub, caller.account_id, caller.client_id, url=data.url, types=data.types or [])
         return webhook_wire.with_secret(made)
 
@@ -70,7 +70,7 @@ class WebhookController(Controller):
     async def change(
         self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[schemas.WebhookPatch]
     ) -> schemas.Webhook:
-        """JSON Merge Patch. While it is disabled nothing is put in line for it; a replay brings that."""
+        """Applies a JSON Merge Patch. While it is disabled nothing is put in line for it; a replay brings that."""
         changed = await webhooks.change(hub, caller.account_id, webhook_id, caller.client_id, patch=data.given())
         return webhook_wire.webhook(changed)
 
@@ -78,7 +78,7 @@ class WebhookController(Controller):
         "/{webhook_id:str}", operation_id="deleteWebhook", opt={"scope": "manage:webhooks"}, summary="Delete a webhook"
     )
     async def remove(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> None:
-        """With its deliveries."""
+        """Deletes it with its deliveries."""
         await webhooks.delete(hub, caller.account_id, webhook_id, caller.client_id)
 
     @post(
@@ -89,7 +89,7 @@ class WebhookController(Controller):
         summary="Rotate the secret",
     )
     async def rotate(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
-        """For a day the old secret signs beside the new one, which is shown this once."""
+        """Returns the new secret, which is shown this once; for a day the old one signs beside it."""
         return webhook_wire.with_secret(await webhooks.rotate(hub, caller.account_id, webhook_id, caller.client_id))
 
     @post(
@@ -117,7 +117,7 @@ class WebhookController(Controller):
         *,
         paging: NamedDependency[Paging],
     ) -> schemas.DeliveryPage:
-        """`status`: pending, delivered or failed."""
+        """Lists deliveries. `status`: pending, delivered or failed."""
         rows = await replays.list_page(
             hub, caller.account_id, webhook_id, status=status, after=paging.after, limit=paging.limit
         )
@@ -136,7 +136,7 @@ class WebhookController(Controller):
     async def replay(
         self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], delivery_id: FromPath[str]
     ) -> schemas.Delivery:
-        """Delivered or not; its `webhook-id` stays."""
+        """Sends it again, delivered or not; its `webhook-id` stays."""
         shown = await replays.replay(hub, caller.account_id, webhook_id, delivery_id, caller.client_id)
         return webhook_wire.delivery(shown)
 
@@ -150,7 +150,7 @@ class WebhookController(Controller):
     async def replay_since(
         self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[schemas.Replay]
     ) -> schemas.Replayed:
-        """Events since then whose delivery failed, or that were never put in line."""
+        """Sends the events since then again whose delivery failed, or that were never put in line."""
         count = await replays.replay_since(
             hub, caller.account_id, webhook_id, caller.client_id, since=moment_of("since", data.since)
         )

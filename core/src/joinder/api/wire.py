@@ -50,12 +50,12 @@ def references(ids: Sequence[str]) -> list[schemas.Reference]:
 
 
 def page_token(key: str) -> str:
-    """Opaque to callers; deps.py reads it."""
+    """Makes a page's token, opaque to callers; deps.py reads it."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def utc(at: int | None) -> str | None:
-    """Unknown too where no calendar has such a time."""
+    """Formats epoch seconds in ISO 8601; None where unknown, or where no calendar has such a time."""
     return None if at is None or not FIRST <= at <= LAST else _utc(at)
 
 
@@ -214,7 +214,7 @@ def _of_kind(rows: Sequence[StoredDevice], kind: DeviceKind) -> list[schemas.Ref
 
 
 def _bess(batteries: Sequence[Device]) -> schemas.Bess | None:
-    """All batteries as one: capacities added, charge weighed by capacity where every capacity is known."""
+    """Describes all batteries as one: capacities added, charge weighed by capacity where every capacity is known."""
     if not batteries:
         return None
     sizes = [battery.nameplate_wh for battery in batteries if battery.nameplate_wh]
@@ -275,7 +275,10 @@ def _common(row: StoredDevice, device: Device, source: Source | None, silent_sin
 
 
 def provenance(fetched_at: int, found: Sequence[Source], rule: str | None = None) -> schemas.Provenance:
-    """Of a value that may have come by several calls: all their endpoints, and the plugin of the first."""
+    """Tells where a value comes from, maybe by several calls: all their endpoints, and the plugin of the first.
+
+    `fetched_at`: epoch seconds.
+    """
     return schemas.Provenance(
         endpoints=sorted({endpoint for source in found for endpoint in source.endpoints if endpoint}),
         plugin=found[0].plugin if found else None,
@@ -346,7 +349,10 @@ def meter_intervals(owner_id: str, level: str, page: Page) -> schemas.MeterInter
 
 
 def _local_times(page: Page) -> Callable[[int], str]:
-    """ISO 8601 with the zone's numeric offset. An interval's end is the next one's start: each is written once."""
+    """Returns a formatter to ISO 8601 with the zone's numeric offset.
+
+    An interval's end is the next one's start: each is written once.
+    """
     zone = page.zone
 
     @cache

@@ -76,7 +76,7 @@ def delete(account_id: str, confirm: str | None, dry_run: bool) -> None:
 
 
 async def _ends(hub: Hub, account_id: str) -> tuple[dict[str, Any], list[str]]:
-    """What it has, and what becomes of its consents at the vendors."""
+    """Returns what the account has, and what becomes of its consents at the vendors."""
     from joinder.services.grants import revocations
 
     return await _held(hub, account_id), await revocations.foretold_of_account(hub, account_id)

@@ -48,7 +48,7 @@ MOMENT = Moment()
 
 
 async def chosen_account(hub: Hub, account_id: str | None) -> str:
-    """The one given, or the only one. Raises NotFound, or Invalid when there are several."""
+    """Returns the account given, or the only one. Raises NotFound, or Invalid when there are several."""
     from joinder.services.refusals import Invalid, NotFound
 
     known = await account_ids(hub, account_id)
@@ -60,7 +60,7 @@ async def chosen_account(hub: Hub, account_id: str | None) -> str:
 
 
 async def account_ids(hub: Hub, account_id: str | None = None) -> list[str]:
-    """All, or the one given. Raises NotFound."""
+    """Returns the ids of all accounts, or the one given. Raises NotFound."""
     from joinder.services.records import accounts
     from joinder.services.refusals import NotFound
 
@@ -73,7 +73,7 @@ async def account_ids(hub: Hub, account_id: str | None = None) -> list[str]:
 async def over_accounts(
     hub: Hub, account_id: str | None, page: Page[T], key: Callable[[T], str], *, most: int | None = None
 ) -> list[tuple[str, T]]:
-    """Every row of one account or of all, at most `most`, each with its account's id. Raises NotFound."""
+    """Reads every row of one account or of all, at most `most`, each with its account's id. Raises NotFound."""
     found: list[tuple[str, T]] = []
     for one in await account_ids(hub, account_id):
         after = ""
@@ -86,7 +86,7 @@ async def over_accounts(
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """NAME=VALUE, several times. Raises UsageError."""
+    """Parses NAME=VALUE, given several times. Raises UsageError."""
     if any("=" not in pair for pair in given):
         raise click.UsageError(f"{option} takes NAME=VALUE")
     return dict(pair.split("=", 1) for pair in given)

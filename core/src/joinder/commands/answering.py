@@ -26,7 +26,7 @@ def print_list(answers: Sequence[T], columns: Columns[T], as_json: bool) -> None
 
 
 def print_owned(rows: Sequence[tuple[str, T]], columns: Columns[T], as_json: bool) -> None:
-    """Answers of several accounts, each with its account's id, which only a person is shown."""
+    """Prints answers of several accounts, each with its account's id, which only a person is shown."""
     if as_json:
         print_json([answer for _, answer in rows])
         return
@@ -35,7 +35,7 @@ def print_owned(rows: Sequence[tuple[str, T]], columns: Columns[T], as_json: boo
 
 
 def print_one(answer: object, as_json: bool) -> None:
-    """One line a member, those inside another as `health.state`."""
+    """Prints one line a member, those inside another as `health.state`."""
     if as_json:
         print_json(answer)
         return
@@ -52,7 +52,7 @@ def print_json(answer: object) -> None:
 
 
 def encoded(answer: object, *, indent: int = 0) -> str:
-    """Also what msgspec refuses: half of a surrogate pair, which JSON in the store may hold."""
+    """Encodes JSON, also of what msgspec refuses: half of a surrogate pair, which JSON in the store may hold."""
     import json
 
     import msgspec
@@ -69,7 +69,7 @@ def say(text: str) -> None:
 
 
 def print_link(link: object, url: str, *, qr: bool, as_json: bool) -> None:
-    """`link` is the answer that holds `url`."""
+    """Prints a URL, or as JSON `link`, the answer that holds it; `qr`: a QR code too, on standard error."""
     import sys
 
     if as_json:
@@ -100,7 +100,7 @@ def _members(prefix: str, value: Any) -> list[tuple[str, str]]:
 
 
 def plain(value: object) -> str:
-    """As one cell. What vendors and owners named must not steer a terminal, or break a line."""
+    """Returns a value as one cell, in which no name of a vendor or owner steers a terminal or breaks a line."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value == "":
@@ -113,7 +113,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def print_deleted(row_id: str) -> None:
-    """The REST API answers a deletion with nothing; JSON wants something."""
+    """Prints the deleted id as JSON, where the REST API answers with nothing."""
     from joinder.commands.answers import Deleted
 
     print_json(Deleted(deleted=row_id))

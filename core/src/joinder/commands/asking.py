@@ -28,7 +28,10 @@ def severe(command: F) -> F:
 
 
 def agreed(touches: Sequence[str], *, yes: bool, dry_run: bool) -> bool:
-    """False after a dry run; ends the program when nobody agrees."""
+    """Tells the user what is touched, and whether to go on: False after a dry run.
+
+    Ends the program when nobody agrees.
+    """
     _tell(touches)
     if dry_run:
         return False
@@ -40,7 +43,7 @@ def agreed(touches: Sequence[str], *, yes: bool, dry_run: bool) -> bool:
 
 
 def agreed_by_name(name: str, touches: Sequence[str], *, confirm: str | None, dry_run: bool) -> bool:
-    """As `agreed`, by typing `name`."""
+    """Asks as `agreed` does, to be confirmed by typing `name`."""
     _tell(touches)
     if dry_run:
         return False
@@ -53,7 +56,10 @@ def agreed_by_name(name: str, touches: Sequence[str], *, confirm: str | None, dr
 
 
 def secret_from(file: Path | None) -> str:
-    """A secret out of a file, or of standard input (`-`); no option takes one itself: others see a command line."""
+    """Reads a secret from a file, or from standard input (`-`).
+
+    No option takes one itself: others see a command line.
+    """
     if file is None or str(file) == "-":
         if sys.stdin.isatty():
             _must_be_able_to_ask("a file")

@@ -18,7 +18,7 @@ _QUOTA = ("credentials", "vendor", "span", "limit", "used", "resets at", "blocke
 @click.argument("credentials_id", required=False)
 @json_option
 def quota(credentials_id: str | None, as_json: bool) -> None:
-    """How many calls are left, of one or of all. Example:  joinder credentials quota cred-…"""
+    """Show how many calls are left, of one or of all. Example:  joinder credentials quota cred-…"""
     found = on_hub(lambda hub: _quotas(hub, credentials_id))
     if as_json:
         print_json(found)
@@ -33,7 +33,7 @@ def _member(name: str) -> Any:
 
 
 def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
-    """One for each limit; one alone where the vendor declares none."""
+    """Returns a line for each limit; one alone where the vendor declares none."""
     shared = {"credentials": one.credentials_id, "vendor": one.vendor, "blocked until": one.blocked_until}
     known: list[dict[str, object]] = [
         {"span": each.span, "limit": each.limit, "used": each.used, "resets at": each.resets_at} for each in one.quotas

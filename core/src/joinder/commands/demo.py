@@ -135,7 +135,7 @@ def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json
 
 
 async def _stay_up(demo: Running, as_json: bool) -> None:
-    """Until one of the processes ends, or somebody ends the demo."""
+    """Waits until one of the processes ends, or somebody ends the demo. Raises StepFailed."""
     import asyncio
     import shlex
 

@@ -71,7 +71,7 @@ def show(device_id: str, as_json: bool) -> None:
 def intervals(
     device_id: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
 ) -> None:
-    """Energy of a device. Example:  joinder devices intervals metr-… --level day --start 2026-06-01"""
+    """List the energy of a device. Example:  joinder devices intervals metr-… --level day --start 2026-06-01"""
     from joinder.services.readings import intervals
 
     async def look(hub: Hub) -> Page:
@@ -95,7 +95,7 @@ def _told(device: StoredDevice, all_of_site: Sequence[StoredDevice]) -> Device:
 
 
 def _kind(device_id: str) -> str:
-    """Raises NotFound."""
+    """Returns the kind of device an id is of. Raises NotFound."""
     from joinder.services.refusals import NotFound
 
     if device_id[:4] not in _NAMES:

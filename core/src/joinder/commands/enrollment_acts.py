@@ -35,7 +35,7 @@ def _several(command: F) -> F:
 
 
 def commands() -> list[click.Command]:
-    """Those of the table that are done to several at once."""
+    """Returns the commands of the table that are done to several at once."""
     return [_command(BY_WORD[word]) for word in WORDS]
 
 
@@ -49,7 +49,7 @@ def _command(operation: Operation) -> click.Command:
 
 
 async def overviews(hub: Hub, ids: Sequence[str]) -> list[Overview]:
-    """In batches, as a statement takes only so many ids."""
+    """Reads overviews in batches, as a statement takes only so many ids."""
     from joinder.services.join import enrollments
 
     found: list[Overview] = []
@@ -99,7 +99,7 @@ async def _fitting(hub: Hub, text: str) -> tuple[str, ...]:
 async def _each(
     hub: Hub, ids: Sequence[str], operation: Operation, *, with_answers: bool
 ) -> tuple[list[Overview], list[int]]:
-    """A few at once. Those that worked, and the exit code of each that did not."""
+    """Runs a few at once; returns those that worked, and the exit code of each that did not."""
     import asyncio
 
     limit = asyncio.Semaphore(AT_ONCE)

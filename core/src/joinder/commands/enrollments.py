@@ -124,7 +124,7 @@ def show(enrollment_id: str, as_json: bool) -> None:
 @click.argument("enrollment_id")
 @json_option
 def tokens(enrollment_id: str, as_json: bool) -> None:
-    """Where its last twenty tokens came from, without the tokens. Example:  joinder enrollments tokens enrl-…"""
+    """List where its last twenty tokens came from, without the tokens. Example:  joinder enrollments tokens enrl-…"""
     from joinder.api import wire
     from joinder.services.join import enrollments
 
@@ -139,7 +139,7 @@ def tokens(enrollment_id: str, as_json: bool) -> None:
 @limit_option
 @json_option
 def events(enrollment_id: str, limit: int, as_json: bool) -> None:
-    """What happened to it, the newest last. Example:  joinder enrollments events enrl-… --limit 10"""
+    """List what happened to it, the newest last. Example:  joinder enrollments events enrl-… --limit 10"""
     from joinder.api import webhook_wire
     from joinder.commands.events import COLUMNS
     from joinder.services.records import events
@@ -155,7 +155,7 @@ def events(enrollment_id: str, limit: int, as_json: bool) -> None:
 @click.argument("enrollment_id")
 @json_option
 def sites(enrollment_id: str, as_json: bool) -> None:
-    """The sites it opens, as stored. Example:  joinder enrollments sites enrl-…"""
+    """List the sites it opens, as stored. Example:  joinder enrollments sites enrl-…"""
     from joinder.api import wire
     from joinder.commands.sites import COLUMNS
     from joinder.services.join import enrollments
@@ -234,7 +234,7 @@ def _query(text: str, faults: bool, account_id: str | None) -> Query:
 
 
 async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[Found], int]:
-    """At most so many, and how many there are."""
+    """Returns the enrollments found, at most so many, and how many there are."""
     from joinder.services.admin import search
 
     found: list[Found] = []

@@ -86,7 +86,7 @@ async def pause(seconds: float) -> None:
 
 
 async def _recent(hub: Hub, wanted: Wanted) -> dict[str, Told]:
-    """By id. One that is out of it does not come back."""
+    """Returns recent events by id. One that is no longer among them does not come back."""
     from joinder.clock import now
     from joinder.services.records import events
 
@@ -94,7 +94,7 @@ async def _recent(hub: Hub, wanted: Wanted) -> dict[str, Told]:
 
 
 def _print_line(event: Event, as_json: bool) -> None:
-    """One that is too long for a column is still whole."""
+    """Prints an event as a line; one that is too long for a column is still whole."""
     if as_json:
         echo(encoded(event))
     else:

@@ -20,7 +20,7 @@ from_option = click.option(
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object out of the file. What is wrong with it is told without any of it: it holds secrets."""
+    """Reads a JSON object from the file. Raises UsageError without any of what it holds: secrets."""
     import msgspec
 
     try:
@@ -32,7 +32,7 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def declared_fields(hub: Hub, vendor: str, type_name: str) -> Sequence[Field]:
-    """Empty for what is unknown: the service says so better."""
+    """Returns a credential type's fields; empty for what is unknown: the service says so better."""
     from joinder.errors import UnknownVendor
 
     try:

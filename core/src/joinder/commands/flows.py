@@ -127,7 +127,7 @@ def show(flow_id: str, as_json: bool) -> None:
 @qr_option
 @json_option
 def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json: bool) -> None:
-    """The link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
+    """Print the link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
     from joinder.commands.answers import FlowLink
     from joinder.services.join import join_sessions
 
@@ -202,7 +202,7 @@ def _touches(flow_id: str, used: Dependents) -> list[str]:
 
 
 def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
-    """Raises UsageError for an option of a vendor that is not named."""
+    """Parses vendors and their options. Raises UsageError for an option of a vendor that is not named."""
     from joinder.services.join.join_flows import FlowVendor
 
     named = [name.partition(":")[::2] for name in vendors]

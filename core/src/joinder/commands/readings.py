@@ -84,7 +84,7 @@ def _answer(progress: Progress, *, is_dry: bool) -> Rechecked:
 
 
 def _print(answer: Rechecked) -> None:
-    """A line a vendor and rule."""
+    """Prints a line for each vendor and rule."""
     lines = [(one, rule) for one in answer.vendors for rule in [None, *one.rules]]
     print_list(
         lines,

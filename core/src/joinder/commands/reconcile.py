@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(vendor: str | None, probe: bool, refusals: int, as_json: bool) -> None:
-    """After a restore: release the grants that can be renewed safely, probe the others.
+    """Release the grants that can be renewed safely after a restore, and probe the others.
     Example:  joinder reconcile --probe
 
     Exit code 1 while grants are waiting.

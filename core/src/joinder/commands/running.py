@@ -61,7 +61,7 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
 
 
 def sentence(error: Exception) -> str:
-    """A refusal, a vendor's error or trouble of the store, and what of the input it is about."""
+    """Says what a refusal, a vendor's error or trouble of the store is, and what of the input it is about."""
     from joinder.services.refusals import Refusal
     from joinder.store.advice import trouble_of
 
@@ -88,7 +88,10 @@ def code_of(error: Exception) -> int:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """The only way to the terminal. Where others' words are to be one line, `clean_line` comes before."""
+    """Prints to the terminal, to which this is the only way.
+
+    Where others' words are to be one line, `clean_line` comes before.
+    """
     click.echo(clean_text(text), err=err)
 
 
@@ -98,7 +101,7 @@ def fail(text: str, code: int) -> NoReturn:
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """JSON, or aligned columns, in which what is very long is cut."""
+    """Prints JSON, or aligned columns, in which what is very long is cut."""
     if as_json:
         echo(clean_json(json.dumps(rows, indent=2)))
         return

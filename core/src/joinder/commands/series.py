@@ -37,7 +37,7 @@ def window_options(command: F) -> F:
 
 
 def window(level: SummaryLevel, start: int | None, end: int | None, provenance: bool) -> Window:
-    """The last day when left out, as over REST."""
+    """Returns the span to read, in epoch seconds: the last day when left out, as over REST."""
     from joinder.services.readings.intervals import Window
 
     until = int(time.time()) if end is None else end
@@ -45,7 +45,7 @@ def window(level: SummaryLevel, start: int | None, end: int | None, provenance: 
 
 
 async def read_all(read: Read, asked: Window) -> Page:
-    """Every page as one; `as_of` is that of the oldest."""
+    """Reads every page as one; `as_of` is that of the oldest."""
     from msgspec.structs import replace
 
     from joinder.services.readings.missing import joined

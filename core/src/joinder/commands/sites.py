@@ -83,7 +83,7 @@ def show(site_id: str, as_json: bool) -> None:
 @click.argument("site_id")
 @json_option
 def live(site_id: str, as_json: bool) -> None:
-    """Power now, asked of the vendor where what is stored is old. Example:  joinder sites live site-…"""
+    """Show power now, asked of the vendor where what is stored is old. Example:  joinder sites live site-…"""
     from joinder.api import wire
     from joinder.services.readings import live
 
@@ -101,7 +101,9 @@ def live(site_id: str, as_json: bool) -> None:
 def intervals(
     site_id: str, kind: str, level: SummaryLevel, start: int | None, end: int | None, provenance: bool, as_json: bool
 ) -> None:
-    """Energy of a site. Example:  joinder sites intervals site-… --level day --start 2026-06-01 --end 2026-07-01"""
+    """List the energy of a site.
+    Example:  joinder sites intervals site-… --level day --start 2026-06-01 --end 2026-07-01
+    """
     from joinder.services.readings import intervals
 
     async def look(hub: Hub) -> Page:
@@ -118,7 +120,7 @@ def intervals(
 @click.argument("site_id")
 @json_option
 def coverage(site_id: str, as_json: bool) -> None:
-    """What was asked of a site's history, when, and what came of it. Example:  joinder sites coverage site-…"""
+    """List what was asked of a site's history, when, and what came of it. Example:  joinder sites coverage site-…"""
     from joinder.api import wire
     from joinder.services.readings import ledger
 

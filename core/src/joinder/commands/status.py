@@ -37,7 +37,7 @@ _FAULTS: Columns[JoinFault] = {
 @click.command(name="status")
 @json_option
 def command(as_json: bool) -> None:
-    """What needs whom now, over all accounts. Example:  joinder status
+    """Show what needs whom now, over all accounts. Example:  joinder status
 
     Enrollments by vendor and health, who must act, owners who could not join, consents that end next, and the last 24
     hours.

@@ -47,7 +47,7 @@ def command(as_json: bool) -> None:
 
 
 def _missing_files(vendors: list[Vendor], folder: str | None) -> list[str]:
-    """Public files a vendor wants to fetch, and whether they would be served."""
+    """Lists the public files a vendor wants to fetch, and whether they would be served."""
     from joinder.services.admin.public_files import found
 
     return [

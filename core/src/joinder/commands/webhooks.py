@@ -231,12 +231,12 @@ def delete(webhook_id: str, confirm: str | None, dry_run: bool, as_json: bool) -
 
 
 def _url(given: str) -> str:
-    """It may hold a secret itself: `-` is standard input."""
+    """Returns the URL, read from standard input for `-`: it may hold a secret itself."""
     return secret_from(Path(given)) if given == "-" else given
 
 
 def _patch(url: str | None, types: tuple[str, ...], all_types: bool, is_enabled: bool | None) -> dict[str, Any]:
-    """Raises UsageError when nothing would change, or types are given twice."""
+    """Builds the change. Raises UsageError when nothing would change, or types are given twice."""
     patch: dict[str, Any] = {"url": url} if url is not None else {}
     if types and all_types:
         raise click.UsageError("Give --type or --all-types.")

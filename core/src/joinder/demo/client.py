@@ -27,7 +27,10 @@ class Api:
     async def call(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, quietly: bool = False
     ) -> Any:
-        """Shown with secrets as the variables of demo.env that hold them. Raises StepFailed."""
+        """Sends a request and returns its JSON. Raises StepFailed.
+
+        It is shown as curl, with secrets as the variables of demo.env that hold them.
+        """
         server = next(self._turns)
         if not quietly:
             self._say(_curl(f"{server.base_url}".rstrip("/"), method, path, body))
@@ -39,7 +42,7 @@ class Api:
 
 @asynccontextmanager
 async def calling(servers: Sequence[str], token: str, say: Say) -> AsyncIterator[Api]:
-    """`servers`: their base URLs."""
+    """Opens clients of `servers`, by their base URLs, which take turns."""
     async with AsyncExitStack() as exits:
         headers = {"authorization": f"Bearer {token}"}
         clients = [
@@ -52,7 +55,7 @@ async def calling(servers: Sequence[str], token: str, say: Say) -> AsyncIterator
 
 
 async def access_token(server: str, client: NewClient, say: Say) -> str:
-    """Raises StepFailed."""
+    """Gets a client's access token. Raises StepFailed."""
     url = f"{server}/oauth2/token"
     say(f'curl -u "$CLIENT_ID:$CLIENT_SECRET" -d grant_type=client_credentials {url}')
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -72,7 +75,7 @@ def _curl(base: str, method: str, path: str, body: Mapping[str, Any] | None) -> 
 
 
 def _body(body: Mapping[str, Any]) -> str:
-    """Inside single quotes of a shell."""
+    """Returns the body as JSON inside single quotes of a shell."""
     if "credentials" not in body:
         return json.dumps(body, ensure_ascii=False)
     credentials = body["credentials"]
@@ -84,5 +87,5 @@ def _body(body: Mapping[str, Any]) -> str:
 
 
 def variable(vendor: str, member: str) -> str:
-    """Of demo.env, for a member of a vendor app's credentials: ENPHASE_CLIENT_ID."""
+    """Names the variable of demo.env for a member of a vendor app's credentials: ENPHASE_CLIENT_ID."""
     return f"{vendor}_{re.sub('(?<=[a-z])(?=[A-Z])', '_', member)}".upper()

@@ -43,18 +43,21 @@ class Summary(Struct, rename="camel"):
 
 
 def crosses(demo: Running, simulator: Simulator) -> bool:
-    """Whether the owner begins at the second server: the vendor sends every owner back to the public URL, the first."""
+    """Tells whether the owner begins at the second server.
+
+    The vendor sends every owner back to the public URL, the first.
+    """
     return demo.simulators.index(simulator) % 2 == 1
 
 
 async def connect(demo: Running, simulator: Simulator, say: Say) -> Connected:
-    """As in `sequence`, every second vendor's owner by way of the second server."""
+    """Connects as in `sequence`, every second vendor's owner by way of the second server."""
     via = demo.servers[1].url if crosses(demo, simulator) else None
     return await sequence.connect(demo, simulator, say, via=via)
 
 
 async def show(demo: Running, say: Say) -> Summary:
-    """After all vendors are connected. One worker is gone then. Raises StepFailed."""
+    """Shows two workers at work and kills one, after all vendors are connected. Raises StepFailed."""
     killed, left = demo.workers
     say("── cluster ──")
     say("One enrollment after another is due, until both workers have read from vendors")

@@ -48,7 +48,7 @@ class LocalPostgres:
         secret.unlink()
 
     def start(self) -> None:
-        """Until it accepts connections."""
+        """Starts the server and waits until it accepts connections."""
         settings = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -62,7 +62,7 @@ class LocalPostgres:
         )
 
     def stop(self, how: str = "fast") -> None:
-        """`immediate` is a crash: no checkpoint, recovery at the next start."""
+        """Stops the server. `immediate` is a crash: no checkpoint, recovery at the next start."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", how, "stop")
 
     def url(self, database: str = "postgres") -> str:
@@ -85,7 +85,7 @@ class LocalPostgres:
 
 @contextmanager
 def local_postgres(*, durable: bool = True) -> Iterator[LocalPostgres]:
-    """A running server, gone with its data at the end. Raises NoPostgres."""
+    """Runs a server, gone with its data at the end. Raises NoPostgres."""
     find_binaries()
     folder = Path(tempfile.mkdtemp(prefix="joinder-postgres-"))
     try:
@@ -100,7 +100,7 @@ def local_postgres(*, durable: bool = True) -> Iterator[LocalPostgres]:
 
 
 def find_binaries() -> Path:
-    """The newest server of this machine. Raises NoPostgres."""
+    """Finds the folder of the newest server of this machine. Raises NoPostgres."""
     found = [path for place in PLACES for path in Path("/").glob(place.lstrip("/")) if (path / "initdb").exists()]
     on_path = shutil.which("postgres")
     if on_path:

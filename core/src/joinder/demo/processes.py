@@ -40,6 +40,7 @@ class Process:
         self._handle: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
+        """Starts it and returns before it answers; what it prints goes to its log."""
         with self.log.open("wb") as log:
             self._handle = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "joinder", *self._arguments),
@@ -53,7 +54,7 @@ class Process:
         return self._handle is not None and self._handle.returncode is None
 
     async def ready(self) -> None:
-        """Once it answers. Raises StepFailed."""
+        """Waits until it answers. Raises StepFailed."""
         asked = f"{self.url}/health/ready" if self.serves else self._metrics_url
         give_up = time.monotonic() + START_MOST_S
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -67,7 +68,7 @@ class Process:
         raise StepFailed(self.name, f"it did not start; see {self.log}")
 
     async def figure(self, name: str, **labels: str) -> int:
-        """What its /metrics tells of this counter, over all its series with these labels. Raises StepFailed."""
+        """Sums what its /metrics tells of this counter, over all its series with these labels. Raises StepFailed."""
         try:
             async with httpx.AsyncClient(trust_env=False) as client:
                 page = (await client.get(self._metrics_url)).text
@@ -83,7 +84,7 @@ class Process:
             await self._handle.wait()
 
     async def kill(self) -> None:
-        """No warning, no clean-up."""
+        """Kills it without warning or clean-up."""
         if self._handle is not None and self.runs:
             self._handle.kill()
         await self.ended()
@@ -93,7 +94,7 @@ class Process:
             self._handle.terminate()
 
     async def stopped(self) -> None:
-        """After `ask_to_stop`; one that does not listen is killed."""
+        """Waits for its end after `ask_to_stop`; one that does not listen is killed."""
         try:
             async with asyncio.timeout(STOP_MOST_S):
                 await self.ended()
@@ -107,7 +108,7 @@ class Process:
 
 @asynccontextmanager
 async def running(processes: Sequence[Process]) -> AsyncIterator[None]:
-    """All of them, ready; they stop, in whatever way the block ends. Raises StepFailed."""
+    """Starts all of them, ready inside the block; they stop in whatever way it ends. Raises StepFailed."""
     try:
         for process in processes:
             await process.start()
@@ -120,6 +121,7 @@ async def running(processes: Sequence[Process]) -> AsyncIterator[None]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
+    """Returns the JOINDER_ variables that tell a process these settings."""
     told = {
         "JOINDER_DATABASE_URL": settings.database_url,
         "JOINDER_KEY_FILE": settings.key_file,
@@ -139,7 +141,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """All different."""
+    """Finds free ports, all different."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [probe.getsockname()[1] for probe in probes]

@@ -11,6 +11,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 
 def table(seen: Sequence[Connected]) -> str:
+    """Formats one line for each vendor."""
     head = ("vendor", "site", "inverters", "batteries", "meters", "today kWh", "24 h kWh", "now kW", "health")
     rows = [
         (
@@ -30,7 +31,7 @@ def table(seen: Sequence[Connected]) -> str:
 
 
 def cluster(seen: Summary) -> str:
-    """What each process did, and what happened after one was killed."""
+    """Formats what each process did, and what happened after one was killed."""
     rows = [(one.process, str(one.requests), str(one.vendor_calls)) for one in seen.work]
     return (
         _columns([("process", "requests answered", "reads of vendors"), *rows])
@@ -40,14 +41,14 @@ def cluster(seen: Summary) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
-    """The first row is the head."""
+    """Aligns rows in columns; the first row is the head."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
 
 
 def chart(seen: Connected) -> str:
-    """The last 24 hours of solar energy, one column per half hour."""
+    """Draws the last 24 hours of solar energy, one column per half hour."""
     halves = [sum(seen.curve[index : index + 2]) for index in range(0, len(seen.curve), 2)]
     top = max(halves, default=0.0) or 1.0
     bars = "".join(_BARS[round(half / top * (len(_BARS) - 1))] for half in halves)

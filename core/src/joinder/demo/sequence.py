@@ -47,7 +47,7 @@ class Connected(Struct, rename="camel"):
 
 
 async def connect(demo: Running, simulator: Simulator, say: Say, *, via: str | None = None) -> Connected:
-    """One vendor from credentials to live power. `via`: the server at which the owner begins; else the public one."""
+    """Takes one vendor from credentials to live power. `via`: where the owner begins, if not at the public server."""
     end = day_end()  # of the day that is read, though another quarter hour may end meanwhile
     if not simulator.has_history:
         simulator.clock.freeze(end - DAY_S)
@@ -63,7 +63,10 @@ async def connect(demo: Running, simulator: Simulator, say: Say, *, via: str | N
 
 
 async def enrollment(api: Api, simulator: Simulator, say: Say, server: str) -> dict[str, Any]:
-    """From credentials to the owner's consent, which begins at `server`. Raises StepFailed."""
+    """Goes from credentials to the owner's consent, which begins at `server`, and returns the enrollment.
+
+    Raises StepFailed.
+    """
     vendor = simulator.vendor
     offered: dict[str, Any] = {"vendor": vendor}
     if simulator.flow_options:
@@ -78,7 +81,7 @@ async def enrollment(api: Api, simulator: Simulator, say: Say, server: str) -> d
 
 
 async def _consented(simulator: Simulator, link: str, say: Say) -> str:
-    """The owner's part; the id of the enrollment. Raises StepFailed."""
+    """Plays the owner's part and returns the enrollment's id. Raises StepFailed."""
     step = f"{simulator.vendor}: owner's consent"
     state = secrets.token_urlsafe(12)
     link = f"{link}?vendor={simulator.vendor}&state={state}"
@@ -95,7 +98,7 @@ async def _consented(simulator: Simulator, link: str, say: Say) -> str:
 
 
 async def _approved(api: Api, vendor: str, enrollment_id: str, say: Say) -> None:
-    """The vendor decides later: asked every second here, by the worker within minutes to hours otherwise."""
+    """Waits for a vendor that decides later: asks every second, where the worker would within minutes to hours."""
     say(f"{vendor} has not approved the enrollment yet: status pendingvendor")
     for _ in range(APPROVAL_MOST_S):
         enrollment = await api.call("POST", f"/enrollments/{enrollment_id}/refresh", quietly=True)
@@ -107,7 +110,10 @@ async def _approved(api: Api, vendor: str, enrollment_id: str, say: Say) -> None
 
 
 async def _time_lapse(hub: Hub, simulator: Simulator, enrollment_id: str, end: int, say: Say) -> None:
-    """A device without history has a day only if somebody read it all day: its clock runs fast while Joinder polls."""
+    """Runs a device's clock fast while Joinder polls it. Raises StepFailed.
+
+    A device without history has a day only if somebody read it all day.
+    """
     say(
         f"{simulator.vendor} keeps no history: its simulated clock runs 24 h while Joinder polls every 15 minutes of it"
     )
@@ -157,7 +163,7 @@ async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str, end: in
 
 
 def check(seen: Connected) -> None:
-    """What the demo promises of every vendor. Raises StepFailed."""
+    """Checks what the demo promises of every vendor. Raises StepFailed."""
     wrong = [
         name
         for name, holds in {
@@ -175,7 +181,7 @@ def check(seen: Connected) -> None:
 
 
 def _balances(live: Mapping[str, Any]) -> bool:
-    """Within 1 %, where all four are told."""
+    """Tells whether the load is the sum of the others within 1 %, where all four are told."""
     parts = [live.get(name) for name in ("solarKw", "batteryKw", "gridKw", "loadKw")]
     if any(part is None for part in parts):
         return True
@@ -184,10 +190,10 @@ def _balances(live: Mapping[str, Any]) -> bool:
 
 
 def day_end() -> int:
-    """The last full quarter hour's end."""
+    """Returns the last full quarter hour's end, in epoch seconds."""
     return int(time.time()) // QUARTER_S * QUARTER_S
 
 
 def iso(at: int) -> str:
-    """Epoch seconds as the API takes them."""
+    """Formats epoch seconds as the API takes them."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -34,7 +34,7 @@ class SilentHome(Struct, rename="camel"):
 
 
 async def show(demo: Running, simulator: Simulator, say: Say) -> SilentHome:
-    """Raises StepFailed."""
+    """Shows a home where an inverter fell silent. Raises StepFailed."""
     owner = dataclasses.replace(simulator, owner_choice=simulator.silent_owner)
     enrollment = await sequence.enrollment(demo.api, owner, say, demo.url)
     seen = await _read(demo.api, simulator.vendor, enrollment["id"], enrollment["sites"][0]["id"])
@@ -74,7 +74,7 @@ async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str) -> Sile
 
 
 def check(seen: SilentHome) -> None:
-    """What the demo promises. Raises StepFailed."""
+    """Checks what the demo promises. Raises StepFailed."""
     wrong = [
         name
         for name, holds in {
@@ -91,6 +91,7 @@ def check(seen: SilentHome) -> None:
 
 
 def told(seen: SilentHome) -> str:
+    """Says in lines what was measured, what is partial, and since when an inverter is silent."""
     return "\n".join(
         [
             f"{seen.vendor}: of the last {LOOK_BACK_S // 3600} hours {seen.measured} quarter hours are measured, "

@@ -61,9 +61,9 @@ class Running(Struct):
 
 @asynccontextmanager
 async def stack(folder: Path, say: Say, *, cluster: bool = False, silent: bool = False) -> AsyncIterator[Running]:
-    """Up, with one account, its client and an access token. `silent`: only vendors of which a silent device is shown.
+    """Starts everything, with one account, its client and an access token. Raises StepFailed.
 
-    Raises StepFailed.
+    `silent`: only vendors of which a silent device is shown.
     """
     silence_client_loggers()  # the owner's browser and the integrator here are httpx clients too
     say(f"Making a key and an empty database in {folder}")
@@ -100,7 +100,7 @@ def _postgres(exits: AsyncExitStack, say: Say) -> str:
 
 
 def _processes(commands: Mapping[str, Sequence[str]], settings: Settings, folder: Path) -> list[Process]:
-    """The first is at the port of the public URL."""
+    """Makes the processes, the first at the port of the public URL."""
     ports = free_ports(2 * len(commands))
     found = []
     for index, (name, arguments) in enumerate(commands.items()):
@@ -111,7 +111,7 @@ def _processes(commands: Mapping[str, Sequence[str]], settings: Settings, folder
 
 
 def _empty(folder: Path) -> None:
-    """Only a folder the demo made itself is emptied."""
+    """Makes the folder anew. Raises StepFailed when it holds something that is not the demo's."""
     if folder.exists() and not (folder / "demo.env").exists() and any(folder.iterdir()):
         raise StepFailed("folder", f"{folder} holds something that is not the demo's; name another with --folder")
     shutil.rmtree(folder, ignore_errors=True)
@@ -136,7 +136,7 @@ def _settings(folder: Path, database_url: str, simulators: list[Simulator], orig
 
 
 def _write_env(folder: Path, settings: Settings, client: accounts.NewClient, simulators: Sequence[Simulator]) -> None:
-    """For the curious who go on by hand: after `. demo.env` every printed line works as it is pasted."""
+    """Writes demo.env for the curious who go on by hand: after `. demo.env` every printed line works when pasted."""
     told = {
         **environment(settings),
         "JOINDER": settings.public_url,

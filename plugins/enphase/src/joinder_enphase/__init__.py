@@ -109,7 +109,10 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
 
 @hookimpl
 async def refresh(ctx: Context, grant: Grant) -> Grant:
-    """An installer's token is fetched anew by the login: that works for ever and loses nothing when cut off."""
+    """Renews the grant; an installer's token is fetched anew by the login.
+
+    That works for ever and loses nothing when cut off.
+    """
     if ctx.require_app().type == "partnerapp":
         token = await _installer_token(ctx)
     else:
@@ -143,7 +146,7 @@ async def _installer_token(ctx: Context) -> oauth.Token:
 
 
 def _grant(token: oauth.Token, now: datetime, before: Grant) -> Grant:
-    """`before` with the new token; the refresh token's clock starts again only when a new one came."""
+    """Returns `before` with the new token; the refresh token's clock starts again only when a new one came."""
     return replace(
         before,
         secrets=token.secrets(before.secrets),

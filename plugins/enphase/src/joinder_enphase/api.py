@@ -39,9 +39,10 @@ class NoData(NotSupported):
 
 
 async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str | int) -> T:
-    """`GET BASE + path` as `into`. Raises as `check` says, UnexpectedPayload when the body does not decode.
+    """Sends `GET BASE + path` and returns its body as `into`.
 
-    The API key travels in the query: all of the vendor's samples do so, and a header was once refused.
+    Raises as `check` says, UnexpectedPayload when the body does not decode. The API key travels in the query: all of
+    the vendor's samples do so, and a header was once refused.
     """
     answer = await ctx.http.request(
         "GET",
@@ -59,7 +60,7 @@ def system_path(site_id: str, rest: str = "") -> str:
 
 
 async def all_system_ids(ctx: Context, grant: Grant) -> tuple[str, ...]:
-    """Every system the grant opens, ascending by id."""
+    """Asks for every system the grant opens, ascending by id."""
     found: list[str] = []
     for page in range(1, _MAX_PAGES + 1):
         answer = await get(ctx, grant, "/systems", shapes.SystemPage, page=page, size=PAGE_SIZE)
@@ -116,7 +117,7 @@ class _Complaint(Struct):
 
 
 def _said(content: bytes) -> str | None:
-    """The complaint's words in lower case, "" when there are none, None when the body is not JSON."""
+    """Returns the complaint's words in lower case, "" when there are none, None when the body is not JSON."""
     try:
         complaint = msgspec.json.decode(content or b"{}", type=_Complaint)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -130,7 +131,10 @@ class _Limit(Struct):
 
 
 def _wait(answer: Answer, now: datetime) -> timedelta:
-    """Until the counting period ends: as stated, else Retry-After, else the month's end or a minute."""
+    """Returns the time until the counting period ends.
+
+    It is as stated, else Retry-After, else the month's end or a minute.
+    """
     try:
         limit = msgspec.json.decode(answer.content, type=_Limit, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

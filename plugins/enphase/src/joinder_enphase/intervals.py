@@ -112,7 +112,7 @@ _METER_SERIES = {
 
 
 def site_series(site: Site) -> tuple[Series, ...]:
-    """What the site's own devices measure together, one endpoint each: every endpoint costs a call."""
+    """Chooses what the site's own devices measure together, one endpoint each: every endpoint costs a call."""
     roles = {device.role for device in site.devices}
     kinds = {device.kind for device in site.devices}
     chosen: tuple[Series, ...] = ()
@@ -128,8 +128,10 @@ def site_series(site: Site) -> tuple[Series, ...]:
 
 
 def device_series(site: Site, device: Device) -> tuple[Series, ...]:
-    """Of one device; empty where the vendor has none. Meter endpoints sum over all meters of a role, so a meter
-    has intervals of its own only when it is the only one."""
+    """Chooses the series of one device; empty where the vendor has none.
+
+    Meter endpoints sum over all meters of a role, so a meter has intervals of its own only when it is the only one.
+    """
     if device.kind is DeviceKind.INVERTER:
         return (inverter_series(device),)
     if device.kind is DeviceKind.BATTERY:
@@ -149,7 +151,7 @@ def battery_series(device: Device) -> Series:
 
 
 def add_rows(into: Quarters, series: Series, telemetry: Rows, of: Site) -> datetime | None:
-    """Rows of one call; answers the end of the last one.
+    """Adds the rows of one call and returns the end of the last one, or None.
 
     A metric whose row says that a device is missing from it is partial, and unknown when none reported.
     """
@@ -162,14 +164,14 @@ def add_rows(into: Quarters, series: Series, telemetry: Rows, of: Site) -> datet
 
 
 def has_undated(telemetry: Rows) -> bool:
-    """Whether rows had to be left out because they do not say of when they are."""
+    """Tells whether rows had to be left out because they do not say of when they are."""
     return any(instant(row.end_at) is None for row in (row for rows in row_lists(telemetry) for row in rows))
 
 
 def _add_list(
     into: Quarters, series: Series, listed: list[Row], total: float | None, part: str = ""
 ) -> datetime | None:
-    """Of two rows with one end that differ none counts."""
+    """Adds the rows and returns the newest end, or None; of two rows with one end that differ none counts."""
     rows = once((end, row) for row in listed if (end := instant(row.end_at)))
     for (start, end), row in zip(_spans(list(rows), series), rows.values(), strict=True):
         if row is None:
@@ -188,7 +190,10 @@ def _add_list(
 
 
 def _spans(ends: list[datetime], series: Series) -> list[Span]:
-    """Rows are stamped with their end: seen backwards in time, each lasts until the one before it."""
+    """Returns each row's span.
+
+    Rows are stamped with their end: seen backwards in time, each lasts until the one before it.
+    """
     if not ends:
         return []
     last = ends[-1]
@@ -198,29 +203,34 @@ def _spans(ends: list[datetime], series: Series) -> list[Span]:
 
 
 def _length(spacing: timedelta) -> timedelta:
-    """Rows are documented as 5 or 15 minutes long: ten apart are rows of five of which every second is missing."""
+    """Returns a row's length, which is documented as 5 or 15 minutes.
+
+    Ten minutes apart are rows of five of which every second is missing.
+    """
     return spacing if spacing > timedelta(minutes=14) else min(spacing, timedelta(minutes=5))
 
 
 def _reporting(row: Row, metric: str) -> float | None:
-    """How many devices the row says are in this metric."""
+    """Returns how many devices the row says are in this metric, or None."""
     told = getattr(row, _NESTED[metric]) if metric in _NESTED else row
     return told.devices_reporting if told and told.devices_reporting is not None else row.devices_reporting
 
 
 def _devices(series: Series, telemetry: Rows, of: Site) -> float | None:
-    """How many devices belong to the sum: as the answer says (0 is its unknown), else as the site lists them."""
+    """Returns how many devices belong to the sum, or None.
+
+    It is as the answer says (0 is its unknown), else as the site lists them.
+    """
     if telemetry.total_devices is not None and telemetry.total_devices > 0:
         return telemetry.total_devices
     return sum(map(series.counts, of.devices)) or None
 
 
 def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) -> datetime | None:
-    """Values of one *_lifetime call; answers the end of the last day told. The day of the last reported energy, and
-    any after it, is partial.
+    """Adds the values of one *_lifetime call and returns the end of the last day told, or None.
 
-    Trailing zeros say "nothing reported" as well as "no energy" (the document has both): they are left out after
-    that day.
+    The day of the last reported energy, and any after it, is partial. Trailing zeros say "nothing reported" as well as
+    "no energy" (the document has both): they are left out after that day.
     """
     first = _day(lifetime.start_date)
     if first is None:
@@ -240,7 +250,7 @@ def add_days(into: Days, series: Series, lifetime: Lifetime, where: ZoneInfo) ->
 
 
 def ends_early(until: datetime | None, start: datetime, settled: datetime, of: Site, pause: timedelta) -> bool:
-    """Whether an answer leaves off the end of [start, settled), where rows no longer come in late.
+    """Tells whether an answer leaves off the end of [start, settled), where rows no longer come in late.
 
     One without any row says nothing unless it is known that the site was there.
     """
@@ -250,7 +260,7 @@ def ends_early(until: datetime | None, start: datetime, settled: datetime, of: S
 
 
 def _day(text: str | None) -> date | None:
-    """None for what is no day, and for days so far off that a long list would run out of the calendar."""
+    """Parses a day; None for what is none, and for days so far off that a long list would run out of the calendar."""
     try:
         day = date.fromisoformat((text or "")[:10])
     except ValueError:
@@ -259,8 +269,10 @@ def _day(text: str | None) -> date | None:
 
 
 def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tuple[Reading, ...]:
-    """With the load of the site. A Total meter measures it; with a Net one it is reckoned, where its parts are wholly
-    known."""
+    """Adds the load of the site to its readings.
+
+    A Total meter measures it; with a Net one it is computed, where its parts are wholly known.
+    """
     if device_id is not None or not any(device.role is MeterRole.GRID for device in of.devices):
         return readings
     battery = any(device.kind is DeviceKind.BATTERY for device in of.devices)
@@ -268,8 +280,10 @@ def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tu
 
 
 def _with_net_load(reading: Reading, *, battery: bool) -> Reading:
-    """A Net meter's consumption is production + grid and leaves the battery out: stated by the vendor for
-    latest_telemetry, taken to hold for intervals too."""
+    """Computes the load beside a Net meter, whose consumption is production + grid and leaves the battery out.
+
+    The vendor states that for latest_telemetry; it is taken to hold for intervals too.
+    """
     used, stored = reading.load_wh, (reading.discharge_wh, reading.charge_wh)
     reading = replace(reading, load_wh=None)
     if reading.quality != "measured":

@@ -33,7 +33,10 @@ _LATEST_EPOCH = 2**33
 
 
 def site(system: System, lists: DeviceLists, capacity_wh: float | None) -> Site:
-    """`capacity_wh` of all batteries is shared out when all are of one model: our arithmetic, not the vendor's."""
+    """Builds the site of a system.
+
+    `capacity_wh` of all batteries is shared out when all are of one model: our arithmetic, not the vendor's.
+    """
     listed = [*(lists.encharges or ()), *(lists.acbs or ())]
     batteries = list({entry.serial_number or entry.id: entry for entry in listed}.values())
     alike = len({entry.part_number for entry in batteries}) == 1
@@ -60,7 +63,7 @@ def _warnings(system: System, lists: DeviceLists) -> tuple[str, ...]:
 
 
 def _is_disabled(entry: DeviceEntry) -> bool:
-    """No CT is connected there."""
+    """Tells whether no CT is connected there."""
     return "disabled" in (entry.state, entry.status)
 
 
@@ -79,7 +82,7 @@ def _device(entry: DeviceEntry, kind: DeviceKind, *, nameplate_wh: float | None 
 
 
 def _meter(entry: DeviceEntry) -> Device:
-    """A consumption meter set up as Net sits at the grid connection, one set up as Total sees the home's load."""
+    """Maps a meter; a consumption meter set up as Net sits at the grid, one set up as Total sees the home's load."""
     if entry.name == "consumption":
         role = _CONSUMPTION_ROLES.get((entry.config_type or "").lower())
     else:
@@ -92,12 +95,12 @@ def instant(epoch: float | None) -> datetime | None:
 
 
 def live(latest: Latest, of: Site) -> Live | None:
-    """Power now; None when no device that counts has reported in the last seven days."""
+    """Returns power now, in W; None when no device that counts has reported in the last seven days."""
     return _judged(latest, of)[0]
 
 
 def doubts(latest: Latest, of: Site) -> tuple[str, ...]:
-    """Sentences about powers that cannot be, for the operator."""
+    """Says in sentences for the operator which powers cannot be."""
     return _judged(latest, of)[1]
 
 
@@ -124,8 +127,10 @@ def _judged(latest: Latest, of: Site) -> tuple[Live | None, tuple[str, ...]]:
 def _balance(
     roles: list[MeterRole | None], solar: float | None, beside: float | None, produced: float | None, used: float | None
 ) -> tuple[float | None, physics.Load]:
-    """Grid and load. A Net consumption meter shows production + grid, a Total one the load. What inverters draw at
-    night (negative production) belongs to the load."""
+    """Computes grid (W) and load. A Net consumption meter shows production + grid, a Total one the load.
+
+    What inverters draw at night (negative production) belongs to the load.
+    """
     if MeterRole.GRID in roles:
         grid = _difference(used, produced)
         return grid, physics.home_load((solar, beside, grid))
@@ -137,12 +142,15 @@ def _balance(
 
 
 def sun_is_metered(latest: Latest) -> bool:
-    """A production meter has told its power, though perhaps not all of them have: nothing else tells a better one."""
+    """Tells whether a production meter has told its power, though perhaps not all have.
+
+    Nothing else tells a better one.
+    """
     return any(row.name == "production" and row.power is not None for row in latest.devices.meters or ())
 
 
 def _metered(rows: list[PowerRow], name: str, newest: float, *, at_least: int) -> float | None:
-    """Over all channels of all meters of a name; None when a part of it is silent or older than the others.
+    """Sums all channels of all meters of a name, in W; None when a part is silent or older than the others.
 
     Phases without a CT have neither power nor a time of report.
     """
@@ -154,21 +162,21 @@ def _metered(rows: list[PowerRow], name: str, newest: float, *, at_least: int) -
 
 
 def _total(rows: list[PowerRow], newest: float) -> float | None:
-    """Of rows that belong together; None when there are none or one is older than the others."""
+    """Sums rows that belong together; None when there are none or one is older than the others."""
     if not rows or any(newest - (row.last_report_at or 0) > TOGETHER_S for row in rows):
         return None
     return sum(row.power or 0.0 for row in rows)
 
 
 def _battery_w(rows: list[PowerRow], newest: float, *, at_least: int) -> float | None:
-    """+ discharging. A battery that is silent (null) or not listed makes the sum unknown."""
+    """Sums the batteries' power in W, + discharging; None when one is silent (null) or not listed."""
     if len(rows) < at_least or any(row.power is None for row in rows) or _total(rows, newest) is None:
         return None
     return sum(_discharging_w(row.operational_mode, row.power or 0.0) for row in rows)
 
 
 def _discharging_w(mode: str | None, power: float) -> float:
-    """The mode decides where it can: sources disagree on the sign, most say + while charging."""
+    """Signs a battery's power by its mode where it can: sources disagree on the sign, most say + while charging."""
     if mode == "Charging":
         return -abs(power)
     return abs(power) if mode == "Discharging" else 0.0 - power
@@ -180,7 +188,7 @@ def _difference(whole: float | None, *parts: float | None) -> float | None:
 
 
 def solar_from_summary(summary: Summary, so_far: Live | None) -> Live | None:
-    """`so_far` with the summary's production where no meter told it, if both are of the same half hour."""
+    """Returns `so_far` with the summary's production where no meter told it, if both are of the same half hour."""
     at = instant(summary.last_interval_end_at)
     if at is None or summary.current_power is None or summary.current_power < 0:
         return so_far
@@ -191,7 +199,7 @@ def solar_from_summary(summary: Summary, so_far: Live | None) -> Live | None:
 
 
 def state_of_charge(telemetry: Telemetry) -> float | None:
-    """Percent over all batteries: the aggregate ("97%"), else the newest row that has one of all of them."""
+    """Returns percent over all batteries, or None: the aggregate ("97%"), else the newest row that has one of all."""
     try:
         stated = float((telemetry.last_reported_aggregate_soc or "").strip().rstrip("%"))
     except ValueError:
@@ -200,7 +208,7 @@ def state_of_charge(telemetry: Telemetry) -> float | None:
 
 
 def _newest_percent(telemetry: Telemetry) -> float:
-    """-1 when it is unknown, also where the newest row lacks a battery."""
+    """Returns the newest row's percent; -1 when it is unknown, also where the newest row lacks a battery."""
     told = {row.end_at: row.soc for rows in row_lists(telemetry) for row in rows if row.end_at}
     known = {end_at: soc for end_at, soc in told.items() if soc and soc.percent is not None}
     newest = known[max(known)] if known else Percent()
@@ -209,7 +217,10 @@ def _newest_percent(telemetry: Telemetry) -> float:
 
 
 def row_lists(telemetry: Rows) -> list[list[Row]]:
-    """Rows told flat are one list. Of nested lists each is one meter's, unless they follow each other in time."""
+    """Returns rows told flat as one list.
+
+    Of nested lists each is one meter's, unless they follow each other in time.
+    """
     flat = [row for row in telemetry.intervals if isinstance(row, Row)]
     nested = [rows for rows in telemetry.intervals if not isinstance(rows, Row)]
     stamps = [row.end_at for rows in nested for row in {row.end_at: row for row in rows}.values()]

@@ -30,7 +30,7 @@ _AWAY_AFTER = 2  # calls cut off or failed with 5xx, and none answered: the vend
 
 
 async def fetch(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    """Readings of one query. Raises when nothing at all was read, NotSupported where the vendor has no such series."""
+    """Reads one query. Raises when nothing at all was read, NotSupported where the vendor has no such series."""
     poll = _Poll(ctx, grant, query)
     rows = await poll.intervals() if query.start < query.end else ()
     live = await poll.live() if query.live and query.device_id is None else None
@@ -49,6 +49,10 @@ class _Poll:
     storage: shapes.Telemetry | None = None  # the battery's answer holds the state of charge as well
 
     async def intervals(self) -> tuple[Reading, ...]:
+        """Reads the query's intervals, with the load of the site.
+
+        Raises NotSupported where the vendor has no such series.
+        """
         site, device_id = self.query.site, self.query.device_id
         read = self._quarters if self.query.resolution == "15mins" else self._days
         into = await read(self._series())
@@ -57,6 +61,7 @@ class _Poll:
         return rows
 
     async def live(self) -> Live | None:
+        """Reads power now, with the state of charge; None when nothing tells it."""
         site = self.query.site
         has_battery = any(device.kind is DeviceKind.BATTERY for device in site.devices)
         now: Live | None = None
@@ -73,8 +78,10 @@ class _Poll:
         return replace(now, soc_percent=self._soc_percent()) if now else None
 
     async def attempt(self, title: str, call: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
-        """The call's answer, or None with its failure noted. After a refused app, a full quota or no answer at all, no
-        more are made."""
+        """Makes a call and returns its answer, or None with its failure noted.
+
+        After a refused app, a full quota or no answer at all, no more calls are made.
+        """
         if self._is_hopeless():
             return None
         try:
@@ -94,7 +101,10 @@ class _Poll:
         return away or any(isinstance(error, AppCredentialsRejected | RateLimited) for error in errors)
 
     async def raise_if_all_failed(self) -> None:
-        """401 also stands for a missing access control; only a call that every app may make tells them apart."""
+        """Raises the decisive failure where no call was answered.
+
+        401 also stands for a missing access control; only a call that every app may make tells them apart.
+        """
         if self.answered or not self.failures:
             return
         errors = [error for _, error in self.failures]
@@ -117,7 +127,7 @@ class _Poll:
         self.notes |= dict.fromkeys(filter(None, sentences))
 
     def devices(self) -> tuple[Device, ...]:
-        """With a single battery the aggregate state of charge is its own."""
+        """Returns a single battery with its state of charge, which the aggregate is then; else nothing."""
         batteries = [device for device in self.query.site.devices if device.kind is DeviceKind.BATTERY]
         soc_percent = self._soc_percent()
         if len(batteries) != 1 or soc_percent is None:

@@ -34,13 +34,13 @@ GENERATOR = "A generator is running, and no meter read here sees it: the load to
 
 
 def warning(status: str | None) -> str | None:
-    """A sentence about the whole system; None where nothing is wrong."""
+    """Says in a sentence what is wrong with the whole system; None where nothing is."""
     meaning = _MEANINGS.get(_word(status))
     return f"Enphase says about this system: {meaning}" if meaning else None
 
 
 def faults(status: str | None) -> tuple[str, ...]:
-    """Of one device, in plain words."""
+    """Says in plain words what is wrong with one device."""
     word = _word(status)
     if word in _SILENT:
         return ("does not report",)

@@ -98,7 +98,11 @@ async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
 
 @hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
-    """No account id: the vendor says which site, not who. A second consent is known by its site."""
+    """Exchanges the callback and hands in the enrolment.
+
+    The consent has no account id: the vendor says which site, not who. A second consent is known by its site. Raises
+    OperatorActionNeeded where the join flow names no programme.
+    """
     program_id = ctx.options.get("programID", "").strip()
     if not program_id:
         raise OperatorActionNeeded("The join flow names no programme; set its programID")

@@ -48,7 +48,10 @@ class Telemetry(Struct):
 
 
 async def get(ctx: Context, path: str, into: type[T], **params: str | int) -> T:
-    """`GET BASE + path` as `into`. Raises as refusals.check says, UnexpectedPayload when the body does not decode."""
+    """Sends `GET BASE + path` and returns its body as `into`.
+
+    Raises as refusals.check says, UnexpectedPayload when the body does not decode.
+    """
     return (await call(ctx, "GET", path, params=params)).json(into)
 
 
@@ -61,7 +64,10 @@ async def call(
     multipart: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """One call with the app's own token, which is fetched once more when it is refused. Raises as refusals.check."""
+    """Sends one call with the app's own token, which is fetched once more when it is refused.
+
+    Raises as refusals.check.
+    """
     fetch = partial(oauth.client_token, ctx, _MACHINE)
 
     async def send(token: str) -> Answer:

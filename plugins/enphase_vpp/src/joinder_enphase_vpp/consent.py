@@ -24,10 +24,11 @@ def authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
 
 
 async def exchange(ctx: Context, callback: Callback) -> tuple[str, str]:
-    """The owner's access token, and the id of the site it is for: as the token answer names it, else the callback.
+    """Exchanges the callback for the owner's access token and the id of the site it is for.
 
-    A callback parameter passes through the owner's browser; the vendor itself refuses an application whose token does
-    not match the site. Raises ConsentInvalid when neither names a site.
+    The site is as the token answer names it, else the callback. A callback parameter passes through the owner's
+    browser; the vendor itself refuses an application whose token does not match the site. Raises ConsentInvalid when
+    neither names a site.
     """
     oauth2, client = _client(ctx)
     token = await oauth.exchange_code(replace(ctx, app=client), oauth2, callback)

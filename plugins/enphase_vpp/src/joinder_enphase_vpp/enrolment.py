@@ -63,7 +63,7 @@ async def _submitted_before(ctx: Context, grant: Grant) -> Grant:
 
 
 async def judged(ctx: Context, grant: Grant) -> Grant:
-    """The grant as the vendor's decision now has it, active or pending. Raises ApprovalRefused when it is a no."""
+    """Returns the grant as the vendor's decision now has it, active or pending. Raises ApprovalRefused for a no."""
     application = await _application(ctx, grant)
     state = GrantState.ACTIVE if await _ready(ctx, grant, application) else GrantState.PENDING_APPROVAL
     known = {"application_id": str(application.application_id)} if application.application_id else {}
@@ -71,7 +71,10 @@ async def judged(ctx: Context, grant: Grant) -> Grant:
 
 
 async def _ready(ctx: Context, grant: Grant, application: api.Application) -> bool:
-    """Site_Approved, or Application_Approved of a site that is listed: our reading of a review in two tiers."""
+    """Tells whether the site is approved: Site_Approved, or Application_Approved of a site that is listed.
+
+    That is our reading of a review in two tiers. Raises ApprovalRefused when it is refused or leaves the programme.
+    """
     status = application.application_status
     if application.application_type == "unenrollment":
         if status not in _REFUSED:
@@ -88,13 +91,16 @@ async def _ready(ctx: Context, grant: Grant, application: api.Application) -> bo
 
 
 async def why_not_enrolled(ctx: Context, grant: Grant) -> VendorError:
-    """The reason for "not enrolled": ApprovalPending, unless the application says otherwise (raised)."""
+    """Returns the reason for "not enrolled": ApprovalPending, unless the application says otherwise (raised)."""
     await judged(ctx, grant)
     return ApprovalPending("Enphase does not show this site as enrolled in the programme yet")
 
 
 async def enrolled_system(ctx: Context, program_id: str, site_id: str) -> shapes.System | None:
-    """The site's entry in the programme's list, sorted by id and halved: no call answers a single entry."""
+    """Finds the site's entry in the programme's list, sorted by id, by halving it: no call answers a single entry.
+
+    None where it is not listed.
+    """
     wanted, low, high = int(site_id), 1, 1
     page_no = 1
     while low <= high:
@@ -129,7 +135,11 @@ async def _page(ctx: Context, program_id: str, number: int) -> shapes.SystemPage
 
 
 async def _application(ctx: Context, grant: Grant) -> api.Application:
-    """Raises AuthorizationLost when there is none: only the owner's consent can make one."""
+    """Reads the site's application.
+
+    Raises AuthorizationLost when there is none, as only the owner's consent can make one, and ApprovalRefused when it
+    is one in another programme.
+    """
     try:
         application = await api.get(ctx, f"/applications/{grant.facts['site_id']}", api.Application)
     except NoApplication as error:

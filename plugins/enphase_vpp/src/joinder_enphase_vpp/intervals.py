@@ -24,8 +24,11 @@ _METER_SERIES = {
 
 
 def site_series(site: Site) -> tuple[Series, ...]:
-    """What the site's devices measure together. A Net meter's consumption is left out: it is production + grid, so
-    the load follows from the other series, with the battery in it."""
+    """Chooses what the site's devices measure together.
+
+    A Net meter's consumption is left out: it is production + grid, so the load follows from the other series, with the
+    battery in it.
+    """
     roles, kinds = {device.role for device in site.devices}, {device.kind for device in site.devices}
     chosen: tuple[Series, ...] = ()
     if MeterRole.PRODUCTION in roles:
@@ -40,8 +43,10 @@ def site_series(site: Site) -> tuple[Series, ...]:
 
 
 def device_series(site: Site, device_id: str) -> tuple[Series, ...]:
-    """Of one device; empty where the vendor has none. Meter calls sum over all meters of a role, so a meter has
-    intervals of its own only when it is the only one."""
+    """Chooses the series of one device; empty where the vendor has none.
+
+    Meter calls sum over all meters of a role, so a meter has intervals of its own only when it is the only one.
+    """
     device = next((device for device in site.devices if device.vendor_id == device_id), None)
     if device is None:
         return ()
@@ -54,7 +59,7 @@ def device_series(site: Site, device_id: str) -> tuple[Series, ...]:
 
 
 def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tuple[Reading, ...]:
-    """With the load of the site where its parts are wholly known."""
+    """Adds the load of the site where its parts are wholly known."""
     if device_id is not None:
         return readings
     battery = any(device.kind is DeviceKind.BATTERY for device in of.devices)
@@ -62,7 +67,7 @@ def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tu
 
 
 def parameters(series: Series, start: datetime, end: datetime) -> dict[str, str | int]:
-    """Of a telemetry call; granularity is the shortest documented span that holds [start, end)."""
+    """Returns the query of a telemetry call; granularity is the shortest documented span that holds [start, end)."""
     span = end - start
     granularity = "15mins" if span <= QUARTER else "day" if span <= timedelta(days=1) else "week"
     length = {"interval_duration": f"{series.row_s // 60}mins"} if series.row_asked else {}

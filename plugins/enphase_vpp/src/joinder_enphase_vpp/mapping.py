@@ -12,7 +12,7 @@ from joinder_enphase_vpp.api import Telemetry
 
 
 def with_charge(so_far: Live, battery: Telemetry) -> Live:
-    """`so_far` with the state of charge over all batteries, if it is of the same half hour."""
+    """Returns `so_far` with the state of charge over all batteries, if it is of the same half hour."""
     at, percent = instant(battery.last_report_at), battery.soc
     fits = at is not None and percent is not None and 0 <= percent <= 100 and _together(at, so_far)
     return replace(so_far, soc_percent=percent) if fits else so_far

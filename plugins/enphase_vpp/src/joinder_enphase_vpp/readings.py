@@ -25,7 +25,7 @@ _FOR_ALL = (AppCredentialsRejected, NotEnrolled)  # whatever is asked next, the 
 
 
 async def fetch(ctx: Context, query: ReadingsQuery) -> Readings:
-    """Raises when nothing at all was read, NotSupported where the vendor has no such series."""
+    """Reads one query. Raises when nothing at all was read, NotSupported where the vendor has no such series."""
     poll = _Poll(ctx, query)
     rows = await poll.intervals() if query.start < query.end else ()
     live = await poll.live() if query.live and query.device_id is None else None
@@ -45,6 +45,10 @@ class _Poll:
     storage: api.Telemetry | None = None  # the battery's answer holds the state of charge as well
 
     async def intervals(self) -> tuple[Reading, ...]:
+        """Reads the query's intervals, with the load of the site.
+
+        Raises NotSupported where the vendor has no such series.
+        """
         site, device_id = self.query.site, self.query.device_id
         series = intervals.site_series(site) if device_id is None else intervals.device_series(site, device_id)
         if device_id is not None and not series:
@@ -55,6 +59,7 @@ class _Poll:
         return rows
 
     async def live(self) -> Live | None:
+        """Reads power now, with the state of charge; None when nothing tells it."""
         kinds = {device.kind for device in self.query.site.devices}
         now: Live | None = None
         latest: shapes.Latest | None = None
@@ -72,7 +77,7 @@ class _Poll:
         return mapping.with_charge(now, self.storage) if now and self.storage else now
 
     def devices(self, live: Live | None) -> tuple[Device, ...]:
-        """With a single battery the state of charge of all is its own."""
+        """Returns a single battery with its state of charge, which that of all is then; else nothing."""
         batteries = [device for device in self.query.site.devices if device.kind is DeviceKind.BATTERY]
         if len(batteries) != 1 or live is None or live.soc_percent is None:
             return ()
@@ -130,7 +135,7 @@ class _Poll:
         return lambda: api.get(self.ctx, path, into, **params)
 
     async def _attempt(self, title: str, read: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer, or None with its failure noted. After a full quota no more calls are made."""
+        """Reads an answer, or None with its failure noted. After a full quota no more calls are made."""
         if any(isinstance(error, RateLimited) for _, error in self.failures):
             return None
         try:

@@ -70,7 +70,10 @@ class Gateway:
             raise self._lost()
 
     async def read(self, path: str, into: type[T]) -> T | None:
-        """The page as `into`; None when the box has no such page, refuses it to this role, or failed (`failed`)."""
+        """Reads a page as `into`; None when the box has no such page, refuses it to this role, or failed (`failed`).
+
+        Raises AuthorizationLost and DeviceIdentityChanged.
+        """
         try:
             answer = await self._get(path)
             if _is_absent(answer):
@@ -84,7 +87,10 @@ class Gateway:
             return None
 
     async def firmware(self) -> str | None:
-        """As /info says now: it may have been updated since the owner joined."""
+        """Asks /info for the firmware, which may have been updated since the owner joined.
+
+        None when that failed (`failed`). Raises AuthorizationLost and DeviceIdentityChanged.
+        """
         try:
             return parse_info(await self._get(INFO)).firmware
         except (AuthorizationLost, DeviceIdentityChanged):
@@ -94,7 +100,7 @@ class Gateway:
             return None
 
     async def _get(self, path: str) -> Answer:
-        """With one new session on a refusal: refused again, it is this page that the role may not read."""
+        """Sends a GET, with one new session on a refusal: refused again, it is this page that the role may not read."""
         answer = await self._call(path)
         if answer.status not in (401, 403):
             return answer
@@ -144,12 +150,12 @@ class Snapshot:
 
     @property
     def controllers(self) -> list[payloads.EnsembleDevice]:
-        """System controllers and meter collars: what cuts the home from the grid, or lets a generator in."""
+        """Returns system controllers and meter collars: what cuts the home from the grid, or lets a generator in."""
         return [device for group in self.ensemble if group.type != "ENCHARGE" for device in group.devices]
 
     @property
     def ac_batteries(self) -> list[payloads.DeviceData]:
-        """With measured power; only device_data has it by unit."""
+        """Returns AC Batteries with measured power, which only device_data has by unit."""
         return [device for device in self.device_data if device.dev_name == "acb" and device.active]
 
     @property
@@ -175,7 +181,7 @@ async def take_snapshot(gateway: Gateway, *, firmware: str, now: datetime, timez
 
 
 async def _read_solar(gateway: Gateway, snapshot: Snapshot, firmware: str, *, has_meters_page: bool) -> None:
-    """One source for the site's solar figures, the same on every poll: mixing them makes the counters jump.
+    """Reads one source for the site's solar figures, the same on every poll: mixing them makes the counters jump.
 
     1. An enabled production CT, and nothing else then. 2. Without the meters page, CTs in /production.json.
     3. /api/v1/production, unless it stalls. 4. The sum over inverters. A CT that is enabled and not installed is
@@ -203,7 +209,10 @@ async def _read_solar(gateway: Gateway, snapshot: Snapshot, firmware: str, *, ha
 
 
 async def _leave_phantom_ct(gateway: Gateway, snapshot: Snapshot, firmware: str, now: datetime) -> None:
-    """The sum over inverters instead of a production CT that measures nothing; /api/v1/production repeats the CT."""
+    """Takes the sum over inverters instead of a production CT that measures nothing.
+
+    /api/v1/production only repeats the CT.
+    """
     at = box_time((reading.timestamp for reading in snapshot.ct_readings), now)
     inverters = inverters_of(devices_of(snapshot, at=at, firmware=firmware), at=at)
     ct = _production_ct(snapshot, inverters.standby_w)
@@ -215,7 +224,7 @@ async def _leave_phantom_ct(gateway: Gateway, snapshot: Snapshot, firmware: str,
 
 
 def _production_ct(snapshot: Snapshot, standby_w: float) -> cts.Ct | None:
-    """None where the source is no CT, or one that another rule refuses."""
+    """Returns the source's CT; None where the source is no CT, or one that another rule refuses."""
     if snapshot.source == "ct":
         return cts.raw_production(snapshot.meters, snapshot.ct_readings, standby_w=standby_w)
     if snapshot.source == "eim" and snapshot.segments:
@@ -225,7 +234,10 @@ def _production_ct(snapshot: Snapshot, standby_w: float) -> cts.Ct | None:
 
 
 async def _v1_counts(gateway: Gateway, snapshot: Snapshot, firmware: str) -> bool:
-    """Whether /api/v1/production moves: metered boxes without CT answer zeros (7.x) or stand still (8.2.4264 on)."""
+    """Tells whether /api/v1/production moves.
+
+    Metered boxes without CT answer zeros (7.x) or stand still (8.2.4264 on).
+    """
     v1 = snapshot.production
     if v1 is None or not (v1.watt_hours_today or v1.watt_hours_seven_days or v1.watt_hours_lifetime):
         return False
@@ -238,7 +250,7 @@ async def _v1_counts(gateway: Gateway, snapshot: Snapshot, firmware: str) -> boo
 
 
 async def _read_segments(gateway: Gateway, snapshot: Snapshot) -> None:
-    """Asked once a poll at most; a box without the page has none of its segments."""
+    """Reads the segments, once a poll at most; a box without the page has none of them."""
     if snapshot.segments is None and SEGMENTS not in gateway.failed:
         found = await gateway.read(SEGMENTS, payloads.Segments)
         snapshot.segments = payloads.Segments() if found is None and SEGMENTS not in gateway.failed else found
@@ -264,7 +276,7 @@ async def _read_batteries(gateway: Gateway, snapshot: Snapshot) -> None:
 
 
 def _complete_list(table: payloads.DeviceTable) -> list[payloads.DeviceData]:
-    """Empty unless all devices are there: the page lists 50 at most, retired ones and meters among them."""
+    """Returns all devices; empty unless all are there: the page lists 50 at most, with retired ones and meters."""
     count, limit = table.get("deviceCount"), table.get("deviceDataLimit", 50)
     if not isinstance(count, int) or not isinstance(limit, int) or count >= limit:
         return []
@@ -273,12 +285,12 @@ def _complete_list(table: payloads.DeviceTable) -> list[payloads.DeviceData]:
 
 
 def _is_measured(segment: payloads.Segment) -> bool:
-    """An eim entry without active CT carries noise."""
+    """Tells whether an eim entry has an active CT; without one it carries noise."""
     return segment.type == "eim" and bool(segment.active_count)
 
 
 def _is_absent(answer: Answer) -> bool:
-    """No such page on this firmware (3xx: never followed), or not for this role, or nothing in it."""
+    """Tells whether this firmware has no such page (3xx: never followed), or not for this role, or nothing in it."""
     gone = answer.status in (301, 302, 303, 307, 308, 401, 403, 404, 405)
     return gone or (answer.ok and answer.content.strip() == b"{}")
 

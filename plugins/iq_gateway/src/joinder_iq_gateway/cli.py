@@ -123,7 +123,7 @@ async def _report(box: DeviceHttp, info: Info, claims: Claims, token: str, *, pi
 
 
 async def _answers_in_the_clear(host: str, port: int) -> bool:
-    """Whether a gateway of before tokens is there: those speak plain HTTP, which joinder.http never does."""
+    """Tells whether a gateway of before tokens is there: those speak plain HTTP, which joinder.http never does."""
     try:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(host, port)
@@ -138,7 +138,10 @@ async def _answers_in_the_clear(host: str, port: int) -> bool:
 
 
 def split_host(text: str) -> tuple[str, int]:
-    """`192.168.1.50`, `192.168.1.50:8443`, `fe00::1` and `[fd00::1]:443` as host and port."""
+    """Splits `192.168.1.50`, `192.168.1.50:8443`, `fe00::1` and `[fd00::1]:443` into host and port.
+
+    Without a port it is 443. Raises Stopped for anything else.
+    """
     try:
         return str(ipaddress.ip_address(text)), 443
     except ValueError:
@@ -150,7 +153,7 @@ def split_host(text: str) -> tuple[str, int]:
 
 
 def _plain_pin(pin: str | None) -> str | None:
-    """As openssl prints it (AA:BB:…) or plain."""
+    """Returns a fingerprint without colons, in lower case; openssl prints AA:BB:…. Raises Stopped for anything else."""
     if pin is None:
         return None
     plain = pin.replace(":", "").lower()
@@ -160,7 +163,7 @@ def _plain_pin(pin: str | None) -> str | None:
 
 
 def lines_of(report: Report) -> list[str]:
-    """A short table: the gateway, the site, each device, warnings."""
+    """Formats a short table: the gateway, the site, each device, warnings."""
     rows: list[tuple[str, str]] = [
         ("gateway", report.serial),
         ("firmware", report.firmware),

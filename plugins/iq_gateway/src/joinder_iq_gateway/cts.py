@@ -72,7 +72,7 @@ class Cts:
 
     @property
     def kinds(self) -> list[str]:
-        """Of which the balance is made, whether or not they could be read this time."""
+        """Returns the kinds of which the balance is made, whether or not they could be read this time."""
         return sorted(self._sums)
 
     @property
@@ -81,11 +81,11 @@ class Cts:
 
     @property
     def shows_negative_total(self) -> bool:
-        """The gateway itself says that the home's total comes out below zero."""
+        """Tells whether the gateway itself says that the home's total comes out below zero."""
         return any(NEGATIVE_TOTAL in meter.status_flags for meter in self._meters)
 
     def get(self, kind: str) -> Ct | None:
-        """None where no such meter is enabled; UNKNOWN where one is, but is not believed."""
+        """Returns the CT of a kind: None where no such meter is enabled; UNKNOWN where one is, but is not believed."""
         return self._sums.get(kind)
 
     def refuse(self, kind: str, why: str) -> None:
@@ -98,7 +98,10 @@ class Cts:
                 yield meter, self._readings.get(meter.eid)
 
     def _counts(self, kind: str) -> bool:
-        """Combiners list a pv3p meter on homes that have none: it has never taken a reading (8.3.1598)."""
+        """Tells whether a meter of this kind counts.
+
+        Combiners list a pv3p meter on homes that have none: it has never taken a reading (8.3.1598).
+        """
         found = list(self._of(kind))
         if kind != THIRD_PARTY or self.has_started_only_now:
             return bool(found)
@@ -114,7 +117,7 @@ class Cts:
         return _together(known) if len(known) == len(found) else UNKNOWN
 
     def _complaint(self, meter: Meter, reading: CtReading | None) -> str | None:
-        """Why this meter's figures are none; without a word for what another warning says already."""
+        """Says why this meter's figures do not count; None where they do, or where another warning says it already."""
         kind = meter.measurement_type
         if kind in SOLAR and runs_backwards(meter, reading, self._standby_w):
             return reversed_sentence(kind)
@@ -137,7 +140,7 @@ def reversed_sentence(kind: str) -> str:
 
 
 def raw_production(meters: Iterable[Meter], readings: Iterable[CtReading], *, standby_w: float) -> Ct | None:
-    """What the production meters show, zeros and all; None unless each of them is read and not reversed."""
+    """Returns what the production meters show, zeros and all; None unless each of them is read and not reversed."""
     by_eid = {reading.eid: reading for reading in readings}
     of_kind = [meter for meter in meters if meter.enabled and meter.measurement_type == PRODUCTION]
     found = [(meter, by_eid.get(meter.eid)) for meter in of_kind]
@@ -146,12 +149,12 @@ def raw_production(meters: Iterable[Meter], readings: Iterable[CtReading], *, st
 
 
 def of_segment(segment: Segment) -> Ct:
-    """A CT as /production.json tells it: without its second register."""
+    """Returns a CT as /production.json tells it: without its second register."""
     return Ct(power_w=segment.w_now, delivered_wh=segment.wh_lifetime or None, timestamp=segment.reading_time)
 
 
 def runs_backwards(meter: Meter, reading: CtReading | None, standby_w: float) -> bool:
-    """A solar meter below zero by more than inverters draw at night (home-assistant/core#101354)."""
+    """Tells whether a solar meter is below zero by more than inverters draw at night (home-assistant/core#101354)."""
     if "negative-production" in meter.status_flags:
         return True
     return reading is not None and is_negative(reading.active_power, standby_w)
@@ -162,15 +165,19 @@ def is_negative(power_w: float | None, standby_w: float = STANDBY_W) -> bool:
 
 
 def has_counted_backwards(ct: Ct, inverters: Inverters) -> bool:
-    """More received than ever delivered, by more than a CT that hangs free picks up: a day at the inverters' peak."""
+    """Tells whether more is received than was ever delivered, by more than a CT that hangs free picks up.
+
+    That is a day at the inverters' peak.
+    """
     received_wh, delivered_wh = ct.received_wh or 0.0, ct.delivered_wh or 0.0
     return received_wh > delivered_wh and received_wh > DAY_H * inverters.peak_w
 
 
 def measures_nothing(ct: Ct, inverters: Inverters) -> bool:
-    """An enabled CT that is not installed: its register holds noise only, and its power is not the inverters' either.
+    """Tells whether an enabled CT is not installed.
 
-    home-assistant/core#127593: 0.012 Wh of a lifetime, beside twelve inverters.
+    Its register holds noise only, and its power is not the inverters' either. home-assistant/core#127593: 0.012 Wh of a
+    lifetime, beside twelve inverters.
     """
     if has_counted_backwards(ct, inverters):
         return False
@@ -181,14 +188,17 @@ def measures_nothing(ct: Ct, inverters: Inverters) -> bool:
 
 
 def has_stopped(ct: Ct, inverters: Inverters) -> bool:
-    """Next to nothing while the inverters report power in daylight; reports are up to 15 minutes old."""
+    """Tells whether a CT shows next to nothing while the inverters report power in daylight.
+
+    Reports are up to 15 minutes old.
+    """
     if ct.power_w is None or inverters.power_w < max(DAYLIGHT_W, DAYLIGHT_SHARE * inverters.peak_w):
         return False
     return abs(ct.power_w) <= min(STANDBY_W, STOPPED_SHARE * inverters.power_w)
 
 
 def has_lost_a_phase(meter: Meter, reading: CtReading) -> bool:
-    """Whether the total is the sum of fewer phases than are wired (8.3.6086: pyenphase#478)."""
+    """Tells whether the total is the sum of fewer phases than are wired (8.3.6086: pyenphase#478)."""
     count = meter.phase_count or 1
     wired = reading.channels[:count]
     alive = [channel for channel in wired if channel.act_energy_dlvd or channel.act_energy_rcvd]
@@ -220,5 +230,8 @@ def _together(readings: Sequence[CtReading], *, zeros: bool = False) -> Ct:
 
 
 def _counts(reading: CtReading) -> bool:
-    """Both registers at zero is a box that lost them for a moment; one alone is a home that never exported."""
+    """Tells whether a CT's registers count.
+
+    Both at zero is a box that lost them for a moment; one alone is a home that never exported.
+    """
     return bool(reading.act_energy_dlvd or reading.act_energy_rcvd)

@@ -38,7 +38,7 @@ RETIRED_AFTER = timedelta(days=7)  # an inverter silent for longer is no part of
 
 
 def devices_of(snapshot: Snapshot, *, at: datetime, firmware: str) -> tuple[Device, ...]:
-    """Every device present. `at` is the box's time, against which the age of reports counts."""
+    """Returns every device present. `at` is the box's time, against which the age of reports counts."""
     found: list[Device] = []
     for device in snapshot.device_data:
         if device.active and device.dev_name in ("pcu", "acb"):
@@ -61,11 +61,12 @@ class Inverters(NamedTuple):
 
     @property
     def standby_w(self) -> float:
-        """What they draw at night at most."""
+        """Returns what they draw at night at most, in W."""
         return max(STANDBY_W, STANDBY_SHARE * self.peak_w)
 
 
 def inverters_of(devices: Iterable[Device], *, at: datetime) -> Inverters:
+    """Sums the inverters: power (W) of those that report, peak (W) and lifetime (Wh) of all."""
     found = [device for device in devices if device.kind is DeviceKind.INVERTER]
     reporting = [device for device in found if not device.stale and device.power_w is not None]
     silent = [device for device in found if device.stale and device.reported_at]
@@ -79,13 +80,13 @@ def inverters_of(devices: Iterable[Device], *, at: datetime) -> Inverters:
 
 
 def box_time(stamps: Iterable[int | None], now: datetime) -> datetime:
-    """The newest of the box's own stamps; `now` where it gives none, or one of the future."""
+    """Returns the newest of the box's own stamps (epoch seconds); `now` where it gives none, or one of the future."""
     at = max((time for time in map(moment, stamps) if time), default=now)
     return now if at > now + MAX_SKEW else at
 
 
 def inverter_counters(snapshot: Snapshot) -> Iterator[Counter]:
-    """Lifetime Wh per inverter at the end of its last reading, where the box has them."""
+    """Yields lifetime Wh per inverter at the end of its last reading, where the box has them."""
     for device in snapshot.device_data:
         lifetime_wh, reported_at = _lifetime_wh(device), _reported_at(device)
         if device.dev_name == "pcu" and device.active and lifetime_wh and reported_at:
@@ -93,13 +94,13 @@ def inverter_counters(snapshot: Snapshot) -> Iterator[Counter]:
 
 
 def with_inventory(devices: Iterable[Device], inventory: Iterable[InventoryDevice]) -> tuple[Device, ...]:
-    """The same devices with part numbers from /inventory.json, and the charge of AC Batteries that only it knows."""
+    """Adds part numbers from /inventory.json to devices, and the charge of AC Batteries that only it knows."""
     known = {entry.serial_num: entry for entry in inventory}
     return tuple(_completed(device, known.get(device.serial or "")) for device in devices)
 
 
 def moment(seconds: int | None) -> datetime | None:
-    """Epoch seconds as aware time; 0 and what no calendar holds are unknown."""
+    """Converts epoch seconds to aware time; None for 0 and for what no calendar holds."""
     try:
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (OverflowError, OSError, ValueError):
@@ -107,7 +108,7 @@ def moment(seconds: int | None) -> datetime | None:
 
 
 def total_or_none(values: Iterable[float | None]) -> float | None:
-    """The sum; None when one of them, or all, are unknown."""
+    """Sums the values; None when one of them, or all, are unknown."""
     known: list[float] = []
     for value in values:
         if value is None:
@@ -159,7 +160,7 @@ def _ac_battery(device: DeviceData, at: datetime) -> Device:
 
 
 def _from_report(report: InverterReport, silent_since: datetime) -> Device:
-    """A microinverter; an AC Battery's watts here have no direction, so its power stays unknown."""
+    """Maps a microinverter's report; an AC Battery's watts here have no direction, so its power stays unknown."""
     is_battery = report.dev_type == AC_BATTERY
     reported_at = moment(report.last_report_date)
     return Device(

@@ -26,18 +26,22 @@ class Info(Struct, frozen=True, kw_only=True):
 
     @property
     def too_old(self) -> bool:
-        """Firmware below 7 knows no tokens. The tag came with them; the version is for boxes that drop the tag."""
+        """Tells whether this is firmware below 7, which knows no tokens.
+
+        The tag came with tokens; the version is for boxes that drop the tag.
+        """
         return not self.web_tokens and version(self.firmware) < (7,)
 
 
 async def identify(box: DeviceHttp) -> Info:
-    """GET /info, sent without a token. Raises UnexpectedPayload when no gateway answers there."""
+    """Sends GET /info without a token. Raises UnexpectedPayload when no gateway answers there."""
     answer = await box.request("GET", f"{box.origin}/info", headers={"accept-encoding": "identity"}, deadline=10.0)
     raise_for_status(answer)
     return parse_info(answer)
 
 
 def parse_info(answer: Answer) -> Info:
+    """Parses the answer of /info. Raises UnexpectedPayload when it is not a gateway's."""
     root = _parse_xml(answer)
     serial = (root.findtext("device/sn") or "").strip()
     software = (root.findtext("device/software") or "").strip()
@@ -52,12 +56,12 @@ def parse_info(answer: Answer) -> Info:
 
 
 def version(firmware: str) -> tuple[int, ...]:
-    """`8.2.4345` → (8, 2, 4345); what is no number counts as 0."""
+    """Parses `8.2.4345` into (8, 2, 4345); what is no number counts as 0."""
     return tuple(int(part) for part in re.findall(r"\d+", firmware)[:4]) or (0,)
 
 
 def _parse_xml(answer: Answer) -> ElementTree.Element:
-    """Decoded first, so that no declared encoding can hide a DOCTYPE from the search for it."""
+    """Parses the XML, decoded first, so that no declared encoding can hide a DOCTYPE from the search for it."""
     try:
         text = answer.content.decode() if len(answer.content) <= MAX_INFO_BYTES else ""
         if "<!DOCTYPE" not in text and "<!ENTITY" not in text:

@@ -25,7 +25,10 @@ NOT_THERE = "No IQ Gateway with this token's serial number answered there"
 
 
 async def join_gateway(ctx: Context, callback: Callback) -> Consent:
-    """Raises ConsentInvalid with a sentence at the field to correct, others as they come once the box is proven."""
+    """Proves the gateway and its token, and returns the owner's consent.
+
+    Raises ConsentInvalid with a sentence at the field to correct, others as they come once the box is proven.
+    """
     host, token = callback.values.get("host", "").strip(), tidy(callback.values.get("token", ""))
     claims = _checked(token, ctx.now())
     try:
@@ -69,14 +72,14 @@ async def _proven(ctx: Context, box: DeviceHttp, serial: str) -> Info:
 
 
 async def _not_there(ctx: Context, reason: str, started: float) -> ConsentInvalid:
-    """The reason goes to the operator's log; to the asker all reasons look and last the same."""
+    """Tells the operator's log the reason, and waits; to the asker all reasons look and last the same."""
     ctx.log.info("no gateway proven: %s", reason or "no answer in time")
     await asyncio.sleep(max(0.0, started + PROOF_S - asyncio.get_running_loop().time()))
     return ConsentInvalid(NOT_THERE, fields={"host": NOT_THERE})
 
 
 async def _probe(box: DeviceHttp, token: str, claims: Claims, now: datetime) -> None:
-    """The token must open measurements, not just be a valid one."""
+    """Proves that the token opens measurements, which not every valid one does. Raises ConsentInvalid otherwise."""
     gateway = Gateway(box, token, expires_at=claims.expires_at, now=now)
     try:
         await gateway.open_session()

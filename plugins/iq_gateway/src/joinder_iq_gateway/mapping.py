@@ -62,7 +62,7 @@ GENERATOR_RUNS = "A generator is running that no meter sees: the load is unknown
 
 
 def readings(snapshot: Snapshot, *, now: datetime, firmware: str, live: bool) -> Readings:
-    """What one poll says. `now` is ours, and stands in where the box gives no time of its own."""
+    """Returns what one poll says. `now` is ours, and stands in where the box gives no time of its own."""
     site = Figures(snapshot, now, firmware)
     return Readings(
         counters=(*site.counters(), *inverter_counters(snapshot)),
@@ -103,6 +103,7 @@ class Figures:
         self._say_what_state_it_is_in()
 
     def live(self) -> Live | None:
+        """Returns power now, in W, at the box's time; None when nothing is known."""
         figures = (self.solar_w, self.battery_w, self.grid_w, self.load_w)
         soc_percent = self._soc()
         if all(figure is None for figure in (*figures, soc_percent)):
@@ -118,7 +119,7 @@ class Figures:
         )
 
     def counters(self) -> Iterable[Counter]:
-        """One, or none when no register was read: lifetime Wh since each meter was installed."""
+        """Yields one counter, or none when no register was read: lifetime Wh since each meter was installed."""
         grid, storage = self._cts.get(NET) or UNKNOWN, self._cts.get(STORAGE) or UNKNOWN
         counter = Counter(
             at=self.at,
@@ -134,12 +135,15 @@ class Figures:
             yield counter
 
     def _source(self) -> str:
-        """Which registers are read and summed, so that none is ever subtracted from another's (pyenphase#471)."""
+        """Names the registers that are read and summed: none is ever subtracted from another's (pyenphase#471)."""
         others = [kind for kind in self._cts.kinds if kind != PRODUCTION]
         return " ".join([self._snapshot.source or "no solar", *others])
 
     def _box_time(self, now: datetime) -> datetime:
-        """The newest measurement's, by the box's clock; sums over inverters are as old as their last reports."""
+        """Returns the newest measurement's time by the box's clock.
+
+        Sums over inverters are as old as their last reports.
+        """
         enabled = {meter.eid for meter in self._snapshot.meters if meter.enabled}
         stamps = [reading.timestamp for reading in self._snapshot.ct_readings if reading.eid in enabled]
         if self._segment and self._snapshot.source == "eim":
@@ -151,7 +155,7 @@ class Figures:
         return box_time(stamps, now)  # nothing was measured in the future
 
     def _solar_segment(self) -> Segment | None:
-        """Of /production.json, where that is the source of the solar figures."""
+        """Returns the segment of /production.json, where that is the source of the solar figures."""
         wanted = self._snapshot.source
         if wanted not in ("eim", "inverters") or self._snapshot.segments is None:
             return None
@@ -159,7 +163,7 @@ class Figures:
         return next((segment for segment in of_type if segment.says_something), None)
 
     def _believed_production(self) -> Ct:
-        """Enphase's own solar figures, from whichever source serves; UNKNOWN when that source is not to be believed."""
+        """Returns Enphase's own solar figures, from whichever source serves; UNKNOWN when it is not to be believed."""
         told = self._told_production()
         self._compare_with_inverters(told)
         is_negative = cts.is_negative(told.power_w, self._inverters.standby_w)
@@ -197,7 +201,7 @@ class Figures:
             )
 
     def _solar_w(self) -> float | None:
-        """Small negative values at night are the inverters' own use, which counts as load."""
+        """Computes solar power in W; small negative values at night are the inverters' own use, counted as load."""
         nameplate_w = self._inverters.peak_w
         parts = [solar_power(self._production.power_w, nameplate_w)]
         if self._snapshot.source in ("v1", "inverters") and self._lacks_inverters():
@@ -213,7 +217,7 @@ class Figures:
         return own_wh if third_party is None else total_or_none([own_wh, third_party.delivered_wh])
 
     def _lacks_inverters(self) -> bool:
-        """Whether a sum over inverters is without most of them, in daylight; at dusk they stop one by one."""
+        """Tells whether a sum over inverters is without most of them, in daylight; at dusk they stop one by one."""
         own = self._inverters
         if not own.silent or own.power_w < max(cts.DAYLIGHT_W, cts.DAYLIGHT_SHARE * own.peak_w):
             return False
@@ -222,7 +226,7 @@ class Figures:
         return lacks_most
 
     def _judge_net(self) -> None:
-        """A net CT that has moved next to nothing in all the years of a producing home is not installed."""
+        """Refuses a net CT that is not installed: it has moved next to nothing in all the years of a producing home."""
         net, solar_wh = self._cts.get(NET), self.solar_wh or 0.0
         if net is None or self._is_off_grid or solar_wh < TINY_FROM_WH or net.power_w is None:
             return
@@ -231,7 +235,10 @@ class Figures:
             self._cts.refuse(NET, NET_NOT_INSTALLED)
 
     def _grid_w(self) -> float | None:
-        """The net CT's, or total consumption less solar: the gateway makes its total from just these two."""
+        """Returns the grid's power in W: the net CT's, or total consumption less solar.
+
+        The gateway makes its total from just these two.
+        """
         measured_w = self._measured_grid_w()
         if not self._is_off_grid:
             return measured_w
@@ -256,7 +263,7 @@ class Figures:
         return total_w - self.solar_w if total_w is not None and self.solar_w is not None else None
 
     def _consumption(self, kind: str) -> Segment | None:
-        """Of /production.json, where the box has no meters page."""
+        """Returns the consumption of /production.json, where the box has no meters page."""
         segments = self._snapshot.segments if self._snapshot.source == "eim" else None
         found = (segment for segment in (segments.consumption if segments else ()) if segment.measurement_type == kind)
         return next((segment for segment in found if segment.active_count), None)
@@ -266,7 +273,7 @@ class Figures:
         return storage.power_w if storage else self._units_w
 
     def _battery_units_w(self) -> float | None:
-        """By the batteries themselves."""
+        """Sums the batteries' power in W as they tell it themselves."""
         parts: list[float | None] = []
         if self._snapshot.iq_batteries:
             parts.append(self._iq_batteries_w())
@@ -278,7 +285,7 @@ class Figures:
         return total_or_none(parts)
 
     def _iq_batteries_w(self) -> float | None:
-        """Of every battery that is listed anywhere: one that tells no power leaves the sum unknown."""
+        """Sums power in W of every battery listed anywhere: one that tells no power leaves the sum unknown."""
         power = self._snapshot.battery_power
         told_mw = {unit.serial_num: unit.real_power_mw for unit in (power.devices if power else ())}
         serials = dict.fromkeys([*(unit.serial_num for unit in self._snapshot.iq_batteries), *told_mw])
@@ -297,7 +304,10 @@ class Figures:
         return None
 
     def _judge_storage(self) -> None:
-        """The storage CT against the batteries' own power; with AC Batteries about, it need not see them all."""
+        """Refuses a storage CT that contradicts the batteries' own power.
+
+        With AC Batteries about, it need not see them all.
+        """
         storage, units_w = self._cts.get(STORAGE), self._units_w
         is_mixed = self._snapshot.unmeasured_ac_batteries or self._snapshot.ac_batteries
         if storage is None or storage.power_w is None or units_w is None or is_mixed:
@@ -309,12 +319,12 @@ class Figures:
             self.warnings.append(STORAGE_APART)
 
     def _is_old(self, segment: Segment) -> bool:
-        """Reading time 0, as at night, is of now."""
+        """Tells whether a segment is old; reading time 0, as at night, is of now."""
         told_at = moment(segment.reading_time)
         return told_at is not None and self.at - told_at > MAX_AGE
 
     def _load_lacks_a_part(self) -> bool:
-        """Whether something flows that no figure here has."""
+        """Tells whether something flows that no figure here has."""
         if self._cts.lacks_a_kind:
             self.warnings.append(cts.UNKNOWN_KIND)
         runs = self._snapshot.generator is not None and self._snapshot.generator.is_running
@@ -329,7 +339,7 @@ class Figures:
         return self._load([self.solar_w, battery_w, self.grid_w])
 
     def _load_wh(self) -> float | None:
-        """What came into the home less what left it. With a battery only its own CT can tell."""
+        """Computes what came into the home less what left it, in Wh. With a battery only its own CT can tell."""
         grid, storage = self._cts.get(NET), self._cts.get(STORAGE)
         stored_wh = 0.0 if self._no_battery else (storage or UNKNOWN).balance_wh
         if grid or not self._no_battery:
@@ -347,7 +357,7 @@ class Figures:
         return None if self._hides_a_part else load.watts
 
     def _has_no_battery(self) -> bool:
-        """Certainly none: a failed list of batteries is no proof."""
+        """Tells whether there is certainly no battery: a failed list of batteries is no proof."""
         snapshot = self._snapshot
         unsure = {api.METERS, api.ENSEMBLE, api.INVERTERS} & snapshot.failed.keys()
         listed = snapshot.iq_batteries or snapshot.unmeasured_ac_batteries or snapshot.ac_batteries
@@ -368,7 +378,10 @@ class Figures:
         return [device for device in self.devices if device.kind is DeviceKind.BATTERY]
 
     def _soc(self) -> float | None:
-        """Weighed by capacity. Where IQ and AC Batteries stand together only the box can weigh: AC ones name none."""
+        """Computes the state of charge, weighted by capacity.
+
+        Where IQ and AC Batteries stand together only the box can weigh: AC ones name no capacity.
+        """
         if self._has_silent_battery:
             return None
         if self._snapshot.ensemble_state is not None:
@@ -384,12 +397,12 @@ class Figures:
 
 
 def _percent(battery: Device) -> float:
-    """-1 where it is unknown, as some say themselves."""
+    """Returns the state of charge; -1 where it is unknown, as some batteries say themselves."""
     return -1.0 if battery.soc_percent is None else battery.soc_percent
 
 
 def _differ(one_w: float | None, other_w: float) -> bool:
-    """By more than a factor of two, where at least one of them is a real power."""
+    """Tells whether two differ by more than a factor of two, where at least one of them is a real power."""
     if one_w is None:
         return False
     small, large = sorted((abs(one_w), abs(other_w)))

@@ -47,7 +47,7 @@ class CtReading(Struct, frozen=True, rename="camel"):
 
     @property
     def is_blank(self) -> bool:
-        """All zero, as boxes answer shortly after they started."""
+        """Tells whether all is zero, as boxes answer shortly after they started."""
         return not (self.act_energy_dlvd or self.act_energy_rcvd or self.active_power)
 
 
@@ -73,7 +73,10 @@ class Segment(Struct, frozen=True, rename="camel"):
 
     @property
     def says_something(self) -> bool:
-        """Not with nothing active: an `eim` is noise then, and inverters are the zeros of a box that just started."""
+        """Tells whether the segment measures something, which it does not with nothing active.
+
+        An `eim` is noise then, and `inverters` are the zeros of a box that just started.
+        """
         return self.active_count != 0 and bool(self.wh_lifetime or self.w_now)
 
 
@@ -129,7 +132,10 @@ class DeviceData(Struct, frozen=True, rename="camel"):
 
     @property
     def mean_w(self) -> float | None:
-        """Over the last reading, given less taken (an AC Battery: discharging positive); its watts have no sign."""
+        """Computes mean W over the last reading, given less taken (an AC Battery: discharging positive).
+
+        The watts the device tells have no sign.
+        """
         last = self.channels[0].last_reading if self.channels else None
         if last is None or not last.duration or last.joules_produced is None or last.joules_used is None:
             return None
@@ -155,7 +161,7 @@ class EnsembleDevice(Struct, frozen=True):
 
     @property
     def is_off_grid(self) -> bool:
-        """Whether this system controller or meter collar says that the home is cut from the grid."""
+        """Tells whether this system controller or meter collar says that the home is cut from the grid."""
         modes = (self.enpower_grid_mode or "", self.grid_state or "")
         said = any("offgrid" in mode.replace("-", "").replace("_", "") for mode in modes)
         return self.communicating is not False and (said or "open" in (self.mains_oper_state, self.mid_state))

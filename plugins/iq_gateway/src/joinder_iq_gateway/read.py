@@ -15,7 +15,7 @@ from joinder_iq_gateway.mapping import readings
 
 
 async def read_site(ctx: Context, grant: Grant, site_id: str) -> Site:
-    """The time zone and part numbers stand on slow pages (3 to 9 s each); without them the site is still one."""
+    """Reads the site, also without its time zone and part numbers, which stand on slow pages (3 to 9 s each)."""
     async with opened(ctx, grant) as gateway:
         found = await poll(gateway, ctx, grant, timezone=None)
         home = await gateway.read(api.HOME, payloads.Home)
@@ -29,13 +29,13 @@ async def read_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 
 
 async def read_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    """One poll. Never intervals: the box keeps no history to trust, core derives them from the counters."""
+    """Polls once, never for intervals: the box keeps no history to trust, and core derives them from the counters."""
     async with opened(ctx, grant) as gateway:
         return await poll(gateway, ctx, grant, timezone=query.site.timezone, live=query.live)
 
 
 async def poll(gateway: Gateway, ctx: Context, grant: Grant, *, timezone: str | None, live: bool = False) -> Readings:
-    """Raises what stopped every page, NotSupported when the box has none of them."""
+    """Polls the gateway once. Raises what stopped every page, NotSupported when the box has none of them."""
     now, firmware = ctx.now(), grant.facts["firmware"]
     snapshot = await take_snapshot(gateway, firmware=firmware, now=now, timezone=timezone)
     found = readings(snapshot, now=now, firmware=firmware, live=live)

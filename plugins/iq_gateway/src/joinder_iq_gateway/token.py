@@ -32,7 +32,7 @@ class Claims(Struct, frozen=True, rename={"role": "enphaseUser"}):
 
     @property
     def serial(self) -> str:
-        """Of the one gateway it opens."""
+        """Returns the serial number of the one gateway the token opens; "" where it names several."""
         return self.aud if isinstance(self.aud, str) else (self.aud[0] if len(self.aud) == 1 else "")
 
     @property
@@ -45,12 +45,12 @@ class _Header(Struct, frozen=True):
 
 
 def tidy(text: str) -> str:
-    """A pasted token without the spaces and line breaks a browser or mail program added."""
+    """Removes the spaces and line breaks that a browser or mail program added to a pasted token."""
     return "".join(text.split())
 
 
 def check_token(token: str, now: datetime) -> Claims:
-    """The claims of a token that can work, by everything known without a network. Raises TokenRefused."""
+    """Returns the claims of a token that can work, by everything known without a network. Raises TokenRefused."""
     header, claims = _decode(token)
     if header.alg != "ES256" or claims.iss != "Entrez":
         raise TokenRefused("This token was not made by Enphase; make one at entrez.enphaseenergy.com")

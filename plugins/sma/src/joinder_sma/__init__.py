@@ -138,7 +138,10 @@ class Sma:
 
 
 async def _capacity(client: api.Client, battery: str, warnings: list[str]) -> float | None:
-    """A page that cannot be read leaves one value unknown; the site counts without it."""
+    """Asks for a battery's capacity in Wh; None, with a warning, where its page cannot be read.
+
+    The site counts without it.
+    """
     try:
         return (await client.get(api.path("devices", battery), api.DevicePage)).details.battery_capacity
     except (NotSupported, TransientError, UnexpectedPayload):
@@ -147,7 +150,7 @@ async def _capacity(client: api.Client, battery: str, warnings: list[str]) -> fl
 
 
 async def _location(client: api.Client, plant: api.Plant) -> api.Location | None:
-    """Asked only where the plant tells no time zone: the page holds the owner's address."""
+    """Asks for the plant's place only where the plant tells no time zone: the page holds the owner's address."""
     if zone(plant.timezone) is not None:
         return None
     try:
@@ -157,7 +160,10 @@ async def _location(client: api.Client, plant: api.Plant) -> api.Location | None
 
 
 def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:
-    """`refresh_expires_in` is 0 with offline access: no end. Without it, the session's seconds."""
+    """Builds the grant of a token answer.
+
+    `refresh_expires_in` is 0 with offline access, which means no end. Without it, it is the session's seconds.
+    """
     stated = token.extra.get("refresh_expires_in", "")
     life_s = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else 0
     return replace(

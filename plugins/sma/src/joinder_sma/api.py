@@ -48,7 +48,7 @@ class Location(Struct):
     address: Address | None = None
 
     def coordinates(self) -> tuple[float | None, float | None]:
-        """Both or none; 0 and 0 is a form that nobody filled in."""
+        """Returns latitude and longitude, or None for both; 0 and 0 is a form that nobody filled in."""
         lat, lon = (self.address.latitude, self.address.longitude) if self.address else (None, None)
         return (None, None) if lat is None or lon is None or lat == lon == 0 else (lat, lon)
 
@@ -107,7 +107,11 @@ class Client:
     token: str
 
     async def get(self, path: str, into: type[T], **params: str) -> T:
-        """One GET. SMA publishes no error bodies, so only the status decides."""
+        """Sends one GET and returns its body as `into`.
+
+        SMA publishes no error bodies, so only the status decides what is raised: AuthorizationLost (401, 403),
+        NotSupported (404), RateLimited (429), else as `raise_for_status`.
+        """
         headers = {"authorization": f"Bearer {self.token}"}
         answer = await self.ctx.http.request(
             "GET", self.base + path, params=params, headers=headers, deadline=CALL_DEADLINE
@@ -123,7 +127,7 @@ class Client:
         return answer.json(into)
 
     async def sets(self, kind: str, of: str) -> frozenset[str]:
-        """Which sets a plant or device offers; asking for another one is an error."""
+        """Asks which sets a plant or device offers, empty where it has none; asking for any other set is an error."""
         try:
             return frozenset((await self.get(path(kind, of, "measurements", "sets"), Sets)).sets)
         except NotSupported:

@@ -36,7 +36,10 @@ def site(
     location: Location | None = None,
     warnings: Sequence[str] = (),
 ) -> Site:
-    """`location` is asked for only where the plant tells no time zone that is known."""
+    """Builds the site of a plant. `capacities`: Wh by device id.
+
+    `location` is asked for only where the plant tells no time zone that is known.
+    """
     place = location or Location()
     lat, lon = place.coordinates()
     capacities_wh = capacities or {}
@@ -55,7 +58,10 @@ def site(
 
 
 def _devices(entry: DeviceEntry, sets: frozenset[str], capacity_wh: float | None) -> Iterator[Device]:
-    """By the sets it offers: the type is wrong in SMA's own sandbox, and loggers and sensors are no devices of ours."""
+    """Maps an entry by the sets it offers; loggers and sensors are no devices of ours.
+
+    The type is not used: it is wrong in SMA's own sandbox.
+    """
     if BATTERY in sets:
         yield replace(_device(entry, DeviceKind.BATTERY), nameplate_wh=plausible(capacity_wh) or None)
         if PV in sets:
@@ -88,9 +94,10 @@ def add_rows(
     part: str = "",
     soc: Quarters | None = None,
 ) -> str | None:
-    """The rows as quarter hours; `energies`: they are Wh, else mean W. Answers what is wrong with them, or None.
+    """Adds the rows as quarter hours and returns what is wrong with them, or None.
 
-    `part`: whose rows they are, where a plant is read by its devices; `soc`: where the state of charge goes then.
+    `energies`: they are Wh, else mean W. `part`: whose rows they are, where a plant is read by its devices. `soc`:
+    where the state of charge goes then.
     """
     entries = rows.timed(answer, where)
     fine = [entry for entry in entries if entry.end - entry.start <= QUARTER]
@@ -120,12 +127,15 @@ def _add_row(
 
 
 def runs_generator(row: Row) -> bool:
-    """Solar, battery and grid are not all that feeds the home, and the load is not told: their sum is not it."""
+    """Tells whether a generator feeds the home and the load is not told.
+
+    Solar, battery and grid do not add up to the load then.
+    """
     return bool(row.diesel_generation) and row.total_consumption is None
 
 
 def merge_days(answers: Sequence[Measurements]) -> Measurements:
-    """Several days' rows in one, a row that stands in two of them once."""
+    """Merges several days' rows into one answer, with a row that stands in two of them once."""
     merged: list[Row] = []
     for answer in answers:
         newest = merged[-1:]
@@ -143,7 +153,7 @@ def add_months(
     part: str = "",
     today: date | None = None,
 ) -> str | None:
-    """Day rows in Wh, each day once; `today` is not over yet. Answers what is wrong with them, or None."""
+    """Adds day rows in Wh, each day once, and returns what is wrong with them, or None. `today` is not over yet."""
     days = days_of(answer, month, today)
     false = rows.false_days({day: row.pv_generation for day, row in days.items() if row is not None}, nameplate)
     for day, row in days.items():
@@ -164,7 +174,7 @@ def _of_day(row: Row, nameplate: float | None) -> dict[str, float | None]:
 
 
 def days_of(answer: Measurements, month: str, today: date | None = None) -> dict[date, Row | None]:
-    """Rows of the month by their day, none of the future; None where a day was told twice with different values.
+    """Returns rows of the month by their day, none of the future; None where a day was told twice and differently.
 
     Should they be stamped with their end, the last is stamped with the first of the next month, and none with that of
     this one: a stray row of another month moves no day.
@@ -178,13 +188,13 @@ def days_of(answer: Measurements, month: str, today: date | None = None) -> dict
 
 
 def newest(answer: Measurements, where: ZoneInfo) -> Timed | None:
-    """The newest row of a Recent answer."""
+    """Returns the newest row of a Recent answer, or None."""
     entries = rows.timed(answer, where)
     return entries[-1] if entries else None
 
 
 def live(answer: Measurements, where: ZoneInfo, *, nameplate: float | None = None) -> Live | None:
-    """The newest row of a Recent answer, in W, without what cannot be true in it."""
+    """Returns the newest row of a Recent answer in W, without what cannot be true in it; None where there is no row."""
     entries = rows.timed(answer, where)
     if not entries:
         return None
@@ -204,23 +214,29 @@ def live(answer: Measurements, where: ZoneInfo, *, nameplate: float | None = Non
 
 
 def of_now(at: datetime, where: ZoneInfo, now: datetime) -> datetime:
-    """The instant of a newest row: in the hour that autumn repeats its second pass, once that has begun."""
+    """Returns the instant of a newest row.
+
+    In the hour that autumn repeats, it is the second pass, once that has begun.
+    """
     later = at.astimezone(where).replace(fold=1).astimezone(UTC)
     return later if later <= now else at
 
 
 def live_load(live: Live, *, battery: bool) -> physics.Load:
-    """What the home uses, where SMA does not tell it; a plant without a battery discharges nothing."""
+    """Computes what the home uses, in W, where SMA does not tell it; a plant without a battery discharges nothing."""
     return physics.home_load((live.solar_w, live.battery_w if battery else 0.0, live.grid_w))
 
 
 def _difference(into_home: float | None, out_of_it: float | None) -> float | None:
-    """SMA sends pairs that are never negative."""
+    """Subtracts one of a pair from the other; SMA sends pairs that are never negative."""
     return None if into_home is None or out_of_it is None else into_home - out_of_it
 
 
 def add_mean_soc(found: Quarters, batteries: Mapping[str, Quarters], sizes_wh: Mapping[str, float | None]) -> None:
-    """The state of charge of all batteries together, by their sizes where all are told; unknown where one is silent."""
+    """Adds the state of charge of all batteries together, weighted by their sizes where all are told.
+
+    It is unknown where one is silent.
+    """
     told = {
         of: {reading.start: reading.soc_percent for reading in quarters.readings()}
         for of, quarters in batteries.items()

@@ -38,6 +38,7 @@ class Reader:
         self._warnings: list[str] = []
 
     async def readings(self) -> Readings:
+        """Reads what the query asks for."""
         sources = await self._sources()
         intervals: tuple[Reading, ...] = ()
         if self._query.start < self._query.end:
@@ -62,7 +63,7 @@ class Reader:
         return Source("devices", device.vendor_id.removesuffix(HYBRID_PV), SET_OF[device.kind], device.vendor_id)
 
     async def _quarters(self, sources: Sequence[Source]) -> tuple[Reading, ...]:
-        """Devices answer energies when asked to; a balance is read as power, as its recorded sample is."""
+        """Reads quarter hours: a balance as power, as its recorded sample is; devices answer energies when asked to."""
         found = Quarters(self._query.start, self._query.end)
         _expect(found, sources)
         batteries = {source.part: Quarters(self._query.start, self._query.end) for source in _batteries(sources)}
@@ -110,7 +111,10 @@ class Reader:
         return self._with_load(found.readings(self._query.device_id))
 
     async def _live(self, sources: Sequence[Source]) -> Live | None:
-        """Only a balance tells a plant's power at one instant; devices report at different times."""
+        """Reads live power of a balance or of a single inverter.
+
+        Only a balance tells a plant's power at one instant; devices report at different times.
+        """
         for source in sources:
             if source.name == BALANCE:
                 return self._with_live_load(await self._ask(source, "Recent"), self._nameplate(source))
@@ -149,7 +153,10 @@ class Reader:
         return any(device.kind is DeviceKind.BATTERY for device in self._devices())
 
     def _with_load(self, found: tuple[Reading, ...]) -> tuple[Reading, ...]:
-        """Only where every part is whole: a load is a difference, and a little missing of one part turns it over."""
+        """Computes the load, only where every part is whole.
+
+        A load is a difference, and a little missing of one part may turn its sign.
+        """
         if self._query.device_id is not None:
             return found
         battery = self._has_battery()
@@ -173,7 +180,10 @@ class Reader:
             self._warn(f"answered {source.name} of this {kind} for only a part of the time asked for")
 
     def _warn_of_silence(self, sources: Sequence[Source], silent: Sequence[Source]) -> None:
-        """A device is silent by night as well: only another one that told something shows that it should have."""
+        """Warns of devices that told nothing while another one told something.
+
+        A device is silent by night as well: only another one shows that it should have told something.
+        """
         for name in SUMS:
             parts, missing = ([source for source in group if source.name == name] for group in (sources, silent))
             if missing and len(missing) < len(parts):

@@ -50,7 +50,7 @@ class Timed(NamedTuple):
 
 
 def timed(answer: Measurements, where: ZoneInfo) -> list[Timed]:
-    """Rows in order of time, each instant once: the midnight between two days stands in both answers."""
+    """Returns rows in order of time, each instant once: the midnight between two days stands in both answers."""
     walls = [_wall(row.time, where) for row in answer.rows]
     turned = bool(walls) and walls[0] > walls[-1]  # newest first
     rows, walls = (answer.rows[::-1], walls[::-1]) if turned else (answer.rows, walls)
@@ -65,14 +65,15 @@ def _timed(start: datetime, end: datetime, row: Row | None) -> Timed:
 
 
 def _wall(at: datetime, where: ZoneInfo) -> datetime:
-    """SMA's times carry no offset; one that did would be an instant."""
+    """Returns the wall time: SMA's times carry no offset, and one that did would be an instant."""
     return at.astimezone(where).replace(tzinfo=None) if at.tzinfo else at
 
 
 def _lengths(ends: Sequence[datetime], stated: timedelta) -> list[timedelta]:
-    """By the rows' own spacing where it repeats itself, else as stated. Rows look back: time is read mirrored.
+    """Computes the rows' lengths by their own spacing where it repeats itself, else as stated.
 
-    A spacing above the stated one that SMA has no name for is no length: it is every other row that is missing.
+    Rows look back, so time is read mirrored. A spacing above the stated one that SMA has no name for is no length:
+    every other row is missing there.
     """
     gaps = [after - before for before, after in pairwise(ends)]
     believed = [gap for gap, following in pairwise(gaps) if gap == following and gap in RESOLUTIONS.values()]
@@ -82,7 +83,7 @@ def _lengths(ends: Sequence[datetime], stated: timedelta) -> list[timedelta]:
 
 
 def spacing_problem(entries: Sequence[Timed], resolution: str | None) -> str | None:
-    """What the operator should know about the rows' lengths."""
+    """Says what the operator should know about the rows' lengths, or None."""
     stated, lengths = RESOLUTIONS.get(resolution or ""), [entry.end - entry.start for entry in entries]
     if any(length > QUARTER for length in lengths):
         return f"tells rows of {_named(resolution, stated)}, too coarse for quarter hours"
@@ -101,7 +102,7 @@ def _named(resolution: str | None, stated: timedelta | None) -> str:
 
 
 def false_metrics(entries: Sequence[Timed], *, energies: bool, nameplate: float | None) -> list[frozenset[str]]:
-    """For each row, the metrics that cannot be true.
+    """Returns, for each row, the metrics that cannot be true. `nameplate`: W.
 
     Solar beyond the nameplate, or, where that is untold, far above the rows of two hours around it; then the load
     too, which SMA computes with it. The fault is a total told as one row's, after a gap or in a false row: there
@@ -144,8 +145,11 @@ def _stands_out(ends: Sequence[datetime], powers: Sequence[float | None], index:
 
 
 def false_days(solar_wh: Mapping[date, float | None], nameplate: float | None) -> set[date]:
-    """Days that told more than the sun brings: beyond the nameplate all day and night long, or, suspicious by
-    themselves, far above the days around them."""
+    """Returns days that told more than the sun brings.
+
+    They are beyond the nameplate (W) all day and night long, or, suspicious by themselves, far above the days around
+    them.
+    """
     known = {day: wh for day, found in solar_wh.items() if (wh := plausible(found)) is not None}
     floor = nameplate * BUSY_HOURS if nameplate else SUSPICIOUS_WH
     return {
@@ -157,18 +161,18 @@ def false_days(solar_wh: Mapping[date, float | None], nameplate: float | None) -
 
 
 def sun(watts: float | None, nameplate: float | None) -> float | None:
-    """What is generated; what inverters draw at night counts as 0."""
+    """Returns what is generated, in W; what inverters draw at night counts as 0."""
     return plausible(physics.solar_power(watts, nameplate))
 
 
 def _good_day(known: Mapping[date, float], day: date) -> float:
-    """What three of four days around stay below. A day of nothing tells of an outage, not of the sun."""
+    """Returns what three of four days around stay below, in Wh. A day of nothing tells of an outage, not of the sun."""
     near = sorted(wh for other, wh in known.items() if other != day and abs(other - day) <= DAYS_AROUND and wh > 0)
     return near[len(near) * 3 // 4] if near else float("inf")
 
 
 def is_short(entries: Sequence[Timed], start: datetime, until: datetime, *, by_sun: bool) -> bool:
-    """Whether rows leave a hole of hours inside [start, until). `by_sun`: they come by day only."""
+    """Tells whether rows leave a hole of hours inside [start, until). `by_sun`: they come by day only."""
     by_sun = by_sun or (bool(entries) and not any(_tells_more(entry.row) for entry in entries))
     longest = timedelta(days=1) if by_sun else LATE
     bright = _bright(entries)
@@ -181,7 +185,7 @@ def is_short(entries: Sequence[Timed], start: datetime, until: datetime, *, by_s
 
 
 def _bright(entries: Sequence[Timed]) -> float:
-    """What the rows reach, but for a false one."""
+    """Returns the highest power of the rows but for a false one."""
     told = sorted(entry.row.pv_generation or 0.0 for entry in entries)
     return told[len(told) * 99 // 100 - 1] if told else 0.0
 

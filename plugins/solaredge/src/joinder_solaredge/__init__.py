@@ -100,7 +100,7 @@ def describe_vendor() -> Vendor:
 
 @hookimpl
 async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
-    """The state goes as `external_id` too: which of the two comes back is not documented."""
+    """Builds the URL with the state as `external_id` too: which of the two comes back is not documented."""
     extra: Mapping[str, str] = {**_OAUTH2.extra_authorize_params, "external_id": request.state}
     return oauth.authorize_url(
         msgspec.structs.replace(_OAUTH2, extra_authorize_params=extra), ctx.require_app(), request
@@ -127,7 +127,10 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
 
 
 async def _exchanged(ctx: Context, callback: Callback) -> oauth.Token:
-    """The redirect URI is fixed in the console and not sent again. A bad code is answered {"error": "Error"}."""
+    """Exchanges the code. The redirect URI is fixed in the console and not sent again.
+
+    A bad code is answered {"error": "Error"}: ConsentInvalid.
+    """
     try:
         return await oauth.exchange_code(ctx, _OAUTH2, replace(callback, redirect_uri=None))
     except Unexplained as error:
@@ -138,7 +141,7 @@ async def _exchanged(ctx: Context, callback: Callback) -> oauth.Token:
 
 @hookimpl
 async def refresh(ctx: Context, grant: Grant) -> Grant:
-    """Keys do not end."""
+    """Renews a consent's token; keys do not end."""
     if ctx.require_app().type != "oauthclient":
         return grant
     return _granted(await oauth.refresh_token(ctx, _OAUTH2, grant.secrets), ctx.now(), grant)

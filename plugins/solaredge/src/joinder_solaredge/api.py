@@ -97,7 +97,7 @@ def site_path(site_id: str, rest: str = "") -> str:
 
 
 async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str | int) -> T:
-    """One GET with the owner's token or the fleet's key."""
+    """Sends one GET with the owner's token or the fleet's key, and returns its body as `into`. Raises as `check`."""
     answer = await ctx.http.request(
         "GET", BASE + path, params=params or None, headers=_headers(ctx, grant), deadline=CALL_DEADLINE
     )
@@ -115,7 +115,7 @@ def _headers(ctx: Context, grant: Grant) -> dict[str, str]:
 
 
 async def all_site_ids(ctx: Context) -> tuple[str, ...]:
-    """Every site of a fleet's key; the last page is a short one. Older answers are a bare array."""
+    """Asks for every site of a fleet's key; the last page is a short one. Older answers are a bare array."""
     grant = Grant(secrets=Secrets({}))
     found: list[str] = []
     for page in range(1, _MAX_PAGES + 1):
@@ -156,6 +156,6 @@ def _limited(answer: Answer, now: datetime) -> RateLimited:
 
 
 def _credits_gone(answer: Answer) -> bool:
-    """Calls are left in this minute, and no wait is named: it is the month that is over."""
+    """Tells whether the month's calls are used up: some are left in this minute, and no wait is named."""
     left = answer.headers.get("x-ratelimit-remaining-minute", "0")
     return "retry-after" not in answer.headers and left.isascii() and left.isdigit() and int(left) > 0

@@ -35,18 +35,18 @@ class Evidence(NamedTuple):
 
 
 def scale(batteries: Iterable[Evidence]) -> Scale:
-    """What all the evidence agrees on; where there is none, and where it contradicts itself, nothing is decided."""
+    """Returns the scale all the evidence agrees on; UNDECIDED where there is none, and where it contradicts itself."""
     votes = {vote for battery in batteries for vote in (_by_values(battery), _by_energy(battery)) if vote is not None}
     return votes.pop() if len(votes) == 1 else Scale.UNDECIDED
 
 
 def _by_values(battery: Evidence) -> Scale | None:
-    """No fraction is above 1; what is above 100 is neither."""
+    """Judges by the values: no fraction is above 1; what is above 100 is neither."""
     return Scale.PERCENT if any(1 < share <= 100 for share in battery.shares) else None
 
 
 def _by_energy(battery: Evidence) -> Scale | None:
-    """The scale that makes of the stored energy a battery of the right size, when it is one of the two alone."""
+    """Judges by the stored energy: the one scale, if only one, that makes a battery of the right size of it."""
     shares, stored_wh = (sum(column) for column in zip(*battery.stored, strict=True)) if battery.stored else (0, 0)
     if not shares > 0 or not stored_wh > 0:
         return None

@@ -48,6 +48,7 @@ OTHER_DAYS = "SolarEdge's days do not begin at midnight in the site's time zone:
 
 
 def site(details: SiteDetails, devices: Iterable[DeviceEntry]) -> Site:
+    """Builds the site of its details and active devices."""
     location = details.location if isinstance(details.location, Location) else Location()
     where, warnings = places.zone_name(location.timezone)
     lat, lon = places.place(location.latitude, location.longitude)
@@ -85,7 +86,10 @@ def _device(entry: DeviceEntry) -> Device:
 
 
 def _role(meter_type: str | None) -> MeterRole:
-    """Documented values are few; what measures neither production, consumption nor storage sits at the grid."""
+    """Maps a meter's type, of which few values are documented.
+
+    What measures neither production, consumption nor storage sits at the grid.
+    """
     told = (meter_type or "").upper()
     if "PRODUCTION" in told:
         return MeterRole.PRODUCTION
@@ -95,7 +99,7 @@ def _role(meter_type: str | None) -> MeterRole:
 
 
 def energies(parts: Iterable[Mapping[str, Series]], wanted: Energies, *, hours: float | None = None) -> dict[str, Rows]:
-    """Wh by bucket of one device's or site's answers, each block by its own unit: a vendor may change it between two.
+    """Returns Wh by bucket of one device's or site's answers, each block by its own unit, which may change between two.
 
     Where no energy is told, and where it is a placeholder, mean power stands in; a row alone lasts `hours`.
     """
@@ -109,12 +113,12 @@ def energies(parts: Iterable[Mapping[str, Series]], wanted: Energies, *, hours: 
 
 
 def _add(rows: Rows, more: Rows) -> None:
-    """A later block's value counts, but no gap of it: blocks meet at their edges."""
+    """Adds a later block, whose values count but not its gaps: blocks meet at their edges."""
     rows.update({at: value for at, value in more.items() if value is not None or at not in rows})
 
 
 def _block(part: Mapping[str, Series], pair: tuple[str, str], hours: float | None, *, idle: bool) -> Rows:
-    """One metric of one block. A 0 beside power, where other energies are told, is contradicted: unknown."""
+    """Returns one metric of one block in Wh. A 0 beside power, where other energies are told, is contradicted: None."""
     wh, watts = _pair(part, pair)
     if not any(wh.values()) and (idle or all(value is None for value in wh.values())):
         return {**dict.fromkeys(wh), **_by_power(watts, hours)}
@@ -122,7 +126,7 @@ def _block(part: Mapping[str, Series], pair: tuple[str, str], hours: float | Non
 
 
 def _pair(part: Mapping[str, Series], pair: tuple[str, str]) -> tuple[Rows, Rows]:
-    """Energies and powers. What inverters draw at night is a production of 0."""
+    """Returns energies (Wh) and powers (W). What inverters draw at night is a production of 0."""
     energy, power = pair
     watts = _scaled(part.get(power), _POWER_UNITS)
     if power in _GENERATED:
@@ -131,9 +135,10 @@ def _pair(part: Mapping[str, Series], pair: tuple[str, str]) -> tuple[Rows, Rows
 
 
 def are_placeholders(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> bool:
-    """In one block and direction, all energies are 0 and the power beside them is not: the device counts no energy.
+    """Tells whether the device counts no energy.
 
-    Then its other zeros are none either, unless their power says so. Seen of V1 (home-assistant/core#169964).
+    In one block and direction, all energies are 0 then and the power beside them is not. Its other zeros are none
+    either, unless their power says so. Seen of V1 (home-assistant/core#169964).
     """
     for part in parts:
         for pair in wanted.values():
@@ -145,7 +150,7 @@ def are_placeholders(parts: Iterable[Mapping[str, Series]], wanted: Energies) ->
 
 
 def _by_power(watts: Rows, hours: float | None) -> Rows:
-    """Mean power × the length of its row, which the rows around it tell."""
+    """Computes Wh as mean power × the length of its row, which the rows around it tell."""
     if hours is None:
         return dict.fromkeys(watts)
     found: Rows = dict.fromkeys(watts)
@@ -156,7 +161,7 @@ def _by_power(watts: Rows, hours: float | None) -> Rows:
 
 
 def spans(starts: Iterable[datetime], *, alone: timedelta = QUARTER) -> Iterator[Span]:
-    """Each row's span, by the spacing of all rows that were told, known or not. None where they are hours apart."""
+    """Returns each row's span, by the spacing of all rows told, known or not; nothing where they are hours apart."""
     stamps = sorted(starts)
     return iter(()) if _are_apart(stamps) else row_spans(stamps, alone=alone, longest=_HOUR)
 
@@ -166,12 +171,12 @@ def _are_apart(stamps: Sequence[datetime]) -> bool:
 
 
 def are_too_long(metrics: Mapping[str, Rows]) -> bool:
-    """Whether any metric came in rows of which no quarter hours can be made."""
+    """Tells whether any metric came in rows of which no quarter hours can be made."""
     return any(_are_apart(sorted(rows)) for rows in metrics.values())
 
 
 def charge_scale(batteries: Iterable[tuple[Iterable[Mapping[str, Series]], float | None]]) -> charge.Scale:
-    """The one scale of all batteries (their answers, and what they hold) of a query."""
+    """Finds the one scale of all batteries (their answers, and what they hold in Wh) of a query."""
     return charge.scale(_evidence(list(parts), capacity_wh) for parts, capacity_wh in batteries)
 
 
@@ -187,12 +192,12 @@ def _evidence(parts: Sequence[Mapping[str, Series]], capacity_wh: float | None) 
 
 
 def tells_charge(parts: Iterable[Mapping[str, Series]]) -> bool:
-    """Whether there is anything to find a scale for."""
+    """Tells whether there is anything to find a scale for."""
     return bool(_evidence(list(parts), None).shares)
 
 
 def charge_states(parts: Iterable[Mapping[str, Series]], scale: charge.Scale | None = None) -> Rows:
-    """Percent by bucket; `scale` is what all batteries of the query share, None: there is this one alone."""
+    """Returns percent by bucket. `scale` is what all batteries of the query share; None: there is this one alone."""
     told = list(parts)
     factor = (scale or charge_scale([(told, None)])).value
     found: Rows = {}
@@ -214,7 +219,7 @@ def _known(rows: Rows) -> Rows:
 
 
 def _scaled(series: Series | None, units: Mapping[str, float]) -> Rows:
-    """By instant, so both passes of autumn's hour stay apart; in a unit that nobody knows there is no number."""
+    """Returns values by instant, so both passes of autumn's hour stay apart; none in a unit that nobody knows."""
     factor = _factor(series, units)
     if series is None or factor is None:
         return {}
@@ -222,13 +227,13 @@ def _scaled(series: Series | None, units: Mapping[str, float]) -> Rows:
 
 
 def _rows(series: Series) -> Rows:
-    """None also where one row was told with two values."""
+    """Returns values by instant; None also where one row was told with two values."""
     told = [(row.timestamp.astimezone(UTC), row.value) for row in series.values if row.timestamp.tzinfo is not None]
     return dict.fromkeys(at for at, _ in told) | known_once(told)
 
 
 def known_once(told: Iterable[tuple[datetime, float | None]]) -> Rows:
-    """The values that are told; None for two that differ. A row without a value contradicts none."""
+    """Returns the values that are told; None for two that differ. A row without a value contradicts none."""
     return dict(once((at, value) for at, value in told if value is not None))
 
 
@@ -242,7 +247,7 @@ def _factor(series: Series | None, units: Mapping[str, float]) -> float | None:
 
 
 def doubts(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> Iterator[str]:
-    """A sentence for each kind of row that is left out."""
+    """Yields a sentence for each kind of row that is left out."""
     told = list(parts)
     if are_placeholders(told, wanted):
         yield PLACEHOLDERS
@@ -257,7 +262,7 @@ def doubts(parts: Iterable[Mapping[str, Series]], wanted: Energies) -> Iterator[
 
 
 def _units(wanted: Energies) -> dict[str, Mapping[str, float]]:
-    """By the name of a series, the units that are read."""
+    """Returns, by the name of a series, the units that are read."""
     found: dict[str, Mapping[str, float]] = {"stateOfEnergy": _SHARE_UNITS | _PERCENT_UNITS}
     for energy, power in wanted.values():
         found |= {energy: _ENERGY_UNITS, power: _POWER_UNITS}
@@ -269,7 +274,7 @@ def _has_values(series: Series) -> bool:
 
 
 def over_all(batteries: Sequence[Mapping[str, Rows]], sizes: Sequence[float | None] = ()) -> dict[str, Rows]:
-    """Several batteries as one, where all of them are known: one that is silent may do more than the others together.
+    """Sums several batteries as one, where all are known: one that is silent may do more than the others together.
 
     Their state of charge is the mean, weighted by `sizes` (Wh, in the same order) where all are told.
     """
@@ -293,7 +298,7 @@ def _total(values: Sequence[float | None], weights: Sequence[float]) -> float | 
 
 
 def silent_of(devices: Mapping[str, Mapping[str, Rows]]) -> dict[datetime, frozenset[str]]:
-    """By row, the devices that do not tell their energy while others do."""
+    """Returns, by row, the devices that do not tell their energy while others do."""
     found: dict[datetime, frozenset[str]] = {}
     for at in silences(list(devices.values())):
         silent = (
@@ -304,7 +309,7 @@ def silent_of(devices: Mapping[str, Mapping[str, Rows]]) -> dict[datetime, froze
 
 
 def silences(devices: Sequence[Mapping[str, Rows]]) -> set[datetime]:
-    """Rows in which some devices of a sum tell their energy and others do not."""
+    """Returns the rows in which some devices of a sum tell their energy and others do not."""
     found: set[datetime] = set()
     for metric in {metric for device in devices for metric in device} - {SOC}:
         each = [device.get(metric, {}) for device in devices]
@@ -323,10 +328,10 @@ def quarters(
     now: datetime | None = None,
     silent: Mapping[datetime, Collection[str]] | None = None,
 ) -> tuple[Reading, ...]:
-    """A row that still runs at `now`, or in which a device of the sum was silent (`lacking`, by name in `silent`), is
-    partial.
+    """Makes readings of quarter hours, in Wh, from rows.
 
-    Rows longer than a quarter hour are shared out: that is an estimate.
+    A row that still runs at `now`, or in which a device of the sum was silent (`lacking`, by name in `silent`), is
+    partial. Rows longer than a quarter hour are shared out: that is an estimate.
     """
     found, long = Quarters(start, end), list[Span]()
     for metric, rows in metrics.items():
@@ -359,7 +364,7 @@ def days(
     now: datetime | None = None,
     lacking: Collection[datetime] = (),
 ) -> tuple[Reading, ...]:
-    """A day that is still running at `now`, or in which a device of the sum was silent, is partial."""
+    """Makes readings of days, in Wh; partial where still running at `now`, or where a device of the sum was silent."""
     found = Days(where, start, end)
     for metric, rows in metrics.items():
         for at, value in rows.items():
@@ -371,15 +376,16 @@ def days(
 
 
 def has_other_days(metrics: Mapping[str, Rows], where: ZoneInfo) -> bool:
-    """Whether any day was told that is none of the site's."""
+    """Tells whether any day was told that is none of the site's."""
     starts = {at for rows in metrics.values() for at, value in rows.items() if value is not None}
     return any(at != midnight(at.astimezone(where).date(), where) for at in starts)
 
 
 def live(rows: tuple[Reading, ...], of: Site, now: datetime) -> Live | None:
-    """Mean power of the newest quarter hour that was told whole: nothing more current is.
+    """Returns mean power in W of the newest quarter hour that was told whole, or None: nothing more current is told.
 
-    The last hour's newest with production, as it comes in late; else the newest of all, which at night has none.
+    It is the last hour's newest with production, as that comes in late; else the newest of all, which at night has
+    none.
     """
     past = [row for row in rows if row.end <= now and row.rule != ROWS_MISSING]
     if not past:

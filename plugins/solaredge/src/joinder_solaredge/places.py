@@ -13,7 +13,10 @@ _ENERGY_UNITS = {"WH": 1.0, "KWH": 1e3, "MWH": 1e6}
 
 
 def zone_name(told: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """An IANA name alone: an offset, also one dressed as a name (Etc/GMT+5), knows no summer time."""
+    """Returns an IANA name and no warning, or None and what is wrong.
+
+    An offset, also one dressed as a name (Etc/GMT+5), knows no summer time and is none.
+    """
     if not told:
         return None, ()
     is_offset = told.startswith(("Etc/GMT+", "Etc/GMT-"))
@@ -21,7 +24,7 @@ def zone_name(told: str | None) -> tuple[str | None, tuple[str, ...]]:
 
 
 def place(latitude: Any, longitude: Any) -> tuple[float | None, float | None]:
-    """Both or none; 0, 0 is where nobody entered anything."""
+    """Returns latitude and longitude, or None for both; 0, 0 is where nobody entered anything."""
     lat, lon = _number(latitude), _number(longitude)
     if lat is None or lon is None or abs(lat) > 90 or abs(lon) > 180 or (lat, lon) == (0, 0):
         return None, None
@@ -29,7 +32,7 @@ def place(latitude: Any, longitude: Any) -> tuple[float | None, float | None]:
 
 
 def _number(told: Any) -> float | None:
-    """Of whatever stands there; texts count too."""
+    """Parses a number of whatever stands there, texts too; None where it is none."""
     if isinstance(told, bool) or not isinstance(told, int | float | str):
         return None
     try:
@@ -40,7 +43,10 @@ def _number(told: Any) -> float | None:
 
 
 def capacity_wh(nameplate: Any) -> float | None:
-    """Of a value with its unit, or of a bare number, which is kWh where it is too small for Wh."""
+    """Returns Wh of a value with its unit, or of a bare number, which is kWh where it is too small for Wh.
+
+    None where it is neither.
+    """
     if isinstance(nameplate, Mapping):
         value, factor = _number(nameplate.get("value")), _ENERGY_UNITS.get(str(nameplate.get("unit")).upper())
         return value * factor if value and value > 0 and factor else None

@@ -35,7 +35,7 @@ class Sum(NamedTuple):
 def batteries(
     answers: Sequence[Devices], installed: Iterable[Device], hours: float | None, known: Sequence[Devices] = ()
 ) -> Sum:
-    """All that are installed, and those that are not but tell something all the same."""
+    """Sums all batteries that are installed, and those that are not but tell something all the same."""
     sizes = capacities(installed)
     told, warnings = stores(answers, sizes, hours, known)
     all_of_them = {serial: one for serial, one in told.items() if serial in sizes or _any(one)}
@@ -56,7 +56,10 @@ def stores(
     hours: float | None,
     known: Sequence[Devices] = (),
 ) -> tuple[dict[str, Metrics], list[str]]:
-    """Each battery's energies and state of charge, all on one scale: that of all answers that are `known`."""
+    """Returns each battery's energies (Wh) and state of charge (%), and warnings.
+
+    All are on one scale: that of all answers that are `known`.
+    """
     parts = {serial: parts_of(serial, answers) for serial in sorted(sizes.keys() | serials(answers))}
     evidence = known or answers
     scale = mapping.charge_scale((parts_of(serial, evidence), sizes.get(serial)) for serial in serials(evidence))
@@ -73,9 +76,9 @@ def stores(
 
 
 def meters(answers: Sequence[Devices], installed: Iterable[Device], hours: float | None) -> Sum:
-    """Import and export of the meters at the grid, consumption of those of the load.
+    """Returns import and export of the meters at the grid, and consumption of those of the load, in Wh.
 
-    Where no meter is said to be there, of those that tell it; what an inverter draws at night is no import.
+    Where no meter is said to be there, those that tell it count; what an inverter draws at night is no import.
     """
     roles = {device.vendor_id: device.role for device in installed if device.kind is DeviceKind.METER}
     found: Metrics = {}
@@ -100,7 +103,7 @@ def _telling(
 
 
 def _agreed(each: Sequence[Metrics]) -> Metrics | None:
-    """The first one's, where all the others say the same: None where they differ. Added up they might count twice."""
+    """Returns the first one's where all the others say the same, else None: added up they might count twice."""
     return ({} if not each else each[0]) if all(_same(each[0], other) for other in each[1:]) else None
 
 
@@ -117,7 +120,7 @@ def _wh(rows: mapping.Rows) -> float:
 
 
 def false_zeros(solar: Metrics, answers: Sequence[Devices], hours: float | None) -> Sum:
-    """The site's production as unknown, where all of it is 0 and a production meter tells otherwise."""
+    """Returns the site's production as unknown, where all of it is 0 and a production meter tells otherwise."""
     metered = [rows for _, one in _telling(answers, mapping.PRODUCTION, hours) for rows in one.values()]
     if any(_wh(rows) for rows in solar.values()) or not any(_wh(rows) > _NOISE_WH for rows in metered):
         return Sum({})

@@ -39,6 +39,10 @@ class Reader:
         self._stored: list[Devices] = []  # all that was read of the batteries: together it tells their scale
 
     async def readings(self) -> Readings:
+        """Reads what the query asks for.
+
+        Raises NotSupported when nothing of it is included, or no zone says when days begin.
+        """
         query = self._query
         where = zone(query.site.timezone)
         rows: tuple[Reading, ...] = ()
@@ -54,7 +58,7 @@ class Reader:
         return Readings(intervals=rows, live=live, warnings=tuple(self._warnings))
 
     async def _live(self, quarters: tuple[Reading, ...]) -> Live | None:
-        """Out of the quarter hours that were read anyway, where they cover the last hour."""
+        """Reads live power, from the quarter hours that were read anyway where they cover the last hour."""
         now, query = self._ctx.now(), self._query
         covered = query.start <= now - mapping.LIVE_SPAN and now - query.end <= QUARTER
         if query.resolution != "15mins" or not covered:
@@ -62,7 +66,10 @@ class Reader:
         return mapping.live(quarters, query.site, now)
 
     async def _quarters(self, start: datetime, end: datetime) -> tuple[Reading, ...]:
-        """Whole ones alone: what SolarEdge makes of a span that begins inside a bucket is not documented."""
+        """Reads whole quarter hours alone.
+
+        What SolarEdge makes of a span that begins inside a bucket is not documented.
+        """
         start, end = _quarter_before(start + QUARTER - timedelta(microseconds=1)), _quarter_before(end)
         told = await self._told("QUARTER_HOUR", list(_spans(start, end)))
         self._warn([mapping.TOO_LONG] if mapping.are_too_long(told.metrics) else [])
@@ -78,7 +85,7 @@ class Reader:
         return self._with_load(rows)
 
     async def _told(self, resolution: str, spans: Spans) -> Sum:
-        """Values by bucket: of one device, or of the site."""
+        """Reads values by bucket: of one device, or of the site."""
         hours = 0.25 if resolution == "QUARTER_HOUR" else None
         device_id = self._query.device_id
         told = await (
@@ -98,7 +105,7 @@ class Reader:
         return Sum(mapping.energies(parts, wanted, hours=hours), (), list(mapping.doubts(parts, wanted)))
 
     async def _site(self, resolution: str, spans: Spans, hours: float | None) -> Sum:
-        """Its production, the sum of its batteries, and the meters at the grid and the load."""
+        """Reads the site's production, the sum of its batteries, and the meters at the grid and the load."""
         devices = self._query.site.devices
         kinds = {device.kind for device in devices}
         parts = [{"energy": answer} for answer in await self._production(resolution, spans)]
@@ -132,7 +139,10 @@ class Reader:
     async def _ask(
         self, path: str, into: type[T], resolution: str, span: tuple[datetime, datetime], **more: str
     ) -> T | None:
-        """None, with a warning, for what this plan or consent does not include: the rest still counts."""
+        """Asks for telemetry; None, with a warning, for what this plan or consent does not include.
+
+        The rest still counts.
+        """
         params = {"from": _utc(span[0]), "to": _utc(span[1]), "resolution": resolution, **more}
         try:
             answer = await api.get(
@@ -146,7 +156,7 @@ class Reader:
         return answer
 
     def _warn(self, texts: Iterable[str]) -> None:
-        """Each once."""
+        """Adds warnings, each once."""
         self._warnings = list(dict.fromkeys([*self._warnings, *texts]))
 
     def _device(self, device_id: str | None) -> Device:
@@ -172,7 +182,7 @@ def _wanted(device: Device) -> mapping.Energies:
 
 
 def _joined(sources: Iterable[Sum]) -> Sum:
-    """A later source's word on a metric counts."""
+    """Joins sums; a later source's word on a metric counts."""
     metrics: sums.Metrics = {}
     lacking: set[datetime] = set()
     warnings: list[str] = []
@@ -186,7 +196,7 @@ def _joined(sources: Iterable[Sum]) -> Sum:
 
 
 def _is_cut(answer: Series, span: tuple[datetime, datetime], resolution: str, now: datetime) -> bool:
-    """Rows without a value were told; these were not told at all."""
+    """Tells whether rows at either end were not told at all; rows without a value were told."""
     stamps = sorted(row.timestamp for row in answer.values if row.timestamp.tzinfo is not None)
     bucket = QUARTER if resolution == "QUARTER_HOUR" else timedelta(hours=25)
     first, last = (stamps[0], stamps[-1]) if stamps else (span[1], span[0])

@@ -100,7 +100,7 @@ class EnergyDetails(Struct, rename="camel"):
 
 
 async def get(ctx: Context, path: str, into: type[T], **params: str | int) -> T:
-    """One GET; no text of ours names the key."""
+    """Sends one GET and returns its body as `into`; no text of ours names the key. Raises as `check`."""
     params["api_key"] = ctx.require_app()["apiKey"]
     answer = await ctx.http.request("GET", f"https://{HOST}{path}", params=params, deadline=CALL_DEADLINE)
     check(answer)
@@ -108,7 +108,7 @@ async def get(ctx: Context, path: str, into: type[T], **params: str | int) -> T:
 
 
 def check(answer: Answer) -> None:
-    """403 is a range or a permission: ranges are kept, so it is the permission."""
+    """Raises what a refusal means. 403 is a range or a permission: ranges are kept, so it is the permission."""
     if answer.status == 410:
         raise OperatorActionNeeded(RETIRED)
     if answer.status == 401:
@@ -121,7 +121,10 @@ def check(answer: Answer) -> None:
 
 
 async def all_site_ids(ctx: Context) -> tuple[str, ...]:
-    """Every site of an account's key. A page that tells none that is new ends it, whatever count they are told of."""
+    """Asks for every site of an account's key.
+
+    A page that tells none that is new ends the list, whatever count the vendor tells.
+    """
     found: dict[str, None] = {}
     while True:
         before = len(found)
@@ -139,6 +142,7 @@ async def site(ctx: Context, site_id: str) -> Site:
 
 
 def normalised(details: _Details, inventory: _Inventory) -> Site:
+    """Builds the site of V1's details and inventory."""
     location = details.location or _Location()
     where, warnings = places.zone_name(location.time_zone)
     lat, lon = places.place(location.latitude, location.longitude)
@@ -175,7 +179,10 @@ def _devices(items: Iterable[Item], kind: DeviceKind) -> tuple[Device, ...]:
 
 
 async def readings(ctx: Context, query: ReadingsQuery) -> Readings:
-    """Quarter hours of the whole site; everything else of V1 is not read any more."""
+    """Reads quarter hours of the whole site, in Wh; everything else of V1 is not read any more.
+
+    Raises NotSupported for another resolution, a device, or a site without a known zone.
+    """
     where = zone(query.site.timezone)
     if where is None or query.resolution != "15mins" or query.device_id is not None:
         raise NotSupported("Of SolarEdge's V1 only a whole site's quarter hours are read")
@@ -192,7 +199,10 @@ async def readings(ctx: Context, query: ReadingsQuery) -> Readings:
 async def _stored(
     ctx: Context, query: ReadingsQuery, where: ZoneInfo
 ) -> tuple[v1_storage.Told | None, tuple[str, ...]]:
-    """What the site's batteries did, if it has any and the key opens them: the rest counts without."""
+    """Reads what the site's batteries did, and warnings; None without batteries, or where the key does not open them.
+
+    The rest counts without.
+    """
     sizes = capacities(query.site.devices)
     if not sizes:
         return None, ()
@@ -218,7 +228,10 @@ def quarters(
     now: datetime | None = None,
     stored: v1_storage.Told | None = None,
 ) -> tuple[Reading, ...]:
-    """Meters of one kind add up; where one of them, or a battery, is silent, the quarter hour is partial."""
+    """Sums meters of one kind to readings in Wh.
+
+    Where one of them, or a battery, is silent, the quarter hour is partial.
+    """
     factor = _UNITS.get((energies.unit or "").upper())
     rows = [(_METERS[meter.type], _told(meter, where, factor)) for meter in energies.meters if meter.type in _METERS]
     found: dict[str, mapping.Rows] = dict(stored.metrics) if stored else {}
@@ -233,7 +246,7 @@ def quarters(
 
 
 def _told(meter: Meter, where: ZoneInfo, factor: float | None) -> mapping.Rows:
-    """Wh by the start of their rows; a unit that nobody knows makes every value unknown."""
+    """Returns Wh by the start of their rows; a unit that nobody knows makes every value unknown."""
     told = _rows(meter, where)
     known = mapping.known_once((at, None if factor is None else row.value) for at, row in told)
     values = {at: None if value is None or factor is None else plausible(value * factor) for at, value in known.items()}
@@ -246,7 +259,7 @@ def _rows(meter: Meter, where: ZoneInfo) -> list[tuple[datetime, Row]]:
 
 
 def doubts(energies: _Energies, rows: Iterable[Reading], where: ZoneInfo) -> Iterator[str]:
-    """A sentence for each kind of value that is left out."""
+    """Yields a sentence for each kind of value that is left out."""
     if energies.unit is not None and energies.unit.upper() not in _UNITS:
         yield mapping.NO_UNIT
     if any(not is_wall_time(row.date) for meter in energies.meters for row in meter.values):

@@ -53,12 +53,12 @@ class Step(NamedTuple):
     after: Row
 
     def counted(self, sign: float) -> float | None:
-        """Wh by the register; None where it went back, as a new one does."""
+        """Returns Wh by the register; None where it went back, as a new one does."""
         before, after = _register(self.before, sign), _register(self.after, sign)
         return None if before is None or after is None or after < before else after - before
 
     def flowed(self, sign: float) -> float | None:
-        """Wh by the power at its start."""
+        """Returns Wh by the power at its start, or None."""
         power = self.before.power
         return None if power is None else max(power * sign, 0.0) * (self.end - self.start).total_seconds() / 3600
 
@@ -70,7 +70,10 @@ class Told(NamedTuple):
 
 
 def quarters(battery: Battery, start: datetime, end: datetime, where: ZoneInfo) -> Told:
-    """What one battery did. Where a register stands still beside power that flows, power stands in for both."""
+    """Returns what one battery did, in Wh.
+
+    Where a register stands still beside power that flows, power stands in for both.
+    """
     found, steps = Quarters(start, end), list(_steps(battery, where))
     idle = any(_stands_still(steps, sign) for sign in _DIRECTIONS.values())
     for step in steps:
@@ -93,7 +96,10 @@ def _steps(battery: Battery, where: ZoneInfo) -> Iterator[Step]:
 
 
 def _stands_still(steps: Sequence[Step], sign: float) -> bool:
-    """Seen at 0 over a whole day that filled the battery (home-assistant/core#169964)."""
+    """Tells whether a register stands still beside power that flows.
+
+    It was seen at 0 over a whole day that filled the battery (home-assistant/core#169964).
+    """
     counted = [wh for step in steps if (wh := step.counted(sign)) is not None]
     return bool(counted) and not any(counted) and sum(step.flowed(sign) or 0.0 for step in steps) >= _FLOWING_WH
 
@@ -103,7 +109,7 @@ def _register(row: Row, sign: float) -> float | None:
 
 
 def is_wall_time(text: str) -> bool:
-    """A date without offset, as V1 tells the site's time."""
+    """Tells whether this is a date without offset, as V1 tells the site's time."""
     try:
         return datetime.fromisoformat(text).tzinfo is None
     except ValueError:
@@ -111,7 +117,7 @@ def is_wall_time(text: str) -> bool:
 
 
 def over_all(each: Mapping[str, Told], sizes: Mapping[str, float | None]) -> Told:
-    """All batteries that are installed or tell something, as one."""
+    """Joins all batteries that are installed or tell something, as one."""
     nothing: dict[str, mapping.Rows] = {name: {} for name in (*_DIRECTIONS, mapping.SOC)}
     serials = sorted(sizes.keys() | each.keys())
     metrics = [each[serial].metrics if serial in each else nothing for serial in serials]

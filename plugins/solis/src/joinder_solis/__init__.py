@@ -116,7 +116,7 @@ async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Re
 
 
 async def _station(ctx: Context, grant: Grant, query: ReadingsQuery, say: Say) -> api.Record | None:
-    """For live power, which may fail alone where intervals are asked for too."""
+    """Asks for the station, for its live power, which may fail alone where intervals are asked for too: None then."""
     try:
         return await api.one(ctx, grant, "stationDetail", id=query.site.vendor_id)
     except (TransientError, UnexpectedPayload) as error:

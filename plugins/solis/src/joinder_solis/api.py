@@ -62,7 +62,7 @@ class Record:
         return value.strip() or None if isinstance(value, str) else None
 
     def number(self, name: str) -> float | None:
-        """As it stands, without unit or multiplier."""
+        """Returns the number as it stands, without unit or multiplier; None where there is none."""
         value = self._members.get(name.lower())
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
@@ -73,14 +73,14 @@ class Record:
         return number if math.isfinite(number) and abs(number) < 1e13 else None  # times are milliseconds
 
     def watts(self, name: str, bare: str = "") -> float | None:
-        """`bare`: the unit of a member that names none of its own."""
+        """Returns a power in W, or None. `bare`: the unit of a member that names none of its own."""
         return self._quantity(name, _POWER_UNITS, bare)
 
     def watt_hours(self, name: str, bare: str = "") -> float | None:
         return self._quantity(name, _ENERGY_UNITS, bare)
 
     def _quantity(self, name: str, units: Mapping[str, float], bare: str) -> float | None:
-        """Value × Pec in the unit of Str: Pec is a multiplier, not a percentage. Unknown unit: unknown value."""
+        """Computes value × Pec in the unit of Str; None for an unknown unit. Pec is a multiplier, not a percentage."""
         told = bare if self._members.get(f"{name}str".lower()) is None else self.text(f"{name}Str")
         value, unit = self.number(name), units.get(told or "")
         pec = self.number(f"{name}Pec") if f"{name}pec".lower() in self._members else 1.0
@@ -88,14 +88,14 @@ class Record:
 
 
 def sign(secret: str, path: str, body: bytes, date: str) -> tuple[str, str]:
-    """Content-MD5 and signature (document V2.0 §2.4): HMAC-SHA1 over method, MD5, type, date and path."""
+    """Returns Content-MD5 and signature (document V2.0 §2.4): HMAC-SHA1 over method, MD5, type, date and path."""
     md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
     told = f"POST\n{md5}\n{SIGNED_TYPE}\n{date}\n{path}"
     return md5, base64.b64encode(hmac.new(secret.encode(), told.encode(), hashlib.sha1).digest()).decode()
 
 
 async def call(ctx: Context, grant: Grant, endpoint: str, body: Mapping[str, Any]) -> Any:
-    """`data` of one signed POST. The bytes sent are those that were hashed."""
+    """Sends one signed POST and returns its `data`; raises as `opened`. The bytes sent are those that were hashed."""
     content, path = msgspec.json.encode(body), PATH + endpoint
     date = format_datetime(ctx.now(), usegmt=True)  # English names, whatever the locale
     md5, signature = sign(grant.secrets["key_secret"], path, content, date)
@@ -111,7 +111,10 @@ async def call(ctx: Context, grant: Grant, endpoint: str, body: Mapping[str, Any
 
 
 async def one(ctx: Context, grant: Grant, endpoint: str, **body: Any) -> Record:
-    """One object. An object without an id is how something foreign is answered: all zeros, code "0"."""
+    """Asks for one object. Raises NotSupported for what is foreign, UnexpectedPayload for anything but an object.
+
+    SolisCloud answers what is foreign with an object without an id: all zeros, code "0".
+    """
     data = await call(ctx, grant, endpoint, body)
     if not isinstance(data, dict):
         raise UnexpectedPayload(f"SolisCloud answered no object to {endpoint}")
@@ -122,7 +125,7 @@ async def one(ctx: Context, grant: Grant, endpoint: str, **body: Any) -> Record:
 
 
 async def rows(ctx: Context, grant: Grant, endpoint: str, **body: Any) -> list[Record]:
-    """A bare list; null is an empty one."""
+    """Asks for a bare list; null is an empty one. Raises UnexpectedPayload for anything else."""
     data = await call(ctx, grant, endpoint, body)
     if data is not None and not isinstance(data, list):
         raise UnexpectedPayload(f"SolisCloud answered no list to {endpoint}")
@@ -130,7 +133,10 @@ async def rows(ctx: Context, grant: Grant, endpoint: str, **body: Any) -> list[R
 
 
 async def pages(ctx: Context, grant: Grant, endpoint: str, **body: Any) -> list[Record]:
-    """All records; they stand under `data.page` or directly under `data`."""
+    """Asks for the records of all pages. Raises UnexpectedPayload for anything but pages, or too many of them.
+
+    They stand under `data.page` or directly under `data`.
+    """
     found: list[Record] = []
     for number in range(1, _MAX_PAGES + 1):
         data = await call(ctx, grant, endpoint, {"pageNo": number, "pageSize": PAGE_SIZE, **body})
@@ -145,7 +151,7 @@ async def pages(ctx: Context, grant: Grant, endpoint: str, **body: Any) -> list[
 
 
 def opened(answer: Answer, now: datetime) -> Any:
-    """`data` of a good answer; raises what a refusal means."""
+    """Returns `data` of a good answer; raises what a refusal means."""
     if answer.status == 408:
         raise OperatorActionNeeded(
             "SolisCloud refuses calls whose time is off by more than 15 minutes: set this server's clock"

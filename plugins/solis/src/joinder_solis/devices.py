@@ -19,6 +19,7 @@ _STORAGE_STATIONS = {1, 6, 7, 9, 10, 11}  # stationTypeNew
 
 
 def site(station: Record, inverters: Sequence[Record], meters: Sequence[Record], now: datetime) -> Site:
+    """Builds the site of a station, its inverters and its export power managers."""
     storage = station.number("stationTypeNew") in _STORAGE_STATIONS
     said: list[str] = []
     devices: list[Device] = []
@@ -40,7 +41,7 @@ def site(station: Record, inverters: Sequence[Record], meters: Sequence[Record],
 
 
 def _check_plant(station: Record, devices: Sequence[Device], say: Say) -> None:
-    """What the plant's page and the list of its inverters tell together."""
+    """Says what is wrong when the plant's page and the list of its inverters are read together."""
     inverters = [device for device in devices if device.kind is DeviceKind.INVERTER]
     if len(inverters) < (station.number("inverterCount") or 0):
         say(doubt.FEWER_LISTED)
@@ -55,13 +56,16 @@ def _check_plant(station: Record, devices: Sequence[Device], say: Say) -> None:
 
 
 def _has_alarm(station: Record) -> bool:
-    """A plant in state 3 whose count of alarms is 0 was seen at work: where there is a count, it tells."""
+    """Tells whether the plant has an alarm: by their count where there is one, else by its state.
+
+    A plant in state 3 (alarm) whose count of alarms is 0 was seen at work.
+    """
     count = station.number("alarmCount")
     return station.number("state") == ALARM if count is None else count > 0
 
 
 def _inverter(record: Record, now: datetime, say: Say, *, storage: bool, metered_elsewhere: bool) -> Iterator[Device]:
-    """The inverter, the battery behind it and the meter beside it, which SolisCloud does not list themselves."""
+    """Yields the inverter, the battery behind it and the meter beside it; SolisCloud does not list the last two."""
     serial = record.text("sn")
     if serial is None:
         return
@@ -95,13 +99,13 @@ def _inverter(record: Record, now: datetime, say: Say, *, storage: bool, metered
 
 
 def _reported(record: Record, now: datetime) -> tuple[datetime | None, bool]:
-    """When, and whether that is too long ago: what is offline keeps its last numbers."""
+    """Returns when it reported, and whether that is too long ago: what is offline keeps its last numbers."""
     reported = instant(record.number("dataTimestamp"))
     return reported, record.number("state") == OFFLINE or reported is None or now - reported > STALE_AFTER
 
 
 def _faults(record: Record, what: str) -> Iterator[str]:
-    """In our words: the vendor's are often Chinese. Being offline at night is no fault."""
+    """Yields faults in our words: the vendor's are often Chinese. Being offline at night is no fault."""
     if record.number("state") == ALARM:
         yield f"The {what} reports an alarm"
     if record.number("state") == OFFLINE and record.number("stateExceptionFlag") == 1:
@@ -109,7 +113,10 @@ def _faults(record: Record, what: str) -> Iterator[str]:
 
 
 def _lifetime_wh(record: Record, say: Say) -> float | None:
-    """etotal1 is always kWh, and 0 where nobody fills it in; etotal changes its unit with its size."""
+    """Returns the lifetime's energy in Wh; None where etotal1 and etotal contradict each other or tell nothing.
+
+    etotal1 is always kWh, and 0 where nobody fills it in; etotal changes its unit with its size.
+    """
     raw_kwh, own_wh = record.number("etotal1"), record.watt_hours("etotal")
     raw_wh = plausible(raw_kwh * 1000) if raw_kwh else None
     if raw_wh and own_wh and are_apart(raw_wh, own_wh, doubt.APART_WH):
@@ -119,7 +126,7 @@ def _lifetime_wh(record: Record, say: Say) -> float | None:
 
 
 def _is_battery_absent(record: Record) -> bool:
-    """A hybrid nobody has connected a battery to: 0 %, 0 W, and nothing ever charged or discharged."""
+    """Tells whether nobody has connected a battery to this hybrid: 0 %, 0 W, nothing ever charged or discharged."""
     told = ("batteryCapacitySoc", "batteryPower", "batteryTotalChargeEnergy", "batteryTotalDischargeEnergy")
     return all(record.number(name) == 0 for name in told)
 
@@ -129,7 +136,10 @@ def percent(value: float | None) -> float | None:
 
 
 def battery_w(record: Record, charge: str, say: Say) -> float | None:
-    """Discharging. 0 W beside 0 % is what a battery that does not answer is told with."""
+    """Returns the battery's power in W, positive when discharging, or None.
+
+    0 W beside 0 % is what SolisCloud tells of a battery that does not answer: None.
+    """
     power = discharging_w(record, doubt.watts(record, "batteryPower", say, twin="batteryPowerOrigin"))
     if power == 0 and record.number(charge) == 0:
         say(doubt.SILENT_BATTERY)
@@ -138,7 +148,10 @@ def battery_w(record: Record, charge: str, say: Say) -> float | None:
 
 
 def _generated_w(record: Record, *, hybrid: bool) -> float | None:
-    """`pac` of a hybrid may hold what its battery gives, so its strings count; all 0 beside a `pac` tells nothing."""
+    """Returns generated power in W, of a hybrid by its strings: its `pac` may hold what the battery gives.
+
+    Strings that are all 0 beside a `pac` tell nothing.
+    """
     pac = plausible(record.watts("pac"))
     strings = [watts for number in range(1, 33) if (watts := plausible(record.watts(f"pow{number}", "W"))) is not None]
     if not hybrid or not strings:
@@ -147,7 +160,7 @@ def _generated_w(record: Record, *, hybrid: bool) -> float | None:
 
 
 def _epm(record: Record, now: datetime) -> Device | None:
-    """An export power manager: positive sells (document V2.0, epmDetail)."""
+    """Maps an export power manager, whose positive power is sold (document V2.0, epmDetail)."""
     serial, sold_w = record.text("sn"), record.watts("pEpmTotal")
     reported, stale = _reported(record, now)
     if serial is None:
@@ -165,8 +178,11 @@ def _epm(record: Record, now: datetime) -> Device | None:
 
 
 def discharging_w(record: Record, charging_w: float | None) -> float | None:
-    """Older firmware sends batteryPower without a sign; what it sends below 0 has one. For the rest the battery's
-    current tells, and where there is none the unsigned halves in W: a cloud can make those of the unsigned power."""
+    """Returns the battery's power in W, positive when discharging, or None.
+
+    Older firmware sends batteryPower without a sign; what it sends below 0 has one. Otherwise the battery's current
+    gives the sign. Where there is none, the unsigned halves in W do: a cloud can make those of the unsigned power.
+    """
     current = record.number("storageBatteryCurrent")
     if charging_w is not None and (charging_w < 0 or (charging_w and current)):
         return -charging_w if charging_w < 0 or (current or 0) > 0 else charging_w
@@ -177,7 +193,10 @@ def discharging_w(record: Record, charging_w: float | None) -> float | None:
 
 
 def instant(milliseconds: float | None) -> datetime | None:
-    """True UTC, although the document says UTC+8: its own samples print the local time of the plant."""
+    """Converts milliseconds of true UTC; None for what is no such time.
+
+    The document says UTC+8, but its own samples print the local time of the plant.
+    """
     if milliseconds is None or not 1e12 < milliseconds < 1e13:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

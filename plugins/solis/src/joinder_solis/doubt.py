@@ -49,12 +49,15 @@ def unheard(_: str) -> None:
 
 
 def are_apart(first: float, second: float, least: float = APART_W) -> bool:
-    """Two tellings of one value that cannot both be right."""
+    """Tells whether two values told of one thing cannot both be right."""
     return abs(first - second) > max(least, APART_SHARE * max(abs(first), abs(second)))
 
 
 def watts(record: Record, name: str, say: Say, *, bare: str = "", twin: str = "") -> float | None:
-    """A power, unless its unit is unknown or its `twin`, a raw number of W, tells another; 0 tells nothing."""
+    """Returns a power in W; None where its unit is unknown or its `twin` contradicts it.
+
+    `twin`: a raw number of W, where 0 tells nothing. `bare`: the unit of a member that names none of its own.
+    """
     value = record.watts(name, bare)
     if value is None:
         if record.number(name) is not None:
@@ -68,7 +71,7 @@ def watts(record: Record, name: str, say: Say, *, bare: str = "", twin: str = ""
 
 
 def exported_w(record: Record, say: Say, *, bare: str = "") -> float | None:
-    """psum, unless its two unsigned halves in W (Zheng sold, Fu bought) tell another direction or size."""
+    """Returns psum in W, unless its two unsigned halves in W (Zheng sold, Fu bought) tell another direction or size."""
     value = watts(record, "psum", say, bare=bare, twin="psumOrgin")
     sold, bought = record.watts("psumZheng", "W") or 0.0, record.watts("psumFu", "W") or 0.0
     if value is None or not (sold or bought) or not are_apart(value, abs(sold) - abs(bought)):
@@ -87,7 +90,7 @@ class Silence:
         return self.serials is None or bool(self.serials)
 
     def reaches(self, devices: tuple[Device, ...], kind: DeviceKind) -> bool:
-        """A device of this kind hangs on a silent inverter. Export power managers report on their own."""
+        """Tells whether a device of this kind hangs on a silent inverter. Export power managers report on their own."""
         owners = [serial for device in devices if device.kind is kind and (serial := _owner(device))]
         return any(self.serials is None or serial in self.serials for serial in owners)
 
@@ -98,7 +101,7 @@ def _owner(device: Device) -> str | None:
 
 
 def silence(station: Record | None, of: Site) -> Silence:
-    """By the station's count of inverters online, which counts now; else by what fetch_site saw.
+    """Finds silent inverters by the station's count of those online, which counts now; else by what fetch_site saw.
 
     The count of a plant with one inverter is not believed: 0 was recorded beside state 1 and power.
     """
@@ -113,7 +116,7 @@ def silence(station: Record | None, of: Site) -> Silence:
 
 
 def lacking(station: Record | None, of: Site, measured_at: datetime | None) -> Span | None:
-    """When the plant's sums lack an inverter, as far as anybody knows."""
+    """Returns the time in which the plant's sums lack an inverter, as far as anybody knows; None where they do not."""
     found = silence(station, of)
     if not found:
         return None

@@ -50,7 +50,10 @@ _READ = (
 
 
 def live(station: Record, of: Site, say: Say = unheard) -> Live | None:
-    """The plant at one instant. What lacks a silent inverter is unknown: it may be most of a sum, or turn its sign."""
+    """Returns the plant at one instant in W; None where it is offline or tells no time.
+
+    What lacks a silent inverter is unknown: it may be most of a sum, or turn its sign.
+    """
     measured_at = instant(station.number("dataTimestamp"))
     if measured_at is None or station.number("state") == OFFLINE:  # what is offline keeps its last numbers
         say(doubt.NO_TIME if measured_at is None else doubt.NO_CONTACT)
@@ -76,7 +79,10 @@ def live(station: Record, of: Site, say: Say = unheard) -> Live | None:
 
 
 def _plant_solar_w(station: Record, of: Site, say: Say) -> float | None:
-    """`power`, and where solar power is coupled beside the inverters, the total of both if there is one."""
+    """Returns `power` in W.
+
+    Where solar power is coupled beside the inverters, it is the total of both, or None without one.
+    """
     solar = doubt.watts(station, "power", say, twin="powerOriginV2")
     if station.number("acCoupledPower"):
         solar = station.watts("pvAndAcCoupledPower") or None
@@ -86,7 +92,7 @@ def _plant_solar_w(station: Record, of: Site, say: Say) -> float | None:
 
 
 def _load_w(station: Record, parts: Sequence[float | None], say: Say) -> float | None:
-    """The sum of the parts, unless a generator feeds the home too or the vendor's own figure is another one."""
+    """Returns the sum of the parts in W, unless a generator feeds the home too or the vendor's own figure differs."""
     if station.number("generatorPower"):
         say(doubt.GENERATOR)
         return None
@@ -100,14 +106,20 @@ def _load_w(station: Record, parts: Sequence[float | None], say: Say) -> float |
 
 
 def _told_load_w(station: Record) -> float:
-    """familyLoadPower leaves out what hangs on the backup port (hultenvp/solis-sensor#312). 0 tells nothing."""
+    """Returns the load in W as the vendor tells it; 0 tells nothing.
+
+    familyLoadPower leaves out what hangs on the backup port (hultenvp/solis-sensor#312).
+    """
     return station.watts("totalLoadPower") or sum(
         station.watts(name) or 0.0 for name in ("familyLoadPower", "bypassLoadPower", "backup2Power")
     )
 
 
 def days_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
-    """Day calls cut by a fixed offset, which misses the edge of a day with summer time: an hour more on both sides."""
+    """Yields day calls, which are cut by a fixed offset and miss the edge of a day with summer time.
+
+    So they cover an hour more on both sides.
+    """
     offset_h = _standard_offset_h(query)
     margin, shift = timedelta(hours=1), timedelta(hours=offset_h)
     first, last = (query.start - margin + shift).date(), (query.end + margin + shift - timedelta(seconds=1)).date()
@@ -118,7 +130,7 @@ def days_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
 
 
 def _subject(query: ReadingsQuery) -> tuple[str, dict[str, str]]:
-    """A station, or the inverter a device is or hangs on."""
+    """Returns whom to ask about: a station, or the inverter that a device is or hangs on."""
     if query.device_id is None:
         return "stationDay", {"id": query.site.vendor_id}
     serial, _, part = query.device_id.partition(":")
@@ -138,10 +150,10 @@ def _standard_offset_h(query: ReadingsQuery) -> float:
 def quarters(
     rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
 ) -> tuple[Reading, ...]:
-    """Rows of power. Each counts until the next one, before a gap as long as its neighbours; asked twice, once. Of two
-    that differ none counts.
+    """Makes readings of quarter hours, in Wh, from rows of power.
 
-    `lacking`: the time in which the plant's sums lack an inverter.
+    Each row counts until the next one, before a gap as long as its neighbours; asked twice, once. Of two that differ
+    none counts. `lacking`: the time in which the plant's sums lack an inverter.
     """
     at_rows = _timed(rows, say)
     found = Quarters(query.start, query.end)
@@ -172,7 +184,7 @@ def quarters(
 
 
 def _timed(rows: Iterable[Record], say: Say) -> dict[datetime, Record | None]:
-    """By instant, in order. `timeStr` and the inverter's `time` are wall times of nobody knows which zone."""
+    """Sorts rows by instant. `timeStr` and the inverter's `time` are not used: wall times of a zone nobody knows."""
     found: list[tuple[datetime, Record]] = []
     for row in rows:
         at = instant(row.number("time")) or instant(row.number("dataTimestamp"))
@@ -184,12 +196,12 @@ def _timed(rows: Iterable[Record], say: Say) -> dict[datetime, Record | None]:
 
 
 def _powers(row: Record) -> list[object]:
-    """All that is read of a row; money and texts beside it may change."""
+    """Returns all that is read of a row; money and texts beside it may change."""
     return [(row.number(name), row.text(f"{name}Str"), row.number(f"{name}Pec")) for name in _READ]
 
 
 def _spans(starts: Sequence[datetime]) -> Iterator[Span]:
-    """series.row_spans of rows whose distances wander by seconds: they are read from even ones."""
+    """Yields series.row_spans of rows whose distances wander by seconds, computed from even ones."""
     even = list(_evened(starts))
     for index, (begin, end) in enumerate(row_spans(even, alone=ROW_ALONE)):
         until_next = index + 1 < len(even) and end == even[index + 1]
@@ -197,7 +209,7 @@ def _spans(starts: Sequence[datetime]) -> Iterator[Span]:
 
 
 def _evened(starts: Sequence[datetime]) -> Iterator[datetime]:
-    """The same rows, with distances that are nearly alike made equal."""
+    """Yields the same rows, with distances that are nearly alike made equal."""
     lengths: list[timedelta] = []
     yield from starts[:1]
     at = starts[0] if starts else None
@@ -214,14 +226,14 @@ def _touches(span: Span | None, start: datetime, end: datetime) -> bool:
 
 
 def _is_cut(readings: Sequence[Reading], query: ReadingsQuery, longest: timedelta) -> bool:
-    """Some time as long as that is told nothing of; the newest hour may be on its way."""
+    """Tells whether nothing is told of some time as long as `longest`; the newest hour may be on its way."""
     begins = [*(reading.start for reading in readings), query.end - NEWEST_LAG]
     ends = [query.start, *(reading.end for reading in readings)]
     return any(begin - end >= longest for end, begin in zip(ends, begins, strict=True))
 
 
 def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: ReadingsQuery, say: Say) -> bool:
-    """Whether all is known that the row should tell. Members without a unit of their own are W."""
+    """Adds a row, and tells whether all is known that it should tell. Members without a unit of their own are W."""
     part = (query.device_id or "").partition(":")[2]
     told: list[float | None] = []
     if query.device_id is None or not part:
@@ -238,6 +250,7 @@ def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: Readi
 
 
 def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
+    """Yields month calls. Raises NotSupported for a device, or where no zone says when days begin."""
     where = zone(query.site.timezone)
     if where is None:
         raise NotSupported("The plant's time zone is unknown")
@@ -251,8 +264,11 @@ def months_to_ask(query: ReadingsQuery) -> Iterator[Ask]:
 def days(
     rows: Iterable[Record], query: ReadingsQuery, say: Say = unheard, lacking: Span | None = None
 ) -> tuple[Reading, ...]:
-    """Keyed on dateStr: `date` is an instant of UTC+8, wherever the plant is. Members without a unit are kWh: they
-    equal `energy` in kWh in the document's own samples."""
+    """Maps day rows to readings in Wh; none where no zone is known.
+
+    Rows are keyed on dateStr: `date` is an instant of UTC+8, wherever the plant is. Members without a unit are kWh:
+    they equal `energy` in kWh in the document's own samples.
+    """
     where = zone(query.site.timezone)
     if where is None:
         return ()
@@ -289,7 +305,7 @@ def _energies(row: Record, members: Mapping[str, str], say: Say = unheard) -> di
 
 
 def _dated(rows: Iterable[Record], members: Mapping[str, str], say: Say) -> Iterator[tuple[date, Record]]:
-    """One row a day; a day told twice and differently is left out."""
+    """Yields one row a day; a day told twice and differently is left out."""
     by_day: dict[date, list[Record]] = {}
     for row in rows:
         day = _day(row.text("dateStr"))
@@ -305,7 +321,7 @@ def _dated(rows: Iterable[Record], members: Mapping[str, str], say: Say) -> Iter
 
 
 def _balanced(reading: Reading, battery: bool, say: Say) -> Reading:
-    """With the load the vendor tells, or the sum of the parts where it tells none, unless the two contradict."""
+    """Sets the load as the vendor tells it, or as the sum of the parts, or as unknown where the two contradict."""
     whole = with_load(msgspec.structs.replace(reading, load_wh=None, rule=None), battery=battery)
     rule, told = reading.rule or whole.rule, reading.load_wh
     if whole.rule is not None:

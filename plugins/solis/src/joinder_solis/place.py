@@ -20,7 +20,7 @@ ZONES_DIFFER = (
 
 
 def zone_name(station: Record, now: datetime, say: Say) -> str | None:
-    """The IANA name where every telling of it, and the standard offset beside it, agree."""
+    """Returns the zone's IANA name where all that tells it, and the standard offset beside it, agree; else None."""
     tail = _ZONE_TAIL.search(station.text("timeZoneName") or "")
     told = (station.text("timeZoneStandardId"), tail.group(1) if tail else None)
     names = [name for name in told if name and _is_place(name)]
@@ -36,18 +36,18 @@ def zone_name(station: Record, now: datetime, say: Say) -> str | None:
 
 
 def _is_place(name: str) -> bool:
-    """Not UTC, EST or Etc/GMT-10: those are offsets with a name."""
+    """Tells whether a name is a place's, not UTC, EST or Etc/GMT-10: those are offsets with a name."""
     return "/" in name and not name.lower().startswith("etc/") and zone(name) is not None
 
 
 def _year(name: str, now: datetime) -> tuple[float, ...]:
-    """The offsets of January and July, in hours; which of them is standard differs by country."""
+    """Returns the offsets of January and July, in hours; which of them is standard differs by country."""
     moments = (datetime(now.year, month, 1, tzinfo=UTC).astimezone(zone(name)) for month in (1, 7))
     return tuple((moment.utcoffset() or timedelta(0)).total_seconds() / 3600 for moment in moments)
 
 
 def coordinates(station: Record) -> tuple[float | None, float | None]:
-    """Both or none; 0, 0 is where nobody filled them in."""
+    """Returns latitude and longitude, or None for both; 0, 0 is where nobody filled them in."""
     lat, lon = station.number("latitude"), station.number("longitude")
     if lat is None or lon is None or abs(lat) > 90 or abs(lon) > 180 or (lat == 0 and lon == 0):
         return None, None

@@ -51,7 +51,7 @@ _OAUTH2 = OAuth2(
 
 
 async def _register(ctx: Context, values: Mapping[str, str]) -> str:
-    """Once for each app and region; doing it again changes nothing."""
+    """Registers the domain once for each app and region; doing it again changes nothing."""
     domain, done = values["domain"].strip().lower(), []
     for region, base in api.BASES.items():
         token = await oauth.client_token(ctx, _OAUTH2, audience=base, scope="openid energy_device_data")
@@ -140,7 +140,7 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
 
 @hookimpl
 async def refresh(ctx: Context, grant: Grant) -> Grant:
-    """Tesla wants no client secret here."""
+    """Renews the grant; Tesla wants no client secret here."""
     token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets, send_secret=False)
     return _granted(token, ctx.now(), grant)
 

@@ -142,12 +142,12 @@ def site_path(site_id: str, endpoint: str) -> str:
 
 
 def base_of_code(code: str) -> str:
-    """Codes and refresh tokens begin with the region: NA_…, EU_…"""
+    """Returns the base URL of a code's or refresh token's region, with which it begins: NA_…, EU_…"""
     return BASES["europe"] if code.startswith("EU_") else BASES["north america"]
 
 
 def subject(access_token: str) -> str | None:
-    """The account's id in the access token, a JWT straight from the token endpoint; None for another form."""
+    """Reads the account's id from the access token, a JWT straight from the token endpoint; None for another form."""
     try:
         part = access_token.split(".")[1]
         claims = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=dict[str, Any])
@@ -160,7 +160,10 @@ def subject(access_token: str) -> str | None:
 async def get(
     ctx: Context, grant: Grant, path: str, into: type[T], *, deadline: float = CALL_DEADLINE, **params: str
 ) -> T:
-    """`response` of one GET; a second one where Tesla names the account's own region (421)."""
+    """Sends a GET and returns its `response`; sends it again where Tesla names the account's own region (421).
+
+    Raises as `check`.
+    """
     answer = await _send(ctx, grant.facts["base"], grant, path, params, deadline)
     elsewhere = _own_region(answer) if answer.status == 421 else None
     if elsewhere is not None:
@@ -182,7 +185,7 @@ def _own_region(answer: Answer) -> str | None:
 
 
 async def register(ctx: Context, base: str, partner_token: str, domain: str) -> None:
-    """POST partner_accounts (authentication/partner-tokens). Raises OperatorActionNeeded with what to mend."""
+    """Sends POST partner_accounts (authentication/partner-tokens). Raises OperatorActionNeeded with what to mend."""
     headers = {"authorization": f"Bearer {partner_token}"}
     url = f"{base}/api/1/partner_accounts"
     answer = await ctx.http.request("POST", url, json={"domain": domain}, headers=headers, deadline=CALL_DEADLINE)
@@ -237,7 +240,7 @@ def check(answer: Answer, now: datetime) -> None:
 
 
 def _wait(answer: Answer, now: datetime) -> timedelta | None:
-    """Retry-After, the reset of a RateLimit header, or what the plain body says."""
+    """Reads the wait from Retry-After, the reset of a RateLimit header, or the plain body; None without any."""
     stated = answer.retry_after(now)
     resets = [
         value for name, value in answer.headers.items() if name.startswith("ratelimit") and name.endswith("reset")

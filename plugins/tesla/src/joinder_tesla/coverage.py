@@ -35,14 +35,14 @@ class Gap(NamedTuple):
 
 
 def span_of(first: date, last: date, period: str, where: tzinfo, *, name: str | None = None) -> Asked:
-    """From 00:00:00 to 23:59:59, as an end at midnight answers nothing; each with the offset of its moment."""
+    """Asks from 00:00:00 to 23:59:59, as an end at midnight answers nothing; each with the offset of its moment."""
     start, end = datetime.combine(first, time(), where), datetime.combine(last, time(23, 59, 59), where)
     asked = {"period": period, "start_date": start.isoformat(), "end_date": end.isoformat()}
     return {**asked, "time_zone": name} if name else asked
 
 
 def with_one_offset(asked: Asked) -> Asked:
-    """The end's: it is the end whose instant counts, and the start whose date does."""
+    """Gives the start the offset of the end: it is the end whose instant counts, and the start whose date does."""
     start, end = ends_of(asked)
     return {**asked, "start_date": start.replace(tzinfo=end.tzinfo).isoformat()}
 
@@ -52,8 +52,10 @@ def ends_of(asked: Asked) -> Span:
 
 
 def rows_spans(rows: Sequence[Row], query: ReadingsQuery) -> Iterator[tuple[Row | None, Span]]:
-    """Rows in order, each instant once, with the time each is of: both lengths may stand in one answer. None: it was
-    told twice with different values."""
+    """Returns rows in order, each instant once, with the time each is of: both lengths may stand in one answer.
+
+    None: it was told twice with different values.
+    """
     by_instant = once((row.timestamp, row) for row in rows if row.timestamp.utcoffset() is not None)
     alone = ROW_LENGTHS[0 if _has_battery(query) else 1]
     return ((by_instant[span[0]], span) for span in row_spans(by_instant, alone=alone))
@@ -64,12 +66,12 @@ def _has_battery(query: ReadingsQuery) -> bool:
 
 
 def _expected(query: ReadingsQuery, now: datetime) -> Span:
-    """The time whose rows must be there: of the site's life, and not of the last hours."""
+    """Returns the time whose rows must be there: of the site's life, and not of the last hours."""
     return max(query.start, query.site.operational_since or query.start), min(query.end, now - LAG)
 
 
 def _gaps(rows: Sequence[Row], query: ReadingsQuery, now: datetime) -> list[Gap]:
-    """Quarter hours and more without any row."""
+    """Finds quarter hours and longer times without any row."""
     covered_to, until = _expected(query, now)
     found: list[Gap] = []
     before: Row | None = None
@@ -83,7 +85,7 @@ def _gaps(rows: Sequence[Row], query: ReadingsQuery, now: datetime) -> list[Gap]
 
 
 def days_again(rows: Sequence[Row], query: ReadingsQuery, asked: Sequence[Asked], now: datetime) -> list[Asked]:
-    """Days to ask once more, or of another clock, because they hold what the first answers lack."""
+    """Returns calls for days to ask once more, or of another clock, because they hold what the first answers lack."""
     found: dict[str, Asked] = {}
     for gap in _gaps(rows, query, now):
         again = _changed_day(gap, asked) or _day_of_other_clock(gap, query, asked)
@@ -93,7 +95,7 @@ def days_again(rows: Sequence[Row], query: ReadingsQuery, asked: Sequence[Asked]
 
 
 def _changed_day(gap: Gap, asked: Sequence[Asked]) -> Asked | None:
-    """The day of a clock change, which was asked with two offsets, with one."""
+    """Returns the day of a clock change, which was asked with two offsets, with one."""
     for span in asked:
         start, end = ends_of(span)
         if start.utcoffset() != end.utcoffset() and gap.start < end and start < gap.end:
@@ -102,7 +104,7 @@ def _changed_day(gap: Gap, asked: Sequence[Asked]) -> Asked | None:
 
 
 def _day_of_other_clock(gap: Gap, query: ReadingsQuery, asked: Sequence[Asked]) -> Asked | None:
-    """The day of the site's own clock that holds an edge of the gap, unless it was answered already."""
+    """Returns the day of the site's own clock that holds an edge of the gap, unless it was answered already."""
     where = zone(query.site.timezone)
     for at, clock in _site_clocks(gap, where or UTC):
         if not any(_answered(at, span, clock) for span in asked):
@@ -112,7 +114,7 @@ def _day_of_other_clock(gap: Gap, query: ReadingsQuery, asked: Sequence[Asked]) 
 
 
 def _site_clocks(gap: Gap, where: tzinfo) -> Iterator[tuple[datetime, timezone]]:
-    """Instants at the edges of the gap, with the site's clock there, where it is another than the zone's.
+    """Yields instants at the edges of the gap, with the site's clock there, where it is another than the zone's.
 
     The rows' own offset tells. Where it is the zone's, an hour missing at a midnight means that the site's days begin
     an hour late, or an hour early.
@@ -134,14 +136,14 @@ def _is_midnight(at: datetime, where: tzinfo) -> bool:
 
 
 def _answered(at: datetime, asked: Asked, clock: tzinfo) -> bool:
-    """Whether this call covers `at` on a site of this clock."""
+    """Tells whether this call covers `at` on a site of this clock."""
     start, end = ends_of(asked)
     first = datetime.combine(start.date(), time(), clock)
     return first <= at < min(end + SECOND, first + timedelta(days=1))
 
 
 def lacks_hours(rows: Sequence[Row], query: ReadingsQuery, now: datetime) -> bool:
-    """A part of the time has no row. Roofs without battery may keep silent at night, and that is no lack."""
+    """Tells whether a part of the time has no row. A roof without battery may keep silent at night: that is no lack."""
     gaps = _gaps(rows, query, now)
     if _has_battery(query) or _tells_nights(rows):
         return bool(gaps)
@@ -159,19 +161,19 @@ def _may_be_night(gap: Gap, low: float) -> bool:
 
 
 def inside(rows: Iterable[Row], asked: Asked) -> list[Row]:
-    """Rows of the days that were asked for: a day beside them may be told in part."""
+    """Keeps rows of the days that were asked for: a day beside them may be told in part."""
     start, end = ends_of(asked)
     return [row for row in rows if start.date() <= row.timestamp.date() <= end.date()]
 
 
 def of_other_days(rows: Iterable[Row], known: Iterable[Row]) -> list[Row]:
-    """Rows of days that are not known yet: the same day under another stamp would count twice."""
+    """Keeps rows of days that are not known yet: the same day under another stamp would count twice."""
     days = {row.timestamp.date() for row in known}
     return [row for row in rows if row.timestamp.date() not in days]
 
 
 def days_missing(rows: Iterable[Row], query: ReadingsQuery, month: Asked, now: datetime) -> list[date]:
-    """Days of this month that were asked for, are over, and have no row."""
+    """Returns the days of this month that were asked for, are over, and have no row."""
     where = zone(query.site.timezone)
     start, end = _expected(query, now)
     if where is None or start >= end:
@@ -190,7 +192,7 @@ def _whole(day: date, where: ZoneInfo, start: datetime, end: datetime) -> bool:
 
 
 def month_again(rows: Sequence[Row], query: ReadingsQuery, month: Asked, now: datetime) -> list[Asked]:
-    """The days that are missing, a run of them a call; runs end where the clock changes.
+    """Returns calls for the days that are missing, one for each run of them; runs end where the clock changes.
 
     A month that answered nothing and has no clock change is not asked twice: there is nothing.
     """
@@ -207,12 +209,12 @@ def _has_change(month: Asked, where: tzinfo) -> bool:
 
 
 def _offset(day: date, where: tzinfo) -> timedelta | None:
-    """At the end of the day."""
+    """Returns the offset at the end of the day."""
     return datetime.combine(day, time(23, 59, 59), where).utcoffset()
 
 
 def _runs(days: Collection[date], where: tzinfo) -> list[tuple[date, date]]:
-    """Days that follow each other under one offset, as first and last."""
+    """Groups days that follow each other under one offset, as first and last."""
     found: list[tuple[date, date]] = []
     for day in days:
         before = found[-1] if found else None

@@ -28,6 +28,7 @@ class Reader:
         self._warnings: dict[str, None] = {}  # each sentence once, in order
 
     async def readings(self) -> Readings:
+        """Reads what the query asks for. Raises NotSupported, before any call, where no zone says when days begin."""
         wanted = self._query.start < self._query.end
         by_day = wanted and self._query.resolution == "day"
         months = mapping.months_to_ask(self._query) if by_day else []  # refused before any call where no zone is known
@@ -61,7 +62,7 @@ class Reader:
         return found
 
     async def _charges(self, asked: list[Asked]) -> list[Row]:
-        """State of charge, up to the first page that fails: the next ones would fail as well."""
+        """Reads the state of charge, up to the first page that fails: the next ones would fail as well."""
         rows: list[Row] = []
         if not mapping.has(self._query.site, DeviceKind.BATTERY):
             return rows
@@ -77,7 +78,7 @@ class Reader:
         return mapping.days(found, self._query)
 
     async def _month(self, month: Asked) -> list[Row]:
-        """Its rows; what is missing is asked for again, as long as this query may cost more calls."""
+        """Reads a month's rows; asks again for what is missing, as long as this query may cost more calls."""
         rows = coverage.inside(await self._page("energy", month), month)
         again = coverage.month_again(rows, self._query, month, self._ctx.now())[: self._again]
         self._again -= len(again)
@@ -89,7 +90,7 @@ class Reader:
         return rows
 
     async def _optional(self, kind: str, span: Asked, what: str) -> list[Row] | None:
-        """A page without which the rest still counts: its failure is a warning."""
+        """Reads a page without which the rest still counts: its failure is a warning, and None."""
         try:
             return await self._page(kind, span)
         except VendorError as error:

@@ -56,7 +56,10 @@ _PART_OF = {"charge_wh": DeviceKind.BATTERY, "discharge_wh": DeviceKind.BATTERY}
 
 
 def site_ids(products: Iterable[Product]) -> tuple[str, ...]:
-    """Cars have none; a bare site whose components are all false has nothing to read."""
+    """Returns the ids of energy sites, each once.
+
+    Cars have none; a bare site whose components are all false has nothing to read.
+    """
     sites = [product for product in products if product.energy_site_id is not None and _has_parts(product)]
     return tuple(dict.fromkeys(str(product.energy_site_id) for product in sites))
 
@@ -67,6 +70,7 @@ def _has_parts(product: Product) -> bool:
 
 
 def site(site_id: str, info: SiteInfo) -> Site:
+    """Builds the site, with a warning where neither zone nor place is told."""
     parts = info.components or Components()
     name = info.installation_time_zone if zone(info.installation_time_zone) is not None else None
     place = _place(info.geolocation)
@@ -83,7 +87,7 @@ def site(site_id: str, info: SiteInfo) -> Site:
 
 
 def _place(told: Geolocation | None) -> tuple[float, float] | None:
-    """Latitude and longitude; 0, 0 lies in the sea and is none."""
+    """Returns latitude and longitude; 0, 0 lies in the sea and is none."""
     if told is None or told.latitude is None or told.longitude is None or not (told.latitude or told.longitude):
         return None
     on_earth = abs(told.latitude) <= 90 and abs(told.longitude) <= 180
@@ -99,7 +103,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _inverters(parts: Components) -> tuple[Device, ...]:
-    """Those that are listed, else one that stands for all."""
+    """Returns the inverters that are listed, else one that stands for all."""
     listed = tuple(
         Device(vendor_id=key, kind=DeviceKind.INVERTER, serial=part.serial_number, model=part.part_name)
         for key, part in _keyed(parts.inverters)
@@ -133,7 +137,7 @@ def _batteries(parts: Components, info: SiteInfo) -> tuple[Device, ...]:
 
 
 def _keyed(parts: Iterable[Part] | None) -> Iterator[tuple[str, Part]]:
-    """Active parts with ids of their own; expansions may repeat the serial number of what they hang on."""
+    """Yields active parts with ids of their own; expansions may repeat the serial number of what they hang on."""
     seen: Counter[str] = Counter()
     for part in parts or ():
         key = part.serial_number or part.din
@@ -143,13 +147,17 @@ def _keyed(parts: Iterable[Part] | None) -> Iterator[tuple[str, Part]]:
 
 
 def _meters(parts: Components) -> tuple[Device, ...]:
-    """Without battery and load meter Tesla makes the grid up: minus the sun, and no load."""
+    """Returns the grid's meter where there is one; without battery and load meter Tesla makes the grid up.
+
+    It is minus the sun then, and there is no load.
+    """
     if not parts.grid or not (parts.battery or parts.load_meter):
         return ()
     return (Device(vendor_id="grid", kind=DeviceKind.METER, name="Grid", role=MeterRole.GRID),)
 
 
 def live(status: LiveStatus, of: Site) -> Live | None:
+    """Returns power now, in W; None where the vendor's time has no offset."""
     if status.timestamp is None or status.timestamp.utcoffset() is None:
         return None
     has_battery, percent = has(of, DeviceKind.BATTERY), plausible(status.percentage_charged)
@@ -165,6 +173,7 @@ def live(status: LiveStatus, of: Site) -> Live | None:
 
 
 def live_warnings(status: LiveStatus, of: Site) -> Iterator[str]:
+    """Yields a sentence for each thing that is doubtful about live power."""
     if status.timestamp is not None and status.timestamp.utcoffset() is None:
         yield NO_TIME
     if _meters_live(status, of) and _is_off_grid(status):
@@ -176,31 +185,37 @@ def live_warnings(status: LiveStatus, of: Site) -> Iterator[str]:
 
 
 def _makes_sun(told: Iterable[LiveStatus | Row], of: Site) -> bool:
-    """Zeros of a site that lists its parts, and no inverter among them, stand for nothing."""
+    """Tells whether solar figures count: zeros of a site that lists its parts, with no inverter among them, do not."""
     return not of.devices or has(of, DeviceKind.INVERTER) or any(values.solar_power for values in told)
 
 
 def _meters_live(status: LiveStatus, of: Site) -> bool:
-    """A roof whose load is exactly 0 has no meter for it: Tesla tells minus the sun as its grid."""
+    """Tells whether the grid is metered now; a roof whose load is exactly 0 has no meter for it.
+
+    Tesla tells minus the sun as its grid then.
+    """
     return has(of, DeviceKind.METER) and (has(of, DeviceKind.BATTERY) or status.load_power != 0)
 
 
 def _is_off_grid(status: LiveStatus) -> bool:
-    """`island_status` decides: a home may leave a grid that is there."""
+    """Tells whether the home is off the grid. `island_status` decides: a home may leave a grid that is there."""
     if status.island_status in (None, "", "island_status_unknown"):
         return status.grid_status == "Inactive"
     return (status.island_status or "").startswith("off_grid")
 
 
 def _grid(status: LiveStatus) -> float | None:
-    """Nothing flows through a connection that is open; what is told all the same contradicts that."""
+    """Returns the grid's power in W.
+
+    Nothing flows through a connection that is open; None where power is told of it all the same.
+    """
     if not _is_off_grid(status):
         return status.grid_power
     return 0.0 if abs(status.grid_power or 0.0) <= physics.STANDBY_W else None
 
 
 def _live_load(status: LiveStatus, of: Site) -> Load:
-    """As told, where the parts do not contradict it; else what they add up to, a generator among them."""
+    """Returns the load as told where the parts do not contradict it, else what they add up to, with any generator."""
     if not _meters_live(status, of):
         return Load(None)
     sun = status.solar_power if _makes_sun([status], of) else 0.0
@@ -215,14 +230,17 @@ def _live_load(status: LiveStatus, of: Site) -> Load:
 
 
 def days_to_ask(query: ReadingsQuery) -> list[Asked]:
-    """Local days; where no zone is known, days of UTC: rows carry their own offset."""
+    """Returns calls for local days; where no zone is known, for days of UTC: rows carry their own offset."""
     known = zone(query.site.timezone)
     where, name = (known, query.site.timezone) if known else (ZoneInfo("UTC"), None)
     return [span_of(day, day, "day", where, name=name) for day in days_between(query.start, query.end, where)]
 
 
 def months_to_ask(query: ReadingsQuery) -> list[Asked]:
-    """Each with one offset for start and end. Raises NotSupported where no zone says when days begin."""
+    """Returns calls for months, each with one offset for start and end.
+
+    Raises NotSupported where no zone says when days begin.
+    """
     where = zone(query.site.timezone)
     if where is None:
         raise NotSupported("Days of this site cannot be read: Tesla tells no time zone for it")
@@ -238,7 +256,10 @@ def _last_of_month(first: date) -> date:
 
 
 def quarters(rows: Sequence[Row], query: ReadingsQuery, charges: Sequence[Row] = ()) -> tuple[Reading, ...]:
-    """Rows of mean power, each as long as its neighbours are apart; `charges` tell the state of charge beside them."""
+    """Makes readings of quarter hours, in Wh, from rows of mean power, each as long as its neighbours are apart.
+
+    `charges` tell the state of charge beside them.
+    """
     read = _Balance(rows, query)
     impossible: set[datetime] = set()
     found = Quarters(query.start, query.end)
@@ -275,6 +296,7 @@ class _Balance:
         self._long_are_metered = any(row.grid_power or row.battery_power or row.generator_power for row in long_rows)
 
     def add(self, found: Quarters, row: Row, span: Span) -> None:
+        """Adds the energies of a row that the site's devices measure."""
         if self._has_sun:
             found.power("solar_wh", *span, row.solar_power)
         if self._has_battery:
@@ -283,7 +305,7 @@ class _Balance:
             found.flow("import_wh", "export_wh", *span, row.grid_power)
 
     def load(self, row: Row, span: Span) -> Load:
-        """Of the raw powers: what an inverter draws at night is no load of the home."""
+        """Computes the load from the raw powers: what an inverter draws at night is no load of the home."""
         if not self._is_metered(span) or (self._has_generator and row.generator_power is None):
             return Load(None)
         sun = row.solar_power if self._has_sun else 0.0
@@ -312,7 +334,10 @@ def row_warnings(rows: Iterable[Row], found: Iterable[Reading]) -> Iterator[str]
 
 
 def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Rows of a day, or of parts of it: their number is not fixed. The stamp's own date is the site's."""
+    """Makes readings of days, in Wh, from rows of a day, or of parts of it: their number is not fixed.
+
+    The stamp's own date is the site's. None without a known zone.
+    """
     where = zone(query.site.timezone)
     if where is None:
         return ()
@@ -333,7 +358,7 @@ def days(rows: Iterable[Row], query: ReadingsQuery) -> tuple[Reading, ...]:
 
 
 def _by_day(rows: Iterable[Row]) -> dict[date, list[Row] | None]:
-    """None: a row of the day was told twice with different values."""
+    """Groups rows by day; None: a row of the day was told twice with different values."""
     known = [row for row in rows if row.timestamp.utcoffset() is not None]
     by_instant = once((row.timestamp, row) for row in known)
     contradicted = {row.timestamp.date() for row in known if by_instant[row.timestamp] is None}
@@ -346,7 +371,7 @@ def _by_day(rows: Iterable[Row]) -> dict[date, list[Row] | None]:
 
 
 def _energies(rows: Sequence[Row], of: Site, sources: set[str]) -> Iterator[tuple[str, float, bool]]:
-    """Metrics of one day with their energy, and whether no part of it is missing."""
+    """Yields the metrics of one day with their energy (Wh), and whether no part of it is missing."""
     is_metered = any(getattr(row, name) for row in rows for name in _FLOWS)
     for metric in (*_SINGLE, *_SUMS):
         kind = _PART_OF.get(metric)
@@ -358,7 +383,7 @@ def _energies(rows: Sequence[Row], of: Site, sources: set[str]) -> Iterator[tupl
 
 
 def _energy(row: Row, metric: str, sources: set[str]) -> tuple[float, bool] | None:
-    """The row's energy, and whether every part is told; what tells the whole at once fills in for a part."""
+    """Returns the row's energy in Wh, and whether every part is told; a told total stands in for a missing part."""
     if metric in _SINGLE:
         wh = plausible(getattr(row, _SINGLE[metric]))
         return None if wh is None else (wh, True)
@@ -372,7 +397,7 @@ def _energy(row: Row, metric: str, sources: set[str]) -> tuple[float, bool] | No
 
 
 def _sources(days: Iterable[Sequence[Row]], of: Site) -> set[str]:
-    """Where this site's energy comes from: a generator only where any row speaks of one."""
+    """Returns where this site's energy comes from: a generator only where any row speaks of one."""
     kinds = {"solar": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY}
     names = [name for name in _FLOWS if name.endswith("_generator")]
     has_generator = any(getattr(row, name) is not None for rows in days for row in rows for name in names)
