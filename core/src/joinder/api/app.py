@@ -16,6 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
+from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
@@ -59,6 +60,7 @@ def create_app(hub: Hub) -> Litestar:
                 "hub": hub,
                 "tokens": Tokens(hub),
                 "failures": FailedLogins(),
+                "intake": Intake(),
                 "metrics_token": read_metrics_token(hub.settings),
                 "gauges": Gauges(hub),
             }
@@ -71,6 +73,7 @@ def create_app(hub: Hub) -> Litestar:
             "window": Provide(deps.provide_window, sync_to_thread=False),
         },
         response_headers=_headers(hub),
+        middleware=[admitted],
         before_request=_refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,

@@ -58,6 +58,10 @@ class TooManyRequests(Exception):
         self.retry_after_s = retry_after_s
 
 
+class BodyTooSlow(Exception):
+    """The body's rest did not come in time."""
+
+
 class NotReady(Exception):
     """This process takes no new work; the text says why."""
 
@@ -68,6 +72,7 @@ _TITLES = {
     403: ("forbidden", "The access token does not allow this"),
     404: ("not-found", "There is no such resource"),
     405: ("method-not-allowed", "This resource does not have this method"),
+    408: ("too-slow", "The request body did not come in time"),
     413: ("too-large", "The request body is larger than 256 kB"),
     415: ("unsupported-media-type", "The request body has the wrong media type"),
     429: ("rate-limited", "Too many requests"),
@@ -162,6 +167,10 @@ def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Resp
     return _plain(request, 429, f"Try again in {error.retry_after_s} seconds.", wait)
 
 
+def on_slow_body(request: Request[Any, Any, Any], _: BodyTooSlow) -> Response[Problem]:
+    return _plain(request, 408, "Send the whole body at once.", {"connection": "close"})
+
+
 def on_not_ready(request: Request[Any, Any, Any], error: NotReady) -> Response[Problem]:
     return _plain(request, 503, str(error), {"retry-after": "5"})
 
@@ -249,6 +258,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Unauthorized: on_unauthorized,
     Forbidden: on_forbidden,
     TooManyRequests: on_too_many,
+    BodyTooSlow: on_slow_body,
     NotReady: on_not_ready,
     StoreTrouble: on_store_trouble,
     NotText: on_not_text,
