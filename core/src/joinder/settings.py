@@ -34,6 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     plugins: tuple[str, ...] | None = None  # distributions to load; None: every installed one
+    trusted_proxies: tuple[str, ...] = ()  # CIDRs of proxies whose X-Forwarded-For counts
     allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
     call_limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # vendor → span → calls of your plan
@@ -104,7 +105,7 @@ def _content(variable: str, path: str) -> str:
 
 def _parsed(name: str, value: str) -> object:
     try:
-        if name in ("plugins", "allowed_networks"):
+        if name in ("plugins", "allowed_networks", "trusted_proxies"):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if name == "reroute":
             return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
@@ -155,11 +156,8 @@ def _is_origin(url: str) -> bool:
 def _checked(settings: Settings) -> Settings:
     if not _is_origin(settings.public_url):
         raise ConfigError("JOINDER_PUBLIC_URL must be an https origin without a path (http only for 127.0.0.1)")
-    for network in settings.allowed_networks:
-        try:
-            ip_network(network)
-        except ValueError as error:
-            raise ConfigError(f"JOINDER_ALLOWED_NETWORKS: {error}") from None
+    for name in ("allowed_networks", "trusted_proxies"):
+        _check_networks(f"JOINDER_{name.upper()}", getattr(settings, name))
     for host, stand_in in settings.reroute.items():
         if not stand_in.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in stand_in:
             raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
@@ -176,6 +174,14 @@ def _checked(settings: Settings) -> Settings:
     if not 0 <= settings.ballast_mib <= 4096:
         raise ConfigError("JOINDER_BALLAST_MIB must lie between 0 and 4096")
     return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
+
+
+def _check_networks(variable: str, networks: Sequence[str]) -> None:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"{variable}: {error}") from None
 
 
 def _as_browsers_write(origin: str) -> str:

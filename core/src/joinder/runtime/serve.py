@@ -36,6 +36,7 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
     Without `works` what is due is left to other processes. A database that is away at the start is waited for.
     """
     _check_address(settings)
+    _warn_of_one_address(settings)
     with suppress(StoppedWaiting):
         async with (
             once_there(lambda: open_hub(settings)) as hub,
@@ -45,6 +46,11 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
         ):
             log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
             await _answer(hub)
+
+
+def _warn_of_one_address(settings: Settings) -> None:
+    if settings.is_https and not settings.trusted_proxies:
+        log.warning("JOINDER_TRUSTED_PROXIES is not set: all who come through a proxy count as one address")
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,9 @@ def form(
     return _html(html, status, wait)
 
 
-def see_other(url: str, cookie: Cookie | None = None) -> Response[str]:
+def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
     """303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
-    return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=[cookie] if cookie else [])
+    return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=cookies)
 
 
 @cache
