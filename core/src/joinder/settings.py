@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, field, structs
+from packaging.requirements import InvalidRequirement, Requirement
 
 SPANS = ("minute", "day", "month")
 MOST_CALLS = 10**9
@@ -33,7 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str = "http://127.0.0.1:8080"  # as owners' browsers and vendors see this server
     host: str = "127.0.0.1"
     port: int = 8080
-    plugins: tuple[str, ...] | None = None  # distributions to load; None: every installed one
+    plugins: tuple[str, ...] | None = None  # distributions to load, with versions; None: every installed one
     trusted_proxies: tuple[str, ...] = ()  # CIDRs of proxies whose X-Forwarded-For counts
     allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
@@ -64,6 +65,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 _VARIABLES = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fields__}
 
 
+_PLUGINS = ("JOINDER_PLUGINS", "JOINDER_PLUGINS_FILE")
+
+
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
     """Raises ConfigError for an unknown or unusable JOINDER_* variable."""
     return settings_and_origins(env)[0]
@@ -86,6 +90,12 @@ def settings_and_origins(env: Mapping[str, str] | None = None) -> tuple[Settings
         raise ConfigError(f"A JOINDER_ setting cannot be read: {error}") from None
 
 
+def plugins_from_env(env: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
+    """That setting alone, for what runs before the others matter. Raises ConfigError."""
+    given = os.environ if env is None else env
+    return settings_from_env({name: given[name] for name in _PLUGINS if name in given}).plugins
+
+
 def _name(variable: str) -> str:
     """Of the setting. Raises ConfigError with what was probably meant."""
     name = _VARIABLES.get(variable) or _VARIABLES.get(variable.removesuffix("_FILE"))
@@ -105,7 +115,9 @@ def _content(variable: str, path: str) -> str:
 
 def _parsed(name: str, value: str) -> object:
     try:
-        if name in ("plugins", "allowed_networks", "trusted_proxies"):
+        if name == "plugins":
+            return _plugins(value)
+        if name in ("allowed_networks", "trusted_proxies"):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if name == "reroute":
             return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
@@ -114,6 +126,28 @@ def _parsed(name: str, value: str) -> object:
     except ValueError:
         raise ConfigError(f"JOINDER_{name.upper()}={value} cannot be read") from None
     return value
+
+
+def _plugins(text: str) -> tuple[str, ...]:
+    """Distributions, with versions where one likes; a comma may stand between versions too."""
+    parts: list[str] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        if parts and part.startswith(("<", ">", "=", "!", "~")):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    for part in parts:
+        _check_requirement(part)
+    return tuple(parts)
+
+
+def _check_requirement(part: str) -> None:
+    try:
+        wanted = Requirement(part)
+    except InvalidRequirement:
+        wanted = None
+    if wanted is None or wanted.url or wanted.marker or wanted.extras:
+        raise ConfigError(f"JOINDER_PLUGINS: write a distribution, as joinder-acme or joinder-acme>=1,<2, not {part}")
 
 
 def _call_limits(parts: Sequence[str]) -> dict[str, dict[str, int]]:
