@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 from joinder.errors import RateLimited
 from joinder.grants import Context
+from joinder.http import METER
 from joinder.services.calls.breakers import Breakers
 from joinder.services.calls.budgets import BudgetSpent, Uncounted, at_fault
 from joinder.vendor import is_redirect
@@ -25,8 +26,9 @@ def guarding(registry: Registry, breakers: Breakers) -> Around:
         except Uncounted as error:
             raise at_fault(error) from None
         except RateLimited as error:
-            if ctx.http.meter is not None and not isinstance(error, BudgetSpent):
-                await ctx.http.meter.limited(error.retry_after)
+            meter = METER.get(ctx.http)
+            if meter is not None and not isinstance(error, BudgetSpent):
+                await meter.limited(error.retry_after)
             raise
 
     return around
