@@ -20,6 +20,7 @@ from joinder.store.types import NotText
 from joinder.trouble import StoreRefused, StoreTrouble
 
 MEDIA_TYPE = "application/problem+json"
+ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")
 
 
@@ -122,7 +123,7 @@ def problem(
         status=status,
         detail=detail,
         instance=request.url.path,
-        errors=[FieldError(pointer, text) for pointer, text in errors.items()] if errors else None,
+        errors=[FieldError(*entry) for entry in list(errors.items())[:ERRORS_MOST]] if errors else None,
         actor=actor,
     )
     return Response(

@@ -24,8 +24,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-# No form-action: browsers apply it to the redirect after the form too, and that leads to the integrator.
-POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action "
 
 
 def message(
@@ -36,6 +35,11 @@ def message(
     html = _page("message.html", title=title, happened=happened, todo=todo, restart_url=restart_url)
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
     return _html(html, status, wait)
+
+
+def _form_action(shown: Form) -> str:
+    """Browsers apply it to the redirects after the form too, and those lead to the integrator and on."""
+    return "'self' https:" + (" http:" if shown.leads_to.startswith("http:") else "")
 
 
 def choose(choice: Choice) -> Response[str]:
@@ -68,7 +72,7 @@ def form(
         errors=errors or {},
     )
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
-    return _html(html, status, wait)
+    return _html(html, status, wait, _form_action(shown))
 
 
 def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
@@ -81,12 +85,14 @@ def stylesheet() -> bytes:
     return (HERE / "style.css").read_bytes()
 
 
-def _html(html: str, status: int, headers: Mapping[str, str] | None = None) -> Response[str]:
+def _html(
+    html: str, status: int, headers: Mapping[str, str] | None = None, form_action: str = "'none'"
+) -> Response[str]:
     return Response(
         html,
         status_code=status,
         media_type="text/html",
-        headers={**HEADERS, "content-security-policy": POLICY, **(headers or {})},
+        headers={**HEADERS, "content-security-policy": POLICY + form_action, **(headers or {})},
     )
 
 

@@ -81,6 +81,7 @@ class Form:
     vendor: Vendor
     asked_by: str
     form_token: str
+    leads_to: str  # the integrator's address, when it is over
 
 
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
@@ -396,7 +397,8 @@ async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
     async with hub.store.read() as session:
         account = await session.get(Account, row.account_id)
     asked_by = account.name if account else ""
-    return Form(vendor=vendor, asked_by=asked_by, form_token=(await consents.secrets_of(hub, row))["form"])
+    form_token = (await consents.secrets_of(hub, row))["form"]
+    return Form(vendor=vendor, asked_by=asked_by, form_token=form_token, leads_to=row.client_redirect_uri)
 
 
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
