@@ -39,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
     call_limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # vendor → span → calls of your plan
+    password_grants: tuple[str, ...] = ()  # vendors whose credentials may hold a person's password
     public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
     refreshes_per_second: float = 2.0  # token exchanges of one vendor app, over all processes
@@ -117,7 +118,7 @@ def _parsed(name: str, value: str) -> object:
     try:
         if name == "plugins":
             return _plugins(value)
-        if name in ("allowed_networks", "trusted_proxies"):
+        if name in ("allowed_networks", "trusted_proxies", "password_grants"):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if name == "reroute":
             return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())

@@ -118,7 +118,8 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             budgets=budgets,
             identity=identity,
         )
-        vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)
+        vendors.observer = hub.metrics
+        vendors.around = guarding(vendors, hub.breakers, settings.password_grants)
         try:
             yield hub
         finally:  # also when the block raised: who gave up waiting has not ended the exchange
