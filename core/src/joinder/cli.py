@@ -120,5 +120,7 @@ def main() -> None:
 
         if not isinstance(error, ConfigError):
             raise
-        click.echo(f"Configuration: {error}", err=True)
+        from joinder.clean import clean_text
+
+        click.echo(clean_text(f"Configuration: {error}"), err=True)
         sys.exit(EXIT_CONFIG)

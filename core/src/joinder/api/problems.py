@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
 from joinder.api.schemas import wire_name
+from joinder.clean import clean_line
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
 from joinder.store.advice import trouble_of
@@ -117,13 +118,14 @@ def problem(
     actor: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
+    told = list(errors.items())[:ERRORS_MOST] if errors else []
     body = Problem(
         type=f"urn:joinder:problem#{name}",
         title=title,
         status=status,
-        detail=detail,
-        instance=request.url.path,
-        errors=[FieldError(*entry) for entry in list(errors.items())[:ERRORS_MOST]] if errors else None,
+        detail=clean_line(detail),
+        instance=clean_line(request.url.path),
+        errors=[FieldError(*map(clean_line, entry)) for entry in told] or None,
         actor=actor,
     )
     return Response(

@@ -12,6 +12,7 @@ from litestar import Response
 from litestar.datastructures import Cookie
 
 from joinder.api.pages.texts import LABELS, PAGES
+from joinder.clean import clean_text
 from joinder.services.join.join_sessions import Choice, Form
 from joinder.services.join.redirects import with_result
 
@@ -99,7 +100,11 @@ def _html(
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        finalize=lambda value: clean_text(value) if isinstance(value, str) else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
 
 
