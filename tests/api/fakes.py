@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 
 from joinder import hookimpl
+from joinder.clean import clean_line
 from joinder.energy import Device, DeviceKind, Live, Readings, ReadingsQuery, Site
 from joinder.errors import TransientError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
@@ -292,7 +293,7 @@ def assert_problem(answer: httpx.Response, status: int, name: str) -> dict[str, 
     assert (body["type"], body["status"]) == (f"urn:joinder:problem#{name}", status)
     assert body["title"]
     assert body["detail"]
-    assert body["instance"] == answer.request.url.path
+    assert body["instance"] == clean_line(answer.request.url.path)
     return body
 
 

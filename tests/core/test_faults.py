@@ -43,7 +43,9 @@ class Rig:
     async def call(self, path: str = "/data", *, method: str = "GET", body: bytes = b"") -> bytes:
         """Everything the server sends until it closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        head = f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
         writer.write(head.encode() + body)
         answer = await reader.read()
         writer.close()

@@ -43,6 +43,7 @@ from joinder.http import (
     HttpFactory,
     raise_for_status,
 )
+from joinder.http.client import CLIENT
 from joinder.simulate.tls import self_signed
 from misbehaving import CUT, HANG, RESET, TRICKLE, Served, http_answer
 
@@ -252,7 +253,7 @@ async def test_a_number_form_that_the_resolver_understands_is_guarded_too(monkey
 async def test_a_device_name_never_leads_to_a_forbidden_address_inside_any_network(monkeypatch, address):
     resolving(monkeypatch, [address])
     factory = lan_factory("0.0.0.0/0", "::/0")
-    assert await dial(factory._in_allowed_network, "envoy.local") == []
+    assert await dial(factory.device_rule, "envoy.local") == []
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ async def test_a_device_name_never_leads_to_a_forbidden_address_inside_any_netwo
 )
 async def test_a_device_is_dialled_inside_the_allowed_network_only(monkeypatch, address, dialled):
     resolving(monkeypatch, [address])
-    targets = await dial(lan_factory("192.168.1.0/24")._in_allowed_network, "envoy.local")
+    targets = await dial(lan_factory("192.168.1.0/24").device_rule, "envoy.local")
     assert targets == ([(address, 443)] if dialled else [])
 
 
@@ -271,7 +272,7 @@ async def test_a_name_that_turns_to_loopback_after_its_first_answer_reaches_no_l
     factory = HttpFactory()
     client = factory.vendor((HOST,))
     client._port = served.port  # so that only the address is in the way
-    backend = client._client._transport._pool._pools[0]._network_backend  # type: ignore[attr-defined]
+    backend = CLIENT.of(client)._transport._pool._pools[0]._network_backend  # type: ignore[attr-defined]
     real, dialled = backend._inner, Dialled()
     backend._inner = dialled
     with pytest.raises(TransientError):
@@ -362,7 +363,7 @@ async def test_calls_at_once_spread_over_small_pools_and_calls_in_turn_keep_to_o
     calls = [asyncio.create_task(client.request("GET", f"https://{HOST}/")) for _ in range(30)]
     while begun < 20:
         await asyncio.sleep(0.01)
-    pools = client._client._transport._pool._pools  # type: ignore[attr-defined]
+    pools = CLIENT.of(client)._transport._pool._pools  # type: ignore[attr-defined]
     assert [len(pool.connections) for pool in pools] == [3, 3, 3, 3, 2, 2, 2, 2]
     go_on.set()
     await asyncio.gather(*calls)
@@ -799,3 +800,28 @@ async def test_the_clients_below_log_nothing_at_any_level(serve):
     assert len(served.requests) == 1
     lines = [line for line in stream.getvalue().splitlines() if "selector" not in line]
     assert lines == ["the handler works"]
+
+
+async def test_clients_of_ever_new_hosts_are_bounded_and_closed(monkeypatch):
+    """API4: an app whose endpoint is changed again and again leaves no client behind for ever."""
+    monkeypatch.setattr("joinder.http.factory.CLIENTS_MOST", 3)
+    factory = HttpFactory()
+    made = [factory.vendor((f"host-{number}.example",)) for number in range(6)]
+    kept = factory.vendor(("host-5.example",))
+    assert kept is made[5]
+    assert len(factory._vendors) == 3
+    assert not any(CLIENT.of(one).is_closed for one in made)  # whoever was lent one may be in a call
+    assert factory.vendor(("host-0.example",)) is not made[0]
+    await factory.close()
+    assert all(CLIENT.of(one).is_closed for one in made)
+    assert all(task.done() for task in factory._closing)
+
+
+async def test_a_client_that_was_dropped_is_closed_when_its_calls_must_have_ended(monkeypatch):
+    monkeypatch.setattr("joinder.http.factory.CLIENTS_MOST", 1)
+    monkeypatch.setattr("joinder.http.factory.LONGEST_CALL_S", 0.0)
+    factory = HttpFactory()
+    first, _ = factory.vendor(("a.example",)), factory.vendor(("b.example",))
+    await asyncio.gather(*factory._closing)
+    assert CLIENT.of(first).is_closed
+    await factory.close()

@@ -255,9 +255,10 @@ async def test_an_open_breaker_shows(fresh_database: Settings, registry: Registr
 # The port of its own -------------------------------------------------------------------------------------------------
 
 
-async def fetch(port: int, path: str) -> tuple[bytes, bytes]:
+async def fetch(port: int, path: str, headers: str = "") -> tuple[bytes, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    lines = headers or f"Host: 127.0.0.1:{port}"
+    writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n\r\n".encode())
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return head, body
@@ -275,12 +276,15 @@ async def test_metrics_have_a_port_of_their_own(fresh_database: Settings, regist
             async with exposed(hub):
                 head, body = await fetch(port, "/metrics")
                 other, _ = await fetch(port, "/")
+                page, nothing = await fetch(port, "/metrics", f"Host: 127.0.0.1:{port}\r\nOrigin: https://evil.example")
+                rebound, _ = await fetch(port, "/metrics", f"Host: evil.example:{port}")
                 long, _ = await fetch(port, "/" + "x" * 40_000)
             assert head.startswith(b"HTTP/1.0 200 OK")
             assert b"joinder_store_up 1.0" in body
             assert b"process_cpu_seconds_total" in body
             assert other.startswith(b"HTTP/1.0 404")
             assert long == b""
+            assert (page.split()[1], nothing, rebound.split()[1]) == (b"403", b"", b"403")
             with pytest.raises(OSError, match=r"[Rr]efused|Connect"):
                 await fetch(port, "/metrics")
 

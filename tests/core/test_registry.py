@@ -136,12 +136,13 @@ async def test_a_refused_plugin_takes_part_in_no_call(install_plugin, kind):
         await registry.fetch_site("flawed", context(), GRANT, "1")
 
 
-def test_the_second_plugin_of_a_name_is_refused(install_plugin):
-    registry = loaded(
-        install_plugin("twin", distribution="joinder-a"), install_plugin("twin", distribution="joinder-b")
-    )
-    assert [entry.problem for entry in registry.installed] == [None, "another plugin is already named twin"]
-    assert len(registry.vendors) == 1
+def test_a_name_that_two_distributions_claim_is_nobodys(install_plugin):
+    """S27: who comes first by chance must not take over another's vendor."""
+    entries = [install_plugin("twin", distribution=f"joinder-{name}") for name in "ba"]
+    problem = "joinder-a and joinder-b both bring twin; name one of them in JOINDER_PLUGINS"
+    assert [entry.problem for entry in loaded(*entries).installed] == [problem, problem]
+    chosen = loaded(*entries, allow=("joinder-b",))
+    assert [entry.distribution for entry in chosen.installed if entry.vendor] == ["joinder-b"]
 
 
 def test_a_name_stays_free_after_its_first_plugin_was_refused(install_plugin):

@@ -19,9 +19,11 @@ def test_every_setting_is_read():
         "JOINDER_HOST": "::",
         "JOINDER_PORT": "8443",
         "JOINDER_PLUGINS": "joinder-enphase, joinder-iqgateway,",
+        "JOINDER_TRUSTED_PROXIES": "127.0.0.1/32, 10.0.0.0/8",
         "JOINDER_ALLOWED_NETWORKS": "192.168.1.0/24,fd00::/64",
         "JOINDER_REROUTE": "api.vendor.example=http://127.0.0.1:9001",
         "JOINDER_CALL_LIMITS": "enphase:minute=100, enphase:month=300000,acme:day=5,",
+        "JOINDER_PASSWORD_GRANTS": "enphase, acme",
         "JOINDER_PUBLIC_FILES": "/etc/joinder/public",
         "JOINDER_LOG_LEVEL": "DEBUG",
         "JOINDER_LOG_FORMAT": "json",
@@ -40,9 +42,11 @@ def test_every_setting_is_read():
         host="::",
         port=8443,
         plugins=("joinder-enphase", "joinder-iqgateway"),
+        trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"),
         allowed_networks=("192.168.1.0/24", "fd00::/64"),
         reroute={"api.vendor.example": "http://127.0.0.1:9001"},
         call_limits={"enphase": {"minute": 100, "month": 300000}, "acme": {"day": 5}},
+        password_grants=("enphase", "acme"),
         public_files="/etc/joinder/public",
         log_level="DEBUG",
         log_format="json",
@@ -72,7 +76,12 @@ def test_call_limits_are_written_as_they_are_read():
 @pytest.mark.parametrize("name", Settings.__struct_fields__)
 def test_every_setting_may_come_from_a_file(name, tmp_path):
     """With what an editor leaves at its end."""
-    values = {"plugins": "joinder-acme", "allowed_networks": "10.0.0.0/8", "reroute": "a=http://127.0.0.1:1"}
+    values = {
+        "plugins": "joinder-acme",
+        "allowed_networks": "10.0.0.0/8",
+        "trusted_proxies": "::1",
+        "reroute": "a=http://127.0.0.1:1",
+    }
     values |= {
         "call_limits": "acme:day=5",
         "public_url": "https://hub.example",
@@ -117,6 +126,7 @@ UNUSABLE = [
     ("REFRESH_DEADLINE_S", "0"), ("REFRESH_DEADLINE_S", "-1"), ("REFRESH_DEADLINE_S", "81"),
     ("REFRESH_DEADLINE_S", "nan"), ("REFRESH_DEADLINE_S", "inf"), ("REFRESH_DEADLINE_S", "soon"),
     ("ALLOWED_NETWORKS", "192.168.1.5/24"), ("ALLOWED_NETWORKS", "192.168.1"), ("ALLOWED_NETWORKS", "home"),
+    ("TRUSTED_PROXIES", "proxy.example"), ("TRUSTED_PROXIES", "10.0.0.1/8"), ("TRUSTED_PROXIES", "all"),
     ("ALLOWED_NETWORKS", "10.0.0.0/33"), ("ALLOWED_NETWORKS", "10.0.0.0/8;192.168.0.0/16"),
     ("REROUTE", "api.vendor.example"), ("REROUTE", "api.vendor.example=http://evil.example"),
     ("REROUTE", "api.vendor.example=http://127.0.0.1.evil.example"), ("REROUTE", "api.vendor.example="),

@@ -182,3 +182,13 @@ async def test_a_refresh_is_not_attempted_while_it_is_open(hub: Hub, vendor: Str
     await refresh(hub, other)
     await refresh(hub, mine)
     assert (vendor.exchanges, vendor.reuse_seen, vendor.revoked) == (THRESHOLD + 2, 0, set())
+
+
+async def test_breakers_of_ever_new_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API4"""
+    monkeypatch.setattr("joinder.services.calls.breakers.PLACES_MOST", 3)
+    breakers = Breakers()
+    for number in range(9):
+        async with breakers.calling(SUNNY, "fetch_site", app(f"https://host-{number}.example")):
+            pass
+    assert len(breakers._found) == 3

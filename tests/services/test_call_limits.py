@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from joinder.http import METER
 from joinder.runtime.hub import open_hub
 from joinder.services.admin.gauges import Gauges
 from joinder.services.calls.budgets import BudgetSpent
@@ -24,7 +25,8 @@ async def test_the_plan_is_what_is_counted_and_shown(settings: Settings, registr
     given = {"vendor": "strict", "type": "app", "clientID": "an-id", "clientSecret": "a-secret"}
     async with open_hub(settings, registry) as hub:
         app = (await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)).id
-        meter = vendor_context(hub, "strict", None, budget=app).http.meter
+        ctx = vendor_context(hub, "strict", None, budget=app)
+        meter = METER.get(ctx.http)
         assert meter is not None
         for _ in range(3):
             async with meter.call(exchange=False):

@@ -4,12 +4,17 @@ help and completion stay quick.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from joinder.plugins import Found
 
 COMMANDS = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
@@ -29,6 +34,7 @@ COMMANDS = (
     *("accounts", "clients", "keys"),
     *("backup", "restore", "reconcile", "doctor", "config", "completion"),
 )
+SHIPPED = {"tui": "joinder-tui"}  # command → the distribution of ours it comes with; no plugin, so never listed
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_REFUSED, EXIT_VENDOR, EXIT_PARTLY = 1, 2, 3, 4, 5, 6, 7
@@ -42,17 +48,13 @@ class Commands(click.RichGroup):
     """Finds a command's module by its name. To be listed none is imported: a stand-in holds its first words."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from importlib.metadata import entry_points
-
-        return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=PLUGIN_COMMANDS))]
+        return [*COMMANDS, *sorted({one.entry.name for one in brought() if one.refusal is None})]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from importlib.metadata import entry_points
-
         if name in COMMANDS:
             return click.RichCommand(name=name, help=first_words(name))
-        for entry in entry_points(group=PLUGIN_COMMANDS, name=name):
-            return click.RichCommand(name=name, help=f"A command of {entry.dist.name if entry.dist else 'a plugin'}.")
+        for one in brought(name):
+            return click.RichCommand(name=name, help=f"A command of {one.distribution}.")
         return None
 
     def resolve_command(
@@ -60,11 +62,30 @@ class Commands(click.RichGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] in COMMANDS:
             return args[0], import_module(f"joinder.commands.{_module(args[0])}").command, args[1:]
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group=PLUGIN_COMMANDS, name=args[0]):
-            return entry.name, entry.load(), args[1:]
+        for one in brought(args[0]):
+            if one.refusal is not None:
+                raise click.UsageError(f"{args[0]}: {one.refusal}")
+            return one.entry.name, one.entry.load(), args[1:]
         return super().resolve_command(ctx, args)
+
+
+def brought(name: str | None = None) -> list[Found]:
+    """Commands of other distributions, none of them imported. What Joinder ships is brought by nobody else."""
+    from joinder.plugins import Found, found
+
+    all_found = found(PLUGIN_COMMANDS, _named_plugins(), name=name)
+    shipped = [one.entry for one in all_found if SHIPPED.get(one.entry.name) == one.distribution]
+    others = [one for one in all_found if one.entry.name not in (*COMMANDS, *SHIPPED)]
+    return [*(Found(entry=entry) for entry in shipped), *others]
+
+
+def _named_plugins() -> tuple[str, ...] | None:
+    """Reads settings only where that one is set: listing commands stays quick."""
+    if not any(name.startswith("JOINDER_PLUGINS") for name in os.environ):
+        return None
+    from joinder.settings import plugins_from_env
+
+    return plugins_from_env()
 
 
 def first_words(name: str) -> str:
@@ -99,5 +120,7 @@ def main() -> None:
 
         if not isinstance(error, ConfigError):
             raise
-        click.echo(f"Configuration: {error}", err=True)
+        from joinder.clean import clean_text
+
+        click.echo(clean_text(f"Configuration: {error}"), err=True)
         sys.exit(EXIT_CONFIG)

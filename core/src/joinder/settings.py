@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, field, structs
+from packaging.requirements import InvalidRequirement, Requirement
 
 SPANS = ("minute", "day", "month")
 MOST_CALLS = 10**9
@@ -33,10 +34,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str = "http://127.0.0.1:8080"  # as owners' browsers and vendors see this server
     host: str = "127.0.0.1"
     port: int = 8080
-    plugins: tuple[str, ...] | None = None  # distributions to load; None: every installed one
+    plugins: tuple[str, ...] | None = None  # distributions to load, with versions; None: every installed one
+    trusted_proxies: tuple[str, ...] = ()  # CIDRs of proxies whose X-Forwarded-For counts
     allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
     reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
     call_limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # vendor → span → calls of your plan
+    password_grants: tuple[str, ...] = ()  # vendors whose credentials may hold a person's password
     public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
     log_level: str = "INFO"
     refreshes_per_second: float = 2.0  # token exchanges of one vendor app, over all processes
@@ -61,6 +64,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 _VARIABLES = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fields__}
+
+
+_PLUGINS = ("JOINDER_PLUGINS", "JOINDER_PLUGINS_FILE")
 
 
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
@@ -88,6 +94,12 @@ def settings_and_origins(env: Mapping[str, str] | None = None) -> tuple[Settings
         raise ConfigError(f"A JOINDER_ setting cannot be read: {error}") from None
 
 
+def plugins_from_env(env: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
+    """That setting alone, for what runs before the others matter. Raises ConfigError."""
+    given = os.environ if env is None else env
+    return settings_from_env({name: given[name] for name in _PLUGINS if name in given}).plugins
+
+
 def _name(variable: str) -> str:
     """Returns the name of the setting. Raises ConfigError with what was probably meant."""
     name = _VARIABLES.get(variable) or _VARIABLES.get(variable.removesuffix("_FILE"))
@@ -107,7 +119,9 @@ def _content(variable: str, path: str) -> str:
 
 def _parsed(name: str, value: str) -> object:
     try:
-        if name in ("plugins", "allowed_networks"):
+        if name == "plugins":
+            return _plugins(value)
+        if name in ("allowed_networks", "trusted_proxies", "password_grants"):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if name == "reroute":
             return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
@@ -116,6 +130,28 @@ def _parsed(name: str, value: str) -> object:
     except ValueError:
         raise ConfigError(f"JOINDER_{name.upper()}={value} cannot be read") from None
     return value
+
+
+def _plugins(text: str) -> tuple[str, ...]:
+    """Distributions, with versions where one likes; a comma may stand between versions too."""
+    parts: list[str] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        if parts and part.startswith(("<", ">", "=", "!", "~")):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    for part in parts:
+        _check_requirement(part)
+    return tuple(parts)
+
+
+def _check_requirement(part: str) -> None:
+    try:
+        wanted = Requirement(part)
+    except InvalidRequirement:
+        wanted = None
+    if wanted is None or wanted.url or wanted.marker or wanted.extras:
+        raise ConfigError(f"JOINDER_PLUGINS: write a distribution, as joinder-acme or joinder-acme>=1,<2, not {part}")
 
 
 def _call_limits(parts: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -161,11 +197,8 @@ def _is_origin(url: str) -> bool:
 def _checked(settings: Settings) -> Settings:
     if not _is_origin(settings.public_url):
         raise ConfigError("JOINDER_PUBLIC_URL must be an https origin without a path (http only for 127.0.0.1)")
-    for network in settings.allowed_networks:
-        try:
-            ip_network(network)
-        except ValueError as error:
-            raise ConfigError(f"JOINDER_ALLOWED_NETWORKS: {error}") from None
+    for name in ("allowed_networks", "trusted_proxies"):
+        _check_networks(f"JOINDER_{name.upper()}", getattr(settings, name))
     for host, stand_in in settings.reroute.items():
         if not stand_in.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in stand_in:
             raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
@@ -182,6 +215,14 @@ def _checked(settings: Settings) -> Settings:
     if not 0 <= settings.ballast_mib <= 4096:
         raise ConfigError("JOINDER_BALLAST_MIB must lie between 0 and 4096")
     return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
+
+
+def _check_networks(variable: str, networks: Sequence[str]) -> None:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"{variable}: {error}") from None
 
 
 def _as_browsers_write(origin: str) -> str:

@@ -60,6 +60,7 @@ class Field(Struct, frozen=True, kw_only=True):
     help: str | None = None
     example: str | None = None
     max_length: int = 4096
+    password: bool = False  # a person's own login at the vendor: off until the operator allows it, never revealed
     endpoint: bool = False  # app credentials: an https URL; its host joins Vendor.hosts for calls of this app
 
 
@@ -70,6 +71,11 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
     label: str
     fields: tuple[Field, ...]
     flow: Flow = Flow.REDIRECT
+
+    @property
+    def asks_password(self) -> bool:
+        """The password grant (RFC 6749 §4.3), which RFC 9700 §2.4 forbids; docs/decisions/0020-password-grants.md."""
+        return any(entry.password for entry in self.fields)
 
 
 class OAuth2(Struct, frozen=True, kw_only=True):

@@ -44,7 +44,9 @@ def main() -> None:
     try:
         command(prog_name="joinder-tui")
     except ConfigError as error:
-        click.echo(f"Configuration: {error}", err=True)
+        from joinder.clean import clean_text
+
+        click.echo(clean_text(f"Configuration: {error}"), err=True)
         sys.exit(EXIT_CONFIG)
 
 

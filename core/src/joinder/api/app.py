@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, Router, get
-from litestar.datastructures import ResponseHeader, State
+from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
@@ -18,6 +18,8 @@ from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.enrollments import EnrollmentController
+from joinder.api.headers import shielded
+from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
@@ -30,8 +32,10 @@ from joinder.services.admin.gauges import Gauges
 from joinder.services.grants import durability
 from joinder.services.operations.configuration import read_metrics_token
 from joinder.services.records.access_tokens import Tokens
+from joinder.services.refusals import pointer
 
 MAX_BODY_BYTES = 256 * 1024
+MEMBERS_MOST = 200
 API_VERSION = "v2024-09-01"
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 
@@ -65,6 +69,7 @@ def create_app(hub: Hub) -> Litestar:
                 "hub": hub,
                 "tokens": Tokens(hub),
                 "failures": FailedLogins(),
+                "intake": Intake(),
                 "metrics_token": read_metrics_token(hub.settings),
                 "gauges": Gauges(hub),
             }
@@ -76,14 +81,14 @@ def create_app(hub: Hub) -> Litestar:
             "asked": Provide(deps.provide_device_filter, sync_to_thread=False),
             "window": Provide(deps.provide_window, sync_to_thread=False),
         },
-        response_headers=_headers(hub),
+        middleware=[admitted],
         before_request=_refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=_openapi(),
         logging_config=None,
     )
-    app.asgi_handler = observed(app.asgi_handler)
+    app.asgi_handler = shielded(observed(app.asgi_handler), is_https=hub.settings.is_https)
     return app
 
 
@@ -118,13 +123,6 @@ def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return schema
 
 
-def _headers(hub: Hub) -> list[ResponseHeader]:
-    headers = [ResponseHeader(name="x-content-type-options", value="nosniff")]
-    if hub.settings.is_https:
-        headers.append(ResponseHeader(name="strict-transport-security", value="max-age=31536000"))
-    return headers
-
-
 async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
     """Refuses before a body is converted: an unknown API version, or what is not JSON where JSON is expected."""
     wanted = request.headers.get("api-version")
@@ -146,11 +144,26 @@ async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None
         title, wants = "The request body has the wrong media type", "Send application/json."
         return problem(request, "unsupported-media-type", title, 415, wants)
     try:
-        msgspec.json.decode(await request.body())
+        decoded = msgspec.json.decode(await request.body())
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
         title, wants = "The request cannot be understood", "The body is not well-formed JSON."
         return problem(request, "bad-request", title, 400, wants)
-    return None
+    place = _too_many(decoded)
+    if place is None:
+        return None
+    title, wants = "The request does not match its schema", f"Lists and objects have at most {MEMBERS_MOST} members."
+    return problem(request, "validation-error", title, 400, wants, errors={place: "has too many members"})
+
+
+def _too_many(value: object, place: str = "") -> str | None:
+    """Where a list or an object of a body is longer than any may be; nested no deeper than JSON was decoded."""
+    if not isinstance(value, list | dict):
+        return None
+    if len(value) > MEMBERS_MOST:
+        return place
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    places = (_too_many(member, place + pointer(name)) for name, member in members)
+    return next((found for found in places if found is not None), None)
 
 
 def _media_type(request: Request[Any, Any, Any]) -> str:

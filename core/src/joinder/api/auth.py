@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import time
-from collections import OrderedDict
+import math
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -13,14 +12,17 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
+from joinder.api.addresses import address_of
 from joinder.api.deps import tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
+from joinder.ids import is_id
 from joinder.observe.log_context import bind
 from joinder.runtime.hub import Hub
+from joinder.services.calls.buckets import Buckets
 from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
 from joinder.services.records.accounts import REVEAL, SCOPES, Caller
 
-FAILURES_PER_MINUTE = 20
+FAILURES_PER_MINUTE, FAILURES_OF_ADDRESS = 20, 200
 
 
 async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -45,21 +47,19 @@ def provide_caller(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -
 
 
 class FailedLogins:
-    """Failed log-ins of a client id from an address in the running minute. A right secret is never held up by them."""
+    """Failed log-ins a minute, of a client id from an address and of an address. A right secret is never held up."""
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
+        self._of_client, self._of_address = Buckets(FAILURES_PER_MINUTE), Buckets(FAILURES_OF_ADDRESS)
 
-    def note(self, key: tuple[str, str]) -> None:
-        """Raises TooManyRequests beyond FAILURES_PER_MINUTE."""
-        minute, count = self._counts.pop(key, (0, 0))
-        this = int(time.time() // 60)
-        count = count + 1 if minute == this else 1
-        self._counts[key] = (this, count)
-        if len(self._counts) > 10_000:
-            self._counts.popitem(last=False)
-        if count > FAILURES_PER_MINUTE:
-            raise TooManyRequests(60 - int(time.time() % 60))
+    def note(self, client_id: str, address: str) -> None:
+        """What is no client id, of any length, counts as one. Raises TooManyRequests."""
+        client = f"{client_id if is_id(client_id, 'clnt') else ''} {address}"
+        wait_s = max(self._of_client.wait_s(client), self._of_address.wait_s(address))
+        if wait_s > 0:
+            raise TooManyRequests(math.ceil(wait_s))
+        self._of_client.take(client)
+        self._of_address.take(address)
 
 
 class OAuth2Controller(Controller):
@@ -80,11 +80,10 @@ class OAuth2Controller(Controller):
         if form.get("grant_type") != "client_credentials":
             code = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
             return _oauth_error(code, "grant_type must be client_credentials.")
-        key = (presented[0], request.client.host if request.client else "")
         try:
             token = await tokens_of(request.app).issue(*presented, form.get("scope"))
         except InvalidClient:
-            failures.note(key)
+            failures.note(presented[0], address_of(request) or "")
             return _oauth_error("invalid_client", "Unknown client or wrong secret.")
         except InvalidScope:
             return _oauth_error("invalid_scope", "The client does not have every scope it asks for.")

@@ -12,23 +12,25 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from joinder.api.addresses import address_of
 from joinder.api.pages import render
 from joinder.errors import ConsentInvalid, TransientError, VendorError
 from joinder.runtime.hub import Hub
+from joinder.services.calls.strangers import Guest
 from joinder.services.join import join_sessions
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_sessions import Choice, FormRefused, Started
 from joinder.trouble import StoreRefused, StoreTrouble
 
 RETRY_AFTER_S = 60
-AGAIN_AFTER_S = 5
 log = logging.getLogger("joinder.join")
 Incoming = Request[Any, Any, Any]
 
 
 def on_refused(_: Incoming, error: JoinRefused) -> Response[str]:
-    wait_s = AGAIN_AFTER_S if error.code == "still_running" else None
-    return render.message(error.code, status=error.status, restart_url=error.restart_url, retry_after_s=wait_s)
+    return render.message(
+        error.code, status=error.status, restart_url=error.restart_url, retry_after_s=error.retry_after_s
+    )
 
 
 def on_vendor_error(_: Incoming, error: VendorError) -> Response[str]:
@@ -82,15 +84,16 @@ class JoinController(Controller):
     async def authorize(self, request: Incoming, hub: NamedDependency[Hub], flow_id: FromPath[str]) -> Response[str]:
         """Public. Query: `vendor` (may be left out: then a chooser when there are several) and `state`."""
         query = _single(request)
-        started = await join_sessions.start(hub, flow_id, query.get("vendor"), query.get("state"))
+        started = await join_sessions.start(hub, flow_id, query.get("vendor"), query.get("state"), _guest(request, hub))
         if isinstance(started, Choice):
             return render.choose(started)
-        return _sent_on(hub, started)
+        return _sent_on(request, hub, started)
 
     @get("/reconnect", operation_id="startReconnect", media_type="text/html", summary="Send an owner to consent again")
     async def reconnect(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Public. Query: `link`, as POST /enrollments/{id}/reconnect made it."""
-        return _sent_on(hub, await join_sessions.start_reconnect(hub, _single(request).get("link", "")))
+        link = _single(request).get("link", "")
+        return _sent_on(request, hub, await join_sessions.start_reconnect(hub, link, _guest(request, hub)))
 
     @get(
         "/{vendor:str}/auth-granted",
@@ -101,7 +104,8 @@ class JoinController(Controller):
     async def granted(self, request: Incoming, hub: NamedDependency[Hub], vendor: FromPath[str]) -> Response[str]:
         """Public. On to the flow's redirectURI with `state` and `enrollmentID`, or `error`, `error_description` and
         `error_code` (docs/errors.md)."""
-        return render.see_other(await join_sessions.finish_redirect(hub, vendor, _single(request), request.cookies))
+        guest, query = _guest(request, hub), _single(request)
+        return render.see_other(await join_sessions.finish_redirect(hub, vendor, query, request.cookies, guest))
 
     @get("/sessions/{token:str}", operation_id="showJoinForm", media_type="text/html", summary="The hosted form")
     async def form(self, request: Incoming, hub: NamedDependency[Hub], token: FromPath[str]) -> Response[str]:
@@ -120,24 +124,35 @@ class JoinController(Controller):
         if values.get("action") == "cancel":
             return render.see_other(await join_sessions.cancel_form(hub, token, request.cookies))
         form_token = values.pop("form_token", "")
-        return render.see_other(await join_sessions.submit_form(hub, token, request.cookies, values, form_token))
+        guest = _guest(request, hub)
+        return render.see_other(await join_sessions.submit_form(hub, token, request.cookies, values, form_token, guest))
 
     @get("/style.css", media_type="text/css", include_in_schema=False)
     async def style(self) -> Response[bytes]:
         return Response(render.stylesheet(), headers={"cache-control": "max-age=3600"})
 
 
-def _sent_on(hub: Hub, started: Started) -> Response[str]:
-    cookie = Cookie(
-        key=started.cookie_name,
-        value=started.cookie,
+def _sent_on(request: Incoming, hub: Hub, started: Started) -> Response[str]:
+    surplus = join_sessions.surplus_cookies(hub, request.cookies)
+    kept = _cookie(hub, started.cookie_name, started.cookie, join_sessions.LIFE_S)
+    return render.see_other(started.url, [kept, *(_cookie(hub, name, "", 0) for name in surplus)])
+
+
+def _cookie(hub: Hub, name: str, value: str, life_s: int) -> Cookie:
+    return Cookie(
+        key=name,
+        value=value,
         path="/",
-        max_age=join_sessions.LIFE_S,
+        max_age=life_s,
         secure=hub.settings.is_https,
         httponly=True,
         samesite="lax",  # strict cookies do not come back from a vendor's redirect
     )
-    return render.see_other(started.url, cookie)
+
+
+def _guest(request: Incoming, hub: Hub) -> Guest:
+    first = next(iter(join_sessions.own_cookies(hub, request.cookies)), None)
+    return Guest(address=address_of(request), browser=request.cookies[first] if first else None)
 
 
 def _single(request: Incoming) -> Mapping[str, str]:

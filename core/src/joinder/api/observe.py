@@ -24,7 +24,7 @@ from joinder.services.admin.gauges import CONTENT_TYPE, Gauges
 REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_ASKED_BY_MACHINES = ("/health/live", "/health/ready", "/metrics")
+ASKED_BY_MACHINES = ("/health/live", "/health/ready", "/metrics")
 log = logging.getLogger("joinder.access")
 
 
@@ -47,22 +47,22 @@ def observed(app: ASGIApp) -> ASGIApp:
             try:
                 await app(scope, receive, sending)
             finally:
-                tracing.rename(span, f"{_method(scope)} {_route(scope)}", status=status)
+                tracing.rename(span, f"{_method(scope)} {route_of(scope)}", status=status)
                 _note(scope, status, time.perf_counter() - began)
 
     return observing
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
-    route, method = _route(scope), _method(scope)
+    route, method = route_of(scope), _method(scope)
     hub: Hub = scope["litestar_app"].state.hub
     hub.metrics.answered(route, method, status, seconds)
     seen = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
-    level = logging.DEBUG if route in _ASKED_BY_MACHINES and status < 400 else logging.INFO
+    level = logging.DEBUG if route in ASKED_BY_MACHINES and status < 400 else logging.INFO
     log.log(level, "%s %s: %d", method, route, status, extra=seen)
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """Returns the template, never the path: paths of owners' pages hold tokens."""
     return str(scope.get("path_template") or "none")
 

@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
 from joinder.api.schemas import wire_name
+from joinder.clean import clean_line
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
 from joinder.store.advice import trouble_of
@@ -20,6 +21,7 @@ from joinder.store.types import NotText
 from joinder.trouble import StoreRefused, StoreTrouble
 
 MEDIA_TYPE = "application/problem+json"
+ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")
 
 
@@ -58,6 +60,10 @@ class TooManyRequests(Exception):
         self.retry_after_s = retry_after_s
 
 
+class BodyTooSlow(Exception):
+    """The body's rest did not come in time."""
+
+
 class NotReady(Exception):
     """This process takes no new work; the text says why."""
 
@@ -68,6 +74,7 @@ _TITLES = {
     403: ("forbidden", "The access token does not allow this"),
     404: ("not-found", "There is no such resource"),
     405: ("method-not-allowed", "This resource does not have this method"),
+    408: ("too-slow", "The request body did not come in time"),
     413: ("too-large", "The request body is larger than 256 kB"),
     415: ("unsupported-media-type", "The request body has the wrong media type"),
     429: ("rate-limited", "Too many requests"),
@@ -111,13 +118,14 @@ def problem(
     actor: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
+    told = list(errors.items())[:ERRORS_MOST] if errors else []
     body = Problem(
         type=f"urn:joinder:problem#{name}",
         title=title,
         status=status,
-        detail=detail,
-        instance=request.url.path,
-        errors=[FieldError(pointer, text) for pointer, text in errors.items()] if errors else None,
+        detail=clean_line(detail),
+        instance=clean_line(request.url.path),
+        errors=[FieldError(*map(clean_line, entry)) for entry in told] or None,
         actor=actor,
     )
     return Response(
@@ -160,6 +168,10 @@ def on_forbidden(request: Request[Any, Any, Any], error: Forbidden) -> Response[
 def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Response[Problem]:
     wait = {"retry-after": str(error.retry_after_s)}
     return _plain(request, 429, f"Try again in {error.retry_after_s} seconds.", wait)
+
+
+def on_slow_body(request: Request[Any, Any, Any], _: BodyTooSlow) -> Response[Problem]:
+    return _plain(request, 408, "Send the whole body at once.", {"connection": "close"})
 
 
 def on_not_ready(request: Request[Any, Any, Any], error: NotReady) -> Response[Problem]:
@@ -249,6 +261,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Unauthorized: on_unauthorized,
     Forbidden: on_forbidden,
     TooManyRequests: on_too_many,
+    BodyTooSlow: on_slow_body,
     NotReady: on_not_ready,
     StoreTrouble: on_store_trouble,
     NotText: on_not_text,

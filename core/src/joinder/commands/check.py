@@ -31,14 +31,16 @@ def command(vendor: tuple[str, ...], cassettes: Path | None, as_json: bool) -> N
     import asyncio
     import logging
 
+    from joinder.settings import plugins_from_env
     from joinder.testing.checks import all_checks, run
     from joinder.testing.subject import Subject
 
     logging.disable(logging.NOTSET)
+    allow = plugins_from_env()
     found: dict[str, list[Outcome]] = {}
     for name in vendor:
         try:
-            subject = Subject.installed(name, cassettes=cassettes or _cassettes(name))
+            subject = Subject.installed(name, cassettes=cassettes or _cassettes(name), allow=allow)
         except LookupError as error:
             fail(str(error), 3)
         found[name] = [asyncio.run(run(entry, subject)) for entry in all_checks()]

@@ -51,6 +51,7 @@ async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: 
     from joinder.demo.processes import StepFailed
     from joinder.demo.stack import stack
     from joinder.observe import logs
+    from joinder.settings import plugins_from_env
 
     logs.configure("ERROR", "text")  # a device whose clock runs a day in seconds is warned about at every poll
     task = asyncio.current_task()
@@ -62,7 +63,7 @@ async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: 
         echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
 
     try:
-        async with stack(folder, say, cluster=cluster, silent=silent) as demo:
+        async with stack(folder, say, cluster=cluster, silent=silent, plugins=plugins_from_env()) as demo:
             if silent:
                 _show_silent(await _silent_homes(demo, say), time.monotonic() - begun, as_json)
             else:

@@ -44,10 +44,11 @@ def command(
     import asyncio
 
     from joinder.errors import VendorError
+    from joinder.settings import plugins_from_env
     from joinder.testing.subject import Failed, Subject
 
     try:
-        subject = Subject.installed(vendor)
+        subject = Subject.installed(vendor, allow=plugins_from_env())
     except LookupError as error:
         fail(str(error), 3)
     try:

@@ -28,10 +28,11 @@ def command(vendor: tuple[str, ...], port: int) -> None:
 
 async def _simulate(names: tuple[str, ...], port: int) -> None:
     from joinder.commands.running import fail
+    from joinder.settings import plugins_from_env
     from joinder.simulate import installed_simulators
 
     try:
-        simulators = installed_simulators(names)
+        simulators = installed_simulators(names, allow=plugins_from_env())
     except LookupError as error:
         fail(str(error), 2)
     ports = {simulator.vendor: port + index for index, simulator in enumerate(simulators)}

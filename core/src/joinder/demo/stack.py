@@ -60,20 +60,28 @@ class Running(Struct):
 
 
 @asynccontextmanager
-async def stack(folder: Path, say: Say, *, cluster: bool = False, silent: bool = False) -> AsyncIterator[Running]:
+async def stack(
+    folder: Path,
+    say: Say,
+    *,
+    cluster: bool = False,
+    silent: bool = False,
+    plugins: tuple[str, ...] | None = None,
+) -> AsyncIterator[Running]:
     """Starts everything, with one account, its client and an access token. Raises StepFailed.
 
-    `silent`: only vendors of which a silent device is shown.
+    `plugins`: the only distributions to load. `silent`: only vendors of which a silent device is shown.
     """
     silence_client_loggers()  # the owner's browser and the integrator here are httpx clients too
     say(f"Making a key and an empty database in {folder}")
     _empty(folder)
-    simulators = [one for one in installed_simulators() if one.in_demo and (one.silent_owner or not silent)]
+    installed = installed_simulators(allow=plugins)
+    simulators = [one for one in installed if one.in_demo and (one.silent_owner or not silent)]
     async with AsyncExitStack() as exits:
         database_url = _postgres(exits, say) if cluster else _sqlite(folder)
         say(f"Starting {len(simulators)} simulators: {', '.join(simulator.vendor for simulator in simulators)}")
         origins = await exits.enter_async_context(simulating(simulators))
-        settings = _settings(folder, database_url, simulators, origins)
+        settings = structs.replace(_settings(folder, database_url, simulators, origins), plugins=plugins)
         hub = await exits.enter_async_context(open_hub(settings))
         account = await accounts.create_account(hub, "Demo")
         client = await accounts.create_client(hub, account.id, "demo")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joinder.http.answers import MAX_RETRY_AFTER, Answer, raise_for_status
-    from joinder.http.client import MAX_ANSWER_BYTES, Http, Meter
+    from joinder.http.client import MAX_ANSWER_BYTES, METER, Http, Meter
     from joinder.http.devices import DeviceHttp
     from joinder.http.factory import HttpFactory
     from joinder.http.transport import silence_client_loggers
@@ -25,6 +25,7 @@ __all__ = [
     "LOOPBACK",
     "MAX_ANSWER_BYTES",
     "MAX_RETRY_AFTER",
+    "METER",
     "Answer",
     "DeviceHttp",
     "Http",
@@ -38,6 +39,7 @@ __all__ = [
 _HOMES = {
     "LOOPBACK": "webhooks",
     "MAX_ANSWER_BYTES": "client",
+    "METER": "client",
     "MAX_RETRY_AFTER": "answers",
     "Answer": "answers",
     "DeviceHttp": "devices",

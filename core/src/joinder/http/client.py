@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from joinder import patience
+from joinder.behind import Behind
 from joinder.errors import (
     OutcomeUnknown,
     PluginBug,
@@ -39,10 +40,12 @@ class Meter(Protocol):
         """The vendor allows no more calls for now."""
 
 
+CLIENT: Behind[httpx.AsyncClient] = Behind()
+METER: Behind[Meter] = Behind()
+
+
 class Http:
     """A client for one vendor, shared by all its grants in this process."""
-
-    meter: Meter | None = None
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class Http:
         unreachable: type[TransientError] = TransientError,
         skew: ClockSkew | None = None,
     ) -> None:
-        self._client = client
+        CLIENT.put(self, client)
         self._skew = skew
         self._hosts = hosts
         self._port: int | None = None  # beside 443, which httpx writes as None
@@ -63,7 +66,8 @@ class Http:
     def metered(self, meter: Meter) -> Http:
         """The same client, its calls counted."""
         made = copy.copy(self)
-        made.meter = meter
+        CLIENT.put(made, CLIENT.of(self))
+        METER.put(made, meter)
         return made
 
     async def request(
@@ -88,7 +92,7 @@ class Http:
         target = httpx.URL(url)
         place = f"{method} {target.host}{target.path}"
         self._refuse_undeclared(target)
-        request = self._client.build_request(
+        request = CLIENT.of(self).build_request(
             method,
             self._rerouted(target),
             params=target.params.merge(params) if params else None,
@@ -103,13 +107,14 @@ class Http:
             timeout=_EXCHANGE_TIMEOUT if exchange else httpx.USE_CLIENT_DEFAULT,
         )
         auth = httpx.BasicAuth(*basic) if basic else None
-        if self.meter is None:
+        meter = METER.get(self)
+        if meter is None:
             return await self._complete(request, auth, place, deadline=deadline, exchange=exchange)
-        async with self.meter.call(exchange=exchange):
+        async with meter.call(exchange=exchange):
             return await self._complete(request, auth, place, deadline=deadline, exchange=exchange)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await CLIENT.of(self).aclose()
 
     async def _complete(
         self, request: httpx.Request, auth: httpx.Auth | None, place: str, *, deadline: float, exchange: bool
@@ -125,7 +130,7 @@ class Http:
             raise _cut_off(place, exchange=exchange, error=VendorTimeout) from None
 
     async def _send(self, request: httpx.Request, auth: httpx.Auth | None, place: str) -> Answer:
-        response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
+        response = await CLIENT.of(self).send(request, auth=auth, stream=True, follow_redirects=False)
         try:
             if self._skew is not None:
                 self._skew.note(response.headers)

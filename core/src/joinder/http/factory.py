@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections import OrderedDict
 from collections.abc import Mapping
-from ipaddress import ip_network
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import httpx
 
+from joinder.behind import Behind
 from joinder.egress import Address, GuardedBackend, is_lan, is_public, plain_host
 from joinder.errors import DeviceUnreachable
+from joinder.grants import DeviceAccess
 from joinder.http.client import Http
 from joinder.http.devices import DeviceHttp
 from joinder.http.own import OwnHttp
 from joinder.http.transport import new_client, no_cookies
 from joinder.http.webhooks import LOOPBACK, WebhookHttp
 from joinder.skew import ClockSkew
+
+CLIENTS_MOST = 256  # the hosts of apps are their accounts' text
+LONGEST_CALL_S = 120.0  # beyond a hook's deadline
+_FACTORY: Behind[HttpFactory] = Behind()
+
+
+class _DeviceDoor:
+    def __init__(self, factory: HttpFactory) -> None:
+        _FACTORY.put(self, factory)
+
+    def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+        return _FACTORY.of(self).device(address, pin_sha256=pin_sha256)
+
+
+def _is_allowed(networks: tuple[IPv4Network | IPv6Network, ...], address: Address) -> bool:
+    return is_lan(address) and any(address in network for network in networks)
 
 
 class HttpFactory:
@@ -35,30 +56,51 @@ class HttpFactory:
         for stand_in in self.reroute.values():
             if httpx.URL(stand_in).host != LOOPBACK:
                 raise ValueError(f"reroute target {stand_in} is not on 127.0.0.1")
-        self._networks = tuple(ip_network(network) for network in allowed_networks)
+        self._has_networks = bool(allowed_networks)
+        self.device_rule = partial(_is_allowed, tuple(ip_network(network) for network in allowed_networks))
         self._context: ssl.SSLContext | None = None
-        self._vendors: dict[tuple[str, ...], Http] = {}
+        self._vendors: OrderedDict[tuple[str, ...], Http] = OrderedDict()
+        self._closing: dict[asyncio.Task[None], Http] = {}
         self.skew = ClockSkew()
         self._loopback_webhooks = loopback_webhooks
         self._webhooks: WebhookHttp | None = None
 
     def vendor(self, hosts: tuple[str, ...], *, concurrency: int = 100) -> Http:
-        """The shared client for a vendor's declared hosts."""
+        """The shared client for a vendor's declared hosts; the ones used last are kept."""
         if hosts not in self._vendors:
             backend = GuardedBackend(is_public, self._stand_ins())
             client = new_client(self._tls(), backend, cookies=no_cookies(), concurrency=concurrency)
             self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute, skew=self.skew)
+        self._vendors.move_to_end(hosts)
+        while len(self._vendors) > CLIENTS_MOST:
+            self._close_later(self._vendors.popitem(last=False)[1])
         return self._vendors[hosts]
+
+    def _close_later(self, http: Http) -> None:
+        """Whoever was lent it may be in a call."""
+
+        async def closed() -> None:
+            await asyncio.sleep(LONGEST_CALL_S)
+            await http.close()
+
+        task = asyncio.create_task(closed())
+        self._closing[task] = http
+        task.add_done_callback(lambda done: self._closing.pop(done, None))
+
+    @property
+    def device_access(self) -> DeviceAccess:
+        """`device`, to be lent."""
+        return _DeviceDoor(self)
 
     def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
         """A client for a device an owner named: an IP address or plain name inside the allowed networks, port 443.
 
         Raises DeviceUnreachable for anything else, without saying which rule refused it.
         """
-        if not self._networks:
+        if not self._has_networks:
             raise DeviceUnreachable("This server may not reach devices in any network; its operator must allow one")
         host = plain_host(address)
-        return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self._in_allowed_network, self._stand_ins()))
+        return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self.device_rule, self._stand_ins()))
 
     def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
         """A client for a device the operator names at a command line: any unicast address, any port."""
@@ -77,7 +119,11 @@ class HttpFactory:
         return OwnHttp(self._tls(), origin)
 
     async def close(self) -> None:
-        for http in (*self._vendors.values(), *([self._webhooks] if self._webhooks else [])):
+        closing = dict(self._closing)
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
+        for http in (*closing.values(), *self._vendors.values(), *([self._webhooks] if self._webhooks else [])):
             await http.close()
         self._vendors.clear()
         self._webhooks = None
@@ -86,9 +132,6 @@ class HttpFactory:
         if self._context is None:
             self._context = httpx.create_ssl_context(trust_env=False)  # 70 ms of CPU: one per process
         return self._context
-
-    def _in_allowed_network(self, address: Address) -> bool:
-        return is_lan(address) and any(address in network for network in self._networks)
 
     def _stand_ins(self) -> dict[tuple[str, int], tuple[str, int]]:
         dial = {}

@@ -12,7 +12,7 @@ import httpx
 from joinder.egress import Address, GuardedBackend, is_public
 from joinder.errors import TransientError
 from joinder.http.answers import Answer
-from joinder.http.client import Http
+from joinder.http.client import CLIENT, Http
 from joinder.http.transport import new_client, no_cookies
 
 LOOPBACK = "127.0.0.1"
@@ -39,7 +39,7 @@ class WebhookHttp(Http):
             raise TransientError("not a URL", detail="URL") from None
 
     async def _send(self, request: httpx.Request, auth: httpx.Auth | None, place: str) -> Answer:
-        response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
+        response = await CLIENT.of(self).send(request, auth=auth, stream=True, follow_redirects=False)
         try:
             await _drain(response)
             return Answer(response.status_code, dict(response.headers), b"", place)

@@ -26,6 +26,7 @@ from joinder.services.calls.guard import guarding
 from joinder.services.calls.refresh_rate import RefreshRateLimiter
 from joinder.services.calls.retries import Retries
 from joinder.services.calls.single_flight import SingleFlight
+from joinder.services.calls.strangers import Strangers
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
 from joinder.store import epoch
@@ -55,6 +56,7 @@ class Hub:
     budgets: Budgets
     breakers: Breakers = field(default_factory=Breakers)
     retries: Retries = field(default_factory=Retries)
+    strangers: Strangers = field(default_factory=Strangers)
     refreshes: dict[str, asyncio.Task[bool]] = field(default_factory=dict)  # by enrollment, in flight here
     joins: set[asyncio.Task[Any]] = field(default_factory=set)  # consents under way here
     joins_swept_at: float = float("-inf")  # monotonic
@@ -116,7 +118,8 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             budgets=budgets,
             identity=identity,
         )
-        vendors.observer, vendors.around = hub.metrics, guarding(vendors, hub.breakers)
+        vendors.observer = hub.metrics
+        vendors.around = guarding(vendors, hub.breakers, settings.password_grants)
         try:
             yield hub
         finally:  # also when the block raised: who gave up waiting has not ended the exchange

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from joinder.api.app import create_app
@@ -20,6 +22,11 @@ from joinder.services.grants import durability, store_watch
 from joinder.settings import ConfigError, Settings
 from joinder.vendors.watch import watching
 
+BACKLOG = 4096  # what Linux allows (net.core.somaxconn)
+CONNECTIONS_MOST = 16_384  # 15 kB each
+OWN_FILES = 512  # database, log, journal, calls to vendors
+HEADERS_MS = 30_000  # for a request's headers, and for an idle connection
+HEADERS_MOST_BYTES = 64 * 1024
 log = logging.getLogger("joinder")
 
 
@@ -30,6 +37,7 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
     ConfigError.
     """
     _check_address(settings)
+    _warn_of_one_address(settings)
     with suppress(StoppedWaiting):
         async with (
             once_there(lambda: open_hub(settings)) as hub,
@@ -39,6 +47,11 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
         ):
             log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
             await _answer(hub)
+
+
+def _warn_of_one_address(settings: Settings) -> None:
+    if settings.is_https and not settings.trusted_proxies:
+        log.warning("JOINDER_TRUSTED_PROXIES is not set: all who come through a proxy count as one address")
 
 
 @asynccontextmanager
@@ -74,6 +87,9 @@ async def _answer(hub: Hub) -> None:
         http=HTTPModes.http1,
         websockets=False,
         log_enabled=False,
+        backlog=BACKLOG,
+        backpressure=_connections_most(),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_MS, max_buffer_size=HEADERS_MOST_BYTES),
     )
 
     def stop() -> None:
@@ -82,6 +98,18 @@ async def _answer(hub: Hub) -> None:
 
     _on_signal(stop)
     await server.serve()
+
+
+def _connections_most() -> int:
+    """As many as there may be open files; the shell's limit is raised as far as the system's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MOST + OWN_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("open files are limited to %d: as many connections at once, less %d", allowed, OWN_FILES)
+    return max(allowed - OWN_FILES, allowed // 2)
 
 
 async def work(settings: Settings) -> None:

@@ -6,11 +6,11 @@ A simulator speaks the vendor's documented wire format on 127.0.0.1. Beside the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any
 
+from joinder.plugins import loadable
 from joinder.simulate.clock import SimulatedClock
 
 ENTRY_POINT_GROUP = "joinder.simulators"
@@ -38,9 +38,12 @@ class Simulator:
     conformance_skips: Mapping[str, str] = field(default_factory=dict)  # check → reason it cannot hold here
 
 
-def installed_simulators(names: tuple[str, ...] = ()) -> list[Simulator]:
-    """A fresh simulator of every installed vendor, or of those named. Raises LookupError for an unknown name."""
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+def installed_simulators(names: tuple[str, ...] = (), *, allow: Collection[str] | None = None) -> list[Simulator]:
+    """A fresh simulator of every installed vendor, or of those named; `allow` as in plugins.py.
+
+    Raises LookupError for an unknown name.
+    """
+    found = loadable(ENTRY_POINT_GROUP, allow)
     unknown = [name for name in names if name not in found]
     if unknown:
         raise LookupError(f"no simulator named {', '.join(unknown)}; installed: {', '.join(sorted(found))}")

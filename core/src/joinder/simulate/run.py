@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
-from joinder.simulate import Simulator
+from joinder import loopback
+from joinder.simulate import Asgi, Simulator
 from joinder.simulate.faults import FaultDial
 from joinder.simulate.tls import self_signed
 
@@ -48,6 +50,19 @@ def call_limits_of(simulators: Sequence[Simulator]) -> dict[str, Mapping[str, in
     return {simulator.vendor: simulator.call_limits for simulator in simulators if simulator.call_limits}
 
 
+def steered_from_here(app: Asgi) -> Asgi:
+    """Paths that steer a simulator begin with `/_`; no page that a browser of this machine shows may ask for them."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/_") and loopback.refuses(scope["headers"]):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await app(scope, receive, send)
+
+    return guarded
+
+
 def _listener(port: int) -> socket.socket:
     """Says TCP explicitly: asyncio turns Nagle's algorithm off only then, and with it every answer takes 40 ms."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -65,7 +80,7 @@ async def _start(
     simulator: Simulator, listener: socket.socket, servers: list[tuple[_Quiet, asyncio.Task[None]]]
 ) -> None:
     config = uvicorn.Config(
-        FaultDial(simulator.app, simulator.clock),
+        steered_from_here(FaultDial(simulator.app, simulator.clock)),
         log_level="critical",
         access_log=False,
         lifespan="off",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
@@ -20,6 +20,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joinder.demo.owner import Page
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
+from joinder.plugins import found, loadable
 from joinder.redact import Secrets
 from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
@@ -51,15 +52,13 @@ class Subject:
     cassettes: Path | None = None
 
     @classmethod
-    def installed(cls, name: str, cassettes: Path | None = None) -> Subject:
-        """Raises LookupError when no installed distribution has this entry point."""
-        found = list(entry_points(group=VENDORS, name=name))
-        if not found:
-            known = ", ".join(sorted(entry.name for entry in entry_points(group=VENDORS)))
-            raise LookupError(f"no entry point {name} in group {VENDORS}; installed: {known}")
-        stand_ins = list(entry_points(group=SIMULATORS, name=name))
-        make = stand_ins[0].load() if stand_ins else None
-        return cls(name=name, entry=found[0], make_simulator=make, cassettes=cassettes)
+    def installed(cls, name: str, cassettes: Path | None = None, *, allow: Collection[str] | None = None) -> Subject:
+        """Raises LookupError when no distribution that may be loaded has this entry point; `allow` as in plugins.py."""
+        vendors, simulators = loadable(VENDORS, allow), loadable(SIMULATORS, allow)
+        if name not in vendors:
+            raise LookupError(_why_not(name, allow) or f"no vendor {name}; installed: {', '.join(sorted(vendors))}")
+        make = simulators[name].load() if name in simulators else None
+        return cls(name=name, entry=vendors[name], make_simulator=make, cassettes=cassettes)
 
     def registry(self) -> Registry:
         """A registry with this plugin alone, as core loads it. Raises Failed with core's reason."""
@@ -76,6 +75,11 @@ class Subject:
         if self.make_simulator is None:
             raise Failed(f"no simulator: name one in the entry-point group {SIMULATORS}")
         return self.make_simulator()
+
+
+def _why_not(name: str, allow: Collection[str] | None) -> str | None:
+    """Why what is installed under this name is not loaded."""
+    return next((one.refusal for one in found(VENDORS, allow, name=name)), None)
 
 
 @dataclass(kw_only=True)

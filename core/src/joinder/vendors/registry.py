@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
-from joinder import oauth, patience
+from joinder import oauth, patience, plugins
 from joinder.clean import clean_text
 from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
@@ -88,15 +88,15 @@ class Registry:
 
     @classmethod
     def load(cls, *, allow: Collection[str] | None = None, found: Iterable[EntryPoint] | None = None) -> Registry:
-        """Loads every entry point of the group; with `allow`, only those of the named distributions are imported."""
+        """Loads every entry point of the group; with `allow`, only those of the named distributions are imported.
+
+        Raises ConfigError where `allow` names what is not installed (plugins.py).
+        """
         registry = cls()
-        enabled = None if allow is None else {_normal(name) for name in allow}
-        for entry in sorted(found if found is not None else entry_points(group=ENTRY_POINT_GROUP)):
-            distribution = entry.dist.name if entry.dist else "?"
-            version = entry.dist.version if entry.dist else "?"
-            if enabled is not None and _normal(distribution) not in enabled:
-                problem = f"found, not enabled: add {distribution} to JOINDER_PLUGINS to load it"
-                registry._note(entry.name, distribution, version, problem=problem)
+        for one in plugins.found(ENTRY_POINT_GROUP, allow) if found is None else plugins.judged(found, allow):
+            entry, distribution, version = one.entry, one.distribution, one.version
+            if one.refusal is not None:
+                registry._note(entry.name, distribution, version, problem=one.refusal)
                 continue
             try:
                 plugin = entry.load()
@@ -401,11 +401,6 @@ def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
     return [
         (field.name, ctx.app[field.name]) for field in kind.fields if field.secret and ctx.app.secrets.get(field.name)
     ]
-
-
-def _normal(distribution: str) -> str:
-    """Normalises a name by PEP 503: joinder_acme and joinder-acme are one."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _where(error: BaseException) -> str:

@@ -43,7 +43,7 @@ _APP_FIELDS = (
 )
 _INSTALLER_FIELDS = (
     Field(name="username", label="Installer's Enlighten e-mail address", secret=True),
-    Field(name="password", label="Installer's Enlighten password", secret=True),
+    Field(name="password", label="Installer's Enlighten password", secret=True, password=True),
 )
 _OAUTH2 = OAuth2(
     authorize_url="https://api.enphaseenergy.com/oauth/authorize",

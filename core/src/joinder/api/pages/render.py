@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from litestar import Response
 from litestar.datastructures import Cookie
 
 from joinder.api.pages.texts import LABELS, PAGES
+from joinder.clean import clean_text
 from joinder.services.join.join_sessions import Choice, Form
 from joinder.services.join.redirects import with_result
 
@@ -24,8 +25,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-# No form-action: browsers apply it to the redirect after the form too, and that leads to the integrator.
-POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action "
 
 
 def message(
@@ -36,6 +36,11 @@ def message(
     html = _page("message.html", title=title, happened=happened, todo=todo, restart_url=restart_url)
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
     return _html(html, status, wait)
+
+
+def _form_action(shown: Form) -> str:
+    """Browsers apply it to the redirects after the form too, and those lead to the integrator and on."""
+    return "'self' https:" + (" http:" if shown.leads_to.startswith("http:") else "")
 
 
 def choose(choice: Choice) -> Response[str]:
@@ -68,12 +73,12 @@ def form(
         errors=errors or {},
     )
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
-    return _html(html, status, wait)
+    return _html(html, status, wait, _form_action(shown))
 
 
-def see_other(url: str, cookie: Cookie | None = None) -> Response[str]:
+def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
     """303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
-    return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=[cookie] if cookie else [])
+    return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=cookies)
 
 
 @cache
@@ -81,19 +86,25 @@ def stylesheet() -> bytes:
     return (HERE / "style.css").read_bytes()
 
 
-def _html(html: str, status: int, headers: Mapping[str, str] | None = None) -> Response[str]:
+def _html(
+    html: str, status: int, headers: Mapping[str, str] | None = None, form_action: str = "'none'"
+) -> Response[str]:
     return Response(
         html,
         status_code=status,
         media_type="text/html",
-        headers={**HEADERS, "content-security-policy": POLICY, **(headers or {})},
+        headers={**HEADERS, "content-security-policy": POLICY + form_action, **(headers or {})},
     )
 
 
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        finalize=lambda value: clean_text(value) if isinstance(value, str) else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
 
 

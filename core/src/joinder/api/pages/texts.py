@@ -58,6 +58,11 @@ PAGES: dict[str, tuple[str, str, str]] = {
         "The maker of your system has not answered yet.",
         "Load this page again in a few seconds.",
     ),
+    "slow_down": (
+        "Too many people are here at once",
+        "Somebody asks this server for a lot at the moment. What you did so far is not lost.",
+        "Wait a minute, then load this page again.",
+    ),
     "app_changed": (
         "Please start again",
         "The settings of this connection were changed while you were away. Nothing was saved.",

@@ -7,6 +7,7 @@ one home whose gateway is off. Of one process: nothing is shared, as each finds 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +21,7 @@ from joinder.vendor import Vendor, endpoint_hosts
 
 THRESHOLD = 5  # outages in a row
 PROBE_AFTER_S = 30.0
+PLACES_MOST = 4096  # the hosts of apps are their accounts' text; what was called longest ago is forgotten
 Place = tuple[str, ...]  # vendor, then hosts of the app's own where it has such
 
 
@@ -30,7 +32,7 @@ class BreakerOpen(TransientError):
 class Breakers:
     def __init__(self, *, probe_after_s: float = PROBE_AFTER_S) -> None:
         self._probe_after_s = probe_after_s
-        self._found: dict[tuple[Place, str], Context] = {}
+        self._found: OrderedDict[tuple[Place, str], Context] = OrderedDict()
         self._probing: set[tuple[Place, str]] = set()
 
     @asynccontextmanager
@@ -41,6 +43,9 @@ class Breakers:
             return
         key = (_place(vendor, app), hook)
         breaker = self._found.setdefault(key, Context(hook, THRESHOLD, self._probe_after_s))
+        self._found.move_to_end(key)
+        if len(self._found) > PLACES_MOST:
+            self._found.popitem(last=False)
         self._enter(vendor, key, breaker)
         probes = breaker.state == HALF_OPENED
         if probes:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from joinder.errors import RateLimited, TransientError
 from joinder.grants import Context
-from joinder.http import Answer, DeviceHttp, Http, Meter
+from joinder.http import METER, Answer, DeviceHttp, Http
 
 
 @dataclass
@@ -34,6 +34,8 @@ class _Watched:
     def __init__(self, http: Http, watch: Watch) -> None:
         self._http = http
         self._watch = watch
+        if (meter := METER.get(http)) is not None:
+            METER.put(self, meter)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._http, name)
@@ -45,10 +47,6 @@ class _Watched:
     async def __aexit__(self, *error: object) -> None:
         await cast(DeviceHttp, self._http).__aexit__(*error)
 
-    @property
-    def meter(self) -> Meter | None:
-        return self._http.meter
-
     async def request(self, method: str, url: str, **options: Any) -> Answer:
         self._watch.calls.append((method, url))
         try:
@@ -58,9 +56,10 @@ class _Watched:
             raise
         if answer.status == 429:
             text = "The vendor allows no more calls for now"
+            meter = METER.get(self._http)
             self._watch.trouble = RateLimited(text, retry_after=answer.retry_after())
-            if self.meter is not None:  # the plugin may keep it to itself
-                await self.meter.limited(answer.retry_after())
+            if meter is not None:  # the plugin may keep it to itself
+                await meter.limited(answer.retry_after())
         elif answer.status >= 500:
             self._watch.trouble = TransientError(f"The vendor answered {answer.status}")
         return answer

@@ -37,14 +37,25 @@ if TYPE_CHECKING:
     from joinder.store.tables import JoinSession
 
 
+AGAIN_AFTER_S = 5
+
+
 class JoinRefused(Exception):
     """The owner cannot go on here, and reads why on a page. `code` is one of ENDS."""
 
-    def __init__(self, code: str, *, status: int | None = None, restart_url: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        *,
+        status: int | None = None,
+        restart_url: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.status = status or ENDS[code].status
         self.restart_url = restart_url
+        self.retry_after_s = AGAIN_AFTER_S if code == "still_running" else retry_after_s
 
 
 class WrongAccount(ConsentDenied):
@@ -92,6 +103,7 @@ ENDS: dict[str, End] = {
     "state_too_long": End(actor="operator", text="The link's state is longer than 1,024 characters."),
     "interrupted": End(actor="owner", text="The server stopped before the vendor's answer was stored; start again."),
     "still_running": End(actor="nobody", text="The vendor has not answered yet; load the page again.", status=503),
+    "slow_down": End(actor="nobody", text="Too many ask at once; load the page again after a while.", status=429),
     "app_changed": End(actor="owner", text="The app's credentials changed meanwhile; start again.", status=409),
     "app_refused": End(
         actor="operator", text="The vendor refuses the app's credentials.", status=503, error="server_error"

@@ -24,6 +24,7 @@ from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
+from joinder.services.calls.strangers import Guest, SlowDown, Spent, Tier
 from joinder.services.grants import apps
 from joinder.services.join import consents, join_ends, join_flows, kept_consents, late_consents, reconnect
 from joinder.services.join.consents import callback_url
@@ -40,7 +41,9 @@ from joinder.vendor import Flow, Vendor
 LIFE_S = 30 * 60
 MAX_ATTEMPTS = 5
 MAX_STATE = 1024
+COOKIES_MOST = 8  # of one browser
 LOOK_S = 0.2
+_ANYBODY = Guest()
 
 
 class FormRefused(Exception):
@@ -78,6 +81,7 @@ class Form:
     vendor: Vendor
     asked_by: str
     form_token: str
+    leads_to: str  # the integrator's address, when it is over
 
 
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
@@ -91,7 +95,9 @@ async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None,
     return hub.settings.public_url + _authorize_path(flow_id, vendor_name, state)
 
 
-async def start(hub: Hub, flow_id: str, vendor_name: str | None, state: str | None) -> Started | Choice:
+async def start(
+    hub: Hub, flow_id: str, vendor_name: str | None, state: str | None, guest: Guest = _ANYBODY
+) -> Started | Choice:
     """Begins a session, or asks for the vendor. Raises JoinRefused or the vendor's error."""
     flow = await consents.flow_of(hub, flow_id)
     if state is not None and len(state) > MAX_STATE:
@@ -103,10 +109,11 @@ async def start(hub: Hub, flow_id: str, vendor_name: str | None, state: str | No
     entry = offered.get(vendor_name) if vendor_name is not None else next(iter(offered.values()))
     if entry is None:
         raise _refused(hub, None, "vendor_not_offered")
+    _spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
     return await _begin(hub, flow.account_id, entry, flow_id=flow.id, redirect_uri=flow.redirect_uri, state=state)
 
 
-async def start_reconnect(hub: Hub, text: str) -> Started:
+async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY) -> Started:
     """Begins a session that renews one enrollment (reconnect.py). Raises JoinRefused or the vendor's error."""
     try:
         link = reconnect.read(hub, text)
@@ -118,6 +125,7 @@ async def start_reconnect(hub: Hub, text: str) -> Started:
         row = await session.get(Enrollment, link.enrollment_id)
     if row is None:
         raise _refused(hub, None, "flow_gone")
+    _spend(hub, hub.strangers.starts, guest, row.id, row.vendor)
     entry = FlowVendor(vendor=row.vendor, credentials_id=row.credentials_id, options=row.options)
     return await _begin(
         hub, row.account_id, entry, flow_id=row.flow_id or "", redirect_uri=link.redirect_uri, reconnects_id=row.id
@@ -189,27 +197,56 @@ async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, ve
     return _rerouted(hub, await hub.registry.build_authorize_url(vendor.name, ctx, request))
 
 
-async def finish_redirect(hub: Hub, vendor_name: str, query: Mapping[str, str], cookies: Mapping[str, str]) -> str:
+async def finish_redirect(
+    hub: Hub, vendor_name: str, query: Mapping[str, str], cookies: Mapping[str, str], guest: Guest = _ANYBODY
+) -> str:
     """Ends a session on the vendor's callback; answers where the owner goes. Raises JoinRefused."""
     carriers = _state_carriers(hub, vendor_name)
     state = next((query[name] for name in carriers if query.get(name)), "")
     row = await _session_of(hub, state, cookies)
     if row.vendor != vendor_name:
         raise _refused(hub, row, "link_invalid")
+    spent = _attempt(hub, row, guest)
     if await _claim(hub, row):
-        await _finish(hub, row, {name: value for name, value in query.items() if name not in carriers})
+        await _finish(hub, row, {name: value for name, value in query.items() if name not in carriers}, spent)
+    else:
+        spent.give_back()
     return await _same_end(hub, row)
 
 
-async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> VendorError | None:
+def _attempt(hub: Hub, row: JoinSession, guest: Guest) -> Spent:
+    """Spends of the budget before the vendor is called. Raises JoinRefused, the session as it was: it is spent."""
+    if row.ended_at is not None:
+        return Spent([])
+    return _spend(hub, hub.strangers.attempts, guest, row.reconnects_id or row.flow_id, row.vendor)
+
+
+def _spend(hub: Hub, tier: Tier, guest: Guest, flow_id: str, vendor: str) -> Spent:
+    try:
+        return tier.spend(guest, flow_id, vendor)
+    except SlowDown as error:
+        join_ends.count_refusal(hub, vendor, "slow_down")
+        raise JoinRefused("slow_down", retry_after_s=error.retry_after_s) from None
+
+
+async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str], spent: Spent) -> VendorError | None:
     """Finishes in a task of its own, for the owner may leave.
 
     A stop waits for it, as the vendor's code is spent by then.
     """
-    task = asyncio.create_task(consents.finish(hub, row, values))
+    task = asyncio.create_task(_finished(hub, row, values, spent))
     hub.joins.add(task)
     task.add_done_callback(hub.joins.discard)
     return await asyncio.shield(task)
+
+
+async def _finished(hub: Hub, row: JoinSession, values: Mapping[str, str], spent: Spent) -> VendorError | None:
+    refused = await consents.finish(hub, row, values)
+    async with hub.store.read() as session:
+        found = await session.get(JoinSession, row.token_hash)
+    if found is not None and found.enrollment_id is not None:
+        spent.give_back()
+    return refused
 
 
 def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
@@ -228,7 +265,12 @@ async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
 
 
 async def submit_form(
-    hub: Hub, token: str, cookies: Mapping[str, str], values: Mapping[str, str], form_token: str
+    hub: Hub,
+    token: str,
+    cookies: Mapping[str, str],
+    values: Mapping[str, str],
+    form_token: str,
+    guest: Guest = _ANYBODY,
 ) -> str:
     """Ends a session with the owner's entries; answers where the owner goes. Raises JoinRefused or FormRefused."""
     row = await _session_of(hub, token, cookies)
@@ -241,10 +283,13 @@ async def submit_form(
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
         raise _refused(hub, row, "wrong_browser", status=403)
     entered = _entered(form, values)
+    spent = _attempt(hub, row, guest)
     if await _claim(hub, row, entered):
-        refused = await _finish(hub, row, entered)
+        refused = await _finish(hub, row, entered, spent)
         if refused is not None:
             raise FormRefused(form, values, refused)
+    else:
+        spent.give_back()
     try:
         return await _same_end(hub, row)
     except _Reopened as reopened:
@@ -264,8 +309,22 @@ async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
 
 def cookie_name(hub: Hub, token: str) -> str:
     """Names one cookie per session, so that two tabs do not disturb each other. `__Host-` needs https."""
-    prefix = "__Host-" if hub.settings.is_https else ""
-    return f"{prefix}join-{token_hash(token).hex()[:12]}"
+    return f"{_cookie_prefix(hub)}{token_hash(token).hex()[:12]}"
+
+
+def own_cookies(hub: Hub, cookies: Mapping[str, str]) -> list[str]:
+    """Names of this browser's sessions, in its order: the oldest first."""
+    return [name for name in cookies if name.startswith(_cookie_prefix(hub))]
+
+
+def surplus_cookies(hub: Hub, cookies: Mapping[str, str]) -> list[str]:
+    """Names to be forgotten so that one more fits. The first stays: it tells this browser from others."""
+    names = own_cookies(hub, cookies)
+    return names[1 : 1 + max(0, len(names) + 1 - COOKIES_MOST)]
+
+
+def _cookie_prefix(hub: Hub) -> str:
+    return "__Host-join-" if hub.settings.is_https else "join-"
 
 
 async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinSession:
@@ -350,7 +409,8 @@ async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
     async with hub.store.read() as session:
         account = await session.get(Account, row.account_id)
     asked_by = account.name if account else ""
-    return Form(vendor=vendor, asked_by=asked_by, form_token=(await consents.secrets_of(hub, row))["form"])
+    form_token = (await consents.secrets_of(hub, row))["form"]
+    return Form(vendor=vendor, asked_by=asked_by, form_token=form_token, leads_to=row.client_redirect_uri)
 
 
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from joinder.behind import Behind
 from joinder.clock import from_epoch, to_epoch
 from joinder.errors import ConsentIncomplete
 from joinder.grants import AppCredentials, Callback, Kept
@@ -41,12 +42,14 @@ class KeptConsent:
         return Callback(values=self.values, redirect_uri=redirect_uri, kept=self.kept)
 
 
+_PLACE: Behind[tuple[Hub, JoinSession]] = Behind()
+
+
 class Keeper:
     """Called by the plugin's exchange (`Callback.keep`). What it was given stands on disk when it returns."""
 
     def __init__(self, hub: Hub, row: JoinSession, vendor: Vendor, app: AppCredentials | None, values: Secrets) -> None:
-        self._hub = hub
-        self._row = row
+        _PLACE.put(self, (hub, row))
         self._vendor = vendor
         self._app = app
         self._values = Secrets({name: value for name, value in values.items() if name != "code"})
@@ -55,14 +58,14 @@ class Keeper:
     async def __call__(self, kept: Kept) -> None:
         """Raises ConsentIncomplete for what could not become a grant."""
         require_tokens(self._vendor, self._app, kept.secrets)
-        sealed = seal(self._hub, self._row, KeptConsent(values=self._values, kept=kept))
-        task = asyncio.create_task(self._put(sealed))
-        self._hub.joins.add(task)
-        task.add_done_callback(self._hub.joins.discard)
+        hub, row = _PLACE.of(self)
+        task = asyncio.create_task(self._put(seal(hub, row, KeptConsent(values=self._values, kept=kept))))
+        hub.joins.add(task)
+        task.add_done_callback(hub.joins.discard)
         await asyncio.shield(task)  # the hook's deadline, or an owner who leaves, ends the waiting only
 
     async def _put(self, sealed: bytes) -> None:
-        self.has_kept = await put(self._hub, self._row, sealed)
+        self.has_kept = await put(*_PLACE.of(self), sealed)
 
 
 def require_tokens(vendor: Vendor, app: AppCredentials | None, secrets: Mapping[str, str]) -> None:

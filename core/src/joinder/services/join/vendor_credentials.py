@@ -18,6 +18,7 @@ from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls import app_secrets
 from joinder.services.calls.budgets import Quotas
+from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
 from joinder.services.join import enrollments
 from joinder.services.refusals import Conflict, Invalid, pointer
@@ -108,7 +109,7 @@ async def get(
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, "credentials.reveal", credentials_id, reason=reason)
-        return _shown(row, _opened(hub, row))
+        return _shown(row, _revealable(hub, row))
 
 
 async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
@@ -206,6 +207,9 @@ def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredential
         types = ", ".join(entry.type for entry in vendor.app_credentials)
         wanted = f"must be one of: {types}" if types else f"{vendor.name} takes no app credentials"
         raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
+    if kind.asks_password and vendor.name not in hub.settings.password_grants:
+        refusal = password_refusal(vendor.name, kind)
+        raise Invalid("This server takes no passwords for this vendor", errors={"/credentials/type": refusal})
     declared = {entry.name: entry for entry in kind.fields}
     errors = {
         pointer("credentials", member): "unknown member"
@@ -249,6 +253,14 @@ def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str,
 
 def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
     return app_secrets.open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
+
+
+def _revealable(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
+    """Without a person's password, which is nobody else's."""
+    vendor = next((vendor for vendor in hub.registry.vendors if vendor.name == row.vendor), None)
+    kind = vendor.app_credential(row.type) if vendor is not None else None
+    hidden = {entry.name for entry in kind.fields if entry.password} if kind is not None else set()
+    return {name: value for name, value in _opened(hub, row).items() if name not in hidden}
 
 
 def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:

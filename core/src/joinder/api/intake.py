@@ -1,0 +1,137 @@
+"""How much is taken in at once, and how long a body may take: nobody who is slow, or many, keeps others from an answer.
+
+The web server itself bounds connections and the time of headers (runtime/serve.py). Here a request enters one of a few
+rooms. A full room has a queue; whoever waits too long in it, or finds it full, is told to come back. Waiting for the
+sender's bytes takes no place. Health and figures are asked for by machines that decide about this process: they never
+wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
+
+from joinder.api.observe import ASKED_BY_MACHINES, route_of
+from joinder.api.problems import BodyTooSlow, NotReady
+
+AT_ONCE = 128
+QUEUE_MOST = 4096
+WAITS_S = 10.0
+BODY_S = 20.0
+BODIES_MOST_BYTES = 64 * 2**20  # of all that are being received
+_STRANGERS = ("/join/", "/oauth2/")
+
+
+class Room:
+    """At most `at_once` inside, in the order they came."""
+
+    def __init__(self, at_once: int = AT_ONCE, queue_most: int = QUEUE_MOST, waits_s: float = WAITS_S) -> None:
+        self._places = asyncio.Semaphore(at_once)
+        self._queue_most, self._waits_s = queue_most, waits_s
+        self._waiting = 0
+
+    async def enter(self) -> None:
+        """Raises NotReady."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        if self._waiting >= self._queue_most:
+            raise NotReady("Too many ask at once.")
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._places.acquire(), self._waits_s)
+        except TimeoutError:
+            raise NotReady("Too many ask at once.") from None
+        finally:
+            self._waiting -= 1
+
+    def leave(self) -> None:
+        self._places.release()
+
+
+class Intake:
+    """The rooms of one server, and the bytes of bodies that wait for their rest."""
+
+    def __init__(
+        self,
+        *,
+        at_once: int = AT_ONCE,
+        queue_most: int = QUEUE_MOST,
+        waits_s: float = WAITS_S,
+        body_s: float = BODY_S,
+        bodies_most_bytes: int = BODIES_MOST_BYTES,
+    ) -> None:
+        self.strangers, self.callers = (Room(at_once, queue_most, waits_s) for _ in range(2))
+        self.body_s, self.bodies_most_bytes = body_s, bodies_most_bytes
+        self.body_bytes = 0
+
+    def room(self, route: str) -> Room:
+        return self.strangers if route.startswith(_STRANGERS) else self.callers
+
+
+class _Visit:
+    """One request in a room; it steps out while its sender is waited for."""
+
+    def __init__(self, intake: Intake, room: Room, receive: Receive) -> None:
+        self._intake, self._room, self._receive = intake, room, receive
+        self._ends_at = asyncio.get_running_loop().time() + intake.body_s
+        self._is_whole, self._is_inside = False, False
+        self._held_bytes = 0
+
+    @asynccontextmanager
+    async def inside(self) -> AsyncIterator[None]:
+        await self._enter()
+        try:
+            yield
+        finally:
+            self._intake.body_bytes -= self._held_bytes
+            self._step_out()
+
+    async def receive(self) -> ReceiveMessage:
+        """The next part of the body. Raises BodyTooSlow, or NotReady where bodies hold too much already."""
+        if self._is_whole:
+            return await self._receive()
+        self._step_out()
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        await self._enter()
+        self._hold(len(message.get("body", b"")))  # type: ignore[arg-type]
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    async def _enter(self) -> None:
+        await self._room.enter()
+        self._is_inside = True
+
+    def _step_out(self) -> None:
+        if self._is_inside:
+            self._is_inside = False
+            self._room.leave()
+
+    def _hold(self, size: int) -> None:
+        if self._intake.body_bytes + size > self._intake.bodies_most_bytes:
+            raise NotReady("Too many send at once.")
+        self._intake.body_bytes += size
+        self._held_bytes += size
+
+
+def admitted(app: ASGIApp) -> ASGIApp:
+    """A middleware: what it raises is answered as any other problem."""
+
+    async def admitting(scope: Scope, receive: Receive, send: Send) -> None:
+        route = route_of(scope)
+        if route in ASKED_BY_MACHINES:
+            await app(scope, receive, send)
+            return
+        intake: Intake = scope["litestar_app"].state.intake
+        visit = _Visit(intake, intake.room(route), receive)
+        async with visit.inside():
+            await app(scope, visit.receive, send)
+
+    return admitting

@@ -1,0 +1,72 @@
+"""What people without an account may cost: budgets before any row is written for them or a vendor is called.
+
+Of one process. Whoever may be told apart pays first: a browser, an address, then the flow, at last the vendor. An
+address whose entries or codes were refused lately leaves half of what is shared to those who come for the first time.
+What ends in an enrollment costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from joinder.services.calls.buckets import Buckets
+
+SHARE_OF_REFUSED = 0.5
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Who asks, as far as it is known; None is not counted."""
+
+    address: str | None = None
+    browser: str | None = field(default=None, repr=False)
+
+
+class SlowDown(Exception):
+    """Too much was asked for; `retry_after_s` from now it may work."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("too many strangers")
+        self.retry_after_s = max(1, math.ceil(wait_s))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """The budgets of one act, a minute each."""
+
+    address: Buckets
+    browser: Buckets
+    flow: Buckets
+    vendor: Buckets | None = None
+
+    def spend(self, guest: Guest, flow: str, vendor: str = "") -> Spent:
+        """From all of them, or from none. Raises SlowDown."""
+        own = [(self.browser, guest.browser), (self.address, guest.address)]
+        shared = [(self.flow, flow), (self.vendor, vendor)]
+        was_refused = any(key is not None and not buckets.is_full(key) for buckets, key in own)
+        share = SHARE_OF_REFUSED if was_refused else 1.0
+        waits = [buckets.wait_s(key) for buckets, key in own if key is not None]
+        waits += [buckets.wait_s(key, share=share) for buckets, key in shared if buckets is not None]
+        if max(waits) > 0:
+            raise SlowDown(max(waits))
+        return Spent([(buckets, key) for buckets, key in (*own, *shared) if buckets is not None and key is not None])
+
+
+class Spent:
+    def __init__(self, places: list[tuple[Buckets, str]]) -> None:
+        self._places = places
+        for buckets, key in places:
+            buckets.take(key)
+
+    def give_back(self) -> None:
+        for buckets, key in self._places:
+            buckets.give_back(key)
+
+
+class Strangers:
+    """Beginning to join writes a row; an attempt asks the vendor whether a code, or what was entered, is right."""
+
+    def __init__(self) -> None:
+        self.starts = Tier(address=Buckets(60), browser=Buckets(20), flow=Buckets(1200))
+        self.attempts = Tier(address=Buckets(20), browser=Buckets(10), flow=Buckets(120), vendor=Buckets(300))

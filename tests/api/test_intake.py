@@ -1,0 +1,129 @@
+"""S20 S23: who is slow, or many, keeps nobody else from an answer, and costs a bounded number of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from api.conftest import NewBrowser
+from joinder.api.intake import Intake, Room
+from joinder.api.problems import NotReady
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+DATABASES = ("sqlite",)
+
+
+class Slow:
+    """A body of which the rest comes when it is let go."""
+
+    def __init__(self, first: bytes = b"grant_type=") -> None:
+        self.let_go, self.began = asyncio.Event(), asyncio.Event()
+        self._first = first
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._first
+        self.began.set()
+        await self.let_go.wait()
+        yield b"x"
+
+
+@pytest.fixture
+def intake(app: Litestar, monkeypatch: pytest.MonkeyPatch) -> Intake:
+    made = Intake(at_once=2, queue_most=1, waits_s=0.05)
+    monkeypatch.setitem(app.state._state, "intake", made)
+    return made
+
+
+def sending(browser: httpx.AsyncClient, body: Slow, path: str = "/oauth2/token") -> asyncio.Task[httpx.Response]:
+    return asyncio.create_task(browser.post(path, content=body, headers=FORM))
+
+
+@pytest.mark.parametrize("path", ["/oauth2/token"])
+async def test_a_body_that_never_ends_is_given_up(anonymous: httpx.AsyncClient, intake: Intake, path: str) -> None:
+    """S23"""
+    intake.body_s = 0.05
+    answer = await sending(anonymous, Slow(), path)
+    assert (answer.status_code, answer.json()["type"]) == (408, "urn:joinder:problem#too-slow")
+    assert intake.body_bytes == 0
+
+
+async def test_slow_bodies_take_no_place(new_browser: NewBrowser, intake: Intake) -> None:
+    """S20: more of them than there are places."""
+    bodies = [Slow() for _ in range(6)]
+    slow = [sending(await new_browser(), body) for body in bodies]
+    for body in bodies:
+        await body.began.wait()
+    others = await new_browser()
+    assert (await others.post("/oauth2/token", data={"grant_type": "password"})).status_code == 401
+    assert (await others.get("/sites")).status_code == 401
+    for body in bodies:
+        body.let_go.set()
+    assert {answer.status_code for answer in await asyncio.gather(*slow)} <= {401, 503}
+    assert intake.body_bytes == 0
+
+
+async def test_bodies_hold_so_many_bytes_and_no_more(new_browser: NewBrowser, intake: Intake) -> None:
+    """S23"""
+    intake.bodies_most_bytes = 1000
+    first = Slow(b"a" * 900)
+    slow = sending(await new_browser(), first)
+    await first.began.wait()
+    answer = await (await new_browser()).post("/oauth2/token", content=b"b" * 200, headers=FORM)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    first.let_go.set()
+    assert (await slow).status_code == 401
+    assert (await (await new_browser()).post("/oauth2/token", content=b"b" * 200, headers=FORM)).status_code == 401
+
+
+async def test_a_full_room_leaves_the_other_and_health_alone(anonymous: httpx.AsyncClient, intake: Intake) -> None:
+    """S20: strangers at the owners' pages take no place of API clients."""
+    for _ in range(2):
+        await intake.strangers.enter()
+    refused = await anonymous.get("/join/sunny/auth-granted")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert (await anonymous.get("/sites")).status_code == 401
+    for _ in range(2):
+        await intake.callers.enter()
+    assert (await anonymous.get("/sites")).status_code == 503
+    assert (await anonymous.get("/health/live")).status_code == 200
+    assert (await anonymous.get("/health/ready")).status_code == 200
+    for room in (intake.strangers, intake.callers):
+        room.leave()
+    assert (await anonymous.get("/sites")).status_code == 401
+    assert (await anonymous.get("/join/sunny/auth-granted")).status_code == 400
+
+
+async def test_a_queue_is_in_order_and_has_an_end() -> None:
+    room, order = Room(at_once=1, queue_most=2, waits_s=60), []
+
+    async def come(name: str) -> None:
+        await room.enter()
+        order.append(name)
+
+    await room.enter()
+    waiting = [asyncio.create_task(come(name)) for name in "ab"]
+    await asyncio.sleep(0)
+    with pytest.raises(NotReady):
+        await room.enter()
+    room.leave()
+    await waiting[0]
+    room.leave()
+    await asyncio.gather(*waiting)
+    assert order == ["a", "b"]
+
+
+async def test_who_leaves_the_queue_takes_no_place() -> None:
+    room = Room(at_once=1, queue_most=1, waits_s=60)
+    await room.enter()
+    waiting = asyncio.create_task(room.enter())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    room.leave()
+    await room.enter()
