@@ -14,10 +14,12 @@ _URL = "    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)"
 _EXCHANGE = "    token = await oauth.exchange_code(ctx, _OAUTH2, callback)"
 _REFRESH = "    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)"
 _SITE = "    return mapping.site(await api.get(ctx, grant, api.site_path(site_id), api.SiteDetails))"
-_PATH = "    path = api.site_path(query.site.vendor_id)"
+_PATH = "    site_id = query.site.vendor_id"
+_READINGS = "    return Readings(intervals=intervals, live=live, warnings=warnings)"
 _CALL = '    answer = await ctx.http.request("GET", BASE + path, params=params, headers=headers)'
 _FAKE = 'Consent(grant=Grant(secrets=joinder.Secrets({"a": "b"}), site_ids=("site-1",)))'
 _DETAILS = "class SiteDetails(Struct):\n    id: str\n    name: str\n    timezone: str\n    devices: list[DeviceEntry]"
+_OLD = "    if query.start < ctx.now() - timedelta(days=200):\n        return Readings()"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ BAD = {
     "denial_is_understood": Bad(
         INIT, _EXCHANGE, f'    if "error" in callback.values:\n        return {_FAKE}\n{_EXCHANGE}'
     ),
-    "consent_opens_sites": Bad(INIT, "account_id=listed.account", "account_id=str(next(COUNT))"),
+    "consent_opens_sites": Bad(INIT, "account_id=account", "account_id=str(next(COUNT))"),
     "kept_token_stands_for_the_code": Bad(
         INIT, _EXCHANGE, _EXCHANGE.replace("callback)", "replace(callback, kept=None))")
     ),
@@ -70,14 +72,20 @@ BAD = {
     ),
     "ended_consents_are_taken_back": Bad(INIT, "auth.acme.example/revoke", "auth.acme.example/nowhere"),
     "site_is_normalised": Bad(MAPPING, "name=details.name", 'name=""'),
-    "quarter_hours_are_whole": Bad(MAPPING, "    return quarters.readings()", "    return quarters.readings()[1:]"),
-    "days_are_whole": Bad(MAPPING, "    return days.readings()", "    return days.readings()[1:]"),
+    "quarter_hours_are_whole": Bad(
+        MAPPING, "    return quarters.readings(query.device_id)", "    return quarters.readings(query.device_id)[1:]"
+    ),
+    "days_are_whole": Bad(
+        MAPPING, "    return days.readings(query.device_id)", "    return days.readings(query.device_id)[1:]"
+    ),
     "levels_agree": Bad(MAPPING, "astimezone(where).date(), wh)", "astimezone(where).date(), wh and wh * 1.5)"),
     "spring_day_has_92_quarters": Bad(
         MAPPING, "Quarters(query.start, query.end)", "Quarters(query.start, query.start)"
     ),
     "autumn_day_has_100_quarters": Bad(
-        MAPPING, "    return quarters.readings()", "    return quarters.readings()[: 24 * 4]"
+        MAPPING,
+        "    return quarters.readings(query.device_id)",
+        "    return quarters.readings(query.device_id)[: 24 * 4]",
     ),
     "live_power_balances": Bad(MAPPING, "load_w=load_w", "load_w=(load_w or 0) + 500"),
     "faults_make_no_numbers": Bad(
@@ -88,6 +96,22 @@ BAD = {
         '        span = [datetime.fromisoformat(params[name]) for name in ("start", "end")]\n'
         "        return Energy([Row(*span, 0.0)])",
     ),
+    "rows_are_true": Bad(MAPPING, '"solar_wh": row.solar', '"solar_wh": row.solar and row.solar / 1000'),
+    "gaps_stay_gaps": Bad(MAPPING, "        if row.silent:", "        if row.silent and not row:"),
+    "clock_changes_are_true": Bad(
+        MAPPING, "date(), wh)", "date(), wh and wh * 86400 / (row.end - row.start).total_seconds())"
+    ),
+    "history_is_true_to_its_reach": Bad(INIT, _PATH, f"{_OLD}\n{_PATH}"),
+    "live_power_is_true": Bad(MAPPING, "else -power.battery", "else power.battery"),
+    "measured_at_is_the_vendors": Bad(
+        INIT,
+        _READINGS,
+        _READINGS.replace("live=live", "live=live and msgspec.structs.replace(live, measured_at=ctx.now())"),
+    ),
+    "registers_are_true": Bad(MAPPING, "solar_wh=total.solar,", "solar_wh=total.exported,"),
+    "devices_are_true": Bad(MAPPING, '"inverter": DeviceKind.INVERTER', '"inverter": DeviceKind.BATTERY'),
+    "ids_stay": Bad(MAPPING, "vendor_id=entry.serial", 'vendor_id=f"{entry.serial}-{next(COUNT)}"'),
+    "device_rows_are_true": Bad(INIT, "energy_path(site_id, query.device_id)", "energy_path(site_id, None)"),
     "rate_limit_is_obeyed": _renamed("RateLimited", "TransientError", "    raise_for_status(answer)", API),
     "server_errors_are_transient": _renamed("TransientError", "AuthorizationLost", "    raise_for_status(answer)", API),
     "silence_is_transient": _renamed("VendorTimeout", "NotSupported", _CALL, API),
@@ -122,4 +146,5 @@ BAD = {
 PREAMBLE = {
     INIT: "import itertools\nimport socket\n\nimport joinder\nimport msgspec\n\nCOUNT = itertools.count()\n",
     API: "import asyncio\n\nimport joinder\n",
+    MAPPING: "import itertools\n\nCOUNT = itertools.count()\n",
 }

@@ -24,10 +24,12 @@ from zoneinfo import ZoneInfo
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
+from joinder.energy import DeviceKind, MeterRole
 from joinder.series import day_span
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
+from joinder.simulate.truth import Owner, TrueDevice, TrueSite
 
 HOST = "www.soliscloud.com:13333"
 GRANTS = {"keyID": "1300000000000000001", "keySecret": "simulated0grants0secret000000001"}
@@ -65,6 +67,14 @@ class Plant:
     @property
     def has_battery(self) -> bool:
         return self.home.battery_wh > 0
+
+    @property
+    def truth(self) -> TrueSite:
+        """SolisCloud lists inverters alone: the battery and the meter behind one have no serial."""
+        meter = TrueDevice(kind=DeviceKind.METER, role=MeterRole.GRID)
+        battery = (TrueDevice(kind=DeviceKind.BATTERY),) if self.has_battery else ()
+        inverter = TrueDevice(kind=DeviceKind.INVERTER, serial=self.serial)
+        return TrueSite(home=self.home, devices=(inverter, meter, *battery), live_every_s=STEP_S)
 
     def silent_since(self, at: float) -> datetime | None:
         """Of the second inverter."""
@@ -378,7 +388,12 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=(HOST,),
         app=app,
         clock=cloud.clock,
+        home={plant.id: plant.truth for plant in (HOME, OLDER)},
         owner_form=GRANTS,
+        owners={
+            "two-sites": Owner(answers=TWO, site_ids=(HOME.id, OLDER.id)),
+            "no-sites": Owner(answers=EMPTY),
+        },
         notes=(
             f"Also accepts {TWO['keyID']} (two plants), {ODD['keyID']} (odd plants) and {EMPTY['keyID']} (none); "
             "see joinder_solis.simulator.",

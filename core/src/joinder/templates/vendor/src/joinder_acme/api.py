@@ -8,13 +8,14 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from joinder.errors import AuthorizationLost, NotSupported
+from joinder.errors import AuthorizationLost, NotSupported, UnexpectedPayload
 from joinder.grants import Context, Grant
 from joinder.http import raise_for_status
 from joinder.series import Number
 
 T = TypeVar("T")
 BASE = "https://api.acme.example/v1"
+MAX_PAGES = 100
 
 
 class SiteEntry(Struct):
@@ -22,8 +23,11 @@ class SiteEntry(Struct):
 
 
 class Sites(Struct):
+    """One page of the account's sites, of `pages`."""
+
     account: str
     sites: list[SiteEntry]
+    pages: int
 
 
 class DeviceEntry(Struct):
@@ -41,7 +45,7 @@ class SiteDetails(Struct):
 
 
 class Row(Struct):
-    """Energy from `start` to `end`, ISO 8601 with offset."""
+    """Energy from `start` to `end`, ISO 8601 with offset; `silent` are serials the solar sum lacks."""
 
     start: datetime
     end: datetime
@@ -51,6 +55,7 @@ class Row(Struct):
     imported: Number | None = None
     exported: Number | None = None
     soc: Number | None = None
+    silent: list[str] = []
 
 
 class Energy(Struct):
@@ -69,6 +74,23 @@ class Power(Struct):
 
 def site_path(site_id: str) -> str:
     return f"/sites/{quote(site_id, safe='')}"
+
+
+def energy_path(site_id: str, device_id: str | None) -> str:
+    """Of the whole site, or of one device."""
+    device = f"/devices/{quote(device_id, safe='')}" if device_id is not None else ""
+    return f"{site_path(site_id)}{device}/energy"
+
+
+async def sites(ctx: Context, grant: Grant) -> tuple[str, list[str]]:
+    """The account and the ids of all its sites, page by page."""
+    found: list[str] = []
+    for number in range(1, MAX_PAGES + 1):
+        page = await get(ctx, grant, "/sites", Sites, page=str(number))
+        found += [entry.id for entry in page.sites]
+        if number >= page.pages:
+            return page.account, found
+    raise UnexpectedPayload(f"Acme answered more than {MAX_PAGES} pages of sites")
 
 
 async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str) -> T:
