@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from joinder.simulate.clock import SimulatedClock
-from joinder.simulate.truth import Owner, TrueSite
+from joinder.simulate.truth import Owner, Refusal, TrueSite
 
 ENTRY_POINT_GROUP = "joinder.simulators"
 Asgi = Callable[[Any, Any, Any], Any]
@@ -31,6 +31,7 @@ class Simulator:
     owner_form: Mapping[str, str] = field(default_factory=dict)  # what a FORM owner types
     owner_choice: Mapping[str, str] = field(default_factory=dict)  # what a REDIRECT owner posts on its consent page
     owners: Mapping[str, Owner] = field(default_factory=dict)  # scenario owners by name: no-sites, revokes-later …
+    refusals: tuple[Refusal, ...] = ()  # of reads, in the vendor's own words
     silent_owner: Mapping[str, str] = field(default_factory=dict)  # the choice of one whose home has a silent inverter
     flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
     call_limits: Mapping[str, int] = field(default_factory=dict)  # span → calls of its app's plan, if not the declared

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from joinder.energy import DeviceKind, MeterRole
+from joinder.errors import VendorError
 from joinder.simulate.home import SLOT_S, Energy, Home, Power
 
 Numbers = Mapping[str, float]  # by the names of Reading, Live or Device: only those that are told of the subject
@@ -109,3 +110,12 @@ class Owner:
 
     answers: Mapping[str, str] = field(default_factory=dict)
     site_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """One answer with which this vendor refuses, in its own words, and the class of joinder.errors that it means."""
+
+    means: type[VendorError]
+    body: str
+    status: int = 200

@@ -29,6 +29,7 @@ from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.run import reroute_of, running
 from joinder.simulate.truth import TrueSite
+from joinder.testing.watch import Call, Watched
 from joinder.vendor import AppCredentialType, Flow, Vendor, endpoint_hosts
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
@@ -98,6 +99,7 @@ class Stand:
     hurry_s: float | None = None
     ahead: timedelta = timedelta(0)  # how far our clock is before the vendor's
     tokens: AppTokenCache = field(init=False)
+    calls: list[Call] = field(default_factory=list)  # all that the plugin made, in order
     told: list[str] = field(default_factory=list)  # all that was logged while it stood
 
     def __post_init__(self) -> None:
@@ -113,12 +115,12 @@ class Stand:
         http = self.factory.vendor(self.vendor.hosts + endpoint_hosts(self.vendor, app))
         device = self.factory.device
 
-        def hurried(client: Any) -> Any:
-            return _Hurried(client, self.hurry_s) if self.hurry_s else client
+        def watched(client: Any) -> Any:
+            return Watched(client, self.calls, self.hurry_s)
 
         return Context(
-            http=hurried(http),
-            device=lambda address, *, pin_sha256=None: hurried(device(address, pin_sha256=pin_sha256)),
+            http=watched(http),
+            device=lambda address, *, pin_sha256=None: watched(device(address, pin_sha256=pin_sha256)),
             app=app,
             app_token=self.tokens.of(self.vendor.name, app),
             options=self.simulator.flow_options,
@@ -232,28 +234,6 @@ class Stand:
     def _stand_in(self, url: str) -> str:
         parts = urlsplit(url)
         return f"{self.origin}{parts.path}?{parts.query}"
-
-
-class _Hurried:
-    """An Http whose calls end after a moment, for stand-ins that never answer."""
-
-    def __init__(self, http: Any, longest_s: float | None) -> None:
-        self._http = http
-        self._longest_s = longest_s
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._http, name)
-
-    async def __aenter__(self) -> _Hurried:
-        await self._http.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._http.__aexit__(*error)
-
-    async def request(self, method: str, url: str, **options: Any) -> Any:
-        deadline = min(options.pop("deadline", 30.0), self._longest_s or 30.0)
-        return await self._http.request(method, url, deadline=deadline, **options)
 
 
 class _Refusing(Unobserved):

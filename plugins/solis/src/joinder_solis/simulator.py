@@ -25,11 +25,12 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
 from joinder.energy import DeviceKind, MeterRole
+from joinder.errors import AuthorizationLost, RateLimited, TransientError
 from joinder.series import day_span
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
-from joinder.simulate.truth import Owner, TrueDevice, TrueSite
+from joinder.simulate.truth import Owner, Refusal, TrueDevice, TrueSite
 
 HOST = "www.soliscloud.com:13333"
 GRANTS = {"keyID": "1300000000000000001", "keySecret": "simulated0grants0secret000000001"}
@@ -379,6 +380,10 @@ def state(request: Incoming) -> Body:
     return {"calls": dict(cloud.calls)}
 
 
+def _code(code: str, message: str) -> str:
+    return json.dumps({"success": True, "code": code, "msg": message, "data": None})
+
+
 def simulator(cloud: Cloud | None = None) -> Simulator:
     """A fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
@@ -394,6 +399,12 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
             "two-sites": Owner(answers=TWO, site_ids=(HOME.id, OLDER.id)),
             "no-sites": Owner(answers=EMPTY),
         },
+        refusals=(
+            Refusal(means=RateLimited, body=_code("R0000", "No authority too many request 1 times in 1DAYS")),
+            Refusal(means=AuthorizationLost, body=_code("R0000", "No authority")),
+            Refusal(means=AuthorizationLost, body=_code("B0011", "User unknown")),
+            Refusal(means=TransientError, body=_code("1", "数据异常 请联系管理员")),
+        ),
         notes=(
             f"Also accepts {TWO['keyID']} (two plants), {ODD['keyID']} (odd plants) and {EMPTY['keyID']} (none); "
             "see joinder_solis.simulator.",

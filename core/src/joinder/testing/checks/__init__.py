@@ -17,7 +17,7 @@ from joinder.vendor import Vendor
 
 Run = Callable[[Subject], Awaitable[None]]
 State = Literal["passed", "failed", "skipped", "n/a"]
-GROUPS = ("static", "authorize", "simulated", "truth", "failures", "replayed", "hygiene")
+GROUPS = ("static", "authorize", "simulated", "truth", "owners", "failures", "costs", "replayed", "hygiene")
 _registered: dict[str, Check] = {}
 
 

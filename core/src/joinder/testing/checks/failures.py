@@ -24,7 +24,7 @@ from joinder.grants import Grant
 from joinder.http import HttpFactory
 from joinder.testing.checks import check
 from joinder.testing.flow import last_day
-from joinder.testing.subject import HURRY_S, NOON, Failed, Stand, Subject, standing
+from joinder.testing.subject import HURRY_S, NOON, DoesNotApply, Failed, Stand, Subject, standing
 from joinder.vendor import Vendor
 
 Call = Callable[[], Awaitable[object]]
@@ -141,6 +141,21 @@ async def refused_token_is_not_passing_trouble(subject: Subject) -> None:
         await stand.fault("answer", status=401, body="")
         for name, call in hooks.items():
             await _raised(name, call, AuthorizationLost, AppCredentialsRejected)
+
+
+@check()
+async def own_refusals_are_understood(subject: Subject) -> None:
+    """What the vendor says in words of its own (`Simulator.refusals`) becomes the class that tells who acts."""
+    async with _hooks(subject) as (stand, hooks):
+        if not stand.simulator.refusals:
+            raise DoesNotApply("the simulator knows no refusal in the vendor's own words (Simulator.refusals)")
+        hooks.pop("refresh", None)
+        for refusal in stand.simulator.refusals:
+            await stand.heal()
+            kind = {"content-type": "application/json"}
+            await stand.fault("answer", status=refusal.status, body=refusal.body, headers=kind)
+            for name, call in hooks.items():
+                await _raised(f"{name} on {refusal.status} {refusal.body[:60]}", call, refusal.means)
 
 
 @check(_by_oauth)

@@ -14,8 +14,15 @@ from joinder.http import raise_for_status
 from joinder.series import Number
 
 T = TypeVar("T")
+WITHDRAWN = "consent_withdrawn"
 BASE = "https://api.acme.example/v1"
 MAX_PAGES = 100
+
+
+class Refused(Struct):
+    """What Acme may say in place of an answer."""
+
+    error: str | None = None
 
 
 class SiteEntry(Struct):
@@ -102,4 +109,7 @@ async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: st
     if answer.status in (403, 404):
         raise NotSupported("Acme does not show this to the account")
     raise_for_status(answer)
+    said = answer.json(Refused)
+    if said.error == WITHDRAWN:  # Acme says so with status 200
+        raise AuthorizationLost("Acme's owner took this consent back")
     return answer.json(into)

@@ -15,12 +15,13 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
 from joinder.energy import DeviceKind, MeterRole
+from joinder.errors import AuthorizationLost, NotSupported
 from joinder.series import day_span, days_between
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
 from joinder.simulate.oauth import TokenRefused, TokenService, back_to, basic, bearer, consent_page
-from joinder.simulate.truth import Owner, TrueDevice, TrueSite
+from joinder.simulate.truth import Owner, Refusal, TrueDevice, TrueSite
 
 APP = {"vendor": "acme", "type": "oauth", "clientID": "acme-simulated", "clientSecret": "acme-simulated-secret"}
 ACCESS_LIFE_S, REFRESH_LIFE_S = 3600, 90 * 86400
@@ -238,6 +239,10 @@ def simulator() -> Simulator:
         home={site.id: site.truth for site in (FIRST, SECOND, THIRD)},
         app_credentials=APP,
         owner_choice={"owner": "grants"},
+        refusals=(
+            Refusal(means=AuthorizationLost, body='{"error": "consent_withdrawn"}'),
+            Refusal(means=NotSupported, status=403, body='{"error": "not_in_plan"}'),
+        ),
         owners={
             name: Owner(answers={"owner": name}, site_ids=tuple(site.id for site in sites))
             for name, sites in OWNERS.items()
