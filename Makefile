@@ -67,10 +67,13 @@ cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
 
+mutants: install  ## the kit's own score: plausible mistakes of plugin authors, and which check sees each (ten minutes)
+	$(RUN)/python tests/mutants/run.py
+
 lock: $(UV)  ## resolve dependencies anew
 	$(UV) lock --upgrade
 
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test days rotations proofs check bench terminal screenshots cassettes lock clean
+.PHONY: help install run cluster test days rotations proofs check bench terminal screenshots cassettes mutants lock clean

@@ -17,7 +17,7 @@ METRICS = (*ENERGY_METRICS, "soc_percent")
 POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
 WORKING_W = 300.0  # what is told apart from noise
 CHARGE_LATE_S = 900  # vendors tell the charge of their last quarter hour beside the power of now
-LIFETIME_WH, LIFETIME_SHARE = 50.0, 0.01
+LIFETIME_WH, LIFETIME_SHARE, MOVED_SHARE = 50.0, 0.01, 0.001
 _PROMISED = {
     Capability.SOLAR_INTERVALS: (DeviceKind.INVERTER, ("solar_wh",)),
     Capability.BATTERY_INTERVALS: (DeviceKind.BATTERY, ("charge_wh", "discharge_wh")),
@@ -215,7 +215,7 @@ def expect_true_counters(before: Counter, after: Counter, truth: TrueSite) -> No
             continue
         if not near(last, getattr(of, metric), LIFETIME_WH, LIFETIME_SHARE):
             raise Failed(wrong("counters", metric, last, getattr(of, metric), numbers(of)))
-        if not near(last - first, getattr(moved, metric), WH):
+        if not near(last - first, getattr(moved, metric), WH, MOVED_SHARE):
             raise Failed(wrong("between two polls", metric, last - first, getattr(moved, metric), numbers(moved)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-BLOCKING = ("time.sleep", "subprocess.Popen", "os.system", "os.posix_spawn", "urllib.Request")  # audit events
+BLOCKING = ("subprocess.Popen", "os.system", "os.posix_spawn", "urllib.Request")  # audit events
 LONGEST_S = 30.0
 
 
@@ -100,6 +101,13 @@ class _Watch:
         if self.package and event in BLOCKING and self.is_plugin(sys._getframe(1)):
             self.seen.append(event)
 
+    def notes(self, what: str, caller: FrameType) -> bool:
+        """Whether the plugin itself does it."""
+        is_told = bool(self.package) and self.is_plugin(caller, depth=1)
+        if is_told:
+            self.seen.append(what)
+        return is_told
+
     def is_plugin(self, frame: FrameType | None, *, depth: int = 12) -> bool:
         """Whether code of the plugin, not of its simulator, is among the callers."""
         for _ in range(depth):
@@ -119,17 +127,19 @@ _watch = _Watch()
 def waiting(package: str) -> Iterator[list[str]]:
     """What code of `package` waits for while the block runs: sleeps, which end at once, and what blocks the loop."""
     _watch.start(package)
-    real = asyncio.sleep
+    real_async, real_sync = asyncio.sleep, time.sleep
 
-    async def sleep(delay: float, result: Any = None) -> Any:
-        is_told = delay > 0 and _watch.is_plugin(sys._getframe(1), depth=1)
-        if is_told:
-            _watch.seen.append(f"asyncio.sleep({delay:g})")
-        return await real(0 if is_told else delay, result)
+    async def async_sleep(delay: float, result: Any = None) -> Any:
+        is_told = delay > 0 and _watch.notes(f"asyncio.sleep({delay:g})", sys._getframe(1))
+        return await real_async(0 if is_told else delay, result)
 
-    undo = [
-        _replaced(name, module, real, sleep) for name, module in list(sys.modules.items()) if _may_sleep(name, package)
-    ]
+    def sync_sleep(seconds: float) -> None:
+        if not _watch.notes(f"time.sleep({seconds:g})", sys._getframe(1)):
+            real_sync(seconds)
+
+    loaded = [module for name, module in list(sys.modules.items()) if _may_sleep(name, package)]
+    undo = [_replaced(module, real_async, async_sleep) for module in loaded]
+    undo += [_replaced(module, real_sync, sync_sleep) for module in loaded]
     try:
         yield _watch.seen
     finally:
@@ -139,10 +149,11 @@ def waiting(package: str) -> Iterator[list[str]]:
 
 
 def _may_sleep(module: str, package: str) -> bool:
-    return module in ("asyncio", "asyncio.tasks") or module.partition(".")[0] == package
+    return module in ("asyncio", "asyncio.tasks", "time") or module.partition(".")[0] == package
 
 
-def _replaced(_: str, module: Any, real: object, fake: object) -> Callable[[], None]:
+def _replaced(module: Any, real: object, fake: object) -> Callable[[], None]:
+    """Also where it was imported by name."""
     names = [name for name, value in vars(module).items() if value is real]
     for name in names:
         setattr(module, name, fake)

@@ -44,12 +44,12 @@ async def no_secret_is_told(subject: Subject) -> None:
             "an error": "\n".join(map(_all_of, errors)),
             "a repr": repr((seen, stand.vendor, stand.context())),
         }
-        secrets = dict(_secrets(stand, seen))
+        secrets = list(_secrets(stand, seen))
         public = _public(stand, seen)
     found = [
         f"{name} in {where}"
         for where, text in said.items()
-        for name, value in secrets.items()
+        for name, value in secrets
         if is_part_told(value, text, public)
     ]
     if found:
