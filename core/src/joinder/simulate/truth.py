@@ -6,7 +6,7 @@ answers from, never of its answers: a plugin that reads them wrongly is then see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from joinder.energy import DeviceKind, MeterRole
@@ -52,6 +52,11 @@ class TrueDevice:
         if self.role is MeterRole.LOAD:
             return of.load_w
         return of.grid_w if self.role is MeterRole.GRID else None
+
+
+def alike(kind: DeviceKind, serials: Sequence[str], role: MeterRole | None = None) -> tuple[TrueDevice, ...]:
+    """Devices that share the site's sun or storage evenly."""
+    return tuple(TrueDevice(kind=kind, serial=serial, role=role, share=1 / len(serials)) for serial in serials)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -219,6 +219,15 @@ def expect_true_counters(before: Counter, after: Counter, truth: TrueSite) -> No
             raise Failed(wrong("between two polls", metric, last - first, getattr(moved, metric), numbers(moved)))
 
 
+def expect_parts_add_up(counters: Iterable[Counter], truth: TrueSite, at: datetime) -> None:
+    """Inverters are told alone or not at all; together they generated what the site did."""
+    told = [one.solar_wh for one in counters if one.solar_wh is not None]
+    count = sum(device.kind is DeviceKind.INVERTER for device in truth.devices)
+    true = truth.home.lifetime(at.timestamp()).solar_wh
+    if len(told) == count and not near(sum(told), true, LIFETIME_WH, 2 * LIFETIME_SHARE):
+        raise Failed(f"the inverters' registers add up to {sum(told):g} Wh, the home generated {true:g}; compare units")
+
+
 def near(told: float, true: float, room: float, share: float = SHARE) -> bool:
     return abs(told - true) <= room + share * abs(true)
 

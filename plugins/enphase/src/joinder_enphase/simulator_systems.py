@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from joinder.energy import DeviceKind, MeterRole
 from joinder.simulate.home import Energy, Home, Power
-from joinder.simulate.truth import TrueDevice, TrueSite
+from joinder.simulate.truth import TrueDevice, TrueSite, alike
 
 QUARTER_S = 900
 SILENT_HOUR = 13  # local time; then half of an odd home's batteries, meters or inverters report nothing
@@ -102,25 +102,20 @@ class SimulatedSystem:
     @cached_property
     def truth(self) -> TrueSite:
         """Meters that are not enabled are no devices; its reports come every quarter hour."""
-        inverters = [
-            TrueDevice(kind=DeviceKind.INVERTER, serial=serial, share=1 / self.micros) for serial in self.micro_serials
-        ]
-        batteries = [
-            TrueDevice(kind=DeviceKind.BATTERY, serial=serial, share=1 / len(self.encharge_serials))
-            for serial in self.encharge_serials
-        ]
+        inverters = alike(DeviceKind.INVERTER, self.micro_serials)
+        batteries = alike(DeviceKind.BATTERY, self.encharge_serials)
         return TrueSite(home=self.home, devices=(*inverters, *batteries, *self._true_meters()), live_every_s=QUARTER_S)
 
-    def _true_meters(self) -> list[TrueDevice]:
+    def _true_meters(self) -> tuple[TrueDevice, ...]:
         if not self.metered:
-            return []
+            return ()
         serial = f"1222{self.system_id % 10_000:04d}"
-        production = [
-            TrueDevice(kind=DeviceKind.METER, serial=f"{serial}{index or ''}EIM1", role=MeterRole.PRODUCTION)
-            for index in range(self.production_meters)
-        ]
-        role = MeterRole.GRID if self.config_type == "Net" else MeterRole.LOAD
-        return [*production, TrueDevice(kind=DeviceKind.METER, serial=f"{serial}EIM2", role=role)]
+        made = [f"{serial}{index or ''}EIM1" for index in range(self.production_meters)]
+        used = MeterRole.GRID if self.config_type == "Net" else MeterRole.LOAD
+        return (
+            *alike(DeviceKind.METER, made, MeterRole.PRODUCTION),
+            *alike(DeviceKind.METER, [f"{serial}EIM2"], used),
+        )
 
     def reporting(self, part: str, count: int, at: int) -> int:
         """How many of `count` devices report in the slot that starts at an epoch second."""

@@ -1,10 +1,10 @@
 """A stand-in for www.soliscloud.com:13333: signed calls, string codes, units that switch with size.
 
 Keys instead of scenario owners: GRANTS (one home with battery and meter), TWO (a home, and a plant of an older firmware
-without summer time), EMPTY (no plant), ODD (a plant for each oddity: an alarm, an offset without a zone's name, an
-inverter that falls silent, exports nothing explains, units that change from answer to answer). `Cloud(strict=False)`
-skips the check of the body's MD5, as the vendor seems to; `Cloud(per_second=2)` limits calls as documented;
-`outage=True` answers code 1; `quota=n` answers R0000 beyond n calls.
+without summer time), MANY (101 plants, two pages), EMPTY (no plant), ODD (a plant for each oddity: an alarm, an offset
+without a zone's name, an inverter that falls silent, exports nothing explains, units that change by answer).
+`Cloud(strict=False)` skips the check of the body's MD5, as the vendor seems to; `Cloud(per_second=2)` limits calls as
+documented; `outage=True` answers code 1; `quota=n` answers R0000 beyond n calls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -36,6 +36,7 @@ HOST = "www.soliscloud.com:13333"
 GRANTS = {"keyID": "1300000000000000001", "keySecret": "simulated0grants0secret000000001"}
 TWO = {"keyID": "1300000000000000002", "keySecret": "simulated0two0secret000000000002"}
 EMPTY = {"keyID": "1300000000000000003", "keySecret": "simulated0empty0secret0000000003"}
+MANY = {"keyID": "1300000000000000005", "keySecret": "simulated0many0secret00000000005"}
 ODD = {"keyID": "1300000000000000004", "keySecret": "simulated0odd0secret000000000004"}
 STEP_S = 300
 SECOND_SHARE = 0.4
@@ -118,8 +119,15 @@ CHANGING = Plant(
     "1298491919450000007", "Solis units", "1801040000000007", Home(seed=57, timezone="Europe/Rome"), changes_units=True
 )
 ODDITIES = (ALARMED, NAMELESS, PAIR, UNSEEN, CHANGING)
-PLANTS = {GRANTS["keyID"]: (HOME,), TWO["keyID"]: (HOME, OLDER), EMPTY["keyID"]: (), ODD["keyID"]: ODDITIES}
-SECRETS = {key["keyID"]: key["keySecret"] for key in (GRANTS, TWO, EMPTY, ODD)}
+FLEET = (HOME, OLDER, *(replace(HOME, id=f"12984919194600{n:05}", serial=f"18010400001{n:05}") for n in range(99)))
+PLANTS = {
+    GRANTS["keyID"]: (HOME,),
+    TWO["keyID"]: (HOME, OLDER),
+    MANY["keyID"]: FLEET,
+    EMPTY["keyID"]: (),
+    ODD["keyID"]: ODDITIES,
+}
+SECRETS = {key["keyID"]: key["keySecret"] for key in (GRANTS, TWO, MANY, EMPTY, ODD)}
 UNITS = (("k", 1e3, "1"), ("", 1.0, "1"), ("M", 1e6, "1"), ("k", 1.0, "0.001"))  # prefix, divisor, Pec
 
 
@@ -393,10 +401,11 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=(HOST,),
         app=app,
         clock=cloud.clock,
-        home={plant.id: plant.truth for plant in (HOME, OLDER)},
+        home={plant.id: plant.truth for plant in FLEET},
         owner_form=GRANTS,
         owners={
             "two-sites": Owner(answers=TWO, site_ids=(HOME.id, OLDER.id)),
+            "many-sites": Owner(answers=MANY, site_ids=tuple(plant.id for plant in FLEET)),
             "no-sites": Owner(answers=EMPTY),
         },
         refusals=(

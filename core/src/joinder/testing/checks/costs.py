@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from joinder.energy import ENERGY_METRICS, Readings, ReadingsQuery
 from joinder.errors import VendorError
-from joinder.grants import Grant
 from joinder.testing.checks import check
 from joinder.testing.checks.truth import View, views
-from joinder.testing.flow import DAY, last_day, quarter_before
+from joinder.testing.flow import DAY, Ask, asking, last_day, quarter_before
 from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.testing.truth import POWERS, W, near
 from joinder.testing.watch import Call, waiting
@@ -20,7 +17,6 @@ from joinder.vendor import Vendor
 CONSENT, OF_SITE = 4, 3  # calls: of a consent, and for each site it opens
 SITE, OF_DEVICE = 8, 2  # of fetch_site, and for each device
 READINGS, OF_DAY = 12, 4  # of fetch_readings, and for each day of quarter hours
-Ask = Callable[[], Awaitable[object]]
 
 
 def _refreshes(vendor: Vendor) -> bool:
@@ -69,7 +65,7 @@ def _expect_each_once(calls: list[Call], hook: str) -> None:
 @check()
 async def hooks_do_not_wait(subject: Subject) -> None:
     """No hook sleeps, blocks the loop or tries again, when all is well or after 429 and 503: core does that."""
-    async with _asks(subject) as (stand, asks):
+    async with asking(subject) as (stand, asks):
         faults: tuple[dict[str, object], ...] = ({}, {"fault": "429", "retry_after": 2}, {"fault": "5xx"})
         for fault in faults:
             await stand.heal()
@@ -94,7 +90,7 @@ async def _does_not_wait(stand: Stand, subject: Subject, ask: Ask, hook: str) ->
 @check(_refreshes)
 async def cut_refresh_is_one_call(subject: Subject) -> None:
     """A refresh whose answer is cut off is not sent again: the vendor may have used up the token."""
-    async with _asks(subject) as (stand, asks):
+    async with asking(subject) as (stand, asks):
         for fault in ("lost", "cut", "5xx"):
             await stand.heal()
             await stand.fault(fault)
@@ -110,7 +106,7 @@ async def cut_refresh_is_one_call(subject: Subject) -> None:
 @check(_refreshes)
 async def refresh_token_stays_in_refresh(subject: Subject) -> None:
     """Only refresh sends the refresh token, and only refresh and the consent call the token endpoint: core's lease."""
-    async with _asks(subject) as (stand, asks):
+    async with asking(subject) as (stand, asks):
         grant = await stand.granted()
         token = grant.secrets.get("refresh_token")
         url = stand.vendor.oauth2.token_url if stand.vendor.oauth2 else None
@@ -166,19 +162,3 @@ def numbers_of(answer: Readings) -> dict[str, float]:
         for name in names
         if (value := getattr(told, name)) is not None
     }
-
-
-@asynccontextmanager
-async def _asks(subject: Subject) -> AsyncIterator[tuple[Stand, dict[str, Ask]]]:
-    """Every hook that calls out, with a good grant."""
-    async with standing(subject) as stand:
-        grant: Grant = await stand.granted()
-        name, registry, site = stand.vendor.name, stand.registry, await stand.site(grant, grant.site_ids[0])
-        query = last_day(stand, site)
-        asks: dict[str, Ask] = {
-            "fetch_site": lambda: registry.fetch_site(name, stand.context(), grant, site.vendor_id),
-            "fetch_readings": lambda: registry.fetch_readings(name, stand.context(), grant, query),
-        }
-        if stand.vendor.is_renewable:
-            asks["refresh"] = lambda: registry.refresh(name, stand.context(), grant)
-        yield stand, asks

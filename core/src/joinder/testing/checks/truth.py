@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from joinder.energy import Counter, Device, DeviceKind, Reading, Readings, ReadingsQuery, Site
+from joinder.energy import Device, Reading, Readings, ReadingsQuery, Site
 from joinder.errors import NotSupported
 from joinder.grants import Grant
 from joinder.series import day_span, zone
@@ -20,7 +20,10 @@ from joinder.testing.expectations import expect_rows
 from joinder.testing.flow import DAY, last_day, last_days
 from joinder.testing.subject import DoesNotApply, Failed, Stand, Subject, standing
 from joinder.testing.truth import (
+    WH,
+    energy,
     expect_gaps,
+    expect_parts_add_up,
     expect_true_counters,
     expect_true_devices,
     expect_true_live,
@@ -243,16 +246,7 @@ async def registers_are_true(subject: Subject) -> None:
         if None not in polls[1]:
             raise Failed("no counters of the site: a vendor without history answers its registers as Readings.counters")
         expect_true_counters(polls[0][None], polls[1][None], view.truth)
-        _expect_device_counters(view, polls[1][None].at, [one for one in polls[1].values() if one.device_id])
-
-
-def _expect_device_counters(view: View, at: datetime, counters: list[Counter]) -> None:
-    """Inverters are told alone or not at all; together they generated what the site did."""
-    told = [one.solar_wh for one in counters if one.solar_wh is not None]
-    inverters = [device for device in view.truth.devices if device.kind is DeviceKind.INVERTER]
-    true = view.truth.home.lifetime(at.timestamp()).solar_wh
-    if len(told) == len(inverters) and abs(sum(told) - true) > 0.02 * true:
-        raise Failed(f"the inverters' registers add up to {sum(told):g} Wh, the home generated {true:g}; compare units")
+        expect_parts_add_up([one for one in polls[1].values() if one.device_id], view.truth, polls[1][None].at)
 
 
 @check()
@@ -340,6 +334,10 @@ async def _own_rows(view: View, device: Device, true: TrueDevice) -> bool:
     except NotSupported:
         return False
     expect_rows(rows, query)
+    if not rows and any(wh > WH for wh in true.energy(energy(view.truth, query.start, query.end)).values()):
+        raise Failed(
+            f"device {device.vendor_id} worked all day and has no rows; raise NotSupported where there are none"
+        )
     expect_true_rows([row for row in rows if not true.silent(row.start.timestamp())], query, view.truth, device=true)
     zeros = [row for row in rows if true.silent(row.start.timestamp()) and row.quality == "measured"]
     if zeros:
