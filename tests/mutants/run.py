@@ -137,6 +137,7 @@ async def _first_failure(mutant: Mutant, subject: Subject) -> Result:
 
 def results(chosen: list[Mutant], processes: int) -> Iterator[Result]:
     """As they come. A fresh process each, forked from this one, which has imported all but the vendors."""
+    checks()  # imported here, once for all
     context = multiprocessing.get_context("fork")
     with context.Pool(processes, maxtasksperchild=1) as pool:
         yield from pool.imap(judged, chosen, chunksize=1)
