@@ -106,23 +106,30 @@ async def cut_refresh_is_one_call(subject: Subject) -> None:
 @check(_refreshes)
 async def refresh_token_stays_in_refresh(subject: Subject) -> None:
     """Only refresh sends the refresh token, and only refresh and the consent call the token endpoint: core's lease."""
-    async with asking(subject) as (stand, asks):
-        grant = await stand.granted()
-        token = grant.secrets.get("refresh_token")
-        url = stand.vendor.oauth2.token_url if stand.vendor.oauth2 else None
-        for later in (timedelta(0), (grant.expires_at or stand.clock.now()) - stand.clock.now() + timedelta(minutes=1)):
-            stand.clock.freeze((stand.clock.now() + later).timestamp())
-            for hook in ("fetch_site", "fetch_readings"):
-                stand.calls.clear()
-                try:
-                    await asks[hook]()
-                except VendorError:
-                    pass
-                spent = [
-                    call for call in stand.calls if (token and token in call.sent) or call.url.startswith(url or "\0")
-                ]
-                if spent:
-                    raise Failed(f"{hook} spends the grant's token at {spent[0].place}; renew in refresh alone")
+    async with standing(subject) as stand:
+        view = await anext(views(stand, ""))
+        query, ends = last_day(stand, view.site), view.grant.expires_at or stand.clock.now()
+        asks: dict[str, Ask] = {
+            "fetch_site": lambda: stand.site(view.grant, view.site.vendor_id),
+            "fetch_readings": lambda: view.fetch(query),
+        }
+        for at in (stand.clock.now(), ends + timedelta(minutes=1)):
+            stand.clock.freeze(at.timestamp())
+            for hook, ask in asks.items():
+                await _spends_nothing(view, hook, ask)
+
+
+async def _spends_nothing(view: View, hook: str, ask: Ask) -> None:
+    stand, token = view.stand, view.grant.secrets.get("refresh_token")
+    url = stand.vendor.oauth2.token_url if stand.vendor.oauth2 else None
+    stand.calls.clear()
+    try:
+        await ask()
+    except VendorError:
+        pass
+    spent = [call for call in stand.calls if (token and token in call.sent) or (url and call.url.startswith(url))]
+    if spent:
+        raise Failed(f"{hook} spends the grant's token at {spent[0].place}; renew in refresh alone")
 
 
 @check()
