@@ -81,10 +81,13 @@ release: install  ## wheels and sources of every distribution into dist/, checke
 	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
 	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
 
+mutants: install  ## the kit's own score: plausible mistakes of plugin authors, and which check sees each (ten minutes)
+	$(RUN)/python tests/mutants/run.py
+
 lock: $(UV)  ## resolve dependencies anew
 	$(UV) lock --upgrade
 
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes release lock clean
+.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes mutants release lock clean

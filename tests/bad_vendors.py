@@ -14,10 +14,13 @@ _URL = "    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)"
 _EXCHANGE = "    token = await oauth.exchange_code(ctx, _OAUTH2, callback)"
 _REFRESH = "    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)"
 _SITE = "    return mapping.site(await api.get(ctx, grant, api.site_path(site_id), api.SiteDetails))"
-_PATH = "    path = api.site_path(query.site.vendor_id)"
+_PATH = "    site_id = query.site.vendor_id"
+_READINGS = "    return Readings(intervals=intervals, live=live, warnings=warnings)"
 _CALL = '    answer = await ctx.http.request("GET", BASE + path, params=params, headers=headers)'
 _FAKE = 'Consent(grant=Grant(secrets=joinder.Secrets({"a": "b"}), site_ids=("site-1",)))'
+_LIVE = '        live, warnings = mapping.live(await api.get(ctx, grant, f"{api.site_path(site_id)}/power", api.Power))'
 _DETAILS = "class SiteDetails(Struct):\n    id: str\n    name: str\n    timezone: str\n    devices: list[DeviceEntry]"
+_OLD = "    if query.start < ctx.now() - timedelta(days=200):\n        return Readings()"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ BAD = {
     "denial_is_understood": Bad(
         INIT, _EXCHANGE, f'    if "error" in callback.values:\n        return {_FAKE}\n{_EXCHANGE}'
     ),
-    "consent_opens_sites": Bad(INIT, "account_id=listed.account", "account_id=str(next(COUNT))"),
+    "consent_opens_sites": Bad(INIT, "account_id=account", "account_id=str(next(COUNT))"),
     "kept_token_stands_for_the_code": Bad(
         INIT, _EXCHANGE, _EXCHANGE.replace("callback)", "replace(callback, kept=None))")
     ),
@@ -70,14 +73,20 @@ BAD = {
     ),
     "ended_consents_are_taken_back": Bad(INIT, "auth.acme.example/revoke", "auth.acme.example/nowhere"),
     "site_is_normalised": Bad(MAPPING, "name=details.name", 'name=""'),
-    "quarter_hours_are_whole": Bad(MAPPING, "    return quarters.readings()", "    return quarters.readings()[1:]"),
-    "days_are_whole": Bad(MAPPING, "    return days.readings()", "    return days.readings()[1:]"),
+    "quarter_hours_are_whole": Bad(
+        MAPPING, "    return quarters.readings(query.device_id)", "    return quarters.readings(query.device_id)[1:]"
+    ),
+    "days_are_whole": Bad(
+        MAPPING, "    return days.readings(query.device_id)", "    return days.readings(query.device_id)[1:]"
+    ),
     "levels_agree": Bad(MAPPING, "astimezone(where).date(), wh)", "astimezone(where).date(), wh and wh * 1.5)"),
     "spring_day_has_92_quarters": Bad(
         MAPPING, "Quarters(query.start, query.end)", "Quarters(query.start, query.start)"
     ),
     "autumn_day_has_100_quarters": Bad(
-        MAPPING, "    return quarters.readings()", "    return quarters.readings()[: 24 * 4]"
+        MAPPING,
+        "    return quarters.readings(query.device_id)",
+        "    return quarters.readings(query.device_id)[: 24 * 4]",
     ),
     "live_power_balances": Bad(MAPPING, "load_w=load_w", "load_w=(load_w or 0) + 500"),
     "faults_make_no_numbers": Bad(
@@ -88,13 +97,36 @@ BAD = {
         '        span = [datetime.fromisoformat(params[name]) for name in ("start", "end")]\n'
         "        return Energy([Row(*span, 0.0)])",
     ),
+    "rows_are_true": Bad(MAPPING, '"solar_wh": row.solar', '"solar_wh": row.solar and row.solar / 1000'),
+    "gaps_stay_gaps": Bad(MAPPING, "        if row.silent:", "        if row.silent and not row:"),
+    "clock_changes_are_true": Bad(
+        MAPPING, "date(), wh)", "date(), wh and wh * 86400 / (row.end - row.start).total_seconds())"
+    ),
+    "history_is_true_to_its_reach": Bad(INIT, _PATH, f"{_OLD}\n{_PATH}"),
+    "live_power_is_true": Bad(MAPPING, "else -power.battery", "else power.battery"),
+    "measured_at_is_the_vendors": Bad(
+        INIT,
+        _READINGS,
+        _READINGS.replace("live=live", "live=live and msgspec.structs.replace(live, measured_at=ctx.now())"),
+    ),
+    "registers_are_true": Bad(MAPPING, "solar_wh=total.solar,", "solar_wh=total.exported,"),
+    "devices_are_true": Bad(MAPPING, '"inverter": DeviceKind.INVERTER', '"inverter": DeviceKind.BATTERY'),
+    "ids_stay": Bad(MAPPING, "vendor_id=entry.serial", 'vendor_id=f"{entry.serial}-{next(COUNT)}"'),
+    "device_rows_are_true": Bad(INIT, "energy_path(site_id, query.device_id)", "energy_path(site_id, None)"),
+    "every_site_is_listed": Bad(API, "if number >= page.pages", "if number >= 1"),
+    "owner_without_site_is_no_consent": Bad(INIT, "    if not sites:", "    if len(sites) > 99:"),
+    "foreign_sites_stay_closed": Bad(INIT, "api.site_path(site_id), api.SiteDetails", "_SITE, api.SiteDetails"),
+    "withdrawn_consent_is_lost": Bad(API, "answer.status == 401", "answer.status == 499"),
+    "expired_token_is_lost": Bad(
+        INIT, "Grant(secrets=token.secrets(), expires_at=token.expires_at)", "Grant(secrets=token.secrets())"
+    ),
     "rate_limit_is_obeyed": _renamed("RateLimited", "TransientError", "    raise_for_status(answer)", API),
     "server_errors_are_transient": _renamed("TransientError", "AuthorizationLost", "    raise_for_status(answer)", API),
     "silence_is_transient": _renamed("VendorTimeout", "NotSupported", _CALL, API),
     "unreachable_is_transient": _renamed("TransientError", "NotSupported", _CALL, API),
-    "html_is_no_answer": _renamed("UnexpectedPayload", "NotSupported", "    return answer.json(into)", API),
+    "html_is_no_answer": _renamed("UnexpectedPayload", "NotSupported", "    said = answer.json(Refused)", API),
     "cut_answers_are_no_answers": _renamed(
-        "UnexpectedPayload", "AuthorizationLost", "    return answer.json(into)", API
+        "UnexpectedPayload", "AuthorizationLost", "    said = answer.json(Refused)", API
     ),
     "nonsense_is_no_answer": Bad(
         API,
@@ -104,11 +136,27 @@ BAD = {
     "refused_token_is_not_passing_trouble": Bad(API, "answer.status == 401", "answer.status == 499"),
     "invalid_grant_is_the_owners": _renamed("AuthorizationLost", "TransientError", _REFRESH),
     "invalid_client_is_the_operators": _renamed("AppCredentialsRejected", "AuthorizationLost", _REFRESH),
+    "own_refusals_are_understood": Bad(API, "error == WITHDRAWN", 'error == "another"'),
     "lost_refresh_is_unknown": _renamed("OutcomeUnknown", "AuthorizationLost", _REFRESH),
     "cancellation_is_let_through": Bad(
         API,
         _CALL,
         f"    try:\n    {_CALL}\n    except asyncio.CancelledError:\n        raise NotSupported('x') from None",
+    ),
+    "calls_stay_few": Bad(
+        INIT, _SITE, _SITE.replace("return", "for _ in range(2):\n        found =") + "\n    return found"
+    ),
+    "hooks_do_not_wait": Bad(INIT, _SITE, f"    await asyncio.sleep(0.01)\n{_SITE}"),
+    "cut_refresh_is_one_call": Bad(
+        INIT, _REFRESH, f"    try:\n    {_REFRESH}\n    except joinder.errors.OutcomeUnknown:\n    {_REFRESH}"
+    ),
+    "refresh_token_stays_in_refresh": Bad(
+        INIT, _PATH, f"    await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)\n{_PATH}"
+    ),
+    "one_endpoint_down_is_told": Bad(
+        INIT,
+        _LIVE,
+        f"        try:\n    {_LIVE}\n        except joinder.errors.TransientError:\n            pass",
     ),
     "cassette_plays_whole": Bad(CASSETTE, "/v1/sites/site-1/power", "/v1/sites/site-1/watts"),
     "cassette_says_its_source": Bad(CASSETTE, "# recorded from ", "# "),
@@ -116,10 +164,14 @@ BAD = {
     "only_declared_hosts": Bad(
         INIT, _SITE, f'    with socket.socket() as own:\n        own.connect_ex(("127.0.0.1", 9))\n{_SITE}'
     ),
-    "no_secret_is_told": Bad(INIT, _SITE, f'    ctx.log.debug(grant.secrets["access_token"])\n{_SITE}'),
+    "no_secret_is_told": Bad(INIT, _SITE, f'    print(grant.secrets["access_token"][:8])\n{_SITE}'),
     "grant_is_left_alone": Bad(INIT, _PATH, f'{_PATH}\n    grant.facts["seen"] = "yes"'),
 }
 PREAMBLE = {
-    INIT: "import itertools\nimport socket\n\nimport joinder\nimport msgspec\n\nCOUNT = itertools.count()\n",
+    INIT: (
+        "import asyncio\nimport itertools\nimport socket\n\nimport joinder\nimport msgspec\n\n"
+        "COUNT = itertools.count()\n_SITE = '/sites/site-1'\n"
+    ),
     API: "import asyncio\n\nimport joinder\n",
+    MAPPING: "import itertools\n\nCOUNT = itertools.count()\n",
 }

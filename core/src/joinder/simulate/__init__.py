@@ -12,6 +12,7 @@ from typing import Any
 
 from joinder.plugins import loadable
 from joinder.simulate.clock import SimulatedClock
+from joinder.simulate.truth import Owner, Refusal, TrueSite
 
 ENTRY_POINT_GROUP = "joinder.simulators"
 Asgi = Callable[[Any, Any, Any], Any]
@@ -25,9 +26,12 @@ class Simulator:
     stands_in_for: tuple[str, ...]  # the vendor's hosts, or the address of one device in an allowed network
     app: Asgi
     clock: SimulatedClock
+    home: Mapping[str, TrueSite] = field(default_factory=dict)  # site id → what it really did, for the kit
     app_credentials: Mapping[str, str] | None = None  # a `credentials` object its token endpoint accepts
     owner_form: Mapping[str, str] = field(default_factory=dict)  # what a FORM owner types
     owner_choice: Mapping[str, str] = field(default_factory=dict)  # what a REDIRECT owner posts on its consent page
+    owners: Mapping[str, Owner] = field(default_factory=dict)  # scenario owners by name: no-sites, revokes-later …
+    refusals: tuple[Refusal, ...] = ()  # of reads, in the vendor's own words
     silent_owner: Mapping[str, str] = field(default_factory=dict)  # the choice of one whose home has a silent inverter
     flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
     call_limits: Mapping[str, int] = field(default_factory=dict)  # span → calls of its app's plan, if not the declared

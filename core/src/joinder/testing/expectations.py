@@ -44,6 +44,8 @@ def expect_consent(vendor: Vendor, consent: Consent, now: datetime) -> None:
 def expect_refreshed(vendor: Vendor, before: Grant, after: Grant, now: datetime) -> None:
     """A new access token; the refresh token kept or rotated as declared; sites and facts kept."""
     _expect_times(after, now)
+    if before.expires_at is not None and after.expires_at is None:
+        raise Failed("refresh lost expires_at: core renews by it, take it from every token answer")
     if after.site_ids != before.site_ids:
         raise Failed("refresh changed the site ids")
     if not set(before.facts) <= set(after.facts):

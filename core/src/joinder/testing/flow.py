@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.grants import Callback, Consent, Grant
 from joinder.series import QUARTER, midnight, zone
-from joinder.testing.subject import Stand
+from joinder.testing.subject import NOON, Stand, Subject, standing
 
 DAY = timedelta(days=1)
+Ask = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,22 @@ async def whole_flow(stand: Stand, callback: Callback | None = None) -> Seen:
         days=days,
         days_of=days_of,
     )
+
+
+@asynccontextmanager
+async def asking(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[tuple[Stand, dict[str, Ask]]]:
+    """The calls core makes with a good grant; contexts are made when called, so that a fault set later counts."""
+    async with standing(subject, at=at) as stand:
+        grant: Grant = await stand.granted()
+        name, registry, site = stand.vendor.name, stand.registry, await stand.site(grant, grant.site_ids[0])
+        query = last_day(stand, site)
+        asks: dict[str, Ask] = {
+            "fetch_site": lambda: registry.fetch_site(name, stand.context(), grant, site.vendor_id),
+            "fetch_readings": lambda: registry.fetch_readings(name, stand.context(), grant, query),
+        }
+        if stand.vendor.is_renewable:
+            asks["refresh"] = lambda: registry.refresh(name, stand.context(), grant)
+        yield stand, asks
 
 
 def last_day(stand: Stand, site: Site) -> ReadingsQuery:

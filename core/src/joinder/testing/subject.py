@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from msgspec import structs
 
 from joinder.demo.owner import Page
+from joinder.energy import Site
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
 from joinder.plugins import found, loadable
@@ -27,6 +29,8 @@ from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.run import reroute_of, running
+from joinder.simulate.truth import TrueSite
+from joinder.testing.watch import Call, Watched
 from joinder.vendor import AppCredentialType, Flow, Vendor, endpoint_hosts
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
@@ -40,6 +44,10 @@ HURRY_S = 0.5  # how long a hook under test waits for a stand-in that never answ
 
 class Failed(AssertionError):
     """A check does not hold; the text says what was seen and what the contract asks for."""
+
+
+class DoesNotApply(Exception):
+    """A check has nothing to look at with this vendor; the text says what the vendor has not."""
 
 
 @dataclass(kw_only=True)
@@ -93,7 +101,9 @@ class Stand:
     simulator: Simulator
     origin: str = ""
     hurry_s: float | None = None
+    ahead: timedelta = timedelta(0)  # how far our clock is before the vendor's
     tokens: AppTokenCache = field(init=False)
+    calls: list[Call] = field(default_factory=list)  # all that the plugin made, in order
     told: list[str] = field(default_factory=list)  # all that was logged while it stood
 
     def __post_init__(self) -> None:
@@ -109,16 +119,16 @@ class Stand:
         http = self.factory.vendor(self.vendor.hosts + endpoint_hosts(self.vendor, app))
         device = self.factory.device
 
-        def hurried(client: Any) -> Any:
-            return _Hurried(client, self.hurry_s) if self.hurry_s else client
+        def watched(client: Any) -> Any:
+            return Watched(client, self.calls, self.hurry_s)
 
         return Context(
-            http=hurried(http),
-            device=lambda address, *, pin_sha256=None: hurried(device(address, pin_sha256=pin_sha256)),
+            http=watched(http),
+            device=lambda address, *, pin_sha256=None: watched(device(address, pin_sha256=pin_sha256)),
             app=app,
             app_token=self.tokens.of(self.vendor.name, app),
             options=self.simulator.flow_options,
-            now=self.clock.now,
+            now=lambda: self.clock.now() + self.ahead,
             log=logging.getLogger(f"joinder.vendor.{self.vendor.name}"),
         )
 
@@ -161,6 +171,25 @@ class Stand:
         consent = await self.registry.handle_callback(self.vendor.name, self.context(), callback)
         return replace(consent, grant=await self.approved(consent.grant))
 
+    async def granted(self, owner: str = "") -> Grant:
+        """Of the scenario owner of that name (`Simulator.owners`), or of the default one."""
+        answers = self.simulator.owners[owner].answers if owner else {}
+        return (await self.consent(await self.callback(**answers))).grant
+
+    async def site(self, grant: Grant, site_id: str) -> Site:
+        """As core hands it on: a zone the vendor tells nobody is the one of its coordinates."""
+        site = await self.registry.fetch_site(self.vendor.name, self.context(), grant, site_id)
+        truth = self.simulator.home.get(site_id)
+        if site.timezone is not None or truth is None or truth.tells_zone:
+            return site
+        return structs.replace(site, timezone=truth.home.timezone)
+
+    @property
+    def widest(self) -> str:
+        """The name of the scenario owner with the most sites; "" for the default one."""
+        owners = {"": 0, **{name: len(owner.site_ids) for name, owner in self.simulator.owners.items()}}
+        return max(owners, key=lambda name: owners[name])
+
     async def approved(self, grant: Grant) -> Grant:
         for _ in range(APPROVALS_MOST):
             if grant.state is GrantState.ACTIVE:
@@ -168,6 +197,13 @@ class Stand:
             self.clock.freeze(self.clock.time() + APPROVAL_STEP_S)
             grant = await self.registry.refresh(self.vendor.name, self.context(), grant)
         raise Failed(f"still pending after {APPROVALS_MOST} questions: the simulator must approve its default owner")
+
+    def truth(self, site_id: str) -> TrueSite:
+        """What the site really did. Raises Failed where the simulator does not say."""
+        found = self.simulator.home.get(site_id)
+        if found is None:
+            raise Failed(f"Simulator.home does not say what site {site_id} really did; give it (write-a-vendor.md, 5)")
+        return found
 
     async def fault(self, fault: str, **settings: Any) -> None:
         """Sets the simulator's fault dial (joinder.simulate.faults)."""
@@ -202,28 +238,6 @@ class Stand:
     def _stand_in(self, url: str) -> str:
         parts = urlsplit(url)
         return f"{self.origin}{parts.path}?{parts.query}"
-
-
-class _Hurried:
-    """An Http whose calls end after a moment, for stand-ins that never answer."""
-
-    def __init__(self, http: Any, longest_s: float | None) -> None:
-        self._http = http
-        self._longest_s = longest_s
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._http, name)
-
-    async def __aenter__(self) -> _Hurried:
-        await self._http.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._http.__aexit__(*error)
-
-    async def request(self, method: str, url: str, **options: Any) -> Any:
-        deadline = min(options.pop("deadline", 30.0), self._longest_s or 30.0)
-        return await self._http.request(method, url, deadline=deadline, **options)
 
 
 class _Refusing(Unobserved):

@@ -37,6 +37,7 @@ from joinder.simulate.oauth import (
     error_page,
     random_token,
 )
+from joinder.simulate.truth import Owner
 from joinder_enphase.simulator_intervals import DEVICE_ENDPOINTS, ENDPOINTS
 from joinder_enphase.simulator_systems import Asked, Body, Refused, SimulatedSystem, system_entry
 
@@ -330,8 +331,14 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=(HOST,),
         app=app,
         clock=cloud.clock,
+        home={str(system.system_id): system.truth for system in (FIRST, SECOND)},
         app_credentials=DEVELOPER_APP,
         owner_choice={"owner": "grants"},
+        owners={
+            name: Owner(answers={"owner": name}, site_ids=tuple(str(system.system_id) for system in systems))
+            for name, systems in OWNERS.items()
+            if name not in ("odd-sites", PARTNER_APP["username"])
+        },
         call_limits={"minute": 100, "month": 300_000},  # plan Megawatt
         notes=("Also accepts joinder_enphase.simulator.PARTNER_APP: an installer with 104 systems.",),
     )

@@ -13,7 +13,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from joinder.energy import DeviceKind, MeterRole
 from joinder.simulate.home import Energy, Home, Power
+from joinder.simulate.truth import TrueDevice, TrueSite, alike
 
 QUARTER_S = 900
 SILENT_HOUR = 13  # local time; then half of an odd home's batteries, meters or inverters report nothing
@@ -96,6 +98,24 @@ class SimulatedSystem:
     @property
     def production_meters(self) -> int:
         return 3 if self.odd == "meter" else 1
+
+    @cached_property
+    def truth(self) -> TrueSite:
+        """Meters that are not enabled are no devices; its reports come every quarter hour."""
+        inverters = alike(DeviceKind.INVERTER, self.micro_serials)
+        batteries = alike(DeviceKind.BATTERY, self.encharge_serials)
+        return TrueSite(home=self.home, devices=(*inverters, *batteries, *self._true_meters()), live_every_s=QUARTER_S)
+
+    def _true_meters(self) -> tuple[TrueDevice, ...]:
+        if not self.metered:
+            return ()
+        serial = f"1222{self.system_id % 10_000:04d}"
+        made = [f"{serial}{index or ''}EIM1" for index in range(self.production_meters)]
+        used = MeterRole.GRID if self.config_type == "Net" else MeterRole.LOAD
+        return (
+            *alike(DeviceKind.METER, made, MeterRole.PRODUCTION),
+            *alike(DeviceKind.METER, [f"{serial}EIM2"], used),
+        )
 
     def reporting(self, part: str, count: int, at: int) -> int:
         """How many of `count` devices report in the slot that starts at an epoch second."""

@@ -20,6 +20,7 @@ from litestar.datastructures import State
 
 from joinder.simulate import Simulator
 from joinder.simulate.oauth import TokenRefused, back_to, basic, consent_page, error_page
+from joinder.simulate.truth import Owner
 from joinder_enphase_vpp.simulator_cloud import APP, CONSENT_HOST, HOST, OWNERS, PROGRAM_ID, SITES, Cloud
 from joinder_enphase_vpp.simulator_sites import Body, Refused
 
@@ -126,8 +127,13 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=(HOST, CONSENT_HOST),
         app=app,
         clock=cloud.clock,
+        home={str(site.site_id): site.truth for owner, site in SITES.items() if not owner.startswith("odd-")},
         app_credentials=APP,
         owner_choice={"owner": "grants"},
+        owners={
+            "auto-approved": Owner(answers={"owner": "auto-approved"}, site_ids=(str(SITES["auto-approved"].site_id),)),
+            "no-sites": Owner(answers={"owner": "no-site"}),
+        },
         flow_options={"programID": PROGRAM_ID},
         notes=("An application is approved after three steps of a second each (Cloud.step_s).",),
     )

@@ -20,9 +20,11 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from joinder.energy import DeviceKind, MeterRole
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home, Power
+from joinder.simulate.truth import TrueDevice, TrueSite
 
 ADDRESS = "192.168.77.10"
 SERIAL = "122300000042"
@@ -80,6 +82,21 @@ class SimulatedGateway:
             "/inventory.json": self._inventory,
             "/home": lambda: {"software_build_epoch": 1753000000, "timezone": TIMEZONE},
         }
+
+    @property
+    def truth(self) -> TrueSite:
+        """Of a box without oddities; its meters have numbers of their own and no serial."""
+        inverters = [
+            TrueDevice(kind=DeviceKind.INVERTER, serial=f"1223000001{index:02}", share=share / len(SHARES))
+            for index, share in enumerate(SHARES)
+        ]
+        batteries = [
+            TrueDevice(kind=DeviceKind.BATTERY, serial=serial, share=0.5, nameplate_wh=BATTERY_WH)
+            for serial in BATTERIES
+        ]
+        roles = (MeterRole.PRODUCTION, MeterRole.GRID, MeterRole.STORAGE)
+        meters = [TrueDevice(kind=DeviceKind.METER, role=role) for role in roles]
+        return TrueSite(home=self.home, devices=(*inverters, *batteries, *meters))
 
     def mint(self, *, role: str = "owner", key: ECKey | None = None, **changes: object) -> str:
         """A token as Entrez makes it for this box. `changes` replace claims (aud, iss, exp …)."""
@@ -368,6 +385,7 @@ def simulator() -> Simulator:
         stands_in_for=(ADDRESS,),
         app=app,
         clock=clock,
+        home={f"iqgw:{SERIAL}": app.truth},
         owner_form={"host": ADDRESS, "token": app.mint()},
         tls=True,
         has_history=False,

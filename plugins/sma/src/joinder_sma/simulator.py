@@ -19,11 +19,13 @@ from typing import Any, Literal
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
+from joinder.energy import DeviceKind, MeterRole
 from joinder.series import day_span
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Energy, Home, Power
 from joinder.simulate.oauth import Rotation, TokenRefused, TokenService, back_to, bearer, consent_page, error_page
+from joinder.simulate.truth import Owner, TrueDevice, TrueSite
 
 STEP_S = 300
 SILENT_S = 3 * 3600
@@ -48,6 +50,30 @@ class Plant:
         if device_id is None or self.units == 1 or int(device_id) - int(self.id) == METER:
             return 1.0
         return 1 / 3 if self.is_last(device_id) else 2 / 3
+
+    def truth(self) -> TrueSite:
+        """Its rows carry their end and the mean of five minutes before it; the sensor is no device of ours."""
+        devices = [
+            self._true_device(device["serial"], device["type"], self.share(device_id))
+            for device_id, device in self.devices().items()
+            if device["type"] != "Sensor technology"
+        ]
+        live_tells = None if self.balance else ("solar_w",) if self.units == 1 else ()
+        return TrueSite(
+            home=self.home,
+            devices=tuple(devices),
+            live_every_s=STEP_S,
+            live_mean_s=STEP_S,
+            live_tells=live_tells,
+        )
+
+    def _true_device(self, serial: str, kind: str, share: float) -> TrueDevice:
+        if kind == "Monitoring and control":
+            return TrueDevice(kind=DeviceKind.METER, serial=serial, role=MeterRole.GRID)
+        if kind == "Solar Inverters":
+            return TrueDevice(kind=DeviceKind.INVERTER, serial=serial, share=share)
+        capacity_wh = self.home.battery_wh * share
+        return TrueDevice(kind=DeviceKind.BATTERY, serial=serial, share=share, nameplate_wh=capacity_wh)
 
     def is_last(self, device_id: str | None) -> bool:
         return device_id is not None and int(device_id) - int(self.id) > FIRST_UNITS
@@ -366,8 +392,14 @@ def _simulator(vendor: str, hosts: tuple[str, ...], cloud: Cloud) -> Simulator:
         stands_in_for=hosts,
         app=Litestar(handlers, openapi_config=None, logging_config=None, state=State({"cloud": cloud})),
         clock=cloud.clock,
+        home={plant.id: plant.truth() for plant in (HOME, BARN, PAIR)},
         app_credentials={"vendor": vendor, "type": "oauthclient", **cloud.app},
         owner_choice={"owner": "grants"},
+        owners={
+            name: Owner(answers={"owner": name}, site_ids=tuple(plant.id for plant in plants))
+            for name, plants in OWNERS.items()
+            if name != "falls-silent"
+        },
         silent_owner={"owner": "falls-silent"} if vendor == "sma" else {},
         in_demo=vendor == "sma",
     )

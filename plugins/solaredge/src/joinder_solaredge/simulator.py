@@ -24,11 +24,13 @@ import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
+from joinder.energy import DeviceKind, MeterRole
 from joinder.series import QUARTER, day_span, days_between
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Energy, Home
 from joinder.simulate.oauth import TokenRefused, TokenService, back_to, bearer, consent_page, error_page
+from joinder.simulate.truth import Owner, TrueDevice, TrueSite
 
 HOSTS = ("connect.solaredge.com", "monitoringapi.solaredge.com")
 APP = {
@@ -203,6 +205,14 @@ def _devices(site: SolarSite, odd: tuple[str, ...]) -> list[Body]:
         for name in _battery_names(site, odd)
     ]
     return [inverter, *meters, *batteries]
+
+
+def _truth(site: SolarSite) -> TrueSite:
+    """Without oddities; live power is the mean of the last quarter hour."""
+    meters = [TrueDevice(kind=DeviceKind.METER, serial=name, role=MeterRole.GRID) for name in _meter_names(site, ())]
+    batteries = [TrueDevice(kind=DeviceKind.BATTERY, serial=name) for name in _battery_names(site, ())]
+    inverter = TrueDevice(kind=DeviceKind.INVERTER, serial=f"INV-{site.id}")
+    return TrueSite(home=site.home, devices=(inverter, *meters, *batteries), live_every_s=900, live_mean_s=900)
 
 
 def _meter_names(site: SolarSite, odd: tuple[str, ...]) -> list[str]:
@@ -412,8 +422,13 @@ def simulator(cloud: Cloud | None = None, app_credentials: Mapping[str, str] = A
         stands_in_for=HOSTS,
         app=Litestar(handlers, openapi_config=None, logging_config=None, state=State({"cloud": cloud})),
         clock=cloud.clock,
+        home={str(site.id): _truth(site) for site in (FIRST, SECOND)},
         app_credentials=app_credentials,
         owner_choice={"owner": "grants"},
+        owners={
+            name: Owner(answers={"owner": name}, site_ids=(str(site.id),) if site else ())
+            for name, site in OWNERS.items()
+        },
         call_limits={"minute": 60, "month": 100_000},  # more than the free tier's
         notes=("Also accepts joinder_solaredge.simulator.FLEET: a key that opens two sites.",),
     )

@@ -1,10 +1,10 @@
 """A stand-in for www.soliscloud.com:13333: signed calls, string codes, units that switch with size.
 
 Keys instead of scenario owners: GRANTS (one home with battery and meter), TWO (a home, and a plant of an older firmware
-without summer time), EMPTY (no plant), ODD (a plant for each oddity: an alarm, an offset without a zone's name, an
-inverter that falls silent, exports nothing explains, units that change from answer to answer). `Cloud(strict=False)`
-skips the check of the body's MD5, as the vendor seems to; `Cloud(per_second=2)` limits calls as documented;
-`outage=True` answers code 1; `quota=n` answers R0000 beyond n calls.
+without summer time), MANY (101 plants, two pages), EMPTY (no plant), ODD (a plant for each oddity: an alarm, an offset
+without a zone's name, an inverter that falls silent, exports nothing explains, units that change by answer).
+`Cloud(strict=False)` skips the check of the body's MD5, as the vendor seems to; `Cloud(per_second=2)` limits calls as
+documented; `outage=True` answers code 1; `quota=n` answers R0000 beyond n calls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,15 +24,19 @@ from zoneinfo import ZoneInfo
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
+from joinder.energy import DeviceKind, MeterRole
+from joinder.errors import AuthorizationLost, RateLimited, TransientError
 from joinder.series import day_span
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
+from joinder.simulate.truth import Owner, Refusal, TrueDevice, TrueSite
 
 HOST = "www.soliscloud.com:13333"
 GRANTS = {"keyID": "1300000000000000001", "keySecret": "simulated0grants0secret000000001"}
 TWO = {"keyID": "1300000000000000002", "keySecret": "simulated0two0secret000000000002"}
 EMPTY = {"keyID": "1300000000000000003", "keySecret": "simulated0empty0secret0000000003"}
+MANY = {"keyID": "1300000000000000005", "keySecret": "simulated0many0secret00000000005"}
 ODD = {"keyID": "1300000000000000004", "keySecret": "simulated0odd0secret000000000004"}
 STEP_S = 300
 SECOND_SHARE = 0.4
@@ -65,6 +69,14 @@ class Plant:
     @property
     def has_battery(self) -> bool:
         return self.home.battery_wh > 0
+
+    @property
+    def truth(self) -> TrueSite:
+        """SolisCloud lists inverters alone: the battery and the meter behind one have no serial."""
+        meter = TrueDevice(kind=DeviceKind.METER, role=MeterRole.GRID)
+        battery = (TrueDevice(kind=DeviceKind.BATTERY),) if self.has_battery else ()
+        inverter = TrueDevice(kind=DeviceKind.INVERTER, serial=self.serial)
+        return TrueSite(home=self.home, devices=(inverter, meter, *battery), live_every_s=STEP_S)
 
     def silent_since(self, at: float) -> datetime | None:
         """Of the second inverter."""
@@ -107,8 +119,15 @@ CHANGING = Plant(
     "1298491919450000007", "Solis units", "1801040000000007", Home(seed=57, timezone="Europe/Rome"), changes_units=True
 )
 ODDITIES = (ALARMED, NAMELESS, PAIR, UNSEEN, CHANGING)
-PLANTS = {GRANTS["keyID"]: (HOME,), TWO["keyID"]: (HOME, OLDER), EMPTY["keyID"]: (), ODD["keyID"]: ODDITIES}
-SECRETS = {key["keyID"]: key["keySecret"] for key in (GRANTS, TWO, EMPTY, ODD)}
+FLEET = (HOME, OLDER, *(replace(HOME, id=f"12984919194600{n:05}", serial=f"18010400001{n:05}") for n in range(99)))
+PLANTS = {
+    GRANTS["keyID"]: (HOME,),
+    TWO["keyID"]: (HOME, OLDER),
+    MANY["keyID"]: FLEET,
+    EMPTY["keyID"]: (),
+    ODD["keyID"]: ODDITIES,
+}
+SECRETS = {key["keyID"]: key["keySecret"] for key in (GRANTS, TWO, MANY, EMPTY, ODD)}
 UNITS = (("k", 1e3, "1"), ("", 1.0, "1"), ("M", 1e6, "1"), ("k", 1.0, "0.001"))  # prefix, divisor, Pec
 
 
@@ -369,6 +388,10 @@ def state(request: Incoming) -> Body:
     return {"calls": dict(cloud.calls)}
 
 
+def _code(code: str, message: str) -> str:
+    return json.dumps({"success": True, "code": code, "msg": message, "data": None})
+
+
 def simulator(cloud: Cloud | None = None) -> Simulator:
     """A fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
@@ -378,7 +401,19 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=(HOST,),
         app=app,
         clock=cloud.clock,
+        home={plant.id: plant.truth for plant in FLEET},
         owner_form=GRANTS,
+        owners={
+            "two-sites": Owner(answers=TWO, site_ids=(HOME.id, OLDER.id)),
+            "many-sites": Owner(answers=MANY, site_ids=tuple(plant.id for plant in FLEET)),
+            "no-sites": Owner(answers=EMPTY),
+        },
+        refusals=(
+            Refusal(means=RateLimited, body=_code("R0000", "No authority too many request 1 times in 1DAYS")),
+            Refusal(means=AuthorizationLost, body=_code("R0000", "No authority")),
+            Refusal(means=AuthorizationLost, body=_code("B0011", "User unknown")),
+            Refusal(means=TransientError, body=_code("1", "数据异常 请联系管理员")),
+        ),
         notes=(
             f"Also accepts {TWO['keyID']} (two plants), {ODD['keyID']} (odd plants) and {EMPTY['keyID']} (none); "
             "see joinder_solis.simulator.",

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
+from joinder.energy import DeviceKind, MeterRole
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
@@ -38,6 +39,7 @@ from joinder.simulate.oauth import (
     consent_page,
     error_page,
 )
+from joinder.simulate.truth import Owner, TrueDevice, TrueSite
 
 NA, EU = "fleet-api.prd.na.vn.cloud.tesla.com", "fleet-api.prd.eu.vn.cloud.tesla.com"
 HOSTS = ("auth.tesla.com", "fleet-auth.prd.vn.cloud.tesla.com", NA, EU)
@@ -258,16 +260,31 @@ def _zone_of(site: EnergySite, now: datetime) -> Body:
     return {"installation_time_zone": "", "time_zone_offset": int(offset.total_seconds()) // 60}
 
 
+BATTERY_WH = 13500
+
+
+def _truth(site: EnergySite) -> TrueSite:
+    """Tesla lists batteries by serial, and of the rest only that it is there."""
+    count = int(site.home.battery_wh // BATTERY_WH)
+    batteries = [
+        TrueDevice(kind=DeviceKind.BATTERY, serial=f"TG00000{number}", share=1 / count, nameplate_wh=BATTERY_WH)
+        for number in range(1, count + 1)
+    ]
+    sun = TrueDevice(kind=DeviceKind.INVERTER)
+    meter = TrueDevice(kind=DeviceKind.METER, role=MeterRole.GRID)
+    return TrueSite(home=site.home, devices=(*batteries, sun, meter), net_s=300 if site.battery else 900)
+
+
 def _info(site: EnergySite, now: datetime) -> Body:
     components: Body = {"solar": True, "battery": site.battery, "grid": True, "load_meter": True}
     if site.battery:
-        count = int(site.home.battery_wh // 13500)
+        count = int(site.home.battery_wh // BATTERY_WH)
         components["batteries"] = [
             {
                 "din": f"din-{number}",
                 "serial_number": f"TG00000{number}",
                 "part_name": "Powerwall 2",
-                "nameplate_energy": 13500,
+                "nameplate_energy": BATTERY_WH,
             }
             for number in range(1, count + 1)
         ]
@@ -463,6 +480,11 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=HOSTS,
         app=Litestar(handlers, openapi_config=None, logging_config=None, state=State({"cloud": cloud})),
         clock=cloud.clock,
+        home={str(site.id): _truth(site) for site in (HOME, HOUSE, ROOF)},
         app_credentials=APP,
         owner_choice={"owner": "grants"},
+        owners={
+            name: Owner(answers={"owner": name}, site_ids=tuple(str(site.id) for site in OWNERS[name]))
+            for name in ("grants", "two-sites", "no-sites", "revokes-later")
+        },
     )

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from joinder.errors import VendorError
-from joinder.testing.subject import Failed, Subject
+from joinder.testing.subject import DoesNotApply, Failed, Subject
 from joinder.vendor import Vendor
 
 Run = Callable[[Subject], Awaitable[None]]
 State = Literal["passed", "failed", "skipped", "n/a"]
-GROUPS = ("static", "authorize", "simulated", "failures", "replayed", "hygiene")
+GROUPS = ("static", "authorize", "simulated", "truth", "owners", "failures", "costs", "replayed", "hygiene")
 _registered: dict[str, Check] = {}
 
 
@@ -76,6 +76,8 @@ async def run(entry: Check, subject: Subject) -> Outcome:
         if reason:
             return Outcome(check=entry, state="skipped", reason=reason)
         await entry.run(subject)
+    except DoesNotApply as reason_why:
+        return Outcome(check=entry, state="n/a", reason=str(reason_why))
     except Failed as error:
         return Outcome(check=entry, state="failed", reason=str(error))
     except VendorError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -20,14 +18,12 @@ from joinder.errors import (
     UnexpectedPayload,
     VendorError,
 )
-from joinder.grants import Grant
 from joinder.http import HttpFactory
 from joinder.testing.checks import check
-from joinder.testing.flow import last_day
-from joinder.testing.subject import HURRY_S, NOON, Failed, Stand, Subject, standing
+from joinder.testing.flow import Ask, asking
+from joinder.testing.subject import HURRY_S, DoesNotApply, Failed, Subject
 from joinder.vendor import Vendor
 
-Call = Callable[[], Awaitable[object]]
 NONSENSE = ("{}", "[]", "null", '"text"', "1", '{"a": [{"b": null}]}', "NaN", "[[]]")
 CLOSED_PORT = "https://127.0.0.1:9"  # discard: nothing listens
 
@@ -47,7 +43,7 @@ async def rate_limit_is_obeyed(subject: Subject) -> None:
     """429 becomes RateLimited with the Retry-After it carries, in seconds or as a date."""
     now = datetime.now(UTC)
     for value, low, high in (("7", 7, 7), (format_datetime(now + timedelta(seconds=60), usegmt=True), 30, 61)):
-        async with _hooks(subject, at=now) as (stand, hooks):
+        async with asking(subject, at=now) as (stand, hooks):
             await stand.fault("answer", status=429, body="{}", headers={"retry-after": value})
             for name, call in hooks.items():
                 error = await _raised(name, call, RateLimited)
@@ -61,7 +57,7 @@ async def rate_limit_is_obeyed(subject: Subject) -> None:
 @check()
 async def server_errors_are_transient(subject: Subject) -> None:
     """500, 502, 503 and 504, with JSON or HTML, become TransientError: nobody is asked to consent again."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         for status, body in ((500, "{}"), (502, "<html>Bad gateway</html>"), (503, ""), (504, '{"error": "timeout"}')):
             await stand.heal()
             await stand.fault("answer", status=status, body=body)
@@ -72,7 +68,7 @@ async def server_errors_are_transient(subject: Subject) -> None:
 @check()
 async def silence_is_transient(subject: Subject) -> None:
     """A vendor that takes the call and never answers becomes TransientError within the call's deadline."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         stand.hurry_s = HURRY_S
         await stand.fault("slow", seconds=30)
         for name, call in hooks.items():
@@ -82,7 +78,7 @@ async def silence_is_transient(subject: Subject) -> None:
 @check()
 async def unreachable_is_transient(subject: Subject) -> None:
     """A refused connection becomes TransientError."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         await stand.factory.close()
         closed = dict.fromkeys(stand.factory.reroute, CLOSED_PORT if stand.simulator.tls else "http://127.0.0.1:9")
         networks = tuple(f"{host}/32" for host in stand.simulator.stands_in_for) if stand.simulator.tls else ()
@@ -94,7 +90,7 @@ async def unreachable_is_transient(subject: Subject) -> None:
 @check()
 async def html_is_no_answer(subject: Subject) -> None:
     """A maintenance page with status 200 becomes UnexpectedPayload or TransientError."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         await stand.fault("html")
         for name, call in hooks.items():
             await _raised(name, call, UnexpectedPayload, TransientError)
@@ -103,7 +99,7 @@ async def html_is_no_answer(subject: Subject) -> None:
 @check()
 async def cut_answers_are_no_answers(subject: Subject) -> None:
     """A body that stops half way becomes UnexpectedPayload or TransientError; cut JSON that came whole, likewise."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         faults: tuple[dict[str, Any], ...] = (
             {"fault": "cut"},
             {"fault": "answer", "status": 200, "body": '{"data": [{"value": 1'},
@@ -118,7 +114,7 @@ async def cut_answers_are_no_answers(subject: Subject) -> None:
 @check()
 async def nonsense_is_no_answer(subject: Subject) -> None:
     """JSON of other shapes than documented never becomes a bug, a site, or a number."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         for body in NONSENSE:
             await stand.heal()
             await stand.fault("answer", status=200, body=body, headers={"content-type": "application/json"})
@@ -136,11 +132,26 @@ async def nonsense_is_no_answer(subject: Subject) -> None:
 @check()
 async def refused_token_is_not_passing_trouble(subject: Subject) -> None:
     """401 on every read becomes AuthorizationLost or AppCredentialsRejected, so that somebody hears of it."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         hooks.pop("refresh", None)
         await stand.fault("answer", status=401, body="")
         for name, call in hooks.items():
             await _raised(name, call, AuthorizationLost, AppCredentialsRejected)
+
+
+@check()
+async def own_refusals_are_understood(subject: Subject) -> None:
+    """What the vendor says in words of its own (`Simulator.refusals`) becomes the class that tells who acts."""
+    async with asking(subject) as (stand, hooks):
+        if not stand.simulator.refusals:
+            raise DoesNotApply("the simulator knows no refusal in the vendor's own words (Simulator.refusals)")
+        hooks.pop("refresh", None)
+        for refusal in stand.simulator.refusals:
+            await stand.heal()
+            kind = {"content-type": "application/json"}
+            await stand.fault("answer", status=refusal.status, body=refusal.body, headers=kind)
+            for name, call in hooks.items():
+                await _raised(f"{name} on {refusal.status} {refusal.body[:60]}", call, refusal.means)
 
 
 @check(_by_oauth)
@@ -158,7 +169,7 @@ async def invalid_client_is_the_operators(subject: Subject) -> None:
 @check(_by_oauth)
 async def lost_refresh_is_unknown(subject: Subject) -> None:
     """A refresh cut off after it was sent becomes OutcomeUnknown: the vendor may have used up the token."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         await stand.fault("lost")
         await _raised("refresh", hooks["refresh"], OutcomeUnknown)
 
@@ -166,7 +177,7 @@ async def lost_refresh_is_unknown(subject: Subject) -> None:
 @check()
 async def cancellation_is_let_through(subject: Subject) -> None:
     """A hook that is cancelled while it waits ends at once, as cancelled."""
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         await stand.fault("slow", seconds=30)
         for name, call in hooks.items():
             task = asyncio.ensure_future(call())
@@ -177,24 +188,7 @@ async def cancellation_is_let_through(subject: Subject) -> None:
                 raise Failed(f"{name} swallowed its cancellation")
 
 
-@asynccontextmanager
-async def _hooks(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[tuple[Stand, dict[str, Call]]]:
-    """The calls core makes with a good grant; contexts are made when called, so that a fault set later counts."""
-    async with standing(subject, at=at) as stand:
-        grant: Grant = (await stand.consent()).grant
-        name, registry = stand.vendor.name, stand.registry
-        site = await registry.fetch_site(name, stand.context(), grant, grant.site_ids[0])
-        query = last_day(stand, site)
-        hooks: dict[str, Call] = {
-            "fetch_site": lambda: registry.fetch_site(name, stand.context(), grant, site.vendor_id),
-            "fetch_readings": lambda: registry.fetch_readings(name, stand.context(), grant, query),
-        }
-        if stand.vendor.is_renewable:
-            hooks["refresh"] = lambda: registry.refresh(name, stand.context(), grant)
-        yield stand, hooks
-
-
-async def _raised(name: str, call: Call, *expected: type[VendorError]) -> VendorError:
+async def _raised(name: str, call: Ask, *expected: type[VendorError]) -> VendorError:
     wanted = " or ".join(kind.__name__ for kind in expected)
     try:
         await call()
@@ -207,7 +201,7 @@ async def _raised(name: str, call: Call, *expected: type[VendorError]) -> Vendor
 
 
 async def _token_error(subject: Subject, status: int, code: str, expected: type[VendorError]) -> None:
-    async with _hooks(subject) as (stand, hooks):
+    async with asking(subject) as (stand, hooks):
         body = f'{{"error": "{code}", "error_description": "told by the dial"}}'
         await stand.fault("answer", status=status, body=body, headers={"content-type": "application/json"})
         await _raised("refresh", hooks["refresh"], expected)

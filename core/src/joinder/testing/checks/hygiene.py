@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ from joinder.testing.checks import check
 from joinder.testing.flow import Seen, last_day, whole_flow
 from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.vendor import Flow
+
+PART = 8  # characters of a secret that are too many
 
 
 @check()
@@ -30,21 +33,63 @@ async def only_declared_hosts(subject: Subject) -> None:
 
 @check()
 async def no_secret_is_told(subject: Subject) -> None:
-    """No secret of app, owner or grant is in a log at DEBUG, an error's text, or the repr of anything."""
+    """No eight characters of a secret are in a log, a print, an error, a fact, a warning, or the repr of anything."""
     async with standing(subject) as stand:
-        seen = await whole_flow(stand)
-        errors = await _errors(stand, seen)
+        with _heard() as printed:
+            seen = await whole_flow(stand)
+            errors = await _errors(stand, seen)
         said = {
             "a log": "\n".join(stand.told),
-            "an error": "\n".join(f"{error!r} {error} {getattr(error, 'detail', '')}" for error in errors),
+            "a print": printed.getvalue(),
+            "an error": "\n".join(map(_all_of, errors)),
             "a repr": repr((seen, stand.vendor, stand.context())),
         }
-        secrets = dict(_secrets(stand, seen))
+        secrets = list(_secrets(stand, seen))
+        public = _public(stand, seen)
     found = [
-        f"{name} in {where}" for where, text in said.items() for name, value in secrets.items() if _in(value, text)
+        f"{name} in {where}"
+        for where, text in said.items()
+        for name, value in secrets
+        if is_part_told(value, text, public)
     ]
     if found:
-        raise Failed(f"told: {', '.join(sorted(set(found)))}")
+        raise Failed(f"told: {', '.join(sorted(set(found)))}; say that something is wrong, never with what")
+
+
+def _all_of(error: BaseException) -> str:
+    """Its own texts, and those of what it came from."""
+    detail = getattr(error, "detail", "")
+    fields = getattr(error, "fields", "")
+    parts = [f"{error!r} {error} {detail} {fields}"]
+    return "\n".join([*parts, *(_all_of(one) for one in (error.__cause__, error.__context__) if one is not None)][:4])
+
+
+def _public(stand: Stand, seen: Seen) -> str:
+    """What may be told, and may look like a part of a secret: names, addresses, ids and serials."""
+    serials = [f"{device.vendor_id} {device.serial}" for device in seen.site.devices]
+    return " ".join([repr(stand.vendor), *seen.consent.grant.site_ids, *serials])
+
+
+def is_part_told(secret: str, text: str, public: str = "") -> bool:
+    """Whether the text holds the secret, or eight characters of it that no ordinary word has."""
+    if secret in text or quote(secret, safe="") in text:
+        return True
+    parts = {secret[at : at + PART] for at in range(len(secret) - PART + 1)}
+    return any(part in text and part not in public for part in parts if _is_random(part))
+
+
+def _is_random(part: str) -> bool:
+    """Of both cases, or of letters and digits: words and numbers are told for other reasons."""
+    kinds = (any(map(str.islower, part)), any(map(str.isupper, part)), any(map(str.isdigit, part)))
+    return sum(kinds) >= 2 and part.isascii()
+
+
+@contextmanager
+def _heard() -> Iterator[io.StringIO]:
+    """What is printed, on either stream."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        yield printed
 
 
 @check()
@@ -115,10 +160,6 @@ def _secrets(stand: Stand, seen: Seen) -> Iterator[tuple[str, str]]:
     )
     for owner, values in parts:
         yield from ((f"{owner} {name}", value) for name, value in values.items() if len(value) >= 8)
-
-
-def _in(value: str, text: str) -> bool:
-    return value in text or quote(value, safe="") in text
 
 
 @contextmanager

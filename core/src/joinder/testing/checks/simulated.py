@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from joinder.energy import Reading, Readings, ReadingsQuery
+from joinder.energy import Reading, Readings, ReadingsQuery, Site
 from joinder.errors import AuthorizationLost, ConsentInvalid, PluginBug, VendorError
 from joinder.grants import Grant, Kept
 from joinder.redact import Secrets
@@ -21,7 +21,7 @@ from joinder.testing.expectations import (
     expect_site,
 )
 from joinder.testing.flow import DAY, last_day, last_days
-from joinder.testing.subject import Failed, Stand, Subject, standing
+from joinder.testing.subject import DoesNotApply, Failed, Stand, Subject, standing
 from joinder.vendor import Flow, Refresh, Vendor
 
 CLOCK_CHANGES = {  # local days of 23 and of 25 hours in 2026
@@ -194,9 +194,10 @@ async def days_are_whole(subject: Subject) -> None:
     """Three local days, each with the promised metrics."""
     async with standing(subject) as stand:
         grant, query = await _last_day(stand)
+        _zone_of(query.site)
         days = last_days(stand, query.site)
         if days is None:
-            raise Failed("days are declared, but the site has no time zone to cut them by")
+            raise Failed("Limits.history has days, but nobody can ask for them")
         expect_intervals(stand.vendor, await _fetch(stand, grant, days), days, count=3)
 
 
@@ -205,9 +206,7 @@ async def levels_agree(subject: Subject) -> None:
     """The quarter hours of a day add up to that day's value, within 2 %."""
     async with standing(subject) as stand:
         grant, query = await _last_day(stand)
-        where = zone(query.site.timezone)
-        if where is None:
-            raise Failed("the site has no time zone to cut days by")
+        where = _zone_of(query.site)
         day = (stand.clock.now() - DAY).astimezone(where).date()
         start, end = day_span(day, where)
         quarters = await _whole_span(stand, grant, ReadingsQuery(site=query.site, start=start, end=end))
@@ -267,12 +266,11 @@ async def faults_make_no_numbers(subject: Subject) -> None:
 
 async def _clock_change(subject: Subject, hours: int) -> None:
     async with standing(subject) as stand:
-        consent = await stand.consent()
-        site_id = consent.grant.site_ids[0]
-        site = await stand.registry.fetch_site(stand.vendor.name, stand.context(), consent.grant, site_id)
-    where = zone(site.timezone)
-    days = [day for day in CLOCK_CHANGES[hours] if where and _hours(day, where) == hours]
-    if where is None or not days:
+        grant = await stand.granted()
+        site = await stand.site(grant, grant.site_ids[0])
+    where = _zone_of(site)
+    days = [day for day in CLOCK_CHANGES[hours] if _hours(day, where) == hours]
+    if not days:
         raise Failed(f"the simulator's default home must lie in a zone whose clock changes, not {site.timezone}")
     start, end = day_span(days[0], where)
     async with standing(subject, at=end + timedelta(hours=12)) as stand:
@@ -282,6 +280,14 @@ async def _clock_change(subject: Subject, hours: int) -> None:
         expect_rows(rows, query)
         if len(rows) != hours * 4:
             raise Failed(f"{len(rows)} quarter hours on {days[0]}, which has {hours * 4}")
+
+
+def _zone_of(site: Site) -> ZoneInfo:
+    """Raises DoesNotApply where the vendor tells none and nobody says where its simulated home lies."""
+    where = zone(site.timezone)
+    if where is None:
+        raise DoesNotApply("the vendor tells no time zone, and Simulator.home none for it")
+    return where
 
 
 def _hours(day: date, where: ZoneInfo) -> int:
@@ -304,9 +310,8 @@ async def _whole_span(stand: Stand, grant: Grant, query: ReadingsQuery) -> list[
 
 
 async def _last_day(stand: Stand) -> tuple[Grant, ReadingsQuery]:
-    grant = (await stand.consent()).grant
-    site = await stand.registry.fetch_site(stand.vendor.name, stand.context(), grant, grant.site_ids[0])
-    return grant, last_day(stand, site)
+    grant = await stand.granted()
+    return grant, last_day(stand, await stand.site(grant, grant.site_ids[0]))
 
 
 async def _fetch(stand: Stand, grant: Grant, query: ReadingsQuery) -> Readings:

@@ -82,11 +82,10 @@ async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
     token = await oauth.exchange_code(ctx, _OAUTH2, callback)
     grant = Grant(secrets=token.secrets(), expires_at=token.expires_at)
-    listed = await api.get(ctx, grant, "/sites", api.Sites)
-    if not listed.sites:
+    account, sites = await api.sites(ctx, grant)
+    if not sites:
         raise ConsentInvalid("This Acme account has no system; the owner of a system must give the consent")
-    sites = tuple(entry.id for entry in listed.sites)
-    return Consent(grant=replace(grant, site_ids=sites), account_id=listed.account)
+    return Consent(grant=replace(grant, site_ids=tuple(sites)), account_id=account)
 
 
 @hookimpl
@@ -103,13 +102,14 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    path = api.site_path(query.site.vendor_id)
+    site_id = query.site.vendor_id
     intervals: tuple[Reading, ...] = ()
     live: Live | None = None
     warnings: tuple[str, ...] = ()
     if query.start < query.end:
         span = {"start": query.start.isoformat(), "end": query.end.isoformat(), "step": query.resolution}
-        intervals = mapping.readings(await api.get(ctx, grant, f"{path}/energy", api.Energy, **span), query)
+        path = api.energy_path(site_id, query.device_id)
+        intervals = mapping.readings(await api.get(ctx, grant, path, api.Energy, **span), query)
     if query.live:
-        live, warnings = mapping.live(await api.get(ctx, grant, f"{path}/power", api.Power))
+        live, warnings = mapping.live(await api.get(ctx, grant, f"{api.site_path(site_id)}/power", api.Power))
     return Readings(intervals=intervals, live=live, warnings=warnings)

@@ -27,8 +27,9 @@ def _device(entry: DeviceEntry) -> Device:
 
 
 def readings(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
+    """Of the site with its load, or of the device that was asked for."""
     rows = _quarters(energy, query) if query.resolution == "15mins" else _days(energy, query)
-    return tuple(with_load(row, battery=True) for row in rows)
+    return rows if query.device_id is not None else tuple(with_load(row, battery=True) for row in rows)
 
 
 def _quarters(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
@@ -37,7 +38,9 @@ def _quarters(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
         for metric, wh in _metrics(row).items():
             quarters.energy(metric, row.start, row.end, wh)
         quarters.soc(row.start, row.end, row.soc)
-    return quarters.readings()
+        if row.silent:  # the sum lacks them: partial, and Joinder says which
+            quarters.lacks(row.start, row.end, devices=row.silent)
+    return quarters.readings(query.device_id)
 
 
 def _days(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
@@ -48,7 +51,7 @@ def _days(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
     for row in energy.rows:
         for metric, wh in _metrics(row).items():
             days.energy(metric, row.start.astimezone(where).date(), wh)
-    return days.readings()
+    return days.readings(query.device_id)
 
 
 def _metrics(row: Row) -> dict[str, float | None]:
