@@ -13,18 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, ValidationError, convert, to_builtins
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.store.tables import StoreState
+from joinder.store.types import Statement
 
 SERVER_SQL = (
     "(SELECT system_identifier::text FROM pg_control_system()) || '/' || "
     "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
 )
 _ROW = "server"  # in store_state
+_LEAVES = "DELETE FROM store_state WHERE name = :name AND {stands}"
 _PROCESS = "process:"
 _STANDS = "EXISTS (SELECT 1 FROM store_state WHERE name = :epoch)"
 
@@ -41,6 +43,9 @@ class Epoch(Struct, frozen=True, kw_only=True):
     is_open: bool = False
     missing: list[str] = []
     has_marks: bool = False  # its own, behind the barrier, and no others
+
+
+UNREADABLE = Epoch(id="unreadable", server="unknown", since=0, taken_at=0, is_open=True)  # is followed by another
 
 
 @dataclass
@@ -70,9 +75,21 @@ def stands(epoch: str, server: str | None) -> tuple[str, Mapping[str, Any]]:
     return f"{_STANDS} AND {SERVER_SQL} = :server", {"epoch": _open_row(epoch), "server": server}
 
 
+def leaving(process: str, footing: Footing) -> Statement:
+    """Makes the statement that forgets a process which ends; not where the database moved, and may lack what it had."""
+    condition, more = stands(footing.epoch, footing.server)
+    return _LEAVES.format(stands=condition), {"name": _PROCESS + process, **more}
+
+
 async def current(session: AsyncSession) -> Epoch | None:
+    """Reads the epoch; UNREADABLE where the row says nothing to this release, None where there is none."""
     row = await session.get(StoreState, _ROW, populate_existing=True)
-    return None if row is None else convert(row.value, Epoch)
+    if row is None:
+        return None
+    try:
+        return convert(row.value, Epoch)
+    except ValidationError:
+        return UNREADABLE
 
 
 async def put(session: AsyncSession, epoch: Epoch) -> None:
@@ -87,10 +104,18 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-async def processes(session: AsyncSession) -> dict[str, Process]:
+async def processes(session: AsyncSession) -> dict[str, Process | None]:
+    """Reads the processes by name; None: one whose row says nothing to this release."""
     query = select(StoreState).where(col(StoreState.name).startswith(_PROCESS, autoescape=True))
     found = (await session.execute(query)).scalars()
-    return {row.name.removeprefix(_PROCESS): convert(row.value, Process) for row in found}
+    return {row.name.removeprefix(_PROCESS): _told(row.value) for row in found}
+
+
+def _told(value: Mapping[str, Any]) -> Process | None:
+    try:
+        return convert(value, Process)
+    except ValidationError:
+        return None
 
 
 async def tell(session: AsyncSession, process: str, told: Process) -> None:

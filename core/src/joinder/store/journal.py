@@ -54,6 +54,10 @@ class Found:
     damaged: int
     is_written: bool  # its process lives
 
+    @property
+    def process(self) -> str:
+        return self.path.name.rpartition("-")[0]
+
 
 class Journal:
     """The files of one folder, of which one is this process's. Nothing is asked of the disk until `begin`.

@@ -19,7 +19,7 @@ from msgspec import structs
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from joinder.clock import monotonic
+from joinder.clock import monotonic, now
 from joinder.runtime.hub import Hub
 from joinder.services.grants import barrier, footing, recovery
 from joinder.services.work import leases
@@ -86,8 +86,19 @@ async def tell(hub: Hub) -> None:
     async with hub.store.write() as session:
         moment = await _now(session)
         await epoch.tell(session, hub.process, Process(epoch=hub.footing.epoch, seen=moment))
-        found = await epoch.processes(session)
-        await epoch.forget(session, *(name for name, each in found.items() if each.seen < moment - FORGOTTEN_S))
+        await _forget_old(session, moment)
+
+
+async def _forget_old(session: AsyncSession, moment: int) -> None:
+    """Forgets processes of the day before, but for those that somebody waits for."""
+    state = await epoch.current(session)
+    if state is None or not state.is_open:
+        return
+    found = await epoch.processes(session)
+    for name in [name for name, each in found.items() if each is None]:  # not seen by us before: a day from now
+        await epoch.tell(session, name, Process(epoch="", seen=moment))
+    old = {name for name, each in found.items() if each is not None and each.seen < moment - FORGOTTEN_S}
+    await epoch.forget(session, *(old - set(state.missing)))
 
 
 async def _begun(hub: Hub, server: str | None) -> Epoch:
@@ -98,12 +109,8 @@ async def _begun(hub: Hub, server: str | None) -> Epoch:
         if before is not None and before.server == server and (doubted_from is None or not before.is_open):
             begun = before
         else:
-            begun = Epoch(
-                id=epoch.new_id(),
-                server=server,
-                since=await _now(session),
-                taken_at=await _last_commit(session, doubted_from),
-                is_open=before is None,
+            begun = _following(
+                before, server, since=await _now(session), taken_at=await _last_commit(session, doubted_from)
             )
             await epoch.put(session, begun)
     hub.footing.doubted_from = None
@@ -112,7 +119,23 @@ async def _begun(hub: Hub, server: str | None) -> Epoch:
     return begun
 
 
+def _following(before: Epoch | None, server: str | None, *, since: int, taken_at: int) -> Epoch:
+    """Makes the epoch after `before`: who was waited for in that one is so in this one as well."""
+    if before is None:
+        return Epoch(id=epoch.new_id(), server=server, since=since, taken_at=taken_at, is_open=True)
+    return Epoch(
+        id=epoch.new_id(),
+        server=server,
+        since=since,
+        taken_at=taken_at if before.is_open else min(taken_at, before.taken_at),
+        missing=before.missing,
+        has_marks=before.has_marks,
+    )
+
+
 def _why(before: Epoch, begun: Epoch) -> str:
+    if before is epoch.UNREADABLE:
+        return "what it says of its server cannot be read"
     if before.server == begun.server:
         return "it has an older token than was stored"
     return f"it was on server {before.server}, and is on {begun.server}"
@@ -123,7 +146,8 @@ async def _last_commit(session: AsyncSession, doubted_from: int | None) -> int:
     replayed = (await session.execute(text(_REPLAYED.replace("::", r"\:\:")))).scalar_one()
     if replayed is None:  # it has been restarted since
         found = await epoch.processes(session)
-        replayed = max((each.seen for each in found.values()), default=await _now(session))
+        seen = [each.seen for each in found.values() if each is not None]
+        replayed = max(seen, default=await _now(session))
     return int(replayed if doubted_from is None else min(replayed, doubted_from))
 
 
@@ -133,10 +157,10 @@ async def _take_part(hub: Hub, found: Epoch) -> None:
     is_new = known.told_at == float("-inf")
     if not is_new or not found.is_open or found.missing:
         known.epoch, known.reason = "", _waiting(found)
-        await recovery.apply(hub)
+        applied = await recovery.apply(hub)
         if any(hub.exchanges.values()) or hub.unsaved:  # begun on the server before: what they bring is not stored yet
             return
-        found = await _vouched(hub, found)
+        found = await _vouched(hub, found, applied.ended)
     if found.is_open:
         known.epoch, known.server, known.reason = found.id, found.server, None
 
@@ -148,8 +172,11 @@ def _waiting(found: Epoch) -> str:
     )
 
 
-async def _vouched(hub: Hub, found: Epoch) -> Epoch:
-    """Writes down that all this process had is in the database, and returns the epoch as it stands after that."""
+async def _vouched(hub: Hub, found: Epoch, ended: set[str]) -> Epoch:
+    """Writes down that all that this process and those that `ended` had is in the database.
+
+    Returns the epoch as it stands after that.
+    """
     hub.footing.told_at = monotonic()
     async with hub.store.write(_SERIAL) as session:
         moment = await _now(session)
@@ -157,7 +184,7 @@ async def _vouched(hub: Hub, found: Epoch) -> Epoch:
         state = await epoch.current(session)
         if state is None or state.id != found.id:
             return found  # it has moved again
-        missing = await _missing(hub, session, state)
+        missing = await _missing(session, state, ended)
         if state.is_open:
             changed = structs.replace(state, missing=sorted(set(missing) & set(state.missing)))
         elif moment < state.since + FIRST_S or (missing and moment < state.since + _patience_s(hub)):
@@ -186,31 +213,41 @@ def _patience_s(hub: Hub) -> float:
 async def _opened(hub: Hub, session: AsyncSession, state: Epoch, missing: list[str]) -> Epoch:
     if not missing:
         return structs.replace(state, is_open=True)
-    is_alone = not await barrier.waiting(session)
+    is_alone = state.has_marks or not await barrier.waiting(session)
     await barrier.hold(session, since=state.since, taken_at=state.taken_at, harmless=_harmless(hub, state))
     return structs.replace(state, is_open=True, missing=missing, has_marks=is_alone)
 
 
 async def _release(hub: Hub, found: Epoch) -> None:
-    """Lets the marked grants be renewed again, as everybody has told what they had by now."""
+    """Lets the marked grants be renewed again, as everybody has told what they had by now.
+
+    Nothing, where the database has moved again: the marks may be of that.
+    """
     async with hub.store.read() as session:
         waiting = [each.enrollment_id for each in await barrier.waiting(session)]
-    await barrier.release_all(hub, waiting)
+    for first in range(0, len(waiting), barrier.CHUNK):
+        async with hub.store.write(_SERIAL) as session:
+            if await epoch.current(session) != found:
+                return
+            for enrollment_id in waiting[first : first + barrier.CHUNK]:
+                await barrier.release(hub, session, enrollment_id, now())
     async with hub.store.write(_SERIAL) as session:
         if await epoch.current(session) == found:
             await epoch.put(session, structs.replace(found, has_marks=False))
     log.warning("every process has told what it had: %d grants are renewed again", len(waiting))
 
 
-async def _missing(hub: Hub, session: AsyncSession, state: Epoch) -> list[str]:
+async def _missing(session: AsyncSession, state: Epoch, ended: set[str]) -> list[str]:
     """Names the processes that may have renewed what the database does not know of."""
     return sorted(
         name
         for name, each in (await epoch.processes(session)).items()
-        if each.epoch != state.id
-        and each.seen + GONE_S >= state.taken_at
-        and hub.journal.is_writing(name) is not False  # else it has ended, and what it left is applied
+        if name not in ended and (each is None or _may_lack(name, each, state))
     )
+
+
+def _may_lack(name: str, process: Process, state: Epoch) -> bool:
+    return process.epoch != state.id and (name in state.missing or process.seen + GONE_S >= state.taken_at)
 
 
 def _harmless(hub: Hub, state: Epoch) -> set[str]:
