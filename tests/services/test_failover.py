@@ -28,6 +28,7 @@ from joinder.trouble import NotDurable, StoreAway
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
+from services.test_recovery import forgotten, stored
 from services.test_refresh import token_of
 
 BEFORE = "7000000000000000001/00000001"
@@ -284,7 +285,8 @@ async def test_who_is_waited_for_is_so_on_the_next_server_too(
     await failover.look(hub)
     assert not (await state(hub)).is_open
     await failover.look(other)
-    assert (await state(hub)).is_open
+    found = await state(hub)
+    assert (found.is_open, found.missing) == (True, [])
 
 
 async def test_a_second_fail_over_leaves_no_mark_for_ever(
@@ -428,3 +430,42 @@ async def test_a_token_got_by_a_clock_that_is_ahead_waits_as_well(hub: Hub, enro
     async with hub.store.write() as session:
         await barrier.hold(session, since=now() - 600, taken_at=now() - 600, harmless=())
     assert await waiting(hub) == [enrollment_id]
+
+
+async def test_who_could_not_say_that_it_lives_renews_nothing(
+    hub: Hub, vendor: StrictVendor, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrollment_id = await enroll("ada")
+    tell = epoch.tell
+
+    async def away(*args: Any) -> None:
+        monkeypatch.setattr(epoch, "tell", tell)
+        raise StoreAway("gone")
+
+    monkeypatch.setattr(epoch, "tell", away)
+    with pytest.raises(StoreAway):
+        await refresh(hub, enrollment_id)
+    await refresh(hub, enrollment_id)
+    async with hub.store.read() as session:
+        assert list(await epoch.processes(session)) == [hub.process]
+
+
+async def test_a_database_put_back_under_its_processes_is_noticed_before_a_token_is_sent(
+    hub: Hub, other: Hub, vendor: StrictVendor, enroll: Enroll
+) -> None:
+    """Such as a volume's snapshot: the same server, the same timeline."""
+    ids = [await enroll(owner) for owner in ("ada", "bob")]
+    await refresh(hub, ids[1])
+    before = await stored(hub, ids[0])
+    await refresh(other, ids[0])
+    await forgotten(hub, ids[0], before)
+    await seen(hub, hub, 30)
+    async with hub.store.write() as session:
+        await epoch.forget(session, other.process)
+    with pytest.raises((NotDurable, TransientError)):
+        await refresh(hub, ids[0], wait_s=2.0)
+    for each in (other, hub, other):
+        each.footing.looked_at = float("-inf")
+        await failover.look(each)
+    await refresh(hub, ids[0])
+    assert (await token_of(hub, ids[0]), vendor.reuse_seen) == ("ada#3", 0)

@@ -28,7 +28,10 @@ SERVER_SQL = (
 _ROW = "server"  # in store_state
 _LEAVES = "DELETE FROM store_state WHERE name = :name AND {stands}"
 _PROCESS = "process:"
-_STANDS = "EXISTS (SELECT 1 FROM store_state WHERE name = :epoch)"
+_STANDS = (
+    "EXISTS (SELECT 1 FROM store_state WHERE name = :epoch) AND EXISTS "
+    "(SELECT 1 FROM store_state WHERE name = :process AND CAST(value ->> 'seen' AS bigint) >= :seen)"
+)
 
 
 class Epoch(Struct, frozen=True, kw_only=True):
@@ -59,6 +62,7 @@ class Footing:
     reason: str | None = None  # why this process may not renew
     looked_at: float = float("-inf")  # monotonic
     told_at: float = float("-inf")  # as is that the others know of this process
+    seen: int = 0  # of its row that was stored last: where that is older, the database went back
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -68,16 +72,20 @@ class Process(Struct, frozen=True, kw_only=True):
     seen: int
 
 
-def stands(epoch: str, server: str | None) -> tuple[str, Mapping[str, Any]]:
-    """Returns a condition for a statement, and its values: the database is where this process last found it."""
-    if server is None:
-        return _STANDS, {"epoch": _open_row(epoch)}
-    return f"{_STANDS} AND {SERVER_SQL} = :server", {"epoch": _open_row(epoch), "server": server}
+def stands(process: str, footing: Footing) -> tuple[str, Mapping[str, Any]]:
+    """Returns a condition for a statement, and its values: the database is where this process last found it.
+
+    It also has what the process last told of itself, or it was put back under it.
+    """
+    values = {"epoch": _open_row(footing.epoch), "process": _PROCESS + process, "seen": footing.seen}
+    if footing.server is None:
+        return _STANDS, values
+    return f"{_STANDS} AND {SERVER_SQL} = :server", {**values, "server": footing.server}
 
 
 def leaving(process: str, footing: Footing) -> Statement:
     """Makes the statement that forgets a process which ends; not where the database moved, and may lack what it had."""
-    condition, more = stands(footing.epoch, footing.server)
+    condition, more = stands(process, footing)
     return _LEAVES.format(stands=condition), {"name": _PROCESS + process, **more}
 
 
@@ -109,6 +117,13 @@ async def processes(session: AsyncSession) -> dict[str, Process | None]:
     query = select(StoreState).where(col(StoreState.name).startswith(_PROCESS, autoescape=True))
     found = (await session.execute(query)).scalars()
     return {row.name.removeprefix(_PROCESS): _told(row.value) for row in found}
+
+
+async def has_heard(session: AsyncSession, process: str, seen: int) -> bool:
+    """Tells whether the database has what the process told of itself at `seen`, in epoch seconds."""
+    row = await session.get(StoreState, _PROCESS + process, populate_existing=True)
+    known = None if row is None else _told(row.value)
+    return known is not None and known.seen >= seen
 
 
 def _told(value: Mapping[str, Any]) -> Process | None:

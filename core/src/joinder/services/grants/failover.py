@@ -31,7 +31,7 @@ LOOK_EVERY_S = 5.0
 TELL_EVERY_S = 20.0
 GONE_S = 60  # not seen for three turns
 FORGOTTEN_S = 86_400
-FIRST_S = 5  # in which a process that had just begun on the server before makes itself known
+FIRST_S = 10  # in which a process that had just begun on the server before looks, and makes itself known
 PATIENCE_S = 60  # beyond the deadline of an exchange
 _SERIAL = "server"
 _REPLAYED = "SELECT extract(epoch FROM pg_last_xact_replay_timestamp())::float8"
@@ -61,9 +61,11 @@ async def look(hub: Hub) -> None:
     known = hub.footing
     if not hub.store.can_fail_over or (_is_quiet(hub) and monotonic() - known.looked_at < LOOK_EVERY_S):
         return
-    known.looked_at = monotonic()
+    known.looked_at, seen = monotonic(), known.seen
     async with hub.store.read() as session:
         found = await epoch.current(session)
+        if seen and not await epoch.has_heard(session, hub.process, seen):
+            known.doubted_from = seen  # at least: nobody has said more
     server = hub.store.server  # of a connection that there is by now
     if found is None or found.server != server or known.doubted_from is not None:
         found = await _begun(hub, server)
@@ -82,11 +84,11 @@ def _is_quiet(hub: Hub) -> bool:
 
 async def tell(hub: Hub) -> None:
     """Says that this process renews tokens, and lives. Raises StoreTrouble."""
-    hub.footing.told_at = monotonic()
-    async with hub.store.write() as session:
+    async with hub.store.write(hub.process) as session:
         moment = await _now(session)
         await epoch.tell(session, hub.process, Process(epoch=hub.footing.epoch, seen=moment))
         await _forget_old(session, moment)
+    hub.footing.told_at, hub.footing.seen = monotonic(), moment
 
 
 async def _forget_old(session: AsyncSession, moment: int) -> None:
@@ -177,25 +179,30 @@ async def _vouched(hub: Hub, found: Epoch, ended: set[str]) -> Epoch:
 
     Returns the epoch as it stands after that.
     """
-    hub.footing.told_at = monotonic()
-    async with hub.store.write(_SERIAL) as session:
+    async with hub.store.write(_SERIAL, hub.process) as session:
         moment = await _now(session)
         await epoch.tell(session, hub.process, Process(epoch=found.id, seen=moment))
         state = await epoch.current(session)
         if state is None or state.id != found.id:
-            return found  # it has moved again
-        missing = await _missing(session, state, ended)
-        if state.is_open:
-            changed = structs.replace(state, missing=sorted(set(missing) & set(state.missing)))
-        elif moment < state.since + FIRST_S or (missing and moment < state.since + _patience_s(hub)):
-            return state
+            changed = state = found  # it has moved again
         else:
-            changed = await _opened(hub, session, state, missing)
+            changed = await _judged(hub, session, state, moment, ended)
         if changed != state:
             await epoch.put(session, changed)
-    if not state.is_open:
-        _tell_opened(missing)
+    hub.footing.told_at, hub.footing.seen = monotonic(), moment
+    if changed.is_open and not state.is_open:
+        _tell_opened(changed.missing)
     return changed
+
+
+async def _judged(hub: Hub, session: AsyncSession, state: Epoch, moment: int, ended: set[str]) -> Epoch:
+    """Opens the epoch as soon as nobody is missing, or has been for too long; of an open one, says who still is."""
+    missing = await _missing(session, state, ended)
+    if state.is_open:
+        return structs.replace(state, missing=sorted(set(missing) & set(state.missing)))
+    if moment < state.since + FIRST_S or (missing and moment < state.since + _patience_s(hub)):
+        return state
+    return await _opened(hub, session, state, missing)
 
 
 def _tell_opened(missing: list[str]) -> None:
@@ -212,7 +219,7 @@ def _patience_s(hub: Hub) -> float:
 
 async def _opened(hub: Hub, session: AsyncSession, state: Epoch, missing: list[str]) -> Epoch:
     if not missing:
-        return structs.replace(state, is_open=True)
+        return structs.replace(state, is_open=True, missing=[])
     is_alone = state.has_marks or not await barrier.waiting(session)
     await barrier.hold(session, since=state.since, taken_at=state.taken_at, harmless=_harmless(hub, state))
     return structs.replace(state, is_open=True, missing=missing, has_marks=is_alone)

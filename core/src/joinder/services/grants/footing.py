@@ -28,7 +28,7 @@ def asked(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
     """Fills in `{stands}` of a statement with the condition that the database is where this process last found it."""
     if not hub.store.can_fail_over:
         return sql.format(stands="1 = 1"), values
-    condition, more = epoch.stands(hub.footing.epoch, hub.footing.server)
+    condition, more = epoch.stands(hub.process, hub.footing)
     return sql.format(stands=condition), {**values, **more}
 
 
