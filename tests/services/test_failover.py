@@ -461,11 +461,38 @@ async def test_a_database_put_back_under_its_processes_is_noticed_before_a_token
     await forgotten(hub, ids[0], before)
     await seen(hub, hub, 30)
     async with hub.store.write() as session:
+        heard = await epoch.heard(session, hub.process)
         await epoch.forget(session, other.process)
     with pytest.raises((NotDurable, TransientError)):
         await refresh(hub, ids[0], wait_s=2.0)
     for each in (other, hub, other):
         each.footing.looked_at = float("-inf")
         await failover.look(each)
+    assert (await state(hub)).taken_at == heard
     await refresh(hub, ids[0])
     assert (await token_of(hub, ids[0]), vendor.reuse_seen) == ("ada#3", 0)
+
+
+async def test_nobody_vouches_for_more_than_its_journal_holds(
+    hub: Hub, settings: Settings, registry: Registry, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster put back to two hours ago; the journal is of the last quarter of an hour."""
+
+    async def last_commit(*_: Any) -> int:
+        return now() - 7200
+
+    enrollment_id = await enroll("ada")
+    await refresh(hub, enrollment_id)
+    (path,) = Path(str(settings.journal_folder)).glob(f"{hub.process}-1.*")
+    path.rename(path.with_name(path.name.replace("-1.", "-9.")))
+    monkeypatch.setattr(failover, "_last_commit", last_commit)
+    await moves(hub)
+    impatient(monkeypatch)
+    await failover.look(hub)
+    assert ((await state(hub)).missing, await waiting(hub)) == ([hub.process], [enrollment_id])
+    await hub.store.apply(epoch.leaving(hub.process, hub.footing))  # as at its end
+    async with open_hub(settings, registry) as fresh:
+        for _ in range(2):
+            fresh.footing.is_in_doubt, fresh.footing.looked_at = True, float("-inf")
+            await failover.look(fresh)
+    assert await waiting(hub) == [enrollment_id]

@@ -119,11 +119,11 @@ async def processes(session: AsyncSession) -> dict[str, Process | None]:
     return {row.name.removeprefix(_PROCESS): _told(row.value) for row in found}
 
 
-async def has_heard(session: AsyncSession, process: str, seen: int) -> bool:
-    """Tells whether the database has what the process told of itself at `seen`, in epoch seconds."""
+async def heard(session: AsyncSession, process: str) -> int | None:
+    """Returns when the process told of itself last, as far as the database knows; None: it does not."""
     row = await session.get(StoreState, _PROCESS + process, populate_existing=True)
     known = None if row is None else _told(row.value)
-    return known is not None and known.seen >= seen
+    return None if known is None else known.seen
 
 
 def _told(value: Mapping[str, Any]) -> Process | None:

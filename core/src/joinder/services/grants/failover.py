@@ -13,6 +13,7 @@ restore (services/grants/barrier.py): until that process is back, or an operator
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from msgspec import structs
@@ -64,8 +65,9 @@ async def look(hub: Hub) -> None:
     known.looked_at, seen = monotonic(), known.seen
     async with hub.store.read() as session:
         found = await epoch.current(session)
-        if seen and not await epoch.has_heard(session, hub.process, seen):
-            known.doubted_from = seen  # at least: nobody has said more
+        heard = await epoch.heard(session, hub.process)
+    if (heard or 0) < seen:  # put back under this process, to when it was heard
+        known.doubted_from = seen if heard is None else heard
     server = hub.store.server  # of a connection that there is by now
     if found is None or found.server != server or known.doubted_from is not None:
         found = await _begun(hub, server)
@@ -162,7 +164,9 @@ async def _take_part(hub: Hub, found: Epoch) -> None:
         applied = await recovery.apply(hub)
         if any(hub.exchanges.values()) or hub.unsaved:  # begun on the server before: what they bring is not stored yet
             return
-        found = await _vouched(hub, found, applied.ended)
+        short = {process for process, since in applied.since.items() if since > found.taken_at}
+        has_all = is_new or hub.process not in short
+        found = await _vouched(hub, found, applied.ended - short, has_all=has_all)
     if found.is_open:
         known.epoch, known.server, known.reason = found.id, found.server, None
 
@@ -174,14 +178,15 @@ def _waiting(found: Epoch) -> str:
     )
 
 
-async def _vouched(hub: Hub, found: Epoch, ended: set[str]) -> Epoch:
+async def _vouched(hub: Hub, found: Epoch, ended: set[str], *, has_all: bool) -> Epoch:
     """Writes down that all that this process and those that `ended` had is in the database.
 
-    Returns the epoch as it stands after that.
+    Not `has_all`: the database went back further than this process's journal, so that it says no more than that it is
+    there. Returns the epoch as it stands after that.
     """
     async with hub.store.write(_SERIAL, hub.process) as session:
         moment = await _now(session)
-        await epoch.tell(session, hub.process, Process(epoch=found.id, seen=moment))
+        await epoch.tell(session, hub.process, Process(epoch=found.id if has_all else "", seen=moment))
         state = await epoch.current(session)
         if state is None or state.id != found.id:
             changed = state = found  # it has moved again
@@ -197,9 +202,11 @@ async def _vouched(hub: Hub, found: Epoch, ended: set[str]) -> Epoch:
 
 async def _judged(hub: Hub, session: AsyncSession, state: Epoch, moment: int, ended: set[str]) -> Epoch:
     """Opens the epoch as soon as nobody is missing, or has been for too long; of an open one, says who still is."""
-    missing = await _missing(session, state, ended)
+    known = await epoch.processes(session)
     if state.is_open:
-        return structs.replace(state, missing=sorted(set(missing) & set(state.missing)))
+        back = {name for name, each in known.items() if each is not None and each.epoch == state.id}
+        return structs.replace(state, missing=sorted(set(state.missing) - back - ended))
+    missing = _missing(known, state, ended)
     if moment < state.since + FIRST_S or (missing and moment < state.since + _patience_s(hub)):
         return state
     return await _opened(hub, session, state, missing)
@@ -244,12 +251,10 @@ async def _release(hub: Hub, found: Epoch) -> None:
     log.warning("every process has told what it had: %d grants are renewed again", len(waiting))
 
 
-async def _missing(session: AsyncSession, state: Epoch, ended: set[str]) -> list[str]:
+def _missing(known: Mapping[str, Process | None], state: Epoch, ended: set[str]) -> list[str]:
     """Names the processes that may have renewed what the database does not know of."""
     return sorted(
-        name
-        for name, each in (await epoch.processes(session)).items()
-        if name not in ended and (each is None or _may_lack(name, each, state))
+        name for name, each in known.items() if name not in ended and (each is None or _may_lack(name, each, state))
     )
 
 

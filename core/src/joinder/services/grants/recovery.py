@@ -33,12 +33,15 @@ _STORED = (
 @dataclass(kw_only=True)
 class Applied:
     """How many tokens the database did not have, and the sentences of what was refused. `left`: whose tokens could not
-    be stored; the files that hold them stay. `ended`: processes that are gone, and all they left is stored."""
+    be stored; the files that hold them stay. `ended`: processes that are gone, and all they left is stored. `since`: of
+    each process, from when on (epoch seconds) its files hold all that it got.
+    """
 
     count: int = 0
     refused: list[str] = field(default_factory=list)
     left: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    since: dict[str, float] = field(default_factory=dict)
 
 
 async def look(hub: Hub) -> Applied:
@@ -68,6 +71,8 @@ async def _looked_through(hub: Hub, found: list[Found], *, is_real: bool) -> App
             except Exception as error:  # noqa: BLE001 - one bad line must not stop the others
                 _leave(applied, line, error)
     applied.ended = {file.process for file in found} - {file.process for file in found if _may_hold_more(file, applied)}
+    for file in found:
+        applied.since[file.process] = min(file.since, applied.since.get(file.process, file.since))
     return applied
 
 
