@@ -496,3 +496,14 @@ async def test_nobody_vouches_for_more_than_its_journal_holds(
             fresh.footing.is_in_doubt, fresh.footing.looked_at = True, float("-inf")
             await failover.look(fresh)
     assert await waiting(hub) == [enrollment_id]
+
+
+async def test_an_old_token_that_is_back_makes_nobody_doubt_what_its_journal_is_too_short_for(
+    hub: Hub, enroll: Enroll
+) -> None:
+    enrollment_id = await enroll("ada")
+    version, sealed, obtained_at = await stored(hub, enrollment_id)
+    await refresh(hub, enrollment_id)
+    await forgotten(hub, enrollment_id, (version, sealed, obtained_at - 7200))
+    assert await recovery.catch_up(hub, (await open_for_call(hub, enrollment_id)).row)
+    assert (hub.footing.doubted_from or 0) > obtained_at - 3600

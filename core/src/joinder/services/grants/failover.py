@@ -99,7 +99,7 @@ async def _forget_old(session: AsyncSession, moment: int) -> None:
     if state is None or not state.is_open:
         return
     found = await epoch.processes(session)
-    for name in [name for name, each in found.items() if each is None]:  # not seen by us before: a day from now
+    for name in [name for name, each in found.items() if each is None]:  # as if seen now: forgotten in a day
         await epoch.tell(session, name, Process(epoch="", seen=moment))
     old = {name for name, each in found.items() if each is not None and each.seen < moment - FORGOTTEN_S}
     await epoch.forget(session, *(old - set(state.missing)))

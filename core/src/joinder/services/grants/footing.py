@@ -33,6 +33,9 @@ def asked(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
 
 
 def went_back(hub: Hub, stored_at: int) -> None:
-    """Notes that the database has an older token than the one this process stored at `stored_at` (epoch seconds)."""
+    """Notes that the database has an older token than this process stored.
+
+    `stored_at`: epoch seconds, before which nothing is missing.
+    """
     hub.footing.epoch = ""
     hub.footing.doubted_from = stored_at

@@ -104,7 +104,8 @@ async def catch_up(hub: Hub, row: OpenedRow) -> bool:
     if not is_behind and not has_ended:
         return False
     if is_behind:
-        footing.went_back(hub, row.obtained_at)  # others may have lost more
+        # Others may have lost more; but nothing from before this process's journal, or a look would have noticed.
+        footing.went_back(hub, max(row.obtained_at, now() - int(KEPT_S)))
     await apply(hub)
     if has_ended:
         hub.ended.add(holder)
