@@ -18,7 +18,7 @@ $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Joinder needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv "uv==$(UV_VERSION)" 2>/dev/null || $(PYTHON) -m pip install --target .uv "uv==$(UV_VERSION)"
 
-.venv/.installed: $(UV) pyproject.toml uv.lock core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+.venv/.installed: $(UV) pyproject.toml uv.lock core/pyproject.toml tui/pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	$(UV) sync --frozen --quiet --compile-bytecode --python "$$(command -v $(PYTHON))"
 	@touch $@
 

@@ -1,6 +1,7 @@
 """Runs the tests of what has changed since the branch's remote, or the last commit: `make quick`.
 
-A test belongs to a module when it is named after it, or when it has changed itself.
+A test belongs to a module when it is named after it, when it looks over the module's whole room (`GUARDS`: they tell
+what was forgotten), or when it has changed itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MOST = 12  # files; more is what `make test` is for
+CORE = "core/src/joinder"
+PARITY, JSON = "tests/cli/test_parity.py", "tests/cli/test_json.py"
+TERMINAL = "tests/tui/test_every_key.py"
+GUARDS = {  # where a change begins → tests that name what it lacks elsewhere
+    f"{CORE}/api/": (PARITY, "tests/api/test_isolation.py", "tests/api/test_openapi.py"),
+    f"{CORE}/cli.py": (PARITY, JSON, "tests/cli/test_help.py"),
+    f"{CORE}/commands/": (PARITY, JSON, "tests/cli/test_help.py"),
+    f"{CORE}/services/admin/enrollment_operations.py": (PARITY, JSON, TERMINAL),
+    f"{CORE}/store/tables.py": ("tests/core/test_migrate.py",),
+    f"{CORE}/store/migrations/": ("tests/core/test_migrate.py",),
+    f"{CORE}/hookspecs.py": ("tests/core/test_hooks_doc.py",),
+    f"{CORE}/errors.py": ("tests/core/test_errors_doc.py",),
+    "core/src/": ("tests/core/test_layers.py", "tests/packaging/test_circles.py"),
+    "tui/": (TERMINAL,),
+}
 
 
 def changed() -> list[Path]:
@@ -21,8 +37,12 @@ def changed() -> list[Path]:
 
 
 def tests_of(files: list[Path]) -> list[Path]:
-    """Test files, those that have changed first."""
+    """Test files, those that have changed first, then those that look over a room."""
     tests = [path for path in files if path.name.startswith("test_")]
+    names = [str(path.relative_to(ROOT)) for path in files]
+    for begin, guards in GUARDS.items():
+        if any(name.startswith(begin) for name in names):
+            tests += [ROOT / guard for guard in guards]
     for path in files:
         if "tests" not in path.relative_to(ROOT).parts[:1]:
             tests += sorted((ROOT / "tests").rglob(f"test_{path.stem}.py"))

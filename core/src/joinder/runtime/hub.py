@@ -138,8 +138,7 @@ async def _leave(hub: Hub) -> None:
     """Takes its leave, if it renewed tokens and has nothing left to save: a fail-over need not wait for it."""
     if hub.footing.told_at > float("-inf") and hub.journal.is_all_stored:
         with suppress(StoreTrouble):
-            async with hub.store.write() as session:
-                await epoch.forget(session, hub.process)
+            await hub.store.apply(epoch.leaving(hub.process, hub.footing))
 
 
 def _journal_folder(settings: Settings, store: Store) -> Path | None:

@@ -54,6 +54,17 @@ class Found:
     damaged: int
     is_written: bool  # its process lives
 
+    @property
+    def process(self) -> str:
+        return self.path.name.rpartition("-")[0]
+
+    @property
+    def since(self) -> float:
+        """From when on, in epoch seconds, it and those after it hold all that its process got; 0: from the first on."""
+        if self.path.stem.endswith("-1"):
+            return 0
+        return self.lines[0].at if self.lines else float("inf")
+
 
 class Journal:
     """The files of one folder, of which one is this process's. Nothing is asked of the disk until `begin`.

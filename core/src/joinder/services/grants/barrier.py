@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, update
+from sqlalchemy import func, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -82,8 +82,9 @@ async def hold(session: AsyncSession, *, since: int, taken_at: int, harmless: Co
 
     Times are epoch seconds. `harmless`: vendors whose tokens may be sent again.
     """
+    is_before = or_(col(GrantRow.obtained_at) <= since, col(GrantRow.obtained_by) == "refresh")  # none began since
     behind = select(Enrollment.id).join(GrantRow, col(GrantRow.enrollment_id) == col(Enrollment.id))
-    behind = behind.where(col(Enrollment.vendor).not_in(harmless), col(GrantRow.obtained_at) <= since)
+    behind = behind.where(col(Enrollment.vendor).not_in(harmless), is_before)
     before = await restored(session) if await waiting(session) else None
     await _mark(session, behind.where(col(GrantRow.obtained_by) != MARK, col(GrantRow.refused_at).is_(None)))
     oldest = taken_at if before is None else min(taken_at, before.taken_at)
@@ -162,10 +163,11 @@ async def release_all(hub: Hub, ids: Sequence[str], spread_s: float = 0.0) -> No
     for first in range(0, len(shuffled), CHUNK):
         async with hub.store.write() as session:
             for index, enrollment_id in enumerate(shuffled[first : first + CHUNK], first):
-                await _release(hub, session, enrollment_id, now() + int(spread_s * index / len(shuffled)))
+                await release(hub, session, enrollment_id, now() + int(spread_s * index / len(shuffled)))
 
 
-async def _release(hub: Hub, session: AsyncSession, enrollment_id: str, due_at: int) -> None:
+async def release(hub: Hub, session: AsyncSession, enrollment_id: str, due_at: int) -> None:
+    """Takes the mark off one grant without a probe; renewed at `due_at`, in epoch seconds."""
     grant = await session.get(GrantRow, enrollment_id)
     enrollment = await session.get(Enrollment, enrollment_id)
     if grant is not None and enrollment is not None and grant.obtained_by == MARK:

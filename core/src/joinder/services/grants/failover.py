@@ -13,13 +13,14 @@ restore (services/grants/barrier.py): until that process is back, or an operator
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from msgspec import structs
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from joinder.clock import monotonic
+from joinder.clock import monotonic, now
 from joinder.runtime.hub import Hub
 from joinder.services.grants import barrier, footing, recovery
 from joinder.services.work import leases
@@ -31,7 +32,7 @@ LOOK_EVERY_S = 5.0
 TELL_EVERY_S = 20.0
 GONE_S = 60  # not seen for three turns
 FORGOTTEN_S = 86_400
-FIRST_S = 5  # in which a process that had just begun on the server before makes itself known
+FIRST_S = 10  # in which a process that had just begun on the server before looks, and makes itself known
 PATIENCE_S = 60  # beyond the deadline of an exchange
 _SERIAL = "server"
 _REPLAYED = "SELECT extract(epoch FROM pg_last_xact_replay_timestamp())::float8"
@@ -61,9 +62,12 @@ async def look(hub: Hub) -> None:
     known = hub.footing
     if not hub.store.can_fail_over or (_is_quiet(hub) and monotonic() - known.looked_at < LOOK_EVERY_S):
         return
-    known.looked_at = monotonic()
+    known.looked_at, seen = monotonic(), known.seen
     async with hub.store.read() as session:
         found = await epoch.current(session)
+        heard = await epoch.heard(session, hub.process)
+    if (heard or 0) < seen:  # put back under this process, to when it was heard
+        known.doubted_from = seen if heard is None else heard
     server = hub.store.server  # of a connection that there is by now
     if found is None or found.server != server or known.doubted_from is not None:
         found = await _begun(hub, server)
@@ -82,12 +86,23 @@ def _is_quiet(hub: Hub) -> bool:
 
 async def tell(hub: Hub) -> None:
     """Says that this process renews tokens, and lives. Raises StoreTrouble."""
-    hub.footing.told_at = monotonic()
-    async with hub.store.write() as session:
+    async with hub.store.write(hub.process) as session:
         moment = await _now(session)
         await epoch.tell(session, hub.process, Process(epoch=hub.footing.epoch, seen=moment))
-        found = await epoch.processes(session)
-        await epoch.forget(session, *(name for name, each in found.items() if each.seen < moment - FORGOTTEN_S))
+        await _forget_old(session, moment)
+    hub.footing.told_at, hub.footing.seen = monotonic(), moment
+
+
+async def _forget_old(session: AsyncSession, moment: int) -> None:
+    """Forgets processes of the day before, but for those that somebody waits for."""
+    state = await epoch.current(session)
+    if state is None or not state.is_open:
+        return
+    found = await epoch.processes(session)
+    for name in [name for name, each in found.items() if each is None]:  # as if seen now: forgotten in a day
+        await epoch.tell(session, name, Process(epoch="", seen=moment))
+    old = {name for name, each in found.items() if each is not None and each.seen < moment - FORGOTTEN_S}
+    await epoch.forget(session, *(old - set(state.missing)))
 
 
 async def _begun(hub: Hub, server: str | None) -> Epoch:
@@ -98,12 +113,8 @@ async def _begun(hub: Hub, server: str | None) -> Epoch:
         if before is not None and before.server == server and (doubted_from is None or not before.is_open):
             begun = before
         else:
-            begun = Epoch(
-                id=epoch.new_id(),
-                server=server,
-                since=await _now(session),
-                taken_at=await _last_commit(session, doubted_from),
-                is_open=before is None,
+            begun = _following(
+                before, server, since=await _now(session), taken_at=await _last_commit(session, doubted_from)
             )
             await epoch.put(session, begun)
     hub.footing.doubted_from = None
@@ -112,7 +123,23 @@ async def _begun(hub: Hub, server: str | None) -> Epoch:
     return begun
 
 
+def _following(before: Epoch | None, server: str | None, *, since: int, taken_at: int) -> Epoch:
+    """Makes the epoch after `before`: who was waited for in that one is so in this one as well."""
+    if before is None:
+        return Epoch(id=epoch.new_id(), server=server, since=since, taken_at=taken_at, is_open=True)
+    return Epoch(
+        id=epoch.new_id(),
+        server=server,
+        since=since,
+        taken_at=taken_at if before.is_open else min(taken_at, before.taken_at),
+        missing=before.missing,
+        has_marks=before.has_marks,
+    )
+
+
 def _why(before: Epoch, begun: Epoch) -> str:
+    if before is epoch.UNREADABLE:
+        return "what it says of its server cannot be read"
     if before.server == begun.server:
         return "it has an older token than was stored"
     return f"it was on server {before.server}, and is on {begun.server}"
@@ -123,7 +150,8 @@ async def _last_commit(session: AsyncSession, doubted_from: int | None) -> int:
     replayed = (await session.execute(text(_REPLAYED.replace("::", r"\:\:")))).scalar_one()
     if replayed is None:  # it has been restarted since
         found = await epoch.processes(session)
-        replayed = max((each.seen for each in found.values()), default=await _now(session))
+        seen = [each.seen for each in found.values() if each is not None]
+        replayed = max(seen, default=await _now(session))
     return int(replayed if doubted_from is None else min(replayed, doubted_from))
 
 
@@ -133,10 +161,12 @@ async def _take_part(hub: Hub, found: Epoch) -> None:
     is_new = known.told_at == float("-inf")
     if not is_new or not found.is_open or found.missing:
         known.epoch, known.reason = "", _waiting(found)
-        await recovery.apply(hub)
+        applied = await recovery.apply(hub)
         if any(hub.exchanges.values()) or hub.unsaved:  # begun on the server before: what they bring is not stored yet
             return
-        found = await _vouched(hub, found)
+        short = {process for process, since in applied.since.items() if since > found.taken_at}
+        has_all = is_new or hub.process not in short
+        found = await _vouched(hub, found, applied.ended - short, has_all=has_all)
     if found.is_open:
         known.epoch, known.server, known.reason = found.id, found.server, None
 
@@ -148,27 +178,38 @@ def _waiting(found: Epoch) -> str:
     )
 
 
-async def _vouched(hub: Hub, found: Epoch) -> Epoch:
-    """Writes down that all this process had is in the database, and returns the epoch as it stands after that."""
-    hub.footing.told_at = monotonic()
-    async with hub.store.write(_SERIAL) as session:
+async def _vouched(hub: Hub, found: Epoch, ended: set[str], *, has_all: bool) -> Epoch:
+    """Writes down that all that this process and those that `ended` had is in the database.
+
+    Not `has_all`: the database went back further than this process's journal, so that it says no more than that it is
+    there. Returns the epoch as it stands after that.
+    """
+    async with hub.store.write(_SERIAL, hub.process) as session:
         moment = await _now(session)
-        await epoch.tell(session, hub.process, Process(epoch=found.id, seen=moment))
+        await epoch.tell(session, hub.process, Process(epoch=found.id if has_all else "", seen=moment))
         state = await epoch.current(session)
         if state is None or state.id != found.id:
-            return found  # it has moved again
-        missing = await _missing(hub, session, state)
-        if state.is_open:
-            changed = structs.replace(state, missing=sorted(set(missing) & set(state.missing)))
-        elif moment < state.since + FIRST_S or (missing and moment < state.since + _patience_s(hub)):
-            return state
+            changed = state = found  # it has moved again
         else:
-            changed = await _opened(hub, session, state, missing)
+            changed = await _judged(hub, session, state, moment, ended)
         if changed != state:
             await epoch.put(session, changed)
-    if not state.is_open:
-        _tell_opened(missing)
+    hub.footing.told_at, hub.footing.seen = monotonic(), moment
+    if changed.is_open and not state.is_open:
+        _tell_opened(changed.missing)
     return changed
+
+
+async def _judged(hub: Hub, session: AsyncSession, state: Epoch, moment: int, ended: set[str]) -> Epoch:
+    """Opens the epoch as soon as nobody is missing, or has been for too long; of an open one, says who still is."""
+    known = await epoch.processes(session)
+    if state.is_open:
+        back = {name for name, each in known.items() if each is not None and each.epoch == state.id}
+        return structs.replace(state, missing=sorted(set(state.missing) - back - ended))
+    missing = _missing(known, state, ended)
+    if moment < state.since + FIRST_S or (missing and moment < state.since + _patience_s(hub)):
+        return state
+    return await _opened(hub, session, state, missing)
 
 
 def _tell_opened(missing: list[str]) -> None:
@@ -185,32 +226,40 @@ def _patience_s(hub: Hub) -> float:
 
 async def _opened(hub: Hub, session: AsyncSession, state: Epoch, missing: list[str]) -> Epoch:
     if not missing:
-        return structs.replace(state, is_open=True)
-    is_alone = not await barrier.waiting(session)
+        return structs.replace(state, is_open=True, missing=[])
+    is_alone = state.has_marks or not await barrier.waiting(session)
     await barrier.hold(session, since=state.since, taken_at=state.taken_at, harmless=_harmless(hub, state))
     return structs.replace(state, is_open=True, missing=missing, has_marks=is_alone)
 
 
 async def _release(hub: Hub, found: Epoch) -> None:
-    """Lets the marked grants be renewed again, as everybody has told what they had by now."""
+    """Lets the marked grants be renewed again, as everybody has told what they had by now.
+
+    Nothing, where the database has moved again: the marks may be of that.
+    """
     async with hub.store.read() as session:
         waiting = [each.enrollment_id for each in await barrier.waiting(session)]
-    await barrier.release_all(hub, waiting)
+    for first in range(0, len(waiting), barrier.CHUNK):
+        async with hub.store.write(_SERIAL) as session:
+            if await epoch.current(session) != found:
+                return
+            for enrollment_id in waiting[first : first + barrier.CHUNK]:
+                await barrier.release(hub, session, enrollment_id, now())
     async with hub.store.write(_SERIAL) as session:
         if await epoch.current(session) == found:
             await epoch.put(session, structs.replace(found, has_marks=False))
     log.warning("every process has told what it had: %d grants are renewed again", len(waiting))
 
 
-async def _missing(hub: Hub, session: AsyncSession, state: Epoch) -> list[str]:
+def _missing(known: Mapping[str, Process | None], state: Epoch, ended: set[str]) -> list[str]:
     """Names the processes that may have renewed what the database does not know of."""
     return sorted(
-        name
-        for name, each in (await epoch.processes(session)).items()
-        if each.epoch != state.id
-        and each.seen + GONE_S >= state.taken_at
-        and hub.journal.is_writing(name) is not False  # else it has ended, and what it left is applied
+        name for name, each in known.items() if name not in ended and (each is None or _may_lack(name, each, state))
     )
+
+
+def _may_lack(name: str, process: Process, state: Epoch) -> bool:
+    return process.epoch != state.id and (name in state.missing or process.seen + GONE_S >= state.taken_at)
 
 
 def _harmless(hub: Hub, state: Epoch) -> set[str]:

@@ -28,11 +28,14 @@ def asked(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
     """Fills in `{stands}` of a statement with the condition that the database is where this process last found it."""
     if not hub.store.can_fail_over:
         return sql.format(stands="1 = 1"), values
-    condition, more = epoch.stands(hub.footing.epoch, hub.footing.server)
+    condition, more = epoch.stands(hub.process, hub.footing)
     return sql.format(stands=condition), {**values, **more}
 
 
 def went_back(hub: Hub, stored_at: int) -> None:
-    """Notes that the database has an older token than the one this process stored at `stored_at` (epoch seconds)."""
+    """Notes that the database has an older token than this process stored.
+
+    `stored_at`: epoch seconds, before which nothing is missing.
+    """
     hub.footing.epoch = ""
     hub.footing.doubted_from = stored_at

@@ -33,11 +33,15 @@ _STORED = (
 @dataclass(kw_only=True)
 class Applied:
     """How many tokens the database did not have, and the sentences of what was refused. `left`: whose tokens could not
-    be stored; the files that hold them stay."""
+    be stored; the files that hold them stay. `ended`: processes that are gone, and all they left is stored. `since`: of
+    each process, from when on (epoch seconds) its files hold all that it got.
+    """
 
     count: int = 0
     refused: list[str] = field(default_factory=list)
     left: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    since: dict[str, float] = field(default_factory=dict)
 
 
 async def look(hub: Hub) -> Applied:
@@ -66,7 +70,14 @@ async def _looked_through(hub: Hub, found: list[Found], *, is_real: bool) -> App
                 await _apply_one(hub, line, applied, is_real=is_real)
             except Exception as error:  # noqa: BLE001 - one bad line must not stop the others
                 _leave(applied, line, error)
+    applied.ended = {file.process for file in found} - {file.process for file in found if _may_hold_more(file, applied)}
+    for file in found:
+        applied.since[file.process] = min(file.since, applied.since.get(file.process, file.since))
     return applied
+
+
+def _may_hold_more(file: Found, applied: Applied) -> bool:
+    return file.is_written or bool(file.damaged) or any(line.enrollment in applied.left for line in file.lines)
 
 
 def _leave(applied: Applied, line: Line, error: Exception) -> None:
@@ -93,7 +104,8 @@ async def catch_up(hub: Hub, row: OpenedRow) -> bool:
     if not is_behind and not has_ended:
         return False
     if is_behind:
-        footing.went_back(hub, row.obtained_at)  # others may have lost more
+        # Others may have lost more; but nothing from before this process's journal, or a look would have noticed.
+        footing.went_back(hub, max(row.obtained_at, now() - int(KEPT_S)))
     await apply(hub)
     if has_ended:
         hub.ended.add(holder)

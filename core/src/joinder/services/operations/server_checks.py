@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from joinder.runtime.hub import Hub
 from joinder.services.grants import barrier
 from joinder.services.operations.findings import Finding
@@ -30,10 +32,11 @@ async def moved(hub: Hub) -> list[Finding]:
     return [Finding(check="server", text=_waits_for(found, known), next_step=_step(found))]
 
 
-def _waits_for(found: Epoch, known: dict[str, epoch.Process]) -> str:
+def _waits_for(found: Epoch, known: Mapping[str, epoch.Process | None]) -> str:
     if not found.is_open:
         return f"went on at {barrier.moment(found.since)}; renewals wait until every process has told what it had"
-    seen = max((known[name].seen for name in found.missing if name in known), default=found.since)
+    waited_for = [known.get(name) for name in found.missing]
+    seen = max((each.seen for each in waited_for if each is not None), default=found.since)
     return (
         f"went on at {barrier.moment(found.since)}; {len(found.missing)} processes, last seen {barrier.moment(seen)}, "
         "have not told what they renewed before"
