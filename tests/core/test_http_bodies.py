@@ -108,7 +108,7 @@ APP = {"vendor": "acme", "type": "app", "clientID": "an-id", "clientSecret": "a-
 async def test_a_token_call_in_json(serve: Serve) -> None:
     served = await serve(http_answer(TOKEN))
     factory = HttpFactory(reroute={"a.example": served.origin})
-    acme = vendor(parameters_in="json", client_auth="post")
+    acme = vendor(parameters_in="json", token_endpoint_auth_method="client_secret_post")
     assert acme.oauth2 is not None
     ctx = make_context(acme, factory, app=APP)
     token = await oauth.client_token(ctx, acme.oauth2, audience="https://a.example")

@@ -285,7 +285,7 @@ async def test_parameters_go_into_the_form_and_the_app_into_basic(serve):
 
 
 async def test_the_app_goes_into_the_form_where_the_vendor_wants_it(serve):
-    query, form, head = await sent(serve, client_auth="post")
+    query, form, head = await sent(serve, token_endpoint_auth_method="client_secret_post")
     assert (query, form) == ({}, REFRESH | CLIENT)
     assert "authorization" not in head
 
@@ -446,7 +446,7 @@ def test_a_callback_with_a_code_is_used():
     [
         ({}, "x-www-form-urlencoded", {"token": OLD["refresh_token"], "token_type_hint": "refresh_token"}),
         (
-            {"client_auth": "post", "parameters_in": "json"},
+            {"token_endpoint_auth_method": "client_secret_post", "parameters_in": "json"},
             "json",
             {
                 "token": OLD["refresh_token"],
@@ -456,7 +456,7 @@ def test_a_callback_with_a_code_is_used():
             },
         ),
         (
-            {"client_auth": "post", "revocation_parameter": "refresh_token"},
+            {"token_endpoint_auth_method": "client_secret_post", "revocation_parameter": "refresh_token"},
             "x-www-form-urlencoded",
             {
                 "refresh_token": OLD["refresh_token"],
@@ -476,7 +476,7 @@ async def test_a_grant_is_taken_back_as_token_calls_are_sent(
     head, _, sent = request.partition(b"\r\n\r\n")
     assert head.startswith(b"POST /revoke ")
     assert content_type in head.decode().lower()
-    assert ("authorization: basic" in head.decode().lower()) == ("client_auth" not in facts)
+    assert ("authorization: basic" in head.decode().lower()) == ("token_endpoint_auth_method" not in facts)
     found = json.loads(sent) if content_type == "json" else {k: v[0] for k, v in parse_qs(sent.decode()).items()}
     assert found == body
 

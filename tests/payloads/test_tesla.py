@@ -141,7 +141,7 @@ def errors(content: bytes) -> None:
         body = json.dumps(entry["body"]).encode() if "body" in entry else entry["body_text"].encode()
         answer = Answer(entry["status"], {}, body, "GET x")
         if "endpoint" in entry:
-            error: VendorError = token_error(answer, lost_codes=VENDOR.oauth2.lost_codes)
+            error: VendorError = token_error(answer, invalid_grant_codes=VENDOR.oauth2.invalid_grant_codes)
         else:
             with pytest.raises(VendorError) as caught:
                 check(answer, NOW)

@@ -202,7 +202,7 @@ async def _taken_back(ctx: Context, oauth2: OAuth2, kind: str, token: str) -> bo
         return True
     if error_code(answer.content) == "unsupported_token_type":
         return False
-    error = token_error(answer, lost_codes=oauth2.lost_codes)
+    error = token_error(answer, invalid_grant_codes=oauth2.invalid_grant_codes)
     if isinstance(error, AuthorizationLost):
         return True
     raise error
@@ -212,8 +212,8 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
     """Sends one POST to the token endpoint with the app's client credentials. Raises as `token_error` says."""
     answer = await _client_call(ctx, oauth2, oauth2.token_url, parameters, send_secret=send_secret)
     if not answer.ok:
-        raise token_error(answer, lost_codes=oauth2.lost_codes)
-    return _token(answer, ctx.now(), lost_codes=oauth2.lost_codes)
+        raise token_error(answer, invalid_grant_codes=oauth2.invalid_grant_codes)
+    return _token(answer, ctx.now(), invalid_grant_codes=oauth2.invalid_grant_codes)
 
 
 async def _client_call(
@@ -224,7 +224,7 @@ async def _client_call(
     body = dict(parameters)
     if client is None:
         body |= {"client_id": app["clientID"]}
-    elif oauth2.client_auth == "post":
+    elif oauth2.token_endpoint_auth_method == "client_secret_post":  # noqa: S105 - a method's name
         body |= {"client_id": client[0], "client_secret": client[1]}
     sent_as = oauth2.parameters_in
     return await ctx.http.request(
@@ -234,7 +234,7 @@ async def _client_call(
         form={"form": body, "query": {}, "json": None}[sent_as],
         json=body if sent_as == "json" else None,
         headers={"content-type": "application/x-www-form-urlencoded"} if sent_as == "query" else None,  # of no body
-        basic=client if oauth2.client_auth == "basic" else None,
+        basic=client if oauth2.token_endpoint_auth_method == "client_secret_basic" else None,  # noqa: S105 - as above
         deadline=EXCHANGE_DEADLINE,
         exchange=True,
     )
@@ -244,8 +244,8 @@ class _NoAccessToken(UnexpectedPayload):
     """A 2xx answer of the token endpoint without the one thing it is for."""
 
 
-def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorError:
-    """Returns what a token answer without a token means; `lost_codes` are the vendor's own words for invalid_grant."""
+def token_error(answer: Answer, *, invalid_grant_codes: tuple[str, ...] = ()) -> VendorError:
+    """Returns what a token answer without a token means; `invalid_grant_codes`: the vendor's own for invalid_grant."""
     code = error_code(answer.content)
     detail = f"{answer.status} error={code}" if code else str(answer.status)
     if answer.status == 429:
@@ -254,7 +254,7 @@ def token_error(answer: Answer, *, lost_codes: tuple[str, ...] = ()) -> VendorEr
         return TransientError("The vendor's token service failed", retry_after=answer.retry_after(), detail=detail)
     if code in _APP_REJECTED:
         return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
-    if code in (*_GRANT_DEAD, *lost_codes):
+    if code in (*_GRANT_DEAD, *invalid_grant_codes):
         return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
     if code or 400 <= answer.status < 500:
         said = f"{answer.status} {code}".strip()
@@ -286,12 +286,12 @@ def _code_in(body: object) -> str:
     return error if isinstance(error, str) else ""
 
 
-def _token(answer: Answer, now: datetime, *, lost_codes: tuple[str, ...] = ()) -> Token:
+def _token(answer: Answer, now: datetime, *, invalid_grant_codes: tuple[str, ...] = ()) -> Token:
     body = _members(answer)
     access_token = body.get("access_token")
     if not isinstance(access_token, str) or not access_token:
         if error_code(answer.content):  # a refusal that calls itself a success
-            raise token_error(answer, lost_codes=lost_codes)
+            raise token_error(answer, invalid_grant_codes=invalid_grant_codes)
         raise _NoAccessToken(f"{answer.place} answered without an access token")
     refresh = body.get("refresh_token")
     known = ("access_token", "refresh_token", "expires_in")

@@ -78,6 +78,9 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
         return any(entry.password for entry in self.fields)
 
 
+AuthMethod = Literal["client_secret_basic", "client_secret_post"]
+
+
 class OAuth2(Struct, frozen=True, kw_only=True):
     """The vendor's OAuth endpoints. Constants: never read from an answer (RFC 9700 §4.4, mix-up)."""
 
@@ -85,10 +88,10 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     token_url: str
     scopes: tuple[str, ...] = ()
     pkce: bool = False  # True only where the vendor is known to accept RFC 7636 S256
-    client_auth: Literal["basic", "post"] = "basic"
+    token_endpoint_auth_method: AuthMethod = "client_secret_basic"  # noqa: S105 - of RFC 7591
     parameters_in: Literal["form", "query", "json"] = "form"  # where the token call carries its parameters
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
-    lost_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
+    invalid_grant_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
     revocation_url: str | None = None  # RFC 7009, where a source names it; on one of Vendor.hosts
     revocation_parameter: Literal["token", "refresh_token"] = "token"  # what carries it; refresh_token: no other token

@@ -42,7 +42,12 @@ from joinder.http import raise_for_status
 from misbehaving import http_answer
 
 HOST = "told.example"
-OAUTH = OAuth2(authorize_url=f"https://{HOST}/a", token_url=f"https://{HOST}/t", client_auth="basic", pkce=False)
+OAUTH = OAuth2(
+    authorize_url=f"https://{HOST}/a",
+    token_url=f"https://{HOST}/t",
+    token_endpoint_auth_method="client_secret_basic",
+    pkce=False,
+)
 QUARTER_HOURS = History(resolution="15mins", window=timedelta(days=7))
 Said = bytes | Callable[[], bytes] | None  # None: as a well vendor
 

@@ -90,7 +90,7 @@ def test_class_of_each_refused_read(status: int, body: bytes, expected: type[Ven
 def test_class_of_each_refused_token_call(status: int, code: str, expected: type[VendorError]) -> None:
     assert VENDOR.oauth2 is not None
     body = json.dumps({"error": code, "error_description": "text of Tesla's"}).encode()
-    error = token_error(Answer(status, {}, body, "POST x"), lost_codes=VENDOR.oauth2.lost_codes)
+    error = token_error(Answer(status, {}, body, "POST x"), invalid_grant_codes=VENDOR.oauth2.invalid_grant_codes)
     assert type(error) is expected
     assert "text of Tesla" not in f"{error}{error.detail}"
 

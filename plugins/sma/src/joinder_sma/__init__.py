@@ -43,7 +43,7 @@ def _oauth2(auth_host: str) -> OAuth2:
         authorize_url=f"https://{auth_host}/oauth2/auth",
         token_url=f"https://{auth_host}/oauth2/token",
         scopes=("offline_access",),  # without it a refresh token ends after two days
-        client_auth="post",
+        token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method of RFC 7591
         revocation_url=f"https://{auth_host}/oauth2/logout",  # as clients call it, and SMA's page on access control
         revocation_parameter="refresh_token",
     )

@@ -42,7 +42,7 @@ REFRESH_TOKEN_LIFE = timedelta(days=30)  # unused
 _OAUTH2 = OAuth2(
     authorize_url="https://connect.solaredge.com/authorize",
     token_url=f"https://{api.HOST}/v2/oauth2/token",
-    client_auth="post",
+    token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method of RFC 7591
     parameters_in="json",
     state_returned_as=("state", "external_id"),
     extra_authorize_params={"access_duration": "24"},  # months, the most there is

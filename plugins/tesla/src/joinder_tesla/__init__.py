@@ -43,8 +43,8 @@ _OAUTH2 = OAuth2(
     authorize_url="https://auth.tesla.com/oauth2/v3/authorize",
     token_url="https://fleet-auth.prd.vn.cloud.tesla.com/oauth2/v3/token",  # noqa: S106 - an address
     scopes=("openid", "offline_access", "energy_device_data"),
-    client_auth="post",
-    lost_codes=("login_required", "invalid_auth_code"),
+    token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method of RFC 7591
+    invalid_grant_codes=("login_required", "invalid_auth_code"),
     extra_authorize_params={"prompt_missing_scopes": "true"},
     revocation_url="https://auth.tesla.com/oauth2/v3/revoke",  # of several clients; Tesla's pages name none
 )
