@@ -16,7 +16,18 @@ from joinder.runtime.hub import Hub
 
 CORE = Path(joinder.__file__).parent
 ASKED = ("read", "write", "rows", "scan", "apply")
-PLUMBING = ("store/", "clock.py", "redact.py", "ids.py", "patience.py", "clean.py", "http/", "vendors/", "observe/")
+PLUMBING = (
+    "store/",
+    "behind.py",
+    "clock.py",
+    "redact.py",
+    "ids.py",
+    "patience.py",
+    "clean.py",
+    "http/",
+    "vendors/",
+    "observe/",
+)
 
 
 @dataclass
