@@ -32,6 +32,7 @@ LATE_ON_POSTGRES = (
     "test_site_rights.py",
     "test_revocations.py",
     "test_credential_test.py",
+    "test_reach.py",
 )
 READ_MUCH = (
     "test_reads.py",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,6 +35,24 @@ def shared(path: str) -> Path:
 def days_ago(count: int) -> str:
     """A day as commands take it, which lies behind on whatever day the tests run."""
     return f"{datetime.now(UTC).date() - timedelta(days=count)}"
+
+
+@contextmanager
+def unloaded(package: str) -> Iterator[None]:
+    """Within, the package is imported anew; after it, what was loaded before is there again."""
+    kept = _modules_of(package)
+    for name in kept:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in _modules_of(package):
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+def _modules_of(package: str) -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
 
 
 def make_context(

@@ -17,6 +17,7 @@ import pytest
 import joinder.commands
 from cli.test_json import GIVEN, RUNS
 from cli.world import World
+from effort import some
 from hostile import HOSTILE, fill, unseen
 from joinder.commands import answering, running
 from joinder.errors import TransientError
@@ -49,7 +50,7 @@ LISTED |= {"enrollments list": (), "devices list": ("{site}",)}
 TELLING = ("credentials list", "clients list", "accounts list", "audit list")
 
 
-@pytest.fixture(params=HOSTILE)
+@pytest.fixture(params=some(HOSTILE))
 def named(request: pytest.FixtureRequest, world: World) -> tuple[World, str]:
     name = HOSTILE[request.param]
 

@@ -12,7 +12,7 @@ import itertools
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -87,12 +87,12 @@ def vendor() -> Iterator[VendorProcess]:
         yield made
 
 
-def _marked(cells: list[Cell]) -> list[object]:
-    return [pytest.param(cell, id=str(cell), marks=[] if str(cell) in IN_CI else pytest.mark.proof) for cell in cells]
+def _marked(cells: list[Cell], in_ci: Collection[str] = ()) -> list[object]:
+    return [pytest.param(cell, id=str(cell), marks=[] if str(cell) in in_ci else pytest.mark.proof) for cell in cells]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("cell", _marked(SQLITE))
+@pytest.mark.parametrize("cell", _marked(SQLITE, IN_CI))
 def test_on_sqlite(databases: Databases, tmp_path: Path, vendor: VendorProcess, cell: Cell) -> None:
     database = databases.fresh("sqlite", tmp_path)
     asyncio.run(_lived_through(cell, Scene(settings=database), vendor, tmp_path))

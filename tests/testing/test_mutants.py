@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from joinder.templates import render
+from support import unloaded
 
 
 def _loaded() -> ModuleType:
@@ -56,17 +57,10 @@ async def test_a_mistake_is_seen_by_its_check(
 ) -> None:
     mutant = next(one for one in MUTANTS if (one.vendor, one.name) == planted)
     package = run.BASES[mutant.vendor].package
-    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in kept:
-        del sys.modules[name]
-    try:
+    with unloaded(package):
         subject = run.copied(run.BASES[mutant.vendor], tmp_path, mutant)
         entry = next(one for one in run.checks() if one.name == TELLING[planted])
         outcome = await run.run(entry, subject)
-    finally:
-        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-            del sys.modules[name]
-        sys.modules.update(kept)
     assert outcome.state == "failed"
     assert "\n" not in outcome.reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from joinder.physics import NO_LOAD
 from joinder.templates import render
+from support import unloaded
 
 
 @pytest.fixture
@@ -20,9 +20,8 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     render("acme", "Acme", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path / "src"))
     importlib.invalidate_caches()
-    yield importlib.import_module("joinder_acme")
-    for name in [name for name in sys.modules if name.startswith("joinder_acme")]:
-        del sys.modules[name]
+    with unloaded("joinder_acme"):
+        yield importlib.import_module("joinder_acme")
 
 
 @pytest.mark.parametrize(
