@@ -14,7 +14,7 @@ _OWN_ORIGIN = re.compile(rf"http://{_OWN.pattern}")
 
 
 def refuses(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a request with these headers, names in lower case, comes from elsewhere, or may."""
+    """Tells whether a request with these headers, names in lower case, comes from elsewhere, or may."""
     given = [(name, value.decode("latin-1")) for name, value in headers]
     hosts = [value for name, value in given if name == b"host"]
     origins = [value for name, value in given if name == b"origin"]

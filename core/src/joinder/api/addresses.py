@@ -15,7 +15,7 @@ HOPS_MOST = 20
 
 
 def address_of(request: Request[Any, Any, Any]) -> str | None:
-    """Of who asks, IPv6 as its network; None where the connection has none.
+    """Returns the address of who asks, IPv6 as its network; None where the connection has none.
 
     `X-Forwarded-For` is read from its end, past the proxies of JOINDER_TRUSTED_PROXIES: what stands before the first
     that is not one of them is anybody's text.
@@ -32,7 +32,7 @@ def address_of(request: Request[Any, Any, Any]) -> str | None:
 
 
 def _parsed(text: str) -> Address | None:
-    """Also as some proxies write it: with a port, or in brackets."""
+    """Reads an address, also as some proxies write it: with a port, or in brackets."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

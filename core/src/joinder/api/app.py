@@ -156,7 +156,7 @@ async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None
 
 
 def _too_many(value: object, place: str = "") -> str | None:
-    """Where a list or an object of a body is longer than any may be; nested no deeper than JSON was decoded."""
+    """Says where a list or an object of a body is longer than any may be; nested no deeper than JSON was decoded."""
     if not isinstance(value, list | dict):
         return None
     if len(value) > MEMBERS_MOST:

@@ -53,7 +53,7 @@ class FailedLogins:
         self._of_client, self._of_address = Buckets(FAILURES_PER_MINUTE), Buckets(FAILURES_OF_ADDRESS)
 
     def note(self, client_id: str, address: str) -> None:
-        """What is no client id, of any length, counts as one. Raises TooManyRequests."""
+        """Counts a log-in that failed; what is no client id, of any length, counts as one. Raises TooManyRequests."""
         client = f"{client_id if is_id(client_id, 'clnt') else ''} {address}"
         wait_s = max(self._of_client.wait_s(client), self._of_address.wait_s(address))
         if wait_s > 0:

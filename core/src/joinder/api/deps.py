@@ -56,11 +56,11 @@ class Paging(Struct, frozen=True):
 
     @property
     def limit(self) -> int:
-        """One more than the page: it tells whether another follows."""
+        """Returns one more than the page: it tells whether another follows."""
         return self.size + 1
 
     def cut(self, rows: Sequence[T], key: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-        """The page, and the token of the next one."""
+        """Cuts the page; returns it with the token of the next one."""
         page = rows[: self.size]
         return page, page_token(key(page[-1])) if len(rows) > self.size else None
 
@@ -98,7 +98,7 @@ def provide_window(
     token: PageToken = None,
     provenance: FromWhere = False,
 ) -> Window:
-    """The last day when left out; a page token moves the start. Raises Invalid naming the parameter."""
+    """Reads the range asked for; a page token moves its start. The last day where none is given. Raises Invalid."""
     until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
     since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
@@ -124,7 +124,7 @@ def _bad_token() -> Invalid:
 
 
 def moment_of(name: str, text: str) -> int:
-    """Epoch seconds. Raises Invalid naming the member or parameter."""
+    """Returns epoch seconds. Raises Invalid naming the member or parameter."""
     try:
         found = datetime.fromisoformat(text.replace(" ", "+"))  # a `+` left bare in a query arrives as a blank
         if found.tzinfo is None or not 2000 <= found.year < 2200:

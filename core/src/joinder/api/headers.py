@@ -28,7 +28,7 @@ _BAD_HOST = msgspec.json.encode(
 
 
 def shielded(app: ASGIApp, *, is_https: bool) -> ASGIApp:
-    """Outside of everything; what an answer says itself stays. A Host that is none, or two, is refused here."""
+    """Adds headers outside of everything; what an answer says itself stays. Refuses a Host that is none, or two."""
     added = [*DEFAULTS.items(), *([HSTS] if is_https else [])]
 
     async def shielding(scope: Scope, receive: Receive, send: Send) -> None:

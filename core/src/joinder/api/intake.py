@@ -91,7 +91,7 @@ class _Visit:
             self._step_out()
 
     async def receive(self) -> ReceiveMessage:
-        """The next part of the body. Raises BodyTooSlow, or NotReady where bodies hold too much already."""
+        """Returns the next part of the body. Raises BodyTooSlow, or NotReady where bodies hold too much already."""
         if self._is_whole:
             return await self._receive()
         self._step_out()
@@ -122,7 +122,7 @@ class _Visit:
 
 
 def admitted(app: ASGIApp) -> ASGIApp:
-    """A middleware: what it raises is answered as any other problem."""
+    """Makes a middleware; what it raises is answered as any other problem."""
 
     async def admitting(scope: Scope, receive: Receive, send: Send) -> None:
         route = route_of(scope)

@@ -77,7 +77,7 @@ for several in commands():
 @click.option("--all", "is_all", is_flag=True, help="All of them, whatever --limit says.")
 @json_option
 def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all: bool, as_json: bool) -> None:
-    """List enrollments, newest first. Example:  joinder enrollments list --filter "vendor:sma health:degraded !roof"
+    """List enrollments, newest first. Example:  joinder enrollments list --filter "vendor:acme health:degraded !roof"
 
     All words must fit; text is looked for in ids and in names of sites.
     """

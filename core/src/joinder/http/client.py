@@ -34,10 +34,10 @@ class Meter(Protocol):
     """Counts the calls of one vendor app before they are made."""
 
     def call(self, *, exchange: bool) -> AbstractAsyncContextManager[None]:
-        """Around one call. Raises RateLimited instead of letting it through; never for a token exchange."""
+        """Stands around one call. Raises RateLimited instead of letting it through; never for a token exchange."""
 
     async def limited(self, wait: timedelta | None) -> None:
-        """The vendor allows no more calls for now."""
+        """Notes that the vendor allows no more calls for now."""
 
 
 CLIENT: Behind[httpx.AsyncClient] = Behind()
@@ -64,7 +64,7 @@ class Http:
         self._unreachable = unreachable
 
     def metered(self, meter: Meter) -> Http:
-        """The same client, its calls counted."""
+        """Returns the same client, its calls counted."""
         made = copy.copy(self)
         CLIENT.put(made, CLIENT.of(self))
         METER.put(made, meter)
@@ -85,7 +85,7 @@ class Http:
         deadline: float = 30.0,
         exchange: bool = False,
     ) -> Answer:
-        """One call, no retry. `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown.
+        """Makes one call, no retry. `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown.
 
         At most one body: `form` is urlencoded, `json` encoded, `multipart` form-data fields, `content` as it is.
         """

@@ -66,7 +66,7 @@ class HttpFactory:
         self._webhooks: WebhookHttp | None = None
 
     def vendor(self, hosts: tuple[str, ...], *, concurrency: int = 100) -> Http:
-        """The shared client for a vendor's declared hosts; the ones used last are kept."""
+        """Returns the shared client for a vendor's declared hosts; the ones used last are kept."""
         if hosts not in self._vendors:
             backend = GuardedBackend(is_public, self._stand_ins())
             client = new_client(self._tls(), backend, cookies=no_cookies(), concurrency=concurrency)
@@ -93,7 +93,7 @@ class HttpFactory:
         return _DeviceDoor(self)
 
     def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
-        """A client for a device an owner named: an IP address or plain name inside the allowed networks, port 443.
+        """Makes a client for a device an owner named: an address or plain name in the allowed networks, port 443.
 
         Raises DeviceUnreachable for anything else, without saying which rule refused it.
         """
@@ -103,19 +103,19 @@ class HttpFactory:
         return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self.device_rule, self._stand_ins()))
 
     def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
-        """A client for a device the operator names at a command line: any unicast address, any port."""
+        """Makes a client for a device the operator names at a command line: any unicast address, any port."""
         return DeviceHttp(
             host, port, pin_sha256, GuardedBackend(lambda address: not address.is_multicast, self._stand_ins())
         )
 
     def webhooks(self) -> WebhookHttp:
-        """The shared client for integrators' endpoints: https and public addresses only."""
+        """Returns the shared client for integrators' endpoints: https and public addresses only."""
         if self._webhooks is None:
             self._webhooks = WebhookHttp(self._tls(), loopback=self._loopback_webhooks)
         return self._webhooks
 
     def own(self, origin: str) -> OwnHttp:
-        """A client for the installation's own address; the caller closes it."""
+        """Makes a client for the installation's own address; the caller closes it."""
         return OwnHttp(self._tls(), origin)
 
     async def close(self) -> None:

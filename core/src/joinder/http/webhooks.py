@@ -29,7 +29,7 @@ class WebhookHttp(Http):
         super().__init__(client, hosts=(), reroute={})
 
     async def post(self, url: str, content: bytes, headers: Mapping[str, str], *, deadline: float) -> Answer:
-        """One call, no redirect followed; the answer's content is empty. Raises TransientError when none came.
+        """Sends one call, no redirect followed; the answer's content is empty. Raises TransientError when none came.
 
         Its `detail` says why no connection was made; it has none where one was made and cut.
         """

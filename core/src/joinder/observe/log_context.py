@@ -13,7 +13,7 @@ _bound: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=_NOTHI
 
 @contextmanager
 def log_context(**values: str) -> Iterator[None]:
-    """Around work on one request, account, enrollment, vendor or job: `log_context(enrollment_id=…, vendor=…)`."""
+    """Names what the block is about: one request, account, enrollment, vendor or job, by id or name."""
     token = _bound.set({**_bound.get(), **values})
     try:
         yield
@@ -22,7 +22,7 @@ def log_context(**values: str) -> Iterator[None]:
 
 
 def bind(**values: str) -> None:
-    """For what is learnt on the way: holds until the `log_context` around it ends."""
+    """Adds what is learnt on the way: it holds until the `log_context` around it ends."""
     _bound.set({**_bound.get(), **values})
 
 

@@ -35,7 +35,7 @@ _STANDS = (
 
 
 class Epoch(Struct, frozen=True, kw_only=True):
-    """`server` None: it cannot be told. Epoch seconds: `since` by the clock of whoever noticed, `taken_at` of the last
+    """`server` None: it cannot be told. Epoch seconds by the database's clock: `since` it began, `taken_at` of the last
     commit that is known to be there. `is_open`: renewals may begin. `missing`: processes that nobody vouches for.
     """
 
@@ -58,7 +58,7 @@ class Footing:
     epoch: str = ""
     server: str | None = None
     is_in_doubt: bool = True  # something said that the database may have moved on
-    doubted_from: int | None = None  # epoch seconds: of then is a token that it went back to
+    doubted_from: int | None = None  # epoch seconds: to then the database went back, as far as is known
     reason: str | None = None  # why this process may not renew
     looked_at: float = float("-inf")  # monotonic
     told_at: float = float("-inf")  # as is that the others know of this process
@@ -134,6 +134,7 @@ def _told(value: Mapping[str, Any]) -> Process | None:
 
 
 async def tell(session: AsyncSession, process: str, told: Process) -> None:
+    """Stores what a process says of itself, in place of what it said before."""
     await session.merge(StoreState(name=_PROCESS + process, value=to_builtins(told)))
 
 

@@ -122,7 +122,7 @@ OPERATIONS = (
     Operation(
         id="pauseEnrollment",
         command="enrollments pause",
-        example='--filter "vendor:solis" --dry-run',
+        example='--filter "vendor:acme" --dry-run',
         help="Stop reading, keep tokens alive.",
         run=_pause,
         doing="Pausing",
