@@ -194,8 +194,7 @@ async def adopt(hub: Hub, row: JoinSession, error: VendorError | None = None) ->
             join_ends.write(hub, session, found, "flow_gone")
             return
         found.enrollment_id = enrollment.id
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        due_at = now() if error is None else after_failure(0, utc_now(), retry_after)
+        due_at = now() if error is None else after_failure(0, utc_now(), error.retry_after)
         await leases.schedule(session, KIND, enrollment.id, due_at, app=enrollment.app)
         if not isinstance(error, AuthorizationLost | BudgetSpent | None) and await is_empty(session, enrollment):
             await standing.troubled(hub, session, enrollment, error, {})  # a refusal counts when it comes again
