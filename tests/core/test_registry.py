@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pluggy
 import pytest
@@ -339,6 +339,53 @@ async def test_a_hook_that_hangs_is_ended_at_the_deadline(hook, monkeypatch):
     registry, _ = with_fake(hook, asyncio.Event().wait)
     with pytest.raises(TransientError, match=f"did not finish {hook}"):
         await call(registry, hook)
+
+
+class Described:
+    """An OAuth vendor that leaves out what its description says."""
+
+    def __init__(self, oauth2: OAuth2 | None) -> None:
+        self.oauth2 = oauth2
+
+    @hookimpl
+    def describe_vendor(self) -> Vendor:
+        return Vendor(
+            name="plain",
+            label="Plain",
+            docs_url="https://docs.example",
+            flow=Flow.REDIRECT,
+            hosts=("login.vendor.example",),
+            oauth2=self.oauth2,
+            refresh=Refresh.ROTATING,
+            limits=Limits(poll_every=timedelta(hours=1)),
+            capabilities={},
+        )
+
+    @hookimpl
+    async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        return Consent(grant=GRANT)
+
+    @hookimpl
+    async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
+        return SITE
+
+    @hookimpl
+    async def fetch_readings(self, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+        return Readings()
+
+
+async def test_what_oauth_data_says_needs_no_hook():
+    host = "https://login.vendor.example"
+    registry = Registry()
+    assert registry.add("plain", Described(OAuth2(authorize_url=f"{host}/a", token_url=f"{host}/t"))).problem is None
+    url = await registry.build_authorize_url("plain", context(clientID="client-1"), REQUEST)
+    assert parse_qs(urlsplit(url).query)["client_id"] == ["client-1"]
+    with pytest.raises(AuthorizationLost):  # of oauth.renewed: this grant has no refresh token
+        await registry.refresh("plain", context(clientID="client-1"), GRANT)
+
+
+def test_without_oauth_data_the_hooks_are_missing():
+    assert Registry().add("plain", Described(None)).problem == "hooks missing: build_authorize_url, refresh"
 
 
 async def test_hooks_may_be_plain_functions(install_plugin):

@@ -36,6 +36,7 @@ TEXT_MOST = 2000  # of the sentence an operator action answers
 Around = Callable[[str, str, Context], AbstractAsyncContextManager[None]]  # vendor, hook, context
 ENTRY_POINT_GROUP = "joinder.vendors"
 HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
+BY_DESCRIPTION = {"build_authorize_url", "refresh"}  # hooks that core answers where Vendor.oauth2 says all of them
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 log = logging.getLogger("joinder.vendors")
 
@@ -207,6 +208,15 @@ class Registry:
 
         return await self._call(name, "build_authorize_url", str, check, ctx=ctx, request=request)
 
+    def _by_description(self, name: str, hook: str, arguments: Mapping[str, Any]) -> Any:
+        """Answers a hook that the plugin leaves out, since its OAuth2 says all of it."""
+        oauth2, ctx = self.vendor(name).oauth2, arguments["ctx"]
+        if oauth2 is None:
+            raise PluginBug(f"plugin {name} has no hook {hook}")
+        if hook == "refresh":
+            return oauth.renewed(ctx, oauth2, arguments["grant"])
+        return oauth.authorize_url(oauth2, ctx.require_app(), arguments["request"])
+
     async def handle_callback(self, name: str, ctx: Context, callback: Callback) -> Consent:
         """Returns what the gate lets through of the consent, as the hooks below do (vendors/gate).
 
@@ -271,10 +281,15 @@ class Registry:
     ) -> T:
         if name not in self._plugins:
             raise self._unknown(name)
+        async with self.around(name, hook, arguments["ctx"]):
+            return await self._answer(name, hook, answer_type, check, self._caller(name, hook, arguments))
+
+    def _caller(self, name: str, hook: str, arguments: Mapping[str, Any]) -> Callable[[], Any]:
+        if hook in BY_DESCRIPTION and self._manager.parse_hookimpl_opts(self._plugins[name], hook) is None:
+            return lambda: self._by_description(name, hook, arguments)
         others = [plugin for other, plugin in self._plugins.items() if other != name]
         caller = self._manager.subset_hook_caller(hook, others)
-        async with self.around(name, hook, arguments["ctx"]):
-            return await self._answer(name, hook, answer_type, check, lambda: caller(**arguments))
+        return lambda: caller(**arguments)
 
     async def _answer(
         self, name: str, what: str, answer_type: type[T], check: Callable[[T], T], call: Callable[[], Any]
@@ -352,7 +367,7 @@ def _required_hooks(vendor: Vendor) -> set[str]:
         required.add("build_authorize_url")
     if vendor.is_renewable:
         required.add("refresh")
-    return required
+    return required - BY_DESCRIPTION if vendor.oauth2 else required
 
 
 def _check_signatures(plugin: object, manager: pluggy.PluginManager) -> None:
