@@ -145,6 +145,56 @@ def test_a_name_that_two_distributions_claim_is_nobodys(install_plugin):
     assert [entry.distribution for entry in chosen.installed if entry.vendor] == ["joinder-b"]
 
 
+OTHER_CONTRACTS = {
+    "newer_minor": ("contract='1.7'", "it needs contract 1.7, this Joinder has 1.0: upgrade Joinder"),
+    "newer_major": ("contract='2.0'", "it needs contract 2.0, this Joinder has 1.0: upgrade Joinder"),
+    "older_major": (
+        "contract='0.9'",
+        "it was written for contract 0.9, this Joinder has 1.0: upgrade the plugin",
+    ),
+    "no_contract": ("contract='latest'", "its contract must be two numbers such as 1.0, not 'latest'"),
+    "no_text": ("contract=1", "its contract must be two numbers such as 1.0, not 1"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_CONTRACTS)
+def test_a_plugin_of_another_contract_is_told_which_side_is_to_be_upgraded(install_plugin, kind):
+    change, problem = OTHER_CONTRACTS[kind]
+    more = f"VENDOR = __import__('msgspec').structs.replace(VENDOR, {change})"
+    registry = loaded(install_plugin("other", more=more), install_plugin("sunny"))
+    assert problem_of(registry, "other") == problem
+    assert [vendor.name for vendor in registry.vendors] == ["sunny"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "from joinder import Tariff",
+        "from joinder.vendor import Tariff",
+        "import joinder; joinder.Tariff",
+        "from joinder.tariffs import Tariff",
+        "Field(name='a', label='A', colour='red')",
+    ],
+)
+def test_a_plugin_that_uses_what_is_not_here_yet_is_told_to_upgrade(install_plugin, more):
+    told = problem_of(loaded(install_plugin("newer", more=f"from joinder import Field\n{more}")), "newer")
+    assert told.startswith("it uses what contract 1.0 of this Joinder has not")
+    assert told.endswith("upgrade Joinder or the plugin")
+
+
+@pytest.mark.parametrize("requires", ["joinder>=7", "Joinder[simulator]>=0.0.1,<0.0.2"])
+def test_a_distribution_for_another_joinder_is_never_imported(install_plugin, tmp_path, requires):
+    marker = tmp_path / "imported"
+    entry = install_plugin("hostile", HOSTILE.format(marker=str(marker)), requires=["httpx", "what is this", requires])
+    assert "upgrade the older of the two" in problem_of(loaded(entry), "hostile")
+    assert not marker.exists()
+
+
+def test_a_plugin_for_this_joinder_loads(install_plugin):
+    entry = install_plugin("sunny", requires=["joinder>=0.0.1", 'joinder>=99; extra == "later"'])
+    assert loaded(entry).installed[0].problem is None
+
+
 def test_a_name_stays_free_after_its_first_plugin_was_refused(install_plugin):
     registry = loaded(install_plugin("sun", more="del fetch_site"))
     assert registry.add("sun", FakePlugin("sun")).problem is None

@@ -152,6 +152,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     name: str
     label: str
     docs_url: str
+    contract: str = "1.0"  # the oldest that has all it uses: docs/contract.md
     flow: Flow  # of the owner; a credential type may say OPERATOR
     hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches, with ":port" where it is not 443
     device_access: bool = False  # True: ctx.device reaches an address the owner names, inside allowed networks

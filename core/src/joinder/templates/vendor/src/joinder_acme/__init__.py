@@ -42,6 +42,7 @@ VENDOR = Vendor(
     name="acme",
     label="Acme",
     docs_url="https://developer.acme.example/",
+    contract="1.0",  # the oldest contract that has all of this; what it promises: docs/contract.md
     flow=Flow.REDIRECT,
     hosts=("auth.acme.example", "api.acme.example"),
     app_credentials=(
