@@ -16,7 +16,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
-from joinder.api.wire import page_token
 from joinder.ids import is_id
 from joinder.runtime.hub import Hub
 from joinder.services.readings.intervals import Window
@@ -25,6 +24,7 @@ from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid
+from joinder.wire.base import page_token
 
 T = TypeVar("T")
 Level = Annotated[SummaryLevel, QueryParameter(name="summaryLevel", description="15mins, hour, day or month.")]

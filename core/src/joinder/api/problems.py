@@ -12,13 +12,13 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
-from joinder.api.schemas import wire_name
 from joinder.clean import clean_line
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
 from joinder.store.advice import trouble_of
 from joinder.store.types import NotText
 from joinder.trouble import StoreRefused, StoreTrouble
+from joinder.wire.base import wire_name
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MOST = 50  # told of one request

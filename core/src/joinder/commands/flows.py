@@ -28,11 +28,11 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import JoinFlow
     from joinder.commands.answers import Attempt
     from joinder.runtime.hub import Hub
     from joinder.services.admin.join_attempts import Attempt as JoinAttempt
     from joinder.services.join.join_flows import Dependents, FlowVendor
+    from joinder.wire.flows import JoinFlow
 
 _FLOWS: Columns[JoinFlow] = {
     "id": lambda flow: flow.id,
@@ -72,14 +72,14 @@ def create(
 
     It cannot be changed afterwards; owners see only the vendors it names.
     """
-    from joinder.api import wire
     from joinder.services.join import join_flows
+    from joinder.wire.flows import JoinFlow
 
     entries = _entries(vendors, options)
 
     async def make(hub: Hub) -> JoinFlow:
         owner = await chosen_account(hub, account_id)
-        return wire.flow(await join_flows.create(hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri))
+        return JoinFlow.of(await join_flows.create(hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri))
 
     made = on_hub(make)
     print_one(made, as_json)
@@ -91,8 +91,8 @@ def create(
 @json_option
 def list_all(account_id: str | None, as_json: bool) -> None:
     """List join flows. Example:  joinder flows list"""
-    from joinder.api import wire
     from joinder.services.join import join_flows
+    from joinder.wire.flows import JoinFlow
 
     async def look(hub: Hub) -> list[tuple[str, JoinFlow]]:
         rows = await over_accounts(
@@ -101,7 +101,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
             lambda one, after, limit: join_flows.list_page(hub, one, after=after, limit=limit),
             lambda row: row.id,
         )
-        return [(owner, wire.flow(row)) for owner, row in rows]
+        return [(owner, JoinFlow.of(row)) for owner, row in rows]
 
     print_owned(on_hub(look), _FLOWS, as_json)
 
@@ -111,11 +111,11 @@ def list_all(account_id: str | None, as_json: bool) -> None:
 @json_option
 def show(flow_id: str, as_json: bool) -> None:
     """Show a join flow. Example:  joinder flows show flow-…"""
-    from joinder.api import wire
     from joinder.services.join import join_flows
+    from joinder.wire.flows import JoinFlow
 
     async def look(hub: Hub) -> JoinFlow:
-        return wire.flow(await join_flows.get(hub, await _account(hub, flow_id), flow_id))
+        return JoinFlow.of(await join_flows.get(hub, await _account(hub, flow_id), flow_id))
 
     print_one(on_hub(look), as_json)
 
@@ -217,8 +217,8 @@ def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVen
 
 
 def _attempt(one: JoinAttempt) -> Attempt:
-    from joinder.api.wire import utc
     from joinder.commands.answers import Attempt
+    from joinder.wire.base import utc
 
     return Attempt(
         account_id=one.account_id,

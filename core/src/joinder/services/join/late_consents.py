@@ -26,7 +26,7 @@ from joinder.grants import Context, Grant, Kept
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import BudgetSpent, spending
 from joinder.services.grants import barrier, durability, standing
-from joinder.services.grants.judging import LATE_ANSWER_S
+from joinder.services.grants.consequences import LATE_ANSWER_S
 from joinder.services.grants.verdict import PROOF_AFTER
 from joinder.services.join import consents, join_ends, kept_consents
 from joinder.services.join.join_ends import JoinRefused

@@ -1,4 +1,4 @@
-"""The wire format of events and webhooks."""
+"""Webhooks and their deliveries."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from joinder.api.schemas import Body, Wire
-
-
-class Event(Wire, kw_only=True):
-    """`data` as webhooks carry it: `enrollmentID`, `vendor`, and what the type adds (docs/webhooks.md)."""
-
-    id: str
-    type: str
-    timestamp: str
-    data: dict[str, Any]
-
-
-class EventPage(Wire, kw_only=True):
-    events: list[Event]
-    next_page_token: str | None = None
+from joinder.services.events.replays import Shown
+from joinder.services.events.webhooks import WithSecret
+from joinder.store.tables import WebhookEndpoint
+from joinder.wire.base import Body, Wire, utc
 
 
 class NewWebhook(Body, kw_only=True):
@@ -56,6 +45,25 @@ class Webhook(Wire, kw_only=True):
     secret: str | None = None
     old_secret_until: str | None = None
 
+    @staticmethod
+    def of(row: WebhookEndpoint, secret: str | None = None) -> Webhook:
+        return Webhook(
+            id=row.id,
+            url=row.url,
+            types=row.types or None,
+            disabled=row.disabled_at is not None,
+            disabled_at=utc(row.disabled_at),
+            disabled_reason=row.disabled_reason,
+            failing_since=utc(row.failing_since),
+            created_at=utc(row.created_at) or "",
+            secret=secret,
+            old_secret_until=utc(row.old_secret_until),
+        )
+
+    @staticmethod
+    def of_secret(made: WithSecret) -> Webhook:
+        return Webhook.of(made.row, made.secret)
+
 
 class WebhookPage(Wire, kw_only=True):
     webhooks: list[Webhook]
@@ -75,6 +83,22 @@ class Delivery(Wire, kw_only=True):
     created_at: str
     delivered_at: str | None = None
     due_at: str | None = None
+
+    @staticmethod
+    def of(shown: Shown) -> Delivery:
+        row, event = shown
+        return Delivery(
+            id=row.id,
+            event_id=row.event_id,
+            type=event.type,
+            status=row.status,
+            attempts=row.attempts,
+            answered=row.answered,
+            reason=row.reason,
+            created_at=utc(row.created_at) or "",
+            delivered_at=utc(row.delivered_at),
+            due_at=utc(row.due_at) if row.status == "pending" else None,
+        )
 
 
 class DeliveryPage(Wire, kw_only=True):

@@ -1,0 +1,57 @@
+"""The wire format: camelCase with upper-case ID and URI; kWh, kW, percent; the unknown is left out, never null."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from joinder.clock import FIRST, LAST
+
+_UPPER = {"id": "ID", "uri": "URI", "utc": "UTC"}
+
+
+def wire_name(name: str) -> str:
+    """Converts `site_id` to `siteID`, `location_utc_offset` to `locationUTCOffset`, `charge_kwh` to `chargeKwh`."""
+    head, *tail = name.split("_")
+    return head + "".join(_UPPER.get(part, part.capitalize()) for part in tail)
+
+
+class Wire(Struct, rename=wire_name, omit_defaults=True, kw_only=True):
+    """Base of answers."""
+
+
+class Body(Struct, rename=wire_name, forbid_unknown_fields=True, kw_only=True):
+    """Base of request bodies: an unknown member is refused."""
+
+
+class Reference(Wire, kw_only=True):
+    id: str
+
+
+def references(ids: Sequence[str]) -> list[Reference]:
+    return [Reference(id=row_id) for row_id in ids]
+
+
+def page_token(key: str) -> str:
+    """Makes a page's token, opaque to callers; deps.py reads it."""
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def utc(at: int | None) -> str | None:
+    """Formats epoch seconds in ISO 8601; None where unknown, or where no calendar has such a time."""
+    return None if at is None or not FIRST <= at <= LAST else utc_text(at)
+
+
+def utc_text(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def kilo(value: float | None) -> float | None:
+    return None if value is None else round(value / 1000, 6)
+
+
+def moment_text(moment: datetime | None) -> str | None:
+    return utc(int(moment.timestamp())) if moment else None

@@ -1,0 +1,39 @@
+"""Join flows."""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from joinder.services.join import join_flows
+from joinder.store import tables
+from joinder.wire.base import Body, Wire
+
+
+class FlowVendor(Body, omit_defaults=True, kw_only=True):
+    vendor: str
+    credentials_id: str | None = None
+    options: dict[str, str] | None = None
+
+
+class NewFlow(Body, kw_only=True):
+    vendors: list[FlowVendor]
+    redirect_uri: str
+
+
+class JoinFlow(Wire, kw_only=True):
+    id: str
+    vendors: list[FlowVendor]
+    redirect_uri: str = field(name="redirectURI")
+
+    @staticmethod
+    def of(row: tables.JoinFlow) -> JoinFlow:
+        vendors = [
+            FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None)
+            for entry in join_flows.entries(row)
+        ]
+        return JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+
+
+class JoinFlowPage(Wire, kw_only=True):
+    join_flows: list[JoinFlow]
+    next_page_token: str | None = None

@@ -1,0 +1,56 @@
+"""The vendors that are installed, and what they ask for."""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from joinder.vendor import Field as VendorField
+from joinder.wire.base import Wire
+
+
+class FieldInfo(Wire, kw_only=True):
+    name: str
+    label: str
+    secret: bool
+    required: bool
+    help: str | None = None
+
+    @staticmethod
+    def of(entry: VendorField) -> FieldInfo:
+        return FieldInfo(
+            name=entry.name, label=entry.label, secret=entry.secret, required=entry.required, help=entry.help
+        )
+
+
+class CredentialTypeInfo(Wire, kw_only=True):
+    type: str
+    label: str
+    flow: str
+    fields: list[FieldInfo]
+
+
+class VendorInfo(Wire, kw_only=True):
+    name: str
+    label: str
+    docs_url: str = field(name="docsURL")
+    flow: str
+    distribution: str
+    version: str
+    credential_types: list[CredentialTypeInfo]
+    consent_fields: list[FieldInfo]
+    flow_fields: list[FieldInfo]
+    capabilities: dict[str, str]
+    limits: dict[str, int]
+    breakers: dict[str, str] = field(default_factory=dict)
+    callback_url: str | None = field(name="callbackURL", default=None)
+
+
+class BrokenPlugin(Wire, kw_only=True):
+    name: str
+    distribution: str
+    problem: str
+
+
+class VendorList(Wire, kw_only=True):
+    vendors: list[VendorInfo]
+    broken: list[BrokenPlugin]
