@@ -44,6 +44,12 @@ _DEVICE_IDS = (
     "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after "
     "AND d.gone_at IS NULL AND EXISTS (SELECT 1 FROM site s WHERE s.id = d.site_id AND s.gone_at IS NULL)"
 )
+_OPENED = (  # by an enrollment; those it reads are among them, whichever version wrote them down
+    "SELECT o.id FROM site o WHERE o.enrollment_id = :enrollment "
+    "UNION SELECT o.id FROM site_right r JOIN enrollment e ON e.id = r.enrollment_id "
+    "JOIN site o ON o.account_id = e.account_id AND o.vendor = e.vendor AND o.vendor_id = r.vendor_site_id "
+    "WHERE r.enrollment_id = :enrollment"
+)
 _SITE = (
     "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at, gone_at FROM site "
     "WHERE id = :id AND account_id = :account"
@@ -107,10 +113,19 @@ async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKin
 
 
 async def site_ids(
-    hub: Hub, account_id: str, *, after: str, limit: int, vendor: str | None = None, vendor_id: str | None = None
+    hub: Hub,
+    account_id: str,
+    *,
+    after: str,
+    limit: int,
+    vendor: str | None = None,
+    vendor_id: str | None = None,
+    enrollment_id: str | None = None,
 ) -> list[str]:
-    """Reads a keyset page of ids."""
+    """Reads a keyset page of ids; `enrollment_id`: of those that it may open."""
     query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id})
+    if enrollment_id is not None:
+        query, values = f"{query} AND id IN ({_OPENED})", {**values, "enrollment": enrollment_id}
     found = await hub.store.rows(
         f"{query} ORDER BY id LIMIT :limit", {"account": account_id, "after": after, "limit": limit, **values}
     )
@@ -120,12 +135,15 @@ async def site_ids(
 async def device_ids(
     hub: Hub, account_id: str, kind: DeviceKind, *, after: str, limit: int, **filters: str | None
 ) -> list[str]:
-    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `vendor_site_id`."""
-    site = filters.pop("vendor_site_id", None)
+    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `site_id`, `vendor_site_id`, `enrollment_id`."""
+    site, enrollment = filters.pop("vendor_site_id", None), filters.pop("enrollment_id", None)
     query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()})
     if site is not None:
         query += " AND d.site_id IN (SELECT id FROM site WHERE account_id = :account AND vendor_id = :site)"
         values["site"] = site
+    if enrollment is not None:
+        query += f" AND d.site_id IN ({_OPENED})"
+        values["enrollment"] = enrollment
     found = await hub.store.rows(
         f"{query} ORDER BY d.id LIMIT :limit",
         {"account": account_id, "kind": str(kind), "after": after, "limit": limit, **values},

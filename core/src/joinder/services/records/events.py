@@ -110,6 +110,13 @@ def told(row: Event, vendor: str | None) -> Told:
     return Told(row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None})
 
 
+async def last_labels(session: AsyncSession, enrollment_id: str) -> dict[str, Any]:
+    """Returns the caller's own words for an enrollment that is gone, as its last event had them."""
+    query = select(Event).where(col(Event.enrollment_id) == enrollment_id)
+    last = (await session.execute(query.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(1))).scalar()
+    return {name: last.data[name] for name in ("reference", "state") if name in last.data} if last else {}
+
+
 async def _vendors(session: AsyncSession, rows: Sequence[Event]) -> dict[str, str]:
     ids = {row.enrollment_id for row in rows}
     found = await session.execute(select(Enrollment.id, Enrollment.vendor).where(col(Enrollment.id).in_(ids)))
