@@ -230,7 +230,7 @@ async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enroll
     Labels.of(row).put_on(enrollment)
     session.add(enrollment)
     await session.flush()
-    health.write_event(session, enrollment, "enrollment.created", enrollments.created(row.vendor, flow.id))
+    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor, "flowID": flow.id})
     return enrollment
 
 

@@ -103,7 +103,7 @@ async def store_consent(
         session.add(enrollment)
         await session.flush()
         labels.put_on(enrollment)
-        health.write_event(session, enrollment, "enrollment.created", created(vendor, flow_id))
+        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
     elif enrollment is not fills:
         labels.put_on(enrollment)
         health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
@@ -122,11 +122,6 @@ async def store_consent(
         await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=enrollment.app)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
-
-
-def created(vendor: str, flow_id: str | None) -> dict[str, object]:
-    """Returns what the event of a new enrollment tells; one of the operator's own credentials came by no flow."""
-    return {"vendor": vendor, **({"flowID": flow_id} if flow_id else {})}
 
 
 async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, state: HealthState) -> None:
