@@ -26,6 +26,7 @@ _TELL = (
     "WHERE EXISTS (SELECT 1 FROM webhook_endpoint w WHERE w.account_id = :account AND w.disabled_at IS NULL "
     "AND CAST(w.types AS TEXT) LIKE CAST(:named AS TEXT))"
 )
+_NAMED = f'%"{READINGS_UPDATED}"%'  # in JSON, as PostgreSQL and SQLite keep it
 Seen = tuple[object, ...]
 
 
@@ -69,7 +70,7 @@ def readings_updated(site: StoredSite, writes: Sequence[Write], dialect: str) ->
         "id": next_id("evnt"),
         "account": site.account_id,
         "at": now(),
-        "named": f'%"{READINGS_UPDATED}"%',
+        "named": _NAMED,
         **about,
     }
     tell = _TELL.format(json="JSON" if dialect == "postgresql" else "TEXT")

@@ -14,7 +14,7 @@ EVENT_TYPES: dict[str, str] = {
     "site.ready": "The site `siteID` was read for the first time: it is on the lists from now on.",
     "site.discovered": "A newer list of the grant's sites holds `siteID`, which was unknown or gone; it is read next.",
     "site.gone": "No grant lists the site `siteID` any more, for a `reason`: it is read no more, its history stays.",
-    "site.changed": "The vendor tells another `name`, `location` or `timezone` of the site `siteID`: those in `changed`.",
+    "site.changed": "The vendor tells another `name`, `location` or `timezone` of the site `siteID`: see `changed`.",
     "device.discovered": (
         "The site `siteID` lists the device `deviceID`, which was unknown or gone. `site.ready` tells of those it was "
         "first read with. `kind`: `solarInverter`, `battery` or `meter`."

@@ -21,7 +21,7 @@ from joinder.store.tables import Enrollment, Event
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """An event and its `data` in wire names: `enrollmentID`, `vendor`, the caller's own words, and what its type adds."""
+    """An event and its `data` in wire names: `enrollmentID`, `vendor`, the caller's words, and what its type adds."""
 
     row: Event
     data: dict[str, Any]
