@@ -271,13 +271,16 @@ async def _end(hub: Hub, row: Row, lease: str, how: How) -> None:
             return  # another worker's, or a newer token came meanwhile
         await session.delete(waiting)
         if await session.get(Account, row.account_id) is not None:
-            tell(session, row.account_id, row.enrollment_id, row.vendor, how)
+            told = await events.last_labels(session, row.enrollment_id)
+            tell(session, row.account_id, row.enrollment_id, row.vendor, how, told)
     hub.metrics.revoked(row.vendor, _RESULTS[how])
 
 
-def tell(session: AsyncSession, account_id: str, enrollment_id: str, vendor: str, how: How) -> None:
+def tell(
+    session: AsyncSession, account_id: str, enrollment_id: str, vendor: str, how: How, labels: Mapping[str, object]
+) -> None:
     """Writes the event of what became of a consent whose enrollment is gone."""
-    data = {"vendor": vendor, "how": how}
+    data = {**labels, "vendor": vendor, "how": how}
     events.write(session, account_id, "enrollment.revoked", data, enrollment_id=enrollment_id)
 
 

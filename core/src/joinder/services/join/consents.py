@@ -39,6 +39,7 @@ from joinder.services.join import enrollments, join_ends, kept_consents, reconne
 from joinder.services.join.join_ends import IssuerMismatch, JoinRefused, WrongAccount
 from joinder.services.join.join_flows import entries
 from joinder.services.join.kept_consents import Keeper
+from joinder.services.join.labels import Labels
 from joinder.services.records import health
 from joinder.services.work import leases
 from joinder.services.work.schedule import after_failure
@@ -225,9 +226,10 @@ async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enroll
         health_reason=_LATER,
         created_at=now(),
     )
+    Labels.of(row).put_on(enrollment)
     session.add(enrollment)
     await session.flush()
-    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor})
+    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor, "flowID": flow.id})
     return enrollment
 
 
@@ -273,6 +275,7 @@ async def _placed(hub: Hub, session: AsyncSession, row: JoinSession, consent: Co
         flow_id=flow_id,
         program_id=program_id,
         options=options,
+        labels=Labels.of(row),
         replaces=owners,
         fills=fills,
     )
