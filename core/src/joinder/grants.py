@@ -92,6 +92,7 @@ class Callback:
     code_verifier: str | None = field(default=None, repr=False)
     kept: Kept | None = None
     keep: Keep = field(default=_kept_nowhere, repr=False)
+    carried: Secrets | None = None  # of ConsentContinues, when `values` answer its question
 
 
 class DeviceAccess(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from msgspec import structs
 
 from joinder.demo.owner import Page
 from joinder.energy import Site
+from joinder.errors import ConsentContinues
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
 from joinder.plugins import found, loadable
@@ -31,13 +32,14 @@ from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.run import reroute_of, running
 from joinder.simulate.truth import TrueSite
 from joinder.testing.watch import Call, Watched
-from joinder.vendor import AppCredentialType, Flow, Vendor, endpoint_hosts
+from joinder.vendor import AppCredentialType, Field, Flow, Vendor, endpoint_hosts
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
 from joinder.vendors.registry import Registry, Unobserved
 
 NOON = datetime(2026, 10, 28, 12, tzinfo=UTC)  # after both clock changes of 2026, on either side of the Atlantic
 APPROVALS_MOST = 20
+FORMS_MOST = 6  # of one consent: the first, and five further questions
 APPROVAL_STEP_S = 30.0
 HURRY_S = 0.5  # how long a hook under test waits for a stand-in that never answers
 
@@ -155,7 +157,8 @@ class Stand:
         if self.flow is Flow.OPERATOR:
             return Callback(values=Secrets({}))
         if self.flow is Flow.FORM:
-            return Callback(values=Secrets({**self.simulator.owner_form, **choice}))
+            entered = {**self.simulator.owner_form, **choice}
+            return Callback(values=_answers(self.vendor.consent_fields, entered))
         request, verifier = self.authorize_request()
         url = await self.registry.build_authorize_url(self.vendor.name, self.context(), request)
         values = await self._consents(url, request.redirect_uri, {**self.simulator.owner_choice, **choice})
@@ -168,8 +171,15 @@ class Stand:
     async def consent(self, callback: Callback | None = None) -> Consent:
         """A usable grant; one that waits for approval is asked about until the simulator approves."""
         callback = callback or await self.callback()
-        consent = await self.registry.handle_callback(self.vendor.name, self.context(), callback)
-        return replace(consent, grant=await self.approved(consent.grant))
+        for _ in range(FORMS_MOST):
+            try:
+                consent = await self.registry.handle_callback(self.vendor.name, self.context(), callback)
+            except ConsentContinues as asked:
+                answers = _answers(asked.fields, {**self.simulator.owner_form, **self.simulator.owner_choice})
+                callback = Callback(values=answers, redirect_uri=callback.redirect_uri, carried=asked.carry)
+                continue
+            return replace(consent, grant=await self.approved(consent.grant))
+        raise Failed(f"the owner is asked more than {FORMS_MOST} times")
 
     async def granted(self, owner: str = "") -> Grant:
         """Of the scenario owner of that name (`Simulator.owners`), or of the default one."""
@@ -238,6 +248,11 @@ class Stand:
     def _stand_in(self, url: str) -> str:
         parts = urlsplit(url)
         return f"{self.origin}{parts.path}?{parts.query}"
+
+
+def _answers(fields: Iterable[Field], entered: Mapping[str, str]) -> Secrets:
+    """Returns what an owner types into these fields."""
+    return Secrets({entry.name: entered[entry.name] for entry in fields if entry.name in entered})
 
 
 class _Refusing(Unobserved):
