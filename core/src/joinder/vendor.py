@@ -106,6 +106,11 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     token_endpoint_auth_method: AuthMethod = "client_secret_basic"  # noqa: S105 - of RFC 7591
     parameters_in: Literal["form", "query", "json"] = "form"  # where the token call carries its parameters
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
+    redirect_parameter: str = "redirect_uri"  # as the consent URL calls it
+    client_id_parameter: str = "client_id"  # likewise
+    state_in: Literal["parameter", "redirect_uri"] = "parameter"  # redirect_uri: the vendor returns no state of ours,
+    # so core appends it to the redirect URI; where the vendor compares that in whole, it cannot be used
+    fragment: bool = False  # True: the consent page reads its parameters behind the `#` of authorize_url
     invalid_grant_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
     refresh_token_life: timedelta | None = None  # from its issue, where the vendor's documents tell it

@@ -148,8 +148,10 @@ class Stand:
         pkce = self.vendor.oauth2 is not None and self.vendor.oauth2.pkce
         verifier = secrets.token_urlsafe(48) if pkce else None
         challenge = str(create_s256_code_challenge(verifier)) if verifier else None  # type: ignore[no-untyped-call]
-        redirect_uri = f"https://hub.example/join/{self.vendor.name}/auth-granted"
-        request = AuthorizeRequest(state=secrets.token_urlsafe(24), redirect_uri=redirect_uri, code_challenge=challenge)
+        redirect_uri, state = f"https://hub.example/join/{self.vendor.name}/auth-granted", secrets.token_urlsafe(24)
+        if self.vendor.oauth2 is not None and self.vendor.oauth2.state_in == "redirect_uri":
+            redirect_uri += f"?{self.vendor.oauth2.state_returned_as[0]}={state}"
+        request = AuthorizeRequest(state=state, redirect_uri=redirect_uri, code_challenge=challenge)
         return request, verifier
 
     async def callback(self, **choice: str) -> Callback:
@@ -247,7 +249,9 @@ class Stand:
 
     def _stand_in(self, url: str) -> str:
         parts = urlsplit(url)
-        return f"{self.origin}{parts.path}?{parts.query}"
+        oauth2 = self.vendor.oauth2  # a page that reads its fragment is a script's; the stand-in is told in its query
+        query = parts.fragment.partition("?")[2] if oauth2 is not None and oauth2.fragment else parts.query
+        return f"{self.origin}{parts.path}?{query}"
 
 
 def _answers(fields: Iterable[Field], entered: Mapping[str, str]) -> Secrets:

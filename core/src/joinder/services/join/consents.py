@@ -48,6 +48,7 @@ from joinder.services.join import (
 from joinder.services.join.join_ends import IssuerMismatch, JoinRefused, WrongAccount
 from joinder.services.join.join_flows import entries
 from joinder.services.join.kept_consents import Keeper
+from joinder.services.join.redirects import with_result
 from joinder.services.records import health
 from joinder.services.work import leases
 from joinder.services.work.schedule import after_failure
@@ -125,7 +126,7 @@ async def _asked(hub: Hub, row: JoinSession, values: Secrets) -> _Asked:
     keeper = Keeper(hub, row, vendor, ctx.app, values)
     callback = Callback(
         values=values,
-        redirect_uri=redirect_uri(hub, vendor),
+        redirect_uri=redirect_uri(hub, vendor, secrets.get("state")),
         code_verifier=secrets["verifier"] if vendor.oauth2 and vendor.oauth2.pkce else None,
         carried=further.carry if further is not None else None,
         keep=keeper,
@@ -352,9 +353,17 @@ def callback_url(hub: Hub, vendor: str) -> str:
     return f"{hub.settings.public_url}/join/{vendor}/auth-granted"
 
 
-def redirect_uri(hub: Hub, vendor: Vendor) -> str | None:
-    """Returns the redirect URI of a callback; None where the owner fills in our form."""
-    return callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None
+def redirect_uri(hub: Hub, vendor: Vendor, state: str | None = None) -> str | None:
+    """Returns the redirect URI of a callback; None where the owner fills in our form.
+
+    It carries the state where the vendor returns none: single use and the browser's cookie hold there as well.
+    """
+    if vendor.flow is not Flow.REDIRECT:
+        return None
+    url = callback_url(hub, vendor.name)
+    if state is None or vendor.oauth2 is None or vendor.oauth2.state_in == "parameter":
+        return url
+    return with_result(url, **{vendor.oauth2.state_returned_as[0]: state})
 
 
 async def context(

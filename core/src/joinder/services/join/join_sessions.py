@@ -44,7 +44,6 @@ from joinder.services.join import (
     reconnect,
     session_secrets,
 )
-from joinder.services.join.consents import callback_url
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
 from joinder.services.join.kept_consents import KeptConsent
@@ -175,7 +174,9 @@ async def _begin(
             credentials_id=entry.credentials_id,
             credentials_version=app.version if app is not None else None,
             cookie_hash=token_hash(cookie),
-            secrets_sealed=session_secrets.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
+            secrets_sealed=session_secrets.seal(
+                hub, account_id, row_id, {"verifier": verifier, "form": new_token(), "state": token}
+            ),
             client_redirect_uri=redirect_uri,
             client_state=state,
             reconnects_id=reconnects_id,
@@ -212,7 +213,7 @@ async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, ve
     pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
     request = AuthorizeRequest(
         state=token,
-        redirect_uri=callback_url(hub, vendor.name),
+        redirect_uri=consents.redirect_uri(hub, vendor, token) or "",
         code_challenge=str(create_s256_code_challenge(verifier)) if pkce else None,  # type: ignore[no-untyped-call]
     )
     return _rerouted(hub, await hub.registry.build_authorize_url(vendor.name, ctx, request))
@@ -485,5 +486,6 @@ def _rerouted(hub: Hub, url: str) -> str:
     """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to."""
     for host, stand_in in hub.settings.reroute.items():
         if url.startswith(f"https://{host}/"):
-            return stand_in + url.removeprefix(f"https://{host}")
+            target, _, inner = (stand_in + url.removeprefix(f"https://{host}")).partition("#")
+            return f"{target}?{inner.partition('?')[2]}" if inner else target  # a stand-in's page runs no script
     return url
