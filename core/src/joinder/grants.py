@@ -96,9 +96,12 @@ class Callback:
 
 
 class DeviceAccess(Protocol):
-    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http)."""
+    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http).
 
-    def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp: ...
+    `port`: one of Vendor.device_ports, the first where none is named.
+    """
+
+    def __call__(self, address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp: ...
 
 
 @dataclass(frozen=True, kw_only=True)

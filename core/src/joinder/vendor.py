@@ -93,6 +93,8 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
         return any(entry.password for entry in self.fields)
 
 
+# pinned: https, its certificate pinned; plain: http, which carries nothing secret.
+Access = Literal["pinned", "plain"]
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 
@@ -175,7 +177,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     contract: str = "1.0"  # the oldest that has all it uses: docs/contract.md
     flow: Flow  # of the owner; a credential type may say OPERATOR
     hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches, with ":port" where it is not 443
-    device_access: bool = False  # True: ctx.device reaches an address the owner names, inside allowed networks
+    device_access: Access | None = None  # ctx.device reaches an address the owner names, in allowed networks
+    device_ports: tuple[int, ...] = ()  # the only ones there; empty: 443 where pinned, 80 where plain
     app_credentials: tuple[AppCredentialType, ...] = ()
     consent_fields: tuple[Field, ...] = ()  # FORM: what the owner enters
     consent_steps: tuple[str, ...] = ()  # FORM: the vendor's own steps to obtain it
@@ -200,6 +203,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
     def is_renewable(self) -> bool:
         """Tells whether core calls `refresh` before a grant ends."""
         return self.refresh in (Refresh.ROTATING, Refresh.REUSABLE)
+
+    @property
+    def reachable_ports(self) -> tuple[int, ...]:
+        """Returns the ports of a device that ctx.device opens, the one it takes by itself first."""
+        return self.device_ports or ((80,) if self.device_access == "plain" else (443,))
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)

@@ -29,7 +29,7 @@ from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
-from joinder.simulate.run import reroute_of, running
+from joinder.simulate.run import networks_of, reroute_of, running
 from joinder.simulate.truth import TrueSite
 from joinder.testing.watch import Call, Watched
 from joinder.vendor import AppCredentialType, Field, Flow, Vendor, endpoint_hosts
@@ -119,14 +119,14 @@ class Stand:
     def context(self) -> Context:
         app = self.app()
         http = self.factory.vendor(self.vendor.hosts + endpoint_hosts(self.vendor, app))
-        device = self.factory.device
+        device = self.factory.device_access(self.vendor)
 
         def watched(client: Any) -> Any:
             return Watched(client, self.calls, self.hurry_s)
 
         return Context(
             http=watched(http),
-            device=lambda address, *, pin_sha256=None: watched(device(address, pin_sha256=pin_sha256)),
+            device=lambda address, **how: watched(device(address, **how)),
             app=app,
             app_token=self.tokens.of(self.vendor.name, app),
             options=self.simulator.flow_options,
@@ -296,7 +296,7 @@ async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[St
     registry.observer = refusing = _Refusing()
     simulator.clock.freeze(at.timestamp())
     async with running([simulator]) as origins:
-        networks = tuple(f"{host}/32" for host in simulator.stands_in_for) if simulator.tls else ()
+        networks = networks_of([simulator])
         reroute = reroute_of([simulator], origins)
         factory = HttpFactory(allowed_networks=networks, reroute=reroute)
         stand = Stand(

@@ -40,6 +40,17 @@ def check_fields(vendor: Vendor) -> None:
             raise Refused(f"field {entry.name}: {problem}")
 
 
+def check_devices(vendor: Vendor) -> None:
+    """Raises Refused for secrets that would go over plain http, and for ports that are none."""
+    if any(not isinstance(port, int) or not 0 < port < 65536 for port in vendor.device_ports):
+        raise Refused("device_ports must be numbers of ports")
+    bare = [entry.name for entry in vendor.consent_fields if entry.secret or entry.password]
+    if vendor.device_access == "plain" and bare:
+        raise Refused(f"device_access is plain, and {', '.join(bare)} is secret: nothing secret goes over plain http")
+    if vendor.device_access not in (None, "pinned", "plain"):
+        raise Refused(f"device_access must be pinned or plain, not {vendor.device_access!r:.20}")
+
+
 def other_contract(error: BaseException) -> str | None:
     """Says that an import failed over what this contract has not; None where it failed over anything else.
 

@@ -31,6 +31,7 @@ from joinder.vendors.admission import (
     HOOKS,
     Refused,
     check_contract,
+    check_devices,
     check_fields,
     check_hooks,
     check_signatures,
@@ -169,6 +170,7 @@ class Registry:
         implemented = {hook for hook in HOOKS if self._manager.parse_hookimpl_opts(plugin, hook) is not None}
         check_hooks(vendor, implemented)
         check_fields(vendor)
+        check_devices(vendor)
         return vendor
 
     @property
