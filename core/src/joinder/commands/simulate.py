@@ -47,13 +47,11 @@ async def _run(simulators: list[Simulator], ports: dict[str, int]) -> None:
     import json
 
     from joinder.settings import call_limits_text
-    from joinder.simulate.run import call_limits_of, reroute_of, running
+    from joinder.simulate.run import call_limits_of, networks_of, reroute_of, running
 
     async with running(simulators, ports) as origins:
         reroute = reroute_of(simulators, origins)
-        devices = ",".join(
-            f"{host}/32" for simulator in simulators if simulator.tls for host in simulator.stands_in_for
-        )
+        devices = ",".join(networks_of(simulators))
         echo("export JOINDER_REROUTE=" + ",".join(f"{host}={origin}" for host, origin in reroute.items()))
         if devices:
             echo(f"export JOINDER_ALLOWED_NETWORKS={devices}")

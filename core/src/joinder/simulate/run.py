@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,12 @@ async def running(
 def reroute_of(simulators: Sequence[Simulator], origins: Mapping[str, str]) -> dict[str, str]:
     """The `reroute` setting that sends every simulated host to its simulator."""
     return {host: origins[simulator.vendor] for simulator in simulators for host in simulator.stands_in_for}
+
+
+def networks_of(simulators: Iterable[Simulator]) -> tuple[str, ...]:
+    """The `allowed_networks` setting in which the simulated devices are."""
+    devices = (simulator for simulator in simulators if simulator.tls or simulator.is_device)
+    return tuple(f"{host.partition(':')[0]}/32" for simulator in devices for host in simulator.stands_in_for)
 
 
 def call_limits_of(simulators: Sequence[Simulator]) -> dict[str, Mapping[str, int]]:
