@@ -29,7 +29,7 @@ from joinder_enphase_vpp.simulator_sites import SimulatedSite
 
 NOON = datetime(2026, 11, 20, 20, 0, tzinfo=UTC)  # 12:00 in US/Pacific
 QUARTER = timedelta(minutes=15)
-SITE = SITES["grants"].site_id
+SITE = SITES["grants"].system_id
 DATA = "/api/v1/systems"
 ENERGIES = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh")
 
@@ -63,7 +63,7 @@ async def test_a_site_is_found_on_any_page_of_a_long_list(open_stand: Any) -> No
 
 
 def replaced(site: SimulatedSite, offset: int) -> SimulatedSite:
-    return SimulatedSite(site_id=site.site_id + offset, name=site.name)
+    return SimulatedSite(system_id=site.system_id + offset, name=site.name)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ async def test_a_total_meter_shows_the_load(stand: Any) -> None:
     grant, site = await stand.home("auto-approved")
     assert [device.role for device in site.devices if device.role] == [MeterRole.PRODUCTION, MeterRole.LOAD]
     found = await stand.readings(grant, site, NOON - timedelta(hours=1), NOON, live=True)
-    home = home_of(SITES["auto-approved"].site_id)
+    home = home_of(SITES["auto-approved"].system_id)
     power = home.power(NOON.timestamp())
     assert (found.live.grid_w, found.live.load_w) == (power.grid_w, power.load_w)
     first = home.energy(NOON.timestamp() - 3600, NOON.timestamp() - 2700)
@@ -130,7 +130,7 @@ async def test_inverters_are_silent_at_night_and_silence_is_not_zero(stand: Any)
     at(stand, datetime(2026, 6, 3, 7, tzinfo=UTC))
     grant, _ = await stand.home()
     held = stand.cloud.applications[SITE]
-    held.site = SimulatedSite(site_id=SITE, name="Bare", metered=False, battery_wh=0)
+    held.site = SimulatedSite(system_id=SITE, name="Bare", metered=False, battery_wh=0)
     site = await stand.site(grant)
     midnight = datetime(2026, 6, 2, 7, tzinfo=UTC)
     found = await stand.readings(grant, site, midnight, midnight + timedelta(days=1), live=True)
