@@ -67,6 +67,7 @@ class Home:
         self.installed = installed
         self.zone = ZoneInfo(timezone)
         self._kind = _Kind(seed, timezone, peak_w, battery_wh)
+        self._totals: list[tuple[float, ...]] = [(0.0,) * 6]  # of all days before the installation's nth
 
     def slots(self, day: date) -> Sequence[Power]:
         """Returns the power of each five minutes of a local day, which may have 23 or 25 hours."""
@@ -92,16 +93,21 @@ class Home:
 
     def lifetime(self, at: float) -> Energy:
         """Returns the energy since `installed`, up to epoch second `at`; nothing before."""
-        day, today = self.installed, datetime.fromtimestamp(at, self.zone).date()
-        if today < day:
+        today = datetime.fromtimestamp(at, self.zone).date()
+        if today < self.installed:
             return Energy()
-        totals = [0.0] * 6
-        while day < today:
-            totals = [total + wh for total, wh in zip(totals, _day_total(self._kind, day), strict=True)]
-            day += timedelta(days=1)
+        totals = self._before(today)
         rest = self.energy(_midnight(today, self.zone), at)
         parts = (rest.solar_wh, rest.charge_wh, rest.discharge_wh, rest.import_wh, rest.export_wh, rest.load_wh)
         return _energy([total + wh for total, wh in zip(totals, parts, strict=True)], rest.soc_percent)
+
+    def _before(self, day: date) -> tuple[float, ...]:
+        """Returns the Wh of all days from the installation to the day before."""
+        days = (day - self.installed).days
+        while len(self._totals) <= days:
+            total = _day_total(self._kind, self.installed + timedelta(days=len(self._totals) - 1))
+            self._totals.append(tuple(a + b for a, b in zip(self._totals[-1], total, strict=True)))
+        return self._totals[days]
 
 
 def _midnight(day: date, zone: ZoneInfo) -> float:
