@@ -19,7 +19,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.runtime.hub import Hub
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.grants import apps, mass_refusal, site_rights, standing
 from joinder.services.grants.verdict import (
     PROOF_AFTER,
