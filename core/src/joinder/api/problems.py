@@ -93,6 +93,7 @@ _VENDOR_TITLES = {
     "vendor-unexpected-answer": "The vendor answered something unexpected",
     "authorization-lost": "The owner must consent again",
     "consent-denied": "The owner did not consent",
+    "consent-continues": "The vendor asks the owner something more",
     "consent-invalid": "What was entered does not work at the vendor",
     "approval-refused": "The vendor decided against this enrollment",
     "operator-action-needed": "The operator must do something at the vendor or on this server",

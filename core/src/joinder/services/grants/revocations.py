@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import NotSupported, TransientError, UnknownVendor, VendorError
+from joinder.errors import NotSupported, UnknownVendor, VendorError
 from joinder.grants import AppCredentials, Context, Grant
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
@@ -214,7 +214,7 @@ async def _work_one(hub: Hub, row: Row, lease: str) -> None:
         log.warning("%s was not told that %s has ended: %s", row.vendor, row.enrollment_id, told)
         if now() - row.created_at < GIVE_UP_AFTER_S:
             hub.metrics.revoked(row.vendor, "failed")
-            await _plan(hub, row, lease, error.retry_after if isinstance(error, TransientError) else None)
+            await _plan(hub, row, lease, error.retry_after if isinstance(error, VendorError) else None)
             return
         how = "failed"
     await _end(hub, row, lease, how)
