@@ -74,8 +74,10 @@ cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
 
-release: install  ## wheels and sources of every distribution into dist/, checked, with an SBOM (CycloneDX) and checksums
+release: install  ## wheels and sources of every distribution into dist/, checked, with an SBOM (CycloneDX) and checksums; breaks no client
 	rm -rf dist
+	$(RUN)/python tests/contract/breaking.py
+	$(RUN)/joinder openapi --output docs/openapi.json
 	$(UV) build --all-packages --quiet --out-dir dist
 	$(UV) run --frozen --no-sync --quiet --with twine==7.0.0 twine check --strict dist/*.whl dist/*.tar.gz
 	$(UV) run --frozen --no-sync --quiet --with check-wheel-contents==0.6.3 check-wheel-contents dist/*.whl

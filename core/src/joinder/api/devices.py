@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, DeviceFilter, FromWhere, HubDep, Paging, WindowDep, source_of
+from joinder.api.deps import CallerDep, DeviceFilter, FromWhere, HubDep, Paging, WindowDep, answered, source_of
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals, list_errors, silence, sites
@@ -68,9 +68,9 @@ class SolarInverterController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> SolarIntervals:
+    ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return SolarIntervals.of(device_id, window.level, page)
+        return answered(SolarIntervals.of(device_id, window.level, page), page)
 
 
 class BatteryController(Controller):
@@ -109,9 +109,9 @@ class BatteryController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> BatteryIntervals:
+    ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return BatteryIntervals.of(device_id, window.level, page)
+        return answered(BatteryIntervals.of(device_id, window.level, page), page)
 
 
 class MeterController(Controller):
@@ -150,9 +150,9 @@ class MeterController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> MeterIntervals:
+    ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return MeterIntervals.of(device_id, window.level, page)
+        return answered(MeterIntervals.of(device_id, window.level, page), page)
 
 
 async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:

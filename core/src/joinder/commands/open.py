@@ -52,6 +52,5 @@ async def _link(hub: Hub, flow_id: str | None, account_id: str | None, vendor: s
     await account_ids(hub, account_id)
     for listed in await flow_list.flows(hub, account_id):
         if flow_id in (None, listed.row.id):
-            labels = Labels(state=state)
-            return await join_sessions.link(hub, listed.row.account_id, listed.row.id, vendor, labels)
+            return await join_sessions.link(hub, listed.row.account_id, listed.row.id, vendor, Labels(state=state))
     raise NotFound("There is no such join flow: joinder flows list, joinder flows create")
