@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, FromWhere, HubDep, Paging, VendorID, WindowDep, source_of
+from joinder.api.deps import CallerDep, FromWhere, HubDep, OfEnrollment, Paging, VendorID, WindowDep, source_of
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, live, sites
 from joinder.wire.base import references
@@ -29,12 +29,19 @@ class SiteController(Controller):
         caller: CallerDep,
         vendor: FromQuery[str | None] = None,
         vendor_id: VendorID = None,
+        enrollment_id: OfEnrollment = None,
         expand: FromQuery[bool] = False,
         *,
         paging: NamedDependency[Paging],
     ) -> SitePage | ExpandedSitePage:
         found = await sites.site_ids(
-            hub, caller.account_id, after=paging.after, limit=paging.limit, vendor=vendor, vendor_id=vendor_id
+            hub,
+            caller.account_id,
+            after=paging.after,
+            limit=paging.limit,
+            vendor=vendor,
+            vendor_id=vendor_id,
+            enrollment_id=enrollment_id,
         )
         page, following = paging.cut(found, str)
         errors = await sites.troubled_vendors(hub, caller.account_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from joinder.clock import now, utc_now
-from joinder.errors import ApprovalRefused, HealthState, RateLimited, TransientError, Unexplained
+from joinder.errors import ApprovalRefused, HealthState, RateLimited, Unexplained
 from joinder.services.calls.budgets import BudgetSpent
 from joinder.services.grants import apps, mass_refusal, standing
 from joinder.services.grants.case import Case
@@ -35,7 +35,7 @@ async def carry_out(verdict: Verdict, case: Case) -> None:
 
 async def _says_nothing(case: Case) -> None:
     if heard(case.answer.error, case.answer.door) is Said.NOTHING:
-        await _plan(case, after_failure(case.enrollment.failures, utc_now(), _told_wait(case)))
+        await _plan(case, after_failure(case.enrollment.failures, utc_now(), case.answer.error.retry_after))
     else:  # of an older token or secret: what is stored was not asked about
         await _plan(case, now() + 1)
 
@@ -44,7 +44,7 @@ async def _passing(case: Case) -> None:
     error = case.answer.error
     if isinstance(error, Unexplained) and case.grant.odd_code != error.code:
         case.grant.odd_since, case.grant.odd_code = now(), error.code
-    wait = _told_wait(case) or _longer(case)
+    wait = case.answer.error.retry_after or _longer(case)
     if case.answer.door is Door.TOKEN:
         _hold_renewals(case, wait)
     due_at = after_failure(case.enrollment.failures + 1, utc_now(), wait, ends_at=case.grant.refresh_expires_at)
@@ -169,11 +169,6 @@ _CARRY_OUT = {
     Verdict.APP_SUSPECTED: _app_refused,
     Verdict.APP_REFUSED: _app_refused,
 }
-
-
-def _told_wait(case: Case) -> timedelta | None:
-    error = case.answer.error
-    return error.retry_after if isinstance(error, TransientError) else None
 
 
 def _hold_renewals(case: Case, wait: timedelta | None) -> None:

@@ -48,6 +48,7 @@ from joinder.services.join import (
 from joinder.services.join.join_ends import IssuerMismatch, JoinRefused, WrongAccount
 from joinder.services.join.join_flows import entries
 from joinder.services.join.kept_consents import Keeper
+from joinder.services.join.labels import Labels
 from joinder.services.join.redirects import with_result
 from joinder.services.records import health
 from joinder.services.work import leases
@@ -228,8 +229,7 @@ async def adopt(hub: Hub, row: JoinSession, error: VendorError | None = None) ->
             join_ends.write(hub, session, found, "flow_gone")
             return
         found.enrollment_id = enrollment.id
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        due_at = now() if error is None else after_failure(0, utc_now(), retry_after)
+        due_at = now() if error is None else after_failure(0, utc_now(), error.retry_after)
         await leases.schedule(session, KIND, enrollment.id, due_at, app=enrollment.app)
         if not isinstance(error, AuthorizationLost | BudgetSpent | None) and await is_empty(session, enrollment):
             await standing.troubled(hub, session, enrollment, error, {})  # a refusal counts when it comes again
@@ -260,9 +260,10 @@ async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enroll
         health_reason=_LATER,
         created_at=now(),
     )
+    Labels.of(row).put_on(enrollment)
     session.add(enrollment)
     await session.flush()
-    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor})
+    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor, "flowID": flow.id})
     return enrollment
 
 
@@ -308,6 +309,7 @@ async def _placed(hub: Hub, session: AsyncSession, row: JoinSession, consent: Co
         flow_id=flow_id,
         program_id=program_id,
         options=options,
+        labels=Labels.of(row),
         replaces=owners,
         fills=fills,
     )
