@@ -16,8 +16,8 @@ import joinder_enphase_vpp
 from joinder import AuthorizeRequest, Callback, Consent, Context, Grant, GrantState, Readings, ReadingsQuery, Site
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.vendors.registry import Registry
+from joinder.vendors.token_cache import TokenCache
 from joinder_enphase_vpp.simulator import simulator
 from joinder_enphase_vpp.simulator_cloud import APP, PROGRAM_ID, Cloud
 from support import make_context, simulated
@@ -34,10 +34,10 @@ class Stand:
     registry: Registry
     factory: HttpFactory
     browser: httpx.AsyncClient
-    tokens: AppTokenCache = field(init=False)
+    tokens: TokenCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tokens = AppTokenCache(self.cloud.clock.now)
+        self.tokens = TokenCache(self.cloud.clock.now)
 
     def context(self, app: Mapping[str, str] = APP, program_id: str = PROGRAM_ID) -> Context:
         vendor, options = joinder_enphase_vpp.VENDOR, {"programID": program_id} if program_id else {}
