@@ -180,6 +180,20 @@ class Registry:
     def vendors(self) -> list[Vendor]:
         return [entry.vendor for entry in self.installed if entry.vendor is not None]
 
+    @property
+    def brought(self) -> dict[str, str]:
+        """Returns vendor → distribution, of the plugins that work."""
+        return {entry.name: entry.distribution for entry in self.installed if entry.vendor is not None}
+
+    def disable(self, name: str, problem: str) -> None:
+        """Takes the plugin out of every call; whoever asks for its vendor reads the problem."""
+        self._plugins.pop(name, None)
+        self.installed = [
+            replace(entry, vendor=None, problem=problem) if entry.name == name and entry.vendor else entry
+            for entry in self.installed
+        ]
+        log.warning("plugin %s disabled: %s", name, problem)
+
     def change(self, name: str, change: Callable[[Vendor], Vendor]) -> None:
         """Sets what the operator wants in place of what the plugin declares.
 
