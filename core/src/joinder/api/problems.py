@@ -74,6 +74,7 @@ _TITLES = {
     403: ("forbidden", "The access token does not allow this"),
     404: ("not-found", "There is no such resource"),
     405: ("method-not-allowed", "This resource does not have this method"),
+    406: ("not-acceptable", "No representation is acceptable"),
     408: ("too-slow", "The request body did not come in time"),
     413: ("too-large", "The request body is larger than 256 kB"),
     415: ("unsupported-media-type", "The request body has the wrong media type"),

@@ -58,7 +58,7 @@ class Entry(Vertical):
         self.say("")
 
     def on_descendant_focus(self) -> None:
-        """What is typed into is scrolled to; in a small terminal its label may be just above."""
+        """Scrolls to what is typed into; in a small terminal its label may be just above."""
         self.call_after_refresh(self.scroll_visible, animate=False)
 
 

@@ -49,7 +49,7 @@ from joinder.services.join.join_ends import IssuerMismatch, JoinRefused, WrongAc
 from joinder.services.join.join_flows import entries
 from joinder.services.join.kept_consents import Keeper
 from joinder.services.join.labels import Labels
-from joinder.services.join.redirects import with_result
+from joinder.services.join.redirects import callback_at, with_result
 from joinder.services.records import health
 from joinder.services.work import leases
 from joinder.services.work.schedule import after_failure
@@ -352,7 +352,7 @@ async def flow_of(hub: Hub, flow_id: str) -> JoinFlow:
 
 def callback_url(hub: Hub, vendor: str) -> str:
     """Returns the URL the operator registers at the vendor."""
-    return f"{hub.settings.public_url}/join/{vendor}/auth-granted"
+    return callback_at(hub.settings.public_url, vendor)
 
 
 def redirect_uri(hub: Hub, vendor: Vendor, state: str | None = None) -> str | None:
