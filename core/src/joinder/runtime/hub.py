@@ -107,7 +107,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             await vault.prepare(session)
             identity = await store_identity(session)
         vendors = registry or Registry.load(allow=settings.plugins)
-        await _refuse_claimants(store, vendors)
+        await claims.refuse_others(store, vendors)
         apply_call_limits(vendors, settings.call_limits)
         budgets = Budgets(store)
         hub = Hub(
@@ -133,14 +133,6 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
     finally:
         await http.close()
         await store.close()
-
-
-async def _refuse_claimants(store: Store, vendors: Registry) -> None:
-    """Disables a plugin whose vendor belongs to another distribution."""
-    brought = vendors.brought
-    for name, claimed in (await claims.settled(store, brought)).items():
-        if name in brought and claims.is_another(claimed, brought[name]):
-            vendors.disable(name, claims.refusal(name, claimed, brought[name]))
 
 
 async def _leave(hub: Hub) -> None:

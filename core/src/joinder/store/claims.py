@@ -6,6 +6,7 @@ Kept in `store_state`, a row a vendor. Whoever opens the store holds the plugins
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import exists
@@ -15,6 +16,9 @@ from sqlmodel import col, select
 from joinder.clock import now
 from joinder.store.tables import Enrollment, StoreState
 from joinder.store.types import Store
+
+if TYPE_CHECKING:
+    from joinder.vendors.registry import Registry
 
 _PREFIX = "claim "
 
@@ -26,7 +30,15 @@ async def held(session: AsyncSession) -> dict[str, str]:
     return {row.name.removeprefix(_PREFIX): str(row.value["distribution"]) for row in rows}
 
 
-async def settled(store: Store, brought: Mapping[str, str]) -> dict[str, str]:
+async def refuse_others(store: Store, vendors: Registry) -> None:
+    """Disables every plugin whose vendor belongs to another distribution."""
+    brought = vendors.brought
+    for name, claimed in (await _settled(store, brought)).items():
+        if name in brought and is_another(claimed, brought[name]):
+            vendors.disable(name, _refusal(name, claimed, brought[name]))
+
+
+async def _settled(store: Store, brought: Mapping[str, str]) -> dict[str, str]:
     """Returns the claims. One that nobody holds, and for which grants are stored, goes to who brings it now.
 
     `brought`: vendor → distribution, of the plugins that work.
@@ -59,7 +71,7 @@ def is_another(claimed: str, distribution: str) -> bool:
     return canonicalize_name(claimed) != canonicalize_name(distribution)
 
 
-def refusal(vendor: str, claimed: str, distribution: str) -> str:
+def _refusal(vendor: str, claimed: str, distribution: str) -> str:
     return (
         f"{vendor} belongs to {claimed}, which stored its grants, and this is {distribution}: it is handed no key of "
         f"an owner. Install {claimed}, or, if {distribution} follows it: joinder vendors adopt {vendor} {distribution}"
