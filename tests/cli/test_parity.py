@@ -56,7 +56,7 @@ COMMANDS = {
     "deleteVendorCredentials": "credentials delete",
     "getVendorCredentials": "credentials show",
     "listVendorCredentials": "credentials list",
-    "listVendors": "vendors",
+    "listVendors": "vendors list",
     "createWebhook": "webhooks create",
     "listWebhooks": "webhooks list",
     "updateWebhook": "webhooks change",
