@@ -119,7 +119,7 @@ def test_a_unit_runs_a_command_there_is_with_secrets_from_credentials(path: Path
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(tmp_path: Path) -> None:
-    for path in DEPLOY.glob("systemd/*"):
+    for path in DEPLOY.glob("systemd/*.*"):
         (tmp_path / path.name).write_text(
             path.read_text().replace("/opt/joinder/bin/joinder", shutil.which("true") or "")
         )
