@@ -77,7 +77,7 @@ class HttpFactory:
         return self._vendors[hosts]
 
     def _close_later(self, http: Http) -> None:
-        """Whoever was lent it may be in a call."""
+        """Closes it when nobody it was lent to can still be in a call."""
 
         async def closed() -> None:
             await asyncio.sleep(LONGEST_CALL_S)
@@ -89,7 +89,7 @@ class HttpFactory:
 
     @property
     def device_access(self) -> DeviceAccess:
-        """`device`, to be lent."""
+        """Returns `device`, to be lent."""
         return _DeviceDoor(self)
 
     def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:

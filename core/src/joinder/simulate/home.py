@@ -61,7 +61,7 @@ class Home:
         self._day_total = lru_cache(maxsize=4096)(self._sum_day)
 
     def power(self, at: float) -> Power:
-        """At epoch second `at`."""
+        """Returns its power at epoch second `at`."""
         day = datetime.fromtimestamp(at, self.zone).date()
         slots = self._day(day)
         return slots[min(int((at - self._midnight(day)) // SLOT_S), len(slots) - 1)]
@@ -79,7 +79,7 @@ class Home:
         return _energy(totals, soc_seconds / (end - start) if end > start else 0.0)
 
     def lifetime(self, at: float) -> Energy:
-        """Since `installed`, up to epoch second `at`; nothing before."""
+        """Returns its energy since `installed`, up to epoch second `at`; nothing before."""
         day, today = self.installed, datetime.fromtimestamp(at, self.zone).date()
         if today < day:
             return Energy()
@@ -99,7 +99,7 @@ class Home:
         return tuple(sum(column) for column in columns)
 
     def _simulate_day(self, day: date) -> list[Power]:
-        """Every five minutes from local midnight to the next; 23 and 25 hours on DST days."""
+        """Simulates every five minutes from local midnight to the next; 23 and 25 hours on DST days."""
         start, end = self._midnight(day), self._midnight(day + timedelta(days=1))
         dice = random.Random(f"{self._seed}/{day}")  # noqa: S311 - weather, not a secret
         haze = dice.uniform(0.6, 1.0)
