@@ -364,6 +364,7 @@ async def test_a_failed_join_is_told_counted_and_sent_to_the_integrator(
         "code": "consent_unusable",
         "reason": "This account has no site",
         "actor": "owner",
+        "state": "canary-state",
     }
     assert counted(hub, "coded", "consent_unusable") == 1
 

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import Paging
+from joinder.api.deps import NO_STORE, Paging, VendorName
 from joinder.api.problems import Forbidden
 from joinder.runtime.hub import Hub
 from joinder.services.admin import operator_actions
@@ -44,6 +44,7 @@ class VendorCredentialsController(Controller):
     @post(
         "/",
         operation_id="createVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "manage:credentials"},
         summary="Store vendor credentials",
     )
@@ -67,7 +68,7 @@ class VendorCredentialsController(Controller):
         self,
         hub: NamedDependency[Hub],
         caller: NamedDependency[Caller],
-        vendor: FromQuery[str | None] = None,
+        vendor: VendorName = None,
         name: FromQuery[str | None] = None,
         *,
         paging: NamedDependency[Paging],
@@ -75,15 +76,16 @@ class VendorCredentialsController(Controller):
         rows = await vendor_credentials.list_page(
             hub, caller.account_id, vendor=vendor, name=name, after=paging.after, limit=paging.limit
         )
-        page, following = paging.cut(rows, lambda row: row.id)
+        page, rest = paging.cut(rows, lambda row: row.id)
         return CredentialsPage(
             vendor_credentials=[await _credentials(hub, caller, row, False) for row in page],
-            next_page_token=following,
+            **rest,
         )
 
     @get(
         "/{credentials_id:str}",
         operation_id="getVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "read:credentials"},
         summary="Show vendor credentials",
     )
@@ -101,6 +103,7 @@ class VendorCredentialsController(Controller):
     @patch(
         "/{credentials_id:str}",
         operation_id="updateVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "manage:credentials"},
         summary="Change vendor credentials",
     )
@@ -126,9 +129,13 @@ class VendorCredentialsController(Controller):
         summary="Delete vendor credentials",
     )
     async def remove(
-        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        credentials_id: FromPath[str],
+        include_secrets: IncludeSecrets = False,
     ) -> None:
-        """Deletes them. 409 while a join flow or an enrollment uses them."""
+        """Deletes them. 409 while a join flow or an enrollment uses them. `includeSecrets` changes nothing."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
 
     @get(
@@ -209,8 +216,8 @@ class JoinFlowController(Controller):
         paging: NamedDependency[Paging],
     ) -> JoinFlowPage:
         rows = await join_flows.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda row: row.id)
-        return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda row: row.id)
+        return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], **rest)
 
     @get("/{flow_id:str}", operation_id="getJoinFlow", opt={"scope": "read:flows"}, summary="Show a join flow")
     async def show(

@@ -93,6 +93,14 @@ class Typed(Entry):
             control.text = text
 
 
+def entered(place: str, field: Field, *, is_free: bool = False) -> Entry:
+    """Makes what a vendor's field is entered into: a choice where it has some. `is_free`: it may be left as it is."""
+    if not field.choices:
+        return Typed(place, field, is_free=is_free)
+    none = [("as it is" if is_free else "none", "")] if is_free or not field.required else []
+    return Choice(place, field.label, none + [(label, value) for value, label in field.choices], hint=field.help or "")
+
+
 class Hidden(Input):
     """Drawn as dots, never copied, and keeps every line of what is pasted where a secret has several, such as PEM."""
 
