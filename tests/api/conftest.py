@@ -83,8 +83,8 @@ async def browser(new_browser: NewBrowser) -> httpx.AsyncClient:
 async def new_tenant(hub: Hub, new_browser: NewBrowser) -> NewTenant:
     """A fresh account with one client that holds these scopes."""
 
-    async def make(scopes: tuple[str, ...] = accounts.SCOPES) -> Tenant:
-        account = await accounts.create_account(hub, "test")
+    async def make(scopes: tuple[str, ...] = accounts.SCOPES, mode: str = accounts.PRODUCTION) -> Tenant:
+        account = await accounts.create_account(hub, "test", mode=mode)
         client = await accounts.create_client(hub, account.id, "test", scopes)
         http = await new_browser()
         answer = await http.post(

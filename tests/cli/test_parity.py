@@ -70,10 +70,14 @@ COMMANDS = {
     "getWebhook": "webhooks show",
     "sendTestEvent": "webhooks test",
 }
+_VIRTUAL = ("Site", "SolarInverter", "Battery")
 _OWNERS = "a page of the owner's way to consent; `flows link` and `enrollments reconnect` make the links to it"
 _TOKENS = "a command opens the database itself and needs no access token"
 _PROBES = "for load balancers; `doctor` looks deeper"
+_HOMES = "a program under test makes its own homes; `sites`, `devices` and `enrollments` show and end them"
 NONE = {
+    **{f"{act}Virtual{what}": _HOMES for act in ("create", "get", "delete") for what in _VIRTUAL},
+    **{f"list{name}": _HOMES for name in ("VirtualSites", "VirtualSolarInverters", "VirtualBatteries")},
     "getLiveness": _PROBES,
     "getReadiness": _PROBES,
     "startJoin": _OWNERS,

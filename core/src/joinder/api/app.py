@@ -25,6 +25,12 @@ from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.sites import SiteController
+from joinder.api.virtual import (
+    VirtualBatteryController,
+    VirtualSiteController,
+    VirtualSolarInverterController,
+    virtual_consent,
+)
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.runtime.hub import Hub
@@ -59,6 +65,10 @@ def create_app(hub: Hub) -> Litestar:
             WebhookController,
             EnrollmentBackfillController,
             BackfillController,
+            VirtualSiteController,
+            VirtualSolarInverterController,
+            VirtualBatteryController,
+            virtual_consent,
             live,
             ready,
             openapi_json,

@@ -9,6 +9,7 @@ from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from joinder import virtual
 from joinder.api.auth import require_caller
 from joinder.api.deps import Paging
 from joinder.api.problems import Forbidden
@@ -232,7 +233,7 @@ class VendorController(Controller):
     guards = [require_caller]  # noqa: RUF012
 
     @get("/", operation_id="listVendors", summary="List installed vendors")
-    async def list_all(self, hub: NamedDependency[Hub]) -> VendorList:
+    async def list_all(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller]) -> VendorList:
         """Lists what each asks for and can do, from its own data; and plugins that were found but do not work.
 
         `breakers` names hooks that are not called now, as the vendor did not answer the last calls.
@@ -243,7 +244,7 @@ class VendorController(Controller):
             vendors=[
                 _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
                 for entry in installed
-                if entry.vendor
+                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual
             ],
             broken=[
                 BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)

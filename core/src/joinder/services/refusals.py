@@ -39,6 +39,14 @@ class NotFound(Refusal):
         super().__init__(detail)
 
 
+class WrongMode(Refusal):
+    """Virtual and production clients have operations of their own."""
+
+    status = 403
+    problem = "wrong-mode"
+    title = "This is for clients of the other mode"
+
+
 class Conflict(Refusal):
     status = 409
     problem = "conflict"

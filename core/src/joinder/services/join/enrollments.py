@@ -109,7 +109,7 @@ async def store_consent(
     pending = consent.grant.state is GrantState.PENDING_APPROVAL
     enrollment.status = "pendingvendor" if pending else "enrolled"
     enrollment.failures = 0
-    await _replace_grant(hub, session, enrollment, consent.grant)
+    await replace_grant(hub, session, enrollment, consent.grant)
     await site_rights.listed(session, enrollment, consent.grant.site_ids, whole=not pending, is_first=is_new)
     await session.flush()
     well = await health.begun(session, enrollment.id)
@@ -206,8 +206,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         row = await owned(session, Enrollment, enrollment_id, account_id)
         how = await revocations.request(hub, session, row)
         await site_rights.leave(session, row)
-        for table in (Interval, CounterRow, Coverage):
-            await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
+        await forget_series(session, enrollment_id)
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         revocation = "requested" if how == "requested" else "none"
         await kept_consents.forget(session, enrollment_id)
@@ -217,6 +216,12 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
     return how
+
+
+async def forget_series(session: AsyncSession, enrollment_id: str) -> None:
+    """Erases what was read of its sites and devices over time, and the ledger of it."""
+    for table in (Interval, CounterRow, Coverage):
+        await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
 
 
 def _sites_of(enrollment_id: str) -> SelectOfScalar[str]:
@@ -303,7 +308,8 @@ async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollm
     return await session.get(Enrollment, enrollment_id, populate_existing=True)
 
 
-async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+async def replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+    """Stores a new grant in place of whatever was there, as its next version."""
     await hub.vault.unlock(session, enrollment.account_id)
     row = await session.get(GrantRow, enrollment.id)
     if row is None:

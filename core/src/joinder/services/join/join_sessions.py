@@ -18,6 +18,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from sqlalchemy import CursorResult, update
 from sqlmodel import col
 
+from joinder import virtual
 from joinder.clock import monotonic, now
 from joinder.errors import AppCredentialsRejected, ConsentInvalid, TransientError, VendorError
 from joinder.grants import AuthorizeRequest
@@ -438,8 +439,8 @@ def _authorize_path(flow_id: str, vendor_name: str | None, state: str | None) ->
 
 
 def _rerouted(hub: Hub, url: str) -> str:
-    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to."""
-    for host, stand_in in hub.settings.reroute.items():
+    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to; a virtual one's to us."""
+    for host, stand_in in {**hub.settings.reroute, virtual.HOST: f"{hub.settings.public_url}/virtual"}.items():
         if url.startswith(f"https://{host}/"):
             return stand_in + url.removeprefix(f"https://{host}")
     return url

@@ -21,6 +21,7 @@ from joinder.services.calls.budgets import Quotas
 from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
 from joinder.services.join import enrollments
+from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, https_host
@@ -58,6 +59,7 @@ async def create(
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = None
     if kind.flow is Flow.OPERATOR:
+        await accounts.refuse_virtual(hub, account_id)
         consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
@@ -138,6 +140,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
     kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
     consent = None
     if kind.flow is Flow.OPERATOR and changed:
+        await accounts.refuse_virtual(hub, account_id)
         app = AppCredentials(type=kind.type, secrets=Secrets(values))
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:

@@ -18,7 +18,7 @@ from joinder.clock import now
 from joinder.ids import is_id, new_id
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
-from joinder.store.tables import ApiClient, SigningKey
+from joinder.store.tables import Account, ApiClient, SigningKey
 from joinder.store.vault import SYSTEM
 
 TOKEN_LIFE_S = 3600
@@ -123,14 +123,19 @@ class Tokens:
             raise InvalidToken
         if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
             raise InvalidToken
-        if claims.exp <= time.time() or not await self._is_active(claims.client_id):
+        mode = await self._mode(claims.client_id) if claims.exp > time.time() else None
+        if mode is None:
             raise InvalidToken
-        return Caller(claims.account, claims.client_id, frozenset(claims.scope.split())), float(claims.exp)
+        return Caller(claims.account, claims.client_id, frozenset(claims.scope.split()), mode), float(claims.exp)
 
-    async def _is_active(self, client_id: str) -> bool:
+    async def _mode(self, client_id: str) -> str | None:
+        """Returns the mode of the client's account; None where the client is no more."""
         async with self._hub.store.read() as session:
             client = await session.get(ApiClient, client_id)
-        return client is not None and client.revoked_at is None
+            if client is None or client.revoked_at is not None:
+                return None
+            account = await session.get(Account, client.account_id)
+        return account.mode if account is not None else None
 
     async def _signing_key(self) -> ECKey:
         """Returns the newest stored key, made on first use."""
