@@ -17,6 +17,7 @@ from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
+from joinder.api.elsewhere import BatteryControlController, JoinSessionController
 from joinder.api.enrollments import EnrollmentController
 from joinder.api.headers import shielded
 from joinder.api.intake import Intake, admitted
@@ -65,6 +66,8 @@ def create_app(hub: Hub) -> Litestar:
             WebhookController,
             EnrollmentBackfillController,
             BackfillController,
+            BatteryControlController,
+            JoinSessionController,
             VirtualSiteController,
             VirtualSolarInverterController,
             VirtualBatteryController,

@@ -23,7 +23,7 @@ from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import Invalid
+from joinder.services.refusals import Invalid, NotFound
 from joinder.wire.base import page_token
 
 T = TypeVar("T")
@@ -133,6 +133,17 @@ def moment_of(name: str, text: str) -> int:
     except (ValueError, OverflowError):
         wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+
+
+def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
+    """Returns the `errors` of a list as far as the caller knows the vendors."""
+    return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+
+
+def refuse_unknown(caller: Caller, vendor: str) -> None:
+    """Raises NotFound for what is of a vendor the caller is not told of."""
+    if not caller.knows(vendor):
+        raise NotFound
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:

@@ -38,7 +38,9 @@ class EnrollmentController(Controller):
     ) -> EnrollmentPage:
         asked = {"vendor": vendor, "status": status, "health": health, "program_id": program_id, "flow_id": flow_id}
         filters = {name: value for name, value in asked.items() if value is not None}
-        rows = await enrollments.list_page(hub, caller.account_id, filters, after=paging.after, limit=paging.limit)
+        rows = await enrollments.list_page(
+            hub, caller.account_id, filters, after=paging.after, limit=paging.limit, known=caller.vendors
+        )
         page, following = paging.cut(rows, lambda overview: overview.row.id)
         return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], next_page_token=following)
 

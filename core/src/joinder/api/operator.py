@@ -18,6 +18,7 @@ from joinder.services.admin import operator_actions
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
+from joinder.services.refusals import NotFound
 from joinder.vendor import Flow, Vendor
 from joinder.wire.credentials import (
     ActionInfo,
@@ -74,7 +75,13 @@ class VendorCredentialsController(Controller):
         paging: NamedDependency[Paging],
     ) -> CredentialsPage:
         rows = await vendor_credentials.list_page(
-            hub, caller.account_id, vendor=vendor, name=name, after=paging.after, limit=paging.limit
+            hub,
+            caller.account_id,
+            vendor=vendor,
+            name=name,
+            after=paging.after,
+            limit=paging.limit,
+            known=caller.types,
         )
         page, following = paging.cut(rows, lambda row: row.id)
         return CredentialsPage(
@@ -97,6 +104,8 @@ class VendorCredentialsController(Controller):
     ) -> Credentials:
         _may_reveal(caller, include_secrets)
         shown = await vendor_credentials.get(hub, caller.account_id, credentials_id, caller.client_id)
+        if caller.types is not None and (shown.vendor, shown.type) not in caller.types:
+            raise NotFound
         return await _credentials(hub, caller, shown, include_secrets)
 
     @patch(
@@ -127,7 +136,11 @@ class VendorCredentialsController(Controller):
         summary="Delete vendor credentials",
     )
     async def remove(
-        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        credentials_id: FromPath[str],
+        include_secrets: Annotated[bool, QueryParameter(name="includeSecrets", description="Changes nothing.")] = False,
     ) -> None:
         """Deletes them. 409 while a join flow or an enrollment uses them."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
@@ -244,7 +257,7 @@ class VendorController(Controller):
             vendors=[
                 _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
                 for entry in installed
-                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual
+                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual and caller.knows(entry.name)
             ],
             broken=[
                 BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)

@@ -7,7 +7,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, FromWhere, HubDep, Paging, VendorID, WindowDep, source_of
+from joinder.api.deps import (
+    CallerDep,
+    FromWhere,
+    HubDep,
+    Paging,
+    VendorID,
+    WindowDep,
+    known_errors,
+    refuse_unknown,
+    source_of,
+)
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, live, sites
 from joinder.wire.base import references
@@ -34,10 +44,16 @@ class SiteController(Controller):
         paging: NamedDependency[Paging],
     ) -> SitePage | ExpandedSitePage:
         found = await sites.site_ids(
-            hub, caller.account_id, after=paging.after, limit=paging.limit, vendor=vendor, vendor_id=vendor_id
+            hub,
+            caller.account_id,
+            after=paging.after,
+            limit=paging.limit,
+            known=caller.vendors,
+            vendor=vendor,
+            vendor_id=vendor_id,
         )
         page, following = paging.cut(found, str)
-        errors = await sites.troubled_vendors(hub, caller.account_id)
+        errors = known_errors(caller, await sites.troubled_vendors(hub, caller.account_id))
         if not expand:
             return SitePage(sites=references(page), errors=errors, next_page_token=following)
         rows = await sites.get_sites(hub, caller.account_id, page)
@@ -45,7 +61,9 @@ class SiteController(Controller):
 
     @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Site:
-        return Site.of(*await sites.get_site(hub, caller.account_id, site_id))
+        site, devices = await sites.get_site(hub, caller.account_id, site_id)
+        refuse_unknown(caller, site.vendor)
+        return Site.of(site, devices)
 
     @get(
         "/{site_id:str}/coverage",

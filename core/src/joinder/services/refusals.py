@@ -53,6 +53,14 @@ class Conflict(Refusal):
     title = "The present state does not allow this"
 
 
+class NotOffered(Refusal):
+    """Known from elsewhere, and not done here; `detail` says what does instead."""
+
+    status = 422
+    problem = "not-supported"
+    title = "Joinder does not do this"
+
+
 class Unprocessable(Refusal):
     status = 422
     problem = "unprocessable"

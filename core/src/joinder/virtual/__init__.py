@@ -48,7 +48,7 @@ _DAYS_AT_ONCE = 8  # simulated before others have their turn
 VENDOR = Vendor(
     name=NAME,
     label="Virtual home",
-    docs_url="https://joinder.invalid/docs/virtual.md",
+    docs_url="docs/virtual.md",
     flow=Flow.REDIRECT,
     hosts=(HOST,),
     refresh=Refresh.NONE,
@@ -61,6 +61,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,11 +129,21 @@ async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant
     await leases.schedule(session, expiry.KIND, enrollment.id, look_at, app=app)
 
 
-async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
-    """Reads a keyset page by id; `filters` are columns of enrollment."""
+async def list_page(
+    hub: Hub,
+    account_id: str,
+    filters: dict[str, str],
+    *,
+    after: str,
+    limit: int,
+    known: Collection[str] | None = None,
+) -> list[Overview]:
+    """Reads a keyset page by id; `filters` are columns of enrollment. `known`: only of these vendors; None: of all."""
     query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
     for column, value in filters.items():
         query = query.where(getattr(Enrollment, column) == value)
+    if known is not None:
+        query = query.where(col(Enrollment.vendor).in_(known))
     async with hub.store.read() as session:
         rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
         return await _overviews(hub, session, rows)

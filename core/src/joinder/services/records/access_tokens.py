@@ -123,19 +123,27 @@ class Tokens:
             raise InvalidToken
         if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
             raise InvalidToken
-        mode = await self._mode(claims.client_id) if claims.exp > time.time() else None
-        if mode is None:
+        if claims.exp <= time.time():
             raise InvalidToken
-        return Caller(claims.account, claims.client_id, frozenset(claims.scope.split()), mode), float(claims.exp)
+        return await self._caller(claims), float(claims.exp)
 
-    async def _mode(self, client_id: str) -> str | None:
-        """Returns the mode of the client's account; None where the client is no more."""
+    async def _caller(self, claims: _Claims) -> Caller:
+        """Raises InvalidToken where the client is no more."""
         async with self._hub.store.read() as session:
-            client = await session.get(ApiClient, client_id)
-            if client is None or client.revoked_at is not None:
-                return None
-            account = await session.get(Account, client.account_id)
-        return account.mode if account is not None else None
+            client = await session.get(ApiClient, claims.client_id)
+            account = await session.get(Account, client.account_id) if client is not None else None
+        if client is None or account is None or client.revoked_at is not None:
+            raise InvalidToken
+        known = [vendor for vendor in self._hub.registry.vendors if client.compatible and vendor.compatible]
+        types = frozenset((one.name, kind.type) for one in known for kind in one.app_credentials if kind.compatible)
+        return Caller(
+            account_id=claims.account,
+            client_id=claims.client_id,
+            scopes=frozenset(claims.scope.split()),
+            mode=account.mode,
+            vendors=frozenset(vendor.name for vendor in known) if client.compatible else None,
+            types=types if client.compatible else None,
+        )
 
     async def _signing_key(self) -> ECKey:
         """Returns the newest stored key, made on first use."""

@@ -41,6 +41,15 @@ class Caller:
     client_id: str
     scopes: frozenset[str]
     mode: str = PRODUCTION
+    vendors: frozenset[str] | None = None  # the only ones a client of Derapi is told of; None: all
+    types: frozenset[tuple[str, str]] | None = None  # of credentials, as (vendor, type), likewise
+
+    @property
+    def is_compatible(self) -> bool:
+        return self.vendors is not None
+
+    def knows(self, vendor: str) -> bool:
+        return self.vendors is None or vendor in self.vendors
 
     @property
     def is_virtual(self) -> bool:
@@ -110,11 +119,17 @@ async def account_or_only(hub: Hub, account_id: str | None) -> Account:
 
 
 async def create_client(
-    hub: Hub, account_id: str, name: str, scopes: tuple[str, ...] = SCOPES, actor: str = COMMAND_LINE
+    hub: Hub,
+    account_id: str,
+    name: str,
+    scopes: tuple[str, ...] = SCOPES,
+    actor: str = COMMAND_LINE,
+    *,
+    compatible: bool = False,
 ) -> NewClient:
     """Creates a client with a server-made 256-bit secret, of which only an HMAC is stored.
 
-    Raises NotFound or Unprocessable.
+    `compatible`: a client of Derapi, which is told of no vendor it would not know. Raises NotFound or Unprocessable.
     """
     unknown = set(scopes) - {*SCOPES, REVEAL}
     if unknown:
@@ -132,6 +147,7 @@ async def create_client(
                 name=name,
                 secret_hash=hub.vault.fingerprint(secret),
                 scopes=" ".join(scopes),
+                compatible=compatible,
                 created_at=now(),
             )
         )
