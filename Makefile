@@ -81,6 +81,7 @@ release: install  ## wheels and sources of every distribution into dist/, checke
 	rm -rf dist
 	$(UV) build --all-packages --quiet --out-dir dist
 	$(UV) run --frozen --no-sync --quiet --with twine==7.0.0 twine check --strict dist/*.whl dist/*.tar.gz
+	$(UV) run --frozen --no-sync --quiet --with check-wheel-contents==0.6.3 check-wheel-contents dist/*.whl
 	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
 	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
 

@@ -47,6 +47,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("patch", "/vendor-credentials/{credentials_id}"): {"name": "x"},
     ("post", "/join/flows"): {"vendors": [{"vendor": "boxy"}], "redirectURI": REDIRECT_URI},
     ("post", "/webhooks"): {"url": "https://integrator.example/hook"},
+    ("patch", "/enrollments/{enrollment_id}"): {"reference": "customer-7"},
     ("patch", "/webhooks/{webhook_id}"): {"disabled": True},
     ("post", "/webhooks/{webhook_id}/replay"): {"since": "2020-01-01T00:00:00Z"},
 }

@@ -477,7 +477,7 @@ def test_the_first_screen(world: World) -> None:
 async def test_why_owners_fail_is_shown_until_somebody_joins(world: World) -> None:
     async with world.open() as hub:
         for error in ("invalid_scope", "invalid_scope", "access_denied"):
-            started = await join_sessions.start(hub, world.ids["flow"], "sunny", None)
+            started = await join_sessions.start(hub, world.ids["flow"], "sunny")
             assert isinstance(started, Started)
             state = parse_qs(urlsplit(started.url).query)["state"][0]
             cookies = {started.cookie_name: started.cookie}

@@ -27,6 +27,7 @@ def test_accounts_and_clients(joinder: Shell) -> None:
     assert str(client["clientSecret"]) not in json.dumps(shown)
     assert joinder("clients", "revoke", client_id, "--dry-run").returncode == 0
     assert joinder("--no-input", "clients", "revoke", client_id).returncode == 2
+    assert joinder("clients", "revoke", client_id, "--no-input").returncode == 2
     assert joinder.json("clients", "list")[0]["revoked"] is False
     assert joinder("clients", "revoke", client_id, "--yes").returncode == 0
     assert joinder.json("clients", "list", "--account", str(account["id"]))[0]["revoked"] is True
@@ -59,6 +60,9 @@ def test_an_account_is_renamed_and_deleted(joinder: Shell) -> None:
         (("enrollments", "poll", "enrl-aaaaaaaaaaaaaaaa"), 3, "this id"),
         (("backfills", "start", "enrl-aaaaaaaaaaaaaaaa"), 3, "this id"),
         (("nonsense",), 2, "No such command"),
+        (("enrollment", "list"), 2, "mean 'enrollments'?"),
+        (("enrollments", "lst"), 2, "mean 'list'?"),
+        (("accounts", "list", "--config", "/nowhere/joinder.toml"), 78, "/nowhere/joinder.toml does not exist"),
         (("simulate", "nobody"), 2, "installed: enphase, enphasevpp, iqgateway, sma"),
     ],
 )

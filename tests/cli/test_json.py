@@ -37,6 +37,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "enrollments pause": ("{enrollment}",),
     "enrollments resume": ("--filter", "{enrollment}", "--yes"),
     "enrollments release": ("{broken}",),
+    "enrollments label": ("{enrollment}", "--reference", "customer-7"),
     "enrollments reconnect": ("{enrollment}", "--qr"),
     "enrollments revoke": ("{enrollment}", "--confirm", "{enrollment}"),
     "flows create": ("--vendor", "sunny:{credentials}", "--vendor", "boxy", "--option", "sunny.region=north", *NEW),

@@ -28,6 +28,7 @@ COMMANDS = {
     "refreshEnrollment": "enrollments refresh",
     "releaseEnrollment": "enrollments release",
     "deleteEnrollment": "enrollments revoke",
+    "updateEnrollment": "enrollments label",
     "resumeEnrollment": "enrollments resume",
     "getEnrollment": "enrollments show",
     "listEnrollmentTokens": "enrollments tokens",

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, oauth
+from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
 from joinder.energy import PARTS_MISSING
 from joinder.errors import (
     AuthorizationLost,
@@ -25,6 +25,7 @@ from joinder.errors import (
 )
 from joinder.http import Answer
 from joinder.series import Days, Quarters
+from joinder.token_answers import token_of
 from joinder_enphase import api, intervals, mapping, shapes
 from support import shared
 
@@ -120,7 +121,7 @@ def no_rows(content: bytes) -> None:
 
 def token(content: bytes) -> None:
     """core reads it; enl_uid is what the plugin takes from the rest."""
-    found = oauth._token(Answer(200, {}, content, "POST api.enphaseenergy.com/oauth/token"), NOW)
+    found = token_of(Answer(200, {}, content, "POST api.enphaseenergy.com/oauth/token"), NOW)
     assert found.extra["enl_uid"]
     assert found.expires_at is not None
     assert timedelta(hours=23) < found.expires_at - NOW <= timedelta(days=1)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from joinder import Device, DeviceKind, Live, MeterRole, Site, oauth
+from joinder import Device, DeviceKind, Live, MeterRole, Site
 from joinder.errors import (
     AppCredentialsRejected,
     ApprovalRefused,
@@ -28,6 +28,7 @@ from joinder.errors import (
 )
 from joinder.http import Answer
 from joinder.series import Days, Quarters
+from joinder.token_answers import token_of
 from joinder_enphase import intervals as enphase_intervals
 from joinder_enphase import mapping as enphase
 from joinder_enphase import shapes
@@ -186,7 +187,7 @@ def systems(body: object) -> None:
 
 
 def machine_token(content: bytes) -> None:
-    found = oauth._token(Answer(200, {}, content, "POST vpp.enphaseenergy.com/auth/oauth2/token"), NOW)
+    found = token_of(Answer(200, {}, content, "POST vpp.enphaseenergy.com/auth/oauth2/token"), NOW)
     assert found.access_token
     assert found.expires_at == NOW + timedelta(hours=1)
 

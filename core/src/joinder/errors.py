@@ -61,6 +61,7 @@ class VendorError(Exception):
     problem: ClassVar[str] = "vendor-error"
 
     code: str | None = None
+    retry_after: timedelta | None = None
 
     def __init__(self, message: str, *, detail: str | None = None) -> None:
         super().__init__(clean_line(redact(message)))

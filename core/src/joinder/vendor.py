@@ -94,6 +94,7 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
     invalid_grant_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
+    refresh_token_life: timedelta | None = None  # from its issue, where the vendor's documents tell it
     revocation_url: str | None = None  # RFC 7009, where a source names it; on one of Vendor.hosts
     revocation_parameter: Literal["token", "refresh_token"] = "token"  # what carries it; refresh_token: no other token
     issuer: str | None = None  # what a callback's `iss` must be (RFC 9207)
@@ -152,6 +153,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     name: str
     label: str
     docs_url: str
+    contract: str = "1.0"  # the oldest that has all it uses: docs/contract.md
     flow: Flow  # of the owner; a credential type may say OPERATOR
     hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches, with ":port" where it is not 443
     device_access: bool = False  # True: ctx.device reaches an address the owner names, inside allowed networks

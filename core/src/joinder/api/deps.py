@@ -32,6 +32,8 @@ When = Annotated[str | None, QueryParameter(description="ISO 8601 with offset, e
 PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, description="Entries a page, 1 to 200.")]
 PageToken = Annotated[str | None, QueryParameter(name="pageToken", description="`nextPageToken` of the page before.")]
 VendorID = Annotated[str | None, QueryParameter(name="vendorID")]
+OfEnrollment = Annotated[str | None, QueryParameter(name="enrollmentID")]
+OfSite = Annotated[str | None, QueryParameter(name="siteID")]
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
 WindowDep = NamedDependency[Window]
@@ -69,6 +71,8 @@ class DeviceFilter(Struct, frozen=True):
     vendor: str | None
     vendor_id: str | None
     vendor_site_id: str | None
+    site_id: str | None
+    enrollment_id: str | None
 
 
 def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, token: PageToken = None) -> Paging:
@@ -83,10 +87,12 @@ def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, to
 def provide_device_filter(
     paging: NamedDependency[Paging],
     vendor: FromQuery[str | None] = None,
-    vendor_id: Annotated[str | None, QueryParameter(name="vendorID")] = None,
+    vendor_id: VendorID = None,
     vendor_site_id: Annotated[str | None, QueryParameter(name="vendorSiteID")] = None,
+    site_id: OfSite = None,
+    enrollment_id: OfEnrollment = None,
 ) -> DeviceFilter:
-    return DeviceFilter(vendor, vendor_id, vendor_site_id)
+    return DeviceFilter(vendor, vendor_id, vendor_site_id, site_id, enrollment_id)
 
 
 def provide_window(

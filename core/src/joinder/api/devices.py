@@ -191,6 +191,8 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         vendor=asked.vendor,
         vendor_id=asked.vendor_id,
         vendor_site_id=asked.vendor_site_id,
+        site_id=asked.site_id,
+        enrollment_id=asked.enrollment_id,
     )
     page, following = paging.cut(found, str)
     errors = known_errors(caller, await sites.troubled_vendors(hub, caller.account_id))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api.auth import require_caller
 from joinder.api.deps import CallerDep, HubDep, Paging
 from joinder.services.admin import pausing
-from joinder.services.join import enrollments, reconnect, renewal
+from joinder.services.join import enrollments, labels, reconnect, renewal
 from joinder.services.records import notices
-from joinder.wire.enrollments import Enrollment, EnrollmentPage, Reconnect, ReconnectLink, TokenList
+from joinder.wire.enrollments import Enrollment, EnrollmentPage, EnrollmentPatch, Reconnect, ReconnectLink, TokenList
 
 
 class EnrollmentController(Controller):
@@ -33,10 +33,20 @@ class EnrollmentController(Controller):
         health: FromQuery[str | None] = None,
         program_id: Annotated[str | None, QueryParameter(name="programID")] = None,
         flow_id: Annotated[str | None, QueryParameter(name="flowID")] = None,
+        reference: FromQuery[str | None] = None,
+        join_state: Annotated[str | None, QueryParameter(name="state")] = None,
         *,
         paging: NamedDependency[Paging],
     ) -> EnrollmentPage:
-        asked = {"vendor": vendor, "status": status, "health": health, "program_id": program_id, "flow_id": flow_id}
+        asked = {
+            "vendor": vendor,
+            "status": status,
+            "health": health,
+            "program_id": program_id,
+            "flow_id": flow_id,
+            "reference": reference,
+            "client_state": join_state,
+        }
         filters = {name: value for name, value in asked.items() if value is not None}
         rows = await enrollments.list_page(
             hub, caller.account_id, filters, after=paging.after, limit=paging.limit, known=caller.vendors
@@ -54,6 +64,20 @@ class EnrollmentController(Controller):
         """Returns it with `warnings`: what was doubtful about its vendor's answers in the last week."""
         shown = await enrollments.get(hub, caller.account_id, enrollment_id)
         return Enrollment.of(shown, await notices.of_enrollment(hub, enrollment_id))
+
+    @patch(
+        "/{enrollment_id:str}",
+        operation_id="updateEnrollment",
+        opt={"scope": "manage:enrollments"},
+        summary="Change your reference of an enrollment",
+    )
+    async def change(
+        self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str], data: JSONBody[EnrollmentPatch]
+    ) -> Enrollment:
+        """Applies a JSON Merge Patch: `reference` is your own word for it, at most 256 characters of one line."""
+        if isinstance(data.reference, str | None):
+            await labels.change(hub, caller.account_id, enrollment_id, caller.client_id, reference=data.reference)
+        return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @get(
         "/{enrollment_id:str}/tokens",

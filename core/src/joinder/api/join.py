@@ -20,6 +20,7 @@ from joinder.services.calls.strangers import Guest
 from joinder.services.join import join_sessions
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_sessions import Choice, FormRefused, Started
+from joinder.services.join.labels import Labels
 from joinder.trouble import StoreRefused, StoreTrouble
 
 RETRY_AFTER_S = 60
@@ -82,9 +83,10 @@ class JoinController(Controller):
         summary="Send an owner to the vendor",
     )
     async def authorize(self, request: Incoming, hub: NamedDependency[Hub], flow_id: FromPath[str]) -> Response[str]:
-        """Public. Query: `vendor` (may be left out: then a chooser when there are several) and `state`."""
+        """Public. Query: `vendor` (left out: a chooser when there are several), `state`, and `reference`."""
         query = _single(request)
-        started = await join_sessions.start(hub, flow_id, query.get("vendor"), query.get("state"), _guest(request, hub))
+        labels = Labels(reference=query.get("reference") or None, state=query.get("state"))
+        started = await join_sessions.start(hub, flow_id, query.get("vendor"), labels, _guest(request, hub))
         if isinstance(started, Choice):
             return render.choose(started)
         return _sent_on(request, hub, started)

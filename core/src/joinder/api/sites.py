@@ -11,6 +11,7 @@ from joinder.api.deps import (
     CallerDep,
     FromWhere,
     HubDep,
+    OfEnrollment,
     Paging,
     VendorID,
     WindowDep,
@@ -39,6 +40,7 @@ class SiteController(Controller):
         caller: CallerDep,
         vendor: FromQuery[str | None] = None,
         vendor_id: VendorID = None,
+        enrollment_id: OfEnrollment = None,
         expand: FromQuery[bool] = False,
         *,
         paging: NamedDependency[Paging],
@@ -51,6 +53,7 @@ class SiteController(Controller):
             known=caller.vendors,
             vendor=vendor,
             vendor_id=vendor_id,
+            enrollment_id=enrollment_id,
         )
         page, following = paging.cut(found, str)
         errors = known_errors(caller, await sites.troubled_vendors(hub, caller.account_id))

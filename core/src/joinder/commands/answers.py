@@ -180,6 +180,7 @@ ANSWERS: dict[str, Answer] = {
     "enrollments pause": many(Enrollment),
     "enrollments resume": many(Enrollment),
     "enrollments release": many(Enrollment),
+    "enrollments label": one(Enrollment),
     "enrollments reconnect": one(ReconnectLink),
     "enrollments revoke": one(Ended),
     "flows create": one(JoinFlow),

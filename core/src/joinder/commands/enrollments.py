@@ -191,6 +191,30 @@ def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: b
 
 @command.command()
 @click.argument("enrollment_id")
+@click.option("--reference", metavar="TEXT", help="Your own word for it, such as a customer's number.")
+@click.option("--none", "is_removed", is_flag=True, help="Remove the reference.")
+@json_option
+def label(enrollment_id: str, reference: str | None, is_removed: bool, as_json: bool) -> None:
+    """Change your own reference of an enrollment. Example:  joinder enrollments label enrl-… --reference customer-7
+
+    It stands in lists, filters and every later event of the enrollment.
+    """
+    from joinder.services.join import enrollments, labels
+    from joinder.wire.enrollments import Enrollment
+
+    if (reference is None) is not is_removed:
+        raise click.UsageError("Give either --reference TEXT or --none.")
+
+    async def change(hub: Hub) -> Enrollment:
+        account_id = await _account(hub, enrollment_id)
+        await labels.change(hub, account_id, enrollment_id, ACTOR, reference=reference)
+        return Enrollment.of(await enrollments.get(hub, account_id, enrollment_id))
+
+    print_one(on_hub(change), as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
 @severe
 @json_option
 def revoke(enrollment_id: str, confirm: str | None, dry_run: bool, as_json: bool) -> None:

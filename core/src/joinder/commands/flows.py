@@ -123,17 +123,19 @@ def show(flow_id: str, as_json: bool) -> None:
 @command.command()
 @click.argument("flow_id")
 @click.option("--vendor", metavar="NAME", help="Skip the choice of a vendor.")
-@click.option("--state", metavar="TEXT", help="Comes back with the owner, such as a customer's number.")
+@click.option("--state", metavar="TEXT", help="Comes back with the owner, such as a random number of your session.")
+@click.option("--reference", metavar="TEXT", help="Your own word for the enrollment, such as a customer's number.")
 @qr_option
 @json_option
-def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json: bool) -> None:
-    """Print the link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
+def link(flow_id: str, vendor: str | None, state: str | None, reference: str | None, qr: bool, as_json: bool) -> None:
+    """Print the link to send an owner to. Example:  joinder flows link flow-… --reference customer-7 --qr"""
     from joinder.commands.answers import FlowLink
     from joinder.services.join import join_sessions
+    from joinder.services.join.labels import Labels
 
     async def look(hub: Hub) -> str:
-
-        return await join_sessions.link(hub, await _account(hub, flow_id), flow_id, vendor, state)
+        labels = Labels(reference=reference, state=state)
+        return await join_sessions.link(hub, await _account(hub, flow_id), flow_id, vendor, labels)
 
     url = on_hub(look)
     print_link(FlowLink(url=url), url, qr=qr, as_json=as_json)

@@ -11,6 +11,7 @@ import rich_click as click
 
 from joinder.clean import clean_json, clean_line, clean_text
 from joinder.cli import EXIT_AWAY, EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
+from joinder.commands.tables import table, width_of_output
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -101,18 +102,15 @@ def fail(text: str, code: int) -> NoReturn:
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Prints JSON, or aligned columns, in which what is very long is cut."""
+    """Prints JSON, or aligned columns as wide as the terminal, in which what is very long is cut."""
     if as_json:
         echo(clean_json(json.dumps(rows, indent=2)))
         return
     if not rows:
         echo("none")
         return
-    names = list(rows[0])
-    table = [names, *([_cell(row[name]) for name in names] for row in rows)]
-    widths = [max(len(line[index]) for line in table) for index in range(len(names))]
-    for line in table:
-        echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in table([{name: _cell(value) for name, value in row.items()} for row in rows], width_of_output()):
+        echo(line)
 
 
 def _cell(value: object) -> str:

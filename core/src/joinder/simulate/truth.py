@@ -106,7 +106,7 @@ class TrueSite:
         return any(slot is not _never for slot in (self.missing, *(device.silent for device in self.devices)))
 
     def has(self, kind: DeviceKind) -> bool:
-        return any(device.kind is kind for device in self.devices)
+        return self.has(kind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from msgspec import Struct
 
 from joinder.clock import FIRST, LAST
+from joinder.clock import utc_text as utc_text
 
 _UPPER = {"id": "ID", "uri": "URI", "utc": "UTC"}
 
@@ -43,10 +44,6 @@ def page_token(key: str) -> str:
 def utc(at: int | None) -> str | None:
     """Formats epoch seconds in ISO 8601; None where unknown, or where no calendar has such a time."""
     return None if at is None or not FIRST <= at <= LAST else utc_text(at)
-
-
-def utc_text(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def kilo(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from joinder.clean import clean_line
 from joinder.services.grants import expiry
@@ -95,13 +95,16 @@ class EnrollmentWarning(Wire, kw_only=True):
 
 
 class Enrollment(Wire, kw_only=True):
-    """`sites_read`: how many of its sites were read at least once; the others are known by id only. `warnings`, of the
-    last week and the newest first, are shown with one enrollment, not in lists."""
+    """`reference` is the caller's own word for it, `state` that of its last join with one. `sitesRead`: how
+    many of its sites were read at least once; the others are known by id only. `warnings`, of the last week and the
+    newest first, are shown with one enrollment, not in lists."""
 
     id: str
     vendor: str
     flow_id: str | None = None
     program_id: str | None = None
+    reference: str | None = None
+    state: str | None = None
     status: str
     sites: list[Reference]
     sites_read: int
@@ -118,6 +121,8 @@ class Enrollment(Wire, kw_only=True):
             vendor=row.vendor,
             flow_id=row.flow_id,
             program_id=row.program_id,
+            reference=row.reference,
+            state=row.client_state,
             status=row.status,
             sites=references(overview.site_ids),
             sites_read=overview.sites_read,
@@ -137,6 +142,12 @@ class Enrollment(Wire, kw_only=True):
             created_at=utc_text(row.created_at),
             warnings=None if warnings is None else [EnrollmentWarning.of(one) for one in warnings],
         )
+
+
+class EnrollmentPatch(Body, kw_only=True):
+    """A member left out stays; `reference: null` removes it."""
+
+    reference: str | UnsetType | None = UNSET
 
 
 class Reconnect(Body, kw_only=True):

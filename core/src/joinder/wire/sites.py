@@ -45,7 +45,10 @@ class Bess(Wire, kw_only=True):
 
 
 class Site(Wire, kw_only=True):
+    """`enrollmentID`: the enrollment that reads it, or read it last; others may open it too."""
+
     id: str
+    enrollment_id: str
     vendor: str
     vendor_id: str
     name: str
@@ -67,6 +70,7 @@ class Site(Wire, kw_only=True):
         known = row.timezone is not None or row.lat is not None
         return Site(
             id=row.id,
+            enrollment_id=row.enrollment_id,
             vendor=row.vendor,
             vendor_id=row.vendor_id,
             name=row.name,

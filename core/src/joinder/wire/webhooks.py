@@ -13,7 +13,7 @@ from joinder.wire.base import Body, Wire, utc
 
 
 class NewWebhook(Body, kw_only=True):
-    """`types` left out: every type."""
+    """`types` left out: every type but `readings.updated`, which must be named."""
 
     url: str
     types: list[str] | None = None

@@ -63,10 +63,10 @@ class _Poll:
     async def live(self) -> Live | None:
         """Reads power now, with the state of charge; None when nothing tells it."""
         site = self.query.site
-        has_battery = any(device.kind is DeviceKind.BATTERY for device in site.devices)
+        has_battery = site.has(DeviceKind.BATTERY)
         now: Live | None = None
         latest: shapes.Latest | None = None
-        if has_battery or any(device.kind is DeviceKind.METER for device in site.devices):
+        if has_battery or site.has(DeviceKind.METER):
             latest = await self.attempt("Live power", self._get, "/latest_telemetry", shapes.Latest)
             now = mapping.live(latest, site) if latest else None
             self._note(*mapping.doubts(latest, site) if latest else ())
@@ -138,7 +138,7 @@ class _Poll:
         site, device_id = self.query.site, self.query.device_id
         if device_id is None:
             return intervals.site_series(site)
-        device = next((device for device in site.devices if device.vendor_id == device_id), None)
+        device = site.device(device_id)
         series = intervals.device_series(site, device) if device else ()
         if not series:
             raise NotSupported("Enphase has no intervals of this device alone")

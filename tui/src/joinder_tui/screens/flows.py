@@ -132,7 +132,7 @@ class Flows(Page):
         async def make(hub: Hub) -> str:
             from joinder.services.join import join_sessions
 
-            return await join_sessions.link(hub, flow.account_id, flow.id, None, None)
+            return await join_sessions.link(hub, flow.account_id, flow.id, None)
 
         url = await self.doing("Making the link", make)
         if url is not None:

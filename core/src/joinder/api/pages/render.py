@@ -13,7 +13,7 @@ from litestar.datastructures import Cookie
 
 from joinder.api.pages.texts import LABELS, PAGES, VIRTUAL_CHOICES
 from joinder.clean import clean_text
-from joinder.services.join.join_sessions import Choice, Form
+from joinder.services.join.join_sessions import Choice, Form, authorize_path
 from joinder.services.join.redirects import with_result
 
 HERE = Path(__file__).parent
@@ -47,7 +47,7 @@ def choose(choice: Choice) -> Response[str]:
     choices = [
         {
             "label": vendor.label,
-            "url": with_result(f"/join/flows/{choice.flow_id}/authorize", vendor=vendor.name, state=choice.state),
+            "url": authorize_path(choice.flow_id, vendor.name, choice.labels),
         }
         for vendor in choice.vendors
     ]

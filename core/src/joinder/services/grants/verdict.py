@@ -62,7 +62,7 @@ class Others(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What follows (`judging` carries it out)."""
+    """What follows (`consequences` carries it out)."""
 
     SAYS_NOTHING = enum.auto()  # planned anew, nothing is noted
     PASSING = enum.auto()

@@ -39,6 +39,7 @@ from joinder.services.join import enrollments, join_ends, kept_consents, reconne
 from joinder.services.join.join_ends import IssuerMismatch, JoinRefused, WrongAccount
 from joinder.services.join.join_flows import entries
 from joinder.services.join.kept_consents import Keeper
+from joinder.services.join.labels import Labels
 from joinder.services.records import health
 from joinder.services.work import leases
 from joinder.services.work.schedule import after_failure
@@ -194,8 +195,7 @@ async def adopt(hub: Hub, row: JoinSession, error: VendorError | None = None) ->
             join_ends.write(hub, session, found, "flow_gone")
             return
         found.enrollment_id = enrollment.id
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        due_at = now() if error is None else after_failure(0, utc_now(), retry_after)
+        due_at = now() if error is None else after_failure(0, utc_now(), error.retry_after)
         await leases.schedule(session, KIND, enrollment.id, due_at, app=enrollment.app)
         if not isinstance(error, AuthorizationLost | BudgetSpent | None) and await is_empty(session, enrollment):
             await standing.troubled(hub, session, enrollment, error, {})  # a refusal counts when it comes again
@@ -226,9 +226,10 @@ async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enroll
         health_reason=_LATER,
         created_at=now(),
     )
+    Labels.of(row).put_on(enrollment)
     session.add(enrollment)
     await session.flush()
-    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor})
+    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor, "flowID": flow.id})
     return enrollment
 
 
@@ -274,6 +275,7 @@ async def _placed(hub: Hub, session: AsyncSession, row: JoinSession, consent: Co
         flow_id=flow_id,
         program_id=program_id,
         options=options,
+        labels=Labels.of(row),
         replaces=owners,
         fills=fills,
     )

@@ -22,6 +22,7 @@ from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import expiry, revocations, saving, site_rights, standing
 from joinder.services.grants.revocations import How
 from joinder.services.join import kept_consents, reconnect
+from joinder.services.join.labels import NO_LABELS, Labels
 from joinder.services.records import health
 from joinder.services.records.sealed_grants import opened, seal_grant
 from joinder.services.work import leases
@@ -76,6 +77,7 @@ async def store_consent(
     flow_id: str | None = None,
     program_id: str | None = None,
     options: Mapping[str, str] | None = None,
+    labels: Labels = NO_LABELS,
     replaces: Enrollment | None = None,
     by_operator: bool = False,
     fills: Enrollment | None = None,
@@ -100,8 +102,10 @@ async def store_consent(
         )
         session.add(enrollment)
         await session.flush()
-        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor})
+        labels.put_on(enrollment)
+        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
     elif enrollment is not fills:
+        labels.put_on(enrollment)
         health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
     enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
@@ -222,7 +226,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         await kept_consents.forget(session, enrollment_id)
         health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor, "revocation": revocation})
         if how is not None and how != "requested":
-            revocations.tell(session, account_id, enrollment_id, row.vendor, how)
+            revocations.tell(session, account_id, enrollment_id, row.vendor, how, health.labels_of(row))
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
     return how

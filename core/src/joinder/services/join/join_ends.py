@@ -100,7 +100,9 @@ ENDS: dict[str, End] = {
     "link_expired": End(actor="operator", text="The reconnect link is more than 30 days old; make a new one."),
     "flow_gone": End(actor="operator", text="The join flow, or the enrollment of the link, is deleted.", status=404),
     "vendor_not_offered": End(actor="operator", text="The link names a vendor that the flow does not offer."),
-    "state_too_long": End(actor="operator", text="The link's state is longer than 1,024 characters."),
+    "state_too_long": End(
+        actor="operator", text="The link's state is longer than 1,024 characters, or its reference than 256."
+    ),
     "interrupted": End(actor="owner", text="The server stopped before the vendor's answer was stored; start again."),
     "still_running": End(actor="nobody", text="The vendor has not answered yet; load the page again.", status=503),
     "slow_down": End(actor="nobody", text="Too many ask at once; load the page again after a while.", status=429),
@@ -223,6 +225,8 @@ def _told(row: JoinSession, end: End) -> dict[str, object]:
         "vendor": row.vendor,
         "flowID": row.flow_id or None,
         "enrollmentID": row.enrollment_id or row.reconnects_id,
+        "reference": row.client_reference,
+        "state": row.client_state,
         "code": row.end_code,
         "reason": row.end_text,
         "actor": end.actor,

@@ -32,6 +32,7 @@ from joinder.services.join.consents import callback_url
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
 from joinder.services.join.kept_consents import KeptConsent
+from joinder.services.join.labels import NO_LABELS, Labels, problem_with
 from joinder.services.join.late_consents import HELD_MOST_S
 from joinder.services.join.redirects import with_result
 from joinder.services.refusals import Invalid
@@ -63,7 +64,7 @@ class Choice:
 
     flow_id: str
     vendors: list[Vendor]
-    state: str | None
+    labels: Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,33 +86,35 @@ class Form:
     leads_to: str  # the integrator's address, when it is over
 
 
-async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
+async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS) -> str:
     """Returns where to send an owner. Raises NotFound, or Invalid where the link would be refused."""
     flow = await join_flows.get(hub, account_id, flow_id)
     offered = [entry.vendor for entry in entries(flow)]
     if vendor_name is not None and vendor_name not in offered:
         raise Invalid(f"This flow offers {', '.join(offered)}.")
-    if state is not None and len(state) > MAX_STATE:
+    if labels.state is not None and len(labels.state) > MAX_STATE:
         raise Invalid(f"A state has at most {MAX_STATE} characters.")
-    return hub.settings.public_url + _authorize_path(flow_id, vendor_name, state)
+    if labels.reference is not None and (problem := problem_with(labels.reference)):
+        raise Invalid(f"The reference {problem}.")
+    return hub.settings.public_url + authorize_path(flow_id, vendor_name, labels)
 
 
 async def start(
-    hub: Hub, flow_id: str, vendor_name: str | None, state: str | None, guest: Guest = _ANYBODY
+    hub: Hub, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS, guest: Guest = _ANYBODY
 ) -> Started | Choice:
     """Begins a session, or asks for the vendor. Raises JoinRefused or the vendor's error."""
     flow = await consents.flow_of(hub, flow_id)
-    if state is not None and len(state) > MAX_STATE:
+    if len(labels.state or "") > MAX_STATE or (labels.reference and problem_with(labels.reference)):
         raise _refused(hub, None, "state_too_long")
     offered = {entry.vendor: entry for entry in entries(flow)}
     if vendor_name is None and len(offered) > 1:
         vendors = sorted((hub.registry.vendor(name) for name in offered), key=lambda vendor: vendor.label)
-        return Choice(flow_id=flow_id, vendors=vendors, state=state)
+        return Choice(flow_id=flow_id, vendors=vendors, labels=labels)
     entry = offered.get(vendor_name) if vendor_name is not None else next(iter(offered.values()))
     if entry is None:
         raise _refused(hub, None, "vendor_not_offered")
     _spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
-    return await _begin(hub, flow.account_id, entry, flow_id=flow.id, redirect_uri=flow.redirect_uri, state=state)
+    return await _begin(hub, flow.account_id, entry, flow_id=flow.id, redirect_uri=flow.redirect_uri, labels=labels)
 
 
 async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY) -> Started:
@@ -140,7 +143,7 @@ async def _begin(
     *,
     flow_id: str,
     redirect_uri: str,
-    state: str | None = None,
+    labels: Labels = NO_LABELS,
     reconnects_id: str | None = None,
 ) -> Started:
     """Begins a session. Whatever stands against it ends the session before the owner leaves."""
@@ -159,7 +162,8 @@ async def _begin(
             cookie_hash=token_hash(cookie),
             secrets_sealed=consents.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
             client_redirect_uri=redirect_uri,
-            client_state=state,
+            client_state=labels.state,
+            client_reference=labels.reference,
             reconnects_id=reconnects_id,
             created_at=now(),
             expires_at=now() + LIFE_S,
@@ -431,11 +435,13 @@ def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
 def _restart_url(hub: Hub, row: JoinSession) -> str:
     if row.reconnects_id is not None:
         return reconnect.path(hub, row.reconnects_id, row.client_redirect_uri, LIFE_S)
-    return _authorize_path(row.flow_id, row.vendor, row.client_state)
+    return authorize_path(row.flow_id, row.vendor, Labels.of(row))
 
 
-def _authorize_path(flow_id: str, vendor_name: str | None, state: str | None) -> str:
-    return with_result(f"/join/flows/{flow_id}/authorize", vendor=vendor_name, state=state)
+def authorize_path(flow_id: str, vendor_name: str | None, labels: Labels) -> str:
+    """Returns the path that begins a join at a vendor; None: a page where the owner chooses one."""
+    path = f"/join/flows/{flow_id}/authorize"
+    return with_result(path, vendor=vendor_name, state=labels.state, reference=labels.reference)
 
 
 def _rerouted(hub: Hub, url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode, urlsplit
 
-from joinder.settings import LOOPBACK_HOSTS
+from joinder.setting_values import LOOPBACK_HOSTS
 
 MAX_LENGTH = 2000
 _PLAIN = re.compile(r"[\x21-\x7e]+")

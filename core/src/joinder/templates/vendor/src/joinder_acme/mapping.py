@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site, physics
-from joinder.series import Days, Quarters, with_load, zone
+from joinder.series import Days, Quarters, percent, with_load, zone
 from joinder_acme.api import DeviceEntry, Energy, Power, Row, SiteDetails
 
 _KINDS = {"inverter": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY, "meter": DeviceKind.METER}
@@ -79,6 +79,6 @@ def live(power: Power) -> tuple[Live, tuple[str, ...]]:
         battery_w=battery_w,
         grid_w=grid_w,
         load_w=load_w,
-        soc_percent=power.soc if power.soc is not None and 0 <= power.soc <= 100 else None,
+        soc_percent=percent(power.soc),
     )
     return found, (physics.NO_LOAD,) if is_impossible else ()
