@@ -160,6 +160,23 @@ async def test_a_vendor_may_return_the_state_under_another_name(
     assert [dict(done.values) for done in windy.exchanges] == [{"code": "code-1", "site_id": "7"}] * comes_back
 
 
+async def test_a_vendor_that_returns_no_state_is_sent_it_in_the_redirect_uri(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub, public_url: str
+) -> None:
+    silent = replace(CLOUDY.oauth2, state_in="redirect_uri")  # type: ignore[type-var]
+    hub.registry.change("cloudy", lambda vendor: replace(vendor, oauth2=silent))
+    started = await browser.get(f"/join/flows/{await new_flow(api, 'cloudy')}/authorize")
+    (redirect_uri,) = parse_qs(urlsplit(started.headers["location"]).query)["redirect_uri"]
+    own = f"{public_url}/join/cloudy/auth-granted"
+    assert redirect_uri.startswith(f"{own}?state=")
+    assert "enrollmentID" in result_of(await browser.get(f"{redirect_uri}&code=code-1"))
+    (callback,) = vendors.cloudy.exchanges
+    assert callback.redirect_uri == redirect_uri
+    assert dict(callback.values) == {"code": "code-1"}
+    again = await browser.get(f"{own}?code=code-1")  # without it nobody is found
+    assert again.status_code == 400
+
+
 async def test_the_plugin_gets_the_callback_without_our_state(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, public_url: str
 ) -> None:

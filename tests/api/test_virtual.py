@@ -81,12 +81,12 @@ async def test_a_site_out_of_nothing_is_a_site_like_any(api: httpx.AsyncClient) 
     assert site["location"] == {"lat": 55.8, "lon": -4.3, "timezone": "Europe/Berlin", "currentUTCOffset": hours}
     assert (site["solarInverters"], site["batteries"], site["chargers"]) == ([], [], [])
     assert site.keys().isdisjoint({"vendorID", "bess"})
-    assert await got(api, "/sites") == {"sites": [{"id": site["id"]}], "errors": {}}
+    assert await got(api, "/sites") == {"sites": [{"id": site["id"]}], "errors": {}, "totalSize": 1}
     ordinary = await got(api, f"/sites/{site['id']}")
     assert ordinary.items() >= site.items()
     assert len(ordinary["vendorID"]) == 24
     assert await got(api, f"/virtual/sites/{site['id']}") == site
-    assert await got(api, "/virtual/sites") == {"virtualSites": [site]}
+    assert await got(api, "/virtual/sites") == {"virtualSites": [site], "totalSize": 1}
 
 
 async def test_a_site_is_as_it_was_set(api: httpx.AsyncClient) -> None:
@@ -120,7 +120,7 @@ async def test_what_cannot_be_is_named(api: httpx.AsyncClient) -> None:
         answer = await api.post(f"/virtual/{path}", json=body)
         assert_problem(answer, 400, "validation-error")
         assert pointers(answer) == [place], body
-    assert await got(api, "/virtual/sites") == {"virtualSites": []}
+    assert await got(api, "/virtual/sites") == {"virtualSites": [], "totalSize": 0}
 
 
 async def test_devices_are_added_shown_and_taken_out(api: httpx.AsyncClient) -> None:
@@ -140,7 +140,7 @@ async def test_devices_are_added_shown_and_taken_out(api: httpx.AsyncClient) -> 
     for path, member in KINDS.items():
         shown = inverter if "inverters" in path else battery
         assert await got(api, f"{path}/{shown['id']}") == shown
-        assert await got(api, path) == {member: [shown]}
+        assert await got(api, path) == {member: [shown], "totalSize": 1}
         assert (await got(api, f"{path.removeprefix('/virtual')}/{shown['id']}")).items() >= {
             name: value for name, value in shown.items() if name != "recentProduction"
         }.items()
@@ -312,7 +312,7 @@ async def test_another_virtual_account_sees_nothing(api: httpx.AsyncClient, othe
     refused = await other.api.post("/virtual/batteries", json={"siteID": site_id})
     assert pointers(refused) == ["/siteID"]
     for member, path in (("virtualSites", "/virtual/sites"), *((name, path) for path, name in KINDS.items())):
-        assert await got(other.api, path) == {member: []}
+        assert await got(other.api, path) == {member: [], "totalSize": 0}
 
 
 async def choices(browser: httpx.AsyncClient, link: str) -> list[str]:

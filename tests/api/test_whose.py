@@ -106,3 +106,34 @@ async def test_sites_and_devices_are_found_by_their_enrollment_and_site(
     stranger = (await new_tenant()).api
     assert await told(stranger, f"/sites?enrollmentID={enrollment['id']}") == []
     assert await told(stranger, f"/batteries?siteID={site_id}") == []
+
+
+async def test_errors_say_what_is_the_matter_and_only_with_the_vendors_asked_for(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, hub: Hub
+) -> None:
+    site_id = await connect_site(api, browser)
+    await join(api, browser)
+    said = "health = 'needs_consent', health_reason = 'The grant is over.'"
+    await hub.store.apply((f"UPDATE enrollment SET {said} WHERE vendor = 'sunny'", {}))  # noqa: S608
+    errors = (await api.get("/sites")).json()["errors"]
+    assert errors == {
+        "sunny": "1 enrollment needs a new consent of its owner (needs_consent): The grant is over; "
+        "see GET /enrollments",
+        "boxy": "1 site(s) not read yet, so not listed",
+    }
+    for path in ("/sites", "/batteries"):
+        for vendor in ("sunny", "boxy", "cloudy"):
+            narrowed = (await api.get(path, params={"vendor": vendor})).json()["errors"]
+            assert narrowed == {name: text for name, text in errors.items() if name == vendor}
+    assert site_id
+
+
+async def test_a_list_that_fits_into_its_first_page_says_how_long_it_is(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/join/flows")).json() == {"joinFlows": [], "totalSize": 0}
+    for _ in range(3):
+        await new_flow(api, "boxy")
+    whole, first = [(await api.get(f"/join/flows?pageSize={size}")).json() for size in (3, 2)]
+    assert (whole["totalSize"], "nextPageToken" in whole) == (3, False)
+    assert "totalSize" not in first
+    last = (await api.get(f"/join/flows?pageSize=2&pageToken={first['nextPageToken']}")).json()
+    assert last.keys() == {"joinFlows"}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -120,14 +118,22 @@ def test_vendors_are_listed(joinder: Shell) -> None:
     assert "found, not enabled" in only.stdout
 
 
-async def test_simulate_prints_what_a_server_and_an_owner_need(joinder: Shell) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "joinder", "simulate", "enphase", "--port", "0"),
-        env=joinder.env,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    first = (await process.stdout.readline()).decode()
-    assert first.startswith("export JOINDER_REROUTE=api.enphaseenergy.com=http://127.0.0.1:")
-    process.terminate()
-    await process.communicate()
+def test_what_one_vendor_asks_of_whom_is_shown_with_its_callback_url(joinder: Shell) -> None:
+    shown = joinder("vendors", "enphase", JOINDER_PUBLIC_URL="https://hub.example").stdout
+    assert "https://hub.example/join/enphase/auth-granted" in shown
+    assert "joinder credentials create enphase developerapp --from app.json" in shown
+    assert {"clientID", "clientSecret", "apiKey"} <= set(shown.split())
+    assert "An owner enters" in joinder("vendors", "iqgateway").stdout
+    assert joinder.json("vendors", "iqgateway")[0]["consentFields"][0]["name"] == "host"  # type: ignore[index]
+    assert joinder("vendors", "nobody").returncode == 3
+
+
+def test_simulate_says_what_a_servers_shell_needs(joinder: Shell, tmp_path: Path) -> None:
+    done = joinder("simulate", "enphase", "iqgateway", "--env", "--port", "9001")
+    lines = dict(line.removeprefix("export ").split("=", 1) for line in done.stdout.splitlines())
+    assert lines["JOINDER_REROUTE"].startswith("api.enphaseenergy.com=http://127.0.0.1:9001,")
+    assert lines["JOINDER_ALLOWED_NETWORKS"] == "192.168.77.10/32"
+    assert joinder("config", "show", **{name: value.strip("'") for name, value in lines.items()}).returncode == 0
+    (tmp_path / "joinder.toml").write_text("[reroute]\n'api.enphaseenergy.com' = 'http://127.0.0.1:9123'\n")
+    configured = joinder("simulate", "enphase", "--env", "--config", str(tmp_path / "joinder.toml")).stdout
+    assert "127.0.0.1:9123" in configured

@@ -23,7 +23,7 @@ DATABASES = ("sqlite",)  # the services' own tests ask both
 # Groups without a twin in the REST API; what they print with --json is rows of their own.
 ELSEWHERE = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "accounts", "clients", "keys"),
-    *("config", "completion", "backup", "restore", "reconcile", "doctor"),
+    *("init", "config", "completion", "backup", "restore", "reconcile", "doctor"),
 )
 NEW = ("--redirect-uri", "https://a.example/")
 RUNS: dict[str, tuple[str, ...]] = {
@@ -82,6 +82,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "devices intervals": ("{inverter}",),
     "readings recheck": (),
     "status": (),
+    "open": ("{flow}", "--state", "customer 7", "--no-browser"),
 }
 GIVEN = {
     "credentials create": '{"clientSecret": "canary-app-secret-5f3a"}',

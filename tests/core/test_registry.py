@@ -33,6 +33,7 @@ from joinder import (
     Site,
     Vendor,
     hookimpl,
+    oauth,
 )
 from joinder.errors import AuthorizationLost, PluginBug, TransientError, VendorError
 from joinder.http import HttpFactory
@@ -524,6 +525,44 @@ def consent_url(base: str = "https://login.vendor.example/oauth/eu", **changes: 
 
 async def test_an_honest_consent_url_passes():
     assert await authorize(consent_url()) == consent_url()
+
+
+SUNG = OAuth2(
+    authorize_url="https://login.vendor.example/#/authorized-app?cloud=3",
+    token_url="https://login.vendor.example/token",
+    redirect_parameter="redirectUrl",
+    client_id_parameter="applicationId",
+    state_in="redirect_uri",
+    fragment=True,
+)
+
+
+async def authorize_sung(url: object) -> str:
+    registry, fake = Registry(), FakePlugin("fake", flow=Flow.REDIRECT, hosts=("login.vendor.example",), oauth2=SUNG)
+    fake.answers["build_authorize_url"] = url
+    assert registry.add("fake", fake).problem is None
+    return await registry.build_authorize_url("fake", context(clientID="app-7"), SUNG_REQUEST)
+
+
+SUNG_REQUEST = AuthorizeRequest(state="s-1", redirect_uri="https://hub.example/join/fake/auth-granted?state=s-1")
+
+
+async def test_a_vendor_without_state_gets_it_in_the_redirect_uri_behind_its_hash():
+    url = oauth.authorize_url(SUNG, context(clientID="app-7").require_app(), SUNG_REQUEST)
+    place, _, sent = url.partition("&")
+    assert place == "https://login.vendor.example/#/authorized-app?cloud=3"
+    assert parse_qs(sent) == {
+        "response_type": ["code"], "applicationId": ["app-7"], "redirectUrl": [SUNG_REQUEST.redirect_uri],
+    }  # fmt: skip
+    assert await authorize_sung(url) == url
+    for wrong in (
+        url.replace("%3Fstate%3Ds-1", ""),
+        url.replace("#/authorized-app", "#/elsewhere"),
+        url.replace("/#/authorized-app", "/deep#/authorized-app"),
+        url.replace("#", "?"),
+    ):
+        with pytest.raises(PluginBug):
+            await authorize_sung(wrong)
 
 
 async def test_a_vendor_without_pkce_needs_no_challenge():

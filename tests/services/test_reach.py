@@ -100,7 +100,7 @@ async def test_a_context_leads_nowhere(hub: Hub, budget: str | None, is_watched:
 
 
 def test_device_access_leads_nowhere(hub: Hub) -> None:
-    assert reached(hub.http.device_access, "ctx.device") == {}
+    assert reached(hub.http.device_access(hub.registry.vendor("strict")), "ctx.device") == {}
 
 
 def test_what_keeps_a_code_leads_nowhere(hub: Hub) -> None:

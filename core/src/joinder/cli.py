@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from joinder.plugins import Found
 
 GROUPS = {
-    "Begin": ("demo", "simulate"),
+    "Begin": ("init", "demo", "simulate", "open"),
     "Run": ("serve", "worker", "config", "doctor", "completion"),
     "Look": ("status", "events", "audit"),
     "Owners": ("flows", "enrollments", "credentials", "vendors"),

@@ -92,12 +92,16 @@ class Callback:
     code_verifier: str | None = field(default=None, repr=False)
     kept: Kept | None = None
     keep: Keep = field(default=_kept_nowhere, repr=False)
+    carried: Secrets | None = None  # of ConsentContinues, when `values` answer its question
 
 
 class DeviceAccess(Protocol):
-    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http)."""
+    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http).
 
-    def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp: ...
+    `port`: one of Vendor.device_ports, the first where none is named.
+    """
+
+    def __call__(self, address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""OAuth 2.0 for plugins: the grants vendors use, over ctx.http, on Authlib's transport-free functions.
+"""OAuth 2.0 for plugins: the grants vendors use, over ctx.http.
 
 What an answer means is in token_answers.py.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from urllib.parse import urlencode
 
 from joinder.errors import (
     AppCredentialsRejected,
@@ -57,19 +56,22 @@ _APP_AT_FAULT = (
 
 def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest, **extra: str) -> str:
     """Returns the consent URL of an authorization code grant; `app` holds clientID. `extra`: more parameters."""
-    challenge = {"code_challenge": request.code_challenge, "code_challenge_method": "S256"}
-    return str(
-        prepare_grant_uri(
-            oauth2.authorize_url,
-            client_id=app["clientID"],
-            response_type="code",
-            redirect_uri=request.redirect_uri,
-            scope=" ".join(oauth2.scopes) or None,
-            state=request.state,
-            **(challenge if request.code_challenge else {}),
-            **{**oauth2.extra_authorize_params, **extra},
-        )
-    )
+    parameters: dict[str, str | None] = {
+        "response_type": "code",
+        oauth2.client_id_parameter: app["clientID"],
+        oauth2.redirect_parameter: request.redirect_uri,
+        "scope": " ".join(oauth2.scopes) or None,
+        "state": request.state if oauth2.state_in == "parameter" else None,
+        "code_challenge": request.code_challenge,
+        "code_challenge_method": "S256" if request.code_challenge else None,
+        **oauth2.extra_authorize_params,
+        **extra,
+    }
+    sent = urlencode({name: value for name, value in parameters.items() if value is not None})
+    place, mark, inside = oauth2.authorize_url.partition("#")
+    holder = inside if oauth2.fragment else place
+    joined = f"{holder}{'&' if '?' in holder else '?'}{sent}"
+    return f"{place}{mark}{joined}" if oauth2.fragment else joined
 
 
 def code_from(callback: Callback) -> str:

@@ -141,12 +141,12 @@ class JoinderApp(App[int]):
             self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(self.BINDINGS)]))
 
     def action_stop_waiting(self) -> None:
-        """For the newest; what a vendor was asked ends by itself."""
+        """Stops waiting for the newest; what a vendor was asked ends by itself."""
         if self.deeds:
             list(self.deeds)[-1].cancel()
 
     def copy(self, text: str, what: str) -> None:
-        """By OSC 52, and says what; some terminals take none, and none takes everything."""
+        """Copies by OSC 52, and says what; some terminals take none, and none takes everything."""
         if len(text.encode()) * 4 // 3 > CLIPBOARD_BYTES:
             self.notify(f"{what} is too long for the clipboard.", severity="error")
             return

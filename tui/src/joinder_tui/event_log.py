@@ -62,7 +62,7 @@ class Log(ABC, Generic[R]):
 
     @abstractmethod
     def told(self, row: R) -> dict[str, Any]:
-        """As the command line tells it, with the account."""
+        """Returns a row as the command line tells it, with the account."""
 
     async def load(self, hub: Hub) -> Sequence[R]:
         return await self.fetch(hub, ROWS + 1)
@@ -72,7 +72,7 @@ class Log(ABC, Generic[R]):
         self.more = len(rows) > ROWS
 
     def look_for(self, text: str) -> None:
-        """From the first page on. Raises Invalid, and stays as it was."""
+        """Looks from the first page on. Raises Invalid, and stays as it was."""
         wanted = parsed(text)
         self.check(wanted)
         self.looked_for = text

@@ -42,7 +42,7 @@ def _partial(chart: Chart) -> Iterator[str]:
 
 
 def _missing(chart: Chart) -> Iterator[str]:
-    """Of what the site tells at all, and but for what is still to come."""
+    """Names what is missing of what the site tells at all, but for what is still to come."""
     from joinder.services.readings.missing import SAID
 
     for kind, spans in chart.missing.items():

@@ -120,7 +120,7 @@ class Page(Screen[None]):
             self.show(answer)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """In --readonly what changes anything is dark."""
+        """Darkens what changes anything in --readonly."""
         if self.joinder.readonly and any(
             act.changes and parse(act.action)[1:] == (action, parameters) for act in acts_of(self.BINDINGS)
         ):

@@ -51,7 +51,7 @@ def ago(at: int | None) -> str:
 
 
 def short_ago(at: int | None) -> str:
-    """For columns: one unit."""
+    """Says how long ago in one unit, for columns."""
     if at is None:
         return "–"
     distance = abs(now() - at)
@@ -102,5 +102,5 @@ def since(text: str) -> int:
 
 
 def details(data: Mapping[str, object]) -> str:
-    """Of an event, beside whom it is about."""
+    """Returns what an event says beside whom it is about."""
     return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))

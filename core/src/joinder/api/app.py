@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Router, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotFoundException
@@ -14,6 +14,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from joinder.api import deps
+from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
@@ -24,8 +25,9 @@ from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
-from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
+from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem
 from joinder.api.sites import SiteController
+from joinder.api.transfer import transferred
 from joinder.api.virtual import (
     VirtualBatteryController,
     VirtualSiteController,
@@ -39,12 +41,8 @@ from joinder.services.admin.gauges import Gauges
 from joinder.services.grants import durability
 from joinder.services.operations.configuration import read_metrics_token
 from joinder.services.records.access_tokens import Tokens
-from joinder.services.refusals import pointer
 
 MAX_BODY_BYTES = 256 * 1024
-MEMBERS_MOST = 200
-API_VERSION = "v2024-09-01"
-_JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 
 def create_app(hub: Hub) -> Litestar:
@@ -83,6 +81,7 @@ def create_app(hub: Hub) -> Litestar:
                 "tokens": Tokens(hub),
                 "failures": FailedLogins(),
                 "intake": Intake(),
+                "queries": {},
                 "metrics_token": read_metrics_token(hub.settings),
                 "gauges": Gauges(hub),
             }
@@ -95,13 +94,13 @@ def create_app(hub: Hub) -> Litestar:
             "window": Provide(deps.provide_window, sync_to_thread=False),
         },
         middleware=[admitted],
-        before_request=_refuse_early,
+        before_request=refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=_openapi(),
         logging_config=None,
     )
-    app.asgi_handler = shielded(observed(app.asgi_handler), is_https=hub.settings.is_https)
+    app.asgi_handler = shielded(observed(transferred(app.asgi_handler)), is_https=hub.settings.is_https)
     return app
 
 
@@ -134,53 +133,6 @@ def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"] = {**operation["responses"], "default": problem_answer}
     return schema
-
-
-async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None:
-    """Refuses before a body is converted: an unknown API version, or what is not JSON where JSON is expected."""
-    wanted = request.headers.get("api-version")
-    if wanted not in (None, API_VERSION):
-        return problem(
-            request,
-            "bad-request",
-            "Unknown API version",
-            400,
-            f"The only API version is {API_VERSION}; or leave it out.",
-        )
-    expects_json = request.method in ("POST", "PATCH") and not request.url.path.startswith(
-        ("/oauth2/", "/join/sessions/")
-    )
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    if not expects_json or not has_body:
-        return None
-    if _media_type(request) not in _JSON_TYPES:
-        title, wants = "The request body has the wrong media type", "Send application/json."
-        return problem(request, "unsupported-media-type", title, 415, wants)
-    try:
-        decoded = msgspec.json.decode(await request.body())
-    except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
-        title, wants = "The request cannot be understood", "The body is not well-formed JSON."
-        return problem(request, "bad-request", title, 400, wants)
-    place = _too_many(decoded)
-    if place is None:
-        return None
-    title, wants = "The request does not match its schema", f"Lists and objects have at most {MEMBERS_MOST} members."
-    return problem(request, "validation-error", title, 400, wants, errors={place: "has too many members"})
-
-
-def _too_many(value: object, place: str = "") -> str | None:
-    """Says where a list or an object of a body is longer than any may be; nested no deeper than JSON was decoded."""
-    if not isinstance(value, list | dict):
-        return None
-    if len(value) > MEMBERS_MOST:
-        return place
-    members = value.items() if isinstance(value, dict) else enumerate(value)
-    places = (_too_many(member, place + pointer(name)) for name, member in members)
-    return next((found for found in places if found is not None), None)
-
-
-def _media_type(request: Request[Any, Any, Any]) -> str:
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def _nothing_here(_: Request[Any, Any, Any]) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, Paging, moment_of
+from joinder.api.deps import AboutEnrollment, CallerDep, HubDep, Paging, moment_of
 from joinder.services.readings import backfill
 from joinder.services.readings.backfill import Progress
-from joinder.wire.backfills import Backfill, BackfillPage, NewBackfill
+from joinder.wire.backfills import Backfill, BackfillPage, BackfillStatus, NewBackfill
 
 
 class EnrollmentBackfillController(Controller):
@@ -57,16 +57,16 @@ class BackfillController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        enrollment_id: Annotated[str | None, QueryParameter(name="enrollmentID")] = None,
-        status: FromQuery[str | None] = None,
+        enrollment_id: AboutEnrollment = None,
+        status: FromQuery[BackfillStatus | None] = None,
         *,
         paging: NamedDependency[Paging],
     ) -> BackfillPage:
-        asked = {"enrollment_id": enrollment_id, "status": status}
+        asked: dict[str, str | None] = {"enrollment_id": enrollment_id, "status": status}
         filters = {name: value for name, value in asked.items() if value is not None}
         rows = await backfill.list_page(hub, caller.account_id, filters, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda progress: progress.job.id)
-        return BackfillPage(backfills=[Backfill.of(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda progress: progress.job.id)
+        return BackfillPage(backfills=[Backfill.of(row) for row in page], **rest)
 
     @get("/{backfill_id:str}", operation_id="getBackfill", opt={"scope": "read:enrollments"}, summary="Show a backfill")
     async def show(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> Backfill:

@@ -21,10 +21,10 @@ from joinder.api.deps import (
 )
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
-from joinder.services.readings import intervals, recent, silence, sites
+from joinder.services.readings import intervals, list_errors, recent, silence, sites
 from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
-from joinder.wire.base import Reference, references
+from joinder.wire.base import Reference, Rest, references
 from joinder.wire.devices import Battery, BatteryPage, Meter, MeterPage, SolarInverter, SolarInverterPage
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
@@ -34,7 +34,7 @@ class DevicePage(Struct, frozen=True):
 
     references: list[Reference]
     errors: dict[str, str]
-    following: str | None
+    rest: Rest
 
 
 class SolarInverterController(Controller):
@@ -51,7 +51,7 @@ class SolarInverterController(Controller):
         paging: NamedDependency[Paging],
     ) -> SolarInverterPage:
         page = await _device_page(hub, caller, DeviceKind.INVERTER, asked, paging)
-        return SolarInverterPage(solar_inverters=page.references, errors=page.errors, next_page_token=page.following)
+        return SolarInverterPage(solar_inverters=page.references, errors=page.errors, **page.rest)
 
     @get(
         "/{device_id:str}",
@@ -97,7 +97,7 @@ class BatteryController(Controller):
         paging: NamedDependency[Paging],
     ) -> BatteryPage:
         page = await _device_page(hub, caller, DeviceKind.BATTERY, asked, paging)
-        return BatteryPage(batteries=page.references, errors=page.errors, next_page_token=page.following)
+        return BatteryPage(batteries=page.references, errors=page.errors, **page.rest)
 
     @get("/{device_id:str}", operation_id="getBattery", opt={"scope": "read:sites"}, summary="Show a battery")
     async def show(
@@ -138,7 +138,7 @@ class MeterController(Controller):
         paging: NamedDependency[Paging],
     ) -> MeterPage:
         page = await _device_page(hub, caller, DeviceKind.METER, asked, paging)
-        return MeterPage(meters=page.references, errors=page.errors, next_page_token=page.following)
+        return MeterPage(meters=page.references, errors=page.errors, **page.rest)
 
     @get("/{device_id:str}", operation_id="getMeter", opt={"scope": "read:sites"}, summary="Show a meter")
     async def show(
@@ -194,6 +194,6 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         site_id=asked.site_id,
         enrollment_id=asked.enrollment_id,
     )
-    page, following = paging.cut(found, str)
-    errors = known_errors(caller, await sites.troubled_vendors(hub, caller.account_id))
-    return DevicePage(references=references(page), errors=errors, following=following)
+    page, rest = paging.cut(found, str)
+    errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor))
+    return DevicePage(references=references(page), errors=errors, rest=rest)

@@ -9,11 +9,20 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, Paging
+from joinder.api.deps import NO_STORE, CallerDep, HubDep, OfFlow, OfProgram, Paging, VendorName
+from joinder.errors import HealthState
 from joinder.services.admin import pausing
 from joinder.services.join import enrollments, labels, reconnect, renewal
 from joinder.services.records import notices
-from joinder.wire.enrollments import Enrollment, EnrollmentPage, EnrollmentPatch, Reconnect, ReconnectLink, TokenList
+from joinder.wire.enrollments import (
+    Enrollment,
+    EnrollmentPage,
+    EnrollmentPatch,
+    EnrollmentStatus,
+    Reconnect,
+    ReconnectLink,
+    TokenList,
+)
 
 
 class EnrollmentController(Controller):
@@ -28,17 +37,17 @@ class EnrollmentController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        vendor: FromQuery[str | None] = None,
-        status: FromQuery[str | None] = None,
-        health: FromQuery[str | None] = None,
-        program_id: Annotated[str | None, QueryParameter(name="programID")] = None,
-        flow_id: Annotated[str | None, QueryParameter(name="flowID")] = None,
+        vendor: VendorName = None,
+        status: FromQuery[EnrollmentStatus | None] = None,
+        health: FromQuery[HealthState | None] = None,
+        program_id: OfProgram = None,
+        flow_id: OfFlow = None,
         reference: FromQuery[str | None] = None,
         join_state: Annotated[str | None, QueryParameter(name="state")] = None,
         *,
         paging: NamedDependency[Paging],
     ) -> EnrollmentPage:
-        asked = {
+        asked: dict[str, str | None] = {
             "vendor": vendor,
             "status": status,
             "health": health,
@@ -51,8 +60,8 @@ class EnrollmentController(Controller):
         rows = await enrollments.list_page(
             hub, caller.account_id, filters, after=paging.after, limit=paging.limit, known=caller.vendors
         )
-        page, following = paging.cut(rows, lambda overview: overview.row.id)
-        return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda overview: overview.row.id)
+        return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], **rest)
 
     @get(
         "/{enrollment_id:str}",
@@ -151,6 +160,7 @@ class EnrollmentController(Controller):
     @post(
         "/{enrollment_id:str}/reconnect",
         operation_id="createReconnectLink",
+        cache_control=NO_STORE,
         opt={"scope": "manage:enrollments"},
         status_code=200,
         summary="Make a link for the owner to consent again",

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder import virtual
 from joinder.api.auth import require_caller
-from joinder.api.deps import Paging
+from joinder.api.deps import NO_STORE, Paging, VendorName
 from joinder.api.problems import Forbidden
 from joinder.runtime.hub import Hub
 from joinder.services.admin import operator_actions
@@ -46,6 +46,7 @@ class VendorCredentialsController(Controller):
     @post(
         "/",
         operation_id="createVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "manage:credentials"},
         summary="Store vendor credentials",
     )
@@ -63,17 +64,23 @@ class VendorCredentialsController(Controller):
         return await _credentials(hub, caller, created, include_secrets)
 
     @get(
-        "/", operation_id="listVendorCredentials", opt={"scope": "read:credentials"}, summary="List vendor credentials"
+        "/",
+        operation_id="listVendorCredentials",
+        opt={"scope": "read:credentials"},
+        cache_control=NO_STORE,
+        summary="List vendor credentials",
     )
     async def list_all(
         self,
         hub: NamedDependency[Hub],
         caller: NamedDependency[Caller],
-        vendor: FromQuery[str | None] = None,
+        vendor: VendorName = None,
         name: FromQuery[str | None] = None,
+        include_secrets: IncludeSecrets = False,
         *,
         paging: NamedDependency[Paging],
     ) -> CredentialsPage:
+        _may_reveal(caller, include_secrets)
         rows = await vendor_credentials.list_page(
             hub,
             caller.account_id,
@@ -83,15 +90,16 @@ class VendorCredentialsController(Controller):
             limit=paging.limit,
             known=caller.types,
         )
-        page, following = paging.cut(rows, lambda row: row.id)
+        page, rest = paging.cut(rows, lambda row: row.id)
         return CredentialsPage(
-            vendor_credentials=[await _credentials(hub, caller, row, False) for row in page],
-            next_page_token=following,
+            vendor_credentials=[await _credentials(hub, caller, row, include_secrets) for row in page],
+            **rest,
         )
 
     @get(
         "/{credentials_id:str}",
         operation_id="getVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "read:credentials"},
         summary="Show vendor credentials",
     )
@@ -111,6 +119,7 @@ class VendorCredentialsController(Controller):
     @patch(
         "/{credentials_id:str}",
         operation_id="updateVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "manage:credentials"},
         summary="Change vendor credentials",
     )
@@ -140,9 +149,9 @@ class VendorCredentialsController(Controller):
         hub: NamedDependency[Hub],
         caller: NamedDependency[Caller],
         credentials_id: FromPath[str],
-        include_secrets: Annotated[bool, QueryParameter(name="includeSecrets", description="Changes nothing.")] = False,
+        include_secrets: IncludeSecrets = False,
     ) -> None:
-        """Deletes them. 409 while a join flow or an enrollment uses them."""
+        """Deletes them. 409 while a join flow or an enrollment uses them. `includeSecrets` changes nothing."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
 
     @get(
@@ -223,8 +232,8 @@ class JoinFlowController(Controller):
         paging: NamedDependency[Paging],
     ) -> JoinFlowPage:
         rows = await join_flows.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda row: row.id)
-        return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda row: row.id)
+        return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], **rest)
 
     @get("/{flow_id:str}", operation_id="getJoinFlow", opt={"scope": "read:flows"}, summary="Show a join flow")
     async def show(

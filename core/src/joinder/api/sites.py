@@ -14,13 +14,14 @@ from joinder.api.deps import (
     OfEnrollment,
     Paging,
     VendorID,
+    VendorName,
     WindowDep,
     known_errors,
     refuse_unknown,
     source_of,
 )
 from joinder.energy import DeviceKind
-from joinder.services.readings import intervals, ledger, live, sites
+from joinder.services.readings import intervals, ledger, list_errors, live, sites
 from joinder.wire.base import references
 from joinder.wire.coverage import Coverage
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
@@ -38,7 +39,7 @@ class SiteController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        vendor: FromQuery[str | None] = None,
+        vendor: VendorName = None,
         vendor_id: VendorID = None,
         enrollment_id: OfEnrollment = None,
         expand: FromQuery[bool] = False,
@@ -55,12 +56,12 @@ class SiteController(Controller):
             vendor_id=vendor_id,
             enrollment_id=enrollment_id,
         )
-        page, following = paging.cut(found, str)
-        errors = known_errors(caller, await sites.troubled_vendors(hub, caller.account_id))
+        page, rest = paging.cut(found, str)
+        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))
         if not expand:
-            return SitePage(sites=references(page), errors=errors, next_page_token=following)
+            return SitePage(sites=references(page), errors=errors, **rest)
         rows = await sites.get_sites(hub, caller.account_id, page)
-        return ExpandedSitePage(sites=[Site.of(*row) for row in rows], errors=errors, next_page_token=following)
+        return ExpandedSitePage(sites=[Site.of(*row) for row in rows], errors=errors, **rest)
 
     @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Site:

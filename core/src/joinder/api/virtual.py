@@ -20,6 +20,7 @@ from joinder.services.join import virtual_homes
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import NotFound
+from joinder.wire.base import Rest
 from joinder.wire.virtual import (
     NewVirtualBattery,
     NewVirtualSite,
@@ -56,10 +57,8 @@ class VirtualSiteController(Controller):
     @get("/", operation_id="listVirtualSites", opt={"scope": "read:sites"}, summary="List virtual sites")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> VirtualSitePage:
         ids, rows = await virtual_homes.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
-        _, following = paging.cut(ids, str)
-        return VirtualSitePage(
-            virtual_sites=[VirtualSite.of(*row) for row in rows[: paging.size]], next_page_token=following
-        )
+        _, rest = paging.cut(ids, str)
+        return VirtualSitePage(virtual_sites=[VirtualSite.of(*row) for row in rows[: paging.size]], **rest)
 
     @get("/{site_id:str}", operation_id="getVirtualSite", opt={"scope": "read:sites"}, summary="Show a virtual site")
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> VirtualSite:
@@ -98,10 +97,8 @@ class VirtualSolarInverterController(Controller):
     async def list_all(
         self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]
     ) -> VirtualSolarInverterPage:
-        page, following = await _devices(hub, caller, DeviceKind.INVERTER, paging)
-        return VirtualSolarInverterPage(
-            virtual_solar_inverters=[VirtualSolarInverter.of(one) for one in page], next_page_token=following
-        )
+        page, rest = await _devices(hub, caller, DeviceKind.INVERTER, paging)
+        return VirtualSolarInverterPage(virtual_solar_inverters=[VirtualSolarInverter.of(one) for one in page], **rest)
 
     @get(
         "/{device_id:str}",
@@ -139,8 +136,8 @@ class VirtualBatteryController(Controller):
 
     @get("/", operation_id="listVirtualBatteries", opt={"scope": "read:sites"}, summary="List virtual batteries")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> VirtualBatteryPage:
-        page, following = await _devices(hub, caller, DeviceKind.BATTERY, paging)
-        return VirtualBatteryPage(virtual_batteries=[VirtualBattery.of(one) for one in page], next_page_token=following)
+        page, rest = await _devices(hub, caller, DeviceKind.BATTERY, paging)
+        return VirtualBatteryPage(virtual_batteries=[VirtualBattery.of(one) for one in page], **rest)
 
     @get(
         "/{device_id:str}",
@@ -176,7 +173,7 @@ async def virtual_consent(
 
 async def _devices(
     hub: Hub, caller: Caller, kind: DeviceKind, paging: Paging
-) -> tuple[list[virtual_homes.ShownDevice], str | None]:
+) -> tuple[list[virtual_homes.ShownDevice], Rest]:
     ids, shown = await virtual_homes.list_devices(hub, caller.account_id, kind, after=paging.after, limit=paging.limit)
-    _, following = paging.cut(ids, str)
-    return shown[: paging.size], following
+    _, rest = paging.cut(ids, str)
+    return shown[: paging.size], rest

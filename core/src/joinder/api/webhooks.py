@@ -9,13 +9,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, Paging, moment_of
+from joinder.api.deps import NO_STORE, AboutEnrollment, CallerDep, HubDep, Paging, moment_of
 from joinder.services.events import replays, webhooks
 from joinder.services.records import events
+from joinder.services.records.event_types import EVENT_TYPES
 from joinder.wire.events import Event, EventPage
 from joinder.wire.webhooks import (
     Delivery,
     DeliveryPage,
+    DeliveryStatus,
     NewWebhook,
     Replay,
     Replayed,
@@ -37,8 +39,8 @@ class EventController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        enrollment_id: Annotated[str | None, QueryParameter(name="enrollmentID")] = None,
-        kind: Annotated[str | None, QueryParameter(name="type")] = None,
+        enrollment_id: AboutEnrollment = None,
+        kind: Annotated[str | None, QueryParameter(name="type", schema_extra={"enum": list(EVENT_TYPES)})] = None,
         *,
         paging: NamedDependency[Paging],
     ) -> EventPage:
@@ -46,8 +48,8 @@ class EventController(Controller):
         rows = await events.list_page(
             hub, caller.account_id, enrollment_id=enrollment_id, kind=kind, after=paging.after, limit=paging.limit
         )
-        page, following = paging.cut(rows, lambda told: told.row.id)
-        return EventPage(events=[Event.of(told) for told in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda told: told.row.id)
+        return EventPage(events=[Event.of(told) for told in page], **rest)
 
 
 class WebhookController(Controller):
@@ -57,7 +59,13 @@ class WebhookController(Controller):
     tags = ["Webhooks"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @post("/", operation_id="createWebhook", opt={"scope": "manage:webhooks"}, summary="Create a webhook")
+    @post(
+        "/",
+        operation_id="createWebhook",
+        cache_control=NO_STORE,
+        opt={"scope": "manage:webhooks"},
+        summary="Create a webhook",
+    )
     async def create(self, hub: HubDep, caller: CallerDep, data: JSONBody[NewWebhook]) -> Webhook:
         """Returns it with the `secret` that verifies signatures, which is shown this once."""
         made = await webhooks.create(hub, caller.account_id, caller.client_id, url=data.url, types=data.types or [])
@@ -66,8 +74,8 @@ class WebhookController(Controller):
     @get("/", operation_id="listWebhooks", opt={"scope": "read:webhooks"}, summary="List webhooks")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> WebhookPage:
         rows = await webhooks.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda row: row.id)
-        return WebhookPage(webhooks=[Webhook.of(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda row: row.id)
+        return WebhookPage(webhooks=[Webhook.of(row) for row in page], **rest)
 
     @get("/{webhook_id:str}", operation_id="getWebhook", opt={"scope": "read:webhooks"}, summary="Show a webhook")
     async def show(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> Webhook:
@@ -93,6 +101,7 @@ class WebhookController(Controller):
     @post(
         "/{webhook_id:str}/rotate",
         operation_id="rotateWebhookSecret",
+        cache_control=NO_STORE,
         opt={"scope": "manage:webhooks"},
         status_code=200,
         summary="Rotate the secret",
@@ -122,16 +131,15 @@ class WebhookController(Controller):
         hub: HubDep,
         caller: CallerDep,
         webhook_id: FromPath[str],
-        status: FromQuery[str | None] = None,
+        status: FromQuery[DeliveryStatus | None] = None,
         *,
         paging: NamedDependency[Paging],
     ) -> DeliveryPage:
-        """Lists deliveries. `status`: pending, delivered or failed."""
         rows = await replays.list_page(
             hub, caller.account_id, webhook_id, status=status, after=paging.after, limit=paging.limit
         )
-        page, following = paging.cut(rows, lambda shown: shown[0].id)
-        return DeliveryPage(deliveries=[Delivery.of(shown) for shown in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda shown: shown[0].id)
+        return DeliveryPage(deliveries=[Delivery.of(shown) for shown in page], **rest)
 
     @post(
         "/{webhook_id:str}/deliveries/{delivery_id:str}/replay",

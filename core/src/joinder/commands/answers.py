@@ -39,6 +39,16 @@ class Attempt(Wire, kw_only=True):
     text: str | None = None
 
 
+class SetUp(Wire, kw_only=True):
+    """What `init` made. The secret is shown once."""
+
+    config: str
+    account_id: str
+    client_id: str
+    client_secret: str
+    flow_id: str | None = None
+
+
 class FlowLink(Wire, kw_only=True):
     """Where to send owners."""
 
@@ -189,6 +199,7 @@ ANSWERS: dict[str, Answer] = {
     "flows link": one(FlowLink),
     "flows attempts": many(Attempt),
     "flows delete": one(Deleted),
+    "open": one(FlowLink),
     "credentials create": one(Credentials),
     "credentials list": many(Credentials),
     "credentials show": one(Credentials),

@@ -75,7 +75,7 @@ def create(
 ) -> None:
     """Store vendor credentials, sealed. Example:  joinder credentials create enphase developerapp --from app.json
 
-    Secrets come out of the file or standard input; the fields a vendor asks for are in `joinder vendors --json` and in
+    Secrets come out of the file or standard input; the fields a vendor asks for are in `joinder vendors VENDOR` and in
     its README.
     """
     from joinder.services.join import vendor_credentials

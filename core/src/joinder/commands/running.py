@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
@@ -37,9 +38,7 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
     import asyncio
 
-    from joinder.errors import VendorError
     from joinder.observe import logs
-    from joinder.services.refusals import Refusal
     from joinder.settings import settings_from_env
 
     settings = settings_from_env()
@@ -48,8 +47,18 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     async def run() -> T:
         return await work(settings)
 
-    try:
+    with refusing():
         return asyncio.run(run())
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the program with one line and an exit code where a service refuses, or the store is in trouble."""
+    from joinder.errors import VendorError
+    from joinder.services.refusals import Refusal
+
+    try:
+        yield
     except (Refusal, VendorError) as error:
         fail(sentence(error), code_of(error))
     except Exception as error:

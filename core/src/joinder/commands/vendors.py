@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.clean import clean_line
-from joinder.cli import EXIT_FAILED
-from joinder.commands.running import echo, json_option, show
+from joinder.cli import EXIT_FAILED, EXIT_NOT_FOUND
+from joinder.commands.answering import say
+from joinder.commands.running import echo, fail, json_option, show
+from joinder.commands.vendor_fields import as_answer, print_asked
 
 if TYPE_CHECKING:
     from joinder.vendor import Vendor
 
 
 @click.command(name="vendors")
+@click.argument("vendor", required=False)
 @json_option
-def command(as_json: bool) -> None:
+def command(vendor: str | None, as_json: bool) -> None:
     """List installed vendor plugins, broken ones with the reason. Example:  joinder vendors
 
-    Exit code 1 when a plugin is broken.
+    With VENDOR: what it asks of you and of owners, and the callback URL to register there. Exit code 1 when a plugin is
+    broken.
     """
     import logging
 
@@ -28,6 +32,13 @@ def command(as_json: bool) -> None:
     logging.disable(logging.WARNING)  # the table says it
     settings = settings_from_env()
     installed = Registry.load(allow=settings.plugins).installed
+    if vendor is not None:
+        installed = [entry for entry in installed if entry.name == vendor]
+        if not installed:
+            fail(f"No vendor is named {clean_line(vendor)}; joinder vendors lists them.", EXIT_NOT_FOUND)
+        if installed[0].vendor and not as_json:
+            print_asked(installed[0].vendor, settings.public_url)
+            return
     show(
         [
             {
@@ -35,6 +46,7 @@ def command(as_json: bool) -> None:
                 "distribution": f"{entry.distribution} {entry.version}",
                 "flow": str(entry.vendor.flow) if entry.vendor else "-",
                 "state": "ok" if entry.vendor else entry.problem,
+                **(as_answer(entry.vendor, settings.public_url) if entry.vendor and as_json else {}),
             }
             for entry in installed
         ],
@@ -43,6 +55,7 @@ def command(as_json: bool) -> None:
     if not as_json:
         for line in _missing_files([entry.vendor for entry in installed if entry.vendor], settings.public_files):
             echo(clean_line(line))
+        say("What one asks of you, and its callback URL:  joinder vendors VENDOR")
     sys.exit(EXIT_FAILED if any(entry.problem and "not enabled" not in entry.problem for entry in installed) else 0)
 
 

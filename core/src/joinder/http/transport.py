@@ -36,7 +36,7 @@ def new_client(
 
 
 def no_cookies() -> CookieJar:
-    """For a client that many owners share."""
+    """Makes a jar that keeps none, for a client that many owners share."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
@@ -52,7 +52,7 @@ class _SmallPools:
         ]
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """By the least busy; of equal ones the first, so that few calls keep to few connections."""
+        """Sends by the least busy pool; of equal ones the first, so that few calls keep to few connections."""
         least_busy = min(self._pools, key=lambda pool: len(pool._requests))
         return await least_busy.handle_async_request(request)
 

@@ -39,7 +39,7 @@ _WHATEVER = (Exception, SystemExit, GeneratorExit, CancelledError)  # that the t
 
 
 def configure(level: str, format: Format = "auto") -> None:
-    """For a process of our own; libraries that embed Joinder keep their own logging. auto: text at a terminal."""
+    """Sets up logging of a process of our own; who embeds Joinder keeps theirs. auto: text at a terminal."""
     chosen = ("text" if _is_terminal(sys.stderr) else "json") if format == "auto" else format
     handler = _Handler()
     handler.setFormatter(formatter(chosen))
@@ -229,7 +229,7 @@ def _level_name(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _with_arguments(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Of structlog's loggers, in whoever logs."""
+    """Puts the arguments into a line of structlog's loggers; never raises into whoever logs."""
     try:
         return dict(_POSITIONAL(logger, method, event))
     except _WHATEVER as error:
@@ -246,7 +246,7 @@ def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _clean(name: str, value: object) -> object:
-    """By the value, and by the name it goes under."""
+    """Redacts by the value, and by the name it goes under."""
     if isinstance(value, Mapping):
         return {redact(_text_of(key)): _clean(_text_of(key), member) for key, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

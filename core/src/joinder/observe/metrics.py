@@ -120,7 +120,7 @@ class Metrics:
         self._blocked.labels(vendor).inc()
 
     def refused(self, vendor: str, rule: str, count: int) -> None:
-        """What the gate left out of an answer (vendors/gate/rules.py)."""
+        """Counts what the gate left out of an answer (vendors/gate/rules.py)."""
         self._refused.labels(vendor, rule).inc(count)
 
     def called(self, vendor: str, hook: str, result: str, seconds: float) -> None:

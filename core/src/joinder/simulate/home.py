@@ -67,7 +67,7 @@ class Home:
         return slots[min(int((at - self._midnight(day)) // SLOT_S), len(slots) - 1)]
 
     def energy(self, start: float, end: float) -> Energy:
-        """Of [start, end), epoch seconds, a slot counted by the share that lies inside."""
+        """Returns the energy of [start, end), epoch seconds, a slot counted by the share that lies inside."""
         totals, soc_seconds = [0.0] * 6, 0.0
         at = start
         while at < end:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from joinder.contract import CONTRACT, version_of
 from joinder.hookspecs import VendorSpecs
-from joinder.vendor import Flow, Vendor
+from joinder.vendor import Flow, Vendor, choices_problem
 
 HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
 BY_DESCRIPTION = {"build_authorize_url", "refresh"}  # hooks that core answers where Vendor.oauth2 says all of them
@@ -30,6 +30,25 @@ def check_contract(vendor: Vendor) -> None:
         raise Refused(f"it needs contract {vendor.contract}, this Joinder has {CONTRACT}: upgrade Joinder")
     if needed[0] < ours[0]:
         raise Refused(f"it was written for contract {vendor.contract}, this Joinder has {CONTRACT}: upgrade the plugin")
+
+
+def check_fields(vendor: Vendor) -> None:
+    """Raises Refused for choices that nobody could show, or tell apart."""
+    groups = (vendor.consent_fields, vendor.flow_fields, *(kind.fields for kind in vendor.app_credentials))
+    for entry in (entry for group in groups for entry in group):
+        if problem := choices_problem(entry):
+            raise Refused(f"field {entry.name}: {problem}")
+
+
+def check_devices(vendor: Vendor) -> None:
+    """Raises Refused for secrets that would go over plain http, and for ports that are none."""
+    if any(not isinstance(port, int) or not 0 < port < 65536 for port in vendor.device_ports):
+        raise Refused("device_ports must be numbers of ports")
+    bare = [entry.name for entry in vendor.consent_fields if entry.secret or entry.password]
+    if vendor.device_access == "plain" and bare:
+        raise Refused(f"device_access is plain, and {', '.join(bare)} is secret: nothing secret goes over plain http")
+    if vendor.device_access not in (None, "pinned", "plain"):
+        raise Refused(f"device_access must be pinned or plain, not {vendor.device_access!r:.20}")
 
 
 def other_contract(error: BaseException) -> str | None:

@@ -19,7 +19,7 @@ from joinder import oauth, patience, plugins
 from joinder.clean import clean_text
 from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
-from joinder.errors import NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
+from joinder.errors import ConsentContinues, NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
@@ -31,12 +31,14 @@ from joinder.vendors.admission import (
     HOOKS,
     Refused,
     check_contract,
+    check_devices,
+    check_fields,
     check_hooks,
     check_signatures,
     other_contract,
 )
 from joinder.vendors.authorize import check_authorize_url
-from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site
+from joinder.vendors.gate import check_continuation, checked_consent, checked_grant, checked_readings, checked_site
 
 T = TypeVar("T")
 A = TypeVar("A", Site, Readings)
@@ -167,6 +169,8 @@ class Registry:
             raise Refused(f"it calls itself {vendor.name}, its entry point says {name}")
         implemented = {hook for hook in HOOKS if self._manager.parse_hookimpl_opts(plugin, hook) is not None}
         check_hooks(vendor, implemented)
+        check_fields(vendor)
+        check_devices(vendor)
         return vendor
 
     @property
@@ -223,9 +227,18 @@ class Registry:
 
         Raises VendorError.
         """
-        return await self._call(
-            name, "handle_callback", Consent, lambda consent: checked_consent(consent, name), ctx=ctx, callback=callback
-        )
+        try:
+            return await self._call(
+                name,
+                "handle_callback",
+                Consent,
+                lambda consent: checked_consent(consent, name),
+                ctx=ctx,
+                callback=callback,
+            )
+        except ConsentContinues as asked:
+            check_continuation(asked, name)
+            raise
 
     async def refresh(self, name: str, ctx: Context, grant: Grant) -> Grant:
         return await self._call(
@@ -310,6 +323,10 @@ class Registry:
             if inspect.isawaitable(answer):
                 async with patience.deadline(HOOK_DEADLINE):
                     answer = await answer
+        except ConsentContinues:
+            if what != "handle_callback":
+                raise PluginBug(f"plugin {name} asks the owner in {what}, where nobody answers") from None
+            raise
         except VendorError:
             raise
         except TimeoutError:

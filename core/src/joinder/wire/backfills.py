@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from joinder.services.readings.backfill import Progress
 from joinder.services.readings.history import EVERYTHING
-from joinder.wire.base import Body, Wire, utc_text
+from joinder.wire.base import Body, ListPage, Wire, utc_text
+
+BackfillStatus = Literal["running", "done", "cancelled", "failed"]
 
 
 class NewBackfill(Body, kw_only=True):
@@ -49,6 +53,5 @@ class Backfill(Wire, kw_only=True):
         )
 
 
-class BackfillPage(Wire, kw_only=True):
+class BackfillPage(ListPage, kw_only=True):
     backfills: list[Backfill]
-    next_page_token: str | None = None

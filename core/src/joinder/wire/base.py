@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypedDict
 
 from msgspec import Struct
 
@@ -26,6 +27,20 @@ class Wire(Struct, rename=wire_name, omit_defaults=True, kw_only=True):
 
 class Body(Struct, rename=wire_name, forbid_unknown_fields=True, kw_only=True):
     """Base of request bodies: an unknown member is refused."""
+
+
+class Rest(TypedDict):
+    """What a page of a list says about the others."""
+
+    next_page_token: str | None
+    total_size: int | None
+
+
+class ListPage(Wire, kw_only=True):
+    """A page. `nextPageToken` is absent on the last one, `totalSize` unless the first page is the whole list."""
+
+    next_page_token: str | None = None
+    total_size: int | None = None
 
 
 class Reference(Wire, kw_only=True):

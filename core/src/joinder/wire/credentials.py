@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from joinder.services.calls import budgets
 from joinder.services.join import vendor_credentials
 from joinder.vendor import OperatorAction
-from joinder.wire.base import Body, Wire, utc, utc_text
+from joinder.wire.base import Body, ListPage, Wire, utc, utc_text
 from joinder.wire.vendors import FieldInfo
 
 
@@ -45,9 +45,8 @@ class Credentials(Wire, kw_only=True):
         )
 
 
-class CredentialsPage(Wire, kw_only=True):
+class CredentialsPage(ListPage, kw_only=True):
     vendor_credentials: list[Credentials]
-    next_page_token: str | None = None
 
 
 class Quota(Wire, kw_only=True):

@@ -9,7 +9,7 @@ from joinder.services.readings.provenance import Source
 from joinder.services.readings.recent import Recent
 from joinder.services.readings.sites import device_of
 from joinder.store.sites import StoredDevice
-from joinder.wire.base import Reference, Wire, kilo, moment_text, utc, utc_text
+from joinder.wire.base import ListPage, Reference, Wire, kilo, moment_text, utc, utc_text
 from joinder.wire.provenance import Provenance
 
 
@@ -81,22 +81,19 @@ class Meter(Device, kw_only=True):
         return Meter(**common, role=str(device.role) if device.role else None)
 
 
-class SolarInverterPage(Wire, kw_only=True):
+class SolarInverterPage(ListPage, kw_only=True):
     solar_inverters: list[Reference]
     errors: dict[str, str]
-    next_page_token: str | None = None
 
 
-class BatteryPage(Wire, kw_only=True):
+class BatteryPage(ListPage, kw_only=True):
     batteries: list[Reference]
     errors: dict[str, str]
-    next_page_token: str | None = None
 
 
-class MeterPage(Wire, kw_only=True):
+class MeterPage(ListPage, kw_only=True):
     meters: list[Reference]
     errors: dict[str, str]
-    next_page_token: str | None = None
 
 
 def _common(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import UNSET, UnsetType, field
 
@@ -12,7 +13,9 @@ from joinder.services.join.enrollments import Overview
 from joinder.services.records.health import NEXT_STEP
 from joinder.services.records.notices import Notice
 from joinder.store.tables import GrantRow, GrantVersion
-from joinder.wire.base import Body, Reference, Wire, references, utc, utc_text
+from joinder.wire.base import Body, ListPage, Reference, Wire, references, utc, utc_text
+
+EnrollmentStatus = Literal["applied", "pendingvendor", "enrolled", "rejected", "resubmitrequested", "unenrolled"]
 
 
 class Lineage(Wire, kw_only=True):
@@ -160,6 +163,5 @@ class ReconnectLink(Wire, kw_only=True):
     url: str
 
 
-class EnrollmentPage(Wire, kw_only=True):
+class EnrollmentPage(ListPage, kw_only=True):
     enrollments: list[Enrollment]
-    next_page_token: str | None = None

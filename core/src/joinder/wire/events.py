@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from joinder.services.records.events import Told
-from joinder.wire.base import Wire, utc
+from joinder.wire.base import ListPage, Wire, utc
 
 
 class Event(Wire, kw_only=True):
@@ -21,6 +21,5 @@ class Event(Wire, kw_only=True):
         return Event(id=told.row.id, type=told.row.type, timestamp=utc(told.row.at) or "", data=told.data)
 
 
-class EventPage(Wire, kw_only=True):
+class EventPage(ListPage, kw_only=True):
     events: list[Event]
-    next_page_token: str | None = None

@@ -6,7 +6,7 @@ from msgspec import field
 
 from joinder.services.join import join_flows
 from joinder.store import tables
-from joinder.wire.base import Body, Wire
+from joinder.wire.base import Body, ListPage, Wire
 
 
 class FlowVendor(Body, omit_defaults=True, kw_only=True):
@@ -34,6 +34,5 @@ class JoinFlow(Wire, kw_only=True):
         return JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
 
 
-class JoinFlowPage(Wire, kw_only=True):
+class JoinFlowPage(ListPage, kw_only=True):
     join_flows: list[JoinFlow]
-    next_page_token: str | None = None

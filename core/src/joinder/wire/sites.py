@@ -11,7 +11,7 @@ from joinder.energy import DeviceKind
 from joinder.services.readings.periods import zone_of
 from joinder.services.readings.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
-from joinder.wire.base import Reference, Wire, kilo, references, utc
+from joinder.wire.base import ListPage, Reference, Wire, kilo, references, utc
 
 
 class Location(Wire, kw_only=True):
@@ -28,7 +28,10 @@ class Bess(Wire, kw_only=True):
 
     @staticmethod
     def of(batteries: Sequence[energy.Device]) -> Bess | None:
-        """Describes all batteries as one: capacities added, charge weighed by capacity where all are known."""
+        """Describes all batteries as one: capacities added, charge weighed by capacity where all are known.
+
+        None where nothing of them is known.
+        """
         if not batteries:
             return None
         sizes = [battery.nameplate_wh for battery in batteries if battery.nameplate_wh]
@@ -37,11 +40,12 @@ class Bess(Wire, kw_only=True):
         if not all(weights):
             weights = [1.0] * len(charged)
         soc = sum((b.soc_percent or 0) * weight for b, weight in zip(charged, weights, strict=True))
-        return Bess(
+        bess = Bess(
             nameplate_kwh=kilo(sum(sizes)) if len(sizes) == len(batteries) else None,
             mode=next((battery.mode for battery in batteries if battery.mode), None),
             state_of_charge_percent=round(soc / sum(weights), 1) if charged else None,
         )
+        return bess if bess != Bess() else None
 
 
 class Site(Wire, kw_only=True):
@@ -89,20 +93,18 @@ class Site(Wire, kw_only=True):
         )
 
 
-class SitePage(Wire, kw_only=True):
+class SitePage(ListPage, kw_only=True):
     """`errors` names vendors some of whose enrollments have a problem."""
 
     sites: list[Reference]
     errors: dict[str, str]
-    next_page_token: str | None = None
 
 
-class ExpandedSitePage(Wire, kw_only=True):
+class ExpandedSitePage(ListPage, kw_only=True):
     """With `expand=true`: whole sites, as stored."""
 
     sites: list[Site]
     errors: dict[str, str]
-    next_page_token: str | None = None
 
 
 def _of_kind(rows: Sequence[StoredDevice], kind: DeviceKind) -> list[Reference]:

@@ -8,17 +8,30 @@ from joinder.vendor import Field as VendorField
 from joinder.wire.base import Wire
 
 
+class ChoiceInfo(Wire, kw_only=True):
+    value: str
+    label: str
+
+
 class FieldInfo(Wire, kw_only=True):
+    """`choices`: the only values that are taken, where there are some."""
+
     name: str
     label: str
     secret: bool
     required: bool
     help: str | None = None
+    choices: list[ChoiceInfo] = field(default_factory=list)
 
     @staticmethod
     def of(entry: VendorField) -> FieldInfo:
         return FieldInfo(
-            name=entry.name, label=entry.label, secret=entry.secret, required=entry.required, help=entry.help
+            name=entry.name,
+            label=entry.label,
+            secret=entry.secret,
+            required=entry.required,
+            help=entry.help,
+            choices=[ChoiceInfo(value=value, label=label) for value, label in entry.choices],
         )
 
 

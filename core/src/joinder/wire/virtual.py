@@ -16,7 +16,7 @@ from joinder.services.join.virtual_homes import ShownDevice
 from joinder.services.refusals import Invalid
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.virtual.configuration import VirtualDevice, VirtualHome
-from joinder.wire.base import Body, Reference, Wire, kilo, moment_text
+from joinder.wire.base import Body, ListPage, Reference, Wire, kilo, moment_text
 from joinder.wire.devices import Battery, Production, SolarInverter
 from joinder.wire.sites import Bess, Location, Site
 
@@ -76,9 +76,8 @@ class VirtualSite(Wire, kw_only=True):
         return VirtualSite(**{name: getattr(site, name) for name in VirtualSite.__struct_fields__})
 
 
-class VirtualSitePage(Wire, kw_only=True):
+class VirtualSitePage(ListPage, kw_only=True):
     virtual_sites: list[VirtualSite]
-    next_page_token: str | None = None
 
 
 class NewProduction(Body, kw_only=True):
@@ -136,9 +135,8 @@ class VirtualSolarInverter(Wire, kw_only=True):
         return VirtualSolarInverter(**{name: getattr(whole, name) for name in names}, recent_production=recent)
 
 
-class VirtualSolarInverterPage(Wire, kw_only=True):
+class VirtualSolarInverterPage(ListPage, kw_only=True):
     virtual_solar_inverters: list[VirtualSolarInverter]
-    next_page_token: str | None = None
 
 
 class NewVirtualBattery(Body, kw_only=True):
@@ -187,9 +185,8 @@ class VirtualBattery(Wire, kw_only=True):
         return VirtualBattery(**{name: getattr(whole, name) for name in VirtualBattery.__struct_fields__})
 
 
-class VirtualBatteryPage(Wire, kw_only=True):
+class VirtualBatteryPage(ListPage, kw_only=True):
     virtual_batteries: list[VirtualBattery]
-    next_page_token: str | None = None
 
 
 def _fixed(offset: float) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
 from joinder.services.events.replays import Shown
 from joinder.services.events.webhooks import WithSecret
 from joinder.store.tables import WebhookEndpoint
-from joinder.wire.base import Body, Wire, utc
+from joinder.wire.base import Body, ListPage, Wire, utc
+
+DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 
 class NewWebhook(Body, kw_only=True):
@@ -65,9 +67,8 @@ class Webhook(Wire, kw_only=True):
         return Webhook.of(made.row, made.secret)
 
 
-class WebhookPage(Wire, kw_only=True):
+class WebhookPage(ListPage, kw_only=True):
     webhooks: list[Webhook]
-    next_page_token: str | None = None
 
 
 class Delivery(Wire, kw_only=True):
@@ -101,9 +102,8 @@ class Delivery(Wire, kw_only=True):
         )
 
 
-class DeliveryPage(Wire, kw_only=True):
+class DeliveryPage(ListPage, kw_only=True):
     deliveries: list[Delivery]
-    next_page_token: str | None = None
 
 
 class Replay(Body, kw_only=True):

@@ -85,7 +85,7 @@ class SimulatedGateway:
 
     @property
     def truth(self) -> TrueSite:
-        """Of a box without oddities; its meters have numbers of their own and no serial."""
+        """Returns a box without oddities; its meters have numbers of their own and no serial."""
         inverters = [
             TrueDevice(kind=DeviceKind.INVERTER, serial=f"1223000001{index:02}", share=share / len(SHARES))
             for index, share in enumerate(SHARES)
@@ -225,7 +225,7 @@ class SimulatedGateway:
         return self._reading(PRODUCTION_CT, power_w, total_wh, 0.0)
 
     def _others_share(self) -> float:
-        """Of the home's solar power that another maker's inverters generate."""
+        """Returns the share of the home's solar power that another maker's inverters generate."""
         return THIRD_PARTY_SHARE if self.oddity in ("pv3p", "unseen-solar") else 0.0
 
     def _reading(
@@ -341,7 +341,7 @@ class SimulatedGateway:
         return {"agg_soc": soc, "ENC_agg_soc": soc, "Enc_max_available_capacity": BATTERY_WH * 2}
 
     def _segments(self) -> object:
-        """As on a metered box: the CTs' values, with total consumption from production and net alone."""
+        """Answers as a metered box: the CTs' values, with total consumption from production and net alone."""
         if self.oddity == "just-started":
             none = {"type": "inverters", "activeCount": 0, "readingTime": 0, "wNow": 0, "whLifetime": 0}
             return {"production": [none], "consumption": [], "storage": []}

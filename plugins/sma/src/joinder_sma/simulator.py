@@ -82,13 +82,13 @@ class Plant:
         return self.falls_silent and self.is_last(device_id) and int(device_id or 0) - int(self.id) == FIRST_UNITS + 1
 
     def details(self, device_id: str) -> Body:
-        """Of `/devices/{id}`; the capacity is in Wh and stands there alone."""
+        """Answers `/devices/{id}`; the capacity is in Wh and stands there alone."""
         capacity = {"batteryCapacity": self.home.battery_wh * self.share(device_id)}
         device = self.devices()[device_id]
         return {**device, **(capacity if device["type"] == "Battery Inverter" else {}), "isResetted": False}
 
     def devices(self) -> dict[str, Body]:
-        """By id; the sensor offers no sets, as in SMA's own sandbox."""
+        """Returns them by id; the sensor offers no sets, as in SMA's own sandbox."""
         number = int(self.id)
         inverter = {"name": "WR 1", "type": "Solar Inverters", "product": "STP 6000TL-20", "generatorPower": 6000.0}
         meter = {"name": "Meter", "type": "Monitoring and control", "product": "Energy Meter"}
@@ -234,7 +234,7 @@ class Cloud:
 
 
 def _spike(rows: list[Body], value: float) -> None:
-    """As SMA tells it: in Wh or W, and in the consumption, which it computes with it."""
+    """Adds it as SMA tells it: in Wh or W, and in the consumption, which it computes with it."""
     for row in rows:
         for member in {"pvGeneration", "totalConsumption"} & row.keys():
             row[member] += value

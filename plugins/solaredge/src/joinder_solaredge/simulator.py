@@ -234,7 +234,7 @@ def _buckets(
 
 
 def _series(view: View, member: str, *, unit: str = "WH", times: float = 1.0, per_hour: bool = False) -> Body:
-    """In Wh; a bucket that is not over is null. `per_hour`: its mean power."""
+    """Returns values in Wh; a bucket that is not over is null. `per_hour`: its mean power."""
     rows = []
     for start, end in view.buckets:
         energy: Energy = view.site.home.energy(start.timestamp(), min(end, max(view.now, start)).timestamp())

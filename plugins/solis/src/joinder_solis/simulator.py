@@ -79,7 +79,7 @@ class Plant:
         return TrueSite(home=self.home, devices=(inverter, meter, *battery), live_every_s=STEP_S)
 
     def silent_since(self, at: float) -> datetime | None:
-        """Of the second inverter."""
+        """Returns since when the second inverter is silent, or None."""
         local = datetime.fromtimestamp(at, self.zone)
         return (
             local.replace(hour=SILENT_FROM_H, minute=0, second=0)
@@ -88,7 +88,7 @@ class Plant:
         )
 
     def share(self, at: float, serial: str = "") -> float:
-        """Of the sun, as it is told at `at` for the plant or one inverter."""
+        """Returns the share of the sun that is told at `at` for the plant or one inverter."""
         second = SECOND_SHARE if self.second else 0.0
         if serial:
             return second if serial == self.second else 1 - second
@@ -244,7 +244,7 @@ def _unit_of(plant: Plant, at: float) -> int:
 
 
 def _sized(name: str, value: float, unit: str, use: int = -1) -> Body:
-    """In kilo below a million, in mega beyond, as the vendor switches; or in one of UNITS."""
+    """Tells it in kilo below a million, in mega beyond, as the vendor switches; or in one of UNITS."""
     large = abs(value) >= 1e6
     prefix, divisor, pec = UNITS[use] if use >= 0 else ("M", 1e6, "1") if large else UNITS[0]
     return {name: round(value / divisor, 9), f"{name}Str": f"{prefix}{unit}", f"{name}Pec": pec}

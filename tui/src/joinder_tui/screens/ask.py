@@ -117,7 +117,7 @@ async def ask(
     doing: str,
     work: Callable[[Hub, Given], Awaitable[T]],
 ) -> T | None:
-    """What the service answered; a refusal is shown above what was entered. None: left."""
+    """Returns what the service answered; shows a refusal above what was entered. None: left."""
     problem = ""
     answers: list[T] = []
     while not answers:

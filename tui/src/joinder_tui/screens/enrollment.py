@@ -194,7 +194,7 @@ def _facts(detail: Detail) -> RichTable:
 
 
 def _warnings(detail: Detail) -> RichTable:
-    """What was doubtful about its vendor's answers in the last week, the newest first."""
+    """Lists what was doubtful about its vendor's answers in the last week, the newest first."""
     table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
     for heading, ratio in (("Warning", 1), ("Times", None), ("Since", None), ("Last", None)):
         table.add_column(heading, ratio=ratio, no_wrap=ratio is None)

@@ -141,7 +141,7 @@ class Enrollments(Page):
         self.faults = not self.faults
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """As it is typed; half a word such as `vendor:` waits for the rest."""
+        """Looks as it is typed; half a word such as `vendor:` waits for the rest."""
         from joinder.services.refusals import Invalid
 
         before, self._looked_for = self._looked_for, event.value

@@ -148,7 +148,7 @@ class Events(Page):
         self.query_one("#filter", Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """As it is typed; half a word waits for the rest."""
+        """Looks as it is typed; half a word waits for the rest."""
         from joinder.services.refusals import Invalid
 
         before, self._hint = self._log.wanted, ""

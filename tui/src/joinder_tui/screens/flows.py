@@ -211,7 +211,7 @@ def _flow_cells(one: ListedFlow) -> tuple[str | Text, ...]:
 
 
 def _keyed(attempts: Sequence[Attempt]) -> dict[str, Attempt]:
-    """By what does not change of them; several owners may begin in one second."""
+    """Keys them by what does not change of them; several owners may begin in one second."""
     seen: Counter[str] = Counter()
     keyed = {}
     for one in attempts:

@@ -63,11 +63,11 @@ class FormScreen(Page, ModalScreen[None]):
         return self.heading
 
     async def load(self, hub: Hub) -> Any:
-        """What the choices are, asked once."""
+        """Returns what the choices are, asked once."""
         return ()
 
     def keep(self, answer: Any) -> None:
-        """What `load` answered, before anything is drawn."""
+        """Keeps what `load` answered, before anything is drawn."""
 
     def choices(self) -> Sequence[Choice]:
         return ()
@@ -77,11 +77,11 @@ class FormScreen(Page, ModalScreen[None]):
         raise NotImplementedError
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
-        """By place. Answers what is said when it is done; raises as services do."""
+        """Saves values by place and returns what is said when it is done; raises as services do."""
         raise NotImplementedError
 
     def place_of(self, place: str) -> str:
-        """Where a refusal's JSON Pointer is shown, if the request is built otherwise than the form."""
+        """Returns where a refusal's JSON Pointer is shown, if the request is built otherwise than the form."""
         return place
 
     def ask(self) -> None:
@@ -178,7 +178,7 @@ class FormScreen(Page, ModalScreen[None]):
         self.dismiss()
 
     async def _saved(self, values: Mapping[str, str]) -> str | None:
-        """What to say when it is done; None when it is refused, which the form then shows."""
+        """Returns what to say when it is done; None when it is refused, which the form then shows."""
         from joinder.errors import ConsentInvalid
         from joinder.services.refusals import Refusal
 
@@ -246,13 +246,13 @@ def chosen_account(accounts: Sequence[Account], shown: str | None, values: Mappi
 
 
 def named(values: Mapping[str, str], under: str, *, without: str = "") -> dict[str, str]:
-    """By the last member of their place, as a service takes them."""
+    """Returns values by the last member of their place, as a service takes them."""
     found = {place: value for place, value in values.items() if place.startswith(under) and place != without}
     return {place.removeprefix(under).replace("~1", "/").replace("~0", "~"): value for place, value in found.items()}
 
 
 def _places(error: Any) -> dict[str, str]:
-    """Of a service's refusal, or of a vendor's, which knows the fields by name."""
+    """Returns places with texts, of a service's refusal or of a vendor's, which knows the fields by name."""
     if hasattr(error, "errors"):
         return dict(error.errors)
     return {f"/credentials/{name}": text for name, text in error.fields.items()}

@@ -66,6 +66,8 @@ def form(
     html = _page(
         "form.html",
         vendor=shown.vendor,
+        fields=shown.fields,
+        question=shown.question,
         asked_by=shown.asked_by,
         title=LABELS["form_title"].format(vendor=shown.vendor.label),
         form_token=shown.form_token,

@@ -122,6 +122,9 @@ LABELS = {
     "form_read": "What will be read",
     "form_not_read": "What will not be read or done",
     "form_not_read_text": "No settings are changed, nothing is switched, and no password is asked for.",
+    "form_not_changed": "No settings are changed, and nothing is switched.",
+    "form_password": "{vendor} offers no other way than your own login: user name and password are kept, encrypted, to "
+    "read your system for {asked_by}, and shown to nobody.",
     "form_steps": "Where to find it",
     "form_revoke": "You can end this at any time with the people who sent you here.",
     "form_send": "Connect",
@@ -129,5 +132,6 @@ LABELS = {
     "form_problem": "There is a problem",
     "form_again": "Try again. Your entries were not saved.",
     "optional": "(optional)",
+    "choose": "Please choose",
     "example": "For example: ",
 }

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.clock import now, to_epoch, utc_now
-from joinder.errors import HealthState
+from joinder.errors import ConsentContinues, HealthState, PluginBug
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
@@ -63,7 +63,10 @@ class Overview:
 async def operator_consent(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: str) -> Consent:
     """Opens the sites an app credential reaches without any owner."""
     ctx = vendor_context(hub, vendor, app, budget=credentials_id)
-    return await hub.registry.handle_callback(vendor, ctx, Callback(values=Secrets({})))
+    try:
+        return await hub.registry.handle_callback(vendor, ctx, Callback(values=Secrets({})))
+    except ConsentContinues:
+        raise PluginBug(f"plugin {vendor} asks an owner, where the operator's credentials open the sites") from None
 
 
 async def store_consent(

@@ -20,15 +20,31 @@ from sqlmodel import col
 
 from joinder import virtual
 from joinder.clock import monotonic, now
-from joinder.errors import AppCredentialsRejected, ConsentInvalid, TransientError, VendorError
+from joinder.errors import (
+    AppCredentialsRejected,
+    ConsentContinues,
+    ConsentInvalid,
+    OperatorActionNeeded,
+    TransientError,
+    VendorError,
+)
 from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
+from joinder.services.calls.guard import password_refusal
 from joinder.services.calls.strangers import Guest, SlowDown, Spent, Tier
 from joinder.services.grants import apps
-from joinder.services.join import consents, join_ends, join_flows, kept_consents, late_consents, reconnect
-from joinder.services.join.consents import callback_url
+from joinder.services.join import (
+    consents,
+    continuations,
+    join_ends,
+    join_flows,
+    kept_consents,
+    late_consents,
+    reconnect,
+    session_secrets,
+)
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
 from joinder.services.join.kept_consents import KeptConsent
@@ -38,7 +54,7 @@ from joinder.services.join.redirects import with_result
 from joinder.services.refusals import Invalid
 from joinder.store.tables import Account, Enrollment, JoinSession, VendorCredentials
 from joinder.store.vault import token_hash
-from joinder.vendor import Flow, Vendor
+from joinder.vendor import Field, Flow, Vendor
 
 LIFE_S = 30 * 60
 MAX_ATTEMPTS = 5
@@ -84,6 +100,8 @@ class Form:
     asked_by: str
     form_token: str
     leads_to: str  # the integrator's address, when it is over
+    fields: tuple[Field, ...]
+    question: str | None = None  # of a further step, which the vendor asks
 
 
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS) -> str:
@@ -160,7 +178,9 @@ async def _begin(
             credentials_id=entry.credentials_id,
             credentials_version=app.version if app is not None else None,
             cookie_hash=token_hash(cookie),
-            secrets_sealed=consents.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
+            secrets_sealed=session_secrets.seal(
+                hub, account_id, row_id, {"verifier": verifier, "form": new_token(), "state": token}
+            ),
             client_redirect_uri=redirect_uri,
             client_state=labels.state,
             client_reference=labels.reference,
@@ -190,13 +210,15 @@ async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, ve
     """
     vendor = hub.registry.vendor(entry.vendor)
     if vendor.flow is Flow.FORM:
-        return f"/join/sessions/{token}"
+        if vendor.asks_password and vendor.name not in hub.settings.password_grants:
+            raise OperatorActionNeeded(password_refusal(vendor.name, f"{vendor.label}'s form"))
+        return _form_path(token)
     async with hub.store.read() as session:
         ctx = await consents.context(hub, session, vendor, entry.credentials_id, entry.options)
     pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
     request = AuthorizeRequest(
         state=token,
-        redirect_uri=callback_url(hub, vendor.name),
+        redirect_uri=consents.redirect_uri(hub, vendor, token) or "",
         code_challenge=str(create_s256_code_challenge(verifier)) if pkce else None,  # type: ignore[no-untyped-call]
     )
     return _rerouted(hub, await hub.registry.build_authorize_url(vendor.name, ctx, request))
@@ -211,12 +233,17 @@ async def finish_redirect(
     row = await _session_of(hub, state, cookies)
     if row.vendor != vendor_name:
         raise _refused(hub, row, "link_invalid")
+    if row.ended_at is None and await continuations.of(hub, row) is not None:
+        return _form_path(state)  # the code is spent: its answer is carried
     spent = _attempt(hub, row, guest)
     if await _claim(hub, row):
         await _finish(hub, row, {name: value for name, value in query.items() if name not in carriers}, spent)
     else:
         spent.give_back()
-    return await _same_end(hub, row)
+    try:
+        return await _same_end(hub, row)
+    except _Reopened:
+        return _form_path(state)
 
 
 def _attempt(hub: Hub, row: JoinSession, guest: Guest) -> Spent:
@@ -264,7 +291,7 @@ async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
     """Returns the hosted form of a session. Raises JoinRefused."""
     row = await _session_of(hub, token, cookies)
     vendor = hub.registry.vendor(row.vendor)
-    if vendor.flow is not Flow.FORM or row.used_at is not None or row.ended_at is not None:
+    if row.used_at is not None or row.ended_at is not None:
         raise _refused(hub, row, "link_used")
     return await _form(hub, row, vendor)
 
@@ -281,16 +308,15 @@ async def submit_form(
     row = await _session_of(hub, token, cookies)
     if row.ended_at is not None:
         return await _same_end(hub, row)
-    vendor = hub.registry.vendor(row.vendor)
-    if vendor.flow is not Flow.FORM:
-        raise _refused(hub, row, "link_invalid")
-    form = await _form(hub, row, vendor)
+    form = await _form(hub, row, hub.registry.vendor(row.vendor))
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
         raise _refused(hub, row, "wrong_browser", status=403)
     entered = _entered(form, values)
     spent = _attempt(hub, row, guest)
-    if await _claim(hub, row, entered):
+    if await _claim(hub, row, entered, keeps=form.question is None):
         refused = await _finish(hub, row, entered, spent)
+        if isinstance(refused, ConsentContinues):
+            return _form_path(token)
         if refused is not None:
             raise FormRefused(form, values, refused)
     else:
@@ -298,6 +324,8 @@ async def submit_form(
     try:
         return await _same_end(hub, row)
     except _Reopened as reopened:
+        if isinstance(reopened.error, ConsentContinues):
+            return _form_path(token)
         raise FormRefused(form, values, reopened.error) from None
 
 
@@ -387,15 +415,17 @@ async def _same_end(hub: Hub, row: JoinSession) -> str:
 def _told(row: JoinSession) -> VendorError:
     """Returns the refusal as the other request noted it."""
     text = row.end_text or ""
+    if row.end_code == continuations.CONTINUES:
+        return ConsentContinues(text, fields=())
     return ConsentInvalid(text) if row.end_code == "wrong_entries" else TransientError(text)
 
 
-async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None) -> bool:
+async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None, *, keeps: bool = True) -> bool:
     """Claims the session; of two requests at once, one gets True and goes on.
 
-    What was `entered` is kept until it is known to work, or not.
+    What was `entered` is kept until it is known to work, or not; an answer to a further question is not (`keeps`).
     """
-    kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered else None
+    kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered and keeps else None
     async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
             update(JoinSession)
@@ -413,20 +443,35 @@ async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None =
 async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
     async with hub.store.read() as session:
         account = await session.get(Account, row.account_id)
-    asked_by = account.name if account else ""
-    form_token = (await consents.secrets_of(hub, row))["form"]
-    return Form(vendor=vendor, asked_by=asked_by, form_token=form_token, leads_to=row.client_redirect_uri)
+    secrets = await session_secrets.of(hub, row)
+    further = continuations.in_secrets(secrets)
+    if further is None and vendor.flow is not Flow.FORM:
+        raise _refused(hub, row, "link_invalid")
+    return Form(
+        vendor=vendor,
+        asked_by=account.name if account else "",
+        form_token=secrets["form"],
+        leads_to=row.client_redirect_uri,
+        fields=vendor.consent_fields if further is None else further.fields,
+        question=further.question if further is not None else None,
+    )
+
+
+def _form_path(token: str) -> str:
+    return f"/join/sessions/{token}"
 
 
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
     """Returns the form's own fields, pasted blanks trimmed. Raises FormRefused for a missing or overlong one."""
-    entered = {entry.name: values.get(entry.name, "").strip() for entry in form.vendor.consent_fields}
+    entered = {entry.name: values.get(entry.name, "").strip() for entry in form.fields}
     errors = {}
-    for entry in form.vendor.consent_fields:
+    for entry in form.fields:
         if entry.required and not entered[entry.name]:
-            errors[entry.name] = f"Enter the {entry.label}"
+            errors[entry.name] = f"{'Choose' if entry.choices else 'Enter'} the {entry.label}"
         elif len(entered[entry.name]) > entry.max_length:
             errors[entry.name] = f"The {entry.label} must be at most {entry.max_length} characters long"
+        elif entry.choices and entered[entry.name] and entry.problem(entered[entry.name]):
+            errors[entry.name] = f"Choose one of the values for {entry.label}"
     if errors:
         raise FormRefused(form, values, ConsentInvalid("Some entries are missing", fields=errors))
     return {name: value for name, value in entered.items() if value}
@@ -448,5 +493,6 @@ def _rerouted(hub: Hub, url: str) -> str:
     """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to; a virtual one's to us."""
     for host, stand_in in {**hub.settings.reroute, virtual.HOST: f"{hub.settings.public_url}/virtual"}.items():
         if url.startswith(f"https://{host}/"):
-            return stand_in + url.removeprefix(f"https://{host}")
+            target, _, inner = (stand_in + url.removeprefix(f"https://{host}")).partition("#")
+            return f"{target}?{inner.partition('?')[2]}" if inner else target  # a stand-in's page runs no script
     return url

@@ -24,7 +24,7 @@ from joinder.services.join import enrollments
 from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
-from joinder.vendor import AppCredentialType, Flow, https_host
+from joinder.vendor import AppCredentialType, Flow, checked_values
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -222,35 +222,14 @@ def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredential
         wanted = f"must be one of: {types}" if types else f"{vendor.name} takes no app credentials"
         raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
     if kind.asks_password and vendor.name not in hub.settings.password_grants:
-        refusal = password_refusal(vendor.name, kind)
+        refusal = password_refusal(vendor.name, kind.label)
         raise Invalid("This server takes no passwords for this vendor", errors={"/credentials/type": refusal})
-    declared = {entry.name: entry for entry in kind.fields}
-    errors = {
-        pointer("credentials", member): "unknown member"
-        for member in credentials
-        if member not in declared and member not in ("vendor", "type")
-    }
-    values = {}
-    for name, entry in declared.items():
-        value = credentials.get(name)
-        if value is None and not entry.required:
-            continue
-        if not isinstance(value, str) or not value.strip() or len(value) > entry.max_length:
-            errors[f"/credentials/{name}"] = f"must be a text of 1 to {entry.max_length} characters ({entry.label})"
-        elif entry.endpoint and not _is_endpoint(value.strip()):
-            errors[f"/credentials/{name}"] = "must be an https URL without user information"
-        else:
-            values[name] = value.strip()
-    if errors:
+    given = {member: value for member, value in credentials.items() if member not in ("vendor", "type")}
+    values, problems = checked_values(kind.fields, given)
+    if problems:
+        errors = {pointer("credentials", member): problem for member, problem in problems.items()}
         raise Invalid("The credentials are incomplete or malformed", errors=errors)
     return kind, values
-
-
-def _is_endpoint(url: str) -> bool:
-    try:
-        return bool(https_host(url))
-    except ValueError:
-        return False
 
 
 def _name(value: object) -> str | None:

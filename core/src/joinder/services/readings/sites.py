@@ -61,14 +61,6 @@ _DEVICE = (
     "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
 )
 _UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL, source = :source WHERE id = :id"
-_TROUBLE = (
-    "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
-    "AND (health < 'connecting' OR health > 'connecting' AND health < 'ok' OR health > 'ok') GROUP BY vendor"
-)
-_UNREAD = (
-    "SELECT vendor, count(*) FROM site WHERE account_id = :account AND fetched_at IS NULL AND gone_at IS NULL "
-    "GROUP BY vendor"
-)
 
 
 class SiteHead(Struct, frozen=True):
@@ -163,16 +155,6 @@ async def device_ids(
         {"account": account_id, "kind": str(kind), "after": after, "limit": limit, **values},
     )
     return [row[0] for row in found]
-
-
-async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
-    """Returns vendor → sentence, for the `errors` member of lists; empty when all is well and every site was read."""
-    told: dict[str, list[str]] = {}
-    for vendor, count in await hub.store.rows(_TROUBLE, {"account": account_id}):
-        told.setdefault(vendor, []).append(f"{count} enrollment(s) with a problem; see GET /enrollments")
-    for vendor, count in await hub.store.rows(_UNREAD, {"account": account_id}):
-        told.setdefault(vendor, []).append(f"{count} site(s) not read yet, so not listed")
-    return {vendor: "; ".join(sentences) for vendor, sentences in told.items()}
 
 
 async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[StoredSite, list[StoredDevice]]:

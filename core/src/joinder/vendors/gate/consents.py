@@ -8,15 +8,18 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from joinder.errors import PluginBug, UnexpectedPayload
+from joinder.errors import ConsentContinues, PluginBug, UnexpectedPayload
 from joinder.grants import Consent, Grant, GrantState
 from joinder.redact import Secrets
+from joinder.vendor import Field, choices_problem
 from joinder.vendors.gate import values
 
 T = TypeVar("T")
 SECRETS_MOST, SECRET_LENGTH_MOST = 50, 64 * 1024
 FACTS_MOST, FACT_NAME_MOST, FACT_LENGTH_MOST = 100, 64, 4096
 SITES_MOST = 10_000
+FIELDS_MOST = 20  # of one form
+RESERVED = frozenset(("form_token", "action"))  # of our own form
 log = logging.getLogger("joinder.vendors")
 
 
@@ -36,6 +39,20 @@ def checked_consent(consent: Consent, vendor: str) -> Consent:
     if account_id is None and consent.account_id is not None:
         log.warning("%s named the consenting account by something that is no id; it counts as unnamed", vendor)
     return Consent(grant=grant, account_id=account_id)
+
+
+def check_continuation(asked: ConsentContinues, vendor: str) -> None:
+    """Raises PluginBug for a further question that no owner could answer, or that carries without end."""
+    fields = asked.fields
+    if not isinstance(fields, tuple) or not all(isinstance(entry, Field) for entry in fields):
+        raise PluginBug(f"plugin {vendor} asks the owner for what are no fields")
+    names = [entry.name for entry in fields]
+    if not names or len(names) > FIELDS_MOST or len(set(names)) < len(names) or set(names) & RESERVED:
+        raise PluginBug(f"plugin {vendor} asks the owner for {len(names)} fields, or for two of one name")
+    if any(entry.password or choices_problem(entry) for entry in fields):
+        raise PluginBug(f"plugin {vendor} asks the owner for a password, or for a choice that cannot be shown")
+    if not all(_is_text(name) and _is_text(value) for name, value in asked.carry.items()) or _is_endless(asked.carry):
+        raise PluginBug(f"plugin {vendor} carries what is no text, or more than any token, to its next question")
 
 
 def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Grant:

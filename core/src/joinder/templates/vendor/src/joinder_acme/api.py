@@ -82,7 +82,7 @@ def site_path(site_id: str) -> str:
 
 
 def energy_path(site_id: str, device_id: str | None) -> str:
-    """Of the whole site, or of one device."""
+    """Returns the path of the whole site's energy, or of one device's."""
     device = path("devices", device_id) if device_id is not None else ""
     return f"{site_path(site_id)}{device}/energy"
 

@@ -27,7 +27,7 @@ def _device(entry: DeviceEntry) -> Device:
 
 
 def readings(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Of the site with its load, or of the device that was asked for."""
+    """Returns rows of the site with its load, or of the device that was asked for."""
     rows = _quarters(energy, query) if query.resolution == "15mins" else _days(energy, query)
     return rows if query.device_id is not None else tuple(with_load(row, battery=True) for row in rows)
 
