@@ -25,7 +25,7 @@ from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import Invalid
+from joinder.services.refusals import Invalid, NotFound
 from joinder.wire.base import Rest, page_token
 
 T = TypeVar("T")
@@ -168,6 +168,17 @@ def answered(body: T, page: Page) -> Response[T]:
     """Answers a page of intervals, with Retry-After where more can be had then."""
     wait = {"retry-after": str(page.retry_after_s)} if page.retry_after_s is not None else None
     return Response(body, headers=wait)
+
+
+def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
+    """Returns the `errors` of a list as far as the caller knows the vendors."""
+    return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+
+
+def refuse_unknown(caller: Caller, vendor: str) -> None:
+    """Raises NotFound for what is of a vendor the caller is not told of."""
+    if not caller.knows(vendor):
+        raise NotFound
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:
