@@ -21,6 +21,11 @@ from joinder.trouble import StoreRefused, StoreTrouble
 from joinder.wire.base import wire_name
 
 MEDIA_TYPE = "application/problem+json"
+OURS = "urn:joinder:problem"
+DERAPI_ERRORS = "https://docs.derapi.com/reference/errors"
+DERAPI_TITLES = {  # of problems that clients of Derapi know, by the fragment, which is the same here and there
+    "validation-error": "Invalid request",
+}
 ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")
 
@@ -121,9 +126,11 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
     told = list(errors.items())[:ERRORS_MOST] if errors else []
+    caller = request.scope.get("state", {}).get("caller")
+    theirs = DERAPI_TITLES.get(name) if caller is not None and caller.is_compatible else None
     body = Problem(
-        type=f"urn:joinder:problem#{name}",
-        title=title,
+        type=f"{DERAPI_ERRORS if theirs else OURS}#{name}",
+        title=theirs or title,
         status=status,
         detail=clean_line(detail),
         instance=clean_line(request.url.path),

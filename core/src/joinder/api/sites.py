@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -16,6 +16,9 @@ from joinder.api.deps import (
     VendorID,
     VendorName,
     WindowDep,
+    answered,
+    known_errors,
+    refuse_unknown,
     source_of,
 )
 from joinder.energy import DeviceKind
@@ -49,12 +52,13 @@ class SiteController(Controller):
             caller.account_id,
             after=paging.after,
             limit=paging.limit,
+            known=caller.vendors,
             vendor=vendor,
             vendor_id=vendor_id,
             enrollment_id=enrollment_id,
         )
         page, rest = paging.cut(found, str)
-        errors = await list_errors.of_vendors(hub, caller.account_id, vendor)
+        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))
         if not expand:
             return SitePage(sites=references(page), errors=errors, **rest)
         rows = await sites.get_sites(hub, caller.account_id, page)
@@ -62,7 +66,9 @@ class SiteController(Controller):
 
     @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Site:
-        return Site.of(*await sites.get_site(hub, caller.account_id, site_id))
+        site, devices = await sites.get_site(hub, caller.account_id, site_id)
+        refuse_unknown(caller, site.vendor)
+        return Site.of(site, devices)
 
     @get(
         "/{site_id:str}/coverage",
@@ -97,10 +103,10 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> SolarIntervals:
+    ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return SolarIntervals.of(site_id, window.level, page)
+        return answered(SolarIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/battery-intervals",
@@ -114,9 +120,9 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> BatteryIntervals:
+    ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return BatteryIntervals.of(site_id, window.level, page)
+        return answered(BatteryIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/meter-intervals",
@@ -130,6 +136,6 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> MeterIntervals:
+    ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return MeterIntervals.of(site_id, window.level, page)
+        return answered(MeterIntervals.of(site_id, window.level, page), page)

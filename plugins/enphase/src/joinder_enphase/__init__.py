@@ -55,9 +55,10 @@ VENDOR = Vendor(
     flow=Flow.REDIRECT,
     hosts=("api.enphaseenergy.com",),
     app_credentials=(
-        AppCredentialType(type="developerapp", label="Developer app", fields=_APP_FIELDS),
+        AppCredentialType(type="developerapp", compatible=True, label="Developer app", fields=_APP_FIELDS),
         AppCredentialType(
             type="partnerapp",
+            compatible=True,
             label="Partner app (installers)",
             fields=_APP_FIELDS + _INSTALLER_FIELDS,
             flow=Flow.OPERATOR,
@@ -79,6 +80,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 

@@ -45,6 +45,7 @@ VENDOR = Vendor(
     app_credentials=(
         AppCredentialType(
             type="vpp",
+            compatible=True,
             label="Grid Services account",
             fields=(
                 Field(name="clientID", label="Client ID", help="Of the Grid Services account"),
@@ -84,6 +85,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 

@@ -11,9 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 from litestar.datastructures import Cookie
 
-from joinder.api.pages.texts import LABELS, PAGES
+from joinder.api.pages.texts import LABELS, PAGES, VIRTUAL_CHOICES
 from joinder.clean import clean_text
 from joinder.services.join.join_sessions import Choice, Form, authorize_path
+from joinder.services.join.redirects import with_result
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -75,6 +76,15 @@ def form(
     )
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
     return _html(html, status, wait, _form_action(shown))
+
+
+def virtual_owner(back: str, state: str, owner: str) -> Response[str]:
+    """The page on which a virtual owner decides: every choice is a link to the callback, as a vendor would answer."""
+    ways = [
+        (label, with_result(back, state=state, **{**answer, "owner": owner} if "code" in answer else answer))
+        for label, answer in VIRTUAL_CHOICES
+    ]
+    return _html(_page("virtual.html", choices=[{"label": label, "url": url} for label, url in ways], owner=owner), 200)
 
 
 def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
