@@ -87,6 +87,9 @@ release: install  ## wheels and sources of every distribution into dist/, checke
 	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
 	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
 
+docs: install  ## the documentation as a site that needs no network, in dist/site
+	$(RUN)/mkdocs build --strict --quiet --config-file deploy/site/mkdocs.yml
+
 CONTAINER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' core/pyproject.toml)
 
@@ -107,4 +110,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: image operators help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes mutants release lock clean
