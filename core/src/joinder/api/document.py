@@ -8,8 +8,10 @@ compared (tests/contract).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -42,7 +44,8 @@ def describe(app: Litestar) -> Part:
     ]
     paths: Part = {}
     for path, method, operation in operations:
-        paths.setdefault(path, {})[method] = _operation(path, method, operation, handlers[operation["operationId"]])
+        made = _operation(path, method, operation, handlers[operation["operationId"]])
+        paths.setdefault(path, {})[method] = with_example(made)
     return {
         "openapi": found["openapi"],
         "info": {
@@ -63,6 +66,35 @@ def describe(app: Litestar) -> Part:
             "securitySchemes": parts.SECURITY,
         },
     }
+
+
+@cache
+def _examples() -> dict[str, Part]:
+    """Reads what every operation was asked and answered once (tests/contract/examples.py records it)."""
+    found: dict[str, Part] = msgspec.json.decode((Path(__file__).parent / "examples.json").read_bytes())
+    return found
+
+
+def with_example(operation: Part) -> Part:
+    """Adds the recorded example to an operation: its parameters, its body, its answer."""
+    example = _examples().get(operation["operationId"])
+    if example is None:
+        return operation
+    request, answer = example["request"], example["answer"]
+    given = {**request.get("path", {}), **request.get("query", {})}
+    for parameter in operation.get("parameters", []):
+        if parameter.get("name") in given:
+            parameter["example"] = _typed(given[parameter["name"]], parameter["schema"])
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        content["example"] = request["body"]
+    told = operation["responses"].get(str(answer["status"]), {}).get("content", {}).get("application/json")
+    if told is not None:
+        told["example"] = answer["body"]
+    return operation
+
+
+def _typed(text: str, schema: Part) -> Any:
+    return msgspec.json.decode(text) if schema.get("type") in ("boolean", "integer") else text
 
 
 def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
