@@ -122,7 +122,7 @@ def _operation(path: str, method: str, found: Part, handler: HTTPRouteHandler) -
         "security": own.get("security", [{"oauth2": [scope] if scope else []}] if is_guarded else []),
         **({"parameters": parameters} if parameters else {}),
         **({"requestBody": body} if body else {}),
-        "responses": own.get("responses") or _responses(path, method, found, scope),
+        "responses": own.get("responses") or _responses(path, method, found, handler.opt),
     }
 
 
@@ -151,14 +151,17 @@ def _body(method: str, found: Part | None) -> Part | None:
     return {"required": not _is_nullable(schema), "content": content}
 
 
-def _responses(path: str, method: str, found: Part, scope: str | None) -> Part:
+def _responses(path: str, method: str, found: Part, opt: Mapping[str, Any]) -> Part:
     responses: Part = {}
+    scope, formats = opt.get("scope"), opt.get("formats", ())
     for status, told in found["responses"].items():
         if not status.startswith("2"):
             continue
         content = told.get("content")
         schema = content["application/json"]["schema"] if content else None
         responses |= parts.answer(_one_page(schema), int(status)) if schema else {status: {"description": "Done."}}
+    for media_type in formats[1:]:
+        responses["200"]["content"][media_type] = {"schema": parts.TEXT}
     if found["operationId"] == "startBackfill":
         responses = {**parts.answer({"$ref": _REF.format(name="Backfill")}), **responses}
     if method == "get":
