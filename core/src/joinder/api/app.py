@@ -26,6 +26,7 @@ from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem
+from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
 from joinder.api.virtual import (
@@ -64,6 +65,9 @@ def create_app(hub: Hub) -> Litestar:
             WebhookController,
             EnrollmentBackfillController,
             BackfillController,
+            ProgramController,
+            ApplicationController,
+            VirtualEnrollmentController,
             BatteryControlController,
             JoinSessionController,
             VirtualSiteController,
