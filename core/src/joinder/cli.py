@@ -26,7 +26,7 @@ GROUPS = {
     "Look": ("status", "events", "audit"),
     "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
     "Data": ("sites", "devices", "readings", "backfills"),
-    "Integrators": ("accounts", "clients", "webhooks"),
+    "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),
     "Write a vendor": ("new-vendor", "check", "record"),
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Response
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from joinder.ids import id_pattern, is_id
 from joinder.runtime.hub import Hub
-from joinder.services.readings.intervals import Window
+from joinder.services.calls.fair_shares import name_reader
+from joinder.services.readings.intervals import Page, Window
 from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
@@ -122,7 +123,11 @@ def provide_window(
     token: PageToken = None,
     provenance: FromWhere = False,
 ) -> Window:
-    """Reads the range asked for; a page token moves its start. The last day where none is given. Raises Invalid."""
+    """Reads the range asked for; a page token moves its start. The last day where none is given. Raises Invalid.
+
+    What the vendor is asked for by this read is counted as the caller's.
+    """
+    name_reader(caller.client_id)
     until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
     since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
@@ -157,6 +162,12 @@ def moment_of(name: str, text: str) -> int:
     except (ValueError, OverflowError):
         wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+
+
+def answered(body: T, page: Page) -> Response[T]:
+    """Answers a page of intervals, with Retry-After where more can be had then."""
+    wait = {"retry-after": str(page.retry_after_s)} if page.retry_after_s is not None else None
+    return Response(body, headers=wait)
 
 
 def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
@@ -15,6 +15,7 @@ from joinder.api.deps import (
     HubDep,
     Paging,
     WindowDep,
+    answered,
     known_errors,
     refuse_unknown,
     source_of,
@@ -78,9 +79,9 @@ class SolarInverterController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> SolarIntervals:
+    ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return SolarIntervals.of(device_id, window.level, page)
+        return answered(SolarIntervals.of(device_id, window.level, page), page)
 
 
 class BatteryController(Controller):
@@ -119,9 +120,9 @@ class BatteryController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> BatteryIntervals:
+    ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return BatteryIntervals.of(device_id, window.level, page)
+        return answered(BatteryIntervals.of(device_id, window.level, page), page)
 
 
 class MeterController(Controller):
@@ -160,9 +161,9 @@ class MeterController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> MeterIntervals:
+    ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return MeterIntervals.of(device_id, window.level, page)
+        return answered(MeterIntervals.of(device_id, window.level, page), page)
 
 
 async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:

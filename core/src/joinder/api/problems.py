@@ -203,7 +203,7 @@ def on_not_text(request: Request[Any, Any, Any], _: NotText) -> Response[Problem
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
-    """Litestar's own refusals: routing, parsing, size. Their texts may quote the query, so ours replace them."""
+    """Answers Litestar's refusals (routing, parsing, size) in words of ours, as theirs may quote the query."""
     if isinstance(error, ValidationException):
         return problem(
             request,
@@ -223,7 +223,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Nothing of the exception is shown; the log has its type and place."""
+    """Shows nothing of the exception; the log has its type and place."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -240,7 +240,7 @@ def _plain(
 
 
 def _pointers(error: ValidationException) -> dict[str, str]:
-    """Litestar's list of field errors as JSON Pointers; a parameter's is its name."""
+    """Turns Litestar's list of field errors into JSON Pointers; a parameter's is its name."""
     cause = str(error.__cause__ or "")
     unknown = re.search(r"unknown field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
     if unknown:
@@ -262,7 +262,7 @@ def _pointers(error: ValidationException) -> dict[str, str]:
 
 
 def _pointer(path: str) -> str:
-    """`.vendors[0].vendor` → `/vendors/0/vendor`."""
+    """Turns `.vendors[0].vendor` into `/vendors/0/vendor`."""
     return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -16,6 +16,7 @@ from joinder.api.deps import (
     VendorID,
     VendorName,
     WindowDep,
+    answered,
     known_errors,
     refuse_unknown,
     source_of,
@@ -102,10 +103,10 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> SolarIntervals:
+    ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return SolarIntervals.of(site_id, window.level, page)
+        return answered(SolarIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/battery-intervals",
@@ -119,9 +120,9 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> BatteryIntervals:
+    ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return BatteryIntervals.of(site_id, window.level, page)
+        return answered(BatteryIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/meter-intervals",
@@ -135,6 +136,6 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> MeterIntervals:
+    ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return MeterIntervals.of(site_id, window.level, page)
+        return answered(MeterIntervals.of(site_id, window.level, page), page)

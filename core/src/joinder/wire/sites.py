@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated, get_args
 from zoneinfo import ZoneInfo
 
 from joinder import energy
@@ -11,7 +12,7 @@ from joinder.energy import DeviceKind
 from joinder.services.readings.periods import zone_of
 from joinder.services.readings.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
-from joinder.wire.base import ListPage, Reference, Wire, kilo, references, utc
+from joinder.wire.base import ListPage, Moment, Reference, Wire, kilo, one_of, references, utc
 
 
 class Location(Wire, kw_only=True):
@@ -23,7 +24,7 @@ class Location(Wire, kw_only=True):
 
 class Bess(Wire, kw_only=True):
     nameplate_kwh: float | None = None
-    mode: str | None = None
+    mode: Annotated[str, one_of(get_args(energy.Mode))] | None = None
     state_of_charge_percent: float | None = None
 
     @staticmethod
@@ -58,9 +59,9 @@ class Site(Wire, kw_only=True):
     name: str
     location_utc_offset: float
     location: Location | None = None
-    timezone_by: str
-    operational_since: str | None = None
-    gone_since: str | None = None
+    timezone_by: Annotated[str, one_of(("vendor", "coordinates", "unknown"))]
+    operational_since: Moment | None = None
+    gone_since: Moment | None = None
     solar_inverters: list[Reference]
     batteries: list[Reference]
     meters: list[Reference]

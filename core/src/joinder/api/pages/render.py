@@ -31,7 +31,7 @@ POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri
 def message(
     code: str, *, status: int, restart_url: str | None = None, retry_after_s: int | None = None
 ) -> Response[str]:
-    """A page that says what happened and what to do."""
+    """Renders a page that says what happened and what to do."""
     title, happened, todo = PAGES[code]
     html = _page("message.html", title=title, happened=happened, todo=todo, restart_url=restart_url)
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
@@ -62,7 +62,7 @@ def form(
     errors: Mapping[str, str] | None = None,
     retry_after_s: int | None = None,
 ) -> Response[str]:
-    """The hosted form; what was typed into secret fields is never sent back."""
+    """Renders the hosted form; what was typed into secret fields is never sent back."""
     html = _page(
         "form.html",
         vendor=shown.vendor,
@@ -88,7 +88,7 @@ def virtual_owner(back: str, state: str, owner: str) -> Response[str]:
 
 
 def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
-    """303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
+    """Redirects with 303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
     return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=cookies)
 
 

@@ -27,6 +27,7 @@ from joinder.services.records import health
 from joinder.services.records.sealed_grants import opened, seal_grant
 from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh
+from joinder.store import claims
 from joinder.store.tables import (
     CounterRow,
     Coverage,
@@ -105,6 +106,8 @@ async def store_consent(
         )
         session.add(enrollment)
         await session.flush()
+        if (distribution := hub.registry.brought.get(vendor)) is not None:
+            await claims.put(hub.store, session, vendor, distribution)
         labels.put_on(enrollment)
         health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
     elif enrollment is not fills:
