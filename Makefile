@@ -34,8 +34,8 @@ test: install  ## every test but the long proofs, loopback only
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
-compat: install  ## the other product's own client, all its operations; fetches derapi 0.1.2 once
-	JOINDER_UPSTREAM_CLIENT=1 $(RUN)/pytest -n 0 -s tests/compat
+clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
+	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s tests/compat tests/clients
 
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
