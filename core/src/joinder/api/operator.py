@@ -219,7 +219,12 @@ class JoinFlowController(Controller):
         ]
         return JoinFlow.of(
             await join_flows.create(
-                hub, caller.account_id, caller.client_id, vendors=vendors, redirect_uri=data.redirect_uri
+                hub,
+                caller.account_id,
+                caller.client_id,
+                vendors=vendors,
+                redirect_uri=data.redirect_uri,
+                program_id=data.program_id,
             )
         )
 
