@@ -22,7 +22,20 @@ DATABASES = ("sqlite",)  # the services' own tests ask both
 
 # Groups without a twin in the REST API; what they print with --json is rows of their own.
 ELSEWHERE = (
-    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "accounts", "clients", "keys"),
+    *(
+        "serve",
+        "worker",
+        "demo",
+        "simulate",
+        "vendors",
+        "check",
+        "record",
+        "new-vendor",
+        "dev",
+        "accounts",
+        "clients",
+        "keys",
+    ),
     *("init", "config", "completion", "backup", "restore", "reconcile", "doctor"),
 )
 NEW = ("--redirect-uri", "https://a.example/")
