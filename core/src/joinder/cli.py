@@ -24,9 +24,9 @@ GROUPS = {
     "Begin": ("init", "demo", "simulate", "open"),
     "Run": ("serve", "worker", "config", "doctor", "completion"),
     "Look": ("status", "events", "audit"),
-    "Owners": ("flows", "enrollments", "credentials", "vendors"),
+    "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
     "Data": ("sites", "devices", "readings", "backfills"),
-    "Integrators": ("accounts", "clients", "webhooks"),
+    "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),
     "Write a vendor": ("new-vendor", "dev", "check", "record"),
 }

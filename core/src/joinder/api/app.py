@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from functools import cache
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Request, Router, get
+from litestar import Litestar, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
 
 from joinder.api import deps
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
+from joinder.api.document import describe
+from joinder.api.elsewhere import BatteryControlController, JoinSessionController
 from joinder.api.enrollments import EnrollmentController
 from joinder.api.headers import shielded
 from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
-from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem
+from joinder.api.problems import HANDLERS, NotReady
+from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
+from joinder.api.reference import reference_file, reference_page
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
+from joinder.api.virtual import (
+    VirtualBatteryController,
+    VirtualSiteController,
+    VirtualSolarInverterController,
+    virtual_consent,
+)
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.runtime.hub import Hub
@@ -36,30 +44,51 @@ from joinder.services.operations.configuration import read_metrics_token
 from joinder.services.records.access_tokens import Tokens
 
 MAX_BODY_BYTES = 256 * 1024
+ROUTES = (
+    OAuth2Controller,
+    VendorCredentialsController,
+    JoinFlowController,
+    JoinController,
+    VendorController,
+    EnrollmentController,
+    SiteController,
+    SolarInverterController,
+    BatteryController,
+    MeterController,
+    EventController,
+    WebhookController,
+    EnrollmentBackfillController,
+    BackfillController,
+    ProgramController,
+    ApplicationController,
+    VirtualEnrollmentController,
+    BatteryControlController,
+    JoinSessionController,
+    VirtualSiteController,
+    VirtualSolarInverterController,
+    VirtualBatteryController,
+)
+DEPENDENCIES = {
+    "hub": Provide(deps.provide_hub, sync_to_thread=False),
+    "caller": Provide(provide_caller, sync_to_thread=False),
+    "paging": Provide(deps.provide_paging, sync_to_thread=False),
+    "asked": Provide(deps.provide_device_filter, sync_to_thread=False),
+    "window": Provide(deps.provide_window, sync_to_thread=False),
+}
 
 
 def create_app(hub: Hub) -> Litestar:
     """Serves this hub; opening and closing it is the caller's. Raises ConfigError."""
     app = Litestar(
         route_handlers=[
-            OAuth2Controller,
-            VendorCredentialsController,
-            JoinFlowController,
-            JoinController,
-            well_known,
-            VendorController,
-            EnrollmentController,
-            SiteController,
-            SolarInverterController,
-            BatteryController,
-            MeterController,
-            EventController,
-            WebhookController,
-            EnrollmentBackfillController,
-            BackfillController,
+            *ROUTES,
+            virtual_consent,
             live,
             ready,
+            well_known,
             openapi_json,
+            reference_page,
+            reference_file,
             metrics_page,
         ],
         state=State(
@@ -73,22 +102,33 @@ def create_app(hub: Hub) -> Litestar:
                 "gauges": Gauges(hub),
             }
         ),
-        dependencies={
-            "hub": Provide(deps.provide_hub, sync_to_thread=False),
-            "caller": Provide(provide_caller, sync_to_thread=False),
-            "paging": Provide(deps.provide_paging, sync_to_thread=False),
-            "asked": Provide(deps.provide_device_filter, sync_to_thread=False),
-            "window": Provide(deps.provide_window, sync_to_thread=False),
-        },
+        dependencies=DEPENDENCIES,
         middleware=[admitted],
         before_request=refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=_openapi(),
+        openapi_config=None,
         logging_config=None,
     )
     app.asgi_handler = shielded(observed(transferred(app.asgi_handler)), is_https=hub.settings.is_https)
     return app
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Describes the API; the same for every installation of this version."""
+    app = Litestar(
+        route_handlers=[*ROUTES, live, ready],
+        dependencies=DEPENDENCIES,
+        openapi_config=OpenAPIConfig(title="Joinder", version="0"),
+        logging_config=None,
+    )
+    return describe(app)
+
+
+@cache
+def _openapi_bytes() -> bytes:
+    return msgspec.json.encode(openapi_document())
 
 
 @get("/health/live", operation_id="getLiveness", summary="The process answers", tags=["Health"])
@@ -109,31 +149,6 @@ async def ready(hub: NamedDependency[Hub]) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Returns Litestar's schema, and on every operation what all errors look like."""
-    schema: dict[str, Any] = request.app.openapi_schema.to_schema()
-    (reference,), components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
-    schema["components"]["schemas"].update(components)
-    problem_answer = {"description": "A problem (RFC 9457)", "content": {MEDIA_TYPE: {"schema": reference}}}
-    for path in schema["paths"].values():
-        for operation in path.values():
-            operation["responses"] = {**operation["responses"], "default": problem_answer}
-    return schema
-
-
-def _nothing_here(_: Request[Any, Any, Any]) -> None:
-    raise NotFoundException
-
-
-def _openapi() -> OpenAPIConfig:
-    """Configures /openapi.json alone: Litestar's own pages would load scripts and fonts from third parties."""
-    return OpenAPIConfig(
-        title="Joinder",
-        version=version("joinder"),
-        description="One REST API over many vendors of distributed energy resources. Errors are RFC 9457 "
-        f"`{MEDIA_TYPE}` (docs/errors.md).",
-        components=Components(security_schemes={"oauth2": SecurityScheme(type="http", scheme="bearer")}),
-        security=[{"oauth2": []}],
-        openapi_router=Router("/docs/api", route_handlers=[], before_request=_nothing_here, include_in_schema=False),
-    )
+@get("/openapi.json", include_in_schema=False, sync_to_thread=True)
+def openapi_json() -> Response[bytes]:
+    return Response(_openapi_bytes(), media_type="application/json")

@@ -46,10 +46,11 @@ async def _link(hub: Hub, flow_id: str | None, account_id: str | None, vendor: s
     from joinder.commands.admin import account_ids
     from joinder.services.admin import flow_list
     from joinder.services.join import join_sessions
+    from joinder.services.join.labels import Labels
     from joinder.services.refusals import NotFound
 
     await account_ids(hub, account_id)
     for listed in await flow_list.flows(hub, account_id):
         if flow_id in (None, listed.row.id):
-            return await join_sessions.link(hub, listed.row.account_id, listed.row.id, vendor, state)
+            return await join_sessions.link(hub, listed.row.account_id, listed.row.id, vendor, Labels(state=state))
     raise NotFound("There is no such join flow: joinder flows list, joinder flows create")

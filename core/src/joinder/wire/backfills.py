@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from joinder.services.readings.backfill import Progress
+from joinder.services.readings.backfill import BackfillProgress
 from joinder.services.readings.history import EVERYTHING
-from joinder.wire.base import Body, ListPage, Wire, utc_text
+from joinder.wire.base import Body, Day, ListPage, Moment, Wire, one_of, utc_text
 
 BackfillStatus = Literal["running", "done", "cancelled", "failed"]
 
@@ -14,8 +14,8 @@ BackfillStatus = Literal["running", "done", "cancelled", "failed"]
 class NewBackfill(Body, kw_only=True):
     """ISO 8601 with offset. Without `start` everything the vendor keeps, without `end` up to now."""
 
-    start: str | None = None
-    end: str | None = None
+    start: Moment | None = None
+    end: Moment | None = None
 
 
 class Backfill(Wire, kw_only=True):
@@ -23,19 +23,19 @@ class Backfill(Wire, kw_only=True):
 
     id: str
     enrollment_id: str
-    status: str
-    start: str | None = None
-    end: str
+    status: Annotated[str, one_of(get_args(BackfillStatus))]
+    start: Moment | None = None
+    end: Moment
     windows_total: int
     windows_done: int
     percent: float
     reason: str | None = None
-    oldest_day: str | None = None
-    created_at: str
-    updated_at: str
+    oldest_day: Day | None = None
+    created_at: Moment
+    updated_at: Moment
 
     @staticmethod
-    def of(progress: Progress) -> Backfill:
+    def of(progress: BackfillProgress) -> Backfill:
         job = progress.job
         return Backfill(
             id=job.id,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from joinder.clock import FIRST, LAST
 from joinder.clock import utc_text as utc_text
@@ -19,6 +19,16 @@ def wire_name(name: str) -> str:
     """Converts `site_id` to `siteID`, `location_utc_offset` to `locationUTCOffset`, `charge_kwh` to `chargeKwh`."""
     head, *tail = name.split("_")
     return head + "".join(_UPPER.get(part, part.capitalize()) for part in tail)
+
+
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
+Link = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+
+
+def one_of(values: Iterable[str]) -> Meta:
+    """Says in the OpenAPI document which values a member has; rows of earlier versions may hold others."""
+    return Meta(extra_json_schema={"enum": list(values)})
 
 
 class Wire(Struct, rename=wire_name, omit_defaults=True, kw_only=True):

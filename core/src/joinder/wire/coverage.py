@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, get_args
 
-from joinder.services.readings.ledger import Entry, Series
-from joinder.wire.base import Wire, utc, utc_text
+from joinder.services.readings.ledger import Entry, LedgerSeries
+from joinder.vendor import Resolution
+from joinder.wire.base import Moment, Wire, one_of, utc, utc_text
 
 _KINDS = {"inverter": "solar", "battery": "battery", "meter": "meter"}
 
@@ -13,10 +15,10 @@ _KINDS = {"inverter": "solar", "battery": "battery", "meter": "meter"}
 class CoverageSpan(Wire, kw_only=True):
     """`state`: told; told_nothing, asked `tries` times; or not_asked, between spans that were."""
 
-    start: str
-    end: str
-    state: str
-    fetched_at: str | None = None
+    start: Moment
+    end: Moment
+    state: Annotated[str, one_of(("told", "told_nothing", "not_asked"))]
+    fetched_at: Moment | None = None
     tries: int | None = None
 
     @staticmethod
@@ -35,8 +37,8 @@ class CoverageSeries(Wire, kw_only=True):
     `moreSpans`: how many older ones are left out."""
 
     id: str
-    kind: str
-    resolution: str
+    kind: Annotated[str, one_of(("site", *_KINDS.values()))]
+    resolution: Annotated[str, one_of(get_args(Resolution))]
     spans: list[CoverageSpan]
     more_spans: int = 0
 
@@ -48,7 +50,7 @@ class Coverage(Wire, kw_only=True):
     series: list[CoverageSeries]
 
     @staticmethod
-    def of(site_id: str, series: Sequence[Series]) -> Coverage:
+    def of(site_id: str, series: Sequence[LedgerSeries]) -> Coverage:
         return Coverage(
             id=site_id,
             series=[

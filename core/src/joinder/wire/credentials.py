@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
 from joinder.services.calls import budgets
 from joinder.services.join import vendor_credentials
 from joinder.vendor import OperatorAction
-from joinder.wire.base import Body, ListPage, Wire, utc, utc_text
+from joinder.wire.base import Body, ListPage, Moment, Wire, one_of, utc, utc_text
 from joinder.wire.vendors import FieldInfo
 
 
@@ -37,7 +37,7 @@ class Credentials(Wire, kw_only=True):
     credentials: dict[str, str]
 
     @staticmethod
-    def of(shown: vendor_credentials.Shown) -> Credentials:
+    def of(shown: vendor_credentials.CredentialsView) -> Credentials:
         return Credentials(
             id=shown.id,
             name=shown.name or "",
@@ -52,17 +52,17 @@ class CredentialsPage(ListPage, kw_only=True):
 class Quota(Wire, kw_only=True):
     """Calls of one window: `minute`, `day` or `month` of UTC. `used` counts what running processes have taken."""
 
-    span: str
+    span: Annotated[str, one_of(("minute", "day", "month"))]
     limit: int
     used: int
-    resets_at: str
+    resets_at: Moment
 
 
 class Quotas(Wire, kw_only=True):
     """`blockedUntil`: the vendor asked for a pause. A vendor without a declared limit has no `quotas`."""
 
     quotas: list[Quota]
-    blocked_until: str | None = None
+    blocked_until: Moment | None = None
 
     @staticmethod
     def of(left: budgets.Quotas) -> Quotas:

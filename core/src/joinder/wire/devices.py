@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, get_args
 
 from joinder import energy
 from joinder.services.readings.provenance import Source
+from joinder.services.readings.recent import Recent
 from joinder.services.readings.sites import device_of
 from joinder.store.sites import StoredDevice
-from joinder.wire.base import ListPage, Reference, Wire, kilo, moment_text, utc, utc_text
+from joinder.wire.base import ListPage, Moment, Reference, Wire, kilo, moment_text, one_of, utc, utc_text
 from joinder.wire.provenance import Provenance
 
 
 class Production(Wire, kw_only=True):
     kwh: float
-    start: str | None
+    start: Moment | None
 
 
 class Device(Wire, kw_only=True):
@@ -23,8 +24,8 @@ class Device(Wire, kw_only=True):
     id: str
     vendor: str
     vendor_id: str
-    reported_at: str
-    silent_since: str | None = None
+    reported_at: Moment
+    silent_since: Moment | None = None
     model: str
     serial_number: str
     site_id: str
@@ -34,20 +35,29 @@ class Device(Wire, kw_only=True):
 
 
 class SolarInverter(Device, kw_only=True):
+    """`recentProduction`: what is stored of today, in the site's time zone."""
+
+    recent_production: Production | None = None
     lifetime_production: Production | None = None
 
     @staticmethod
-    def of(row: StoredDevice, source: Source | None = None, silent_since: int | None = None) -> SolarInverter:
+    def of(
+        row: StoredDevice, source: Source | None = None, silent_since: int | None = None, today: Recent | None = None
+    ) -> SolarInverter:
         device = device_of(row)
         lifetime = device.lifetime_wh is not None and Production(
             kwh=kilo(device.lifetime_wh) or 0.0, start=moment_text(device.lifetime_since)
         )
-        return SolarInverter(**_common(row, device, source, silent_since), lifetime_production=lifetime or None)
+        return SolarInverter(
+            **_common(row, device, source, silent_since),
+            recent_production=Production(kwh=kilo(today.wh) or 0.0, start=utc(today.start)) if today else None,
+            lifetime_production=lifetime or None,
+        )
 
 
 class Battery(Device, kw_only=True):
     nameplate_kwh: float | None = None
-    mode: str | None = None
+    mode: Annotated[str, one_of(get_args(energy.Mode))] | None = None
     state_of_charge_percent: float | None = None
 
     @staticmethod
@@ -62,7 +72,7 @@ class Battery(Device, kw_only=True):
 
 
 class Meter(Device, kw_only=True):
-    role: str | None = None
+    role: Annotated[str, one_of(energy.MeterRole)] | None = None
 
     @staticmethod
     def of(row: StoredDevice, source: Source | None = None, silent_since: int | None = None) -> Meter:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, get_args
 
 from msgspec import UNSET, UnsetType, field
 
 from joinder.clean import clean_line
+from joinder.errors import Actor, HealthState
 from joinder.services.grants import expiry
 from joinder.services.join.enrollments import Overview
 from joinder.services.records.health import NEXT_STEP
 from joinder.services.records.notices import Notice
 from joinder.store.tables import GrantRow, GrantVersion
-from joinder.wire.base import Body, ListPage, Reference, Wire, references, utc, utc_text
+from joinder.wire.base import Body, Link, ListPage, Moment, Reference, Wire, one_of, references, utc, utc_text
 
 EnrollmentStatus = Literal["applied", "pendingvendor", "enrolled", "rejected", "resubmitrequested", "unenrolled"]
 
@@ -22,7 +23,7 @@ class Lineage(Wire, kw_only=True):
     """Where the present token came from."""
 
     obtained_by: str
-    obtained_at: str
+    obtained_at: Moment
     refresh_count: int
 
     @staticmethod
@@ -37,9 +38,9 @@ class TokenInfo(Wire, kw_only=True):
 
     version: int
     obtained_by: str
-    obtained_at: str
-    expires_at: str | None = None
-    refresh_expires_at: str | None = None
+    obtained_at: Moment
+    expires_at: Moment | None = None
+    refresh_expires_at: Moment | None = None
 
 
 class TokenList(Wire, kw_only=True):
@@ -62,16 +63,16 @@ class TokenList(Wire, kw_only=True):
 
 
 class Health(Wire, kw_only=True):
-    state: str
-    since: str
+    state: Annotated[str, one_of(get_args(HealthState))]
+    since: Moment
     reason: str | None = None
-    actor: str | None = None
+    actor: Annotated[str, one_of(get_args(Actor))] | None = None
     next_step: str | None = None
-    reconnect_url: str | None = field(name="reconnectURL", default=None)
-    last_success_at: str | None = None
-    last_attempt_at: str | None = None
-    expires_at: str | None = None
-    paused_since: str | None = None
+    reconnect_url: Link | None = field(name="reconnectURL", default=None)
+    last_success_at: Moment | None = None
+    last_attempt_at: Moment | None = None
+    expires_at: Moment | None = None
+    paused_since: Moment | None = None
     lineage: Lineage | None = None
 
 
@@ -82,8 +83,8 @@ class EnrollmentWarning(Wire, kw_only=True):
     rule: str | None = None
     site_id: str | None = None
     count: int
-    since: str
-    last_at: str
+    since: Moment
+    last_at: Moment
 
     @staticmethod
     def of(notice: Notice) -> EnrollmentWarning:
@@ -108,15 +109,19 @@ class Enrollment(Wire, kw_only=True):
     program_id: str | None = None
     reference: str | None = None
     state: str | None = None
-    status: str
+    status: Annotated[str, one_of(get_args(EnrollmentStatus))]
+    status_reason: str | None = None
+    additional_info: dict[str, str] | None = None
     sites: list[Reference]
     sites_read: int
     health: Health
-    created_at: str
+    created_at: Moment
     warnings: list[EnrollmentWarning] | None = None
 
     @staticmethod
-    def of(overview: Overview, warnings: Sequence[Notice] | None = None) -> Enrollment:
+    def of(
+        overview: Overview, warnings: Sequence[Notice] | None = None, info: Mapping[str, str] | None = None
+    ) -> Enrollment:
         row, grant = overview.row, overview.grant
         shown = expiry.shown(row, grant) if grant else None
         return Enrollment(
@@ -127,6 +132,8 @@ class Enrollment(Wire, kw_only=True):
             reference=row.reference,
             state=row.client_state,
             status=row.status,
+            status_reason=row.status_reason,
+            additional_info=dict(info) if info is not None else None,
             sites=references(overview.site_ids),
             sites_read=overview.sites_read,
             health=Health(
@@ -160,7 +167,7 @@ class Reconnect(Body, kw_only=True):
 class ReconnectLink(Wire, kw_only=True):
     """Where to send the owner; it works for 30 days."""
 
-    url: str
+    url: Link
 
 
 class EnrollmentPage(ListPage, kw_only=True):

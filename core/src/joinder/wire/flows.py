@@ -6,7 +6,7 @@ from msgspec import field
 
 from joinder.services.join import join_flows
 from joinder.store import tables
-from joinder.wire.base import Body, ListPage, Wire
+from joinder.wire.base import Body, Link, ListPage, Wire
 
 
 class FlowVendor(Body, omit_defaults=True, kw_only=True):
@@ -17,13 +17,15 @@ class FlowVendor(Body, omit_defaults=True, kw_only=True):
 
 class NewFlow(Body, kw_only=True):
     vendors: list[FlowVendor]
-    redirect_uri: str
+    redirect_uri: Link
+    program_id: str | None = None
 
 
 class JoinFlow(Wire, kw_only=True):
     id: str
     vendors: list[FlowVendor]
-    redirect_uri: str = field(name="redirectURI")
+    redirect_uri: Link = field(name="redirectURI")
+    program_id: str | None = field(name="programID", default=None)
 
     @staticmethod
     def of(row: tables.JoinFlow) -> JoinFlow:
@@ -31,7 +33,7 @@ class JoinFlow(Wire, kw_only=True):
             FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None)
             for entry in join_flows.entries(row)
         ]
-        return JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+        return JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri, program_id=row.program_id)
 
 
 class JoinFlowPage(ListPage, kw_only=True):

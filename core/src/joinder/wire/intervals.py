@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, ClassVar, get_args
 
 from msgspec import field
 
+from joinder.energy import Quality
 from joinder.services.readings import silence
 from joinder.services.readings.intervals import Page, Total
-from joinder.wire.base import Wire, kilo, page_token, utc
+from joinder.services.readings.missing import Why
+from joinder.services.readings.periods import SummaryLevel
+from joinder.wire.base import Moment, Wire, kilo, one_of, page_token, utc
 from joinder.wire.provenance import Provenance
 
 
 class Missing(Wire, kw_only=True):
     """A span without an interval: not_read_yet, vendor_has_none, before_site, beyond_history, refused or future."""
 
-    start: str
-    end: str
-    why: str
+    start: Moment
+    end: Moment
+    why: Annotated[str, one_of(get_args(Why))]
 
 
 class SilentDevice(Wire, kw_only=True):
@@ -28,24 +31,24 @@ class SilentDevice(Wire, kw_only=True):
 
     id: str
     name: str
-    since: str
+    since: Moment
 
 
 class SolarInterval(Wire, kw_only=True):
     kwh: float
-    start: str
-    end: str
-    quality: str
+    start: Moment
+    end: Moment
+    quality: Annotated[str, one_of(get_args(Quality))]
     provenance: Provenance | None = None
 
 
 class BatteryInterval(Wire, kw_only=True):
     charge_kwh: float
     discharge_kwh: float
-    start: str
-    end: str
+    start: Moment
+    end: Moment
     state_of_charge_percent: float | None = None
-    quality: str
+    quality: Annotated[str, one_of(get_args(Quality))]
     provenance: Provenance | None = None
 
 
@@ -53,9 +56,9 @@ class MeterInterval(Wire, kw_only=True):
     import_kwh: float | None = None
     export_kwh: float | None = None
     consumption_kwh: float | None = None
-    start: str
-    end: str
-    quality: str
+    start: Moment
+    end: Moment
+    quality: Annotated[str, one_of(get_args(Quality))]
     provenance: Provenance | None = None
 
 
@@ -66,17 +69,18 @@ class IntervalPage(Wire, kw_only=True):
     interval may lack, where that is known."""
 
     id: str
-    summary_level: str
+    summary_level: Annotated[str, one_of(get_args(SummaryLevel))]
     complete: bool
     missing: list[Missing] = field(default_factory=list)
     more_missing: int = 0
     silent_devices: list[SilentDevice] = field(default_factory=list)
     stale: bool = False
-    as_of: str | None = None
+    as_of: Moment | None = None
     next_page_token: str | None = None
 
 
 class SolarIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[SolarInterval]] = SolarInterval
     intervals: list[SolarInterval]
 
     @staticmethod
@@ -96,6 +100,7 @@ class SolarIntervals(IntervalPage, kw_only=True):
 
 
 class BatteryIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[BatteryInterval]] = BatteryInterval
     intervals: list[BatteryInterval]
 
     @staticmethod
@@ -117,6 +122,7 @@ class BatteryIntervals(IntervalPage, kw_only=True):
 
 
 class MeterIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[MeterInterval]] = MeterInterval
     intervals: list[MeterInterval]
 
     @staticmethod

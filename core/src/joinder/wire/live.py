@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from joinder.services.readings.live import LivePower
 from joinder.services.readings.provenance import Source
-from joinder.wire.base import Wire, kilo, utc_text
+from joinder.wire.base import Moment, Wire, kilo, utc_text
 from joinder.wire.provenance import Provenance
 
 
@@ -17,8 +17,8 @@ class Live(Wire, kw_only=True):
     grid_kw: float | None = None
     load_kw: float | None = None
     state_of_charge_percent: float | None = None
-    measured_at: str
-    fetched_at: str
+    measured_at: Moment
+    fetched_at: Moment
     stale: bool
     provenance: Provenance | None = None
 

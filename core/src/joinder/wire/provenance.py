@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from joinder.services.readings.provenance import Source
-from joinder.wire.base import Wire, utc_text
+from joinder.wire.base import Moment, Wire, utc_text
 
 
 class Provenance(Wire, kw_only=True):
@@ -14,7 +14,7 @@ class Provenance(Wire, kw_only=True):
     endpoints: list[str]
     plugin: str | None = None
     version: str | None = None
-    fetched_at: str
+    fetched_at: Moment
     rule: str | None = None
 
     @staticmethod

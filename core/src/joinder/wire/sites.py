@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from typing import Annotated, get_args
 from zoneinfo import ZoneInfo
 
 from joinder import energy
+from joinder.clock import utc_now
 from joinder.energy import DeviceKind
 from joinder.services.readings.periods import zone_of
 from joinder.services.readings.sites import device_of
 from joinder.store.sites import StoredDevice, StoredSite
-from joinder.wire.base import ListPage, Reference, Wire, kilo, references, utc
+from joinder.wire.base import ListPage, Moment, Reference, Wire, kilo, one_of, references, utc
 
 
 class Location(Wire, kw_only=True):
@@ -23,7 +24,7 @@ class Location(Wire, kw_only=True):
 
 class Bess(Wire, kw_only=True):
     nameplate_kwh: float | None = None
-    mode: str | None = None
+    mode: Annotated[str, one_of(get_args(energy.Mode))] | None = None
     state_of_charge_percent: float | None = None
 
     @staticmethod
@@ -58,9 +59,9 @@ class Site(Wire, kw_only=True):
     name: str
     location_utc_offset: float
     location: Location | None = None
-    timezone_by: str
-    operational_since: str | None = None
-    gone_since: str | None = None
+    timezone_by: Annotated[str, one_of(("vendor", "coordinates", "unknown"))]
+    operational_since: Moment | None = None
+    gone_since: Moment | None = None
     solar_inverters: list[Reference]
     batteries: list[Reference]
     meters: list[Reference]
@@ -112,5 +113,5 @@ def _of_kind(rows: Sequence[StoredDevice], kind: DeviceKind) -> list[Reference]:
 
 
 def _offset_hours(zone: ZoneInfo) -> float:
-    offset = datetime.now(zone).utcoffset()
+    offset = utc_now().astimezone(zone).utcoffset()
     return offset.total_seconds() / 3600 if offset else 0.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from msgspec import field
 
 from joinder.vendor import Field as VendorField
-from joinder.wire.base import Wire
+from joinder.vendor import Flow, Support
+from joinder.wire.base import Link, Wire, one_of
 
 
 class ChoiceInfo(Wire, kw_only=True):
@@ -38,24 +41,24 @@ class FieldInfo(Wire, kw_only=True):
 class CredentialTypeInfo(Wire, kw_only=True):
     type: str
     label: str
-    flow: str
+    flow: Annotated[str, one_of(Flow)]
     fields: list[FieldInfo]
 
 
 class VendorInfo(Wire, kw_only=True):
     name: str
     label: str
-    docs_url: str = field(name="docsURL")
-    flow: str
+    docs_url: Link = field(name="docsURL")
+    flow: Annotated[str, one_of(Flow)]
     distribution: str
     version: str
     credential_types: list[CredentialTypeInfo]
     consent_fields: list[FieldInfo]
     flow_fields: list[FieldInfo]
-    capabilities: dict[str, str]
+    capabilities: dict[str, Annotated[str, one_of(Support)]]
     limits: dict[str, int]
     breakers: dict[str, str] = field(default_factory=dict)
-    callback_url: str | None = field(name="callbackURL", default=None)
+    callback_url: Link | None = field(name="callbackURL", default=None)
 
 
 class BrokenPlugin(Wire, kw_only=True):

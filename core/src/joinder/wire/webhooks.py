@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, UnsetType
 
 from joinder.services.events.replays import Shown
 from joinder.services.events.webhooks import WithSecret
+from joinder.services.records.event_types import EVENT_TYPES
 from joinder.store.tables import WebhookEndpoint
-from joinder.wire.base import Body, ListPage, Wire, utc
+from joinder.wire.base import Body, ListPage, Moment, Wire, one_of, utc
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
@@ -40,12 +41,12 @@ class Webhook(Wire, kw_only=True):
     url: str
     types: list[str] | None = None
     disabled: bool
-    disabled_at: str | None = None
+    disabled_at: Moment | None = None
     disabled_reason: str | None = None
-    failing_since: str | None = None
-    created_at: str
+    failing_since: Moment | None = None
+    created_at: Moment
     secret: str | None = None
-    old_secret_until: str | None = None
+    old_secret_until: Moment | None = None
 
     @staticmethod
     def of(row: WebhookEndpoint, secret: str | None = None) -> Webhook:
@@ -76,14 +77,14 @@ class Delivery(Wire, kw_only=True):
 
     id: str
     event_id: str
-    type: str
-    status: str
+    type: Annotated[str, one_of(EVENT_TYPES)]
+    status: Annotated[str, one_of(get_args(DeliveryStatus))]
     attempts: int
     answered: int | None = None
     reason: str | None = None
-    created_at: str
-    delivered_at: str | None = None
-    due_at: str | None = None
+    created_at: Moment
+    delivered_at: Moment | None = None
+    due_at: Moment | None = None
 
     @staticmethod
     def of(shown: Shown) -> Delivery:
@@ -109,7 +110,7 @@ class DeliveryPage(ListPage, kw_only=True):
 class Replay(Body, kw_only=True):
     """ISO 8601 with offset."""
 
-    since: str
+    since: Moment
 
 
 class Replayed(Wire, kw_only=True):

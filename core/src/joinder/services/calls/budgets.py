@@ -18,8 +18,10 @@ from datetime import timedelta
 from typing import Literal
 
 from joinder.clock import monotonic, now
-from joinder.errors import RateLimited, VendorError, VendorTimeout
-from joinder.services.calls.call_windows import Span, spans, statement, taking
+from joinder.errors import VendorError, VendorTimeout
+from joinder.services.calls.call_refusals import BudgetSpent
+from joinder.services.calls.call_windows import CallWindow, spans, statement, taking
+from joinder.services.calls.fair_shares import FairShares
 from joinder.store.driver_errors import said, trouble_from
 from joinder.store.types import Store
 from joinder.trouble import StoreTrouble
@@ -45,10 +47,6 @@ _BLOCK = statement(
 _FORGET = statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
 _UNTIL = "SELECT until FROM quota WHERE app = :app AND span = 'blocked'"
 _USED = 'SELECT app, span, "window", used, until FROM quota WHERE app IN ({apps})'
-
-
-class BudgetSpent(RateLimited):
-    """Refused here, before the call: it tells nothing about the vendor or the enrollment."""
 
 
 class Uncounted(BudgetSpent):
@@ -79,7 +77,7 @@ def purpose() -> Purpose:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class QuotaLeft:
     """One limit as shown; `used` counts what processes have taken, `resets_at` is epoch seconds."""
 
     span: str
@@ -92,7 +90,7 @@ class Left:
 class Quotas:
     """Of one app. `blocked_until`: the vendor allows no call before (epoch seconds)."""
 
-    quotas: list[Left]
+    quotas: list[QuotaLeft]
     blocked_until: int | None
 
 
@@ -121,7 +119,7 @@ class Budgets:
         return {
             app: Quotas(
                 quotas=[
-                    Left(
+                    QuotaLeft(
                         span=span.name,
                         limit=span.limit,
                         used=used.get((app, span.name, span.start), 0),
@@ -147,9 +145,11 @@ class AppMeter:
         self._store = store
         self._app = app
         self._slots = asyncio.Semaphore(limits.max_concurrency)
-        self._spans: list[Span] = spans(limits, now())
+        self._spans: list[CallWindow] = spans(limits, now())
         self._hand: dict[Purpose, int] = {}  # calls taken for the running windows, not yet made
-        self._spent: dict[Purpose, Span] = {}
+        self._spent: dict[Purpose, CallWindow] = {}
+        self._used: dict[str, int] = {}  # of the running windows, as last written
+        self._shares = FairShares()
         self._taking = asyncio.Lock()
         self._owed = 0  # exchanges made, not yet written down
         self._settling: asyncio.Task[None] | None = None
@@ -219,11 +219,20 @@ class AppMeter:
     async def _take_one(self) -> None:
         """Takes one call out of the block in hand, or of a new block."""
         await self._refuse_blocked()
+        self._take_share()
         if not self._spans or self._from_hand():
             return
         async with self._taking:
             if not self._from_hand():
                 await self._new_block()
+
+    def _take_share(self) -> None:
+        """Raises ShareSpent for a reader whose share of the minute is spent."""
+        self._turn()
+        minute = next((span for span in self._spans if span.name == "minute"), None)
+        if minute is not None and purpose() == "read":
+            left = minute.limit - self._used.get("minute", 0) + sum(self._hand.values())
+            self._shares.take(minute, left, now())
 
     async def _refuse_blocked(self) -> None:
         if monotonic() - self._looked_at > LOOK_S:
@@ -254,6 +263,7 @@ class AppMeter:
             self._spans = spans(self.limits, moment)
             self._hand.clear()
             self._spent.clear()
+            self._used.clear()
 
     async def _new_block(self) -> None:
         running = self._spans
@@ -290,6 +300,8 @@ class AppMeter:
                     before = 2 * span.start - span.end
                     await session.execute(_FORGET, {"app": self._app, "span": span.name, "before": before})
         self._owed -= owed
+        if self._spans is taken:
+            self._used = used
 
     def _count_exchange(self) -> None:
         if not self._spans:
@@ -315,7 +327,7 @@ class AppMeter:
 class _Spent(Exception):
     """This window has no room."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: CallWindow) -> None:
         super().__init__(span.name)
         self.span = span
 
@@ -331,7 +343,7 @@ def _believed(until: int | None) -> int:
     return until if until and now() < until <= now() + LONGEST_PAUSE.total_seconds() else 0
 
 
-def _refusal(span: Span) -> BudgetSpent:
+def _refusal(span: CallWindow) -> BudgetSpent:
     wait = min(timedelta(seconds=max(1, span.end - now())), LONGEST_PAUSE)
     said = f"Our budget of {span.limit} calls a {span.name} with this vendor is spent for now"
     return BudgetSpent(said, retry_after=wait)

@@ -9,7 +9,8 @@ from joinder.errors import OperatorActionNeeded, RateLimited
 from joinder.grants import Context
 from joinder.http import METER
 from joinder.services.calls.breakers import Breakers
-from joinder.services.calls.budgets import BudgetSpent, Uncounted, at_fault
+from joinder.services.calls.budgets import Uncounted, at_fault
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.vendor import Vendor, is_redirect
 from joinder.vendors.registry import Around, Registry
 

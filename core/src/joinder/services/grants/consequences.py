@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from joinder.clock import now, utc_now
 from joinder.errors import ApprovalRefused, HealthState, RateLimited, Unexplained
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.grants import apps, mass_refusal, standing
 from joinder.services.grants.case import Case
 from joinder.services.grants.verdict import PROOF_AFTER, Door, Said, Verdict, heard

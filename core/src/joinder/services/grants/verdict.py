@@ -24,7 +24,7 @@ from joinder.errors import (
     Unexplained,
     VendorError,
 )
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 
 PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this long after the first
 SITE_PROOF_AFTER = timedelta(days=1)  # of one site, while its enrollment's others are read

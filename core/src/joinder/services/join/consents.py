@@ -34,7 +34,7 @@ from joinder.ids import is_id, new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit
 from joinder.services.calls import app_secrets
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import apps, judging, standing
 from joinder.services.join import (

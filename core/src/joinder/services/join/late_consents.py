@@ -24,7 +24,8 @@ from joinder.errors import (
 )
 from joinder.grants import Context, Grant, Kept
 from joinder.runtime.hub import Hub
-from joinder.services.calls.budgets import BudgetSpent, spending
+from joinder.services.calls.budgets import spending
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.grants import barrier, durability, standing
 from joinder.services.grants.consequences import LATE_ANSWER_S
 from joinder.services.grants.verdict import PROOF_AFTER

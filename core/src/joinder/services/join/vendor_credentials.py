@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
+from sqlalchemy import and_, false, func, or_
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -21,12 +21,13 @@ from joinder.services.calls.budgets import Quotas
 from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
 from joinder.services.join import enrollments
+from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, checked_values
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class CredentialsView(Struct, frozen=True, kw_only=True):
     """As answered: `secrets` only when revealed."""
 
     id: str
@@ -48,7 +49,7 @@ class Dependents(Struct, frozen=True, kw_only=True):
 
 async def create(
     hub: Hub, account_id: str, actor: str, *, name: str | None, credentials: Mapping[str, object]
-) -> Shown:
+) -> CredentialsView:
     """Stores one app credential. One that opens its sites by itself (OPERATOR) is tried at the vendor first.
 
     Raises Invalid naming the member, or the vendor's error; nothing is stored then.
@@ -58,6 +59,7 @@ async def create(
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = None
     if kind.flow is Flow.OPERATOR:
+        await accounts.refuse_virtual(hub, account_id)
         consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
@@ -82,14 +84,25 @@ async def create(
 
 
 async def list_page(
-    hub: Hub, account_id: str, *, vendor: str | None, name: str | None, after: str, limit: int
-) -> list[Shown]:
+    hub: Hub,
+    account_id: str,
+    *,
+    vendor: str | None,
+    name: str | None,
+    after: str,
+    limit: int,
+    known: Collection[tuple[str, str]] | None = None,
+) -> list[CredentialsView]:
+    """Reads a keyset page by id. `known`: only these vendors' types; None: all."""
     table = VendorCredentials
     query = select(table).where(col(table.account_id) == account_id, col(table.id) > after)
     if vendor is not None:
         query = query.where(col(table.vendor) == vendor)
     if name is not None:
         query = query.where(col(table.name) == name)
+    if known is not None:
+        of_type = [and_(col(table.vendor) == one, col(table.type) == kind) for one, kind in sorted(known)]
+        query = query.where(or_(false(), *of_type))
     async with hub.store.read() as session:
         rows = (await session.execute(query.order_by(col(table.id)).limit(limit))).scalars()
         return [_shown(row) for row in rows]
@@ -97,7 +110,7 @@ async def list_page(
 
 async def get(
     hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False, reason: str | None = None
-) -> Shown:
+) -> CredentialsView:
     """Returns the credentials, with `reveal` the secrets too; that is audited, with the reason where one is given.
 
     Raises NotFound.
@@ -119,7 +132,9 @@ async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
     return await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)
 
 
-async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:
+async def change(
+    hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]
+) -> CredentialsView:
     """Applies a JSON Merge Patch (RFC 7386) to `name` and the secret members; vendor and type stay as they are.
 
     Grants that waited for corrected credentials are tried again at once.
@@ -138,6 +153,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
     kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
     consent = None
     if kind.flow is Flow.OPERATOR and changed:
+        await accounts.refuse_virtual(hub, account_id)
         app = AppCredentials(type=kind.type, secrets=Secrets(values))
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
@@ -242,5 +258,5 @@ def _revealable(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
     return {name: value for name, value in _opened(hub, row).items() if name not in hidden}
 
 
-def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:
-    return Shown(id=row.id, name=row.name, vendor=row.vendor, type=row.type, secrets=secrets)
+def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> CredentialsView:
+    return CredentialsView(id=row.id, name=row.name, vendor=row.vendor, type=row.type, secrets=secrets)
