@@ -34,6 +34,9 @@ test: install  ## every test but the long proofs, loopback only
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
+clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
+	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s tests/compat tests/clients
+
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
 
@@ -69,6 +72,9 @@ terminal: install  ## the terminal's tests, by keys (a minute and a half)
 
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
+
+examples: install  ## record the examples of the REST API's document anew, from a hub in memory
+	RECORD_EXAMPLES=1 $(RUN)/pytest -n 0 tests/contract/test_examples.py
 
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
@@ -107,4 +113,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots examples cassettes mutants release lock clean

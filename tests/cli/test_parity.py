@@ -31,6 +31,11 @@ COMMANDS = {
     "listEnrollmentTokens": "enrollments tokens",
     "listEnrollments": "enrollments list",
     "listEvents": "events list",
+    "createProgram": "programs create",
+    "listPrograms": "programs list",
+    "getProgram": "programs show",
+    "deleteProgram": "programs delete",
+    "createEnrollmentEvent": "enrollments decide",
     "createJoinFlow": "flows create",
     "deleteJoinFlow": "flows delete",
     "getJoinFlow": "flows show",
@@ -68,10 +73,23 @@ COMMANDS = {
     "getWebhook": "webhooks show",
     "sendTestEvent": "webhooks test",
 }
+_VIRTUAL = ("Site", "SolarInverter", "Battery")
 _OWNERS = "a page of the owner's way to consent; `flows link` and `enrollments reconnect` make the links to it"
 _TOKENS = "a command opens the database itself and needs no access token"
 _PROBES = "for load balancers; `doctor` looks deeper"
+_HOMES = "a program under test makes its own homes; `sites`, `devices` and `enrollments` show and end them"
+_ELSEWHERE = "refused for everybody: an operation of Derapi's client that Joinder does not do"
+_CUSTOMERS = "an application comes from the customer, through the caller's own program"
 NONE = {
+    "submitEnrollment": _CUSTOMERS,
+    "createEnrollmentApplication": _CUSTOMERS,
+    "createVirtualEnrollment": _HOMES,
+    "getSiteBatteryControl": _ELSEWHERE,
+    "putSiteBatteryControl": _ELSEWHERE,
+    "createJoinSession": _ELSEWHERE,
+    "getJoinSessionToken": _ELSEWHERE,
+    **{f"{act}Virtual{what}": _HOMES for act in ("create", "get", "delete") for what in _VIRTUAL},
+    **{f"list{name}": _HOMES for name in ("VirtualSites", "VirtualSolarInverters", "VirtualBatteries")},
     "getLiveness": _PROBES,
     "getReadiness": _PROBES,
     "startJoin": _OWNERS,

@@ -24,7 +24,7 @@ GROUPS = {
     "Begin": ("init", "demo", "simulate", "open"),
     "Run": ("serve", "worker", "config", "doctor", "completion"),
     "Look": ("status", "report", "events", "audit"),
-    "Owners": ("flows", "enrollments", "credentials", "vendors"),
+    "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
     "Data": ("sites", "devices", "readings", "backfills"),
     "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),

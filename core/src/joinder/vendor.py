@@ -88,6 +88,7 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
     label: str
     fields: tuple[Field, ...]
     flow: Flow = Flow.REDIRECT
+    compatible: bool = False  # True: clients of Derapi know this type of this vendor, with these fields
 
     @property
     def asks_password(self) -> bool:
@@ -199,6 +200,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     served_files: tuple[ServedFile, ...] = ()
     limits: Limits
     capabilities: Mapping[Capability, Support]
+    compatible: bool = False  # True: clients of Derapi know this vendor by this name
 
     @property
     def asks_password(self) -> bool:

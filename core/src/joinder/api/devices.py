@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
+from typing import Any
+
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, DeviceFilter, FromWhere, HubDep, Paging, WindowDep, answered, source_of
+from joinder.api.deps import (
+    CallerDep,
+    DeviceFilter,
+    FromWhere,
+    HubDep,
+    Paging,
+    WindowDep,
+    answered,
+    known_errors,
+    refuse_unknown,
+    source_of,
+)
+from joinder.api.formats import INTERVAL_FORMATS
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
-from joinder.services.readings import intervals, list_errors, silence, sites
+from joinder.services.readings import intervals, list_errors, recent, silence, sites
 from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
 from joinder.wire.base import Reference, Rest, references
@@ -52,25 +66,26 @@ class SolarInverterController(Controller):
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> SolarInverter:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+        row = await _device(hub, caller, device_id, DeviceKind.INVERTER)
         source = await source_of(hub, row.source, provenance)
-        return SolarInverter.of(row, source, await _silent_since(hub, row))
+        return SolarInverter.of(row, source, await _silent_since(hub, row), await recent.production(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
         operation_id="getSolarInverterIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Production of a solar inverter",
     )
     async def production(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
     ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return answered(SolarIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, SolarIntervals.of(device_id, window.level, page), page)
 
 
 class BatteryController(Controller):
@@ -93,25 +108,26 @@ class BatteryController(Controller):
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> Battery:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+        row = await _device(hub, caller, device_id, DeviceKind.BATTERY)
         source = await source_of(hub, row.source, provenance)
         return Battery.of(row, source, await _silent_since(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
         operation_id="getBatteryIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Charge and discharge of a battery",
     )
     async def energy(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return answered(BatteryIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals.of(device_id, window.level, page), page)
 
 
 class MeterController(Controller):
@@ -134,25 +150,32 @@ class MeterController(Controller):
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> Meter:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER)
+        row = await _device(hub, caller, device_id, DeviceKind.METER)
         source = await source_of(hub, row.source, provenance)
         return Meter.of(row, source, await _silent_since(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
         operation_id="getMeterIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Energy through a meter",
     )
     async def energy(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return answered(MeterIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, MeterIntervals.of(device_id, window.level, page), page)
+
+
+async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:
+    row = await sites.get_device(hub, caller.account_id, device_id, kind)
+    refuse_unknown(caller, row.vendor)
+    return row
 
 
 async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
@@ -171,6 +194,7 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         kind,
         after=paging.after,
         limit=paging.limit,
+        known=caller.vendors,
         vendor=asked.vendor,
         vendor_id=asked.vendor_id,
         vendor_site_id=asked.vendor_site_id,
@@ -178,5 +202,5 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         enrollment_id=asked.enrollment_id,
     )
     page, rest = paging.cut(found, str)
-    errors = await list_errors.of_vendors(hub, caller.account_id, asked.vendor)
+    errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor))
     return DevicePage(references=references(page), errors=errors, rest=rest)

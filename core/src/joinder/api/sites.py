@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
+from typing import Any
+
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -17,8 +19,11 @@ from joinder.api.deps import (
     VendorName,
     WindowDep,
     answered,
+    known_errors,
+    refuse_unknown,
     source_of,
 )
+from joinder.api.formats import INTERVAL_FORMATS
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, list_errors, live, sites
 from joinder.wire.base import references
@@ -50,12 +55,13 @@ class SiteController(Controller):
             caller.account_id,
             after=paging.after,
             limit=paging.limit,
+            known=caller.vendors,
             vendor=vendor,
             vendor_id=vendor_id,
             enrollment_id=enrollment_id,
         )
         page, rest = paging.cut(found, str)
-        errors = await list_errors.of_vendors(hub, caller.account_id, vendor)
+        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))
         if not expand:
             return SitePage(sites=references(page), errors=errors, **rest)
         rows = await sites.get_sites(hub, caller.account_id, page)
@@ -63,7 +69,9 @@ class SiteController(Controller):
 
     @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Site:
-        return Site.of(*await sites.get_site(hub, caller.account_id, site_id))
+        site, devices = await sites.get_site(hub, caller.account_id, site_id)
+        refuse_unknown(caller, site.vendor)
+        return Site.of(site, devices)
 
     @get(
         "/{site_id:str}/coverage",
@@ -89,11 +97,12 @@ class SiteController(Controller):
     @get(
         "/{site_id:str}/solar-intervals",
         operation_id="getSiteSolarIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Solar production of a site",
     )
     async def solar(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         site_id: FromPath[str],
@@ -101,36 +110,38 @@ class SiteController(Controller):
     ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return answered(SolarIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, SolarIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/battery-intervals",
         operation_id="getSiteBatteryIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Battery energy of a site",
     )
     async def battery(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return answered(BatteryIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/meter-intervals",
         operation_id="getSiteMeterIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Grid and load of a site",
     )
     async def meter(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return answered(MeterIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, MeterIntervals.of(site_id, window.level, page), page)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from joinder.services.admin.removal import Belongings
     from joinder.services.admin.search import Found, Query
     from joinder.services.grants.revocations import How
+    from joinder.services.join.applications import Decision
     from joinder.services.join.enrollments import Overview
     from joinder.wire.enrollments import Enrollment, EnrollmentWarning
 
@@ -167,6 +168,30 @@ def sites(enrollment_id: str, as_json: bool) -> None:
         return [Site.of(*row) for row in await get_sites(hub, account_id, ids)]
 
     print_list(on_hub(look), COLUMNS, as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@click.argument("decision", type=click.Choice(["approved", "rejected", "resubmitrequested", "unenrolled"]))
+@click.option("--reason", metavar="TEXT", help="With every decision but approved; at most 500 characters.")
+@json_option
+def decide(enrollment_id: str, decision: Decision, reason: str | None, as_json: bool) -> None:
+    """Decide about an enrollment in a programme. Example:  joinder enrollments decide enrl-… approved
+
+    Where the vendor decides, only `unenrolled` is yours.
+    """
+    from joinder.services.join import applications, enrollments
+    from joinder.wire.enrollments import Enrollment
+
+    if reason is not None and (decision == "approved" or not 1 <= len(reason) <= 500):
+        raise click.UsageError("--reason goes with every decision but approved, and has at most 500 characters")
+
+    async def act(hub: Hub) -> Enrollment:
+        account = await _account(hub, enrollment_id)
+        await applications.decide(hub, account, enrollment_id, ACTOR, decision, reason)
+        return Enrollment.of(await enrollments.get(hub, account, enrollment_id))
+
+    print_one(on_hub(act), as_json)
 
 
 @command.command()

@@ -27,6 +27,7 @@ from joinder.store.tables import (
     Event,
     JoinFlow,
     JoinSession,
+    Program,
     Quota,
     SiteRow,
     VendorCredentials,
@@ -41,7 +42,7 @@ HELD: dict[str, type[Any]] = {
     "webhooks": WebhookEndpoint,
     "API clients": ApiClient,
 }
-_DOORS = (ApiClient, JoinSession, JoinFlow)
+_DOORS = (ApiClient, JoinSession, JoinFlow, Program)
 _REST = (Delivery, WebhookEndpoint, Event, VendorCredentials)
 
 
