@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Begin": ("init", "demo", "simulate", "open"),
     "Run": ("serve", "worker", "config", "doctor", "completion"),
-    "Look": ("status", "events", "audit"),
+    "Look": ("status", "report", "events", "audit"),
     "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
     "Data": ("sites", "devices", "readings", "backfills"),
     "Integrators": ("accounts", "clients", "webhooks", "openapi"),
