@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -12,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from joinder import cli, start
+from joinder.testing.subject import Subject
+from joinder.vendors.catalogue import catalogue
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "core/pyproject.toml").read_text())["project"]
 EXTRAS = {
@@ -52,3 +55,20 @@ def test_what_no_extra_brings_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cli, "main", lambda: __import__("no_such_module_anywhere"))
     with pytest.raises(ModuleNotFoundError):
         start.main()
+
+
+@pytest.mark.parametrize("vendor", [listed.name for listed in catalogue()])
+def test_an_installed_plugin_brings_its_cassette_so_that_an_operator_can_check_it(vendor: str) -> None:
+    folder = Subject.installed(vendor).cassettes
+    assert folder is not None
+    assert (folder / "flow.yaml").is_file()
+
+
+def test_backup_and_doctor_of_a_sqlite_file_need_no_driver_of_another_database() -> None:
+    code = (
+        "import sys; sys.modules['asyncpg'] = None\n"
+        "from joinder.services.operations import backup, doctor, restore\n"
+        "print('imported')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "imported\n", done.stderr
