@@ -1,5 +1,5 @@
 """`python -m joinder`."""
 
-from joinder.cli import main
+from joinder.start import main
 
 main()
