@@ -28,7 +28,7 @@ GROUPS = {
     "Data": ("sites", "devices", "readings", "backfills"),
     "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),
-    "Write a vendor": ("new-vendor", "check", "record"),
+    "Write a vendor": ("new-vendor", "dev", "check", "record"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 SHIPPED = {"tui": "joinder-tui"}  # command → the distribution of ours it comes with; no plugin, so never listed
