@@ -73,6 +73,9 @@ terminal: install  ## the terminal's tests, by keys (a minute and a half)
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
+examples: install  ## record the examples of the REST API's document anew, from a hub in memory
+	RECORD_EXAMPLES=1 $(RUN)/pytest -n 0 tests/contract/test_examples.py
+
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
@@ -86,6 +89,9 @@ release: install  ## wheels and sources of every distribution into dist/, checke
 	$(UV) run --frozen --no-sync --quiet --with check-wheel-contents==0.6.3 check-wheel-contents dist/*.whl
 	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
 	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
+
+docs: install  ## the documentation as a site that needs no network, in dist/site
+	$(RUN)/mkdocs build --strict --quiet --config-file deploy/site/mkdocs.yml
 
 CONTAINER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' core/pyproject.toml)
@@ -107,4 +113,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: image operators help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots examples cassettes mutants release lock clean

@@ -228,7 +228,7 @@ async def test_a_wrong_member_is_named_by_its_json_pointer(hub: Hub, api: httpx.
         answer = await api.request(method, path, json=body)
         assert_problem(answer, 400, "validation-error")
         assert pointers(answer) == [pointer], (body, answer.text)
-    assert (await api.get("/vendor-credentials")).json() == {"vendorCredentials": []}
+    assert (await api.get("/vendor-credentials")).json() == {"vendorCredentials": [], "totalSize": 0}
 
 
 async def test_an_unknown_api_version(api: httpx.AsyncClient) -> None:

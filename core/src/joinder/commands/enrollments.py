@@ -23,13 +23,13 @@ from joinder.commands.running import echo, json_option, on_hub
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.removal import Belongings
-    from joinder.services.admin.search import Found, Query
+    from joinder.services.admin.search import EnrollmentListRow, Query
     from joinder.services.grants.revocations import How
     from joinder.services.join.applications import Decision
     from joinder.services.join.enrollments import Overview
     from joinder.wire.enrollments import Enrollment, EnrollmentWarning
 
-_FOUND: Columns[Found] = {
+_FOUND: Columns[EnrollmentListRow] = {
     "id": lambda row: row.id,
     "vendor": lambda row: row.vendor,
     "site": lambda row: row.site_name,
@@ -84,7 +84,7 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
     """
     from joinder.wire.enrollments import Enrollment
 
-    async def look(hub: Hub) -> tuple[list[Found], int, list[Overview]]:
+    async def look(hub: Hub) -> tuple[list[EnrollmentListRow], int, list[Overview]]:
         await account_ids(hub, account_id)
         query = _query(text, faults, account_id)
         found, count = await _found(hub, query, None if is_all else limit)
@@ -282,11 +282,11 @@ def _query(text: str, faults: bool, account_id: str | None) -> Query:
     return search.parse(f"{text} account:{account_id}" if account_id else text, faults_only=faults)
 
 
-async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[Found], int]:
+async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[EnrollmentListRow], int]:
     """Returns the enrollments found, at most so many, and how many there are."""
     from joinder.services.admin import search
 
-    found: list[Found] = []
+    found: list[EnrollmentListRow] = []
     while most is None or len(found) < most:
         left = search.PAGE if most is None else most - len(found)
         page = await search.page(hub, query, after=found[-1].place if found else None, limit=left)

@@ -30,7 +30,7 @@ from joinder.commands.running import json_option, on_hub
 if TYPE_CHECKING:
     from joinder.commands.answers import Attempt
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.join_attempts import Attempt as JoinAttempt
+    from joinder.services.admin.join_attempts import JoinAttempt as JoinAttempt
     from joinder.services.join.join_flows import Dependents, FlowVendor
     from joinder.wire.flows import JoinFlow
 

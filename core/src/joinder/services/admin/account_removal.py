@@ -47,7 +47,7 @@ _REST = (Delivery, WebhookEndpoint, Event, VendorCredentials)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class RemovalProgress:
     """Enrollments that are gone."""
 
     done: int
@@ -61,7 +61,7 @@ async def holdings(hub: Hub, account_id: str) -> dict[str, int]:
         return {what: await _count(session, table, account_id) for what, table in HELD.items()}
 
 
-async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[Progress]:
+async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[RemovalProgress]:
     """Removes the account and all it has, yielding how many of its enrollments are gone. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         await _account(session, account_id)
@@ -71,7 +71,7 @@ async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[Progres
     while not await _finished(hub, account_id, actor):
         async for _ in _without_enrollments(hub, account_id, actor):
             done += 1
-            yield Progress(done=done, total=max(total, done))
+            yield RemovalProgress(done=done, total=max(total, done))
 
 
 async def _without_enrollments(hub: Hub, account_id: str, actor: str) -> AsyncIterator[str]:
