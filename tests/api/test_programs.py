@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from api.conftest import NewBrowser, NewTenant
 from api.fakes import (
     REDIRECT_URI,
     SUNNY,
+    FakeVendor,
     Tenant,
     Vendors,
     assert_problem,
@@ -21,11 +23,12 @@ from api.fakes import (
     pointers,
     result_of,
 )
-from api.test_virtual import choices, got, made, vendors
+from api.test_virtual import WithVirtual, choices, got, made
+from joinder import hookimpl
+from joinder.grants import Callback, Consent, Context, Grant, GrantState
 from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
 
-__all__ = ["vendors"]
 APPLICATION: dict[str, Any] = {
     "applicationTime": "2023-05-01T10:00:00+02:00",
     "utilityAccountNumber": "canary-utility-7781",
@@ -34,6 +37,12 @@ APPLICATION: dict[str, Any] = {
     "address": {"street": "canary-street-9913"},
     "additionalInfo": {"segment": "north"},
 }
+
+
+@pytest.fixture
+def vendors(request: pytest.FixtureRequest) -> Vendors:
+    decides = "that_decides" in request.node.name
+    return WithVirtual(sunny=Deciding(SUNNY) if decides else FakeVendor(SUNNY))
 
 
 @pytest.fixture
@@ -205,6 +214,41 @@ async def test_a_vendors_own_programme_gives_its_options_to_flows(
     )
     assert pointers(foreign) == ["/vendors/0/vendor"]
     assert SUNNY.name in program["vendors"]
+
+
+class Deciding(FakeVendor):
+    """A vendor that approves when it is asked, like Enphase's Grid Services; plugins are called, not we."""
+
+    is_approved = False
+
+    @hookimpl
+    async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        consent = await super().handle_callback(ctx, callback)
+        return replace(consent, grant=replace(consent.grant, state=GrantState.PENDING_APPROVAL))
+
+    @hookimpl
+    async def refresh(self, ctx: Context, grant: Grant) -> Grant:
+        return replace(grant, state=GrantState.ACTIVE) if self.is_approved else grant
+
+
+async def test_a_vendor_that_decides_drives_its_enrollments(
+    new_tenant: NewTenant, browser: httpx.AsyncClient, vendors: Vendors
+) -> None:
+    assert isinstance(vendors.sunny, Deciding)
+    api = (await new_tenant()).api
+    program = await made(api, "/programs", name="North", vendors=["sunny"])
+    entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
+    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
+    enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
+    shown = await got(api, f"/enrollments/{enrollment_id}")
+    assert (shown["status"], shown["programID"]) == ("pendingvendor", program["id"])
+    for refused in (await decided(api, enrollment_id, "approved"), await decided(api, enrollment_id, "rejected")):
+        assert "itself decides" in assert_problem(refused, 422, "not-supported")["detail"]
+    again = await api.post(f"/enrollments/{enrollment_id}/applications", json=APPLICATION)
+    assert "consent" in assert_problem(again, 422, "not-supported")["detail"]
+    assert (await got(api, f"/enrollments/{enrollment_id}"))["status"] == "pendingvendor"
+    vendors.sunny.is_approved = True
+    assert (await api.post(f"/enrollments/{enrollment_id}/refresh")).json()["status"] == "enrolled"
 
 
 async def test_programmes_that_cannot_be_are_refused(new_tenant: NewTenant, vendors: Vendors) -> None:
