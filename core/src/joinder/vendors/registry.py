@@ -26,6 +26,7 @@ from joinder.observe import tracing
 from joinder.observe.log_context import log_context
 from joinder.redact import Secrets
 from joinder.vendor import OperatorAction, Vendor
+from joinder.vendors import asked
 from joinder.vendors.admission import (
     BY_DESCRIPTION,
     HOOKS,
@@ -272,7 +273,8 @@ class Registry:
         def check(site: Site) -> Site:
             return self._noted(name, checked_site(site, site_id, now=_now(ctx)))
 
-        return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
+        with asked.about(site_id):
+            return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
 
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
         ctx, grant = self._with_session(name, ctx, grant), up_to_date(self.vendor(name), grant)
@@ -280,7 +282,8 @@ class Registry:
         def check(readings: Readings) -> Readings:
             return self._noted(name, checked_readings(readings, query, now=_now(ctx)))
 
-        return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
+        with asked.about(query.site.vendor_id):
+            return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
 
     def _with_session(self, name: str, ctx: Context, grant: Grant) -> Context:
         """Lends the hook the session token of this grant alone."""

@@ -59,6 +59,7 @@ VENDOR = Vendor(
     refresh=Refresh.ROTATING,  # single use: each refresh answers a new refresh token
     limits=Limits(
         poll_every=timedelta(minutes=15),
+        # calls=(Rate(60, "minute"), Rate(1440, "day", "grant")),     where Acme's documents name limits
         history=(
             History(resolution="15mins", window=timedelta(days=7)),
             History(resolution="day", window=timedelta(days=31)),
