@@ -36,6 +36,7 @@ _OAUTH2 = OAuth2(  # consent URL and renewal come from it; write build_authorize
     token_url="https://auth.acme.example/token",  # noqa: S106 - an address
     scopes=("energy", "offline_access"),
     pkce=True,
+    # redirect_parameter=, state_in=, fragment=     where the consent page wants other names, or returns no state
     revocation_url="https://auth.acme.example/revoke",
 )
 VENDOR = Vendor(
