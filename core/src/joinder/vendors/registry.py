@@ -25,7 +25,7 @@ from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
 from joinder.redact import Secrets
-from joinder.vendor import OperatorAction, Vendor
+from joinder.vendor import OperatorAction, Refresh, Vendor
 from joinder.vendors import asked
 from joinder.vendors.admission import (
     BY_DESCRIPTION,
@@ -185,6 +185,12 @@ class Registry:
     def brought(self) -> dict[str, str]:
         """Returns vendor → distribution, of the plugins that work."""
         return {entry.name: entry.distribution for entry in self.installed if entry.vendor is not None}
+
+    def lists_sites(self, name: str) -> bool:
+        """Tells whether `refresh` of this vendor renews nothing and tells the sites alone: its keys do not end."""
+        plugin = self._plugins.get(name)
+        has_hook = plugin is not None and self._manager.parse_hookimpl_opts(plugin, "refresh") is not None
+        return has_hook and self.vendor(name).refresh is Refresh.STATIC_KEY
 
     def disable(self, name: str, problem: str) -> None:
         """Takes the plugin out of every call; whoever asks for its vendor reads the problem."""
