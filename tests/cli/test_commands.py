@@ -145,7 +145,7 @@ def test_vendors_that_can_be_installed_are_listed_and_found_by_name(joinder: She
 
 def test_vendors_are_listed(joinder: Shell) -> None:
     rows = joinder.json("vendors")
-    names = ("enphase", "enphasevpp", "iqgateway", "sma", "smasbox", "solaredge", "solis", "tesla")
+    names = ("enphase", "enphasevpp", "iqgateway", "sma", "smasbox", "solaredge", "solis", "tesla", "virtual")
     assert [(row["vendor"], row["state"]) for row in rows] == [(name, "ok") for name in names]
     only = joinder("vendors", JOINDER_PLUGINS="joinder-enphase")
     assert only.returncode == 0
@@ -169,5 +169,6 @@ def test_simulate_says_what_a_servers_shell_needs(joinder: Shell, tmp_path: Path
     assert lines["JOINDER_ALLOWED_NETWORKS"] == "192.168.77.10/32"
     assert joinder("config", "show", **{name: value.strip("'") for name, value in lines.items()}).returncode == 0
     (tmp_path / "joinder.toml").write_text("[reroute]\n'api.enphaseenergy.com' = 'http://127.0.0.1:9123'\n")
-    configured = joinder("simulate", "enphase", "--env", "--config", str(tmp_path / "joinder.toml")).stdout
+    configured = joinder("simulate", "--env", "--config", str(tmp_path / "joinder.toml")).stdout
     assert "127.0.0.1:9123" in configured
+    assert "tesla" not in configured

@@ -5,31 +5,6 @@ from __future__ import annotations
 import sys
 
 EXIT_CONFIG = 78
-# Top-level module → the extra of `joinder` that brings it, the smallest that a command would want.
-EXTRA_OF = {
-    "aiosqlite": "store",
-    "alembic": "store",
-    "asyncpg": "postgres",
-    "backports": "server",
-    "cryptography": "store",
-    "granian": "server",
-    "jinja2": "server",
-    "litestar": "server",
-    "opentelemetry": "otel",
-    "pgqueuer": "server",
-    "prometheus_client": "store",
-    "purgatory": "store",
-    "pytest": "testing",
-    "pytest_asyncio": "testing",
-    "rich_click": "server",
-    "segno": "server",
-    "sqlalchemy": "store",
-    "sqlmodel": "store",
-    "structlog": "server",
-    "tzfpy": "store",
-    "uvicorn": "simulator",
-    "vcr": "testing",
-}
 
 
 def main() -> None:
@@ -39,9 +14,10 @@ def main() -> None:
 
         cli.main()
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module not in EXTRA_OF:
+        from joinder.missing_extra import sentence
+
+        told = sentence(error)
+        if told is None:
             raise
-        told = f"This needs {module}, which is not installed:  pip install 'joinder[{EXTRA_OF[module]}]'\n"
-        sys.stderr.write(told)  # click may be what is missing
+        sys.stderr.write(f"{told}\n")  # click may be what is missing
         sys.exit(EXIT_CONFIG)
