@@ -36,7 +36,7 @@ def test_a_bug_is_not_taken_for_it(module: str) -> None:
 
 
 def test_a_command_says_it_and_ends() -> None:
-    code = "import sys; sys.modules['rich_click'] = None; from joinder.__main__ import main; main()"
+    code = "import sys; sys.modules['rich_click'] = None; from joinder.start import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == "This needs rich-click, which is not installed: pip install 'joinder[server]'\n"

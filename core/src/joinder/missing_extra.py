@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
-OTHER_NAMES = {"vcr": "vcrpy", "opentelemetry": "opentelemetry-sdk", "textual": "joinder-tui"}
+OTHER_NAMES = {
+    "vcr": "vcrpy",
+    "backports": "backports.zstd",
+    "opentelemetry": "opentelemetry-sdk",
+    "textual": "joinder-tui",
+}
 COMMANDS_NEED = "server"  # of several extras that bring a module: the one that brings every command
 
 
@@ -28,5 +33,8 @@ def _extras_with(distribution: str) -> list[str]:
         declared = requires("joinder") or []
     except PackageNotFoundError:
         return []
-    named = re.compile(rf"{re.escape(distribution)}\b(?!-).*extra == ['\"]([\w-]+)['\"]", re.IGNORECASE)
+    name = re.sub("[-_.]+", "[-_.]+", distribution)  # spelled in several ways (PEP 503)
+    named = re.compile(rf"{name}\b(?!-).*extra == ['\"]([\w-]+)['\"]", re.IGNORECASE)
+        rf"{re.sub('[-_.]+', '[-_.]+', distribution)}\b(?!-).*extra == ['\"]([\w-]+)['\"]", re.IGNORECASE
+    )
     return [found[1] for one in declared if (found := named.match(one))]
