@@ -19,10 +19,10 @@ import joinder_enphase_vpp.api
 from joinder import AuthorizeRequest, Callback, Consent, Context, Grant, GrantState, Readings, ReadingsQuery, Site
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import Simulator
 from joinder.simulate.home import Home
 from joinder.vendors.registry import Registry
+from joinder.vendors.token_cache import TokenCache
 from joinder_enphase import simulator as monitoring
 from joinder_enphase.simulator_systems import SimulatedSystem
 from joinder_enphase_vpp import simulator as grid_services
@@ -133,10 +133,10 @@ class GridServicesStand(Stand):
     app = simulator_cloud.APP
     system = simulator_cloud.SITES["grants"]
 
-    tokens: AppTokenCache = field(init=False)
+    tokens: TokenCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tokens = AppTokenCache(self.cloud.clock.now)
+        self.tokens = TokenCache(self.cloud.clock.now)
 
     def context(self, app: Mapping[str, str] | None = None, program_id: str = simulator_cloud.PROGRAM_ID) -> Context:
         made = super().context(app)

@@ -33,6 +33,7 @@ from api.fakes import (
     new_flow,
     result_of,
 )
+from halts import Halt
 from joinder import errors
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
@@ -322,19 +323,13 @@ async def test_of_two_callbacks_at_once_one_is_exchanged(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub
 ) -> None:
     token = await begin(browser, await new_flow(api))
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    vendors.sunny.before_consent = wait
+    vendors.sunny.before_consent = halt = Halt()
     first = asyncio.create_task(come_back(browser, token))
-    await arrived.wait()
+    await halt.arrived.wait()
     others = [asyncio.create_task(come_back(browser, token)) for _ in range(4)]
     await asyncio.sleep(0.3)
     assert not any(other.done() for other in others)
-    go.set()
+    halt.go.set()
     assert "enrollmentID" in result_of(await first)
     for other in await asyncio.gather(*others):
         assert other.headers["location"] == (await first).headers["location"]
@@ -866,19 +861,13 @@ async def test_an_owner_who_cancels_goes_back_with_access_denied(
 async def test_sent_twice_is_enrolled_once(
     browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors, hub: Hub
 ) -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    vendors.boxy.before_consent = wait
+    vendors.boxy.before_consent = halt = Halt()
     first = asyncio.create_task(send(browser, form[0], form_token=form[1], **ENTRIES))
-    await arrived.wait()
+    await halt.arrived.wait()
     second = asyncio.create_task(send(browser, form[0], form_token=form[1], **ENTRIES))
     await asyncio.sleep(0.3)
     assert not second.done()
-    go.set()
+    halt.go.set()
     location = (await first).headers["location"]
     assert (await second).headers["location"] == location
     reload = await send(browser, form[0], form_token=form[1], **ENTRIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Shell
+from joinder.store import claims
+from joinder.store.engine import open_store
 
 
 def test_accounts_and_clients(joinder: Shell) -> None:
@@ -107,6 +110,37 @@ def test_a_port_that_is_taken_stops_the_start(joinder: Shell) -> None:
         assert (done.returncode, "Cannot listen" in done.stderr) == (78, True)
         done = joinder("simulate", "--port", port)
         assert (done.returncode, "--port" in done.stderr) == (1, True)
+
+
+async def _claimed(database_url: str, **claims_of: str) -> None:
+    store = await open_store(database_url)
+    try:
+        async with store.write() as session:
+            for vendor, distribution in claims_of.items():
+                await claims.adopt(session, vendor, distribution)
+    finally:
+        await store.close()
+
+
+def test_vendors_that_belong_to_others_or_are_gone_say_so_until_they_are_adopted(joinder: Shell) -> None:
+    joinder("keys", "create")
+    asyncio.run(_claimed(joinder.env["JOINDER_DATABASE_URL"], solis="joinder-solis2", acme="joinder-acme"))
+    listed = joinder("vendors", "--json")
+    states = {row["vendor"]: row["state"] for row in json.loads(listed.stdout)}
+    assert listed.returncode == 1
+    assert states["solis"].startswith("solis belongs to joinder-solis2")
+    assert states["acme"] == "gone: pip install joinder-acme"
+    assert states["tesla"] == "ok"
+    assert joinder("vendors", "adopt", "solis", "joinder-tesla").returncode == 3
+    adopted = joinder("vendors", "adopt", "solis", "joinder-solis", "--json")
+    assert json.loads(adopted.stdout)["before"] == "joinder-solis2"
+    assert joinder("vendors", "solis").returncode == 0
+
+
+def test_vendors_that_can_be_installed_are_listed_and_found_by_name(joinder: Shell) -> None:
+    rows = json.loads(joinder("vendors", "--available", "--json", JOINDER_PLUGINS="joinder-solis").stdout)
+    assert {row["distribution"] for row in rows} >= {"joinder-solis", "joinder-tesla"}
+    assert "pip install DISTRIBUTION" in joinder("vendors", "--available").stderr
 
 
 def test_vendors_are_listed(joinder: Shell) -> None:

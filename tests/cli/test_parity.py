@@ -56,7 +56,7 @@ COMMANDS = {
     "deleteVendorCredentials": "credentials delete",
     "getVendorCredentials": "credentials show",
     "listVendorCredentials": "credentials list",
-    "listVendors": "vendors",
+    "listVendors": "vendors list",
     "createWebhook": "webhooks create",
     "listWebhooks": "webhooks list",
     "updateWebhook": "webhooks change",
@@ -68,10 +68,19 @@ COMMANDS = {
     "getWebhook": "webhooks show",
     "sendTestEvent": "webhooks test",
 }
+_VIRTUAL = ("Site", "SolarInverter", "Battery")
 _OWNERS = "a page of the owner's way to consent; `flows link` and `enrollments reconnect` make the links to it"
 _TOKENS = "a command opens the database itself and needs no access token"
 _PROBES = "for load balancers; `doctor` looks deeper"
+_HOMES = "a program under test makes its own homes; `sites`, `devices` and `enrollments` show and end them"
+_ELSEWHERE = "refused for everybody: an operation of Derapi's client that Joinder does not do"
 NONE = {
+    "getSiteBatteryControl": _ELSEWHERE,
+    "putSiteBatteryControl": _ELSEWHERE,
+    "createJoinSession": _ELSEWHERE,
+    "getJoinSessionToken": _ELSEWHERE,
+    **{f"{act}Virtual{what}": _HOMES for act in ("create", "get", "delete") for what in _VIRTUAL},
+    **{f"list{name}": _HOMES for name in ("VirtualSites", "VirtualSolarInverters", "VirtualBatteries")},
     "getLiveness": _PROBES,
     "getReadiness": _PROBES,
     "startJoin": _OWNERS,

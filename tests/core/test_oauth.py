@@ -41,7 +41,7 @@ from joinder.oauth import (
     renewed,
     token_error,
 )
-from joinder.services.calls.app_tokens import AppTokenCache
+from joinder.vendors.token_cache import TokenCache
 from misbehaving import CUT, HANG, RESET, Serve, Served, http_answer
 
 HOST = "login.vendor.example"
@@ -63,7 +63,7 @@ async def context(served: Served) -> AsyncIterator[Context]:
             http=factory.vendor((HOST,)),
             device=factory.device,
             app=AppCredentials(type="app", secrets=Secrets(APP)),
-            app_token=AppTokenCache().of("acme", None),
+            app_token=TokenCache().of("acme", None),
             options={},
             now=lambda: NOW,
             log=logging.getLogger("test"),

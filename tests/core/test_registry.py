@@ -37,9 +37,9 @@ from joinder import (
 )
 from joinder.errors import AuthorizationLost, PluginBug, TransientError, VendorError
 from joinder.http import HttpFactory
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.vendors import registry as module
 from joinder.vendors.registry import HOOKS, Registry, UnknownVendor
+from joinder.vendors.token_cache import TokenCache
 
 CANARY = "canary-8f3b2c19d7"
 GRANT = Grant(secrets=Secrets({"access_token": CANARY}), site_ids=("1",))
@@ -312,7 +312,7 @@ def context(**app_fields: str) -> Context:
         http=None,  # type: ignore[arg-type]  # no hook here calls out
         device=factory.device,
         app=AppCredentials(type="app", secrets=Secrets(app_fields)) if app_fields else None,
-        app_token=AppTokenCache().of("acme", None),
+        app_token=TokenCache().of("acme", None),
         options={},
         now=lambda: datetime.now(UTC),
         log=logging.getLogger("test"),

@@ -247,7 +247,7 @@ class NotSupported(VendorError):
 
     actor = "nobody"
     health = None
-    status = 404
+    status = 422
     problem = "not-supported"
 
 

@@ -15,6 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 VARIABLE = "JOINDER_PLUGINS"
+OWN = "joinder"  # what core brings itself needs no naming
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def loadable(group: str, allow: Collection[str] | None) -> dict[str, EntryPoint]
 
 def _not_named(entry: EntryPoint, named: Collection[Requirement] | None) -> str | None:
     distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
-    if named is None:
+    if named is None or canonicalize_name(distribution) == OWN:
         return None
     wanted = [one for one in named if canonicalize_name(one.name) == canonicalize_name(distribution)]
     if not wanted:

@@ -95,8 +95,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["auto", "json", "text"], told("`json`, `text`, or `auto`: text at a terminal, else JSON.")
     ] = "auto"
     metrics_port: Annotated[
-        int | None, told("`/metrics` on a port of its own on 127.0.0.1, without a token.", more="logs-metrics-traces")
+        int | None, told("`/metrics` and `/health/…` on a port of its own.", more="logs-metrics-traces")
     ] = None
+    metrics_host: Annotated[
+        str,
+        told(
+            "The address of that port. Any but loopback, as in containers, wants `metrics_token_file`, and is answered "
+            "only to who presents it.",
+            more="logs-metrics-traces",
+        ),
+    ] = "127.0.0.1"
     metrics_token_file: Annotated[
         str | None,
         told(

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from joinder.redact import Secrets
+
 if TYPE_CHECKING:
     from joinder.grants import AppCredentials, Context
 
@@ -86,6 +88,7 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
     label: str
     fields: tuple[Field, ...]
     flow: Flow = Flow.REDIRECT
+    compatible: bool = False  # True: clients of Derapi know this type of this vendor, with these fields
 
     @property
     def asks_password(self) -> bool:
@@ -95,6 +98,8 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
 
 # pinned: https, its certificate pinned; plain: http, which carries nothing secret.
 Access = Literal["pinned", "plain"]
+# (secrets, facts, the version they are of) → secrets and facts of Vendor.grant_version
+Migrate = Callable[[Secrets, Mapping[str, str], int], tuple[Secrets, Mapping[str, str]]]
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 
@@ -185,6 +190,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     flow_fields: tuple[Field, ...] = ()  # options the operator sets on a join flow
     data_read: tuple[str, ...] = ("solar production", "battery state", "grid import and export")
     oauth2: OAuth2 | None = None
+    grant_version: int = 1  # grows when a release stores other secrets or facts than the one before
+    migrate: Migrate | None = None  # makes a grant of an earlier version one of this; pure
     refresh: Refresh = Refresh.NONE
     refresh_grace: timedelta | None = None  # ROTATING: how long the previous refresh token still works
     refresh_margin: timedelta = timedelta(minutes=10)  # refresh this long before expiry
@@ -193,6 +200,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     served_files: tuple[ServedFile, ...] = ()
     limits: Limits
     capabilities: Mapping[Capability, Support]
+    compatible: bool = False  # True: clients of Derapi know this vendor by this name
 
     @property
     def asks_password(self) -> bool:

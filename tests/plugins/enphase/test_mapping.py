@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from enphase_answers import NET, SOLAR, TOTAL
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
 from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import UnexpectedPayload
-from joinder.http import Answer
 from joinder.series import QUARTER, Days, Quarters
 from joinder_enphase import intervals, mapping, shapes
 from mangled import mangled
+from payloads.enphase_sums import read
 
-T = TypeVar("T")
 T0 = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 EPOCH = int(T0.timestamp())
-NET = Device(vendor_id="1EIM2", kind=DeviceKind.METER, role=MeterRole.GRID)
-TOTAL = Device(vendor_id="1EIM2", kind=DeviceKind.METER, role=MeterRole.LOAD)
-SOLAR = Device(vendor_id="1EIM1", kind=DeviceKind.METER, role=MeterRole.PRODUCTION)
 STORE = Device(vendor_id="b", kind=DeviceKind.BATTERY)
 MICRO = Device(vendor_id="m", kind=DeviceKind.INVERTER)
-
-
-def read(body: object, into: type[T]) -> T:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(200, {}, content, "GET api.enphaseenergy.com/x").json(into)
 
 
 def home(*devices: Device) -> Site:

@@ -49,7 +49,7 @@ class OwnServer(Server):
         """Its banner is said by `_say`, once it listens."""
 
     def serve(self, debug: bool = False) -> None:
-        """Until Ctrl-C. Raises OSError where nothing can listen. No access log: it would hold the token."""
+        """Serves until Ctrl-C. Raises OSError where nothing can listen. No access log: it would hold the token."""
         self.initialize_logging()
         web.run_app(
             self._make_app(),
@@ -113,7 +113,7 @@ class OwnServer(Server):
 
 
 def _is_websocket(request: web.Request) -> bool:
-    """Also one that says only a part of it; the path alone could start something."""
+    """Tells it also of one that says only a part of it; the path alone could start something."""
     return request.path.rstrip("/") == "/ws" or hdrs.UPGRADE in request.headers
 
 

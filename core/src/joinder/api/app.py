@@ -17,6 +17,7 @@ from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.document import describe
+from joinder.api.elsewhere import BatteryControlController, JoinSessionController
 from joinder.api.enrollments import EnrollmentController
 from joinder.api.headers import shielded
 from joinder.api.intake import Intake, admitted
@@ -27,6 +28,12 @@ from joinder.api.problems import HANDLERS, NotReady
 from joinder.api.reference import reference_file, reference_page
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
+from joinder.api.virtual import (
+    VirtualBatteryController,
+    VirtualSiteController,
+    VirtualSolarInverterController,
+    virtual_consent,
+)
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
 from joinder.runtime.hub import Hub
@@ -51,6 +58,11 @@ ROUTES = (
     WebhookController,
     EnrollmentBackfillController,
     BackfillController,
+    BatteryControlController,
+    JoinSessionController,
+    VirtualSiteController,
+    VirtualSolarInverterController,
+    VirtualBatteryController,
 )
 DEPENDENCIES = {
     "hub": Provide(deps.provide_hub, sync_to_thread=False),
@@ -64,7 +76,17 @@ DEPENDENCIES = {
 def create_app(hub: Hub) -> Litestar:
     """Serves this hub; opening and closing it is the caller's. Raises ConfigError."""
     app = Litestar(
-        route_handlers=[*ROUTES, live, ready, well_known, openapi_json, reference_page, reference_file, metrics_page],
+        route_handlers=[
+            *ROUTES,
+            virtual_consent,
+            live,
+            ready,
+            well_known,
+            openapi_json,
+            reference_page,
+            reference_file,
+            metrics_page,
+        ],
         state=State(
             {
                 "hub": hub,

@@ -27,7 +27,7 @@ from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import Invalid
+from joinder.services.refusals import Invalid, NotFound
 from joinder.wire.base import Rest, page_token
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
@@ -195,6 +195,17 @@ def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Interva
         headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
     rows = written(body.intervals, body.row_type, window.media_type)
     return Response(rows, media_type=window.media_type, headers=headers)  # type: ignore[arg-type]
+
+
+def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
+    """Returns the `errors` of a list as far as the caller knows the vendors."""
+    return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+
+
+def refuse_unknown(caller: Caller, vendor: str) -> None:
+    """Raises NotFound for what is of a vendor the caller is not told of."""
+    if not caller.knows(vendor):
+        raise NotFound
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:

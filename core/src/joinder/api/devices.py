@@ -10,11 +10,22 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, DeviceFilter, FromWhere, HubDep, Paging, WindowDep, answered, source_of
+from joinder.api.deps import (
+    CallerDep,
+    DeviceFilter,
+    FromWhere,
+    HubDep,
+    Paging,
+    WindowDep,
+    answered,
+    known_errors,
+    refuse_unknown,
+    source_of,
+)
 from joinder.api.formats import INTERVAL_FORMATS
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
-from joinder.services.readings import intervals, list_errors, silence, sites
+from joinder.services.readings import intervals, list_errors, recent, silence, sites
 from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
 from joinder.wire.base import Reference, Rest, references
@@ -55,9 +66,9 @@ class SolarInverterController(Controller):
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> SolarInverter:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+        row = await _device(hub, caller, device_id, DeviceKind.INVERTER)
         source = await source_of(hub, row.source, provenance)
-        return SolarInverter.of(row, source, await _silent_since(hub, row))
+        return SolarInverter.of(row, source, await _silent_since(hub, row), await recent.production(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
@@ -97,7 +108,7 @@ class BatteryController(Controller):
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> Battery:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+        row = await _device(hub, caller, device_id, DeviceKind.BATTERY)
         source = await source_of(hub, row.source, provenance)
         return Battery.of(row, source, await _silent_since(hub, row))
 
@@ -139,7 +150,7 @@ class MeterController(Controller):
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> Meter:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER)
+        row = await _device(hub, caller, device_id, DeviceKind.METER)
         source = await source_of(hub, row.source, provenance)
         return Meter.of(row, source, await _silent_since(hub, row))
 
@@ -161,6 +172,12 @@ class MeterController(Controller):
         return answered(request, window, MeterIntervals.of(device_id, window.level, page), page)
 
 
+async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:
+    row = await sites.get_device(hub, caller.account_id, device_id, kind)
+    refuse_unknown(caller, row.vendor)
+    return row
+
+
 async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
     """Returns since when a device is silent, in epoch seconds, or None.
 
@@ -177,6 +194,7 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         kind,
         after=paging.after,
         limit=paging.limit,
+        known=caller.vendors,
         vendor=asked.vendor,
         vendor_id=asked.vendor_id,
         vendor_site_id=asked.vendor_site_id,
@@ -184,5 +202,5 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         enrollment_id=asked.enrollment_id,
     )
     page, rest = paging.cut(found, str)
-    errors = await list_errors.of_vendors(hub, caller.account_id, asked.vendor)
+    errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor))
     return DevicePage(references=references(page), errors=errors, rest=rest)

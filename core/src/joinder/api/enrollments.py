@@ -57,7 +57,9 @@ class EnrollmentController(Controller):
             "client_state": join_state,
         }
         filters = {name: value for name, value in asked.items() if value is not None}
-        rows = await enrollments.list_page(hub, caller.account_id, filters, after=paging.after, limit=paging.limit)
+        rows = await enrollments.list_page(
+            hub, caller.account_id, filters, after=paging.after, limit=paging.limit, known=caller.vendors
+        )
         page, rest = paging.cut(rows, lambda overview: overview.row.id)
         return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], **rest)
 

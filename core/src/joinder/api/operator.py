@@ -9,6 +9,7 @@ from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from joinder import virtual
 from joinder.api.auth import require_caller
 from joinder.api.deps import NO_STORE, Paging, VendorName
 from joinder.api.problems import Forbidden
@@ -17,6 +18,7 @@ from joinder.services.admin import operator_actions
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
+from joinder.services.refusals import NotFound
 from joinder.vendor import Flow, Vendor
 from joinder.wire.credentials import (
     ActionInfo,
@@ -62,7 +64,11 @@ class VendorCredentialsController(Controller):
         return await _credentials(hub, caller, created, include_secrets)
 
     @get(
-        "/", operation_id="listVendorCredentials", opt={"scope": "read:credentials"}, summary="List vendor credentials"
+        "/",
+        operation_id="listVendorCredentials",
+        opt={"scope": "read:credentials"},
+        cache_control=NO_STORE,
+        summary="List vendor credentials",
     )
     async def list_all(
         self,
@@ -70,15 +76,23 @@ class VendorCredentialsController(Controller):
         caller: NamedDependency[Caller],
         vendor: VendorName = None,
         name: FromQuery[str | None] = None,
+        include_secrets: IncludeSecrets = False,
         *,
         paging: NamedDependency[Paging],
     ) -> CredentialsPage:
+        _may_reveal(caller, include_secrets)
         rows = await vendor_credentials.list_page(
-            hub, caller.account_id, vendor=vendor, name=name, after=paging.after, limit=paging.limit
+            hub,
+            caller.account_id,
+            vendor=vendor,
+            name=name,
+            after=paging.after,
+            limit=paging.limit,
+            known=caller.types,
         )
         page, rest = paging.cut(rows, lambda row: row.id)
         return CredentialsPage(
-            vendor_credentials=[await _credentials(hub, caller, row, False) for row in page],
+            vendor_credentials=[await _credentials(hub, caller, row, include_secrets) for row in page],
             **rest,
         )
 
@@ -98,6 +112,8 @@ class VendorCredentialsController(Controller):
     ) -> Credentials:
         _may_reveal(caller, include_secrets)
         shown = await vendor_credentials.get(hub, caller.account_id, credentials_id, caller.client_id)
+        if caller.types is not None and (shown.vendor, shown.type) not in caller.types:
+            raise NotFound
         return await _credentials(hub, caller, shown, include_secrets)
 
     @patch(
@@ -239,7 +255,7 @@ class VendorController(Controller):
     guards = [require_caller]  # noqa: RUF012
 
     @get("/", operation_id="listVendors", summary="List installed vendors")
-    async def list_all(self, hub: NamedDependency[Hub]) -> VendorList:
+    async def list_all(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller]) -> VendorList:
         """Lists what each asks for and can do, from its own data; and plugins that were found but do not work.
 
         `breakers` names hooks that are not called now, as the vendor did not answer the last calls.
@@ -250,7 +266,7 @@ class VendorController(Controller):
             vendors=[
                 _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
                 for entry in installed
-                if entry.vendor
+                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual and caller.knows(entry.name)
             ],
             broken=[
                 BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)

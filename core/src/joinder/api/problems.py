@@ -21,6 +21,11 @@ from joinder.trouble import StoreRefused, StoreTrouble
 from joinder.wire.base import wire_name
 
 MEDIA_TYPE = "application/problem+json"
+OURS = "urn:joinder:problem"
+DERAPI_ERRORS = "https://docs.derapi.com/reference/errors"
+DERAPI_TITLES = {  # of problems that clients of Derapi know, by the fragment, which is the same here and there
+    "validation-error": "Invalid request",
+}
 ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")
 
@@ -121,9 +126,11 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
     told = list(errors.items())[:ERRORS_MOST] if errors else []
+    caller = request.scope.get("state", {}).get("caller")
+    theirs = DERAPI_TITLES.get(name) if caller is not None and caller.is_compatible else None
     body = Problem(
-        type=f"urn:joinder:problem#{name}",
-        title=title,
+        type=f"{DERAPI_ERRORS if theirs else OURS}#{name}",
+        title=theirs or title,
         status=status,
         detail=clean_line(detail),
         instance=clean_line(request.url.path),
@@ -194,7 +201,7 @@ def on_not_text(request: Request[Any, Any, Any], _: NotText) -> Response[Problem
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
-    """Litestar's own refusals: routing, parsing, size. Their texts may quote the query, so ours replace them."""
+    """Answers Litestar's refusals (routing, parsing, size) in words of ours, as theirs may quote the query."""
     if isinstance(error, ValidationException):
         return problem(
             request,
@@ -214,7 +221,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Nothing of the exception is shown; the log has its type and place."""
+    """Shows nothing of the exception; the log has its type and place."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -231,7 +238,7 @@ def _plain(
 
 
 def _pointers(error: ValidationException) -> dict[str, str]:
-    """Litestar's list of field errors as JSON Pointers; a parameter's is its name."""
+    """Turns Litestar's list of field errors into JSON Pointers; a parameter's is its name."""
     cause = str(error.__cause__ or "")
     unknown = re.search(r"unknown field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
     if unknown:
@@ -253,7 +260,7 @@ def _pointers(error: ValidationException) -> dict[str, str]:
 
 
 def _pointer(path: str) -> str:
-    """`.vendors[0].vendor` → `/vendors/0/vendor`."""
+    """Turns `.vendors[0].vendor` into `/vendors/0/vendor`."""
     return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/")
 
 

@@ -19,6 +19,8 @@ from joinder.api.deps import (
     VendorName,
     WindowDep,
     answered,
+    known_errors,
+    refuse_unknown,
     source_of,
 )
 from joinder.api.formats import INTERVAL_FORMATS
@@ -53,12 +55,13 @@ class SiteController(Controller):
             caller.account_id,
             after=paging.after,
             limit=paging.limit,
+            known=caller.vendors,
             vendor=vendor,
             vendor_id=vendor_id,
             enrollment_id=enrollment_id,
         )
         page, rest = paging.cut(found, str)
-        errors = await list_errors.of_vendors(hub, caller.account_id, vendor)
+        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))
         if not expand:
             return SitePage(sites=references(page), errors=errors, **rest)
         rows = await sites.get_sites(hub, caller.account_id, page)
@@ -66,7 +69,9 @@ class SiteController(Controller):
 
     @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
     async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Site:
-        return Site.of(*await sites.get_site(hub, caller.account_id, site_id))
+        site, devices = await sites.get_site(hub, caller.account_id, site_id)
+        refuse_unknown(caller, site.vendor)
+        return Site.of(site, devices)
 
     @get(
         "/{site_id:str}/coverage",

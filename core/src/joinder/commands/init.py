@@ -14,7 +14,7 @@ from joinder.commands.running import echo, fail, json_option, refusing
 if TYPE_CHECKING:
     from joinder.services.operations.setup import Made, Vendors
 
-LOCAL, SQLITE = "http://127.0.0.1:8080", "sqlite:///joinder.sqlite3"
+LOCAL, SQLITE, JOURNAL = "http://127.0.0.1:8080", "sqlite:///joinder.sqlite3", "journal"
 
 
 @click.command(name="init")
@@ -73,10 +73,11 @@ def _database(url: str | None, file: Path | None, *, asked: bool) -> dict[str, A
     if url is not None and file is not None:
         raise click.UsageError("--database-url and --database-url-file are both given; keep one of them.")
     if file is not None:
-        return {"database_url_file": str(file.absolute())}
+        return {"database_url_file": str(file.absolute()), "journal_folder": JOURNAL}
     if url is not None and holds_password(url) and not asked:
         raise click.UsageError("--database-url takes no password: write the URL into a file, for --database-url-file.")
-    return {"database_url": url, "key_file": "joinder.key"}
+    beside = url is None or url.startswith("sqlite:")  # its journal lies there by itself
+    return {"database_url": url, **({} if beside else {"journal_folder": JOURNAL})}
 
 
 def _addresses(public_url: str) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class HttpFactory:
         return self._vendors[hosts]
 
     def _close_later(self, http: Http) -> None:
-        """Whoever was lent it may be in a call."""
+        """Closes it when nobody it was lent to can still be in a call."""
 
         async def closed() -> None:
             await asyncio.sleep(LONGEST_CALL_S)

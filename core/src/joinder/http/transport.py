@@ -67,7 +67,7 @@ def _shares(whole: int, parts: int) -> list[int]:
 
 
 def silence_client_loggers() -> None:
-    """httpx and httpcore log URLs, headers and cookies; whatever level is set, they are not heard."""
+    """Silences httpx and httpcore at any level: they log URLs, headers and cookies."""
     for name in _CHATTY_LOGGERS:
         logger = logging.getLogger(name)
         if _nothing not in logger.filters:

@@ -169,7 +169,7 @@ def _lost_lines(count: int) -> logging.LogRecord:
 
 
 def _file_of(stream: Any) -> int | None:
-    """None for what is no file, such as a test's."""
+    """Returns None for what is no file, such as a test's."""
     try:
         return int(stream.fileno())
     except Exception:  # noqa: BLE001 - closed, taken away, or never a file: its own `write` says so
@@ -177,7 +177,7 @@ def _file_of(stream: Any) -> int | None:
 
 
 def _written(file: int, data: bytes, patience_ms: int) -> int:
-    """How many bytes went out. A pipe takes PIPE_BUF bytes without blocking whenever it says that it has room."""
+    """Tells how many bytes went out. A pipe takes PIPE_BUF bytes without blocking whenever it says it has room."""
     waiting = select.poll()
     waiting.register(file, select.POLLOUT)
     if not waiting.poll(patience_ms):
@@ -197,7 +197,7 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """The standard library looks into arguments as soon as a record is made, in whoever logs."""
+    """Makes a record and never raises: the standard library looks into arguments at once, in whoever logs."""
     try:
         return logging.LogRecord(*args, **kwargs)
     except _WHATEVER as error:

@@ -59,7 +59,7 @@ def tracing_to(exporter: SpanExporter) -> Iterator[None]:
 
 
 def span(name: str, **attributes: str) -> AbstractContextManager[Any]:
-    """Around a request, a hook call or a job: `span("job", kind="poll", enrollment_id=…)`."""
+    """Spans a request, a hook call or a job: `span("job", kind="poll", enrollment_id=…)`."""
     return _NOTHING if _tracer is None else _span(_tracer, name, attributes)
 
 

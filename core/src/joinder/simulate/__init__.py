@@ -44,7 +44,7 @@ class Simulator:
 
 
 def installed_simulators(names: tuple[str, ...] = (), *, allow: Collection[str] | None = None) -> list[Simulator]:
-    """A fresh simulator of every installed vendor, or of those named; `allow` as in plugins.py.
+    """Makes a fresh simulator of every installed vendor, or of those named; `allow` as in plugins.py.
 
     Raises LookupError for an unknown name.
     """

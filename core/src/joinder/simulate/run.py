@@ -43,7 +43,7 @@ async def running(
 
 
 def reroute_of(simulators: Sequence[Simulator], origins: Mapping[str, str]) -> dict[str, str]:
-    """The `reroute` setting that sends every simulated host to its simulator."""
+    """Returns the `reroute` setting that sends every simulated host to its simulator."""
     return {host: origins[simulator.vendor] for simulator in simulators for host in simulator.stands_in_for}
 
 
@@ -54,7 +54,7 @@ def networks_of(simulators: Iterable[Simulator]) -> tuple[str, ...]:
 
 
 def call_limits_of(simulators: Sequence[Simulator]) -> dict[str, Mapping[str, int]]:
-    """The `call_limits` setting of the plans the simulated apps have."""
+    """Returns the `call_limits` setting of the plans the simulated apps have."""
     return {simulator.vendor: simulator.call_limits for simulator in simulators if simulator.call_limits}
 
 

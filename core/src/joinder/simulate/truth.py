@@ -88,7 +88,7 @@ class TrueSite:
         )
 
     def live(self, at: float) -> Power:
-        """Power as a vendor tells it that measures at epoch second `at`."""
+        """Returns power as a vendor tells it that measures at epoch second `at`."""
         if not self.live_mean_s:
             return self.home.power(at)
         energy, hours = self.home.energy(at - self.live_mean_s, at), self.live_mean_s / 3600

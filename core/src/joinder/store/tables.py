@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 
@@ -31,6 +31,7 @@ class ApiClient(SQLModel, table=True):
     name: str
     secret_hash: bytes
     scopes: str
+    compatible: bool = Field(default=False, sa_column_kwargs={"server_default": false()})  # a client of Derapi
     old_secret_hash: bytes | None = None  # still works for a day after a rotation
     old_secret_until: int | None = _big(default=None)
     created_at: int = _big()

@@ -25,7 +25,6 @@ from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, 
 from joinder.http import HttpFactory
 from joinder.plugins import found, loadable
 from joinder.redact import Secrets
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
@@ -36,6 +35,7 @@ from joinder.vendor import AppCredentialType, Field, Flow, Vendor, endpoint_host
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
 from joinder.vendors.registry import Registry, Unobserved
+from joinder.vendors.token_cache import TokenCache
 
 NOON = datetime(2026, 10, 28, 12, tzinfo=UTC)  # after both clock changes of 2026, on either side of the Atlantic
 APPROVALS_MOST = 20
@@ -104,12 +104,13 @@ class Stand:
     origin: str = ""
     hurry_s: float | None = None
     ahead: timedelta = timedelta(0)  # how far our clock is before the vendor's
-    tokens: AppTokenCache = field(init=False)
+    tokens: TokenCache = field(init=False)
     calls: list[Call] = field(default_factory=list)  # all that the plugin made, in order
     told: list[str] = field(default_factory=list)  # all that was logged while it stood
 
     def __post_init__(self) -> None:
-        self.tokens = AppTokenCache(self.clock.now)
+        self.registry.sessions = TokenCache(self.clock.now)
+        self.tokens = TokenCache(self.clock.now)
 
     def app(self) -> AppCredentials | None:
         given = dict(self.simulator.app_credentials or {})

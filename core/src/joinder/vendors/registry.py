@@ -39,6 +39,8 @@ from joinder.vendors.admission import (
 )
 from joinder.vendors.authorize import check_authorize_url
 from joinder.vendors.gate import check_continuation, checked_consent, checked_grant, checked_readings, checked_site
+from joinder.vendors.grant_versions import up_to_date
+from joinder.vendors.token_cache import TokenCache
 
 T = TypeVar("T")
 A = TypeVar("A", Site, Readings)
@@ -92,6 +94,7 @@ class Registry:
         self._plugins: dict[str, object] = {}
         self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
         self.installed: list[Installed] = []
+        self.sessions = TokenCache()
         self.observer: Observer = Unobserved()
         self.around: Around = lambda vendor, hook, ctx: nullcontext()  # every call of a hook or action runs inside
 
@@ -177,6 +180,20 @@ class Registry:
     def vendors(self) -> list[Vendor]:
         return [entry.vendor for entry in self.installed if entry.vendor is not None]
 
+    @property
+    def brought(self) -> dict[str, str]:
+        """Returns vendor → distribution, of the plugins that work."""
+        return {entry.name: entry.distribution for entry in self.installed if entry.vendor is not None}
+
+    def disable(self, name: str, problem: str) -> None:
+        """Takes the plugin out of every call; whoever asks for its vendor reads the problem."""
+        self._plugins.pop(name, None)
+        self.installed = [
+            replace(entry, vendor=None, problem=problem) if entry.name == name and entry.vendor else entry
+            for entry in self.installed
+        ]
+        log.warning("plugin %s disabled: %s", name, problem)
+
     def change(self, name: str, change: Callable[[Vendor], Vendor]) -> None:
         """Sets what the operator wants in place of what the plugin declares.
 
@@ -232,7 +249,7 @@ class Registry:
                 name,
                 "handle_callback",
                 Consent,
-                lambda consent: checked_consent(consent, name),
+                lambda consent: checked_consent(consent, self.vendor(name)),
                 ctx=ctx,
                 callback=callback,
             )
@@ -241,21 +258,33 @@ class Registry:
             raise
 
     async def refresh(self, name: str, ctx: Context, grant: Grant) -> Grant:
-        return await self._call(
-            name, "refresh", Grant, lambda renewed: checked_grant(renewed, name, grant), ctx=ctx, grant=grant
-        )
+        vendor, ctx = self.vendor(name), self._with_session(name, ctx, grant)
+        grant = up_to_date(vendor, grant)
+
+        def check(renewed: Grant) -> Grant:
+            return replace(checked_grant(renewed, name, grant), made_as=vendor.grant_version)
+
+        return await self._call(name, "refresh", Grant, check, ctx=ctx, grant=grant)
 
     async def fetch_site(self, name: str, ctx: Context, grant: Grant, site_id: str) -> Site:
+        ctx, grant = self._with_session(name, ctx, grant), up_to_date(self.vendor(name), grant)
+
         def check(site: Site) -> Site:
             return self._noted(name, checked_site(site, site_id, now=_now(ctx)))
 
         return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
 
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+        ctx, grant = self._with_session(name, ctx, grant), up_to_date(self.vendor(name), grant)
+
         def check(readings: Readings) -> Readings:
             return self._noted(name, checked_readings(readings, query, now=_now(ctx)))
 
         return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
+
+    def _with_session(self, name: str, ctx: Context, grant: Grant) -> Context:
+        """Lends the hook the session token of this grant alone."""
+        return replace(ctx, grant_token=self.sessions.of_grant(name, grant)) if ctx is not None else ctx
 
     def _noted(self, name: str, answer: A) -> A:
         for refusal in answer.refused:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 
 from joinder import energy
 from joinder.services.readings.provenance import Source
+from joinder.services.readings.recent import Recent
 from joinder.services.readings.sites import device_of
 from joinder.store.sites import StoredDevice
 from joinder.wire.base import ListPage, Moment, Reference, Wire, kilo, moment_text, one_of, utc, utc_text
@@ -34,15 +35,24 @@ class Device(Wire, kw_only=True):
 
 
 class SolarInverter(Device, kw_only=True):
+    """`recentProduction`: what is stored of today, in the site's time zone."""
+
+    recent_production: Production | None = None
     lifetime_production: Production | None = None
 
     @staticmethod
-    def of(row: StoredDevice, source: Source | None = None, silent_since: int | None = None) -> SolarInverter:
+    def of(
+        row: StoredDevice, source: Source | None = None, silent_since: int | None = None, today: Recent | None = None
+    ) -> SolarInverter:
         device = device_of(row)
         lifetime = device.lifetime_wh is not None and Production(
             kwh=kilo(device.lifetime_wh) or 0.0, start=moment_text(device.lifetime_since)
         )
-        return SolarInverter(**_common(row, device, source, silent_since), lifetime_production=lifetime or None)
+        return SolarInverter(
+            **_common(row, device, source, silent_since),
+            recent_production=Production(kwh=kilo(today.wh) or 0.0, start=utc(today.start)) if today else None,
+            lifetime_production=lifetime or None,
+        )
 
 
 class Battery(Device, kw_only=True):

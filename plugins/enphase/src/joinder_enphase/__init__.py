@@ -30,7 +30,8 @@ from joinder import (
     oauth,
 )
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentInvalid
-from joinder_enphase import api, mapping, polling, shapes
+from joinder_enphase import api, mapping, shapes
+from joinder_enphase.polling import MonitoringReader
 
 _APP_FIELDS = (
     Field(name="clientID", label="Client ID", help="On the app's page at developer-v4.enphase.com"),
@@ -54,9 +55,10 @@ VENDOR = Vendor(
     flow=Flow.REDIRECT,
     hosts=("api.enphaseenergy.com",),
     app_credentials=(
-        AppCredentialType(type="developerapp", label="Developer app", fields=_APP_FIELDS),
+        AppCredentialType(type="developerapp", compatible=True, label="Developer app", fields=_APP_FIELDS),
         AppCredentialType(
             type="partnerapp",
+            compatible=True,
             label="Partner app (installers)",
             fields=_APP_FIELDS + _INSTALLER_FIELDS,
             flow=Flow.OPERATOR,
@@ -78,6 +80,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 
@@ -123,7 +126,7 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    return await polling.fetch(ctx, grant, query)
+    return await MonitoringReader(ctx=ctx, query=query, grant=grant).read()
 
 
 async def _installer_token(ctx: Context) -> oauth.Token:

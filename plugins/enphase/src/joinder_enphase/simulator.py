@@ -125,7 +125,7 @@ class Cloud:
         self._used: Counter[tuple[str, str, int]] = Counter()
 
     def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Body:
-        """The body of GET /api/v4/`path`; raises Refused."""
+        """Returns the body of GET /api/v4/`path`; raises Refused."""
         system_id, _, endpoint = path.removeprefix("systems").strip("/").partition("/")
         name = endpoint_name(endpoint) if endpoint else "system" if system_id else "systems"
         self.calls[name] += 1
@@ -136,7 +136,7 @@ class Cloud:
         return monitoring_answer(asked(system=_shared(account, system_id)), endpoint)
 
     def grant(self, client: tuple[str, str], parameters: Mapping[str, str]) -> Body:
-        """The token answer; raises TokenRefused."""
+        """Returns the token answer; raises TokenRefused."""
         client_id, kind = client[0], parameters.get("grant_type")
         self.tokens.check_client(*client)
         if kind == "authorization_code":
@@ -186,7 +186,7 @@ class Cloud:
 
 
 def _new_token(kind: str) -> str:
-    """Codes have six letters or digits."""
+    """Makes one; codes have six letters or digits."""
     letters = string.ascii_letters + string.digits
     return "".join(secrets.choice(letters) for _ in range(6)) if kind == "code" else random_token(kind)
 
@@ -209,7 +209,7 @@ def _token(issued: Issued) -> Body:
 
 
 def endpoint_name(endpoint: str) -> str:
-    """`devices/micros/{serial}/telemetry` without the serial; others as they are."""
+    """Returns `devices/micros/{serial}/telemetry` without the serial; others as they are."""
     parts = endpoint.split("/")
     return "/".join(parts[:2]) if parts[0] == "devices" and len(parts) == 4 else endpoint
 
@@ -296,7 +296,7 @@ def state(request: Request[Any, Any, State]) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar(
         [page, consent, token, monitoring, rotation, state],

@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from joinder_enphase.simulator_intervals import (
-    DeviceEndpoint,
-    Endpoint,
-    answer,
-    battery_lifetime,
-    battery_rows,
-    consumption_lifetime,
-    consumption_meter,
-    encharge_telemetry,
-    export_lifetime,
-    grid_export,
-    grid_import,
-    import_lifetime,
-    micro_telemetry,
-    production_lifetime,
-    production_meter,
-    production_micro,
-)
+from joinder_enphase import simulator_intervals as rows
+from joinder_enphase.simulator_intervals import DeviceEndpoint, Endpoint
 from joinder_enphase.simulator_now import devices, latest_telemetry, summary, system_entry
 from joinder_enphase.simulator_systems import Asked, Body, Refused, unprocessable
 
@@ -45,7 +29,7 @@ def battery(asked: Asked) -> Body:
     if not asked.system.battery_wh:
         raise unprocessable("System doesn't have encharges")
     soc = asked.system.home.power(asked.reported - 1).soc_percent
-    return {**battery_rows(asked), "last_reported_aggregate_soc": f"{soc:.0f}%"}
+    return {**rows.battery_rows(asked), "last_reported_aggregate_soc": f"{soc:.0f}%"}
 
 
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -53,24 +37,24 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "summary": summary,
     "devices": devices,
     "latest_telemetry": latest_telemetry,
-    "telemetry/production_micro": _with_meta(production_micro),
-    "telemetry/production_meter": production_meter,
-    "telemetry/consumption_meter": _with_meta(consumption_meter),
+    "telemetry/production_micro": _with_meta(rows.production_micro),
+    "telemetry/production_meter": rows.production_meter,
+    "telemetry/consumption_meter": _with_meta(rows.consumption_meter),
     "telemetry/battery": battery,
-    "energy_import_telemetry": _nested(grid_import),
-    "energy_export_telemetry": _nested(grid_export),
-    "energy_lifetime": production_lifetime,
-    "consumption_lifetime": consumption_lifetime,
-    "battery_lifetime": battery_lifetime,
-    "energy_import_lifetime": import_lifetime,
-    "energy_export_lifetime": export_lifetime,
+    "energy_import_telemetry": _nested(rows.grid_import),
+    "energy_export_telemetry": _nested(rows.grid_export),
+    "energy_lifetime": rows.production_lifetime,
+    "consumption_lifetime": rows.consumption_lifetime,
+    "battery_lifetime": rows.battery_lifetime,
+    "energy_import_lifetime": rows.import_lifetime,
+    "energy_export_lifetime": rows.export_lifetime,
 }
-DEVICE_ENDPOINTS: Mapping[str, DeviceEndpoint] = {"micros": micro_telemetry, "encharges": encharge_telemetry}
+DEVICE_ENDPOINTS: Mapping[str, DeviceEndpoint] = {"micros": rows.micro_telemetry, "encharges": rows.encharge_telemetry}
 
 
 def monitoring_answer(asked: Asked, endpoint: str) -> Body:
     """Answers GET /api/v4/systems/{id}/`endpoint`; raises Refused."""
-    found = answer(asked, endpoint, ENDPOINTS, DEVICE_ENDPOINTS)
+    found = rows.answer(asked, endpoint, ENDPOINTS, DEVICE_ENDPOINTS)
     if found is None:
         raise Refused(404, "Not Found", "No such resource")
     return found

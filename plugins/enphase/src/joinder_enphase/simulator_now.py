@@ -110,7 +110,7 @@ def _meter(asked: Asked, name: str, serial: str, config_type: str) -> Body:
 
 
 def latest_telemetry(asked: Asked) -> Body:
-    """Power at the last report. Signs as the vendor's: battery + while charging, and not part of consumption (Net)."""
+    """Tells power at the last report, signed as the vendor's: battery + while charging, in no (Net) consumption."""
     system, power = asked.system, asked.system.home.power(asked.reported)
     found: dict[str, list[Body]] = {"meters": []}
     used_w = consumption(system, power)

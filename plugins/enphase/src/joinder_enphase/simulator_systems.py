@@ -70,12 +70,12 @@ class SimulatedSystem:
 
     @cached_property
     def quarter(self) -> Callable[[int], Energy]:
-        """Energy of the quarter hour that starts at an epoch second."""
+        """Returns the energy of the quarter hour that starts at an epoch second."""
         return lru_cache(maxsize=20_000)(lambda start: self.home.energy(start, start + QUARTER_S))
 
     @cached_property
     def lifetime(self) -> Callable[[int], Energy]:
-        """Energy since the start, up to an epoch second."""
+        """Returns the energy since the start, up to an epoch second."""
         return lru_cache(maxsize=2000)(self.home.lifetime)
 
     @cached_property
@@ -103,7 +103,7 @@ class SimulatedSystem:
 
     @cached_property
     def truth(self) -> TrueSite:
-        """Meters that are not enabled are no devices; its reports come every quarter hour."""
+        """Leaves out meters that are not enabled; its reports come every quarter hour."""
         inverters = alike(DeviceKind.INVERTER, self.micro_serials)
         batteries = alike(DeviceKind.BATTERY, self.encharge_serials)
         return TrueSite(home=self.home, devices=(*inverters, *batteries, *self._true_meters()), live_every_s=QUARTER_S)
@@ -120,7 +120,7 @@ class SimulatedSystem:
         )
 
     def reporting(self, part: str, count: int, at: int) -> int:
-        """How many of `count` devices report in the slot that starts at an epoch second."""
+        """Tells how many of `count` devices report in the slot that starts at an epoch second."""
         is_silent = self.odd == part and datetime.fromtimestamp(at, self.home.zone).hour == SILENT_HOUR
         return count // 2 if is_silent else count
 
@@ -145,7 +145,7 @@ class Asked:
 
     @property
     def reported(self) -> int:
-        """End of the last quarter hour that has arrived at the vendor."""
+        """Returns the end of the last quarter hour that has arrived at the vendor."""
         return (self.now - self.lag_s) // QUARTER_S * QUARTER_S
 
     @property

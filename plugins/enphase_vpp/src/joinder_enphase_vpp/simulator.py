@@ -115,7 +115,7 @@ def state(request: Request[Any, Any, State]) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar(
         [owner_page, owner_consents, owner_token, machine_token, grid_services, state],

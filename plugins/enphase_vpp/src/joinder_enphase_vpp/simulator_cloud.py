@@ -133,7 +133,7 @@ class Cloud:
             raise Refused(401, "Authorization is not provided or invalid", "Please check your Authorization")
 
     def apply(self, owner_token: str | None, form: Mapping[str, str]) -> str:
-        """One plain sentence."""
+        """Answers with one plain sentence."""
         asked = _form(form.get("application_form"))
         site = _site(asked.site_id)
         if asked.program_id != PROGRAM_ID:

@@ -12,26 +12,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import ClassVar
 
+from joinder_enphase import simulator_intervals as rows
 from joinder_enphase import simulator_now
-from joinder_enphase.simulator_intervals import (
-    DeviceEndpoint,
-    Endpoint,
-    answer,
-    battery_lifetime,
-    battery_rows,
-    consumption_lifetime,
-    consumption_meter,
-    encharge_telemetry,
-    export_lifetime,
-    grid_export,
-    grid_import,
-    import_lifetime,
-    micro_telemetry,
-    production_lifetime,
-    production_meter,
-    production_micro,
-    telemetry,
-)
+from joinder_enphase.simulator_intervals import DeviceEndpoint, Endpoint
 from joinder_enphase.simulator_now import devices, latest_telemetry
 from joinder_enphase.simulator_systems import REACH_S, Asked, Body, SimulatedSystem
 
@@ -107,10 +90,11 @@ def summary(asked: Asked) -> Body:
 def battery(asked: Asked) -> Body:
     system = asked.system
     if not system.battery_wh:
-        return {**telemetry(asked, lambda at: None), "soc": None, "soh": None, "capacity_wh": 0, "last_report_at": None}
+        none = {"soc": None, "soh": None, "capacity_wh": 0, "last_report_at": None}
+        return {**rows.telemetry(asked, lambda at: None), **none}
     soc = system.home.power(asked.reported - 1).soc_percent
     last = {"capacity_wh": round(system.battery_wh), "last_report_at": asked.reported}
-    return {**battery_rows(asked), "soc": soc, "soh": 99.1, **last}
+    return {**rows.battery_rows(asked), "soc": soc, "soh": 99.1, **last}
 
 
 def _by_site(endpoint: Endpoint) -> Endpoint:
@@ -125,31 +109,31 @@ def _by_site(endpoint: Endpoint) -> Endpoint:
 
 
 def _without_soc(asked: Asked, serial: str) -> Body:
-    return {**encharge_telemetry(asked, serial), "last_reported_soc": None}
+    return {**rows.encharge_telemetry(asked, serial), "last_reported_soc": None}
 
 
 ENDPOINTS: Mapping[str, Endpoint] = {
     "summary": summary,
     "devices": devices,
     "latest_telemetry": latest_telemetry,
-    "telemetry/production_micro": production_micro,
-    "telemetry/production_meter": production_meter,
-    "telemetry/consumption_meter": consumption_meter,
+    "telemetry/production_micro": rows.production_micro,
+    "telemetry/production_meter": rows.production_meter,
+    "telemetry/consumption_meter": rows.consumption_meter,
     "telemetry/battery": battery,
-    "telemetry/import": _by_site(grid_import),
-    "telemetry/export": _by_site(grid_export),
-    "production_lifetime": production_lifetime,
-    "consumption_lifetime": consumption_lifetime,
-    "battery_lifetime": battery_lifetime,
-    "import_lifetime": import_lifetime,
-    "export_lifetime": export_lifetime,
+    "telemetry/import": _by_site(rows.grid_import),
+    "telemetry/export": _by_site(rows.grid_export),
+    "production_lifetime": rows.production_lifetime,
+    "consumption_lifetime": rows.consumption_lifetime,
+    "battery_lifetime": rows.battery_lifetime,
+    "import_lifetime": rows.import_lifetime,
+    "export_lifetime": rows.export_lifetime,
 }
-DEVICE_ENDPOINTS: Mapping[str, DeviceEndpoint] = {"micros": micro_telemetry, "encharges": _without_soc}
+DEVICE_ENDPOINTS: Mapping[str, DeviceEndpoint] = {"micros": rows.micro_telemetry, "encharges": _without_soc}
 
 
 def site_answer(asked: AskedOfSite, endpoint: str) -> Body:
     """Answers GET /api/v1/systems/{id}/`endpoint`; raises Refused."""
-    found = answer(asked, endpoint, ENDPOINTS, DEVICE_ENDPOINTS)
+    found = rows.answer(asked, endpoint, ENDPOINTS, DEVICE_ENDPOINTS)
     if found is None:
         raise Refused(404, "Requested resource Not Found", "Please check your request")
     return found

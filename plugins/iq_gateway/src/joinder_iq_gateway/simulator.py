@@ -99,7 +99,7 @@ class SimulatedGateway:
         return TrueSite(home=self.home, devices=(*inverters, *batteries, *meters))
 
     def mint(self, *, role: str = "owner", key: ECKey | None = None, **changes: object) -> str:
-        """A token as Entrez makes it for this box. `changes` replace claims (aud, iss, exp …)."""
+        """Makes a token as Entrez does for this box. `changes` replace claims (aud, iss, exp …)."""
         issued = int(self.clock.time())
         claims = {
             "aud": self.serial,
@@ -158,7 +158,7 @@ class SimulatedGateway:
         return scheme == "Bearer" and known and live and claims.get("enphaseUser") in ("owner", "monitor", "installer")
 
     def _session_opens(self, headers: Mapping[str, str]) -> bool:
-        """Ten minutes after its last use a session ends."""
+        """Tells whether the session lives; it ends ten minutes after its last use."""
         session = headers.get("cookie", "").partition("sessionId=")[2].partition(";")[0]
         if self.clock.time() - self._sessions.get(session, -SESSION_S) >= SESSION_S:
             return False
@@ -202,7 +202,7 @@ class SimulatedGateway:
         return meters
 
     def _readings(self) -> object:
-        """All of one moment: the clock runs on between two looks at it."""
+        """Returns all of one moment: the clock runs on between two looks at it."""
         now = self.clock.time()
         power, total = self.home.power(now), self.home.lifetime(now)
         share = self._others_share()

@@ -58,6 +58,7 @@ def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
         app_credentials=(
             AppCredentialType(
                 type="oauthclient",
+                compatible=True,
                 label="Code grant client",
                 fields=(
                     Field(name="clientID", label="Client ID", help="SMA sends it with the redirect URI it registered"),
@@ -79,6 +80,7 @@ def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
             ),
         ),
         capabilities=dict.fromkeys(Capability, Support.YES),
+        compatible=True,
     )
 
 

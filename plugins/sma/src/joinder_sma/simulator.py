@@ -249,7 +249,7 @@ def _owning(plants: Mapping[str, Plant], device_id: str) -> Plant | None:
 
 
 def _wall(plant: Plant, at: float) -> str:
-    """Local time without offset."""
+    """Returns local time without offset."""
     return datetime.fromtimestamp(at, plant.home.zone).replace(tzinfo=None).isoformat()
 
 
@@ -270,7 +270,7 @@ def _month(plant: Plant, name: str, month: str, now: datetime, share: float) -> 
 
 
 def _split(power: Power) -> Energy:
-    """Power by direction, as SMA sends it."""
+    """Splits power by direction, as SMA sends it."""
     return Energy(
         solar_wh=power.solar_w,
         charge_wh=max(0.0, -power.battery_w),
@@ -283,7 +283,7 @@ def _split(power: Power) -> Energy:
 
 
 def _members(name: str, of: Energy, plant: Plant, factor: float) -> Body:
-    """The set's members; quantities the plant has not are left out."""
+    """Returns the set's members; quantities the plant has not are left out."""
     solar = {"pvGeneration": of.solar_wh * factor}
     storage = {
         "batteryCharging": of.charge_wh * factor,
@@ -376,12 +376,12 @@ def state(request: Incoming) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in for production; `cloud` brings other dials."""
+    """Makes a fresh stand-in for production; `cloud` brings other dials."""
     return _simulator("sma", ("auth.smaapis.de", "monitoring.smaapis.de"), cloud or Cloud())
 
 
 def sandbox_simulator(cloud: Cloud | None = None) -> Simulator:
-    """The same for the sandbox's hosts."""
+    """Makes the same for the sandbox's hosts."""
     return _simulator("smasbox", ("sandbox-auth.smaapis.de", "sandbox.smaapis.de"), cloud or Cloud())
 
 

@@ -68,7 +68,11 @@ VENDOR = Vendor(
             flow=Flow.OPERATOR,
         ),
         AppCredentialType(
-            type="apikey", label="Monitoring key (V1, ended 2026-11-03)", fields=(_KEY,), flow=Flow.OPERATOR
+            type="apikey",
+            compatible=True,
+            label="Monitoring key (V1, ended 2026-11-03)",
+            fields=(_KEY,),
+            flow=Flow.OPERATOR,
         ),
     ),
     oauth2=_OAUTH2,
@@ -87,6 +91,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 

@@ -72,7 +72,7 @@ class Plant:
 
     @property
     def truth(self) -> TrueSite:
-        """SolisCloud lists inverters alone: the battery and the meter behind one have no serial."""
+        """Lists inverters alone, as SolisCloud does: the battery and the meter behind one have no serial."""
         meter = TrueDevice(kind=DeviceKind.METER, role=MeterRole.GRID)
         battery = (TrueDevice(kind=DeviceKind.BATTERY),) if self.has_battery else ()
         inverter = TrueDevice(kind=DeviceKind.INVERTER, serial=self.serial)
@@ -150,7 +150,7 @@ class Cloud:
         self._in_second: Counter[tuple[str, int]] = Counter()
 
     def answer(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
-        """`data` of POST /v1/api/`path`. Raises Refused."""
+        """Returns `data` of POST /v1/api/`path`. Raises Refused."""
         self.calls[path] += 1
         plants = PLANTS[self._key(path, body, headers)]
         self._limit(path)
@@ -239,7 +239,7 @@ def _station(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
 
 
 def _unit_of(plant: Plant, at: float) -> int:
-    """Which of UNITS a plant that changes them uses at `at`; -1: by size."""
+    """Tells which of UNITS a plant that changes them uses at `at`; -1: by size."""
     return int(at // STEP_S) % len(UNITS) if plant.changes_units else -1
 
 
@@ -251,7 +251,7 @@ def _sized(name: str, value: float, unit: str, use: int = -1) -> Body:
 
 
 def _battery(plant: Plant, discharging_w: float, *, own_unit: int | None) -> Body:
-    """+ charging; older firmware leaves the sign to the halves."""
+    """Signs it + charging; older firmware leaves the sign to the halves."""
     charging_w = abs(discharging_w) if plant.unsigned_battery else -discharging_w
     halves = {"batteryPowerZheng": max(0.0, -discharging_w), "batteryPowerFu": max(0.0, discharging_w)}
     if own_unit is None:
@@ -272,7 +272,7 @@ def _inverters(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
 
 
 def _inverter(now: datetime, plant: Plant, serial: str) -> Body:
-    """A silent one keeps its last numbers."""
+    """Describes one; a silent one keeps its last numbers."""
     silent = plant.silent_since(now.timestamp()) if serial == plant.second else None
     at = (silent or now).timestamp()
     power, lifetime, share = plant.home.power(at), plant.home.lifetime(at), plant.share(at, serial)
@@ -393,7 +393,7 @@ def _code(code: str, message: str) -> str:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar([api, state], openapi_config=None, logging_config=None, state=State({"cloud": cloud}))
     return Simulator(

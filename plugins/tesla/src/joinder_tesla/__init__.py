@@ -67,6 +67,7 @@ VENDOR = Vendor(
     app_credentials=(
         AppCredentialType(
             type="app",
+            compatible=True,
             label="Fleet API app",
             fields=(
                 Field(name="clientID", label="Client ID", help="On the app's page at developer.tesla.com"),
@@ -101,6 +102,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 

@@ -78,7 +78,7 @@ class Enrollment(Page):
                 yield Table("When", "What", "Details", id="events")
 
     async def load(self, hub: Hub) -> Answer:
-        """One look whether anything changed; everything anew only then."""
+        """Looks whether anything changed; loads everything anew only then."""
         from joinder.services.admin import detail
 
         mark = await detail.mark(hub, self.enrollment_id)

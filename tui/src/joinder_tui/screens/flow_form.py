@@ -84,7 +84,7 @@ class FlowForm(FormScreen):
         return f"Made {flow.id}. Press c to copy the link for owners."
 
     def place_of(self, place: str) -> str:
-        """The request counts its vendors, the form names them."""
+        """Turns a number into a name: the request counts its vendors, the form names them."""
         members = place.split("/")
         if members[1:2] != ["vendors"] or len(members) < 3:
             return place

@@ -73,7 +73,7 @@ class FormScreen(Page, ModalScreen[None]):
         return ()
 
     def entries(self, chosen: Mapping[str, str]) -> Sequence[Entry]:
-        """Drawn anew whenever a choice changes."""
+        """Returns what is drawn anew whenever a choice changes."""
         raise NotImplementedError
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
@@ -85,7 +85,7 @@ class FormScreen(Page, ModalScreen[None]):
         return place
 
     def ask(self) -> None:
-        """Once: nobody's typing is drawn over."""
+        """Asks once: nobody's typing is drawn over."""
         if self._chosen is None:
             super().ask()
 
@@ -162,7 +162,7 @@ class FormScreen(Page, ModalScreen[None]):
             self.act(self._save())
 
     async def _save(self) -> None:
-        """While it takes nothing can be typed, and nothing of it is sent twice."""
+        """Saves; while it takes, nothing can be typed, and nothing of it is sent twice."""
         values = {entry.place: entry.value for entry in self._all() if entry.value}
         form, focused = self.query_one(".form"), self.focused
         self._is_saving = form.disabled = True
@@ -205,7 +205,7 @@ class FormScreen(Page, ModalScreen[None]):
             entry.say("")
 
     def _show_refusal(self, error: Any) -> None:
-        """Each sentence beside its field, and what belongs to none below; the cursor goes to the first."""
+        """Shows each sentence beside its field, and what belongs to none below; the cursor goes to the first."""
         places = {self.place_of(place): text for place, text in _places(error).items()}
         shown = [entry for entry in self._all() if entry.place in places]
         for entry in shown:
@@ -228,7 +228,7 @@ class FormScreen(Page, ModalScreen[None]):
 
 
 def account_choice(accounts: Sequence[Account], shown: str | None) -> list[Choice]:
-    """Asked only where there are several, and none is shown alone."""
+    """Asks only where there are several, and none is shown alone."""
     if shown is not None or len(accounts) < 2:
         return []
     return [Choice("/account", "Account", [(f"{one.name} ({one.id})", one.id) for one in accounts])]

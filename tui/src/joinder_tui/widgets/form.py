@@ -49,7 +49,7 @@ class Entry(Vertical):
         return bool(self.value)
 
     def say(self, problem: str) -> None:
-        """Empty: nothing is wrong."""
+        """Says what is wrong; empty: nothing."""
         said = self.query_one(".wrong", Static)
         said.update(f"✗ {problem}" if problem else "")
         said.display = bool(problem)
@@ -173,7 +173,7 @@ class Ticked(Entry):
 
     @property
     def inner(self) -> Sequence[Entry]:
-        """Those that count now."""
+        """Returns those that count now."""
         return self._inner if self.value else ()
 
     def say(self, problem: str) -> None:

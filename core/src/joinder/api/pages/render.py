@@ -11,9 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 from litestar.datastructures import Cookie
 
-from joinder.api.pages.texts import LABELS, PAGES
+from joinder.api.pages.texts import LABELS, PAGES, VIRTUAL_CHOICES
 from joinder.clean import clean_text
 from joinder.services.join.join_sessions import Choice, Form, authorize_path
+from joinder.services.join.redirects import with_result
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -30,7 +31,7 @@ POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri
 def message(
     code: str, *, status: int, restart_url: str | None = None, retry_after_s: int | None = None
 ) -> Response[str]:
-    """A page that says what happened and what to do."""
+    """Renders a page that says what happened and what to do."""
     title, happened, todo = PAGES[code]
     html = _page("message.html", title=title, happened=happened, todo=todo, restart_url=restart_url)
     wait = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
@@ -61,7 +62,7 @@ def form(
     errors: Mapping[str, str] | None = None,
     retry_after_s: int | None = None,
 ) -> Response[str]:
-    """The hosted form; what was typed into secret fields is never sent back."""
+    """Renders the hosted form; what was typed into secret fields is never sent back."""
     html = _page(
         "form.html",
         vendor=shown.vendor,
@@ -77,8 +78,17 @@ def form(
     return _html(html, status, wait, _form_action(shown))
 
 
+def virtual_owner(back: str, state: str, owner: str) -> Response[str]:
+    """The page on which a virtual owner decides: every choice is a link to the callback, as a vendor would answer."""
+    ways = [
+        (label, with_result(back, state=state, **{**answer, "owner": owner} if "code" in answer else answer))
+        for label, answer in VIRTUAL_CHOICES
+    ]
+    return _html(_page("virtual.html", choices=[{"label": label, "url": url} for label, url in ways], owner=owner), 200)
+
+
 def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
-    """303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
+    """Redirects with 303, never 307: a form's body must not be sent on (RFC 9700 §4.12)."""
     return Response("", status_code=303, headers={**HEADERS, "location": url}, cookies=cookies)
 
 

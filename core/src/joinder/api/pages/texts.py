@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from joinder import virtual
+
 PAGES: dict[str, tuple[str, str, str]] = {
     "flow_gone": (
         "This link does not work",
@@ -101,10 +103,20 @@ PAGES: dict[str, tuple[str, str, str]] = {
     ),
 }
 
+VIRTUAL_CHOICES: tuple[tuple[str, dict[str, str]], ...] = (  # what a virtual owner does, and what the vendor answers
+    ("Give consent", {"code": virtual.GRANTS}),
+    ("Say no", {"error": "access_denied"}),
+    ("The vendor fails", {"error": "server_error"}),
+    ("Give consent; the vendor approves it a minute later", {"code": virtual.APPROVES}),
+    ("Give consent; the vendor rejects it a minute later", {"code": virtual.REJECTS}),
+)
+
 LABELS = {
     "start_again": "Start again",
     "choose_title": "Connect your system",
     "choose_lead": "Which brand is your system?",
+    "virtual_title": "A virtual owner",
+    "virtual_lead": "This page stands for the vendor's. You are {owner}; nobody's system is connected.",
     "form_title": "Connect your {vendor}",
     "form_asks": "{asked_by} asks to read your system.",
     "form_read": "What will be read",

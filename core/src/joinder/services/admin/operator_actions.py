@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.records import accounts
 from joinder.services.refusals import Invalid, NotFound, pointer
 from joinder.store.tables import VendorCredentials
 from joinder.vendor import OperatorAction, checked_values
@@ -31,6 +32,7 @@ async def run(
     if action is None:
         raise NotFound
     checked = _checked(action, values)
+    await accounts.refuse_virtual(hub, account_id)
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from joinder.services.records import health
 from joinder.services.records.sealed_grants import opened, seal_grant
 from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh
+from joinder.store import claims
 from joinder.store.tables import (
     CounterRow,
     Coverage,
@@ -105,6 +106,8 @@ async def store_consent(
         )
         session.add(enrollment)
         await session.flush()
+        if (distribution := hub.registry.brought.get(vendor)) is not None:
+            await claims.put(hub.store, session, vendor, distribution)
         labels.put_on(enrollment)
         health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
     elif enrollment is not fills:
@@ -116,7 +119,7 @@ async def store_consent(
     pending = consent.grant.state is GrantState.PENDING_APPROVAL
     enrollment.status = "pendingvendor" if pending else "enrolled"
     enrollment.failures = 0
-    await _replace_grant(hub, session, enrollment, consent.grant)
+    await replace_grant(hub, session, enrollment, consent.grant)
     await site_rights.listed(session, enrollment, consent.grant.site_ids, whole=not pending, is_first=is_new)
     await session.flush()
     well = await health.begun(session, enrollment.id)
@@ -136,11 +139,21 @@ async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant
     await leases.schedule(session, expiry.KIND, enrollment.id, look_at, app=app)
 
 
-async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
-    """Reads a keyset page by id; `filters` are columns of enrollment."""
+async def list_page(
+    hub: Hub,
+    account_id: str,
+    filters: dict[str, str],
+    *,
+    after: str,
+    limit: int,
+    known: Collection[str] | None = None,
+) -> list[Overview]:
+    """Reads a keyset page by id; `filters` are columns of enrollment. `known`: only of these vendors; None: of all."""
     query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
     for column, value in filters.items():
         query = query.where(getattr(Enrollment, column) == value)
+    if known is not None:
+        query = query.where(col(Enrollment.vendor).in_(known))
     async with hub.store.read() as session:
         rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
         return await _overviews(hub, session, rows)
@@ -213,8 +226,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         row = await owned(session, Enrollment, enrollment_id, account_id)
         how = await revocations.request(hub, session, row)
         await site_rights.leave(session, row)
-        for table in (Interval, CounterRow, Coverage):
-            await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
+        await forget_series(session, enrollment_id)
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         revocation = "requested" if how == "requested" else "none"
         await kept_consents.forget(session, enrollment_id)
@@ -224,6 +236,12 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
     return how
+
+
+async def forget_series(session: AsyncSession, enrollment_id: str) -> None:
+    """Erases what was read of its sites and devices over time, and the ledger of it."""
+    for table in (Interval, CounterRow, Coverage):
+        await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
 
 
 def _sites_of(enrollment_id: str) -> SelectOfScalar[str]:
@@ -310,7 +328,8 @@ async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollm
     return await session.get(Enrollment, enrollment_id, populate_existing=True)
 
 
-async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+async def replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+    """Stores a new grant in place of whatever was there, as its next version."""
     await hub.vault.unlock(session, enrollment.account_id)
     row = await session.get(GrantRow, enrollment.id)
     if row is None:

@@ -18,6 +18,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from sqlalchemy import CursorResult, update
 from sqlmodel import col
 
+from joinder import virtual
 from joinder.clock import monotonic, now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -489,8 +490,8 @@ def authorize_path(flow_id: str, vendor_name: str | None, labels: Labels) -> str
 
 
 def _rerouted(hub: Hub, url: str) -> str:
-    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to."""
-    for host, stand_in in hub.settings.reroute.items():
+    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to; a virtual one's to us."""
+    for host, stand_in in {**hub.settings.reroute, virtual.HOST: f"{hub.settings.public_url}/virtual"}.items():
         if url.startswith(f"https://{host}/"):
             target, _, inner = (stand_in + url.removeprefix(f"https://{host}")).partition("#")
             return f"{target}?{inner.partition('?')[2]}" if inner else target  # a stand-in's page runs no script

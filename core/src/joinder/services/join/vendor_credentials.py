@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
+from sqlalchemy import and_, false, func, or_
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -21,6 +21,7 @@ from joinder.services.calls.budgets import Quotas
 from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
 from joinder.services.join import enrollments
+from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, checked_values
@@ -58,6 +59,7 @@ async def create(
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = None
     if kind.flow is Flow.OPERATOR:
+        await accounts.refuse_virtual(hub, account_id)
         consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
@@ -82,14 +84,25 @@ async def create(
 
 
 async def list_page(
-    hub: Hub, account_id: str, *, vendor: str | None, name: str | None, after: str, limit: int
+    hub: Hub,
+    account_id: str,
+    *,
+    vendor: str | None,
+    name: str | None,
+    after: str,
+    limit: int,
+    known: Collection[tuple[str, str]] | None = None,
 ) -> list[Shown]:
+    """Reads a keyset page by id. `known`: only these vendors' types; None: all."""
     table = VendorCredentials
     query = select(table).where(col(table.account_id) == account_id, col(table.id) > after)
     if vendor is not None:
         query = query.where(col(table.vendor) == vendor)
     if name is not None:
         query = query.where(col(table.name) == name)
+    if known is not None:
+        of_type = [and_(col(table.vendor) == one, col(table.type) == kind) for one, kind in sorted(known)]
+        query = query.where(or_(false(), *of_type))
     async with hub.store.read() as session:
         rows = (await session.execute(query.order_by(col(table.id)).limit(limit))).scalars()
         return [_shown(row) for row in rows]
@@ -138,6 +151,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
     kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
     consent = None
     if kind.flow is Flow.OPERATOR and changed:
+        await accounts.refuse_virtual(hub, account_id)
         app = AppCredentials(type=kind.type, secrets=Secrets(values))
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:

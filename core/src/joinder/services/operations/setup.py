@@ -47,19 +47,24 @@ async def set_up(
 
     Raises ConfigError, a Refusal or StoreTrouble, and leaves the folder as it was.
     """
-    with _all_or_nothing(folder, str(settings.get("database_url", ""))):
+    with _all_or_nothing(folder, _names(settings)):
         config = _prepared(folder, settings)
         async with open_hub(settings_from_env({VARIABLE: str(config)})) as hub:
             return await _first_rows(hub, config, account, client, vendors)
 
 
+def _names(settings: Mapping[str, Any]) -> list[str]:
+    """Lists what will lie in the folder."""
+    database_url = str(settings.get("database_url", ""))
+    database = [database_url.removeprefix(SQLITE)] if database_url.startswith(SQLITE) else []
+    return [NAME, KEY, *database, *filter(None, [settings.get("journal_folder")])]
+
+
 @contextmanager
-def _all_or_nothing(folder: Path, database_url: str) -> Iterator[None]:
+def _all_or_nothing(folder: Path, names: Sequence[str]) -> Iterator[None]:
     """Takes out again what was made in the folder, and the folder itself, when the block fails. Raises ConfigError."""
     is_new = not folder.exists()
-    made = [folder / NAME, folder / KEY]
-    if database_url.startswith(SQLITE):
-        made.append(folder / database_url.removeprefix(SQLITE))
+    made = [folder / name for name in names]
     if there := _there(made):
         raise ConfigError(f"{there[0].absolute()} is there already, and is left as it is; name another folder")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -110,12 +110,16 @@ async def site_ids(
     *,
     after: str,
     limit: int,
+    known: Collection[str] | None = None,
     vendor: str | None = None,
     vendor_id: str | None = None,
     enrollment_id: str | None = None,
 ) -> list[str]:
-    """Reads a keyset page of ids; `enrollment_id`: of those that it may open."""
-    query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id})
+    """Reads a keyset page of ids; `enrollment_id`: of those that it may open.
+
+    `known`: vendors besides which there is none; None: all.
+    """
+    query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id}, known)
     if enrollment_id is not None:
         query, values = f"{query} AND id IN ({_OPENED})", {**values, "enrollment": enrollment_id}
     found = await hub.store.rows(
@@ -125,11 +129,21 @@ async def site_ids(
 
 
 async def device_ids(
-    hub: Hub, account_id: str, kind: DeviceKind, *, after: str, limit: int, **filters: str | None
+    hub: Hub,
+    account_id: str,
+    kind: DeviceKind,
+    *,
+    after: str,
+    limit: int,
+    known: Collection[str] | None = None,
+    **filters: str | None,
 ) -> list[str]:
-    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `site_id`, `vendor_site_id`, `enrollment_id`."""
+    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `site_id`, `vendor_site_id`, `enrollment_id`.
+
+    `known`: as in `site_ids`.
+    """
     site, enrollment = filters.pop("vendor_site_id", None), filters.pop("enrollment_id", None)
-    query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()})
+    query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()}, known)
     if site is not None:
         query += " AND d.site_id IN (SELECT id FROM site WHERE account_id = :account AND vendor_id = :site)"
         values["site"] = site
@@ -320,8 +334,12 @@ def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
     return {name: value for name, value in {**after, **kept}.items() if value is not None}
 
 
-def _filtered(query: str, filters: Mapping[str, str | None]) -> tuple[str, dict[str, str]]:
-    values = {}
+def _filtered(
+    query: str, filters: Mapping[str, str | None], known: Collection[str] | None
+) -> tuple[str, dict[str, str]]:
+    values = {f"known{index}": name for index, name in enumerate(sorted(known or ()))}
+    if known is not None:
+        query += f" AND vendor IN ({', '.join(f':{name}' for name in values) or 'NULL'})"
     for name, value in filters.items():
         if value is not None:
             parameter = name.replace(".", "_")

@@ -88,7 +88,7 @@ def energy_path(site_id: str, device_id: str | None) -> str:
 
 
 async def sites(ctx: Context, grant: Grant) -> tuple[str, list[str]]:
-    """The account and the ids of all its sites, page by page."""
+    """Returns the account and the ids of all its sites, page by page."""
     found: list[str] = []
     for number in range(1, MAX_PAGES + 1):
         page = await get(ctx, grant, "/sites", Sites, page=str(number))
@@ -116,5 +116,5 @@ API = Api(
 
 
 async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str) -> T:
-    """One GET. Raises what API says, and what joinder.http raises for every vendor."""
+    """Sends one GET. Raises what API says, and what joinder.http raises for every vendor."""
     return await API.get(ctx, grant, path, into, **params)

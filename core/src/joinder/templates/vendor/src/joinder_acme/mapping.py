@@ -65,7 +65,7 @@ def _metrics(row: Row) -> dict[str, float | None]:
 
 
 def live(power: Power) -> tuple[Live, tuple[str, ...]]:
-    """Acme's signs turned: Joinder's are + discharging and + importing. With what the operator should know of it.
+    """Turns Acme's signs: Joinder's are + discharging and + importing. With what the operator should know of it.
 
     The load is the sum of parts that come from different meters: physics says when they contradict each other.
     """

@@ -118,7 +118,7 @@ async def token(request: Incoming) -> Response[dict[str, Any]]:
 
 @post("/revoke")
 async def revoke(request: Incoming) -> Response[None]:
-    """An unknown token is answered as a known one (RFC 7009)."""
+    """Answers an unknown token as a known one (RFC 7009)."""
     form, tokens = await request.form(), cloud_of(request).tokens
     client_id, client_secret = basic(request.headers.get("authorization", ""))
     try:
@@ -149,7 +149,7 @@ def _page(ids: list[str], number: int) -> Body:
 
 
 def _of(site: AcmeSite, rest: str, query: Any, now: datetime) -> Body | None:
-    """None: there is no such thing."""
+    """Finds it; None: there is no such thing."""
     if rest == "":
         return _details(site)
     if rest == "power":
@@ -227,7 +227,7 @@ def state(request: Incoming) -> dict[str, int]:
 
 
 def simulator() -> Simulator:
-    """A fresh stand-in for both of Acme's hosts."""
+    """Makes a fresh stand-in for both of Acme's hosts."""
     cloud = Cloud()
     handlers = [page, consent, token, revoke, data, state]
     app = Litestar(handlers, openapi_config=None, logging_config=None, state=State({"cloud": cloud}))

@@ -1,4 +1,4 @@
-"""Tokens of the apps themselves (client credentials): one per app and process, fetched by one caller for all."""
+"""Tokens of apps (client credentials) and of grants (sessions): one each and process, fetched by one caller for all."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import msgspec
 from joinder.behind import Behind
 from joinder.clock import utc_now
 from joinder.errors import PluginBug
-from joinder.grants import AppCredentials, AppTokens, MachineToken
+from joinder.grants import AppCredentials, AppTokens, Grant, GrantTokens, MachineToken
 
 ENDS_SOON = timedelta(seconds=60)
 UNSTATED_LIFE = timedelta(minutes=5)
-APPS_MOST = 10_000
+KEPT_MOST = 10_000
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Entry:
     token: MachineToken | None = None
 
 
-class AppTokenCache:
+class TokenCache:
     """In memory only: a machine token is worth one call, and a restart fetches a new one."""
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
@@ -36,7 +36,12 @@ class AppTokenCache:
 
     def of(self, vendor: str, app: AppCredentials | None) -> AppTokens:
         """Returns the door a context gets. Corrected credentials are another app: they never see the old token."""
-        return _no_app if app is None else _Door(self, vendor, app)
+        return _no_app if app is None else _Door(self, _digest([vendor, app.type, sorted(app.secrets.items())]))
+
+    def of_grant(self, vendor: str, grant: Grant) -> GrantTokens:
+        """Returns the door to a grant's session token. A grant with another key is another one."""
+        facts = sorted(grant.facts.items())
+        return _Door(self, _digest([vendor, "grant", sorted(grant.secrets.items()), facts]))
 
     async def get(
         self, fingerprint: bytes, fetch: Callable[[], Awaitable[MachineToken]], refused: str | None = None
@@ -51,7 +56,7 @@ class AppTokenCache:
 
     def _forget_ended(self) -> None:
         """Corrected credentials leave an entry behind; one that is asked for again is fetched again."""
-        while len(self._entries) > APPS_MOST:
+        while len(self._entries) > KEPT_MOST:
             self._entries.popitem(last=False)
 
     def _ends_soon(self, token: MachineToken) -> bool:
@@ -62,23 +67,23 @@ class AppTokenCache:
         return token if token.expires_at else MachineToken(value=token.value, expires_at=self._now() + UNSTATED_LIFE)
 
 
-_CACHE: Behind[AppTokenCache] = Behind()
+_CACHE: Behind[TokenCache] = Behind()
 
 
 class _Door:
-    """One app's; the others' tokens stand behind it."""
+    """One app's or grant's; the others' tokens stand behind it."""
 
-    def __init__(self, cache: AppTokenCache, vendor: str, app: AppCredentials) -> None:
-        self._vendor, self._app = vendor, app
+    def __init__(self, cache: TokenCache, fingerprint: bytes) -> None:
+        self._fingerprint = fingerprint
         _CACHE.put(self, cache)
 
     async def __call__(self, fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
-        return await _CACHE.of(self).get(_fingerprint(self._vendor, self._app), fetch, refused)
+        return await _CACHE.of(self).get(self._fingerprint, fetch, refused)
 
 
 async def _no_app(fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
     raise PluginBug("an app token was asked for, but the flow names no app credential")
 
 
-def _fingerprint(vendor: str, app: AppCredentials) -> bytes:
-    return hashlib.sha256(msgspec.json.encode([vendor, app.type, sorted(app.secrets.items())])).digest()
+def _digest(parts: list[object]) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(parts)).digest()
