@@ -175,6 +175,7 @@ async def record(
     await _told(recorder)
     await _end(recorder, enrollment_id, flow_id, credentials_id)
     recorder.api = virtual_tenant.api
+    await _programme(recorder)
     await _virtual(recorder)
     return dict(sorted(recorder.examples.items()))
 
@@ -288,3 +289,26 @@ async def _virtual(recorder: Recorder) -> None:
         await recorder.ask("GET", path.rpartition("/")[0])
         await recorder.ask("GET", path, row_id)
         await recorder.ask("DELETE", path, row_id)
+
+
+async def _programme(recorder: Recorder) -> None:
+    members = {"name": "Peak hours", "vendors": ["virtual"], "end": "2027-06-01T00:00:00Z"}
+    made = await recorder.ask("POST", "/programs", body=members)
+    await recorder.ask("GET", "/programs")
+    await recorder.ask("GET", "/programs/{program_id}", made["id"])
+    customer = {
+        "applicationTime": "2026-06-01T10:00:00Z",
+        "utilityAccountNumber": "4711",
+        "customer": {"name": "Ada Miller", "email": "ada@example.com"},
+        "address": {"street": "1 Sun Road", "city": "Springfield", "postalCode": "12345"},
+        "additionalInfo": {"meter": "A-1"},
+    }
+    applied = {**customer, "programID": made["id"]}
+    await recorder.ask("POST", "/enrollments/submit", body=applied)
+    enrollment = await recorder.ask("POST", "/virtual/enrollments", body=applied)
+    again = {"type": "resubmitrequested", "reason": "The account number is another customer's."}
+    await recorder.ask("POST", "/enrollments/{enrollment_id}/events", enrollment["id"], body=again)
+    newer = {**customer, "applicationTime": "2026-06-02T10:00:00Z", "utilityAccountNumber": "4712"}
+    await recorder.ask("POST", "/enrollments/{enrollment_id}/applications", enrollment["id"], body=newer)
+    other = await recorder.api.post("/programs", json=members)
+    await recorder.ask("DELETE", "/programs/{program_id}", other.json()["id"])

@@ -25,6 +25,7 @@ from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import HANDLERS, NotReady
+from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.reference import reference_file, reference_page
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
@@ -58,6 +59,9 @@ ROUTES = (
     WebhookController,
     EnrollmentBackfillController,
     BackfillController,
+    ProgramController,
+    ApplicationController,
+    VirtualEnrollmentController,
     BatteryControlController,
     JoinSessionController,
     VirtualSiteController,

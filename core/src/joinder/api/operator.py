@@ -219,7 +219,12 @@ class JoinFlowController(Controller):
         ]
         return JoinFlow.of(
             await join_flows.create(
-                hub, caller.account_id, caller.client_id, vendors=vendors, redirect_uri=data.redirect_uri
+                hub,
+                caller.account_id,
+                caller.client_id,
+                vendors=vendors,
+                redirect_uri=data.redirect_uri,
+                program_id=data.program_id,
             )
         )
 
@@ -281,7 +286,9 @@ def _may_reveal(caller: Caller, include_secrets: bool) -> None:
         raise Forbidden(REVEAL)
 
 
-async def _credentials(hub: Hub, caller: Caller, shown: vendor_credentials.Shown, include_secrets: bool) -> Credentials:
+async def _credentials(
+    hub: Hub, caller: Caller, shown: vendor_credentials.CredentialsView, include_secrets: bool
+) -> Credentials:
     if include_secrets:
         shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
     return Credentials.of(shown)

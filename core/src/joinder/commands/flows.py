@@ -30,7 +30,7 @@ from joinder.commands.running import json_option, on_hub
 if TYPE_CHECKING:
     from joinder.commands.answers import Attempt
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.join_attempts import Attempt as JoinAttempt
+    from joinder.services.admin.join_attempts import JoinAttempt as JoinAttempt
     from joinder.services.join.join_flows import Dependents, FlowVendor
     from joinder.wire.flows import JoinFlow
 
@@ -63,10 +63,16 @@ def command() -> None:
     "--option", "options", multiple=True, metavar="VENDOR.NAME=VALUE", help="What a vendor asks of its flows."
 )
 @click.option("--redirect-uri", required=True, metavar="URL", help="Where owners come back to.")
+@click.option("--program", "program_id", metavar="PROGRAM_ID", help="The programme its enrollments are in.")
 @new_account_option
 @json_option
 def create(
-    vendors: tuple[str, ...], options: tuple[str, ...], redirect_uri: str, account_id: str | None, as_json: bool
+    vendors: tuple[str, ...],
+    options: tuple[str, ...],
+    redirect_uri: str,
+    program_id: str | None,
+    account_id: str | None,
+    as_json: bool,
 ) -> None:
     """Create a join flow. Example:  joinder flows create --vendor enphase:cred-… --redirect-uri https://app.example/back
 
@@ -75,11 +81,14 @@ def create(
     from joinder.services.join import join_flows
     from joinder.wire.flows import JoinFlow
 
-    entries = _entries(vendors, options)
+    entries = entries_of(vendors, options)
 
     async def make(hub: Hub) -> JoinFlow:
         owner = await chosen_account(hub, account_id)
-        return JoinFlow.of(await join_flows.create(hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri))
+        row = await join_flows.create(
+            hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri, program_id=program_id
+        )
+        return JoinFlow.of(row)
 
     made = on_hub(make)
     print_one(made, as_json)
@@ -203,7 +212,7 @@ def _touches(flow_id: str, used: Dependents) -> list[str]:
     ]
 
 
-def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
+def entries_of(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
     """Parses vendors and their options. Raises UsageError for an option of a vendor that is not named."""
     from joinder.services.join.join_flows import FlowVendor
 

@@ -18,12 +18,14 @@ class FlowVendor(Body, omit_defaults=True, kw_only=True):
 class NewFlow(Body, kw_only=True):
     vendors: list[FlowVendor]
     redirect_uri: Link
+    program_id: str | None = None
 
 
 class JoinFlow(Wire, kw_only=True):
     id: str
     vendors: list[FlowVendor]
     redirect_uri: Link = field(name="redirectURI")
+    program_id: str | None = field(name="programID", default=None)
 
     @staticmethod
     def of(row: tables.JoinFlow) -> JoinFlow:
@@ -31,7 +33,7 @@ class JoinFlow(Wire, kw_only=True):
             FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None)
             for entry in join_flows.entries(row)
         ]
-        return JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+        return JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri, program_id=row.program_id)
 
 
 class JoinFlowPage(ListPage, kw_only=True):
