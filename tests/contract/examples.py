@@ -293,8 +293,8 @@ async def _virtual(recorder: Recorder) -> None:
 
 async def _programme(recorder: Recorder) -> None:
     members = {"name": "Peak hours", "vendors": ["virtual"], "end": "2027-06-01T00:00:00Z"}
-    made = await recorder.ask("POST", "/programs", body=members)
     await recorder.ask("GET", "/programs")
+    made = await recorder.ask("POST", "/programs", body=members)
     await recorder.ask("GET", "/programs/{program_id}", made["id"])
     customer = {
         "applicationTime": "2026-06-01T10:00:00Z",

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from api.conftest import NewTenant, anonymous, app, apps, browser, hub, new_browser, new_tenant
 from api.fakes import EVERYTHING, Tenant, Vendors
 from api.test_reads import Clock, clock
-from contract.examples import FILE, World, record
+from contract.examples import AT, FILE, World, record
 from joinder.api.app import openapi_document
 from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
@@ -41,7 +41,8 @@ async def tenant(new_tenant: NewTenant) -> Tenant:
 
 
 @pytest.fixture
-async def virtual_tenant(new_tenant: NewTenant) -> Tenant:
+async def virtual_tenant(new_tenant: NewTenant, clock: Clock) -> Tenant:
+    clock.at = AT  # its own programme begins with it
     return await new_tenant(mode=accounts.VIRTUAL)
 
 
