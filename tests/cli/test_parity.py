@@ -97,6 +97,7 @@ NONE = {
     "showJoinForm": _OWNERS,
     "submitJoinForm": _OWNERS,
     "finishConsent": _OWNERS,
+    "createBrowserKey": _TOKENS,
     "createAccessToken": _TOKENS,
     "getJwks": _TOKENS,
     "getAuthorizationServer": _TOKENS,

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import time
 from collections import OrderedDict
+from typing import Any
 
 import msgspec
 from joserfc import jwt
@@ -16,12 +17,13 @@ from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.ids import is_id, new_id
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.records.accounts import Caller
-from joinder.store.tables import Account, ApiClient, SigningKey
+from joinder.store.tables import Account, ApiClient, Enrollment, SigningKey
 from joinder.store.vault import SYSTEM
 
 TOKEN_LIFE_S = 3600
+BROWSERS_SCOPE = "read:sites"
 _RECHECK_S = 30  # a revoked client's token works at most this long in another process
 _CACHE_SIZE = 10_000
 _NO_SECRET = bytes(32)
@@ -68,20 +70,37 @@ class Tokens:
         wanted = scope.split() if scope else held
         if not wanted or set(wanted) - set(held):
             raise InvalidScope
-        key, issued = await self._signing_key(), int(time.time())
-        claims = {
+        return await self._signed(self._claims(client.id, client.account_id, " ".join(wanted), TOKEN_LIFE_S))
+
+    def _claims(self, client_id: str, account_id: str, scope: str, life_s: int) -> dict[str, Any]:
+        issued = int(time.time())
+        return {
             "iss": self._issuer,
             "aud": self._issuer,
-            "sub": client.id,
-            "client_id": client.id,
-            "account": client.account_id,
-            "scope": " ".join(wanted),
+            "sub": client_id,
+            "client_id": client_id,
+            "account": account_id,
+            "scope": scope,
             "iat": issued,
-            "exp": issued + TOKEN_LIFE_S,
+            "exp": issued + life_s,
             "jti": new_id("evnt"),
         }
+
+    async def _signed(self, claims: dict[str, Any]) -> AccessToken:
+        key = await self._signing_key()
         token = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=["ES256"])
-        return AccessToken(token, TOKEN_LIFE_S, "Bearer", float(issued + TOKEN_LIFE_S), " ".join(wanted))
+        return AccessToken(token, claims["exp"] - claims["iat"], "Bearer", float(claims["exp"]), claims["scope"])
+
+    async def for_browser(self, caller: Caller, enrollment_id: str, life_s: int) -> AccessToken:
+        """Issues a key that reads the sites of one enrollment, and nothing else, in the caller's name.
+
+        Raises NotFound.
+        """
+        async with self._hub.store.write(caller.account_id) as session:
+            await owned(session, Enrollment, enrollment_id, caller.account_id)
+            audit(session, caller.account_id, caller.client_id, "enrollment.browser_key", enrollment_id)
+        claims = self._claims(caller.client_id, caller.account_id, BROWSERS_SCOPE, life_s)
+        return await self._signed({**claims, "enrollment": enrollment_id})
 
     async def verify(self, token: str) -> Caller:
         """Raises InvalidToken. A verified token is remembered until it expires, its client looked up every 30 s."""
@@ -143,6 +162,7 @@ class Tokens:
             mode=account.mode,
             vendors=frozenset(vendor.name for vendor in known) if client.compatible else None,
             types=types if client.compatible else None,
+            enrollment_id=claims.enrollment,
         )
 
     async def _signing_key(self) -> ECKey:
@@ -196,3 +216,4 @@ class _Claims(Struct):
     scope: str
     iat: int
     exp: int
+    enrollment: str | None = None
