@@ -27,9 +27,9 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 
 def is_public(path: str) -> bool:
-    return path.startswith(("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/{vendor}")) or (
-        "authorize" in path
-    )
+    """Tells what knows no query, or nobody but a virtual client."""
+    others = ("/.well-known", "/health", "/join/reconnect", "/join/session", "/join/{vendor}", "/virtual")
+    return path.startswith(others) or "authorize" in path
 
 
 async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(
