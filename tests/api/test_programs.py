@@ -30,7 +30,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
 
 APPLICATION: dict[str, Any] = {
-    "applicationTime": "2026-05-01T10:00:00+02:00",
+    "applicationTime": "2023-05-01T10:00:00+02:00",
     "utilityAccountNumber": "canary-utility-7781",
     "termsAccepted": True,
     "customer": {"name": "canary-customer-5512"},
@@ -108,10 +108,10 @@ async def test_what_an_operator_decides_follows_the_status(virtual_api: httpx.As
     assert (await decided(virtual_api, enrollment_id, "resubmitrequested", "Sign it")).status_code == 204
     shown = await got(virtual_api, path)
     assert (shown["status"], shown["statusReason"]) == ("resubmitrequested", "Sign it")
-    older = {**APPLICATION, "applicationTime": "2026-04-01T10:00:00Z"}
+    older = {**APPLICATION, "applicationTime": "2023-04-01T10:00:00Z"}
     refused = await virtual_api.post(f"{path}/applications", json=older)
     assert_problem(refused, 409, "invalid-enrollment-application-time")
-    newer = {**APPLICATION, "applicationTime": "2026-06-01T10:00:00Z", "additionalInfo": {"segment": "south"}}
+    newer = {**APPLICATION, "applicationTime": "2023-06-01T10:00:00Z", "additionalInfo": {"segment": "south"}}
     assert (await virtual_api.post(f"{path}/applications", json=newer)).status_code == 204
     shown = await got(virtual_api, path)
     assert (shown["status"], shown["additionalInfo"], "statusReason" in shown) == (
@@ -150,7 +150,7 @@ async def test_what_cannot_be_taken_is_named(virtual_api: httpx.AsyncClient, hub
         ({"additionalInfo": {long: "a"}}, f"/additionalInfo/{long}"),
         ({"additionalInfo": {str(number): "" for number in range(51)}}, "/additionalInfo"),
         ({"customer": {"name": "x" * 5000}}, "/customer"),
-        ({"applicationTime": "2026-05-01T10:00:00"}, "/applicationTime"),
+        ({"applicationTime": "2023-05-01T10:00:00"}, "/applicationTime"),
         ({"colour": "red"}, "/colour"),
     ):
         answer = await submitted(virtual_api, **members)
