@@ -240,6 +240,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
         """Returns the ports of a device that ctx.device opens, the one it takes by itself first."""
         return self.device_ports or ((80,) if self.device_access == "plain" else (443,))
 
+    @property
+    def needs_app(self) -> bool:
+        """Tells whether owners join only with app credentials, besides those that open sites by themselves."""
+        return any(kind.flow is not Flow.OPERATOR for kind in self.app_credentials)
+
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)
 
