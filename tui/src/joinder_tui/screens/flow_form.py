@@ -81,6 +81,7 @@ class FlowForm(FormScreen):
             vendors=[_asked(name, values) for name in ticked],
             redirect_uri=values.get("/redirectURI", ""),
         )
+        self.made = flow.id
         return f"Made {flow.id}. Press c to copy the link for owners."
 
     def place_of(self, place: str) -> str:
