@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "enrollments resume": ("--filter", "{enrollment}", "--yes"),
     "enrollments release": ("{broken}",),
     "enrollments reconnect": ("{enrollment}", "--qr"),
+    "enrollments owner-link": ("{enrollment}", "--qr"),
     "enrollments revoke": ("{enrollment}", "--confirm", "{enrollment}"),
     "flows create": ("--vendor", "sunny:{credentials}", "--vendor", "boxy", "--option", "sunny.region=north", *NEW),
     "flows list": (),

@@ -16,14 +16,16 @@ from litestar.openapi.spec import Components, SecurityScheme
 from joinder.api import deps
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
+from joinder.api.connections import ConnectionController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.enrollments import EnrollmentController
+from joinder.api.front_door import HANDLERS, home
 from joinder.api.headers import shielded
 from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
-from joinder.api.problems import HANDLERS, MEDIA_TYPE, NotReady, Problem, problem
+from joinder.api.problems import MEDIA_TYPE, NotReady, Problem, problem
 from joinder.api.sites import SiteController
 from joinder.api.webhooks import EventController, WebhookController
 from joinder.api.well_known import well_known
@@ -48,6 +50,7 @@ def create_app(hub: Hub) -> Litestar:
             VendorCredentialsController,
             JoinFlowController,
             JoinController,
+            ConnectionController,
             well_known,
             VendorController,
             EnrollmentController,
@@ -59,6 +62,7 @@ def create_app(hub: Hub) -> Litestar:
             WebhookController,
             EnrollmentBackfillController,
             BackfillController,
+            home,
             live,
             ready,
             openapi_json,
@@ -135,7 +139,7 @@ async def _refuse_early(request: Request[Any, Any, Any]) -> Response[Any] | None
             f"The only API version is {API_VERSION}; or leave it out.",
         )
     expects_json = request.method in ("POST", "PATCH") and not request.url.path.startswith(
-        ("/oauth2/", "/join/sessions/")
+        ("/oauth2/", "/join/sessions/", "/join/connection/")
     )
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     if not expects_json or not has_body:

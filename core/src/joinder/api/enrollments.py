@@ -12,7 +12,7 @@ from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
 from joinder.api.deps import CallerDep, HubDep, Paging
 from joinder.services.admin import pausing
-from joinder.services.join import enrollments, reconnect, renewal
+from joinder.services.join import enrollments, owner_links, reconnect, renewal
 from joinder.services.records import notices
 
 
@@ -139,3 +139,14 @@ class EnrollmentController(Controller):
         """Makes a link; the enrollment, its sites and history stay. `redirectURI`: the join flow's, when left out."""
         redirect_uri = data.redirect_uri if data is not None else None
         return schemas.ReconnectLink(url=await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri))
+
+    @post(
+        "/{enrollment_id:str}/owner-link",
+        operation_id="createOwnerLink",
+        opt={"scope": "manage:enrollments"},
+        status_code=200,
+        summary="Make a link to the owner's own page",
+    )
+    async def owner_link(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.OwnerLink:
+        """Makes a link by which the owner sees what is read, and can end it; the landing page has one, too."""
+        return schemas.OwnerLink(url=await owner_links.ask(hub, caller.account_id, enrollment_id))

@@ -185,7 +185,13 @@ class JoinFlowController(Controller):
         ]
         return wire.flow(
             await join_flows.create(
-                hub, caller.account_id, caller.client_id, vendors=vendors, redirect_uri=data.redirect_uri
+                hub,
+                caller.account_id,
+                caller.client_id,
+                vendors=vendors,
+                redirect_uri=data.redirect_uri,
+                skip_intro=data.skip_intro,
+                skip_landing=data.skip_landing,
             )
         )
 

@@ -87,12 +87,18 @@ class FlowVendor(Body, omit_defaults=True, kw_only=True):
 class NewFlow(Body, kw_only=True):
     vendors: list[FlowVendor]
     redirect_uri: str
+    skip_intro: bool = False
+    skip_landing: bool = False
 
 
 class JoinFlow(Wire, kw_only=True):
+    """`skip_intro`, `skip_landing`: without our page before the vendor's, and after it; absent where they are shown."""
+
     id: str
     vendors: list[FlowVendor]
     redirect_uri: str = field(name="redirectURI")
+    skip_intro: bool = False
+    skip_landing: bool = False
 
 
 class JoinFlowPage(Wire, kw_only=True):
@@ -172,6 +178,12 @@ class Reconnect(Body, kw_only=True):
 
 class ReconnectLink(Wire, kw_only=True):
     """Where to send the owner; it works for 30 days."""
+
+    url: str
+
+
+class OwnerLink(Wire, kw_only=True):
+    """The owner's own page of a connection; it works for 400 days, and whoever has it is taken for the owner."""
 
     url: str
 

@@ -92,7 +92,13 @@ def flow(row: JoinFlow) -> schemas.JoinFlow:
         )
         for entry in join_flows.entries(row)
     ]
-    return schemas.JoinFlow(id=row.id, vendors=vendors, redirect_uri=row.redirect_uri)
+    return schemas.JoinFlow(
+        id=row.id,
+        vendors=vendors,
+        redirect_uri=row.redirect_uri,
+        skip_intro=row.skip_intro,
+        skip_landing=row.skip_landing,
+    )
 
 
 def action(action: OperatorAction) -> schemas.ActionInfo:

@@ -171,6 +171,7 @@ ANSWERS: dict[str, Answer] = {
     "enrollments resume": many(schemas.Enrollment),
     "enrollments release": many(schemas.Enrollment),
     "enrollments reconnect": one(schemas.ReconnectLink),
+    "enrollments owner-link": one(schemas.OwnerLink),
     "enrollments revoke": one(Ended),
     "flows create": one(schemas.JoinFlow),
     "flows list": many(schemas.JoinFlow),

@@ -189,6 +189,25 @@ def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: b
     print_link(ReconnectLink(url=url), url, qr=qr, as_json=as_json)
 
 
+@command.command(name="owner-link")
+@click.argument("enrollment_id")
+@qr_option
+@json_option
+def owner_link(enrollment_id: str, qr: bool, as_json: bool) -> None:
+    """Make a link to the owner's own page. Example:  joinder enrollments owner-link enrl-… --qr
+
+    The owner sees there what is read, and can end it. It works for 400 days; send it to nobody else.
+    """
+    from joinder.api.schemas import OwnerLink
+    from joinder.services.join import owner_links
+
+    async def ask(hub: Hub) -> str:
+        return await owner_links.ask(hub, await _account(hub, enrollment_id), enrollment_id)
+
+    url = on_hub(ask)
+    print_link(OwnerLink(url=url), url, qr=qr, as_json=as_json)
+
+
 @command.command()
 @click.argument("enrollment_id")
 @severe

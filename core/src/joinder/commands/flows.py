@@ -63,10 +63,18 @@ def command() -> None:
     "--option", "options", multiple=True, metavar="VENDOR.NAME=VALUE", help="What a vendor asks of its flows."
 )
 @click.option("--redirect-uri", required=True, metavar="URL", help="Where owners come back to.")
+@click.option("--skip-intro", is_flag=True, help="Without the page that says who asks, before the vendor's.")
+@click.option("--skip-landing", is_flag=True, help="Without the page that says how it went, after the vendor's.")
 @new_account_option
 @json_option
 def create(
-    vendors: tuple[str, ...], options: tuple[str, ...], redirect_uri: str, account_id: str | None, as_json: bool
+    vendors: tuple[str, ...],
+    options: tuple[str, ...],
+    redirect_uri: str,
+    skip_intro: bool,
+    skip_landing: bool,
+    account_id: str | None,
+    as_json: bool,
 ) -> None:
     """Create a join flow. Example:  joinder flows create --vendor enphase:cred-… --redirect-uri https://app.example/back
 
@@ -79,7 +87,16 @@ def create(
 
     async def make(hub: Hub) -> JoinFlow:
         owner = await chosen_account(hub, account_id)
-        return wire.flow(await join_flows.create(hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri))
+        made = await join_flows.create(
+            hub,
+            owner,
+            ACTOR,
+            vendors=entries,
+            redirect_uri=redirect_uri,
+            skip_intro=skip_intro,
+            skip_landing=skip_landing,
+        )
+        return wire.flow(made)
 
     made = on_hub(make)
     print_one(made, as_json)

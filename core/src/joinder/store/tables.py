@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 
 def _big(**options: Any) -> Any:
     return Field(sa_type=BigInteger, **options)
+
+
+def _no() -> Any:
+    return Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class Account(SQLModel, table=True):
@@ -22,6 +26,17 @@ class Account(SQLModel, table=True):
     name: str
     mode: str = "production"
     created_at: int = _big()
+
+
+class AccountBrand(SQLModel, table=True):
+    """How the account looks on the pages of its owners (services/records/brands.py)."""
+
+    __tablename__ = "account_brand"
+    account_id: str = Field(primary_key=True, foreign_key="account.id", ondelete="CASCADE")
+    colour: str | None = None
+    logo: bytes | None = None
+    logo_type: str | None = None
+    updated_at: int = _big()
 
 
 class ApiClient(SQLModel, table=True):
@@ -103,6 +118,8 @@ class JoinFlow(SQLModel, table=True):
     redirect_uri: str
     vendors: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     program_id: str | None = None
+    skip_intro: bool = _no()  # owners leave for the vendor without a page before
+    skip_landing: bool = _no()  # and come back to redirect_uri without one after
     created_at: int = _big()
 
 
@@ -129,6 +146,8 @@ class JoinSession(SQLModel, table=True):
     ended_at: int | None = _big(default=None)
     end_code: str | None = None  # why it ended (docs/errors.md), "joined" where it went well
     end_text: str | None = None  # the sentence for the person who must act
+    locale: str | None = None  # as the link asked for (`ui_locales`); None: as the browser does
+    lands: bool = _no()  # on a page of ours, before it goes on to client_redirect_uri
     created_at: int = _big()
     expires_at: int = _big(index=True)
 

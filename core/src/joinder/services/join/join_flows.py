@@ -29,9 +29,19 @@ class FlowVendor(Struct, frozen=True, kw_only=True):
 
 
 async def create(
-    hub: Hub, account_id: str, actor: str, *, vendors: Sequence[FlowVendor], redirect_uri: str
+    hub: Hub,
+    account_id: str,
+    actor: str,
+    *,
+    vendors: Sequence[FlowVendor],
+    redirect_uri: str,
+    skip_intro: bool = False,
+    skip_landing: bool = False,
 ) -> JoinFlow:
-    """Creates a flow. Raises Invalid with a JSON Pointer per member that cannot work."""
+    """Creates a flow, with our pages before and after the vendor's or without.
+
+    Raises Invalid with a JSON Pointer per member that cannot work.
+    """
     errors = {}
     if problem := problem_with(redirect_uri):
         errors["/redirectURI"] = problem
@@ -49,6 +59,8 @@ async def create(
             account_id=account_id,
             redirect_uri=redirect_uri,
             vendors=[_stored(entry) for entry in vendors],
+            skip_intro=skip_intro,
+            skip_landing=skip_landing,
             created_at=now(),
         )
         session.add(flow)
