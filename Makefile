@@ -70,6 +70,9 @@ terminal: install  ## the terminal's tests, by keys (a minute and a half)
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
+pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
+	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
+
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
@@ -90,4 +93,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots cassettes mutants release lock clean
+.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots pages cassettes mutants release lock clean

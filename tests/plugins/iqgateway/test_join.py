@@ -96,10 +96,10 @@ async def test_what_was_typed_is_told_apart_without_a_packet(host: str, says: st
         assert not one.box.requests
 
 
-async def test_every_address_of_an_allowed_network_gets_the_same_message_after_the_same_time() -> None:
+async def test_a_name_gets_the_same_message_after_the_same_time_wherever_it_leads() -> None:
     async with bench() as one:
         started = time.monotonic()
-        assert await refused(one, host="192.168.77.99") == {"host": form.NOT_THERE}
+        assert await refused(one, host="localhost") == {"host": form.NOT_THERE}
         assert 0.9 < time.monotonic() - started < SLOW_MACHINE_S
         assert not one.box.requests
 

@@ -133,7 +133,15 @@ def choose(look: Look, choice: Choice) -> Response[str]:
 def intro(look: Look, shown: Intro, go_url: str) -> Response[str]:
     """Says who asks, and what is read, before the owner leaves."""
     vendor = shown.vendor
-    html = _page("intro.html", look, vendor=vendor, vendor_label=vendor.label, go_url=go_url, way_back=shown.way_back)
+    html = _page(
+        "intro.html",
+        look,
+        vendor=vendor,
+        vendor_label=vendor.label,
+        go_url=go_url,
+        way_back=shown.way_back,
+        lands=shown.lands,
+    )
     return _html(html, 200)
 
 
@@ -153,6 +161,7 @@ def form(
         vendor=shown.vendor,
         vendor_label=shown.vendor.label,
         form_token=shown.form_token,
+        lands=shown.lands,
         values=values or {},
         errors=errors or {},
     )

@@ -92,6 +92,7 @@ class Intro:
     vendor: Vendor
     account_id: str
     way_back: str
+    lands: bool  # on a page of ours, at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,7 @@ class Form:
     form_token: str
     leads_to: str  # the integrator's address, when it is over
     locale: str | None = None
+    lands: bool = False
 
 
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
@@ -137,7 +139,8 @@ async def introduce(hub: Hub, flow_id: str, vendor_name: str | None, state: str 
     vendor = landings.vendor_of(hub, entry.vendor)
     if flow.skip_intro or vendor is None or vendor.flow is not Flow.REDIRECT:
         return None
-    return Intro(vendor=vendor, account_id=flow.account_id, way_back=_refusal(flow, state, "user_denied"))
+    no = _refusal(flow, state, "user_denied")
+    return Intro(vendor=vendor, account_id=flow.account_id, way_back=no, lands=not flow.skip_landing)
 
 
 async def introduce_again(hub: Hub, text: str) -> Intro | None:
@@ -149,7 +152,8 @@ async def introduce_again(hub: Hub, text: str) -> Intro | None:
     if vendor is None or vendor.flow is not Flow.REDIRECT or (flow is not None and flow.skip_intro):
         return None
     denied = with_result(link.redirect_uri, error="access_denied", error_code="user_denied")
-    return Intro(vendor=vendor, account_id=row.account_id, way_back=denied)
+    lands = flow is not None and not flow.skip_landing
+    return Intro(vendor=vendor, account_id=row.account_id, way_back=denied, lands=lands)
 
 
 async def start(
@@ -513,6 +517,7 @@ async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
         form_token=form_token,
         leads_to=row.client_redirect_uri,
         locale=row.locale,
+        lands=row.lands,
     )
 
 

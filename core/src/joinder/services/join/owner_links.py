@@ -80,7 +80,9 @@ async def look(hub: Hub, link: str) -> Connection:
     """Returns the connection of a link. Raises JoinRefused."""
     row = await _row_of(hub, link)
     newest = select(func.max(SiteRow.fetched_at)).where(col(SiteRow.enrollment_id) == row.id)
-    names = select(SiteRow.name).where(col(SiteRow.enrollment_id) == row.id, col(SiteRow.gone_at).is_(None))
+    names = select(SiteRow.name).where(
+        col(SiteRow.enrollment_id) == row.id, col(SiteRow.gone_at).is_(None), col(SiteRow.fetched_at).is_not(None)
+    )
     async with hub.store.read() as session:
         account = await session.get(Account, row.account_id)
         sites = list((await session.execute(names.order_by(col(SiteRow.id)).limit(SITES_MOST))).scalars())
