@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from joinder.api import schemas, webhook_schemas
 from joinder.api.schemas import Wire
+from joinder.services.admin import audit_proof
 
 
 class Attempt(Wire, kw_only=True):
@@ -52,6 +53,30 @@ class Audit(Wire, kw_only=True):
     action: str
     target: str
     reason: str | None = None
+    result: str | None = None
+    request_id: str | None = None
+
+
+class AuditFinding(Wire, kw_only=True):
+    """What does not hold of an account's chain, at entry `seq` where that is known."""
+
+    account_id: str
+    problem: str
+    seq: int | None = None
+
+
+class AuditProof(Wire, kw_only=True):
+    """`older`: entries from before the chain, for which nobody vouches."""
+
+    entries: int
+    chains: int
+    older: int
+    findings: list[AuditFinding]
+
+
+class Pruned(Wire, kw_only=True):
+    account_id: str
+    erased: int
 
 
 class Deleted(Wire, kw_only=True):
@@ -201,6 +226,9 @@ ANSWERS: dict[str, Answer] = {
     "webhooks delete": one(Deleted),
     "events list": many(webhook_schemas.Event),
     "audit list": many(Audit),
+    "audit verify": one(AuditProof),
+    "audit export": many(audit_proof.Line),
+    "audit prune": one(Pruned),
     "backfills start": one(schemas.Backfill),
     "backfills list": many(schemas.Backfill),
     "backfills show": one(schemas.Backfill),

@@ -500,9 +500,13 @@ class Event(SQLModel, table=True):
 
 
 class Audit(SQLModel, table=True):
-    """Who changed what, written in the change's own transaction."""
+    """Who changed what, written in the change's own transaction, and bound to the entry before (audit_chain.py)."""
 
-    __table_args__ = (Index("audit_by_account", "account_id", "at"), Index("audit_by_time", "at", "id"))
+    __table_args__ = (
+        Index("audit_by_account", "account_id", "at"),
+        Index("audit_by_time", "at", "id"),
+        Index("audit_in_chain", "account_id", "seq", unique=True),
+    )
     id: str = Field(primary_key=True)
     account_id: str
     actor: str
@@ -510,3 +514,22 @@ class Audit(SQLModel, table=True):
     target: str
     reason: str | None = None  # as the person gave it
     at: int = _big()
+    result: str | None = None  # ok | refused
+    request_id: str | None = None  # of the API, as in its logs
+    before_hash: str | None = None  # of the row that was changed; None: it was not there, or is not the target's own
+    after_hash: str | None = None
+    seq: int | None = _big(default=None)  # None: older than the chain
+    hash: bytes | None = None
+
+
+class AuditHead(SQLModel, table=True):
+    """Where an account's chain ends, and begins: at `base_seq`, when older entries were pruned."""
+
+    __tablename__ = "audit_head"
+    account_id: str = Field(primary_key=True)
+    seq: int = _big(default=0)
+    hash: bytes
+    base_seq: int = _big(default=0)
+    base_hash: bytes
+    mac: bytes
+    began_at: int = _big()
