@@ -83,7 +83,7 @@ class EnrollmentController(Controller):
     async def renew(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
         """Renews the vendor token; asks whether a pending enrollment is approved; polls one that had stopped."""
         await enrollments.get(hub, caller.account_id, enrollment_id)
-        await renewal.renew(hub, enrollment_id)
+        await renewal.renew(hub, enrollment_id, caller.client_id)
         return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(
@@ -138,7 +138,8 @@ class EnrollmentController(Controller):
     ) -> schemas.ReconnectLink:
         """Makes a link; the enrollment, its sites and history stay. `redirectURI`: the join flow's, when left out."""
         redirect_uri = data.redirect_uri if data is not None else None
-        return schemas.ReconnectLink(url=await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri))
+        url = await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri, caller.client_id)
+        return schemas.ReconnectLink(url=url)
 
     @post(
         "/{enrollment_id:str}/owner-link",
@@ -149,4 +150,5 @@ class EnrollmentController(Controller):
     )
     async def owner_link(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.OwnerLink:
         """Makes a link by which the owner sees what is read, and can end it; the landing page has one, too."""
-        return schemas.OwnerLink(url=await owner_links.ask(hub, caller.account_id, enrollment_id))
+        url = await owner_links.ask(hub, caller.account_id, enrollment_id, caller.client_id)
+        return schemas.OwnerLink(url=url)

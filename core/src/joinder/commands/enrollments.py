@@ -183,7 +183,7 @@ def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: b
     from joinder.services.join import reconnect
 
     async def ask(hub: Hub) -> str:
-        return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri)
+        return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri, ACTOR)
 
     url = on_hub(ask)
     print_link(ReconnectLink(url=url), url, qr=qr, as_json=as_json)
@@ -202,7 +202,7 @@ def owner_link(enrollment_id: str, qr: bool, as_json: bool) -> None:
     from joinder.services.join import owner_links
 
     async def ask(hub: Hub) -> str:
-        return await owner_links.ask(hub, await _account(hub, enrollment_id), enrollment_id)
+        return await owner_links.ask(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)
 
     url = on_hub(ask)
     print_link(OwnerLink(url=url), url, qr=qr, as_json=as_json)

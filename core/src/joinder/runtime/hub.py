@@ -167,6 +167,12 @@ async def account_of(hub: Hub, table: type[SQLModel], row_id: str) -> str:
     return str(getattr(row, "account_id"))  # noqa: B009 - of a table that has the column
 
 
+async def audited(hub: Hub, account_id: str, actor: str, action: str, target: str) -> None:
+    """Writes an entry of what was done without a transaction of its own."""
+    async with hub.store.write(target) as session:
+        audit(session, account_id, actor, action, target)
+
+
 def audit(
     session: AsyncSession,
     account_id: str,

@@ -12,7 +12,7 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.runtime.hub import Hub, owned
+from joinder.runtime.hub import Hub, audited, owned
 from joinder.services.grants.revocations import How
 from joinder.services.join import enrollments, reconnect, signed_links
 from joinder.services.join.join_ends import JoinRefused
@@ -63,11 +63,12 @@ class Connection:
     receipt_url: str
 
 
-async def ask(hub: Hub, account_id: str, enrollment_id: str) -> str:
+async def ask(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> str:
     """Returns the link to the owner's page. Raises NotFound, or Conflict where no owner consents."""
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         await reconnect.refuse_operators(hub, session, row)
+    await audited(hub, account_id, actor, "enrollment.owner-link", enrollment_id)
     return hub.settings.public_url + path(hub, enrollment_id)
 
 

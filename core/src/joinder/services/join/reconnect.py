@@ -14,7 +14,7 @@ from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.grants import Consent
-from joinder.runtime.hub import Hub, owned
+from joinder.runtime.hub import Hub, audited, owned
 from joinder.services.grants import site_rights
 from joinder.services.join import signed_links
 from joinder.services.join.redirects import problem_with
@@ -34,11 +34,19 @@ class Link(Struct, frozen=True, array_like=True):
     redirect_uri: str
 
 
-async def ask(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None) -> str:
+async def ask(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None, actor: str | None = None) -> str:
     """Returns the link for the owner. Raises NotFound, Conflict where no owner consents, Invalid, or Unprocessable.
 
-    `redirect_uri` None: that of the enrollment's flow. Given, it must be one of the account's flows'.
+    `redirect_uri` None: that of the enrollment's flow. Given, it must be one of the account's flows'. `actor`: who
+    asked for the link.
     """
+    made = await _asked(hub, account_id, enrollment_id, redirect_uri)
+    if actor is not None:
+        await audited(hub, account_id, actor, "enrollment.reconnect-link", enrollment_id)
+    return made
+
+
+async def _asked(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None) -> str:
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         await refuse_operators(hub, session, row)
