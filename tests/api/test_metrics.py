@@ -52,18 +52,20 @@ async def test_a_line_names_the_route_and_neither_path_nor_query(
     await connect_site(tenant.api, browser)
     caplog.set_level(logging.INFO, "joinder.access")
     caplog.clear()
+    await tenant.api.get("/sites/site-canarycanarycana")
     await tenant.api.get("/sites/site-canarycanarycana?secret=canary-query")
     await tenant.api.get("/join/sessions/canary-session-token")
     await tenant.api.post("/canary-path")
     await tenant.api.request("CANARY", "/sites")
     assert lines(caplog.records) == [
         ("GET", "/sites/{site_id}", 404),
+        ("GET", "/sites/{site_id}", 400),
         ("GET", "/join/sessions/{token}", 400),
         ("POST", "none", 404),
         ("other", "none", 405),
     ]
     assert "canary" not in str([vars(record) for record in caplog.records]).lower()
-    assert counted(hub, "/sites/{site_id}", "GET", "4xx") == 1
+    assert counted(hub, "/sites/{site_id}", "GET", "4xx") == 2
     assert counted(hub, "none", "POST", "4xx") == 1
 
 
@@ -91,7 +93,7 @@ async def test_a_request_is_a_span_without_path_or_query(api: httpx.AsyncClient)
         await api.get("/sites/site-canarycanarycana?secret=canary")
     (span,) = exporter.get_finished_spans()
     assert span.name == "GET /sites/{site_id}"
-    assert dict(span.attributes or {}) == {"joinder.status": 404}
+    assert dict(span.attributes or {}) == {"joinder.status": 400}
     assert "canary" not in span.to_json()
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import pytest
+from click.testing import CliRunner
+from openapi_spec_validator import validate
 from sqlmodel import SQLModel
 
+from joinder.commands.openapi import command
+from joinder.errors import HealthState
+from joinder.services.records.accounts import REVEAL, SCOPES
+from joinder.services.records.event_types import EVENT_TYPES
 from joinder.store import tables
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
@@ -42,6 +49,12 @@ def references(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for entry in value:
             yield from references(entry)
+
+
+def parameters(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    shared = document["components"]["parameters"]
+    found = operation.get("parameters", [])
+    return [shared[one["$ref"].rsplit("/", 1)[-1]] if "$ref" in one else one for one in found]
 
 
 async def test_it_is_openapi_3_1(document: dict[str, Any]) -> None:
@@ -77,7 +90,7 @@ async def test_every_operation_says_what_it_is_for(document: dict[str, Any]) -> 
 
 async def test_every_parameter_of_a_path_is_declared(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        declared = [entry for entry in operation.get("parameters", []) if entry["in"] == "path"]
+        declared = [entry for entry in parameters(document, operation) if entry["in"] == "path"]
         assert {entry["name"] for entry in declared} == set(re.findall(r"{(\w+)}", path)), (method, path)
         assert all(entry["required"] and "schema" in entry for entry in declared), (method, path)
 
@@ -85,11 +98,11 @@ async def test_every_parameter_of_a_path_is_declared(document: dict[str, Any]) -
 async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -> None:
     names = {
         entry["name"] for _, _, operation in operations(document)
-        for entry in operation.get("parameters", []) if entry["in"] == "query"
+        for entry in parameters(document, operation) if entry["in"] == "query"
     }  # fmt: skip
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
                      "health", "programID", "flowID", "expand", "provenance", "start", "end", "summaryLevel",
-                     "enrollmentID", "type"}  # fmt: skip
+                     "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:
@@ -127,11 +140,64 @@ async def test_it_is_the_only_page_of_documentation(anonymous: httpx.AsyncClient
         assert (await anonymous.get(path)).headers["content-type"] == "application/problem+json", path
 
 
-async def test_every_operation_says_what_its_errors_look_like(anonymous: httpx.AsyncClient) -> None:
-    schema = (await anonymous.get("/openapi.json")).json()
-    answers = [operation["responses"] for path in schema["paths"].values() for operation in path.values()]
-    assert answers
-    for answer in answers:
-        reference = answer["default"]["content"]["application/problem+json"]["schema"]["$ref"]
+PAGES = ("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm")
+
+
+async def test_every_operation_says_what_its_errors_look_like(document: dict[str, Any]) -> None:
+    for _, _, operation in operations(document):
+        if operation["operationId"] in PAGES:
+            continue
+        assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
+        for status, answer in operation["responses"].items():
+            assert status[0] in "23d" or "$ref" in answer or operation["operationId"] == "createAccessToken"
+    for response in document["components"]["responses"].values():
+        reference = response["content"]["application/problem+json"]["schema"]["$ref"]
         assert reference == "#/components/schemas/Problem"
-    assert set(schema["components"]["schemas"]["Problem"]["required"]) >= {"type", "title", "status", "detail"}
+    assert set(document["components"]["schemas"]["Problem"]["required"]) >= {"type", "title", "status", "detail"}
+
+
+async def test_it_is_valid(document: dict[str, Any]) -> None:
+    validate(document)
+
+
+async def test_an_answer_has_one_schema_and_says_null_only_where_null_is_said(document: dict[str, Any]) -> None:
+    for _, _, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                is_one = "$ref" in content["schema"] or content["schema"].get("type")
+                assert is_one, (operation["operationId"], status, media_type)
+    for name, schema in document["components"]["schemas"].items():
+        nullable = {member for member, one in schema.get("properties", {}).items() if '"null"' in json.dumps(one)}
+        is_request = schema.get("additionalProperties") is False
+        assert is_request or nullable == ({"start"} if name == "Production" else set()), name
+
+
+async def test_tokens_scopes_and_public_operations_are_told(document: dict[str, Any]) -> None:
+    flow = document["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
+    assert set(flow["scopes"]) == {*SCOPES, REVEAL}
+    needed = set()
+    for path, method, operation in operations(document):
+        if operation["operationId"] == "createAccessToken":
+            continue
+        is_public = path.startswith(("/health", "/.well-known")) or operation["operationId"] in PAGES
+        assert (operation["security"] == []) is is_public, (method, path)
+        needed |= {scope for one in operation["security"] for scopes in one.values() for scope in scopes}
+    assert needed == set(SCOPES)
+
+
+async def test_times_are_times_and_closed_sets_are_closed(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        for member, one in schema.get("properties", {}).items():
+            if re.search(r"(At|Since|Until)$|^(start|end|since|timestamp|asOf)$", member):
+                assert "date-time" in json.dumps(one), (name, member)
+    assert schemas["Health"]["properties"]["state"]["enum"] == list(get_args(HealthState))
+    assert schemas["Event"]["properties"]["type"]["enum"] == list(EVENT_TYPES) == list(document["webhooks"])
+
+
+async def test_the_command_prints_what_the_server_answers(document: dict[str, Any], tmp_path: Path) -> None:
+    printed = CliRunner().invoke(command, [])
+    assert (printed.exit_code, json.loads(printed.stdout)) == (0, document)
+    written = tmp_path / "openapi.json"
+    assert CliRunner().invoke(command, ["--output", str(written)]).exit_code == 0
+    assert json.loads(written.read_text()) == document

@@ -29,7 +29,7 @@ async def test_they_make_an_enrollment_at_once(api: httpx.AsyncClient, vendors: 
 async def test_ordinary_ones_call_no_vendor(api: httpx.AsyncClient, vendors: Vendors) -> None:
     await new_credentials(api)
     assert vendors.sunny.calls == []
-    assert (await api.get("/enrollments")).json() == {"enrollments": []}
+    assert (await api.get("/enrollments")).json() == {"enrollments": [], "totalSize": 0}
 
 
 @pytest.mark.parametrize(

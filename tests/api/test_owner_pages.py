@@ -20,7 +20,7 @@ from joinder.services.records import accounts, brands
 from joinder.services.refusals import NotFound, Unprocessable
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
-HTML = {"accept": "text/html,application/xhtml+xml"}
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 def link_in(html: str, words: str) -> str:

@@ -47,6 +47,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("patch", "/vendor-credentials/{credentials_id}"): {"name": "x"},
     ("post", "/join/flows"): {"vendors": [{"vendor": "boxy"}], "redirectURI": REDIRECT_URI},
     ("post", "/webhooks"): {"url": "https://integrator.example/hook"},
+    ("patch", "/enrollments/{enrollment_id}"): {"reference": "customer-7"},
     ("patch", "/webhooks/{webhook_id}"): {"disabled": True},
     ("post", "/webhooks/{webhook_id}/replay"): {"since": "2020-01-01T00:00:00Z"},
 }
@@ -100,7 +101,8 @@ async def test_every_operation_refuses_a_token_without_its_scope(
     for method, template in await operations(anonymous):
         if template == "/vendors":
             continue  # shows what is installed to every client
-        api = writer if template.startswith(("/sites", "/solar", "/batt", "/meters")) else reader
+        is_read = method == "get" and template.startswith("/virtual/")
+        api = writer if is_read or template.startswith(("/sites", "/solar", "/batt", "/meters")) else reader
         answer = await send(api, method, template, filled(template, "a" * 16))
         assert_problem(answer, 403, "forbidden")
         assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]

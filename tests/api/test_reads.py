@@ -110,12 +110,14 @@ def nulls(value: Any, path: str = "") -> list[str]:
 async def test_a_site_as_documented(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> None:
     site_id = await connect_site(api, browser)
     site = (await api.get(f"/sites/{site_id}")).json()
+    (enrollment,) = (await api.get("/enrollments")).json()["enrollments"]
     offset = datetime.now(ZONE).utcoffset()
     assert offset is not None
     hours = offset.total_seconds() / 3600
     devices = {name: site.pop(name) for name in ("solarInverters", "batteries", "meters")}
     assert site == {
         "id": site_id,
+        "enrollmentID": enrollment["id"],
         "vendor": "sunny",
         "vendorID": "site-1",
         "name": "Home",
@@ -174,8 +176,8 @@ async def test_what_the_vendor_does_not_say_is_left_out(
     site_id = await connect_site(api, browser)
     site = (await api.get(f"/sites/{site_id}")).json()
     assert set(site) == {"id", "vendor", "vendorID", "name", "locationUTCOffset", "solarInverters", "batteries",
-                         "meters", "chargers", "bess", "timezoneBy"}  # fmt: skip
-    assert (site["bess"], site["locationUTCOffset"]) == ({}, 0.0)
+                         "meters", "chargers", "enrollmentID", "timezoneBy"}  # fmt: skip
+    assert site["locationUTCOffset"] == 0.0
     for path, member in (("solar-inverters", "solarInverters"), ("batteries", "batteries"), ("meters", "meters")):
         device = (await api.get(f"/{path}/{site[member][0]['id']}")).json()
         assert set(device) == {"id", "vendor", "vendorID", "reportedAt", "model", "serialNumber", "siteID"}
@@ -205,11 +207,11 @@ async def test_an_enrollment_as_documented(api: httpx.AsyncClient, browser: http
     enrollment_id = await connect(api, browser)
     shown = (await api.get(f"/enrollments/{enrollment_id}")).json()
     assert shown.pop("warnings") == []
-    assert set(shown) == {"id", "vendor", "flowID", "status", "sites", "sitesRead", "health", "createdAt"}
+    assert set(shown) == {"id", "vendor", "flowID", "state", "status", "sites", "sitesRead", "health", "createdAt"}
     assert set(shown["health"]) == {"state", "since", "nextStep", "expiresAt", "lineage"}
     assert (shown["health"]["state"], shown["sitesRead"]) == ("connecting", 0)
     assert set(shown["health"]["lineage"]) == {"obtainedBy", "obtainedAt", "refreshCount"}
-    assert (await api.get("/enrollments")).json() == {"enrollments": [shown]}
+    assert (await api.get("/enrollments")).json() == {"enrollments": [shown], "totalSize": 1}
 
 
 async def test_enrollments_by_what_they_are(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> None:
@@ -218,11 +220,11 @@ async def test_enrollments_by_what_they_are(api: httpx.AsyncClient, browser: htt
         ({"vendor": "sunny"}, 1),
         ({"vendor": "boxy"}, 0),
         ({"status": "enrolled"}, 1),
-        ({"status": "x"}, 0),
+        ({"status": "rejected"}, 0),
         ({"health": "connecting"}, 1),
         ({"health": "degraded"}, 0),
         ({"programID": "prog-x"}, 0),
-        ({"flowID": "flow-x"}, 0),
+        ({"flowID": "flow-aaaaaaaaaaaaaaaa"}, 0),
     ):
         assert len((await api.get("/enrollments", params=query)).json()["enrollments"]) == found, query
 

@@ -8,11 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 import httpx
 import pytest
 
-from api.fakes import Vendors, assert_problem, connect_site
+from api.fakes import Tenant, Vendors, assert_problem, connect_site
 from api.test_reads import Clock, clock, day_of, home_series
 from joinder import errors
 from joinder.energy import Readings, ReadingsQuery
 from joinder.runtime.hub import Hub
+from joinder.services.calls import fair_shares
+from joinder.services.calls.call_refusals import ShareSpent
 from joinder.services.readings import poll, uncovered
 
 __all__ = ["clock"]
@@ -199,3 +201,22 @@ async def test_a_late_correction_replaces_what_was_read_before_it_had_settled(
     clock.at += 86400
     await read(api, site_id, **yesterday)
     assert len(vendors.sunny.queries) == asked
+
+
+async def test_a_caller_whose_share_is_spent_reads_what_is_stored_and_is_told_when_there_is_more(
+    api: httpx.AsyncClient, tenant: Tenant, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    site_id = await connect_site(api, browser)
+    vendors.sunny.readings = home_series
+    vendors.sunny.failures["fetch_readings"] = ShareSpent("spent", retry_after=timedelta(seconds=42))
+    nothing = await read(api, site_id, **FIRST_DAY)
+    assert (nothing.status_code, nothing.headers["retry-after"]) == (200, "42")
+    assert (nothing.json()["intervals"], nothing.json()["complete"]) == ([], False)
+    assert {one["why"] for one in nothing.json()["missing"]} == {"not_read_yet"}
+    del vendors.sunny.failures["fetch_readings"]
+    readers: list[str | None] = []
+    vendors.sunny.readings = lambda query: readers.append(fair_shares.reader()) or home_series(query)
+    whole = await read(api, site_id, **FIRST_DAY)
+    assert readers == [tenant.client.client_id]
+    assert "retry-after" not in whole.headers
+    assert len(whole.json()["intervals"]) == 24

@@ -160,7 +160,12 @@ async def test_events_by_enrollment_and_type(hub: Hub, api: httpx.AsyncClient, b
     assert [event["type"] for event in listed] == ["enrollment.created", "enrollment.deleted", "enrollment.revoked"]
     (deleted,) = (await api.get("/events", params={"type": "enrollment.deleted"})).json()["events"]
     assert set(deleted) == {"id", "type", "timestamp", "data"}
-    assert deleted["data"] == {"enrollmentID": enrollment_id, "vendor": "sunny", "revocation": "none"}
+    assert deleted["data"] == {
+        "enrollmentID": enrollment_id,
+        "vendor": "sunny",
+        "state": "their-state",
+        "revocation": "none",
+    }
     first = (await api.get("/events", params={"pageSize": 2})).json()
     rest = (await api.get("/events", params={"pageSize": 2, "pageToken": first["nextPageToken"]})).json()
     assert {event["id"] for event in first["events"] + rest["events"]} == {event["id"] for event in listed}

@@ -51,6 +51,7 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
         database = f"sqlite:///{folder}/joinder.sqlite3"
         own = {"JOINDER_DATABASE_URL": database, "JOINDER_KEY_FILE": f"{folder}/joinder.key"}
+        own["JOINDER_CONFIG"] = os.devnull  # no file of the one who runs the tests
         self.env = {**kept, **own, "JOINDER_PUBLIC_URL": "http://127.0.0.1:9"}  # where doctor finds nobody
 
     def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

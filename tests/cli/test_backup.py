@@ -66,7 +66,7 @@ def test_a_copy_is_made_and_put_back(installed: Shell, tmp_path: Path) -> None:
 
 def test_a_folder_keeps_the_newest(installed: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "copies"
-    folder.mkdir()
+    installed.json("backup", str(folder), "--keep", "2")
     (folder / "joinder-notes.sqlite3").write_text("mine")
     made = [str(installed.json("backup", str(folder), "--keep", "2")[0]["file"]) for _ in range(4)]
     kept = {path.name for path in folder.iterdir()}
@@ -80,7 +80,8 @@ def test_a_folder_keeps_the_newest(installed: Shell, tmp_path: Path) -> None:
         (("backup", "there"), 4, "overwrite it with --force"),
         (("backup", "joinder.sqlite3", "--force"), 4, "is the database itself"),
         (("backup", "nowhere/x"), 78, "does not exist"),
-        (("backup", "x", "--keep", "2"), 1, "--keep needs a folder"),
+        (("backup", "there", "--keep", "2"), 1, "--keep needs a folder"),
+        (("backup", "nowhere/x", "--keep", "2"), 1, "cannot be made a folder"),
         (("backup", ".", "--keep", "0"), 2, "--keep"),
         (("restore", "absent"), 3, "no copy"),
         (("restore", "there"), 1, "no copy of a SQLite database"),

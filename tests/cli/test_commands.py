@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
 from cli.conftest import Shell
+from joinder.store import claims
+from joinder.store.engine import open_store
 
 
 def test_accounts_and_clients(joinder: Shell) -> None:
@@ -27,6 +28,7 @@ def test_accounts_and_clients(joinder: Shell) -> None:
     assert str(client["clientSecret"]) not in json.dumps(shown)
     assert joinder("clients", "revoke", client_id, "--dry-run").returncode == 0
     assert joinder("--no-input", "clients", "revoke", client_id).returncode == 2
+    assert joinder("clients", "revoke", client_id, "--no-input").returncode == 2
     assert joinder.json("clients", "list")[0]["revoked"] is False
     assert joinder("clients", "revoke", client_id, "--yes").returncode == 0
     assert joinder.json("clients", "list", "--account", str(account["id"]))[0]["revoked"] is True
@@ -59,6 +61,9 @@ def test_an_account_is_renamed_and_deleted(joinder: Shell) -> None:
         (("enrollments", "poll", "enrl-aaaaaaaaaaaaaaaa"), 3, "this id"),
         (("backfills", "start", "enrl-aaaaaaaaaaaaaaaa"), 3, "this id"),
         (("nonsense",), 2, "No such command"),
+        (("enrollment", "list"), 2, "mean 'enrollments'?"),
+        (("enrollments", "lst"), 2, "mean 'list'?"),
+        (("accounts", "list", "--config", "/nowhere/joinder.toml"), 78, "/nowhere/joinder.toml does not exist"),
         (("simulate", "nobody"), 2, "installed: enphase, enphasevpp, iqgateway, sma"),
     ],
 )
@@ -107,6 +112,37 @@ def test_a_port_that_is_taken_stops_the_start(joinder: Shell) -> None:
         assert (done.returncode, "--port" in done.stderr) == (1, True)
 
 
+async def _claimed(database_url: str, **claims_of: str) -> None:
+    store = await open_store(database_url)
+    try:
+        async with store.write() as session:
+            for vendor, distribution in claims_of.items():
+                await claims.adopt(session, vendor, distribution)
+    finally:
+        await store.close()
+
+
+def test_vendors_that_belong_to_others_or_are_gone_say_so_until_they_are_adopted(joinder: Shell) -> None:
+    joinder("keys", "create")
+    asyncio.run(_claimed(joinder.env["JOINDER_DATABASE_URL"], solis="joinder-solis2", acme="joinder-acme"))
+    listed = joinder("vendors", "--json")
+    states = {row["vendor"]: row["state"] for row in json.loads(listed.stdout)}
+    assert listed.returncode == 1
+    assert states["solis"].startswith("solis belongs to joinder-solis2")
+    assert states["acme"] == "gone: pip install joinder-acme"
+    assert states["tesla"] == "ok"
+    assert joinder("vendors", "adopt", "solis", "joinder-tesla").returncode == 3
+    adopted = joinder("vendors", "adopt", "solis", "joinder-solis", "--json")
+    assert json.loads(adopted.stdout)["before"] == "joinder-solis2"
+    assert joinder("vendors", "solis").returncode == 0
+
+
+def test_vendors_that_can_be_installed_are_listed_and_found_by_name(joinder: Shell) -> None:
+    rows = json.loads(joinder("vendors", "--available", "--json", JOINDER_PLUGINS="joinder-solis").stdout)
+    assert {row["distribution"] for row in rows} >= {"joinder-solis", "joinder-tesla"}
+    assert "pip install DISTRIBUTION" in joinder("vendors", "--available").stderr
+
+
 def test_vendors_are_listed(joinder: Shell) -> None:
     rows = joinder.json("vendors")
     names = ("enphase", "enphasevpp", "iqgateway", "sma", "smasbox", "solaredge", "solis", "tesla")
@@ -116,14 +152,22 @@ def test_vendors_are_listed(joinder: Shell) -> None:
     assert "found, not enabled" in only.stdout
 
 
-async def test_simulate_prints_what_a_server_and_an_owner_need(joinder: Shell) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "joinder", "simulate", "enphase", "--port", "0"),
-        env=joinder.env,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    first = (await process.stdout.readline()).decode()
-    assert first.startswith("export JOINDER_REROUTE=api.enphaseenergy.com=http://127.0.0.1:")
-    process.terminate()
-    await process.communicate()
+def test_what_one_vendor_asks_of_whom_is_shown_with_its_callback_url(joinder: Shell) -> None:
+    shown = joinder("vendors", "enphase", JOINDER_PUBLIC_URL="https://hub.example").stdout
+    assert "https://hub.example/join/enphase/auth-granted" in shown
+    assert "joinder credentials create enphase developerapp --from app.json" in shown
+    assert {"clientID", "clientSecret", "apiKey"} <= set(shown.split())
+    assert "An owner enters" in joinder("vendors", "iqgateway").stdout
+    assert joinder.json("vendors", "iqgateway")[0]["consentFields"][0]["name"] == "host"  # type: ignore[index]
+    assert joinder("vendors", "nobody").returncode == 3
+
+
+def test_simulate_says_what_a_servers_shell_needs(joinder: Shell, tmp_path: Path) -> None:
+    done = joinder("simulate", "enphase", "iqgateway", "--env", "--port", "9001")
+    lines = dict(line.removeprefix("export ").split("=", 1) for line in done.stdout.splitlines())
+    assert lines["JOINDER_REROUTE"].startswith("api.enphaseenergy.com=http://127.0.0.1:9001,")
+    assert lines["JOINDER_ALLOWED_NETWORKS"] == "192.168.77.10/32"
+    assert joinder("config", "show", **{name: value.strip("'") for name, value in lines.items()}).returncode == 0
+    (tmp_path / "joinder.toml").write_text("[reroute]\n'api.enphaseenergy.com' = 'http://127.0.0.1:9123'\n")
+    configured = joinder("simulate", "enphase", "--env", "--config", str(tmp_path / "joinder.toml")).stdout
+    assert "127.0.0.1:9123" in configured

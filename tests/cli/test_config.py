@@ -54,3 +54,29 @@ def test_a_url_that_does_not_work_is_not_quoted(joinder: Shell, url_file: Path) 
     for words in ("config check", "config show", "accounts list", "doctor"):
         done = joinder(*words.split())
         assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_the_file_is_named_anywhere_on_the_line(joinder: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "joinder.toml"
+    path.write_text("port = 81\nhost = '::1'\n")
+    for line in (("--config", str(path), "config", "show"), ("config", "show", f"--config={path}")):
+        rows = {row["setting"]: row for row in joinder.json(*line, "--origin")}
+        assert (rows["JOINDER_PORT"]["value"], rows["JOINDER_PORT"]["origin"]) == ("81", str(path))
+        assert rows["JOINDER_KEY_FILE"]["origin"] == "environment"
+    assert joinder("config", "path", "--config", str(path)).stdout.strip() == str(path)
+    assert joinder("--config", "/dev/null", "config", "path").stdout == ""
+
+
+def test_every_setting_is_described(joinder: Shell) -> None:
+    told = [row["setting"] for row in joinder.json("config", "reference")]
+    assert all(f"{name}  (" in joinder("config", "reference").stdout for name in told[:2])
+    assert "# port = 8080" in joinder("config", "reference", "--toml").stdout
+    assert "| `port` | `8080` |" in joinder("config", "reference", "--markdown").stdout
+
+
+def test_help_comes_whatever_the_file_holds(joinder: Shell, tmp_path: Path) -> None:
+    (tmp_path / "joinder.toml").write_text("prot = 1")
+    done = joinder("--config", str(tmp_path / "joinder.toml"), "--help")
+    assert (done.returncode, "serve" in done.stdout) == (0, True)
+    done = joinder("--config", str(tmp_path / "joinder.toml"), "accounts", "list")
+    assert (done.returncode, "did you mean port?" in done.stderr) == (78, True)

@@ -94,3 +94,10 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     code = "import sys; from joinder.cli import group; group(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "joinder.commands" not in done.stdout
+
+
+def test_commands_stand_in_groups() -> None:
+    shown = CliRunner().invoke(cli.group, ["--help"], env={"COLUMNS": "120"}).output
+    places = [shown.index(f" {title} ") for title in (*cli.GROUPS, "From plugins")]
+    assert places == sorted(places)
+    assert "A command of joinder-tui" not in shown

@@ -23,7 +23,7 @@ DATABASES = ("sqlite",)  # the services' own tests ask both
 # Groups without a twin in the REST API; what they print with --json is rows of their own.
 ELSEWHERE = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "accounts", "clients", "keys"),
-    *("config", "completion", "backup", "restore", "reconcile", "doctor"),
+    *("init", "config", "completion", "backup", "restore", "reconcile", "doctor", "openapi"),
 )
 NEW = ("--redirect-uri", "https://a.example/")
 RUNS: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "enrollments pause": ("{enrollment}",),
     "enrollments resume": ("--filter", "{enrollment}", "--yes"),
     "enrollments release": ("{broken}",),
+    "enrollments label": ("{enrollment}", "--reference", "customer-7"),
     "enrollments reconnect": ("{enrollment}", "--qr"),
     "enrollments owner-link": ("{enrollment}", "--qr"),
     "enrollments revoke": ("{enrollment}", "--confirm", "{enrollment}"),
@@ -85,6 +86,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "devices intervals": ("{inverter}",),
     "readings recheck": (),
     "status": (),
+    "open": ("{flow}", "--state", "customer 7", "--no-browser"),
 }
 GIVEN = {
     "credentials create": '{"clientSecret": "canary-app-secret-5f3a"}',

@@ -79,6 +79,6 @@ async def test_an_operator_action_is_listed_and_run(joinder: Shell, tmp_path: Pa
         ]
         assert (await run("act", "dance"))[0] == 3
         code, said = await run("act", "register", "--set", "colour=red")
-        assert (code, "domain: must be" in said, "colour: unknown member" in said) == (1, True, True)
+        assert (code, "domain: is needed" in said, "colour: unknown member" in said) == (1, True, True)
         code, said = await run("act", "register", "--set", "domain=hub.example.com")
         assert (code, "hub.example.com" in said) == (0, True), said

@@ -91,7 +91,7 @@ class World:
             offered = [FlowVendor(vendor="sunny", credentials_id=made.id), FlowVendor(vendor="boxy")]
             flow = await join_flows.create(hub, account, "test", vendors=offered, redirect_uri=REDIRECT_URI)
             self.ids["flow"] = flow.id
-            await join_sessions.start(hub, flow.id, "sunny", None)
+            await join_sessions.start(hub, flow.id, "sunny")
             enrollment = self.ids["enrollment"] = await self.enroll(hub, "owner-1", "site-1")
             await poll.poll(hub, enrollment)
             (self.ids["site"],) = (await enrollments.get(hub, account, enrollment)).site_ids

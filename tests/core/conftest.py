@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -54,8 +54,9 @@ InstallPlugin = Callable[..., EntryPoint]
 class _Distribution:
     version = "1.2.3"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, requires: Sequence[str] = ()) -> None:
         self.name = name
+        self.requires = list(requires)
 
 
 @pytest.fixture
@@ -63,12 +64,14 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallPl
     """Writes a module on sys.path and answers its entry point. `source` None: a plugin that works, plus `more`."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(name: str, source: str | None = None, *, more: str = "", distribution: str = "") -> EntryPoint:
+    def install(
+        name: str, source: str | None = None, *, more: str = "", distribution: str = "", requires: Sequence[str] = ()
+    ) -> EntryPoint:
         module = f"plugin_{name}_{abs(hash(str(tmp_path)))}_{len(list(tmp_path.iterdir()))}"
         text = PLUGIN_HEAD.format(name=name) if source is None else source
         (tmp_path / f"{module}.py").write_text(textwrap.dedent(text) + textwrap.dedent(more))
         entry = EntryPoint(name, module, ENTRY_POINT_GROUP)
-        vars(entry)["dist"] = _Distribution(distribution or f"joinder-{name}")
+        vars(entry)["dist"] = _Distribution(distribution or f"joinder-{name}", requires)
         return entry
 
     return install

@@ -285,7 +285,7 @@ async def test_a_name_that_turns_to_loopback_after_its_first_answer_reaches_no_l
     asked = resolving(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
     factory = HttpFactory()
     client = factory.vendor((HOST,))
-    client._port = served.port  # so that only the address is in the way
+    client._hosts = (f"{HOST}:{served.port}",)  # so that only the address is in the way
     backend = CLIENT.of(client)._transport._pool._pools[0]._network_backend  # type: ignore[attr-defined]
     real, dialled = backend._inner, Dialled()
     backend._inner = dialled

@@ -9,6 +9,7 @@ import socket
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -31,9 +32,11 @@ from joinder.services.records import accounts
 from joinder.settings import ConfigError, Settings
 from joinder.skew import ClockSkew
 from joinder.store.tables import Delivery, Due, Enrollment, Event, Quota, VendorCredentials, WebhookEndpoint
+from joinder.trouble import StoreAway
 from joinder.vendors.registry import Registry
 
 DOCS = Path(__file__).parents[2] / "docs"
+DEPLOY = DOCS.parent / "deploy"
 CALLED = re.compile(r"joinder_\w+")
 LIMITED = """
 VENDOR = Vendor(
@@ -289,6 +292,31 @@ async def test_metrics_have_a_port_of_their_own(fresh_database: Settings, regist
                 await fetch(port, "/metrics")
 
 
+async def test_at_an_address_open_to_others_the_port_wants_the_token(
+    fresh_database: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    open_to_all = structs.replace(fresh_database, metrics_port=port, metrics_host="0.0.0.0")  # noqa: S104 - as in a container
+    async with open_hub(open_to_all, registry) as hub:
+        with pytest.raises(ConfigError, match="set JOINDER_METRICS_TOKEN_FILE too"):
+            async with exposed(hub):
+                pass
+    (tmp_path / "token").write_text("x" * 20)
+    settings = structs.replace(open_to_all, metrics_token_file=str(tmp_path / "token"))
+    async with open_hub(settings, registry) as hub, exposed(hub):
+        host = f"Host: joinder-worker:{port}"
+        for given, status in (("", b"401"), ("y" * 20, b"401"), ("x" * 20, b"200")):
+            head, body = await fetch(port, "/metrics", f"{host}\r\nAuthorization: Bearer {given}")
+            assert (head.split()[1], b"joinder_store_up" in body) == (status, status == b"200")
+        assert [(await fetch(port, path, host))[0].split()[1] for path in ("/health/live", "/health/ready")] == [
+            b"200"
+        ] * 2
+        hub.readiness = mock.Mock(proved=mock.AsyncMock(side_effect=StoreAway("away")))
+        head, body = await fetch(port, "/health/ready", host)
+        assert (head.split()[1], body) == (b"503", b"the database does not answer\n")
+
+
 # The clock -----------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +360,11 @@ async def test_answers_of_vendors_are_looked_at(serve: Any) -> None:
 
 
 def rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+    return [
+        rule
+        for group in yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
 
 
 def test_rules_are_whole() -> None:
@@ -341,7 +373,7 @@ def test_rules_are_whole() -> None:
     for rule in rules():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}, rule
         assert rule["labels"]["severity"] in ("critical", "warning")
-        assert set(rule["annotations"]) == {"summary", "action"}
+        assert set(rule["annotations"]) == {"summary", "action", "runbook"}
         assert re.fullmatch(r"\d+m", rule.get("for", "1m"))
         assert rule["expr"].count("(") == rule["expr"].count(")")
 
@@ -353,7 +385,7 @@ def test_rules_use_series_and_labels_that_exist() -> None:
         used = CALLED.findall(expression)
         assert used, rule
         assert set(used) <= set(known), rule
-        labels = {label for name in used for label in known[name]} | {"le"}
+        labels = {label for name in used for label in known[name]} | {"le", "instance"}
         asked = re.findall(r"(\w+)(?:=~|!=|!~|=)\"", expression)
         grouped = [
             name.strip() for part in re.findall(r"(?:by|on) \(([^)]*)\)", expression) for name in part.split(",")

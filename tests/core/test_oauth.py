@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from joinder import AppCredentials, AuthorizeRequest, Callback, Context, Kept, OAuth2, Secrets, oauth
+from joinder import AppCredentials, AuthorizeRequest, Callback, Context, Grant, Kept, OAuth2, Secrets, oauth
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
@@ -30,8 +30,18 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.http import Answer, HttpFactory
-from joinder.oauth import Token, authorize_url, code_from, exchange_code, refresh_token, token_error
-from joinder.services.calls.app_tokens import AppTokenCache
+from joinder.oauth import (
+    Token,
+    authorize_url,
+    code_from,
+    consented,
+    exchange_code,
+    granted,
+    refresh_token,
+    renewed,
+    token_error,
+)
+from joinder.vendors.token_cache import TokenCache
 from misbehaving import CUT, HANG, RESET, Serve, Served, http_answer
 
 HOST = "login.vendor.example"
@@ -53,7 +63,7 @@ async def context(served: Served) -> AsyncIterator[Context]:
             http=factory.vendor((HOST,)),
             device=factory.device,
             app=AppCredentials(type="app", secrets=Secrets(APP)),
-            app_token=AppTokenCache().of("acme", None),
+            app_token=TokenCache().of("acme", None),
             options={},
             now=lambda: NOW,
             log=logging.getLogger("test"),
@@ -260,6 +270,43 @@ async def test_further_members_are_kept_and_not_shown(serve):
     assert dict(token.extra) == {"user_id": "42", "id_token": "x"}
     assert "a-token" not in f"{token} {token!r}"
     assert "42" not in repr(token)
+
+
+# Grants of tokens -----------------------------------------------------------------------------------------------------
+
+BEFORE = Grant(secrets=OLD, facts={"base": "eu"}, refresh_expires_at=NOW + timedelta(days=2), site_ids=("1",))
+MONTH = timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("new", "said", "life", "ends_at"),
+    [
+        (True, {"refresh_expires_in": "3600"}, MONTH, NOW + timedelta(hours=1)),  # its own word goes first
+        (True, {"refresh_token_expires_in": "7200"}, None, NOW + timedelta(hours=2)),
+        (True, {"refresh_expires_in": "0"}, None, None),  # no end, or nobody knows
+        (True, {"refresh_expires_in": "soon"}, MONTH, NOW + MONTH),
+        (True, {}, MONTH, NOW + MONTH),
+        (True, {}, None, None),
+        (False, {}, MONTH, BEFORE.refresh_expires_at),  # the old token goes on, and so does its clock
+    ],
+)
+def test_a_refresh_token_ends_as_the_vendor_says_or_documents(new, said, life, ends_at):
+    token = Token("a-token", NOW + timedelta(hours=1), "new-refresh" if new else None, said)
+    after = granted(oauth2(refresh_token_life=life), token, NOW, BEFORE)
+    assert (after.refresh_expires_at, after.expires_at) == (ends_at, NOW + timedelta(hours=1))
+    assert after.secrets["refresh_token"] == ("new-refresh" if new else OLD["refresh_token"])
+    assert (dict(after.facts), after.site_ids) == ({"base": "eu"}, ("1",))
+
+
+async def test_what_the_description_says_makes_grants_of_codes_and_renewals(serve):
+    served = await serve(http_answer(b'{"access_token": "a-token", "expires_in": 60, "refresh_token": "r-token"}'))
+    async with context(served) as ctx:
+        callback = Callback(values=Secrets({"code": "abc"}))
+        first = await consented(ctx, oauth2(refresh_token_life=MONTH), callback, facts={"base": "na"})
+        after = await renewed(ctx, oauth2(), first)
+    assert dict(first.secrets) == {"access_token": "a-token", "refresh_token": "r-token"}
+    assert (first.expires_at, first.refresh_expires_at) == (NOW + timedelta(seconds=60), NOW + MONTH)
+    assert dict(first.facts) == dict(after.facts) == {"base": "na"}
 
 
 # What is sent --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pluggy
 import pytest
@@ -33,12 +33,13 @@ from joinder import (
     Site,
     Vendor,
     hookimpl,
+    oauth,
 )
 from joinder.errors import AuthorizationLost, PluginBug, TransientError, VendorError
 from joinder.http import HttpFactory
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.vendors import registry as module
 from joinder.vendors.registry import HOOKS, Registry, UnknownVendor
+from joinder.vendors.token_cache import TokenCache
 
 CANARY = "canary-8f3b2c19d7"
 GRANT = Grant(secrets=Secrets({"access_token": CANARY}), site_ids=("1",))
@@ -143,6 +144,56 @@ def test_a_name_that_two_distributions_claim_is_nobodys(install_plugin):
     assert [entry.problem for entry in loaded(*entries).installed] == [problem, problem]
     chosen = loaded(*entries, allow=("joinder-b",))
     assert [entry.distribution for entry in chosen.installed if entry.vendor] == ["joinder-b"]
+
+
+OTHER_CONTRACTS = {
+    "newer_minor": ("contract='1.7'", "it needs contract 1.7, this Joinder has 1.0: upgrade Joinder"),
+    "newer_major": ("contract='2.0'", "it needs contract 2.0, this Joinder has 1.0: upgrade Joinder"),
+    "older_major": (
+        "contract='0.9'",
+        "it was written for contract 0.9, this Joinder has 1.0: upgrade the plugin",
+    ),
+    "no_contract": ("contract='latest'", "its contract must be two numbers such as 1.0, not 'latest'"),
+    "no_text": ("contract=1", "its contract must be two numbers such as 1.0, not 1"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_CONTRACTS)
+def test_a_plugin_of_another_contract_is_told_which_side_is_to_be_upgraded(install_plugin, kind):
+    change, problem = OTHER_CONTRACTS[kind]
+    more = f"VENDOR = __import__('msgspec').structs.replace(VENDOR, {change})"
+    registry = loaded(install_plugin("other", more=more), install_plugin("sunny"))
+    assert problem_of(registry, "other") == problem
+    assert [vendor.name for vendor in registry.vendors] == ["sunny"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "from joinder import Tariff",
+        "from joinder.vendor import Tariff",
+        "import joinder; joinder.Tariff",
+        "from joinder.tariffs import Tariff",
+        "Field(name='a', label='A', colour='red')",
+    ],
+)
+def test_a_plugin_that_uses_what_is_not_here_yet_is_told_to_upgrade(install_plugin, more):
+    told = problem_of(loaded(install_plugin("newer", more=f"from joinder import Field\n{more}")), "newer")
+    assert told.startswith("it uses what contract 1.0 of this Joinder has not")
+    assert told.endswith("upgrade Joinder or the plugin")
+
+
+@pytest.mark.parametrize("requires", ["joinder>=7", "Joinder[simulator]>=0.0.1,<0.0.2"])
+def test_a_distribution_for_another_joinder_is_never_imported(install_plugin, tmp_path, requires):
+    marker = tmp_path / "imported"
+    entry = install_plugin("hostile", HOSTILE.format(marker=str(marker)), requires=["httpx", "what is this", requires])
+    assert "upgrade the older of the two" in problem_of(loaded(entry), "hostile")
+    assert not marker.exists()
+
+
+def test_a_plugin_for_this_joinder_loads(install_plugin):
+    entry = install_plugin("sunny", requires=["joinder>=0.0.1", 'joinder>=99; extra == "later"'])
+    assert loaded(entry).installed[0].problem is None
 
 
 def test_a_name_stays_free_after_its_first_plugin_was_refused(install_plugin):
@@ -261,7 +312,7 @@ def context(**app_fields: str) -> Context:
         http=None,  # type: ignore[arg-type]  # no hook here calls out
         device=factory.device,
         app=AppCredentials(type="app", secrets=Secrets(app_fields)) if app_fields else None,
-        app_token=AppTokenCache().of("acme", None),
+        app_token=TokenCache().of("acme", None),
         options={},
         now=lambda: datetime.now(UTC),
         log=logging.getLogger("test"),
@@ -339,6 +390,53 @@ async def test_a_hook_that_hangs_is_ended_at_the_deadline(hook, monkeypatch):
     registry, _ = with_fake(hook, asyncio.Event().wait)
     with pytest.raises(TransientError, match=f"did not finish {hook}"):
         await call(registry, hook)
+
+
+class Described:
+    """An OAuth vendor that leaves out what its description says."""
+
+    def __init__(self, oauth2: OAuth2 | None) -> None:
+        self.oauth2 = oauth2
+
+    @hookimpl
+    def describe_vendor(self) -> Vendor:
+        return Vendor(
+            name="plain",
+            label="Plain",
+            docs_url="https://docs.example",
+            flow=Flow.REDIRECT,
+            hosts=("login.vendor.example",),
+            oauth2=self.oauth2,
+            refresh=Refresh.ROTATING,
+            limits=Limits(poll_every=timedelta(hours=1)),
+            capabilities={},
+        )
+
+    @hookimpl
+    async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        return Consent(grant=GRANT)
+
+    @hookimpl
+    async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
+        return SITE
+
+    @hookimpl
+    async def fetch_readings(self, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+        return Readings()
+
+
+async def test_what_oauth_data_says_needs_no_hook():
+    host = "https://login.vendor.example"
+    registry = Registry()
+    assert registry.add("plain", Described(OAuth2(authorize_url=f"{host}/a", token_url=f"{host}/t"))).problem is None
+    url = await registry.build_authorize_url("plain", context(clientID="client-1"), REQUEST)
+    assert parse_qs(urlsplit(url).query)["client_id"] == ["client-1"]
+    with pytest.raises(AuthorizationLost):  # of oauth.renewed: this grant has no refresh token
+        await registry.refresh("plain", context(clientID="client-1"), GRANT)
+
+
+def test_without_oauth_data_the_hooks_are_missing():
+    assert Registry().add("plain", Described(None)).problem == "hooks missing: build_authorize_url, refresh"
 
 
 async def test_hooks_may_be_plain_functions(install_plugin):
@@ -427,6 +525,44 @@ def consent_url(base: str = "https://login.vendor.example/oauth/eu", **changes: 
 
 async def test_an_honest_consent_url_passes():
     assert await authorize(consent_url()) == consent_url()
+
+
+SUNG = OAuth2(
+    authorize_url="https://login.vendor.example/#/authorized-app?cloud=3",
+    token_url="https://login.vendor.example/token",
+    redirect_parameter="redirectUrl",
+    client_id_parameter="applicationId",
+    state_in="redirect_uri",
+    fragment=True,
+)
+
+
+async def authorize_sung(url: object) -> str:
+    registry, fake = Registry(), FakePlugin("fake", flow=Flow.REDIRECT, hosts=("login.vendor.example",), oauth2=SUNG)
+    fake.answers["build_authorize_url"] = url
+    assert registry.add("fake", fake).problem is None
+    return await registry.build_authorize_url("fake", context(clientID="app-7"), SUNG_REQUEST)
+
+
+SUNG_REQUEST = AuthorizeRequest(state="s-1", redirect_uri="https://hub.example/join/fake/auth-granted?state=s-1")
+
+
+async def test_a_vendor_without_state_gets_it_in_the_redirect_uri_behind_its_hash():
+    url = oauth.authorize_url(SUNG, context(clientID="app-7").require_app(), SUNG_REQUEST)
+    place, _, sent = url.partition("&")
+    assert place == "https://login.vendor.example/#/authorized-app?cloud=3"
+    assert parse_qs(sent) == {
+        "response_type": ["code"], "applicationId": ["app-7"], "redirectUrl": [SUNG_REQUEST.redirect_uri],
+    }  # fmt: skip
+    assert await authorize_sung(url) == url
+    for wrong in (
+        url.replace("%3Fstate%3Ds-1", ""),
+        url.replace("#/authorized-app", "#/elsewhere"),
+        url.replace("/#/authorized-app", "/deep#/authorized-app"),
+        url.replace("#", "?"),
+    ):
+        with pytest.raises(PluginBug):
+            await authorize_sung(wrong)
 
 
 async def test_a_vendor_without_pkce_needs_no_challenge():

@@ -20,8 +20,10 @@ from joinder.series import (
     Quarters,
     day_span,
     days_between,
+    instant,
     instants,
     merged,
+    percent,
     plausible,
     row_spans,
     with_load,
@@ -113,6 +115,18 @@ def test_flow_is_split_by_direction() -> None:
     found.flow("import_wh", "export_wh", START + QUARTER, START + 2 * QUARTER, -800)
     found.flow("import_wh", "export_wh", START + 2 * QUARTER, START + 3 * QUARTER, math.nan)
     assert [(row.import_wh, row.export_wh) for row in found.readings()] == [(100, 0), (0, 200)]
+
+
+@pytest.mark.parametrize("value", [None, -0.1, 100.1, float("nan"), float("inf")])
+def test_a_state_of_charge_that_cannot_be_is_unknown(value: float | None) -> None:
+    assert percent(value) is None
+    assert [percent(0.0), percent(100.0)] == [0.0, 100.0]
+
+
+@pytest.mark.parametrize("text", [None, "", "soon", "2026-03-01T12:00:00", "2026-13-01T12:00:00Z"])
+def test_a_moment_without_an_offset_is_none(text: str | None) -> None:
+    assert instant(text) is None
+    assert instant("2026-03-01T13:00:00+01:00") == datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def test_state_of_charge_is_a_mean_over_time() -> None:

@@ -49,9 +49,12 @@ async def test_the_demo_shows_every_vendor_with_a_day_and_live_power(tmp_path: P
         live = seen["live"]
         balance = live["solarKw"] + live["batteryKw"] + live["gridKw"]
         assert abs(balance - live["loadKw"]) <= 0.01 * max(live["loadKw"], live["solarKw"], 0.1)
-    assert "curl -X POST" in err
+    steps = (tmp_path / "demo/steps.sh").read_text()
+    assert "\ncurl -X POST" in steps
+    assert all(line.startswith(("curl ", "#")) for line in steps.splitlines())
+    assert len(err.splitlines()) <= len(VENDORS) + 3
     secret = next(line for line in (tmp_path / "demo/demo.env").read_text().splitlines() if "CLIENT_SECRET" in line)
-    assert secret.split("=", 1)[1] not in err + out
+    assert secret.split("=", 1)[1] not in err + out + steps
 
 
 async def pasted(*lines: str) -> tuple[int, str]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from functools import partial
+from typing import Any
 
 import pytest
 
-from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, oauth
+from joinder import Device, DeviceKind, Live, MeterRole, Site
 from joinder.energy import PARTS_MISSING
 from joinder.errors import (
     AuthorizationLost,
@@ -24,13 +24,12 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.http import Answer
-from joinder.series import Days, Quarters
+from joinder.token_answers import token_of
 from joinder_enphase import api, intervals, mapping, shapes
+from payloads.enphase_sums import ALL_DAYS, HOME, INVERTER, checks_days, checks_rows, read, readings, total
 from support import shared
 
-T = TypeVar("T")
 FOLDER = "payloads/enphase"
-ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 NOW = datetime.fromtimestamp(1623825680, UTC)
 
 NOT_READ = {
@@ -38,24 +37,6 @@ NOT_READ = {
     "token_jwt_claims_shape.json": "claim names only; the plugin reads no token",
     "spec_examples/monitoring_v4_swagger.json": "the document itself; its examples are read from the two other files",
 }
-
-
-def read(content: bytes | object, into: type[T]) -> T:
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return Answer(200, {}, body, "GET api.enphaseenergy.com/x").json(into)
-
-
-def readings(series: intervals.Series, content: bytes | object) -> tuple[Reading, ...]:
-    into = Quarters(*ALWAYS)
-    intervals.add_rows(into, series, read(content, shapes.Telemetry), Site(vendor_id="1", name="x"))
-    return into.readings()
-
-
-def total(series: intervals.Series, content: bytes | object) -> dict[str, float]:
-    """Number of quarter hours and the sum of every metric."""
-    found = readings(series, content)
-    sums = {metric: sum(getattr(row, metric) or 0 for row in found) for metric in series.columns}
-    return {"quarters": len(found), **sums}
 
 
 def two_systems(content: bytes) -> None:
@@ -88,17 +69,17 @@ def summary(content: bytes) -> None:
 
 
 def meter_rows(content: bytes) -> None:
-    assert total(intervals.SOLAR_METER, content) == {"quarters": 3, "solar_wh": 784.0}
+    assert total(intervals.SOLAR_METER, read(content, shapes.Telemetry)) == {"quarters": 3, "solar_wh": 784.0}
 
 
 def micro_rows(content: bytes) -> None:
-    found = readings(intervals.SOLAR_MICRO, content)
+    found = readings(intervals.SOLAR_MICRO, read(content, shapes.Telemetry))
     assert [(row.solar_wh, row.quality) for row in found] == [(147.0, "partial"), (139.0, "partial")]
 
 
 def revenue_meter_rows(content: bytes) -> None:
     """rgm_stats is not asked for, and its rows are those of production_meter: three meters, then two, then one."""
-    found = readings(intervals.SOLAR_METER, content)
+    found = readings(intervals.SOLAR_METER, read(content, shapes.Telemetry))
     assert [(row.solar_wh, row.rule) for row in found] == [
         (0.0, None),
         (5.0, None),
@@ -109,18 +90,18 @@ def revenue_meter_rows(content: bytes) -> None:
 
 
 def revenue_meter_day(content: bytes) -> None:
-    found = readings(intervals.SOLAR_METER, content)
+    found = readings(intervals.SOLAR_METER, read(content, shapes.Telemetry))
     assert len(found) == 34
     assert {row.quality for row in found} == {"measured"}
 
 
 def no_rows(content: bytes) -> None:
-    assert readings(intervals.SOLAR_MICRO, content) == ()
+    assert readings(intervals.SOLAR_MICRO, read(content, shapes.Telemetry)) == ()
 
 
 def token(content: bytes) -> None:
     """core reads it; enl_uid is what the plugin takes from the rest."""
-    found = oauth._token(Answer(200, {}, content, "POST api.enphaseenergy.com/oauth/token"), NOW)
+    found = token_of(Answer(200, {}, content, "POST api.enphaseenergy.com/oauth/token"), NOW)
     assert found.extra["enl_uid"]
     assert found.expires_at is not None
     assert timedelta(hours=23) < found.expires_at - NOW <= timedelta(days=1)
@@ -194,28 +175,8 @@ def example_summary(body: object) -> None:
     assert live == Live(measured_at=datetime.fromtimestamp(1557400231, UTC), solar_w=0.0)
 
 
-def rows(series: intervals.Series, **expected: float) -> Callable[[object], None]:
-    def check(body: object) -> None:
-        assert total(series, body) == pytest.approx(expected)
-
-    return check
-
-
-def days(series: intervals.Series, *expected: float) -> Callable[[object], None]:
-    def check(body: object) -> None:
-        where = ZoneInfo("US/Pacific")
-        into = Days(where, *ALWAYS)
-        intervals.add_days(into, series, read(body, shapes.Lifetime), where)
-        found = [sum(getattr(row, metric) or 0 for metric in series.day_columns) for row in into.readings()]
-        assert found == list(expected)
-
-    return check
-
-
-ALL_DAYS = (15422, 15421, 17118, 18505, 18511, 18487)
+rows = partial(checks_rows, shapes.Telemetry)
 PREFIX = "GET /api/v4/systems/{system_id}/"
-INVERTER = Device(vendor_id="12345", kind=DeviceKind.INVERTER)
-HOME = Site(vendor_id="1765", name="x", devices=(INVERTER,))
 # 1384122700 is 400 s into a quarter hour: its row lies in two of them, and two rows of 15 minutes in three
 STORAGE_SUMS = {"quarters": 2, "charge_wh": 40, "discharge_wh": 0, "soc_percent": 50}
 EXAMPLES: dict[str, Callable[[object], None]] = {
@@ -234,11 +195,11 @@ EXAMPLES: dict[str, Callable[[object], None]] = {
     ),
     PREFIX + "energy_import_telemetry": rows(intervals.IMPORT, quarters=3, import_wh=80),
     PREFIX + "energy_export_telemetry": rows(intervals.EXPORT, quarters=3, export_wh=80),
-    PREFIX + "energy_lifetime": days(intervals.SOLAR_METER, *ALL_DAYS),
-    PREFIX + "consumption_lifetime": days(intervals.CONSUMPTION, *ALL_DAYS),
-    PREFIX + "battery_lifetime": days(intervals.BATTERY, *(2 * value for value in ALL_DAYS)),
-    PREFIX + "energy_import_lifetime": days(intervals.IMPORT, *ALL_DAYS),
-    PREFIX + "energy_export_lifetime": days(intervals.EXPORT, *ALL_DAYS),
+    PREFIX + "energy_lifetime": checks_days(intervals.SOLAR_METER, *ALL_DAYS),
+    PREFIX + "consumption_lifetime": checks_days(intervals.CONSUMPTION, *ALL_DAYS),
+    PREFIX + "battery_lifetime": checks_days(intervals.BATTERY, *(2 * value for value in ALL_DAYS)),
+    PREFIX + "energy_import_lifetime": checks_days(intervals.IMPORT, *ALL_DAYS),
+    PREFIX + "energy_export_lifetime": checks_days(intervals.EXPORT, *ALL_DAYS),
 }
 EXAMPLES_NOT_READ = {
     "GET /api/v4/systems/retrieve_system_id": "the grant lists its systems",

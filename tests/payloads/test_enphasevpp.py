@@ -10,12 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from functools import partial
+from typing import Any
 
 import pytest
 
-from joinder import Device, DeviceKind, Live, MeterRole, Site, oauth
+from joinder import Device, DeviceKind, Live, MeterRole, Site
 from joinder.errors import (
     AppCredentialsRejected,
     ApprovalRefused,
@@ -27,17 +27,16 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.http import Answer
-from joinder.series import Days, Quarters
+from joinder.token_answers import token_of
 from joinder_enphase import intervals as enphase_intervals
 from joinder_enphase import mapping as enphase
 from joinder_enphase import shapes
 from joinder_enphase_vpp import api, enrolment, intervals, mapping, refusals
+from payloads.enphase_sums import ALL_DAYS, HOME, INVERTER, checks_days, checks_rows, read
 from support import shared
 
-T = TypeVar("T")
 FOLDER = "payloads/enphase_vpp"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 NO_DISPATCH = "dispatch: Joinder reads"
 NO_PROGRAMS = "the operator sets the programme's id; its description is not shown"
 REGISTERS = "lifetime registers; intervals come from telemetry and cost no more calls"
@@ -51,14 +50,6 @@ NOT_READ = {
     "vpp_openapi_1.1.0.json": "the document itself; its examples are read from the other files",
     "vpp_request_examples.json": "bodies of dispatch and forecast calls; an application's form is in the document",
 }
-
-
-def read(body: object, into: type[T]) -> T:
-    """`body` as bytes of a file, as text of an example with comments, or as a value."""
-    if isinstance(body, str):
-        body = re.sub(r"//[^\n]*", "", body).encode()
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(200, {}, content, "GET vpp.enphaseenergy.com/x").json(into)
 
 
 def examples(content: bytes) -> list[Any]:
@@ -95,23 +86,6 @@ def sentences(content: bytes) -> None:
     assert match[1] == "12345"
 
 
-def total(series: enphase_intervals.Series, body: object) -> dict[str, float]:
-    """Number of quarter hours and the sum of every metric."""
-    into = Quarters(*ALWAYS)
-    enphase_intervals.add_rows(into, series, read(body, api.Telemetry), Site(vendor_id="1", name="x"))
-    rows = into.readings()
-    metrics = (*series.columns,)
-    sums = {metric: sum(getattr(row, metric) or 0 for row in rows) for metric in metrics}
-    return {"quarters": len(rows), **sums}
-
-
-def rows(series: enphase_intervals.Series, **expected: float) -> Callable[[object], None]:
-    def check(body: object) -> None:
-        assert total(series, body) == pytest.approx(expected)
-
-    return check
-
-
 def each(check: Callable[[object], None]) -> Callable[[bytes], None]:
     def check_all(content: bytes) -> None:
         for example in examples(content):
@@ -120,6 +94,7 @@ def each(check: Callable[[object], None]) -> Callable[[bytes], None]:
     return check_all
 
 
+rows = partial(checks_rows, api.Telemetry)
 # 1384122700 is 400 s into a quarter hour: its row of 15 minutes lies in two of them; rows of the other
 # examples are 40 or 15 s apart, and so long
 BATTERY_SUMS = {"quarters": 2, "charge_wh": 40, "discharge_wh": 0, "soc_percent": 50}
@@ -186,7 +161,7 @@ def systems(body: object) -> None:
 
 
 def machine_token(content: bytes) -> None:
-    found = oauth._token(Answer(200, {}, content, "POST vpp.enphaseenergy.com/auth/oauth2/token"), NOW)
+    found = token_of(Answer(200, {}, content, "POST vpp.enphaseenergy.com/auth/oauth2/token"), NOW)
     assert found.access_token
     assert found.expires_at == NOW + timedelta(hours=1)
 
@@ -219,21 +194,8 @@ def test_stored_answer(name: str) -> None:
     READ[name](shared(f"{FOLDER}/{name}").read_bytes())
 
 
-def days(series: enphase_intervals.Series, *expected: float) -> Callable[[object], None]:
-    def check(body: object) -> None:
-        where = ZoneInfo("US/Pacific")
-        into = Days(where, *ALWAYS)
-        enphase_intervals.add_days(into, series, read(body, shapes.Lifetime), where)
-        found = [sum(getattr(row, metric) or 0 for metric in series.day_columns) for row in into.readings()]
-        assert found == list(expected)
-
-    return check
-
-
-ALL_DAYS = (15422, 15421, 17118, 18505, 18511, 18487)
 PREFIX = "GET /api/v1/systems/{site_id}/"
-INVERTER = Device(vendor_id="12345", kind=DeviceKind.INVERTER)
-MICRO = intervals.device_series(Site(vendor_id="1765", name="x", devices=(INVERTER,)), "12345")[0]
+MICRO = intervals.device_series(HOME, INVERTER.vendor_id)[0]
 EXAMPLES: dict[str, Callable[[Any], None]] = {
     "GET /api/v1/applications": lambda body: applications(json.dumps(body).encode()),
     "GET /api/v1/applications/{site_id}": lambda body: applied(json.dumps(body).encode()),
@@ -250,11 +212,11 @@ EXAMPLES: dict[str, Callable[[Any], None]] = {
     PREFIX + "telemetry/export": rows(intervals.EXPORT, quarters=1, export_wh=6),
     PREFIX + "devices/encharges/{serial_no}/telemetry": encharge,
     PREFIX + "devices/micros/{serial_no}/telemetry": rows(MICRO, quarters=2, solar_wh=80),
-    PREFIX + "production_lifetime": days(intervals.SOLAR_METER, *ALL_DAYS),
-    PREFIX + "consumption_lifetime": days(intervals.LOAD, *ALL_DAYS),
-    PREFIX + "battery_lifetime": days(enphase_intervals.BATTERY, *(2 * value for value in ALL_DAYS)),
-    PREFIX + "import_lifetime": days(intervals.IMPORT, *ALL_DAYS),
-    PREFIX + "export_lifetime": days(intervals.EXPORT, *ALL_DAYS),
+    PREFIX + "production_lifetime": checks_days(intervals.SOLAR_METER, *ALL_DAYS),
+    PREFIX + "consumption_lifetime": checks_days(intervals.LOAD, *ALL_DAYS),
+    PREFIX + "battery_lifetime": checks_days(enphase_intervals.BATTERY, *(2 * value for value in ALL_DAYS)),
+    PREFIX + "import_lifetime": checks_days(intervals.IMPORT, *ALL_DAYS),
+    PREFIX + "export_lifetime": checks_days(intervals.EXPORT, *ALL_DAYS),
 }
 STATED = "POST /api/v1/applications"  # its four sentences
 EXAMPLES_NOT_READ = {  # a part of the operation's name → why

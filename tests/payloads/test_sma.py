@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from joinder import oauth
 from joinder.http import Answer
 from joinder.series import Quarters
+from joinder.token_answers import token_of
 from joinder_sma import api, mapping
 from support import shared
 
@@ -122,7 +122,7 @@ def location(content: bytes) -> None:
 
 def token(content: bytes) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    found = oauth._token(Answer(200, {}, content, "POST x"), now)
+    found = token_of(Answer(200, {}, content, "POST x"), now)
     assert found.expires_at == now + timedelta(seconds=300)
     assert found.refresh_token
 

@@ -17,6 +17,7 @@ import pytest
 from joinder import MeterRole, ReadingsQuery, Site, oauth
 from joinder.errors import AppCredentialsRejected, NotSupported, Unexplained
 from joinder.http import Answer
+from joinder.token_answers import token_of
 from joinder_solaredge import api, mapping, v1, v1_storage
 from support import shared
 
@@ -95,7 +96,7 @@ def telemetry(into: type[T], serial: str, wanted: mapping.Energies, **totals: fl
 
 
 def token(content: bytes) -> None:
-    found = oauth._token(Answer(200, {}, content, "POST x"), NOW)
+    found = token_of(Answer(200, {}, content, "POST x"), NOW)
     assert found.expires_at == NOW + timedelta(hours=2)
 
 

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from joinder import Device, DeviceKind, MeterRole, ReadingsQuery, Site, oauth
+from joinder import Device, DeviceKind, MeterRole, ReadingsQuery, Site
 from joinder.errors import UnexpectedPayload, VendorError
 from joinder.http import Answer
-from joinder.oauth import token_error
+from joinder.token_answers import token_error, token_of
 from joinder_tesla import VENDOR, mapping
-from joinder_tesla.api import History, LiveStatus, Product, SiteInfo, Wrapped, check
+from joinder_tesla.api import API, History, LiveStatus, Product, SiteInfo, Wrapped
 from support import shared
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def night_row(at: datetime) -> Callable[[bytes], None]:
 
 def refused_tariff(content: bytes) -> None:
     with pytest.raises(UnexpectedPayload):
-        check(Answer(400, {}, content, "GET x"), NOW)
+        API.check(Answer(400, {}, content, "GET x"), NOW)
 
 
 def errors(content: bytes) -> None:
@@ -144,13 +144,13 @@ def errors(content: bytes) -> None:
             error: VendorError = token_error(answer, invalid_grant_codes=VENDOR.oauth2.invalid_grant_codes)
         else:
             with pytest.raises(VendorError) as caught:
-                check(answer, NOW)
+                API.check(answer, NOW)
             error = caught.value
         assert type(error) is not VendorError
 
 
 def token(content: bytes) -> None:
-    found = oauth._token(Answer(200, {}, content, "POST x"), NOW)
+    found = token_of(Answer(200, {}, content, "POST x"), NOW)
     assert found.expires_at == NOW + timedelta(hours=8)
     assert set(found.secrets()) == {"access_token", "refresh_token"}
 

@@ -14,7 +14,6 @@ from typing import Literal
 import msgspec
 import pytest
 
-from joinder import oauth
 from joinder.clock import now, utc_now
 from joinder.errors import (
     AppCredentialsRejected,
@@ -32,6 +31,7 @@ from joinder.services.readings.vendor_calls import with_grant
 from joinder.services.records.sealed_grants import open_grant
 from joinder.settings import Settings
 from joinder.store.tables import VendorCredentials
+from joinder.token_answers import NoAccessToken
 from misbehaving import CUT, HANG, RESET, Served, http_answer
 from reliability.over_http import AtVendor, at_vendor
 from reliability.simulated import Clock, due_of, healths, rows_of, told
@@ -133,10 +133,10 @@ TABLE = (
     _spent("null with 200", http_answer(b"null")),
     _spent("a list with 200", http_answer(b"[]")),
     _spent("cut JSON", http_answer(b'{"access_token": "ne')),
-    _spent("no access_token", without("access_token"), oauth._NoAccessToken),
-    _spent("access_token null", token(access_token=None), oauth._NoAccessToken),
-    _spent("access_token empty", token(access_token=""), oauth._NoAccessToken),
-    _spent("access_token a number", token(access_token=5), oauth._NoAccessToken),
+    _spent("no access_token", without("access_token"), NoAccessToken),
+    _spent("access_token null", token(access_token=None), NoAccessToken),
+    _spent("access_token empty", token(access_token=""), NoAccessToken),
+    _spent("access_token a number", token(access_token=5), NoAccessToken),
     _spent("302", http_answer(b"", "302 Found", location="https://strict.example/login")),
     _odd("404", http_answer(b"", "404 Not Found")),
     _odd("403 without a code", http_answer(b"<html>blocked</html>", "403 Forbidden")),

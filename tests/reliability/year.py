@@ -21,7 +21,7 @@ from joinder.services.refusals import Refusal
 from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.simulate import Simulator, installed_simulators
-from joinder.simulate.run import reroute_of, running
+from joinder.simulate.run import networks_of, reroute_of, running
 from joinder.store.tables import Due, Enrollment, Event, GrantRow
 from joinder.testing.subject import Stand
 
@@ -208,7 +208,7 @@ async def beginning(name: str, at: int, database: Settings, monkeypatch: pytest.
         settings = structs.replace(
             database,
             reroute=reroute_of([simulator], origins),
-            allowed_networks=tuple(f"{host}/32" for host in simulator.stands_in_for) if simulator.tls else (),
+            allowed_networks=networks_of([simulator]),
         )
         async with open_hub(settings) as hub:
             hub.breakers._probe_after_s = 0.0  # they count on the real clock

@@ -12,6 +12,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.join import join_flows, join_sessions, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.join.join_sessions import Started
+from joinder.services.join.labels import Labels
 from joinder.store.tables import Due, Enrollment, Event, GrantRow, JoinFlow, JoinSession
 from joinder.store.vault import token_hash
 
@@ -50,7 +51,7 @@ def way(started: Started, vendor: str) -> Way:
 async def leave(hub: Hub, flow: JoinFlow, state: str | None = None) -> Way:
     """The owner opens the link."""
     vendor = join_flows.entries(flow)[0].vendor
-    started = await join_sessions.start(hub, flow.id, vendor, state)
+    started = await join_sessions.start(hub, flow.id, vendor, Labels(state=state))
     assert isinstance(started, Started)
     return way(started, vendor)
 

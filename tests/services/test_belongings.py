@@ -11,6 +11,7 @@ from joinder.services.events import replays, webhooks
 from joinder.services.join import enrollments, join_flows, join_sessions, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.join.join_sessions import MAX_STATE
+from joinder.services.join.labels import Labels
 from joinder.services.records import events
 from joinder.services.records.event_types import TEST
 from joinder.services.refusals import Invalid, NotFound
@@ -104,15 +105,16 @@ async def test_what_a_flow_leaves_behind(hub: Hub, account_id: str, credentials_
 async def test_the_link_of_a_flow(hub: Hub, account_id: str, credentials_id: str) -> None:
     flow_id = await new_flow(hub, account_id, credentials_id)
     base = f"{hub.settings.public_url}/join/flows/{flow_id}/authorize"
-    assert await join_sessions.link(hub, account_id, flow_id, None, None) == base
-    assert (
-        await join_sessions.link(hub, account_id, flow_id, "strict", "a b&c") == f"{base}?vendor=strict&state=a+b%26c"
-    )
-    for vendor, state in (("other", None), (None, "x" * (MAX_STATE + 1))):
+    assert await join_sessions.link(hub, account_id, flow_id, None) == base
+    labels = Labels(state="a b&c", reference="7 north")
+    told = await join_sessions.link(hub, account_id, flow_id, "strict", labels)
+    assert told == f"{base}?vendor=strict&state=a+b%26c&reference=7+north"
+    too_long = (Labels(state="x" * (MAX_STATE + 1)), Labels(reference="x" * 257), Labels(reference=""))
+    for vendor, refused in (("other", Labels()), *((None, labels) for labels in too_long)):
         with pytest.raises(Invalid):
-            await join_sessions.link(hub, account_id, flow_id, vendor, state)
+            await join_sessions.link(hub, account_id, flow_id, vendor, refused)
     with pytest.raises(NotFound):
-        await join_sessions.link(hub, OTHER, flow_id, None, None)
+        await join_sessions.link(hub, OTHER, flow_id, None)
 
 
 async def test_events_as_they_come(hub: Hub, account_id: str, enroll: Enroll) -> None:

@@ -33,7 +33,7 @@ SUNNY = Vendor(
     capabilities={},
 )
 OTHER = structs.replace(SUNNY, name="other")
-BOX = structs.replace(SUNNY, name="box", device_access=True)
+BOX = structs.replace(SUNNY, name="box", device_access="pinned")
 
 
 def app(url: str) -> AppCredentials:

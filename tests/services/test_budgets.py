@@ -15,8 +15,10 @@ from sqlalchemy.exc import OperationalError
 from joinder.errors import RateLimited
 from joinder.runtime.hub import Hub
 from joinder.services.calls import budgets
-from joinder.services.calls.budgets import AppMeter, Budgets, BudgetSpent, Left, Purpose, spending
+from joinder.services.calls.budgets import AppMeter, Budgets, Left, Purpose, spending
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.calls.call_windows import spans
+from joinder.services.calls.fair_shares import name_reader
 from joinder.settings import Settings
 from joinder.store.engine import open_store
 from joinder.vendor import Limits
@@ -365,3 +367,24 @@ async def test_times_beyond_2038_are_counted(hub: Hub, clock: Clock) -> None:
     await meter.limited(None)
     assert await used(hub, asked) == [2, 2, 2]
     assert (await hub.budgets.left(APP, asked)).blocked_until == clock.at + 300
+
+
+async def test_one_reader_leaves_half_of_what_is_left_of_a_minute_to_others(hub: Hub, clock: Clock) -> None:
+    meter = Budgets(hub.store).meter(APP, limits(calls_per_minute=20, calls_per_day=1000))
+
+    def reading(reader: str | None) -> asyncio.Task[int]:
+        """In a task of its own, as every request is."""
+
+        async def read() -> int:
+            name_reader(reader)
+            return await made(meter)
+
+        return asyncio.create_task(read())
+
+    assert await reading("wide") == 10
+    assert await made(meter, 1, "poll") == 1
+    assert await reading("other") == 4
+    assert await reading("wide") == 0
+    assert await reading(None) == 5
+    clock.move(timedelta(seconds=60))
+    assert await reading("wide") == 10

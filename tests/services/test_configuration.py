@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
+from joinder.services.operations import configuration
 from joinder.services.operations.configuration import settings_shown, without_password
 from joinder.settings import Settings, settings_and_origins, settings_from_env
+
+OPERATE = Path(__file__).parents[2] / "docs/operate.md"
 
 DATABASES = ("sqlite",)
 PASSWORD = "canary"
@@ -49,3 +55,30 @@ def test_every_setting_is_shown_as_its_variable_is_written() -> None:
     assert {one.variable: one.value for one in shown if one.origin == "environment"} == env
     again = {one.variable: one.value for one in shown if one.value is not None}
     assert settings_from_env(again) == settings_from_env(env)
+
+
+def test_the_page_says_of_every_setting_what_the_command_says() -> None:
+    table = OPERATE.read_text().split("reference --markdown -->\n")[1].split("\n<!-- end -->")[0]
+    assert table.strip() == configuration.as_markdown(), "joinder config reference --markdown makes it anew"
+
+
+def test_every_setting_is_described_and_links_lead_somewhere() -> None:
+    page = OPERATE.read_text()
+    headings = {
+        "".join(sign for sign in line.lstrip("# ").lower().replace(" ", "-") if sign.isalnum() or sign == "-")
+        for line in page.splitlines()
+        if line.startswith("#")
+    }
+    for name, one in configuration.reference().items():
+        assert one.text.endswith("."), name
+        assert one.more == "" or one.more in headings or (OPERATE.parent / one.more).is_file(), one.more
+
+
+def test_the_file_to_begin_with_is_read_when_everything_in_it_is_switched_on(tmp_path: Path) -> None:
+    lines = configuration.as_toml().splitlines()
+    switched = [line.removeprefix("# ") for line in lines if " = " in line]
+    assert list(tomllib.loads("\n".join(switched))) == list(Settings.__struct_fields__)
+    path = tmp_path / "joinder.toml"
+    path.write_text("\n".join(switched))
+    assert settings_from_env({"JOINDER_CONFIG": str(path)}).port == Settings().port
+    assert all(line.startswith("#") or not line for line in lines)

@@ -10,6 +10,7 @@ from msgspec import structs
 from sqlmodel import col, select
 
 from api.fakes import FakeVendor, Vendors
+from halts import Halt
 from joinder import Consent, Grant, Secrets
 from joinder.clock import now
 from joinder.errors import ConsentInvalid, TransientError
@@ -108,21 +109,15 @@ async def test_a_consent_without_sites_is_taken(hub: Hub, account_id: str, coded
 async def test_a_second_callback_waits_in_another_process_and_leads_to_the_same_end(
     hub: Hub, other: Hub, account_id: str, coded: CodeVendor, flow: JoinFlow, error: Exception | None
 ) -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    coded.before_listing = wait
+    coded.before_listing = halt = Halt()
     coded.listing = [error] if error else []
     way = await leave(hub, flow, "customer 7")
     first = asyncio.create_task(come_back(hub, way, code="ada:1"))
-    await arrived.wait()
+    await halt.arrived.wait()
     others = [asyncio.create_task(come_back(each, way, code="ada:1")) for each in (other, hub, other)]
     await asyncio.sleep(0.3)
     assert not any(task.done() for task in others)
-    go.set()
+    halt.go.set()
     result = await first
     assert [await task for task in others] == [result] * 3
     assert await come_back(other, way, code="ada:1") == result
@@ -142,24 +137,14 @@ async def test_a_form_sent_twice_to_two_processes_is_checked_once(
         return await join_sessions.submit_form(to, way.token, way.cookies, values, form.form_token)
 
     for error in (ConsentInvalid("The token is refused"), None):
-        arrived, go = asyncio.Event(), asyncio.Event()
-
-        async def wait(
-            arrived: asyncio.Event = arrived, go: asyncio.Event = go, error: Exception | None = error
-        ) -> None:
-            arrived.set()
-            await go.wait()
-            if error is not None:
-                raise error
-
-        boxy.before_consent = wait
+        boxy.before_consent = halt = Halt(error)
         calls = len(boxy.calls)
         first = asyncio.create_task(send(hub))
-        await arrived.wait()
+        await halt.arrived.wait()
         second = asyncio.create_task(send(other))
         await asyncio.sleep(0.3)
         assert not second.done()
-        go.set()
+        halt.go.set()
         done = await asyncio.gather(first, second, return_exceptions=True)
         assert len(boxy.calls) == calls + 1
         if error is None:
@@ -175,40 +160,28 @@ async def test_a_form_sent_twice_to_two_processes_is_checked_once(
 async def test_a_process_that_stops_tells_a_waiting_owner_to_load_the_page_again(
     hub: Hub, other: Hub, coded: CodeVendor, flow: JoinFlow
 ) -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    coded.before_listing = wait
+    coded.before_listing = halt = Halt()
     way = await leave(hub, flow)
     first = asyncio.create_task(come_back(hub, way, code="ada:1"))
-    await arrived.wait()
+    await halt.arrived.wait()
     other.stopping.set()
     refused = await refusal(other, way, code="ada:1")
     assert (refused.code, refused.status) == ("still_running", 503)
-    go.set()
+    halt.go.set()
     assert "enrollmentID" in await first
 
 
 async def test_a_stop_waits_for_a_consent_whose_owner_has_left(
     settings: Settings, registry: Registry, hub: Hub, account_id: str, coded: CodeVendor, flow: JoinFlow
 ) -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    coded.before_listing = wait
+    coded.before_listing = halt = Halt()
     way = await leave(hub, flow)
     async with open_hub(settings, registry) as stopping:
         request = asyncio.create_task(come_back(stopping, way, code="ada:1"))
-        await arrived.wait()
+        await halt.arrived.wait()
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-        asyncio.get_running_loop().call_later(0.2, go.set)
+        asyncio.get_running_loop().call_later(0.2, halt.go.set)
     assert await enrolled(hub, account_id) == 1
     assert (await session_of(hub, way)).end_code == "joined"
 
@@ -391,6 +364,7 @@ async def test_a_failed_join_is_told_counted_and_sent_to_the_integrator(
         "code": "consent_unusable",
         "reason": "This account has no site",
         "actor": "owner",
+        "state": "canary-state",
     }
     assert counted(hub, "coded", "consent_unusable") == 1
 

@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from api.fakes import FakeVendor, Vendors
+from halts import Halt
 from joinder import clock
 from joinder.clock import now
 from joinder.errors import (
@@ -279,22 +280,16 @@ def hanging() -> tuple[asyncio.Event, Callable[..., Awaitable[bool]]]:
 async def test_a_slow_request_that_was_taken_for_dead_still_stores_its_consent_once(
     hub: Hub, account_id: str, coded: CodeVendor, flow: JoinFlow
 ) -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    coded.before_listing = wait
+    coded.before_listing = halt = Halt()
     way = await leave(hub, flow)
     slow = asyncio.create_task(come_back(hub, way, code="ada:1"))
-    await arrived.wait()
+    await halt.arrived.wait()
     await change_session(hub, way, used_at=now() - late_consents.HELD_MOST_S - 2)
     await late_consents.sweep(hub)
     provisional = (await session_of(hub, way)).enrollment_id
     assert provisional
     coded.before_listing = None
-    go.set()
+    halt.go.set()
     assert (await slow)["enrollmentID"] == provisional
     shown = await only_enrollment(hub, account_id)
     assert shown.row.id == provisional
@@ -427,17 +422,11 @@ async def test_deleting_the_flow_during_the_exchange_sends_strangers_away_and_re
 async def test_two_workers_ask_once(hub: Hub, coded: CodeVendor, flow: JoinFlow) -> None:
     coded.listing = [TransientError("away")]
     enrollment_id = await joined(hub, flow, "ada:1")
-    arrived, go = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        arrived.set()
-        await go.wait()
-
-    coded.before_listing = wait
+    coded.before_listing = halt = Halt()
     first = asyncio.create_task(work(hub, enrollment_id))
-    await arrived.wait()
+    await halt.arrived.wait()
     await work(hub, enrollment_id)
-    go.set()
+    halt.go.set()
     await first
     assert coded.calls.count("handle_callback") == 2
 

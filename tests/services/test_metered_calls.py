@@ -20,7 +20,7 @@ from joinder.services.calls.budgets import BudgetSpent
 from joinder.services.calls.retries import Retries
 from joinder.services.join import vendor_credentials
 from joinder.services.join.enrollments import store_consent
-from joinder.services.readings import sites
+from joinder.services.readings import list_errors, sites
 from joinder.services.readings.sites import refresh_site
 from joinder.services.records import accounts
 from joinder.settings import Settings
@@ -180,7 +180,7 @@ async def test_a_vendor_that_hangs_delays_no_other_and_no_list(world: World) -> 
         await asyncio.sleep(0.01)
     assert (await refresh_site(world.hub, quick)).name == quick.vendor_id
     assert len(await sites.site_ids(world.hub, world.account_id, after="", limit=10)) == 1
-    assert await sites.troubled_vendors(world.hub, world.account_id) == {
+    assert await list_errors.of_vendors(world.hub, world.account_id) == {
         "slow": "1 site(s) not read yet, so not listed"
     }
     assert not any(task.done() for task in waiting)

@@ -16,7 +16,6 @@ from joinder.grants import AppCredentials, MachineToken
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.services.calls.budgets import Budgets
 from joinder.services.calls.failure_observer import Watch
 from joinder.services.calls.vendor_context import vendor_context
@@ -27,6 +26,7 @@ from joinder.store.tables import JoinSession
 from joinder.store.types import Store
 from joinder.store.vault import Vault
 from joinder.vendors.registry import Registry
+from joinder.vendors.token_cache import TokenCache
 
 OTHERS = "canary-of-another-account-5d1e"
 CORE = (
@@ -35,7 +35,7 @@ CORE = (
     Vault,
     HttpFactory,
     Budgets,
-    AppTokenCache,
+    TokenCache,
     Registry,
     Journal,
     AsyncEngine,
@@ -100,7 +100,7 @@ async def test_a_context_leads_nowhere(hub: Hub, budget: str | None, is_watched:
 
 
 def test_device_access_leads_nowhere(hub: Hub) -> None:
-    assert reached(hub.http.device_access, "ctx.device") == {}
+    assert reached(hub.http.device_access(hub.registry.vendor("strict")), "ctx.device") == {}
 
 
 def test_what_keeps_a_code_leads_nowhere(hub: Hub) -> None:

@@ -54,7 +54,7 @@ async def flow(hub: Hub, account_id: str) -> JoinFlow:
 @pytest.fixture
 def join(hub: Hub, flow: JoinFlow) -> Join:
     async def make(vendor: str) -> str:
-        started = await join_sessions.start(hub, flow.id, vendor, None)
+        started = await join_sessions.start(hub, flow.id, vendor)
         assert isinstance(started, Started)
         return (await finish(hub, vendor, started))["enrollmentID"]
 

@@ -15,7 +15,7 @@ from joinder.services.admin import pausing, removal
 from joinder.services.grants import site_rights
 from joinder.services.grants.refresh import refresh
 from joinder.services.join import enrollments, reconnect
-from joinder.services.readings import live, sites
+from joinder.services.readings import list_errors, live, sites
 from joinder.services.readings.poll import poll
 from joinder.services.readings.vendor_calls import with_grant
 from joinder.services.records import accounts
@@ -168,7 +168,7 @@ async def test_a_gone_site_is_not_asked_about_and_what_is_stored_of_it_is_served
     assert shown.gone_at is not None
     with pytest.raises(SiteGone):
         await sites.refresh_site(hub, shown)
-    assert await sites.troubled_vendors(hub, account_id) == {}
+    assert await list_errors.of_vendors(hub, account_id) == {}
 
 
 async def test_two_owners_of_one_site_both_stay(hub: Hub, vendor: Nameless, owners: Owners, account_id: str) -> None:

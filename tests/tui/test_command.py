@@ -58,6 +58,7 @@ def test_options_reach_the_application(runner: CliRunner, monkeypatch: pytest.Mo
         return 0
 
     monkeypatch.setattr(JoinderApp, "run", run)
+    monkeypatch.setattr("joinder_tui.cli.is_a_terminal", lambda: True)
     assert runner.invoke(command, ["--readonly", "--theme", "nord"]).exit_code == 0
     assert opened[0].readonly
     assert opened[0].theme == "nord"
@@ -65,3 +66,8 @@ def test_options_reach_the_application(runner: CliRunner, monkeypatch: pytest.Mo
 
 def test_its_help_begins_with_an_example(runner: CliRunner) -> None:
     assert "Example:" in runner.invoke(command, ["--help"]).output
+
+
+def test_without_a_terminal_it_says_so_and_ends(runner: CliRunner) -> None:
+    done = runner.invoke(command, [], input="")
+    assert (done.exit_code, "needs a terminal" in done.output) == (2, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from joinder_tui.screens.confirm import Confirm, ConfirmByName
@@ -15,6 +16,7 @@ from joinder_tui.screens.one_line import OneLine
 from joinder_tui.screens.reveal import Reveal
 from joinder_tui.widgets.form import Entry, Typed
 from textual import events
+from textual.screen import Screen
 from textual.widgets import Input, Select
 
 from joinder.clock import now
@@ -26,7 +28,7 @@ from joinder.store.tables import Quota, VendorCredentials
 from services.conftest import Enroll
 from tui.forms import entry, shown, wrong
 from tui.talking_vendor import CANARY, TalkingVendor
-from tui.terminal import OpenTerminal
+from tui.terminal import OpenTerminal, Terminal
 
 PEM = "\n".join(("-----BEGIN " + "PRIVATE KEY-----", "MC4CAQAwBQYDK2VwBCIEIA", "-----END " + "PRIVATE KEY-----"))
 
@@ -34,6 +36,12 @@ PEM = "\n".join(("-----BEGIN " + "PRIVATE KEY-----", "MC4CAQAwBQYDK2VwBCIEIA", "
 @pytest.fixture
 def vendor() -> TalkingVendor:
     return TalkingVendor()
+
+
+async def open_by(terminal: Terminal, key: str, screen: type[Screen[Any]]) -> None:
+    await terminal.press("4")
+    await terminal.press(key)
+    await shown(terminal, screen)
 
 
 async def stored(hub: Hub, credentials_id: str) -> VendorCredentials | None:
@@ -76,9 +84,7 @@ async def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         entry(terminal, "/credentials/clientSecret").value = CANARY
         await terminal.press("ctrl+s")
         await terminal.until(lambda: bool(wrong(terminal, "/credentials/clientID")))
@@ -98,9 +104,7 @@ async def test_leaving_asks_only_when_something_was_typed(
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         await terminal.press("escape")
         await shown(terminal, Credentials)
         await terminal.press("a")
@@ -122,9 +126,7 @@ async def test_an_app_that_opens_its_sites_by_itself_is_tried_at_the_vendor_firs
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         terminal.app.screen.query_one(Select).value = "strict station"
         await terminal.until(lambda: len(terminal.app.screen.query(Typed)) == 2)
         entry(terminal, "/credentials/apiKey").value = "bad-key"
@@ -165,9 +167,7 @@ async def test_a_key_comes_from_a_file_with_all_its_lines(
     (tmp_path / "key.pem").write_text(PEM + "\n")
     (tmp_path / "disk").write_bytes(b"\xff" * 70_000)
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         entry(terminal, "/credentials/clientID").value = "an-id"
         entry(terminal, "/credentials/clientSecret").value = CANARY
         key = entry(terminal, "/credentials/key")
@@ -191,9 +191,7 @@ async def test_a_pasted_key_keeps_its_lines_and_a_secret_is_never_copied(
     account_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         key = entry(terminal, "/credentials/key").query_one(Input)
         key.focus()
         await terminal.settled()
@@ -210,9 +208,7 @@ async def test_with_several_accounts_the_form_asks_whose_it_is(
 ) -> None:
     other = (await accounts.create_account(hub, "Other [one]")).id
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         terminal.app.screen.query(Select).first().value = other
         await terminal.settled()
         entry(terminal, "/credentials/clientID").value = "an-id"
@@ -226,9 +222,7 @@ async def test_new_secrets_replace_what_was_typed_and_leave_the_rest(
     hub: Hub, account_id: str, credentials_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("o")
-        await shown(terminal, RotateForm)
+        await open_by(terminal, "o", RotateForm)
         assert all(not one.value for one in terminal.app.screen.query(Typed))
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "everything stays as it is" in terminal.text())
@@ -242,9 +236,7 @@ async def test_a_rename_changes_the_name_alone(
     hub: Hub, account_id: str, credentials_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("n")
-        await shown(terminal, OneLine)
+        await open_by(terminal, "n", OneLine)
         terminal.app.screen.query_one(Input).value = "South [roof]"
         await terminal.press("enter")
         await shown(terminal, Credentials)
@@ -279,9 +271,7 @@ async def test_secrets_are_shown_for_a_reason_and_hidden_again(
     given = {"vendor": "strict", "type": "app", "clientID": "an-id", "clientSecret": CANARY}
     credentials_id = (await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)).id
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("v")
-        await shown(terminal, OneLine)
+        await open_by(terminal, "v", OneLine)
         await terminal.press("enter")
         assert isinstance(terminal.app.screen, OneLine)
         terminal.app.screen.query_one(Input).value = "support case 7"
@@ -321,9 +311,7 @@ async def test_an_action_at_the_vendor_is_run_with_what_it_asks_for(
     hub: Hub, vendor: TalkingVendor, credentials_id: str, open_terminal: OpenTerminal
 ) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("x")
-        await shown(terminal, ActionForm)
+        await open_by(terminal, "x", ActionForm)
         await terminal.press("ctrl+s")
         await terminal.until(lambda: bool(wrong(terminal, "/domain")))
         entry(terminal, "/domain").value = "hub.example.com"
@@ -349,9 +337,7 @@ async def test_what_something_depends_on_is_not_deleted_nor_asked_about(
 
 async def test_a_deletion_wants_the_id(hub: Hub, credentials_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal() as terminal:
-        await terminal.press("4")
-        await terminal.press("d")
-        await shown(terminal, ConfirmByName)
+        await open_by(terminal, "d", ConfirmByName)
         await terminal.press("enter")
         assert await stored(hub, credentials_id) is not None
         terminal.app.screen.query_one("#name", Input).value = credentials_id
@@ -415,8 +401,6 @@ async def test_read_only_has_none_of_it(hub: Hub, credentials_id: str, open_term
 
 async def test_a_form_fits_a_small_terminal(account_id: str, open_terminal: OpenTerminal) -> None:
     async with open_terminal(size=(60, 16)) as terminal:
-        await terminal.press("4")
-        await terminal.press("a")
-        await shown(terminal, CredentialForm)
+        await open_by(terminal, "a", CredentialForm)
         await terminal.sees("Client ID")
         await terminal.sees("Store")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joinder import errors, http, oauth, physics, series
+    from joinder.contract import CONTRACT
     from joinder.energy import (
         Counter,
         Device,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CONTRACT",
     "AppCredentialType",
     "AppCredentials",
     "AuthorizeRequest",
@@ -86,7 +88,7 @@ __all__ = [
     "series",
 ]
 
-_HOMES = ("energy", "grants", "hookspecs", "redact", "vendor")
+_HOMES = ("contract", "energy", "grants", "hookspecs", "redact", "vendor")
 
 
 def __getattr__(name: str) -> object:

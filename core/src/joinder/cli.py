@@ -4,6 +4,8 @@ help and completion stay quick.
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import os
 import re
 import sys
@@ -13,28 +15,24 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder import config_file
+
 if TYPE_CHECKING:
     from joinder.plugins import Found
 
-COMMANDS = (
-    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor"),
-    *(
-        "status",
-        "enrollments",
-        "flows",
-        "credentials",
-        "webhooks",
-        "events",
-        "audit",
-        "backfills",
-        "sites",
-        "devices",
-        "readings",
-    ),
-    *("accounts", "clients", "keys"),
-    *("backup", "restore", "reconcile", "doctor", "config", "completion"),
-)
+GROUPS = {
+    "Begin": ("init", "demo", "simulate", "open"),
+    "Run": ("serve", "worker", "config", "doctor", "completion"),
+    "Look": ("status", "events", "audit"),
+    "Owners": ("flows", "enrollments", "credentials", "vendors"),
+    "Data": ("sites", "devices", "readings", "backfills"),
+    "Integrators": ("accounts", "clients", "webhooks", "openapi"),
+    "Keep": ("keys", "backup", "restore", "reconcile"),
+    "Write a vendor": ("new-vendor", "check", "record"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 SHIPPED = {"tui": "joinder-tui"}  # command → the distribution of ours it comes with; no plugin, so never listed
+SHIPPED_HELP = {"tui": "The admin's terminal: flows, credentials and enrollments on screens."}
 PLUGIN_COMMANDS = "joinder.commands"  # entry points of plugins that bring a command of their own
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CONFLICT, EXIT_REFUSED, EXIT_VENDOR, EXIT_PARTLY = 1, 2, 3, 4, 5, 6, 7
@@ -47,14 +45,21 @@ _FIRST_WORDS = re.compile(r'^def command\(.*?"""(.*?)(?:"""|\n\n|Example:|Try it
 class Commands(click.RichGroup):
     """Finds a command's module by its name. To be listed none is imported: a stand-in holds its first words."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _moved_to_front(args))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *sorted({one.entry.name for one in brought() if one.refusal is None})]
+        try:
+            others = brought()
+        except config_file.ConfigError:  # is said when a command runs; help comes all the same
+            others = []
+        return [*COMMANDS, *sorted({one.entry.name for one in others if one.refusal is None})]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in COMMANDS:
             return click.RichCommand(name=name, help=first_words(name))
         for one in brought(name):
-            return click.RichCommand(name=name, help=f"A command of {one.distribution}.")
+            return click.RichCommand(name=name, help=SHIPPED_HELP.get(name, f"A command of {one.distribution}."))
         return None
 
     def resolve_command(
@@ -66,7 +71,31 @@ class Commands(click.RichGroup):
             if one.refusal is not None:
                 raise click.UsageError(f"{args[0]}: {one.refusal}")
             return one.entry.name, one.entry.load(), args[1:]
-        return super().resolve_command(ctx, args)
+        if args[0].startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"No such command '{args[0]}'.{_meant(args[0], self.list_commands(ctx))}", ctx)
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """Says what was probably meant."""
+    near = difflib.get_close_matches(name, known, 1) or [one for one in known if one.startswith(name)][:1]
+    return f" Did you mean '{near[0]}'?" if near else " `joinder --help` lists them."
+
+
+def _moved_to_front(args: list[str]) -> list[str]:
+    """Puts the options of `joinder` itself first, wherever on the line they stand; behind `--` nothing is one."""
+    end = args.index("--") if "--" in args else len(args)
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(args[:end])
+    for word in words:
+        if word == "--config":
+            first += [word, *itertools.islice(words, 1)]
+        elif word == "--no-input" or word.startswith("--config="):
+            first.append(word)
+        else:
+            rest.append(word)
+    return [*first, *rest, *args[end:]]
 
 
 def brought(name: str | None = None) -> list[Found]:
@@ -80,8 +109,8 @@ def brought(name: str | None = None) -> list[Found]:
 
 
 def _named_plugins() -> tuple[str, ...] | None:
-    """Reads settings only where that one is set: listing commands stays quick."""
-    if not any(name.startswith("JOINDER_PLUGINS") for name in os.environ):
+    """Reads settings only where that one may be set: listing commands stays quick."""
+    if not any(name.startswith("JOINDER_PLUGINS") for name in os.environ) and config_file.found(os.environ) is None:
         return None
     from joinder.settings import plugins_from_env
 
@@ -98,15 +127,37 @@ def _module(name: str) -> str:
     return name.replace("-", "_")
 
 
+def _use_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Names the file for this process and those it starts, as the variable does."""
+    if value is not None:
+        os.environ[config_file.VARIABLE] = value if value == os.devnull else str(Path(value).expanduser().absolute())
+
+
+def _in_panels(group: Commands) -> Commands:
+    for title, names in GROUPS.items():
+        listed = [*names, *(SHIPPED if title == "Look" else ())]
+        group = click.command_panel(title, commands=listed)(group)
+    return click.rich_config({"commands_panel_title": "From plugins"})(group)
+
+
+@_in_panels
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="joinder", prog_name="joinder")
-@click.option("--no-input", is_flag=True, help="Never ask; what would be asked must be given.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_use_config,
+    help="Read settings from this joinder.toml. Anywhere on the line.",
+)
+@click.option("--no-input", is_flag=True, help="Never ask; what would be asked must be given. Anywhere on the line.")
 @click.pass_context
 def group(ctx: click.Context, no_input: bool) -> None:
     """One REST API over many vendors of distributed energy resources. Try it:  joinder demo
 
-    Settings come from JOINDER_* variables; see `joinder config show` and docs/operate.md. Exit codes: 0 done, 1 failed,
-    2 usage, 3 not found, 4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 75 database away,
+    Settings come from joinder.toml and JOINDER_* variables: `joinder config show --origin`. Exit codes: 0 done,
+    1 failed, 2 usage, 3 not found, 4 conflict, 5 refused, 6 vendor unavailable, 7 partly done, 75 database away,
     78 configuration.
     """
     ctx.obj = {"no_input": no_input}
@@ -115,11 +166,7 @@ def group(ctx: click.Context, no_input: bool) -> None:
 def main() -> None:
     try:
         group(prog_name="joinder")
-    except Exception as error:
-        from joinder.settings import ConfigError
-
-        if not isinstance(error, ConfigError):
-            raise
+    except config_file.ConfigError as error:
         from joinder.clean import clean_text
 
         click.echo(clean_text(f"Configuration: {error}"), err=True)

@@ -26,6 +26,11 @@ def from_epoch(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None and FIRST <= seconds <= LAST else None
 
 
+def utc_text(at: int) -> str:
+    """Formats epoch seconds in ISO 8601."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def to_epoch(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp())
 

@@ -88,6 +88,12 @@ class Site(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # a sentence each, for the operator
     refused: tuple[Refusal, ...] = ()  # core's to fill, as in Readings
 
+    def has(self, kind: DeviceKind) -> bool:
+        return any(device.kind is kind for device in self.devices)
+
+    def device(self, vendor_id: str | None) -> Device | None:
+        return next((device for device in self.devices if device.vendor_id == vendor_id), None)
+
 
 class Energies(Struct, frozen=True, kw_only=True):
     """Wh by direction; `device_id` None: of the whole site."""

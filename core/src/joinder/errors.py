@@ -13,6 +13,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     ├─ AuthorizationLost           owner      needs_consent       409   no
     ├─ ConsentDenied               owner      –                   403   no   (redirect, error=access_denied)
     ├─ ConsentInvalid              owner      –                   422   no   (the owner can correct a form)
+    ├─ ConsentContinues            owner      –                   409   no   (no failure: the next form is shown)
     ├─ ApprovalPending             vendor     pending_approval    409   later
     ├─ Paused                      operator   –                   409   no   (until it is resumed)
     ├─ ApprovalRefused             operator   operator_action     409   no
@@ -32,11 +33,15 @@ out of those this package knows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from joinder.clean import clean_line
-from joinder.redact import redact
+from joinder.redact import Secrets, redact
+
+if TYPE_CHECKING:
+    from joinder.vendor import Field
 
 Actor = Literal["owner", "operator", "vendor", "nobody"]
 HealthState = Literal[
@@ -61,6 +66,7 @@ class VendorError(Exception):
     problem: ClassVar[str] = "vendor-error"
 
     code: str | None = None
+    retry_after: timedelta | None = None
 
     def __init__(self, message: str, *, detail: str | None = None) -> None:
         super().__init__(clean_line(redact(message)))
@@ -154,6 +160,26 @@ class ConsentInvalid(VendorError):
         self.fields = {name: redact(text) for name, text in (fields or {}).items()}
 
 
+class ConsentContinues(VendorError):
+    """The vendor asks the owner something more: a code it sent, which of several sites. Of handle_callback alone.
+
+    The text is the question. `fields` are the next form's; `carry`, sealed meanwhile, comes back as `callback.carried`
+    with what is entered.
+    """
+
+    actor = "owner"
+    health = None
+    status = 409
+    problem = "consent-continues"
+
+    def __init__(
+        self, question: str, *, fields: tuple[Field, ...] = (), carry: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(question)
+        self.fields = fields
+        self.carry = Secrets(carry or {})
+
+
 class ApprovalPending(VendorError):
     """The vendor has not yet approved this enrollment."""
 
@@ -221,7 +247,7 @@ class NotSupported(VendorError):
 
     actor = "nobody"
     health = None
-    status = 404
+    status = 422
     problem = "not-supported"
 
 

@@ -44,6 +44,7 @@ class Grant:
     refresh_expires_at: datetime | None = None
     site_ids: tuple[str, ...] = ()  # the vendor's ids of the sites it opens
     state: GrantState = GrantState.ACTIVE
+    made_as: int = 1  # core's to fill: the Vendor.grant_version its secrets and facts are of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +93,16 @@ class Callback:
     code_verifier: str | None = field(default=None, repr=False)
     kept: Kept | None = None
     keep: Keep = field(default=_kept_nowhere, repr=False)
+    carried: Secrets | None = None  # of ConsentContinues, when `values` answer its question
 
 
 class DeviceAccess(Protocol):
-    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http)."""
+    """Opens a device in the owner's network: guarded address, TLS pinned inside the handshake (joinder.http).
 
-    def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp: ...
+    `port`: one of Vendor.device_ports, the first where none is named.
+    """
+
+    def __call__(self, address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,17 @@ class AppTokens(Protocol):
     async def __call__(self, fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str: ...
 
 
+class GrantTokens(Protocol):
+    """Core keeps one session token per grant, made of its key: as AppTokens does, for one grant alone."""
+
+    async def __call__(self, fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str: ...
+
+
+async def _asked_each_time(fetch: Callable[[], Awaitable[MachineToken]], *, refused: str | None = None) -> str:
+    """Keeps nothing: there is no grant yet."""
+    return (await fetch()).value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What core lends to a hook call."""
@@ -128,6 +144,7 @@ class Context:
     options: Mapping[str, str]  # the join flow's values for Vendor.flow_fields
     now: Callable[[], datetime]  # aware, UTC; tests move it
     log: logging.Logger
+    grant_token: GrantTokens = _asked_each_time  # a session made of the grant's own key; of hooks that are given one
 
     def require_app(self) -> AppCredentials:
         """Returns the app credential of a vendor that declares one; core always passes it there.

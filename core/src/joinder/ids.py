@@ -36,6 +36,11 @@ _LAST = [0]  # the time in the last one
 _SHAPE = re.compile(r"[a-z]{4}-[a-z2-7]{16}")
 
 
+def id_pattern(tag: Tag) -> str:
+    """Returns the regular expression of ids of this kind, in the dialect of JSON Schema too."""
+    return f"^{tag}-[a-z2-7]{{16}}$"
+
+
 def new_id(tag: Tag) -> str:
     return f"{tag}-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
 

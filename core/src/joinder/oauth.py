@@ -1,20 +1,14 @@
-"""OAuth 2.0 for plugins: the grants vendors use, over ctx.http, on Authlib's transport-free functions.
+"""OAuth 2.0 for plugins: the grants vendors use, over ctx.http.
 
-An error answer is classed by its `error` code alone (RFC 6749 §5.2), never by its text, and whatever the form it is in:
-JSON with or without a byte order mark, an object around the code, a form, capitals, under any status, 200 included.
-A refusal without a code proves nothing: it may be a gateway's in front of the vendor.
+What an answer means is in token_answers.py.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from urllib.parse import parse_qs
-
-import msgspec
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
-from msgspec import Struct
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import urlencode
 
 from joinder.errors import (
     AppCredentialsRejected,
@@ -24,24 +18,33 @@ from joinder.errors import (
     ConsentInvalid,
     NotSupported,
     OutcomeUnknown,
-    RateLimited,
     TransientError,
     UnexpectedPayload,
     Unexplained,
     VendorError,
 )
-from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context, Kept, MachineToken
+from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Context, Grant, Kept, MachineToken
 from joinder.http import Answer
 from joinder.redact import Secrets
+from joinder.token_answers import TRANSIENT, NoAccessToken, Token, error_code, token_error, token_of
 from joinder.vendor import OAuth2
 
+__all__ = [
+    "Token",
+    "authorize_url",
+    "client_token",
+    "code_from",
+    "consented",
+    "error_code",
+    "exchange_code",
+    "granted",
+    "refresh_token",
+    "renewed",
+    "revoke",
+    "token_call",
+    "token_error",
+]
 EXCHANGE_DEADLINE = 30.0  # generous: a timeout here can lose a single-use token
-_APP_REJECTED = ("invalid_client", "unauthorized_client", "unauthorized")  # the last is Spring's word for the first
-_GRANT_DEAD = ("invalid_grant", "invalid_token")  # likewise
-_TRANSIENT = ("server_error", "temporarily_unavailable")
-_CODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
-_FORM = re.compile(r"[\w.%+-]+=[^<>{}\r\n]*\Z")  # a whole body of one line, as in application/x-www-form-urlencoded
-_ERROR_BYTES = 65536
 # Of the authorization endpoint: the owner said no or did not finish (OpenID Connect Core §3.1.2.6 for the last three),
 # or the app asked wrongly (RFC 6749 §4.1.2.1). Any other word proves neither.
 _NOT_GIVEN = ("access_denied", "user_cancelled", "consent_required", "login_required", "interaction_required")
@@ -51,43 +54,24 @@ _APP_AT_FAULT = (
 )
 
 
-class Token(Struct, frozen=True):
-    """A token answer (RFC 6749 §5.1). `extra` holds the vendor's other members that are strings or numbers."""
-
-    access_token: str
-    expires_at: datetime | None
-    refresh_token: str | None
-    extra: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        return f"Token(expires_at={self.expires_at})"
-
-    def secrets(self, previous: Mapping[str, str] | None = None) -> Secrets:
-        """Returns the grant's secrets.
-
-        A refresh answer without a refresh token keeps the `previous` one (RFC 6749 §6).
-        """
-        refresh_token = self.refresh_token or (previous or {}).get("refresh_token")
-        return Secrets(
-            {"access_token": self.access_token, **({"refresh_token": refresh_token} if refresh_token else {})}
-        )
-
-
-def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest) -> str:
-    """Returns the consent URL of an authorization code grant; `app` holds clientID."""
-    challenge = {"code_challenge": request.code_challenge, "code_challenge_method": "S256"}
-    return str(
-        prepare_grant_uri(
-            oauth2.authorize_url,
-            client_id=app["clientID"],
-            response_type="code",
-            redirect_uri=request.redirect_uri,
-            scope=" ".join(oauth2.scopes) or None,
-            state=request.state,
-            **(challenge if request.code_challenge else {}),
-            **oauth2.extra_authorize_params,
-        )
-    )
+def authorize_url(oauth2: OAuth2, app: AppCredentials, request: AuthorizeRequest, **extra: str) -> str:
+    """Returns the consent URL of an authorization code grant; `app` holds clientID. `extra`: more parameters."""
+    parameters: dict[str, str | None] = {
+        "response_type": "code",
+        oauth2.client_id_parameter: app["clientID"],
+        oauth2.redirect_parameter: request.redirect_uri,
+        "scope": " ".join(oauth2.scopes) or None,
+        "state": request.state if oauth2.state_in == "parameter" else None,
+        "code_challenge": request.code_challenge,
+        "code_challenge_method": "S256" if request.code_challenge else None,
+        **oauth2.extra_authorize_params,
+        **extra,
+    }
+    sent = urlencode({name: value for name, value in parameters.items() if value is not None})
+    place, mark, inside = oauth2.authorize_url.partition("#")
+    holder = inside if oauth2.fragment else place
+    joined = f"{holder}{'&' if '?' in holder else '?'}{sent}"
+    return f"{place}{mark}{joined}" if oauth2.fragment else joined
 
 
 def code_from(callback: Callback) -> str:
@@ -110,7 +94,7 @@ def _authorization_error(code: str) -> VendorError:
     refusal: VendorError
     if code in _NOT_GIVEN:
         refusal = ConsentDenied("The owner did not give consent")
-    elif code in _TRANSIENT:
+    elif code in TRANSIENT:
         refusal = TransientError("The vendor could not complete the consent")
     elif code in _APP_AT_FAULT:
         refusal = AppCredentialsRejected("The vendor refused the authorization request")
@@ -138,7 +122,7 @@ async def exchange_code(ctx: Context, oauth2: OAuth2, callback: Callback, **extr
         raise ConsentInvalid("The vendor refused the authorization code", detail=error.detail) from None
     except OutcomeUnknown:
         raise TransientError("The connection to the vendor was cut off; nothing was saved, start again") from None
-    except _NoAccessToken:
+    except NoAccessToken:
         raise ConsentIncomplete(
             "The vendor gave no access_token for the consent; look at the app's scopes and registration at the vendor"
         ) from None
@@ -161,6 +145,35 @@ async def refresh_token(
         raise AuthorizationLost("The vendor gave no refresh token with this consent, so it ends with its access token")
     parameters = {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"], **extra}
     return await token_call(ctx, oauth2, parameters, send_secret=send_secret)
+
+
+def granted(oauth2: OAuth2, token: Token, now: datetime, before: Grant | None = None) -> Grant:
+    """Returns `before` with the token of an answer, or the first grant of a consent.
+
+    The refresh token's clock starts again only when a new one came: it ends as the answer says (`refresh_expires_in`),
+    else after OAuth2.refresh_token_life.
+    """
+    known = before or Grant(secrets=Secrets({}))
+    ends_at = known.refresh_expires_at
+    if (life := token.refresh_life or (oauth2.refresh_token_life if token.refresh_token else None)) is not None:
+        ends_at = now + life
+    elif token.refresh_token:
+        ends_at = None
+    return replace(known, secrets=token.secrets(known.secrets), expires_at=token.expires_at, refresh_expires_at=ends_at)
+
+
+async def consented(
+    ctx: Context, oauth2: OAuth2, callback: Callback, *, facts: Mapping[str, str] | None = None, **extra: str
+) -> Grant:
+    """Exchanges a code for the grant of a consent, its sites still to be listed. Raises as `exchange_code`."""
+    token = await exchange_code(ctx, oauth2, callback, **extra)
+    return granted(oauth2, token, ctx.now(), Grant(secrets=Secrets({}), facts=facts or {}))
+
+
+async def renewed(ctx: Context, oauth2: OAuth2, grant: Grant, *, send_secret: bool = True) -> Grant:
+    """Exchanges a grant's refresh token for the grant that follows it. Raises as `refresh_token`."""
+    token = await refresh_token(ctx, oauth2, grant.secrets, send_secret=send_secret)
+    return granted(oauth2, token, ctx.now(), grant)
 
 
 async def client_token(ctx: Context, oauth2: OAuth2, **extra: str) -> MachineToken:
@@ -213,7 +226,7 @@ async def token_call(ctx: Context, oauth2: OAuth2, parameters: Mapping[str, str]
     answer = await _client_call(ctx, oauth2, oauth2.token_url, parameters, send_secret=send_secret)
     if not answer.ok:
         raise token_error(answer, invalid_grant_codes=oauth2.invalid_grant_codes)
-    return _token(answer, ctx.now(), invalid_grant_codes=oauth2.invalid_grant_codes)
+    return token_of(answer, ctx.now(), invalid_grant_codes=oauth2.invalid_grant_codes)
 
 
 async def _client_call(
@@ -238,89 +251,3 @@ async def _client_call(
         deadline=EXCHANGE_DEADLINE,
         exchange=True,
     )
-
-
-class _NoAccessToken(UnexpectedPayload):
-    """A 2xx answer of the token endpoint without the one thing it is for."""
-
-
-def token_error(answer: Answer, *, invalid_grant_codes: tuple[str, ...] = ()) -> VendorError:
-    """Returns what a token answer without a token means; `invalid_grant_codes`: the vendor's own for invalid_grant."""
-    code = error_code(answer.content)
-    detail = f"{answer.status} error={code}" if code else str(answer.status)
-    if answer.status == 429:
-        return RateLimited("The vendor allows no more token calls for now", retry_after=answer.retry_after())
-    if answer.status >= 500 or answer.status in (408, 425) or code in _TRANSIENT:
-        return TransientError("The vendor's token service failed", retry_after=answer.retry_after(), detail=detail)
-    if code in _APP_REJECTED:
-        return AppCredentialsRejected("The vendor refuses this app's client credentials", detail=detail)
-    if code in (*_GRANT_DEAD, *invalid_grant_codes):
-        return AuthorizationLost("The vendor no longer accepts this consent", detail=detail)
-    if code or 400 <= answer.status < 500:
-        said = f"{answer.status} {code}".strip()
-        text = f"The vendor's token service refuses without a known reason ({said})"
-        return Unexplained(text, code=said, detail=detail)
-    return UnexpectedPayload("The vendor's token service gave an unknown answer", detail=detail)
-
-
-def error_code(content: bytes) -> str:
-    """Returns the OAuth error code of a body, in small letters; empty where nothing in it could be one (HTML, text)."""
-    text = content[:_ERROR_BYTES].decode("utf-8-sig", "replace").strip()
-    try:
-        code = _code_in(msgspec.json.decode(text))
-    except (msgspec.DecodeError, RecursionError):
-        code = parse_qs(text, max_num_fields=50).get("error", [""])[0] if _FORM.match(text) else ""
-    code = code.strip().lower()
-    return code if _CODE.fullmatch(code) else ""
-
-
-def _code_in(body: object) -> str:
-    """Returns `error` as a text, or the code inside an object of that name."""
-    if not isinstance(body, dict):
-        return ""
-    error = next((value for name, value in body.items() if name.lower() == "error"), None)
-    if isinstance(error, dict):
-        error = next(
-            (error[name] for name in ("code", "type", "error", "status") if isinstance(error.get(name), str)), None
-        )
-    return error if isinstance(error, str) else ""
-
-
-def _token(answer: Answer, now: datetime, *, invalid_grant_codes: tuple[str, ...] = ()) -> Token:
-    body = _members(answer)
-    access_token = body.get("access_token")
-    if not isinstance(access_token, str) or not access_token:
-        if error_code(answer.content):  # a refusal that calls itself a success
-            raise token_error(answer, invalid_grant_codes=invalid_grant_codes)
-        raise _NoAccessToken(f"{answer.place} answered without an access token")
-    refresh = body.get("refresh_token")
-    known = ("access_token", "refresh_token", "expires_in")
-    extra = {name: str(value) for name, value in body.items() if name not in known and isinstance(value, str | int)}
-    return Token(
-        access_token,
-        _expiry(body.get("expires_in"), now),
-        refresh if isinstance(refresh, str) else None,
-        extra,
-    )
-
-
-def _members(answer: Answer) -> Mapping[str, object]:
-    """Returns the members of a token answer; those of a form are texts, as some vendors sent them before the RFC."""
-    text = answer.content[:_ERROR_BYTES].decode("ascii", "replace").strip()
-    if _FORM.match(text):
-        return {name: values[0] for name, values in parse_qs(text, max_num_fields=50).items()}
-    return answer.json(dict[str, object])
-
-
-def _expiry(expires_in: object, now: datetime) -> datetime | None:
-    """Returns when `expires_in` (seconds, also as a string) is over.
-
-    None, unknown, where it is zero, negative, absurd or missing.
-    """
-    if isinstance(expires_in, bool):
-        return None
-    try:
-        seconds = int(float(expires_in))  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return now + timedelta(seconds=seconds) if 0 < seconds <= 10 * 366 * 86400 else None

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 VARIABLE = "JOINDER_PLUGINS"
+OWN = "joinder"  # what core brings itself needs no naming
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,11 @@ def judged(entries: Iterable[EntryPoint], allow: Collection[str] | None) -> list
     """The same of entry points that were found already."""
     named = None if allow is None else [Requirement(part) for part in allow]
     all_found = [Found(entry=entry, refusal=_not_named(entry, named)) for entry in sorted(entries)]
-    return [one if one.refusal else Found(entry=one.entry, refusal=_claimed_twice(one, all_found)) for one in all_found]
+    return [Found(entry=one.entry, refusal=one.refusal or _unfit(one, all_found)) for one in all_found]
+
+
+def _unfit(one: Found, others: Iterable[Found]) -> str | None:
+    return _claimed_twice(one, others) or _wants_other(one.entry)
 
 
 def loadable(group: str, allow: Collection[str] | None) -> dict[str, EntryPoint]:
@@ -57,7 +62,7 @@ def loadable(group: str, allow: Collection[str] | None) -> dict[str, EntryPoint]
 
 def _not_named(entry: EntryPoint, named: Collection[Requirement] | None) -> str | None:
     distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
-    if named is None:
+    if named is None or canonicalize_name(distribution) == OWN:
         return None
     wanted = [one for one in named if canonicalize_name(one.name) == canonicalize_name(distribution)]
     if not wanted:
@@ -73,6 +78,25 @@ def _claimed_twice(one: Found, others: Iterable[Found]) -> str | None:
     if len(claimed_by) < 2:
         return None
     return f"{' and '.join(claimed_by)} both bring {name}; name one of them in {VARIABLE}"
+
+
+def _wants_other(entry: EntryPoint) -> str | None:
+    """Says which Joinder its distribution needs, where that is another than this one."""
+    for text in (entry.dist.requires or ()) if entry.dist else ():
+        needed = _requirement(text)
+        if needed is None or canonicalize_name(needed.name) != "joinder" or needed.marker is not None:
+            continue
+        ours = importlib.metadata.version("joinder")
+        if not _fits(needed, ours):
+            return f"it needs joinder{needed.specifier}, this is {ours}: upgrade the older of the two"
+    return None
+
+
+def _requirement(text: str) -> Requirement | None:
+    try:
+        return Requirement(text)
+    except InvalidRequirement:  # of somebody else's metadata
+        return None
 
 
 def _check_installed(allow: Collection[str]) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -27,14 +27,32 @@ from joinder.energy import (
     Quality,
     Reading,
 )
+from joinder.local_time import Span, day_span, days_between, instant, instants, is_datable, midnight, zone
 
+__all__ = [
+    "QUARTER",
+    "Days",
+    "Number",
+    "Quarters",
+    "Span",
+    "day_span",
+    "days_between",
+    "instant",
+    "instants",
+    "is_datable",
+    "merged",
+    "midnight",
+    "once",
+    "percent",
+    "plausible",
+    "row_spans",
+    "with_load",
+    "zone",
+]
 QUARTER = timedelta(minutes=15)
 Number = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # lax decoding would take "nan" and "inf" from a string
-Span = tuple[datetime, datetime]
 Moment = TypeVar("Moment", bound=date)  # a day, or an instant
 Row = TypeVar("Row")
-# Files beside the zones: this machine's own zone, a placeholder, a rule, and zones that count leap seconds.
-_NO_PLACES = ("localtime", "Factory", "posixrules", "posix/", "right/")
 
 
 @dataclass
@@ -226,6 +244,11 @@ def plausible(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) and value >= 0 else None
 
 
+def percent(value: float | None) -> float | None:
+    """Returns a state of charge between 0 and 100; None, which is unknown, for anything else."""
+    return value if value is not None and 0 <= value <= 100 else None
+
+
 def once(
     rows: Iterable[tuple[Moment, Row]], *, told: Callable[[Row], object] = lambda row: row
 ) -> dict[Moment, Row | None]:
@@ -322,51 +345,3 @@ def _quarters(start: datetime, end: datetime) -> Iterator[tuple[Span, float]]:
         until = min(begin + QUARTER, end)
         yield (begin, begin + QUARTER), (until - at).total_seconds()
         at = until
-
-
-def zone(name: str | None) -> ZoneInfo | None:
-    """Returns the time zone of an IANA name; None for one that is missing, unknown, or the name of no place's time."""
-    if name is not None and name.startswith(_NO_PLACES):
-        return None
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
-
-
-def day_span(day: date, where: ZoneInfo) -> Span:
-    """Returns the span from local midnight to the next, in UTC."""
-    return midnight(day, where), midnight(day + timedelta(days=1), where)
-
-
-def midnight(day: date, where: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), where).astimezone(UTC)
-
-
-def is_datable(day: date) -> bool:
-    """Tells whether a row of that day may be one: a zone cannot tell every time of the years 1 and 9999."""
-    return 1990 <= day.year <= 2200
-
-
-def days_between(start: datetime, end: datetime, where: ZoneInfo) -> Iterator[date]:
-    """Yields the local days that [start, end) touches."""
-    day, last = start.astimezone(where).date(), (end - timedelta(microseconds=1)).astimezone(where).date()
-    while day <= last:
-        yield day
-        day += timedelta(days=1)
-
-
-def instants(wall_times: Iterable[datetime], where: ZoneInfo) -> Iterator[datetime]:
-    """Yields rows' wall times without offset, in the order they happened, as UTC.
-
-    In the hour that autumn repeats, the second pass is told by time not going on; times that spring skips are read with
-    the offset before the change (PEP 495).
-    """
-    before: datetime | None = None
-    for wall in wall_times:
-        at = wall.replace(tzinfo=where, fold=0).astimezone(UTC)
-        if before is not None and at <= before:
-            later = wall.replace(tzinfo=where, fold=1).astimezone(UTC)
-            at = later if later > before else at
-        before = at
-        yield at

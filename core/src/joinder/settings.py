@@ -1,54 +1,135 @@
-"""Everything an operator can set, read once from JOINDER_* by the command line and passed down.
+"""Everything an operator can set: in a file that all commands read (config_file.py), and over it JOINDER_* variables.
 
-`NAME_FILE` in place of any `NAME` names a file that holds the value.
+`NAME_FILE` in place of any `NAME` names a file that holds the value; so does `name_file` in the file. What a setting
+means is said here, once: commands and docs/operate.md print it.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_network
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct, field, structs
-from packaging.requirements import InvalidRequirement, Requirement
+from msgspec import Meta, Struct, field, structs
 
-SPANS = ("minute", "day", "month")
-MOST_CALLS = 10**9
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+from joinder import config_file, setting_values
+from joinder.config_file import VARIABLE as CONFIG
+from joinder.config_file import ConfigError as ConfigError
+from joinder.setting_values import LOOPBACK_HOSTS, as_browsers_write, from_text, holds_password
+from joinder.setting_values import SPANS as SPANS
+from joinder.setting_values import call_limits_text as call_limits_text
 
 
-class ConfigError(Exception):
-    """A setting that cannot work; the text names it and says what to do. Exit code 78."""
+def told(meaning: str, *, default: str = "", more: str = "", is_path: bool = False) -> Meta:
+    """Says what a setting means. `default`: in words; `more`: a heading of docs/operate.md; `is_path`: on this disk."""
+    return Meta(description=meaning, extra={"default": default, "more": more, "is_path": is_path})
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    database_url: str = "sqlite:///joinder.sqlite3"  # sqlite:///relative or sqlite:////absolute
-    key_file: str = "joinder.key"  # 32 random bytes in base64; `joinder keys create` writes it
-    public_url: str = "http://127.0.0.1:8080"  # as owners' browsers and vendors see this server
-    host: str = "127.0.0.1"
-    port: int = 8080
-    plugins: tuple[str, ...] | None = None  # distributions to load, with versions; None: every installed one
-    trusted_proxies: tuple[str, ...] = ()  # CIDRs of proxies whose X-Forwarded-For counts
-    allowed_networks: tuple[str, ...] = ()  # CIDRs in which owners may name devices; empty: nowhere
-    reroute: Mapping[str, str] = field(default_factory=dict)  # vendor host → simulator on 127.0.0.1
-    call_limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # vendor → span → calls of your plan
-    password_grants: tuple[str, ...] = ()  # vendors whose credentials may hold a person's password
-    public_files: str | None = None  # folder of files vendors fetch from this server, such as public keys
-    log_level: str = "INFO"
-    refreshes_per_second: float = 2.0  # token exchanges of one vendor app, over all processes
-    log_format: Literal["auto", "json", "text"] = "auto"  # auto: text at a terminal, else JSON
-    metrics_port: int | None = None  # /metrics on 127.0.0.1, without a token
-    metrics_token_file: str | None = None  # who presents its content may read /metrics beside the API
-    refresh_deadline_s: float = 30.0  # total time of one token exchange; a timeout here can lose a token
-    ballast_mib: int = 64  # SQLite: room held for tokens in flight when the disk is full; 0: none
-    journal_folder: str | None = None  # of new tokens, sealed; None: beside a SQLite file, else there is none
+    database_url: Annotated[
+        str,
+        told(
+            "`sqlite:///relative`, `sqlite:////absolute`, or `postgresql://USER:PASSWORD@HOST/DATABASE`. Created "
+            "(PostgreSQL: the database must exist) and migrated at start; a newer schema is refused."
+        ),
+    ] = "sqlite:///joinder.sqlite3"
+    key_file: Annotated[
+        str,
+        told(
+            "32 bytes in base64, mode 0600 (`joinder keys create`); several such lines after a rotation. No key, no "
+            "start.",
+            more="keys",
+            is_path=True,
+        ),
+    ] = "joinder.key"
+    public_url: Annotated[
+        str, told("The https origin that owners' browsers and vendors see; http only on loopback.")
+    ] = "http://127.0.0.1:8080"
+    host: Annotated[str, told("The address the server listens at.")] = "127.0.0.1"
+    port: Annotated[int, told("The port the server listens at.")] = 8080
+    plugins: Annotated[
+        tuple[str, ...] | None,
+        told(
+            "Distributions to load, with versions where you like: `joinder-acme,joinder-other>=1.2,<2`. No command "
+            "imports another; one that is not installed in that version stops the start; a name that two claim is "
+            "nobody's.",
+            default="all installed",
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        told("CIDRs of your proxies, as `127.0.0.1/32`: only their `X-Forwarded-For` counts.", more="strangers"),
+    ] = ()
+    allowed_networks: Annotated[
+        tuple[str, ...], told("CIDRs in which owners may name devices, as `192.168.10.0/24`; empty: nowhere.")
+    ] = ()
+    reroute: Annotated[
+        Mapping[str, str], told("`vendor.host=http://127.0.0.1:port`: simulators instead of vendors; loopback only.")
+    ] = field(default_factory=dict)
+    call_limits: Annotated[
+        Mapping[str, Mapping[str, int]],
+        told(
+            "Calls your plans allow: `acme:minute=100,acme:month=300000`.",
+            default="what vendors declare",
+            more="budgets",
+        ),
+    ] = field(default_factory=dict)
+    password_grants: Annotated[
+        tuple[str, ...],
+        told("Vendors whose credentials may hold a person's password.", more="decisions/0020-password-grants.md"),
+    ] = ()
+    public_files: Annotated[
+        str | None,
+        told("Folder of public files that vendors fetch below `/.well-known/`; never a private key.", is_path=True),
+    ] = None
+    log_level: Annotated[str, told("How much goes to standard error; redacted at every level.")] = "INFO"
+    refreshes_per_second: Annotated[
+        float,
+        told("Token exchanges of one vendor app that begin in a second, over all processes; at least 1."),
+    ] = 2.0
+    log_format: Annotated[
+        Literal["auto", "json", "text"], told("`json`, `text`, or `auto`: text at a terminal, else JSON.")
+    ] = "auto"
+    metrics_port: Annotated[
+        int | None, told("`/metrics` and `/health/…` on a port of its own.", more="logs-metrics-traces")
+    ] = None
+    metrics_host: Annotated[
+        str,
+        told(
+            "The address of that port. Any but loopback, as in containers, wants `metrics_token_file`, and is answered "
+            "only to who presents it.",
+            more="logs-metrics-traces",
+        ),
+    ] = "127.0.0.1"
+    metrics_token_file: Annotated[
+        str | None,
+        told(
+            "Who presents its content (20 ASCII characters or more) as a bearer token may read `/metrics` beside the "
+            "API.",
+            more="logs-metrics-traces",
+            is_path=True,
+        ),
+    ] = None
+    refresh_deadline_s: Annotated[
+        float, told("Total time of one token exchange, at most 80. Shorter loses tokens at slow vendors.")
+    ] = 30.0
+    ballast_mib: Annotated[
+        int,
+        told("SQLite: room held for tokens in flight when the disk is full; 0: none.", more="a-full-disk"),
+    ] = 64
+    journal_folder: Annotated[
+        str | None,
+        told(
+            "Folder of new tokens, sealed; on PostgreSQL set one, or they wait in memory only.",
+            default="beside a SQLite file",
+            more="the-journal-of-new-tokens",
+            is_path=True,
+        ),
+    ] = None
 
     def __repr__(self) -> str:
         return f"Settings({self.public_url})"  # the database's URL may hold a password
@@ -63,171 +144,163 @@ class Settings(Struct, frozen=True, kw_only=True):
         return not self.is_https and urlsplit(self.public_url).hostname in LOOPBACK_HOSTS
 
 
-_VARIABLES = {f"JOINDER_{name.upper()}": name for name in Settings.__struct_fields__}
+class Meaning(NamedTuple):
+    """What is said of a setting, and its default in words."""
+
+    text: str
+    default: str
+    more: str
+    is_path: bool
 
 
+class Given(NamedTuple):
+    """A setting that is no default. `origin`: its variable, or the file; `label`: how sentences call it."""
+
+    value: object
+    origin: str
+    label: str
+
+
+_TYPES = {each.name: each.type for each in structs.fields(Settings)}
+_VARIABLES = {f"JOINDER_{name.upper()}": name for name in _TYPES}
+_KEYS = {name: name for name in _TYPES}
 _PLUGINS = ("JOINDER_PLUGINS", "JOINDER_PLUGINS_FILE")
 
 
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
-    """Reads the settings. Raises ConfigError for an unknown or unusable JOINDER_* variable."""
+    """Reads the settings. Raises ConfigError for an unknown or unusable JOINDER_* variable, or key of the file."""
     return settings_and_origins(env)[0]
 
 
 def settings_and_origins(env: Mapping[str, str] | None = None) -> tuple[Settings, dict[str, str]]:
-    """Reads the settings, and the variable that each one which is no default comes from.
+    """Reads the settings, and where each one which is no default comes from: its variable, or the file.
 
     Raises ConfigError as `settings_from_env`.
     """
-    parsed: dict[str, object] = {}
-    origins: dict[str, str] = {}
-    for variable, value in (os.environ if env is None else env).items():
-        if variable.startswith("JOINDER_"):
-            name = _name(variable)
-            if name in parsed:
-                raise ConfigError(f"{origins[name]} and {variable} are both set; keep one of them")
-            parsed[name] = _parsed(name, value if variable in _VARIABLES else _content(variable, value))
-            origins[name] = variable
-    try:
-        return _checked(msgspec.convert(parsed, Settings, strict=False)), origins
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"A JOINDER_ setting cannot be read: {error}") from None
-
-
-def plugins_from_env(env: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
-    """That setting alone, for what runs before the others matter. Raises ConfigError."""
-    given = os.environ if env is None else env
-    return settings_from_env({name: given[name] for name in _PLUGINS if name in given}).plugins
-
-
-def _name(variable: str) -> str:
-    """Returns the name of the setting. Raises ConfigError with what was probably meant."""
-    name = _VARIABLES.get(variable) or _VARIABLES.get(variable.removesuffix("_FILE"))
-    if name is None:
-        near = difflib.get_close_matches(variable, [*_VARIABLES, *(f"{known}_FILE" for known in _VARIABLES)], 1)
-        raise ConfigError(f"{variable} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return name
-
-
-def _content(variable: str, path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        told = getattr(error, "strerror", None) or "not a text"
-        raise ConfigError(f"{variable}: {path} cannot be read: {told}") from None
-
-
-def _parsed(name: str, value: str) -> object:
-    try:
-        if name == "plugins":
-            return _plugins(value)
-        if name in ("allowed_networks", "trusted_proxies", "password_grants"):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        if name == "reroute":
-            return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
-        if name == "call_limits":
-            return _call_limits([part.strip() for part in value.split(",") if part.strip()])
-    except ValueError:
-        raise ConfigError(f"JOINDER_{name.upper()}={value} cannot be read") from None
-    return value
-
-
-def _plugins(text: str) -> tuple[str, ...]:
-    """Distributions, with versions where one likes; a comma may stand between versions too."""
-    parts: list[str] = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        if parts and part.startswith(("<", ">", "=", "!", "~")):
-            parts[-1] += f",{part}"
-        else:
-            parts.append(part)
-    for part in parts:
-        _check_requirement(part)
-    return tuple(parts)
-
-
-def _check_requirement(part: str) -> None:
-    try:
-        wanted = Requirement(part)
-    except InvalidRequirement:
-        wanted = None
-    if wanted is None or wanted.url or wanted.marker or wanted.extras:
-        raise ConfigError(f"JOINDER_PLUGINS: write a distribution, as joinder-acme or joinder-acme>=1,<2, not {part}")
-
-
-def _call_limits(parts: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Parses `vendor:span=calls` each. Raises ConfigError.
-
-    Whether there is such a vendor is known only when the plugins are loaded.
-    """
-    limits: dict[str, dict[str, int]] = {}
-    for part in parts:
-        found = re.fullmatch(r"([^:=\s]+):([^:=\s]+)=([^:=\s]+)", part)
-        if found is None:
-            raise ConfigError(f"JOINDER_CALL_LIMITS: write vendor:span=calls, as acme:minute=60, not {part}")
-        vendor, span, calls = found.groups()
-        if span not in SPANS:
-            raise ConfigError(f"JOINDER_CALL_LIMITS: {part}: no span is named {span}; use {', '.join(SPANS)}")
-        if not re.fullmatch(r"[0-9]{1,10}", calls) or not 1 <= int(calls) <= MOST_CALLS:
-            raise ConfigError(f"JOINDER_CALL_LIMITS: {part}: calls must be a whole number from 1 to {MOST_CALLS}")
-        if span in limits.setdefault(vendor, {}):
-            raise ConfigError(f"JOINDER_CALL_LIMITS: {vendor}:{span} is there twice")
-        limits[vendor][span] = int(calls)
-    return limits
-
-
-def call_limits_text(limits: Mapping[str, Mapping[str, int]]) -> str:
-    """Formats limits as JOINDER_CALL_LIMITS is written."""
-    return ",".join(f"{vendor}:{span}={calls}" for vendor, spans in limits.items() for span, calls in spans.items())
-
-
-def _is_origin(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
-    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
-    bare = parts.netloc.lower() == f"{host}" + ("" if port is None else f":{port}")
+    known = os.environ if env is None else env
+    given = {**_of_file(config_file.found(known)), **_of_environment(known)}
+    settings = Settings(**{name: _usable(name, one) for name, one in given.items()})
     return (
-        (parts.scheme == "https" or loopback) and bare and url[len(parts.scheme) + 3 + len(parts.netloc) :] in ("", "/")
+        structs.replace(settings, public_url=as_browsers_write(settings.public_url)),
+        {name: one.origin for name, one in given.items()},
     )
 
 
-def _checked(settings: Settings) -> Settings:
-    if not _is_origin(settings.public_url):
-        raise ConfigError("JOINDER_PUBLIC_URL must be an https origin without a path (http only for 127.0.0.1)")
-    for name in ("allowed_networks", "trusted_proxies"):
-        _check_networks(f"JOINDER_{name.upper()}", getattr(settings, name))
-    for host, stand_in in settings.reroute.items():
-        if not stand_in.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in stand_in:
-            raise ConfigError(f"JOINDER_REROUTE: {host} may only go to a simulator on 127.0.0.1")
-    if not 0 <= settings.port <= 65535:
-        raise ConfigError("JOINDER_PORT must lie between 0 and 65535")
-    if settings.metrics_port is not None and not 0 < settings.metrics_port <= 65535:
-        raise ConfigError("JOINDER_METRICS_PORT must lie between 1 and 65535")
-    if settings.log_level.upper() not in logging.getLevelNamesMapping():
-        raise ConfigError("JOINDER_LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    if not 0 < settings.refresh_deadline_s <= 80:  # a hook itself ends after 90, and that must not come first
-        raise ConfigError("JOINDER_REFRESH_DEADLINE_S must lie between 0 and 80 seconds")
-    if settings.refreshes_per_second < 1:
-        raise ConfigError("JOINDER_REFRESHES_PER_SECOND must be at least 1")
-    if not 0 <= settings.ballast_mib <= 4096:
-        raise ConfigError("JOINDER_BALLAST_MIB must lie between 0 and 4096")
-    return structs.replace(settings, public_url=_as_browsers_write(settings.public_url))
+def plugins_from_env(env: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
+    """Reads that setting alone, for what runs before the others matter. Raises ConfigError."""
+    known = os.environ if env is None else env
+    given = _of_environment({name: known[name] for name in _PLUGINS if name in known})
+    one = given.get("plugins") or _of_file(config_file.found(known), only="plugins").get("plugins")
+    return None if one is None else _usable("plugins", one)
 
 
-def _check_networks(variable: str, networks: Sequence[str]) -> None:
-    for network in networks:
-        try:
-            ip_network(network)
-        except ValueError as error:
-            raise ConfigError(f"{variable}: {error}") from None
+def meaning(name: str) -> Meaning:
+    """Returns what is said of a setting."""
+    said = next(one for one in _TYPES[name].__metadata__ if isinstance(one, Meta))
+    extra = said.extra or {}
+    return Meaning(said.description or "", extra["default"] or _default(name), extra["more"], extra["is_path"])
 
 
-def _as_browsers_write(origin: str) -> str:
-    """Returns an origin in lower case, without a default port: what an Origin header is compared with."""
-    parts = urlsplit(origin)
-    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    default = 443 if parts.scheme == "https" else 80
-    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, default) else f":{parts.port}")
+def shown_value(settings: Settings, name: str) -> str | None:
+    """Formats a setting as its variable is written; None where it is not set."""
+    value = getattr(settings, name)
+    if name == "call_limits":
+        return call_limits_text(value)
+    if name == "reroute":
+        return ",".join(f"{host}={origin}" for host, origin in value.items())
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return None if value is None else str(value)
+
+
+def _default(name: str) -> str:
+    return shown_value(Settings(), name) or "none"
+
+
+def _of_environment(env: Mapping[str, str]) -> dict[str, Given]:
+    given: dict[str, Given] = {}
+    for variable, text in env.items():
+        if not variable.startswith("JOINDER_") or variable == CONFIG:
+            continue
+        name = _name(variable, _VARIABLES, "_FILE", variable)
+        if name in given:
+            raise ConfigError(f"{given[name].origin} and {variable} are both set; keep one of them")
+        value = text if variable in _VARIABLES else _content(variable, text)
+        given[name] = Given(value, variable, f"JOINDER_{name.upper()}")
+    return given
+
+
+def _of_file(path: Path | None, only: str | None = None) -> dict[str, Given]:
+    """Reads the file's keys, or one of them. Relative paths count from the file's folder."""
+    given: dict[str, Given] = {}
+    for key, value in (config_file.contents(path) if path else {}).items():
+        name = _name(key, _KEYS, "_file", f"{path}: {key}")
+        if name in given:
+            raise ConfigError(f"{path} sets {name} and {name}_file; keep one of them")
+        if only not in (None, name):
+            continue
+        label = f"{path}: {key}"
+        if key in _KEYS:
+            given[name] = Given(_placed(name, value, path), str(path), label)
+        else:
+            text = _content(label, str(_absolute(str(value), path)))
+            given[name] = Given(text, f"{path}, by {key}", label)
+    _check_secrets(path, given)
+    return given
+
+
+def _check_secrets(path: Path | None, given: Mapping[str, Given]) -> None:
+    """Refuses a password in a file that everybody on this machine reads. Raises ConfigError."""
+    url = given.get("database_url")
+    is_inside = path and url and url.origin == str(path) and holds_password(str(url.value))
+    if path and is_inside and config_file.is_read_by_others(path):
+        raise ConfigError(
+            f"{path} holds a password and everybody on this machine can read it; run: chmod 600 {path}, or name a "
+            "file that holds the URL with database_url_file"
+        )
+
+
+def _placed(name: str, value: object, path: Path | None) -> object:
+    """Lets what is relative count from the file's folder, wherever a command is called from."""
+    if not isinstance(value, str):
+        return value
+    if meaning(name).is_path:
+        return str(_absolute(value, path))
+    prefix = "sqlite:///"
+    if name == "database_url" and value.startswith(prefix) and value != prefix and path:
+        return f"{prefix}{_absolute(value.removeprefix(prefix), path)}"
+    return value
+
+
+def _absolute(text: str, path: Path | None) -> Path:
+    return (path.parent if path else Path()) / Path(text).expanduser()
+
+
+def _name(given: str, known: Mapping[str, str], suffix: str, label: str) -> str:
+    """Returns the name of the setting. Raises ConfigError with what was probably meant."""
+    name = known.get(given) or known.get(given.removesuffix(suffix))
+    if name is None:
+        near = difflib.get_close_matches(given, [*known, *(f"{one}{suffix}" for one in known)], 1)
+        raise ConfigError(f"{label} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return name
+
+
+def _content(label: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not a text"
+        raise ConfigError(f"{label}: {path} cannot be read: {why}") from None
+
+
+def _usable(name: str, given: Given) -> Any:
+    """Returns the value in its type. Raises ConfigError that begins with how the setting is called."""
+    try:
+        value = from_text(name, given.value) if isinstance(given.value, str) else given.value
+        found = msgspec.convert(value, _TYPES[name], strict=False)
+    except ValueError as error:  # msgspec's own is one
+        raise ConfigError(f"{given.label} cannot be read: {str(error).removeprefix('cannot be read: ')}") from None
+    wrong = setting_values.problem(name, found)
+    if wrong is not None:
+        raise ConfigError(f"{given.label} {wrong}")
+    return found

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from joinder.redact import Secrets
+
 if TYPE_CHECKING:
     from joinder.grants import AppCredentials, Context
 
 Resolution = Literal["15mins", "day"]
+CHOICES_MOST = 200  # of one field: an owner looks through them on a page
+CHOICES_NAMED = 20  # in a refusal
 
 
 class Flow(enum.StrEnum):
@@ -62,6 +66,19 @@ class Field(Struct, frozen=True, kw_only=True):
     max_length: int = 4096
     password: bool = False  # a person's own login at the vendor: off until the operator allows it, never revealed
     endpoint: bool = False  # app credentials: an https URL; its host joins Vendor.hosts for calls of this app
+    choices: tuple[tuple[str, str], ...] = ()  # (value, label) each: nothing else can be entered
+
+    def problem(self, value: object) -> str | None:
+        """Says what is wrong with a value, None being a missing one, in half a sentence; None: it fits, trimmed."""
+        if value is None:
+            return f"is needed: {self.label}" if self.required else None
+        if not isinstance(value, str) or not value.strip() or len(value) > self.max_length:
+            return f"must be a text of 1 to {self.max_length} characters ({self.label})"
+        if self.choices and value.strip() not in dict(self.choices):
+            return f"must be one of: {', '.join(name for name, _ in self.choices[:CHOICES_NAMED])} ({self.label})"
+        if self.endpoint and not _is_https(value.strip()):
+            return "must be an https URL without user information"
+        return None
 
 
 class AppCredentialType(Struct, frozen=True, kw_only=True):
@@ -71,6 +88,7 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
     label: str
     fields: tuple[Field, ...]
     flow: Flow = Flow.REDIRECT
+    compatible: bool = False  # True: clients of Derapi know this type of this vendor, with these fields
 
     @property
     def asks_password(self) -> bool:
@@ -78,6 +96,10 @@ class AppCredentialType(Struct, frozen=True, kw_only=True):
         return any(entry.password for entry in self.fields)
 
 
+# pinned: https, its certificate pinned; plain: http, which carries nothing secret.
+Access = Literal["pinned", "plain"]
+# (secrets, facts, the version they are of) → secrets and facts of Vendor.grant_version
+Migrate = Callable[[Secrets, Mapping[str, str], int], tuple[Secrets, Mapping[str, str]]]
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 
@@ -91,8 +113,14 @@ class OAuth2(Struct, frozen=True, kw_only=True):
     token_endpoint_auth_method: AuthMethod = "client_secret_basic"  # noqa: S105 - of RFC 7591
     parameters_in: Literal["form", "query", "json"] = "form"  # where the token call carries its parameters
     state_returned_as: tuple[str, ...] = ("state",)  # callback parameters that may carry `state`, first found counts
+    redirect_parameter: str = "redirect_uri"  # as the consent URL calls it
+    client_id_parameter: str = "client_id"  # likewise
+    state_in: Literal["parameter", "redirect_uri"] = "parameter"  # redirect_uri: the vendor returns no state of ours,
+    # so core appends it to the redirect URI; where the vendor compares that in whole, it cannot be used
+    fragment: bool = False  # True: the consent page reads its parameters behind the `#` of authorize_url
     invalid_grant_codes: tuple[str, ...] = ()  # the token endpoint's own words for invalid_grant
     extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
+    refresh_token_life: timedelta | None = None  # from its issue, where the vendor's documents tell it
     revocation_url: str | None = None  # RFC 7009, where a source names it; on one of Vendor.hosts
     revocation_parameter: Literal["token", "refresh_token"] = "token"  # what carries it; refresh_token: no other token
     issuer: str | None = None  # what a callback's `iss` must be (RFC 9207)
@@ -151,9 +179,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
     name: str
     label: str
     docs_url: str
+    contract: str = "1.0"  # the oldest that has all it uses: docs/contract.md
     flow: Flow  # of the owner; a credential type may say OPERATOR
     hosts: tuple[str, ...] = ()  # the only hosts ctx.http reaches, with ":port" where it is not 443
-    device_access: bool = False  # True: ctx.device reaches an address the owner names, inside allowed networks
+    device_access: Access | None = None  # ctx.device reaches an address the owner names, in allowed networks
+    device_ports: tuple[int, ...] = ()  # the only ones there; empty: 443 where pinned, 80 where plain
     app_credentials: tuple[AppCredentialType, ...] = ()
     consent_fields: tuple[Field, ...] = ()  # FORM: what the owner enters
     consent_steps: tuple[str, ...] = ()  # FORM: the vendor's own steps to obtain it
@@ -162,6 +192,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     flow_fields: tuple[Field, ...] = ()  # options the operator sets on a join flow
     data_read: tuple[str, ...] = ("solar production", "battery state", "grid import and export")
     oauth2: OAuth2 | None = None
+    grant_version: int = 1  # grows when a release stores other secrets or facts than the one before
+    migrate: Migrate | None = None  # makes a grant of an earlier version one of this; pure
     refresh: Refresh = Refresh.NONE
     refresh_grace: timedelta | None = None  # ROTATING: how long the previous refresh token still works
     refresh_margin: timedelta = timedelta(minutes=10)  # refresh this long before expiry
@@ -170,11 +202,22 @@ class Vendor(Struct, frozen=True, kw_only=True):
     served_files: tuple[ServedFile, ...] = ()
     limits: Limits
     capabilities: Mapping[Capability, Support]
+    compatible: bool = False  # True: clients of Derapi know this vendor by this name
+
+    @property
+    def asks_password(self) -> bool:
+        """Tells whether an owner would type their own login at the vendor into our form."""
+        return any(entry.password for entry in self.consent_fields)
 
     @property
     def is_renewable(self) -> bool:
         """Tells whether core calls `refresh` before a grant ends."""
         return self.refresh in (Refresh.ROTATING, Refresh.REUSABLE)
+
+    @property
+    def reachable_ports(self) -> tuple[int, ...]:
+        """Returns the ports of a device that ctx.device opens, the one it takes by itself first."""
+        return self.device_ports or ((80,) if self.device_access == "plain" else (443,))
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)
@@ -201,6 +244,31 @@ def endpoint_hosts(vendor: Vendor, app: AppCredentials | None) -> tuple[str, ...
         return ()
     given = [app.secrets.get(entry.name) for entry in kind.fields if entry.endpoint]
     return tuple(dict.fromkeys(https_host(url) for url in given if url))
+
+
+def checked_values(fields: Iterable[Field], given: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the values that fit, trimmed, and what is wrong with the others and with members nobody declared."""
+    declared = {entry.name: entry for entry in fields}
+    problems = {name: "unknown member" for name in given if name not in declared}
+    problems |= {name: problem for name, entry in declared.items() if (problem := entry.problem(given.get(name)))}
+    values = {name: str(given[name]).strip() for name in declared if given.get(name) is not None}
+    return {name: value for name, value in values.items() if name not in problems}, problems
+
+
+def choices_problem(entry: Field) -> str | None:
+    values = [value for value, _ in entry.choices]
+    if len(values) > CHOICES_MOST:
+        return f"{len(values)} choices; an owner looks through {CHOICES_MOST} at most"
+    if any(not value.strip() or value != value.strip() or not label.strip() for value, label in entry.choices):
+        return "a choice needs a value and a label, without blanks around the value"
+    return "two choices have the same value" if len(set(values)) < len(values) else None
+
+
+def _is_https(url: str) -> bool:
+    try:
+        return bool(https_host(url))
+    except ValueError:
+        return False
 
 
 def https_host(url: str) -> str:

@@ -134,7 +134,9 @@ async def test_a_refresh_token_dies_of_age(stand: Any) -> None:
 def test_a_kept_refresh_token_keeps_its_age() -> None:
     now = datetime(2026, 11, 21, tzinfo=UTC)
     before = Grant(secrets=Secrets({"refresh_token": "old-refresh"}), refresh_expires_at=now, site_ids=("1",))
-    after = joinder_enphase._grant(oauth.Token("new-access", None, None, {}), now + timedelta(days=1), before)
+    after = oauth.granted(
+        joinder_enphase.VENDOR.oauth2, oauth.Token("new-access", None, None, {}), now + timedelta(days=1), before
+    )
     assert after.refresh_expires_at == now
     assert dict(after.secrets) == {"access_token": "new-access", "refresh_token": "old-refresh"}
     assert after.site_ids == ("1",)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from enphase_answers import NET, SOLAR, TOTAL
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
 from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import UnexpectedPayload
-from joinder.http import Answer
 from joinder.series import QUARTER, Days, Quarters
 from joinder_enphase import intervals, mapping, shapes
+from mangled import mangled
+from payloads.enphase_sums import read
 
-T = TypeVar("T")
 T0 = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 EPOCH = int(T0.timestamp())
-NET = Device(vendor_id="1EIM2", kind=DeviceKind.METER, role=MeterRole.GRID)
-TOTAL = Device(vendor_id="1EIM2", kind=DeviceKind.METER, role=MeterRole.LOAD)
-SOLAR = Device(vendor_id="1EIM1", kind=DeviceKind.METER, role=MeterRole.PRODUCTION)
 STORE = Device(vendor_id="b", kind=DeviceKind.BATTERY)
 MICRO = Device(vendor_id="m", kind=DeviceKind.INVERTER)
-
-
-def read(body: object, into: type[T]) -> T:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(200, {}, content, "GET api.enphaseenergy.com/x").json(into)
 
 
 def home(*devices: Device) -> Site:
@@ -40,8 +31,8 @@ def rows(*found: object) -> shapes.Telemetry:
     return read({"intervals": list(found)}, shapes.Telemetry)
 
 
-def quarters(series: intervals.Series, *found: object) -> tuple[Reading, ...]:
-    into = Quarters(T0, T0 + timedelta(hours=1))
+def quarters(series: intervals.Series, *found: object, hours: int = 1) -> tuple[Reading, ...]:
+    into = Quarters(T0, T0 + timedelta(hours=hours))
     intervals.add_rows(into, series, rows(*found), home())
     return into.readings()
 
@@ -52,8 +43,8 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
             "devices": {
                 "micros": [{"id": 7, "serial_number": "m1", "model": "IQ7+", "product_name": None}, {"id": 8}, {}],
                 "meters": [
-                    {"serial_number": "gEIM1", "name": "production", "state": "enabled", "config_type": "Production"},
-                    {"serial_number": "gEIM2", "name": "consumption", "state": "enabled", "config_type": "Net"},
+                    {"id": 9, "serial_number": "gEIM1", "name": "production", "state": "enabled"},
+                    {"id": 9, "serial_number": "gEIM2", "name": "consumption", "config_type": "Net"},
                     {"serial_number": "gEIM4", "name": "storage", "state": "disabled"},
                 ],
                 "encharges": [
@@ -61,7 +52,8 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
                     {"serial_number": "e1", "part_number": "p", "last_report_at": 2},
                 ],
                 "gateways": [{"serial_number": "g"}],
-                "ev_chargers": [{"serial_number": "ev"}],
+                "ev_chargers": [{"id": "", "serial_number": "ev"}],
+                "iq_collars": [{"serial_number": "c"}],
             }
         },
         shapes.Devices,
@@ -72,7 +64,7 @@ def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
     assert [device.role for device in site.devices if device.role] == [MeterRole.PRODUCTION, MeterRole.GRID]
     assert site.devices[-1].nameplate_wh == 10000.0
     assert site.operational_since == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
-    assert (site.name, site.timezone) == ("Casa", "US/Pacific")
+    assert (site.vendor_id, site.name, site.timezone) == ("5", "Casa", "US/Pacific")
 
 
 @pytest.mark.parametrize("name", [None, "", "Mars/Olympus", "../../etc/passwd", "US", "a\0b", "x" * 300])
@@ -82,13 +74,12 @@ def test_a_time_zone_that_is_none_stays_unknown(name: str | None) -> None:
     assert (site.name, site.operational_since, site.devices) == ("Enphase system 9", None, ())
 
 
-def test_batteries_of_different_models_share_no_capacity() -> None:
-    lists = shapes.DeviceLists(
-        encharges=[shapes.DeviceEntry(serial_number="a", part_number="1")],
-        acbs=[shapes.DeviceEntry(serial_number="b", part_number="2")],
-    )
-    site = mapping.site(shapes.System(system_id=1), lists, 10000.0)
-    assert [device.nameplate_wh for device in site.devices] == [None, None]
+def test_batteries_of_one_model_share_the_capacity_and_others_do_not() -> None:
+    for parts, each in ((("1", "1"), 5000.0), (("1", "2"), None)):
+        first, second = (shapes.DeviceEntry(serial_number=f"s{n}", part_number=part) for n, part in enumerate(parts))
+        lists = shapes.DeviceLists(encharges=[first], acbs=[second])
+        site = mapping.site(shapes.System(system_id=1), lists, 10000.0)
+        assert [device.nameplate_wh for device in site.devices] == [each, each]
 
 
 def test_three_micro_rows_make_a_quarter_hour_and_fewer_a_partial_one() -> None:
@@ -104,11 +95,24 @@ def test_a_row_belongs_to_the_quarter_hour_that_it_ends() -> None:
     assert found == (Reading(start=T0, end=T0 + QUARTER, solar_wh=2.0),)
 
 
+def test_a_row_that_comes_twice_counts_once() -> None:
+    row = {"end_at": EPOCH + 900, "wh_exported": 7}
+    assert [one.export_wh for one in quarters(intervals.EXPORT, row, row)] == [7.0]
+
+
+@pytest.mark.parametrize(("hours", "count"), [(23, 92), (25, 100)])
+def test_days_of_92_and_100_quarter_hours(hours: int, count: int) -> None:
+    found = [{"end_at": EPOCH + 900 * n, "wh_imported": n} for n in range(1, hours * 4 + 1)]
+    readings = quarters(intervals.IMPORT, *found, hours=hours)
+    assert len(readings) == count
+    assert sum(reading.import_wh or 0 for reading in readings) == count * (count + 1) / 2
+
+
 def test_nested_import_rows_and_battery_rows() -> None:
     assert quarters(intervals.IMPORT, [{"end_at": EPOCH + 900, "wh_imported": 40}])[0].import_wh == 40.0
-    row = {"end_at": EPOCH + 900, "charge": {"enwh": 40}, "discharge": {"enwh": 0}, "soc": {"percent": 25}}
+    row = {"end_at": EPOCH + 900, "charge": {"enwh": 40}, "discharge": {"enwh": 0}, "soc": {"percent": 25.5}}
     (found,) = quarters(intervals.BATTERY, row)
-    assert (found.charge_wh, found.discharge_wh, found.soc_percent) == (40.0, 0.0, 25.0)
+    assert (found.charge_wh, found.discharge_wh, found.soc_percent) == (40.0, 0.0, 25.5)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,7 @@ def test_nested_import_rows_and_battery_rows() -> None:
         {"end_at": EPOCH + 9000, "wh_del": 3},
         {"end_at": -EPOCH, "wh_del": 3},
         {"end_at": 1e11, "wh_del": 3},
+        {"end_at": 0, "wh_del": 3},
         [],
     ],
 )
@@ -134,6 +139,7 @@ def test_rows_that_say_nothing_make_nothing(row: object) -> None:
     [
         {"charge": None, "discharge": None, "soc": None},
         {"charge": {}, "discharge": {"enwh": None}, "soc": {"percent": 140}},
+        {"charge": {"enwh": -5}, "soc": {"percent": -1}},
     ],
 )
 def test_battery_rows_with_nulls_make_nothing(row: dict[str, object]) -> None:
@@ -166,6 +172,8 @@ def test_other_shapes_are_unexpected_never_a_traceback(body: bytes) -> None:
 def test_numbers_in_strings_are_read() -> None:
     (found,) = quarters(intervals.SOLAR_METER, {"end_at": str(EPOCH + 900), "wh_del": "12"})
     assert found.solar_wh == 12.0
+    summary = read({"last_interval_end_at": str(EPOCH), "current_power": "12"}, shapes.Summary)
+    assert mapping.solar_from_summary(summary, None) == Live(measured_at=T0, solar_w=12.0)
 
 
 @pytest.mark.parametrize(
@@ -304,10 +312,7 @@ def test_live_without_a_battery_balances_as_well() -> None:
 )
 def test_an_unknown_battery_leaves_the_load_unknown(encharges: list[object]) -> None:
     live = mapping.live(latest([at("production", 500), at("consumption", 800)], encharges), home(SOLAR, NET, STORE))
-    assert live is not None
-    assert (live.solar_w, live.grid_w) == (500.0, 300.0)
-    assert live.battery_w is None
-    assert live.load_w is None
+    assert live == Live(measured_at=T0, solar_w=500.0, grid_w=300.0)
 
 
 @pytest.mark.parametrize(("config", "grid_w", "load_w"), [(NET, 105.0, 105.0), (TOTAL, 100.0, 100.0)])
@@ -385,20 +390,6 @@ BODIES: dict[type, dict[str, object]] = {
     },
     shapes.Summary: {"current_power": 5, "last_interval_end_at": EPOCH, "battery_capacity_wh": 5},
 }
-JUNK = (None, "", "x", "nan", True, -1, 0.5, 10**30, [], {}, [None], {"enwh": {}})
-
-
-def mutants(body: object) -> list[object]:
-    """The body with one place, at any depth, replaced by junk or taken out."""
-    found: list[object] = list(JUNK)
-    if isinstance(body, dict):
-        for name, value in body.items():
-            found.append({other: kept for other, kept in body.items() if other != name})
-            found += [{**body, name: junk} for junk in mutants(value)]
-    elif isinstance(body, list):
-        for index, value in enumerate(body):
-            found += [[*body[:index], junk, *body[index + 1 :]] for junk in mutants(value)]
-    return found
 
 
 def use(body: object, into: type) -> None:
@@ -434,7 +425,7 @@ def use(body: object, into: type) -> None:
 @pytest.mark.parametrize("into", BODIES)
 def test_one_wrong_place_is_never_a_traceback_nor_a_zero(into: type) -> None:
     unexpected = 0
-    tried = mutants(BODIES[into])
+    tried = mangled(BODIES[into])
     for body in tried:
         try:
             use(body, into)

@@ -29,7 +29,7 @@ from joinder.errors import (
 from joinder_enphase_vpp.simulator_cloud import APP, PROGRAM_ID, SITES
 
 NOW = datetime(2026, 11, 20, 20, tzinfo=UTC)
-SITE = str(SITES["grants"].site_id)
+SITE = str(SITES["grants"].system_id)
 APPLICATIONS = "/api/v1/applications"
 REDIRECT_URI = "https://hub.example/join/enphasevpp/auth-granted"
 
@@ -164,7 +164,7 @@ async def test_the_site_may_be_named_in_the_callback(open_stand: Any) -> None:
         consent = await stand.registry.handle_callback("enphasevpp", stand.context(), padded)
         assert consent.grant.site_ids == (SITE,)
         callback = await stand.callback("grants")
-        other = Secrets({**callback.values, "site_id": str(SITES["auto-approved"].site_id)})
+        other = Secrets({**callback.values, "site_id": str(SITES["auto-approved"].system_id)})
         with pytest.raises(ConsentInvalid):  # the vendor holds token and site against each other
             await stand.registry.handle_callback("enphasevpp", stand.context(), replace(callback, values=other))
 

@@ -1,144 +1,28 @@
-"""Hand-written answers, as they arrive in bytes, to sites, readings and live power."""
+"""What Grid Services tell otherwise than the Monitoring API; tests/plugins/enphase/test_mapping.py asks the rest."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from enphase_answers import NET, SOLAR, TOTAL
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site
 from joinder.errors import UnexpectedPayload
-from joinder.http import Answer
-from joinder.series import Days, Quarters
-from joinder_enphase import intervals as enphase_intervals
-from joinder_enphase import mapping as enphase
-from joinder_enphase import shapes
+from joinder.series import QUARTER, Quarters
+from joinder_enphase.intervals import BATTERY, add_rows
 from joinder_enphase_vpp import api, intervals, mapping
+from mangled import mangled
+from payloads.enphase_sums import read
 
-T = TypeVar("T")
 T0 = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 EPOCH = int(T0.timestamp())
-QUARTER = timedelta(minutes=15)
-NET = Device(vendor_id="1EIM2", kind=DeviceKind.METER, role=MeterRole.GRID)
-TOTAL = Device(vendor_id="1EIM2", kind=DeviceKind.METER, role=MeterRole.LOAD)
-SOLAR = Device(vendor_id="1EIM1", kind=DeviceKind.METER, role=MeterRole.PRODUCTION)
 STORE = Device(vendor_id="b", kind=DeviceKind.BATTERY)
 MICRO = Device(vendor_id="m", kind=DeviceKind.INVERTER)
 
 
-def read(body: object, into: type[T]) -> T:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(200, {}, content, "GET vpp.enphaseenergy.com/x").json(into)
-
-
 def home(*devices: Device) -> Site:
     return Site(vendor_id="1", name="Home", timezone="US/Pacific", devices=devices)
-
-
-def quarters(series: enphase_intervals.Series, *rows: object, hours: int = 1) -> tuple[Reading, ...]:
-    into = Quarters(T0, T0 + timedelta(hours=hours))
-    enphase_intervals.add_rows(into, series, read({"intervals": list(rows)}, api.Telemetry), home())
-    return into.readings()
-
-
-def test_site_names_its_devices_and_leaves_the_rest_out() -> None:
-    lists = read(
-        {
-            "devices": {
-                "micros": [{"id": 7, "serial_number": "m1", "model": "IQ7+", "product_name": None}, {"id": 8}, {}],
-                "meters": [
-                    {"id": 9, "serial_number": "gEIM1", "name": "production", "state": "enabled"},
-                    {"id": 9, "serial_number": "gEIM2", "name": "consumption", "config_type": "Net"},
-                    {"serial_number": "gEIM4", "name": "storage", "state": "disabled"},
-                ],
-                "encharges": [{"serial_number": "e1", "part_number": "p", "active": "true"}, {"serial_number": "e1"}],
-                "gateways": [{"serial_number": "g"}],
-                "ev_chargers": [{"id": "", "serial_number": "ev"}],
-                "iq_collars": [{"serial_number": "c"}],
-            }
-        },
-        shapes.Devices,
-    ).devices
-    system = read({"system_id": "5", "name": "Casa", "timezone": "US/Pacific", "operational_at": 1e9}, shapes.System)
-    site = enphase.site(system, lists, 10000.0)
-    assert [device.vendor_id for device in site.devices] == ["m1", "8", "gEIM1", "gEIM2", "e1"]
-    assert [device.role for device in site.devices if device.role] == [MeterRole.PRODUCTION, MeterRole.GRID]
-    assert site.devices[-1].nameplate_wh == 10000.0
-    assert site.operational_since == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
-    assert (site.vendor_id, site.name, site.timezone) == ("5", "Casa", "US/Pacific")
-
-
-@pytest.mark.parametrize("name", [None, "", "Mars/Olympus", "../../etc/passwd", "US", "a\0b", "x" * 300])
-def test_a_time_zone_that_is_none_stays_unknown(name: str | None) -> None:
-    site = enphase.site(read({"system_id": 9, "timezone": name}, shapes.System), shapes.DeviceLists(), None)
-    assert (site.timezone, site.name, site.devices) == (None, "Enphase system 9", ())
-
-
-def test_batteries_of_one_model_share_the_capacity_and_others_do_not() -> None:
-    for parts, each in ((("1", "1"), 5000.0), (("1", "2"), None)):
-        entries = [shapes.DeviceEntry(serial_number=f"s{n}", part_number=part) for n, part in enumerate(parts)]
-        site = enphase.site(
-            shapes.System(system_id=1), shapes.DeviceLists(encharges=entries[:1], acbs=entries[1:]), 10000.0
-        )
-        assert [device.nameplate_wh for device in site.devices] == [each, each]
-
-
-def test_three_micro_rows_make_a_quarter_hour_and_fewer_a_partial_one() -> None:
-    rows = [{"end_at": EPOCH + 300 * n, "enwh": n, "powr": 12 * n} for n in (1, 2, 3, 4)]
-    assert quarters(intervals.SOLAR_MICRO, *rows) == (
-        Reading(start=T0, end=T0 + QUARTER, solar_wh=6.0),
-        Reading(start=T0 + QUARTER, end=T0 + 2 * QUARTER, solar_wh=4.0, quality="partial", rule="rows_missing"),
-    )
-
-
-def test_a_row_belongs_to_the_quarter_hour_that_it_ends() -> None:
-    found = quarters(intervals.SOLAR_METER, {"end_at": EPOCH, "wh_del": 1}, {"end_at": EPOCH + 900, "wh_del": 2})
-    assert found == (Reading(start=T0, end=T0 + QUARTER, solar_wh=2.0),)
-
-
-def test_a_row_that_comes_twice_counts_once() -> None:
-    row = {"end_at": EPOCH + 900, "wh_exported": 7}
-    assert [one.export_wh for one in quarters(intervals.EXPORT, row, row)] == [7.0]
-
-
-def test_battery_rows() -> None:
-    row = {"end_at": EPOCH + 900, "charge": {"enwh": 40}, "discharge": {"enwh": 0}, "soc": {"percent": 25.5}}
-    (found,) = quarters(enphase_intervals.BATTERY, row)
-    assert (found.charge_wh, found.discharge_wh, found.soc_percent) == (40.0, 0.0, 25.5)
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {},
-        {"end_at": None, "wh_del": 3},
-        {"end_at": EPOCH + 900},
-        {"end_at": EPOCH + 900, "wh_del": None},
-        {"end_at": EPOCH + 900, "wh_del": -1},
-        {"end_at": EPOCH + 9000, "wh_del": 3},
-        {"end_at": -EPOCH, "wh_del": 3},
-        {"end_at": 1e11, "wh_del": 3},
-        {"end_at": 0, "wh_del": 3},
-    ],
-)
-def test_rows_that_say_nothing_make_nothing(row: object) -> None:
-    assert quarters(intervals.SOLAR_METER, row) == ()
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"charge": None, "discharge": None, "soc": None},
-        {"charge": {}, "discharge": {"enwh": None}, "soc": {"percent": 140}},
-        {"charge": {"enwh": -5}, "soc": {"percent": -1}},
-    ],
-)
-def test_battery_rows_with_nulls_make_nothing(row: dict[str, object]) -> None:
-    assert quarters(enphase_intervals.BATTERY, {"end_at": EPOCH + 900, **row}) == ()
 
 
 @pytest.mark.parametrize(
@@ -146,37 +30,17 @@ def test_battery_rows_with_nulls_make_nothing(row: dict[str, object]) -> None:
     [
         b"",
         b"null",
-        b"[]",
-        b"{}",
         b'{"intervals": null}',
         b'{"intervals": [7]}',
         b'{"intervals": [[{"end_at": 900}]]}',
-        b'{"intervals": [{"end_at": "noon"}]}',
-        b'{"intervals": [{"end_at": 900, "wh_del": []}]}',
         b'{"intervals": [{"end_at": 900, "wh_del": "inf"}]}',
-        b'{"intervals": [{"end_at": "nan", "wh_del": 1}]}',
-        b'{"intervals": [{"end_at": 900, "wh_del": 1e300}]}',
         b'{"intervals": [], "soc": "NaN"}',
-        b'{"intervals": [{"end_at": 900',
         b"<html>",
     ],
 )
 def test_other_shapes_are_unexpected_never_a_traceback(body: bytes) -> None:
     with pytest.raises(UnexpectedPayload):
         read(body, api.Telemetry)
-
-
-def test_a_number_in_a_string_is_read() -> None:
-    found = read({"last_interval_end_at": str(EPOCH), "current_power": "12"}, shapes.Summary)
-    assert enphase.solar_from_summary(found, None) == Live(measured_at=T0, solar_w=12.0)
-
-
-@pytest.mark.parametrize(("hours", "count"), [(23, 92), (25, 100)])
-def test_days_of_92_and_100_quarter_hours(hours: int, count: int) -> None:
-    rows = [{"end_at": EPOCH + 900 * n, "wh_imported": n} for n in range(1, hours * 4 + 1)]
-    found = quarters(intervals.IMPORT, *rows, hours=hours)
-    assert len(found) == count
-    assert sum(reading.import_wh or 0 for reading in found) == count * (count + 1) / 2
 
 
 @pytest.mark.parametrize(
@@ -231,124 +95,12 @@ def test_two_meters_of_a_role_have_no_series_of_their_own() -> None:
 )
 def test_the_shortest_span_that_holds_the_query(span: timedelta, granularity: str) -> None:
     for series, length in (
-        (enphase_intervals.BATTERY, {"interval_duration": "15mins"}),
+        (BATTERY, {"interval_duration": "15mins"}),
         (intervals.SOLAR_MICRO, {"interval_duration": "5mins"}),
         (intervals.device_series(home(MICRO), "m")[0], {}),
     ):
         expected = {"start_at": EPOCH, "granularity": granularity, **length}
         assert intervals.parameters(series, T0, T0 + span) == expected
-
-
-def days(body: Mapping[str, object], zone: str = "US/Pacific") -> dict[date, tuple[float | None, str]]:
-    where = ZoneInfo(zone)
-    into = Days(where, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
-    lifetime = read({"start_date": "2026-03-06", **body}, shapes.Lifetime)
-    enphase_intervals.add_days(into, intervals.EXPORT, lifetime, where)
-    return {found.start.astimezone(where).date(): (found.export_wh, found.quality) for found in into.readings()}
-
-
-def test_trailing_zeros_count_only_up_to_the_last_report() -> None:
-    reported = datetime(2026, 3, 8, 20, tzinfo=UTC).timestamp()
-    assert days({"export": [5, 0, 0, 0, 0], "meta": {"last_energy_at": reported}}) == {
-        date(2026, 3, 6): (5.0, "measured"),
-        date(2026, 3, 7): (0.0, "measured"),
-        date(2026, 3, 8): (0.0, "partial"),
-    }
-
-
-def test_without_a_report_time_trailing_zeros_are_unknown() -> None:
-    assert list(days({"export": [0, 5, 0, 0]})) == [date(2026, 3, 6), date(2026, 3, 7)]
-    assert days({"export": [0, 0]}) == {}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"start_date": None},
-        {"start_date": "soon"},
-        {"start_date": "9999-12-31"},
-        {"start_date": "0001-01-01"},
-        {"export": None},
-        {"export": [None]},
-        {"export": [-1, 0]},
-    ],
-)
-def test_days_without_a_start_or_values_are_none(body: dict[str, object]) -> None:
-    assert days({"export": [1], **body}) == {}
-
-
-def latest(meters: list[object], encharges: list[object] | None = None) -> shapes.Latest:
-    return read({"devices": {"meters": meters, "encharges": encharges, "heat-pump": [], "evse": [{}]}}, shapes.Latest)
-
-
-def at(name: str, power: float | None, age_s: int = 0, **members: object) -> dict[str, object]:
-    stamp = EPOCH - age_s if power is not None else None
-    return {"name": name, "power": power, "last_report_at": stamp, **members}
-
-
-@pytest.mark.parametrize(
-    ("mode", "power", "battery_w"),
-    [
-        ("Charging", 700, -700.0),
-        ("Charging", -700, -700.0),
-        ("Discharging", 700, 700.0),
-        ("Discharging", -700, 700.0),
-        ("Idle", -15, 15.0),
-        ("Idle", 0, 0.0),
-        (None, 700, -700.0),
-    ],
-)
-@pytest.mark.parametrize("config", [NET, TOTAL])
-def test_live_signs_and_balance(mode: str | None, power: float, battery_w: float, config: Device) -> None:
-    meters = [at("production", 3000), at("production", None), at("consumption", 1200), at("consumption", None)]
-    batteries = [at("battery", power, 60, operational_mode=mode)]
-    live = enphase.live(latest(meters, batteries), home(SOLAR, config, STORE))
-    assert live is not None
-    assert live.measured_at == T0
-    assert (live.solar_w, live.battery_w) == (3000.0, battery_w)
-    assert live.grid_w == (-1800.0 if config is NET else 1200.0 - 3000.0 - battery_w)
-    assert live.load_w == 3000.0 + battery_w + (live.grid_w or 0)
-
-
-def test_live_without_a_battery_balances_as_well() -> None:
-    live = enphase.live(latest([at("production", 500), at("consumption", 800)]), home(SOLAR, NET))
-    assert live == Live(measured_at=T0, solar_w=500.0, grid_w=300.0, load_w=800.0)
-
-
-@pytest.mark.parametrize(
-    "encharges",
-    [
-        [],
-        [at("silent", None)],
-        [at("one", 10), at("silent", None)],
-        [at("old", 10, 3 * 86400, operational_mode="Charging")],
-    ],
-)
-def test_an_unknown_battery_leaves_the_load_unknown(encharges: list[object]) -> None:
-    live = enphase.live(latest([at("production", 500), at("consumption", 800)], encharges), home(SOLAR, NET, STORE))
-    assert live == Live(measured_at=T0, solar_w=500.0, grid_w=300.0)
-
-
-@pytest.mark.parametrize(("config", "grid_w", "load_w"), [(NET, 105.0, 105.0), (TOTAL, 100.0, 100.0)])
-def test_what_inverters_draw_at_night_is_load(config: Device, grid_w: float, load_w: float) -> None:
-    live = enphase.live(latest([at("production", -5), at("consumption", 100)]), home(SOLAR, config))
-    assert live == Live(measured_at=T0, solar_w=0.0, grid_w=grid_w, load_w=load_w)
-
-
-def test_a_silent_site_has_no_live_power() -> None:
-    assert enphase.live(latest([at("production", None)]), home(SOLAR)) is None
-    assert enphase.live(read({"devices": {}}, shapes.Latest), home(SOLAR)) is None
-
-
-def test_summary_fills_in_production_of_the_same_half_hour_only() -> None:
-    fresh = shapes.Summary(current_power=900.0, last_interval_end_at=EPOCH - 300)
-    old = shapes.Summary(current_power=900.0, last_interval_end_at=EPOCH - 9000)
-    partly = Live(measured_at=T0, load_w=400.0)
-    assert enphase.solar_from_summary(fresh, None) == Live(measured_at=T0 - timedelta(minutes=5), solar_w=900.0)
-    assert enphase.solar_from_summary(fresh, partly) == Live(measured_at=T0, load_w=400.0, solar_w=900.0)
-    assert enphase.solar_from_summary(old, partly) == partly
-    assert enphase.solar_from_summary(shapes.Summary(current_power=900.0), None) is None
-    assert enphase.solar_from_summary(shapes.Summary(current_power=-1.0, last_interval_end_at=EPOCH), None) is None
 
 
 @pytest.mark.parametrize(
@@ -370,84 +122,31 @@ def test_state_of_charge_is_of_the_same_half_hour(answer: dict[str, object], per
 
 
 BODIES: dict[type, dict[str, object]] = {
-    shapes.SystemPage: {"total": 1, "systems": [{"system_id": 1, "name": "x", "timezone": "UTC", "operational_at": 9}]},
-    shapes.Devices: {
-        "devices": {
-            "micros": [{"id": 1, "serial_number": "m", "product_name": "p", "last_report_at": 5}],
-            "meters": [{"serial_number": "e", "name": "consumption", "state": "enabled", "config_type": "Net"}],
-            "encharges": [{"serial_number": "b", "part_number": "p"}],
-        }
-    },
     api.Telemetry: {
         "intervals": [{"end_at": EPOCH + 900, "charge": {"enwh": 1}, "discharge": {"enwh": 2}, "soc": {"percent": 3}}],
         "soc": 5,
         "last_report_at": EPOCH,
     },
-    shapes.Lifetime: {
-        "start_date": "2026-06-01",
-        "charge": [1, 2],
-        "discharge": [3],
-        "meta": {"last_energy_at": EPOCH},
-    },
-    shapes.Latest: {
-        "devices": {
-            "meters": [{"name": "production", "power": 5, "last_report_at": EPOCH}],
-            "encharges": [{"power": 5, "last_report_at": EPOCH, "operational_mode": "Idle"}],
-        }
-    },
-    shapes.Summary: {"current_power": 5, "last_interval_end_at": EPOCH, "battery_capacity_wh": 5},
     api.Application: {"application_status": "Site_Approved", "application_id": 7, "program_id": "p"},
 }
-JUNK = (None, "", "x", "nan", True, -1, 0.5, 10**30, [], {}, [None], {"enwh": {}})
 
 
-def mutants(body: object) -> list[object]:
-    """The body with one place, at any depth, replaced by junk or taken out."""
-    found: list[object] = list(JUNK)
-    if isinstance(body, dict):
-        for name, value in body.items():
-            found.append({other: kept for other, kept in body.items() if other != name})
-            found += [{**body, name: junk} for junk in mutants(value)]
-    elif isinstance(body, list):
-        for index, value in enumerate(body):
-            found += [[*body[:index], junk, *body[index + 1 :]] for junk in mutants(value)]
-    return found
-
-
-def use(body: object, into: type) -> None:
-    decoded = read(body, into)
-    site, where = home(NET, STORE), ZoneInfo("US/Pacific")
-    start, end = T0 - timedelta(days=9), T0 + timedelta(days=9)
-    rows: tuple[Reading, ...] = ()
-    if isinstance(decoded, shapes.SystemPage):
-        assert all(enphase.site(system, shapes.DeviceLists(), None).name for system in decoded.systems)
-    elif isinstance(decoded, shapes.Devices):
-        site = enphase.site(shapes.System(system_id=1), decoded.devices, 1.0)
-        assert all(device.vendor_id for device in site.devices)
-    elif isinstance(decoded, api.Telemetry):
+def use(decoded: object) -> None:
+    if isinstance(decoded, api.Telemetry):
         mapping.with_charge(Live(measured_at=T0), decoded)
-        quarter_hours = Quarters(start, end)
-        enphase_intervals.add_rows(quarter_hours, enphase_intervals.BATTERY, decoded, site)
-        rows = quarter_hours.readings()
-    elif isinstance(decoded, shapes.Lifetime):
-        whole_days = Days(where, start, end)
-        enphase_intervals.add_days(whole_days, enphase_intervals.BATTERY, decoded, where)
-        rows = whole_days.readings()
-    elif isinstance(decoded, shapes.Latest):
-        live = enphase.live(decoded, site)
-        assert live is None or 0 not in (live.battery_w, live.grid_w, live.load_w)  # -1 W of solar is 0
-    elif isinstance(decoded, shapes.Summary):
-        enphase.solar_from_summary(decoded, None)
-    assert not [row for row in intervals.loaded(rows, site, None) if 0 in (row.charge_wh, row.discharge_wh)]
+        site, quarters = home(NET, STORE), Quarters(T0 - timedelta(days=9), T0 + timedelta(days=9))
+        add_rows(quarters, BATTERY, decoded, site)
+        found = intervals.loaded(quarters.readings(), site, None)
+        assert not [row for row in found if 0 in (row.charge_wh, row.discharge_wh)]
 
 
 @pytest.mark.parametrize("into", BODIES)
 def test_one_wrong_place_is_never_a_traceback_nor_a_zero(into: type) -> None:
     unexpected = 0
-    tried = mutants(BODIES[into])
+    tried = mangled(BODIES[into])
     for body in tried:
         try:
-            use(body, into)
+            use(read(body, into))
         except UnexpectedPayload:
             unexpected += 1
     assert 0 < unexpected < len(tried)

@@ -21,7 +21,7 @@ from joinder.errors import (
 from joinder.http import Answer
 from joinder.oauth import token_error
 from joinder_tesla import VENDOR
-from joinder_tesla.api import check
+from joinder_tesla.api import API
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NA = "https://fleet-api.prd.na.vn.cloud.tesla.com"
@@ -80,7 +80,7 @@ TOKENS: list[tuple[int, str, type[VendorError]]] = [
 @pytest.mark.parametrize(("status", "body", "expected"), READS)
 def test_class_of_each_refused_read(status: int, body: bytes, expected: type[VendorError]) -> None:
     with pytest.raises(VendorError) as caught:
-        check(Answer(status, {}, body, "GET fleet-api/api/1/products"), NOW)
+        API.check(Answer(status, {}, body, "GET fleet-api/api/1/products"), NOW)
     assert type(caught.value) is expected
     for word in ("2fc1d3f9", "missing scopes", "use base URL", "Tariff", "Retry in"):
         assert word not in f"{caught.value}{caught.value.detail}"
@@ -97,7 +97,7 @@ def test_class_of_each_refused_token_call(status: int, code: str, expected: type
 
 def test_412_names_what_the_operator_does() -> None:
     with pytest.raises(OperatorActionNeeded, match="`register`"):
-        check(Answer(412, {}, said("Account x must be registered in the current region"), "GET x"), NOW)
+        API.check(Answer(412, {}, said("Account x must be registered in the current region"), "GET x"), NOW)
 
 
 @pytest.mark.parametrize(
@@ -112,5 +112,5 @@ def test_412_names_what_the_operator_does() -> None:
 )
 def test_how_long_a_429_asks_to_wait(headers: dict[str, str], body: bytes, seconds: int) -> None:
     with pytest.raises(RateLimited) as caught:
-        check(Answer(429, headers, body, "GET x"), NOW)
+        API.check(Answer(429, headers, body, "GET x"), NOW)
     assert caught.value.retry_after == timedelta(seconds=seconds)

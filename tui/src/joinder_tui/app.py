@@ -75,7 +75,7 @@ class JoinderApp(App[int]):
 
     @work(exit_on_error=False)
     async def _hold_store(self) -> None:
-        """One task enters and leaves, as what it holds may belong to a task."""
+        """Enters and leaves in one task, as what it holds may belong to a task."""
         try:
             async with self._opening() as hub:
                 self._hub = hub
@@ -97,7 +97,7 @@ class JoinderApp(App[int]):
 
     @property
     def hub(self) -> Hub:
-        """Only screens ask, and they are shown once it is open."""
+        """Returns the open hub: only screens ask, and they are shown once it is."""
         if self._hub is None:
             raise LookupError("the store is not open")
         return self._hub
@@ -110,7 +110,7 @@ class JoinderApp(App[int]):
         self._leaving.set()
 
     async def asked(self, question: Callable[[Hub], Awaitable[T]]) -> T | None:
-        """An answer of the store; None while it does not answer, which the banner says until it does again."""
+        """Returns an answer of the store; None while it does not answer, which the banner says until it does again."""
         if self._hub is None:
             return None
         try:
@@ -123,12 +123,12 @@ class JoinderApp(App[int]):
         return answer
 
     def _tick(self) -> None:
-        """At most one query, of the screen in front."""
+        """Asks at most one query, of the screen in front."""
         if isinstance(self.screen, Page):
             self.screen.tick()
 
     def action_go(self, name: str) -> None:
-        """A main screen, however deep one is."""
+        """Goes to a main screen, however deep one is."""
         if self._hub is None:
             return
         page = next(page for page in PAGES if page.name == name)
@@ -141,12 +141,12 @@ class JoinderApp(App[int]):
             self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(self.BINDINGS)]))
 
     def action_stop_waiting(self) -> None:
-        """For the newest; what a vendor was asked ends by itself."""
+        """Stops waiting for the newest; what a vendor was asked ends by itself."""
         if self.deeds:
             list(self.deeds)[-1].cancel()
 
     def copy(self, text: str, what: str) -> None:
-        """By OSC 52, and says what; some terminals take none, and none takes everything."""
+        """Copies by OSC 52, and says what; some terminals take none, and none takes everything."""
         if len(text.encode()) * 4 // 3 > CLIPBOARD_BYTES:
             self.notify(f"{what} is too long for the clipboard.", severity="error")
             return
@@ -154,7 +154,7 @@ class JoinderApp(App[int]):
         self.notify(f"{what} copied.")
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
-        """Without a secret that is shown."""
+        """Draws it without a secret that is shown."""
         with self.screen.covered() if isinstance(self.screen, Secret | Reveal) else nullcontext():
             return super().export_screenshot(title=title, simplify=simplify)
 
@@ -167,7 +167,7 @@ class JoinderApp(App[int]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """One line, never markup: most of them hold a name."""
+        """Shows one line, never markup: most of them hold a name."""
         super().notify(clean_line(message), title=clean_line(title), severity=severity, timeout=timeout, markup=False)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -193,14 +193,14 @@ class JoinderApp(App[int]):
 
 
 def _closed(error: Exception) -> str:
-    """Why the store is not opened; a sentence where its database is in trouble."""
+    """Says why the store is not opened; a sentence where its database is in trouble."""
     from joinder.store.advice import trouble_of
 
     return trouble_of(error) or str(error) or type(error).__name__
 
 
 def _trouble(error: Exception) -> str:
-    """A sentence without what may be secret in a driver's text."""
+    """Makes a sentence without what may be secret in a driver's text."""
     from joinder.store.advice import trouble_of
 
     if isinstance(error, TimeoutError):

@@ -22,7 +22,7 @@ LEAVES_S = 2.0  # for open terminals to end in
 
 
 def authority(host: str, port: int) -> str:
-    """As browsers write it."""
+    """Returns host and port as browsers write them."""
     name = f"[{host}]" if ":" in host else host
     return name if port == PORT_OF_HTTP else f"{name}:{port}"
 
@@ -42,14 +42,14 @@ class OwnServer(Server):
         return f"{self._origin}/?token={self._token}"
 
     def initialize_logging(self) -> None:
-        """As other commands; textual-serve's own would write the locals of a traceback."""
+        """Logs as other commands do; textual-serve's own would write the locals of a traceback."""
         logs.configure("WARNING", "text")
 
     async def on_startup(self, app: web.Application) -> None:
         """Its banner is said by `_say`, once it listens."""
 
     def serve(self, debug: bool = False) -> None:
-        """Until Ctrl-C. Raises OSError where nothing can listen. No access log: it would hold the token."""
+        """Serves until Ctrl-C. Raises OSError where nothing can listen. No access log: it would hold the token."""
         self.initialize_logging()
         web.run_app(
             self._make_app(),
@@ -90,7 +90,7 @@ class OwnServer(Server):
         return None
 
     def _has_token(self, request: web.Request) -> bool:
-        """What the URL says counts before the cookie."""
+        """Tells whether the token is right; what the URL says counts before the cookie."""
         given = request.query.getall("token", None) or [request.cookies.get(self._cookie, "")]
         return len(given) == 1 and secrets.compare_digest(_bytes(given[0]), _bytes(self._token))
 
@@ -113,7 +113,7 @@ class OwnServer(Server):
 
 
 def _is_websocket(request: web.Request) -> bool:
-    """Also one that says only a part of it; the path alone could start something."""
+    """Tells it also of one that says only a part of it; the path alone could start something."""
     return request.path.rstrip("/") == "/ws" or hdrs.UPGRADE in request.headers
 
 

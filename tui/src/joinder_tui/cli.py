@@ -32,7 +32,19 @@ def command(readonly: bool, theme: str | None, serve: bool, host: str, port: int
         if theme not in app.available_themes:
             fail(f"No theme is named {theme}. Known: {', '.join(sorted(app.available_themes))}", 2)
         app.theme = theme
+    if not is_a_terminal():
+        fail(
+            "This needs a terminal for input and output. joinder status, and other commands with --json, need none.", 2
+        )
     raise SystemExit(app.run() or app.return_code or 0)
+
+
+def is_a_terminal() -> bool:
+    """Tells whether keys can be read and screens be drawn; a driver of Textual's own, as in a browser, can without."""
+    import os
+    import sys
+
+    return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ class CheckBroke(Exception):
 
 
 async def check(vendor: str) -> Result:
-    """As `joinder check` does. Raises CheckBroke."""
+    """Checks as `joinder check` does. Raises CheckBroke."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "joinder", "check", vendor, "--json"),
         stdin=asyncio.subprocess.DEVNULL,

@@ -44,7 +44,7 @@ class Log(ABC, Generic[R]):
 
     @abstractmethod
     async def fetch(self, hub: Hub, limit: int) -> Sequence[R]:
-        """The page, and a row more where there is another."""
+        """Fetches the page, and a row more where there is another."""
 
     @abstractmethod
     def key(self, row: R) -> str: ...
@@ -58,11 +58,11 @@ class Log(ABC, Generic[R]):
 
     @abstractmethod
     def enrollment_id(self, row: R) -> str:
-        """Whom it is about; empty: no enrollment."""
+        """Returns whom it is about; empty: no enrollment."""
 
     @abstractmethod
     def told(self, row: R) -> dict[str, Any]:
-        """As the command line tells it, with the account."""
+        """Returns a row as the command line tells it, with the account."""
 
     async def load(self, hub: Hub) -> Sequence[R]:
         return await self.fetch(hub, ROWS + 1)
@@ -72,7 +72,7 @@ class Log(ABC, Generic[R]):
         self.more = len(rows) > ROWS
 
     def look_for(self, text: str) -> None:
-        """From the first page on. Raises Invalid, and stays as it was."""
+        """Looks from the first page on. Raises Invalid, and stays as it was."""
         wanted = parsed(text)
         self.check(wanted)
         self.looked_for = text
@@ -199,7 +199,7 @@ def parsed(text: str) -> Wanted:
 
 
 def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """To a new file. Raises Invalid."""
+    """Writes to a new file. Raises Invalid."""
     from joinder.services.refusals import Invalid
 
     try:

@@ -21,7 +21,7 @@ RULES = {  # what is not here is the gate's: a value was refused
 
 
 def lines(chart: Chart) -> list[str]:
-    """At most a handful; the text is plain, what vendors named is cleaned."""
+    """Returns a handful at most; the text is plain, what vendors named is cleaned."""
     found = [*_silent(chart), *_partial(chart), *_missing(chart)]
     if len(found) > MOST:
         found = [*found[: MOST - 1], f"and {len(found) - MOST + 1} more: joinder sites intervals tells all"]
@@ -42,7 +42,7 @@ def _partial(chart: Chart) -> Iterator[str]:
 
 
 def _missing(chart: Chart) -> Iterator[str]:
-    """Of what the site tells at all, and but for what is still to come."""
+    """Names what is missing of what the site tells at all, but for what is still to come."""
     from joinder.services.readings.missing import SAID
 
     for kind, spans in chart.missing.items():
@@ -56,7 +56,7 @@ def _span(chart: Chart, start: int, end: int) -> str:
 
 
 def _at(chart: Chart, at: int) -> str:
-    """Local, with the day where it is not the chart's."""
+    """Formats local time, with the day where it is not the chart's."""
     when = datetime.fromtimestamp(at, chart.zone)
     day = datetime.fromtimestamp(chart.start, chart.zone).date()
     if when.date() == day:

@@ -96,17 +96,17 @@ class Page(Screen[None]):
         return self.name_in_crumbs
 
     def on_screen_resume(self) -> None:
-        """Also the first time it is shown."""
+        """Reloads, also the first time it is shown."""
         self.query_one(Crumbs).redraw()
         self.reload()
 
     def tick(self) -> None:
-        """Nothing is asked while the last question is not answered."""
+        """Asks nothing while the last question is not answered."""
         if self._loading is None or self._loading.is_finished:
             self.ask()
 
     def reload(self) -> None:
-        """Everything, as after an act."""
+        """Loads everything, as after an act."""
         self.turn = 0
         self.ask()
 
@@ -120,7 +120,7 @@ class Page(Screen[None]):
             self.show(answer)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """In --readonly what changes anything is dark."""
+        """Darkens what changes anything in --readonly."""
         if self.joinder.readonly and any(
             act.changes and parse(act.action)[1:] == (action, parameters) for act in acts_of(self.BINDINGS)
         ):
@@ -128,7 +128,7 @@ class Page(Screen[None]):
         return True
 
     async def outcome(self, what: str, work: Callable[[Hub], Awaitable[object]]) -> str | None:
-        """One call of a service, shown while it takes: None when it went well, else the sentence."""
+        """Makes one call of a service, shown while it takes: None when it went well, else the sentence."""
         task = asyncio.ensure_future(work(self.joinder.hub))
         self.joinder.deeds[task] = Deed(what)
         try:

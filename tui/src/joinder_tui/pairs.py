@@ -66,7 +66,7 @@ class Pair(Page, Generic[U, L]):
         raise NotImplementedError
 
     def between(self, one: U) -> str:
-        """The line that says what is below."""
+        """Returns the line that says what is below."""
         raise NotImplementedError
 
     def body(self) -> ComposeResult:

@@ -34,7 +34,7 @@ def health(state: str, *, paused: bool = False) -> Text:
 
 
 def span(seconds: float) -> str:
-    """Two days and a half: 2 d 12 h."""
+    """Writes two days and a half as 2 d 12 h."""
     left, parts = max(0, int(seconds)), []
     for size, unit in _UNITS:
         if left >= size:
@@ -44,14 +44,14 @@ def span(seconds: float) -> str:
 
 
 def ago(at: int | None) -> str:
-    """Epoch seconds as a distance from now."""
+    """Writes epoch seconds as a distance from now."""
     if at is None:
         return "never"
     return f"{span(now() - at)} ago" if at <= now() else f"in {span(at - now())}"
 
 
 def short_ago(at: int | None) -> str:
-    """For columns: one unit."""
+    """Says how long ago in one unit, for columns."""
     if at is None:
         return "–"
     distance = abs(now() - at)
@@ -60,19 +60,19 @@ def short_ago(at: int | None) -> str:
 
 
 def moment(at: int | None) -> str:
-    """Epoch seconds in UTC, to the second."""
+    """Writes epoch seconds in UTC, to the second."""
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def minute(at: int) -> str:
-    """Epoch seconds in UTC, to the minute; without the day while it is today."""
+    """Writes epoch seconds in UTC, to the minute; without the day while it is today."""
     when = datetime.fromtimestamp(at, UTC)
     today = datetime.fromtimestamp(now(), UTC).date()
     return when.strftime("%H:%M UTC" if when.date() == today else "%Y-%m-%d %H:%M UTC")
 
 
 def iso(at: int) -> str:
-    """Epoch seconds as the API writes them."""
+    """Writes epoch seconds as the API writes them."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -85,7 +85,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def bar(part: int, whole: int, width: int = 6) -> Text:
-    """How much of something is used; anything used shows."""
+    """Draws how much of something is used; anything used shows."""
     share = min(1.0, part / whole) if whole else 1.0
     full = min(width, max(round(share * width), 1 if part else 0))
     colour = "red" if share >= 0.9 else "yellow" if share >= 0.7 else "green"
@@ -93,7 +93,7 @@ def bar(part: int, whole: int, width: int = 6) -> Text:
 
 
 def since(text: str) -> int:
-    """Epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
+    """Reads epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
     distance = re.fullmatch(r"(\d+)\s*(d|h|min|s)", text.strip())
     if distance:
         return now() - int(distance[1]) * next(size for size, unit in _UNITS if unit == distance[2])
@@ -102,5 +102,5 @@ def since(text: str) -> int:
 
 
 def details(data: Mapping[str, object]) -> str:
-    """Of an event, beside whom it is about."""
+    """Returns what an event says beside whom it is about."""
     return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 async def account(page: Page) -> str | None:
-    """None, after saying why, when there is none or more than one to choose from."""
+    """Returns whose it is; None, after saying why, when there is none or more than one to choose from."""
     from joinder.services.records import accounts
 
     if page.joinder.account_id is not None:

@@ -26,7 +26,7 @@ FAILURES_PER_MINUTE, FAILURES_OF_ADDRESS = 20, 200
 
 
 async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: it runs before the request's body is looked at. The route's `scope` option is what the token needs."""
+    """Guards a route before the request's body is looked at. The route's `scope` option is what the token needs."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized
@@ -70,7 +70,7 @@ class OAuth2Controller(Controller):
 
     @post("/oauth2/token", operation_id="createAccessToken", status_code=200, summary="Get an access token")
     async def token(self, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
-        """Form `grant_type=client_credentials[&scope=…]`, the client by HTTP Basic or in the form."""
+        """Takes the form `grant_type=client_credentials[&scope=…]`, the client by HTTP Basic or in the form."""
         failures: FailedLogins = request.app.state.failures
         form = _form(request, await request.body())
         if form is None:
@@ -131,7 +131,7 @@ def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None
 
 
 def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[str, str] | None:
-    """Client id and secret. Both ways at once is refused (RFC 6749 §2.3), also a form that names another client."""
+    """Reads id and secret. Refuses both ways at once (RFC 6749 §2.3), and a form that names another client."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         posted = form.get("client_id"), form.get("client_secret")
@@ -147,7 +147,7 @@ def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[str,
 
 
 def _oauth_error(code: str, description: str) -> Response[dict[str, Any]]:
-    """RFC 6749 §5.2. Every 401 carries a challenge (RFC 9110 §15.5.2)."""
+    """Answers as RFC 6749 §5.2. Every 401 carries a challenge (RFC 9110 §15.5.2)."""
     response = _no_store({"error": code, "error_description": description})
     response.status_code = 401 if code == "invalid_client" else 400
     if code == "invalid_client":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, Paging, moment_of
+from joinder.api.deps import AboutEnrollment, CallerDep, HubDep, Paging, moment_of
 from joinder.services.readings import backfill
 from joinder.services.readings.backfill import Progress
+from joinder.wire.backfills import Backfill, BackfillPage, BackfillStatus, NewBackfill
 
 
 class EnrollmentBackfillController(Controller):
@@ -32,10 +32,10 @@ class EnrollmentBackfillController(Controller):
         hub: HubDep,
         caller: CallerDep,
         enrollment_id: FromPath[str],
-        data: JSONBody[schemas.NewBackfill | None] = None,
-    ) -> Response[schemas.Backfill]:
+        data: JSONBody[NewBackfill | None] = None,
+    ) -> Response[Backfill]:
         """Starts a backfill: 201. One that runs is widened to the range and answered: 200."""
-        asked = data or schemas.NewBackfill()
+        asked = data or NewBackfill()
         job, is_new = await backfill.start(
             hub,
             caller.account_id,
@@ -44,7 +44,7 @@ class EnrollmentBackfillController(Controller):
             start=moment_of("start", asked.start) if asked.start is not None else None,
             end=moment_of("end", asked.end) if asked.end is not None else None,
         )
-        return Response(wire.backfill(Progress(job=job)), status_code=201 if is_new else 200)
+        return Response(Backfill.of(Progress(job=job)), status_code=201 if is_new else 200)
 
 
 class BackfillController(Controller):
@@ -57,20 +57,20 @@ class BackfillController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        enrollment_id: Annotated[str | None, QueryParameter(name="enrollmentID")] = None,
-        status: FromQuery[str | None] = None,
+        enrollment_id: AboutEnrollment = None,
+        status: FromQuery[BackfillStatus | None] = None,
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.BackfillPage:
-        asked = {"enrollment_id": enrollment_id, "status": status}
+    ) -> BackfillPage:
+        asked: dict[str, str | None] = {"enrollment_id": enrollment_id, "status": status}
         filters = {name: value for name, value in asked.items() if value is not None}
         rows = await backfill.list_page(hub, caller.account_id, filters, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda progress: progress.job.id)
-        return schemas.BackfillPage(backfills=[wire.backfill(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda progress: progress.job.id)
+        return BackfillPage(backfills=[Backfill.of(row) for row in page], **rest)
 
     @get("/{backfill_id:str}", operation_id="getBackfill", opt={"scope": "read:enrollments"}, summary="Show a backfill")
-    async def show(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> schemas.Backfill:
-        return wire.backfill(await backfill.get(hub, caller.account_id, backfill_id))
+    async def show(self, hub: HubDep, caller: CallerDep, backfill_id: FromPath[str]) -> Backfill:
+        return Backfill.of(await backfill.get(hub, caller.account_id, backfill_id))
 
     @delete(
         "/{backfill_id:str}",

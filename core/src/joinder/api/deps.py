@@ -11,27 +11,46 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Response
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import QueryParameter
 from msgspec import Struct
 
-from joinder.api.wire import page_token
-from joinder.ids import is_id
+from joinder.ids import id_pattern, is_id
 from joinder.runtime.hub import Hub
-from joinder.services.readings.intervals import Window
+from joinder.services.calls.fair_shares import name_reader
+from joinder.services.readings.intervals import Page, Window
 from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import Invalid
+from joinder.services.refusals import Invalid, NotFound
+from joinder.wire.base import Rest, page_token
 
 T = TypeVar("T")
 Level = Annotated[SummaryLevel, QueryParameter(name="summaryLevel", description="15mins, hour, day or month.")]
 When = Annotated[str | None, QueryParameter(description="ISO 8601 with offset, e.g. 2026-06-01T00:00:00+02:00.")]
 PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, description="Entries a page, 1 to 200.")]
 PageToken = Annotated[str | None, QueryParameter(name="pageToken", description="`nextPageToken` of the page before.")]
-VendorID = Annotated[str | None, QueryParameter(name="vendorID")]
+VendorName = Annotated[str | None, QueryParameter(name="vendor", description="Name of an installed vendor.")]
+VendorID = Annotated[str | None, QueryParameter(name="vendorID", description="The vendor's own id.")]
+OfEnrollment = Annotated[
+    str | None,
+    QueryParameter(name="enrollmentID", pattern=id_pattern("enrl"), description="Of this enrollment."),
+]
+AboutEnrollment = Annotated[
+    str | None, QueryParameter(name="enrollmentID", pattern=id_pattern("enrl"), description="About this enrollment.")
+]
+VendorSiteID = Annotated[
+    str | None, QueryParameter(name="vendorSiteID", description="The vendor's own id of the device's site.")
+]
+OfSite = Annotated[str | None, QueryParameter(name="siteID", pattern=id_pattern("site"), description="Of this site.")]
+OfFlow = Annotated[
+    str | None, QueryParameter(name="flowID", pattern=id_pattern("flow"), description="Made through this join flow.")
+]
+OfProgram = Annotated[str | None, QueryParameter(name="programID", description="Of this programme.")]
+NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
 WindowDep = NamedDependency[Window]
@@ -59,16 +78,20 @@ class Paging(Struct, frozen=True):
         """Returns one more than the page: it tells whether another follows."""
         return self.size + 1
 
-    def cut(self, rows: Sequence[T], key: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-        """Cuts the page; returns it with the token of the next one."""
+    def cut(self, rows: Sequence[T], key: Callable[[T], str]) -> tuple[Sequence[T], Rest]:
+        """Cuts the page; returns it with the token of the next one, and the size of a list that fits into one page."""
         page = rows[: self.size]
-        return page, page_token(key(page[-1])) if len(rows) > self.size else None
+        if len(rows) > self.size:
+            return page, {"next_page_token": page_token(key(page[-1])), "total_size": None}
+        return page, {"next_page_token": None, "total_size": None if self.after else len(page)}
 
 
 class DeviceFilter(Struct, frozen=True):
     vendor: str | None
     vendor_id: str | None
     vendor_site_id: str | None
+    site_id: str | None
+    enrollment_id: str | None
 
 
 def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, token: PageToken = None) -> Paging:
@@ -82,11 +105,13 @@ def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, to
 
 def provide_device_filter(
     paging: NamedDependency[Paging],
-    vendor: FromQuery[str | None] = None,
-    vendor_id: Annotated[str | None, QueryParameter(name="vendorID")] = None,
-    vendor_site_id: Annotated[str | None, QueryParameter(name="vendorSiteID")] = None,
+    vendor: VendorName = None,
+    vendor_id: VendorID = None,
+    vendor_site_id: VendorSiteID = None,
+    site_id: OfSite = None,
+    enrollment_id: OfEnrollment = None,
 ) -> DeviceFilter:
-    return DeviceFilter(vendor, vendor_id, vendor_site_id)
+    return DeviceFilter(vendor, vendor_id, vendor_site_id, site_id, enrollment_id)
 
 
 def provide_window(
@@ -98,7 +123,11 @@ def provide_window(
     token: PageToken = None,
     provenance: FromWhere = False,
 ) -> Window:
-    """Reads the range asked for; a page token moves its start. The last day where none is given. Raises Invalid."""
+    """Reads the range asked for; a page token moves its start. The last day where none is given. Raises Invalid.
+
+    What the vendor is asked for by this read is counted as the caller's.
+    """
+    name_reader(caller.client_id)
     until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
     since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
@@ -133,6 +162,23 @@ def moment_of(name: str, text: str) -> int:
     except (ValueError, OverflowError):
         wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+
+
+def answered(body: T, page: Page) -> Response[T]:
+    """Answers a page of intervals, with Retry-After where more can be had then."""
+    wait = {"retry-after": str(page.retry_after_s)} if page.retry_after_s is not None else None
+    return Response(body, headers=wait)
+
+
+def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
+    """Returns the `errors` of a list as far as the caller knows the vendors."""
+    return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+
+
+def refuse_unknown(caller: Caller, vendor: str) -> None:
+    """Raises NotFound for what is of a vendor the caller is not told of."""
+    if not caller.knows(vendor):
+        raise NotFound
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from msgspec import Struct
 
-from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, DeviceFilter, FromWhere, HubDep, Paging, WindowDep, source_of
+from joinder.api.deps import (
+    CallerDep,
+    DeviceFilter,
+    FromWhere,
+    HubDep,
+    Paging,
+    WindowDep,
+    answered,
+    known_errors,
+    refuse_unknown,
+    source_of,
+)
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
-from joinder.services.readings import intervals, silence, sites
+from joinder.services.readings import intervals, list_errors, recent, silence, sites
 from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
+from joinder.wire.base import Reference, Rest, references
+from joinder.wire.devices import Battery, BatteryPage, Meter, MeterPage, SolarInverter, SolarInverterPage
+from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+
+
+class DevicePage(Struct, frozen=True):
+    """One page of device ids, whatever their kind."""
+
+    references: list[Reference]
+    errors: dict[str, str]
+    rest: Rest
 
 
 class SolarInverterController(Controller):
@@ -28,11 +50,9 @@ class SolarInverterController(Controller):
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
-    ) -> schemas.SolarInverterPage:
+    ) -> SolarInverterPage:
         page = await _device_page(hub, caller, DeviceKind.INVERTER, asked, paging)
-        return schemas.SolarInverterPage(
-            solar_inverters=page.references, errors=page.errors, next_page_token=page.following
-        )
+        return SolarInverterPage(solar_inverters=page.references, errors=page.errors, **page.rest)
 
     @get(
         "/{device_id:str}",
@@ -42,10 +62,10 @@ class SolarInverterController(Controller):
     )
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> schemas.SolarInverter:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+    ) -> SolarInverter:
+        row = await _device(hub, caller, device_id, DeviceKind.INVERTER)
         source = await source_of(hub, row.source, provenance)
-        return wire.solar_inverter(row, source, await _silent_since(hub, row))
+        return SolarInverter.of(row, source, await _silent_since(hub, row), await recent.production(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
@@ -59,9 +79,9 @@ class SolarInverterController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> schemas.SolarIntervals:
+    ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return wire.solar_intervals(device_id, window.level, page)
+        return answered(SolarIntervals.of(device_id, window.level, page), page)
 
 
 class BatteryController(Controller):
@@ -76,17 +96,17 @@ class BatteryController(Controller):
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
-    ) -> schemas.BatteryPage:
+    ) -> BatteryPage:
         page = await _device_page(hub, caller, DeviceKind.BATTERY, asked, paging)
-        return schemas.BatteryPage(batteries=page.references, errors=page.errors, next_page_token=page.following)
+        return BatteryPage(batteries=page.references, errors=page.errors, **page.rest)
 
     @get("/{device_id:str}", operation_id="getBattery", opt={"scope": "read:sites"}, summary="Show a battery")
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> schemas.Battery:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+    ) -> Battery:
+        row = await _device(hub, caller, device_id, DeviceKind.BATTERY)
         source = await source_of(hub, row.source, provenance)
-        return wire.battery(row, source, await _silent_since(hub, row))
+        return Battery.of(row, source, await _silent_since(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
@@ -100,9 +120,9 @@ class BatteryController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> schemas.BatteryIntervals:
+    ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return wire.battery_intervals(device_id, window.level, page)
+        return answered(BatteryIntervals.of(device_id, window.level, page), page)
 
 
 class MeterController(Controller):
@@ -117,17 +137,17 @@ class MeterController(Controller):
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
-    ) -> schemas.MeterPage:
+    ) -> MeterPage:
         page = await _device_page(hub, caller, DeviceKind.METER, asked, paging)
-        return schemas.MeterPage(meters=page.references, errors=page.errors, next_page_token=page.following)
+        return MeterPage(meters=page.references, errors=page.errors, **page.rest)
 
     @get("/{device_id:str}", operation_id="getMeter", opt={"scope": "read:sites"}, summary="Show a meter")
     async def show(
         self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> schemas.Meter:
-        row = await sites.get_device(hub, caller.account_id, device_id, DeviceKind.METER)
+    ) -> Meter:
+        row = await _device(hub, caller, device_id, DeviceKind.METER)
         source = await source_of(hub, row.source, provenance)
-        return wire.meter(row, source, await _silent_since(hub, row))
+        return Meter.of(row, source, await _silent_since(hub, row))
 
     @get(
         "/{device_id:str}/intervals",
@@ -141,9 +161,15 @@ class MeterController(Controller):
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> schemas.MeterIntervals:
+    ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return wire.meter_intervals(device_id, window.level, page)
+        return answered(MeterIntervals.of(device_id, window.level, page), page)
+
+
+async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:
+    row = await sites.get_device(hub, caller.account_id, device_id, kind)
+    refuse_unknown(caller, row.vendor)
+    return row
 
 
 async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
@@ -155,19 +181,20 @@ async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
     return silence.since(row, others)
 
 
-async def _device_page(
-    hub: Hub, caller: Caller, kind: DeviceKind, asked: DeviceFilter, paging: Paging
-) -> wire.DevicePage:
+async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: DeviceFilter, paging: Paging) -> DevicePage:
     found = await sites.device_ids(
         hub,
         caller.account_id,
         kind,
         after=paging.after,
         limit=paging.limit,
+        known=caller.vendors,
         vendor=asked.vendor,
         vendor_id=asked.vendor_id,
         vendor_site_id=asked.vendor_site_id,
+        site_id=asked.site_id,
+        enrollment_id=asked.enrollment_id,
     )
-    page, following = paging.cut(found, str)
-    errors = await sites.troubled_vendors(hub, caller.account_id)
-    return wire.DevicePage(references=wire.references(page), errors=errors, following=following)
+    page, rest = paging.cut(found, str)
+    errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor))
+    return DevicePage(references=references(page), errors=errors, rest=rest)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, Paging
+from joinder.api.deps import NO_STORE, CallerDep, HubDep, OfFlow, OfProgram, Paging, VendorName
+from joinder.errors import HealthState
 from joinder.services.admin import pausing
-from joinder.services.join import enrollments, owner_links, reconnect, renewal
+from joinder.services.join import enrollments, labels, owner_links, reconnect, renewal
 from joinder.services.records import notices
+from joinder.wire.enrollments import (
+    Enrollment,
+    EnrollmentPage,
+    EnrollmentPatch,
+    EnrollmentStatus,
+    OwnerLink,
+    Reconnect,
+    ReconnectLink,
+    TokenList,
+)
 
 
 class EnrollmentController(Controller):
@@ -28,19 +38,31 @@ class EnrollmentController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        vendor: FromQuery[str | None] = None,
-        status: FromQuery[str | None] = None,
-        health: FromQuery[str | None] = None,
-        program_id: Annotated[str | None, QueryParameter(name="programID")] = None,
-        flow_id: Annotated[str | None, QueryParameter(name="flowID")] = None,
+        vendor: VendorName = None,
+        status: FromQuery[EnrollmentStatus | None] = None,
+        health: FromQuery[HealthState | None] = None,
+        program_id: OfProgram = None,
+        flow_id: OfFlow = None,
+        reference: FromQuery[str | None] = None,
+        join_state: Annotated[str | None, QueryParameter(name="state")] = None,
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.EnrollmentPage:
-        asked = {"vendor": vendor, "status": status, "health": health, "program_id": program_id, "flow_id": flow_id}
+    ) -> EnrollmentPage:
+        asked: dict[str, str | None] = {
+            "vendor": vendor,
+            "status": status,
+            "health": health,
+            "program_id": program_id,
+            "flow_id": flow_id,
+            "reference": reference,
+            "client_state": join_state,
+        }
         filters = {name: value for name, value in asked.items() if value is not None}
-        rows = await enrollments.list_page(hub, caller.account_id, filters, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda overview: overview.row.id)
-        return schemas.EnrollmentPage(enrollments=[wire.enrollment(row) for row in page], next_page_token=following)
+        rows = await enrollments.list_page(
+            hub, caller.account_id, filters, after=paging.after, limit=paging.limit, known=caller.vendors
+        )
+        page, rest = paging.cut(rows, lambda overview: overview.row.id)
+        return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], **rest)
 
     @get(
         "/{enrollment_id:str}",
@@ -48,10 +70,24 @@ class EnrollmentController(Controller):
         opt={"scope": "read:enrollments"},
         summary="Show an enrollment",
     )
-    async def show(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+    async def show(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Returns it with `warnings`: what was doubtful about its vendor's answers in the last week."""
         shown = await enrollments.get(hub, caller.account_id, enrollment_id)
-        return wire.enrollment(shown, await notices.of_enrollment(hub, enrollment_id))
+        return Enrollment.of(shown, await notices.of_enrollment(hub, enrollment_id))
+
+    @patch(
+        "/{enrollment_id:str}",
+        operation_id="updateEnrollment",
+        opt={"scope": "manage:enrollments"},
+        summary="Change your reference of an enrollment",
+    )
+    async def change(
+        self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str], data: JSONBody[EnrollmentPatch]
+    ) -> Enrollment:
+        """Applies a JSON Merge Patch: `reference` is your own word for it, at most 256 characters of one line."""
+        if isinstance(data.reference, str | None):
+            await labels.change(hub, caller.account_id, enrollment_id, caller.client_id, reference=data.reference)
+        return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @get(
         "/{enrollment_id:str}/tokens",
@@ -59,9 +95,9 @@ class EnrollmentController(Controller):
         opt={"scope": "read:enrollments"},
         summary="Show where its tokens came from",
     )
-    async def tokens(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.TokenList:
+    async def tokens(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> TokenList:
         """Lists the lineage of the grant: the last twenty tokens, newest first, without the tokens."""
-        return wire.tokens(await enrollments.lineage(hub, caller.account_id, enrollment_id))
+        return TokenList.of(await enrollments.lineage(hub, caller.account_id, enrollment_id))
 
     @delete(
         "/{enrollment_id:str}",
@@ -80,11 +116,11 @@ class EnrollmentController(Controller):
         status_code=200,
         summary="Renew the connection now",
     )
-    async def renew(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+    async def renew(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Renews the vendor token; asks whether a pending enrollment is approved; polls one that had stopped."""
         await enrollments.get(hub, caller.account_id, enrollment_id)
         await renewal.renew(hub, enrollment_id, caller.client_id)
-        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+        return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(
         "/{enrollment_id:str}/pause",
@@ -93,10 +129,10 @@ class EnrollmentController(Controller):
         status_code=200,
         summary="Stop reading it",
     )
-    async def pause(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+    async def pause(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Stops reading it: its token is kept alive; what is stored is served, `stale`. Twice is harmless."""
         await pausing.pause(hub, caller.account_id, enrollment_id, caller.client_id)
-        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+        return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(
         "/{enrollment_id:str}/resume",
@@ -105,10 +141,10 @@ class EnrollmentController(Controller):
         status_code=200,
         summary="Read it again",
     )
-    async def resume(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+    async def resume(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Reads it again from now on. Twice is harmless."""
         await pausing.resume(hub, caller.account_id, enrollment_id, caller.client_id)
-        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+        return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(
         "/{enrollment_id:str}/release",
@@ -117,14 +153,15 @@ class EnrollmentController(Controller):
         status_code=200,
         summary="Let it out of quarantine",
     )
-    async def release(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.Enrollment:
+    async def release(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Tries everything that stood still again now. 409 when it is not in quarantine."""
         await pausing.release(hub, caller.account_id, enrollment_id, caller.client_id)
-        return wire.enrollment(await enrollments.get(hub, caller.account_id, enrollment_id))
+        return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(
         "/{enrollment_id:str}/reconnect",
         operation_id="createReconnectLink",
+        cache_control=NO_STORE,
         opt={"scope": "manage:enrollments"},
         status_code=200,
         summary="Make a link for the owner to consent again",
@@ -134,21 +171,22 @@ class EnrollmentController(Controller):
         hub: HubDep,
         caller: CallerDep,
         enrollment_id: FromPath[str],
-        data: JSONBody[schemas.Reconnect | None] = None,
-    ) -> schemas.ReconnectLink:
+        data: JSONBody[Reconnect | None] = None,
+    ) -> ReconnectLink:
         """Makes a link; the enrollment, its sites and history stay. `redirectURI`: the join flow's, when left out."""
         redirect_uri = data.redirect_uri if data is not None else None
         url = await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri, caller.client_id)
-        return schemas.ReconnectLink(url=url)
+        return ReconnectLink(url=url)
 
     @post(
         "/{enrollment_id:str}/owner-link",
         operation_id="createOwnerLink",
+        cache_control=NO_STORE,
         opt={"scope": "manage:enrollments"},
         status_code=200,
         summary="Make a link to the owner's own page",
     )
-    async def owner_link(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> schemas.OwnerLink:
+    async def owner_link(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> OwnerLink:
         """Makes a link by which the owner sees what is read, and can end it; the landing page has one, too."""
         url = await owner_links.ask(hub, caller.account_id, enrollment_id, caller.client_id)
-        return schemas.OwnerLink(url=url)
+        return OwnerLink(url=url)

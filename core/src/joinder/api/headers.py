@@ -28,7 +28,10 @@ _BAD_HOST = msgspec.json.encode(
 
 
 def shielded(app: ASGIApp, *, is_https: bool) -> ASGIApp:
-    """Adds headers outside of everything; what an answer says itself stays. Refuses a Host that is none, or two."""
+    """Adds headers outside of everything; what an answer says itself stays. Refuses a Host that is none, or two.
+
+    Of HTTP/1.1 one that is missing, too.
+    """
     added = [*DEFAULTS.items(), *([HSTS] if is_https else [])]
 
     async def shielding(scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +43,8 @@ def shielded(app: ASGIApp, *, is_https: bool) -> ASGIApp:
             await send(message)
 
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+        is_missing = not hosts and scope.get("http_version") == "1.1"  # RFC 9112 §3.2
+        if is_missing or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
             await _refuse(sending)
             return
         await app(scope, receive, sending)

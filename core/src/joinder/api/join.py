@@ -27,6 +27,7 @@ from joinder.services.calls.strangers import Guest
 from joinder.services.join import browser_sessions, join_sessions, landings
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_sessions import Choice, Form, Intro, Started
+from joinder.services.join.labels import Labels
 from joinder.services.join.redirects import with_result
 from joinder.services.records import brands
 from joinder.trouble import StoreTrouble
@@ -50,7 +51,7 @@ class JoinController(Controller):
         summary="Send an owner to the vendor",
     )
     async def authorize(self, request: Incoming, hub: NamedDependency[Hub], flow_id: FromPath[str]) -> Response[str]:
-        """Public. Query: `vendor` (may be left out: then a chooser when there are several), `state`, `ui_locales`."""
+        """Public. Query: `vendor` (left out: a chooser when there are several), `state`, `reference`, `ui_locales`."""
         return await answered(request, hub, _authorize(request, hub, flow_id))
 
     @get("/reconnect", operation_id="startReconnect", media_type="text/html", summary="Send an owner to consent again")
@@ -108,23 +109,23 @@ class JoinController(Controller):
 
 async def _authorize(request: Incoming, hub: Hub, flow_id: str) -> Response[str]:
     query, locale = single(request), asked_locale(request)
-    vendor, state = query.get("vendor"), query.get("state")
-    first = None if ASKED_AGAIN in query else await join_sessions.introduce(hub, flow_id, vendor, state)
+    vendor, labels = query.get("vendor"), Labels(reference=query.get("reference") or None, state=query.get("state"))
+    first = None if ASKED_AGAIN in query else await join_sessions.introduce(hub, flow_id, vendor, labels)
     if first is not None:
-        return await _introduced(request, hub, flow_id, state, first)
-    begun = await join_sessions.start(hub, flow_id, vendor, state, guest_of(request, hub), locale=locale)
-    return await _introduced(request, hub, flow_id, state, begun)
+        return await _introduced(request, hub, flow_id, labels, first)
+    begun = await join_sessions.start(hub, flow_id, vendor, labels, guest_of(request, hub), locale=locale)
+    return await _introduced(request, hub, flow_id, labels, begun)
 
 
 async def _introduced(
-    request: Incoming, hub: Hub, flow_id: str, state: str | None, shown: Started | Choice | Intro
+    request: Incoming, hub: Hub, flow_id: str, labels: Labels, shown: Started | Choice | Intro
 ) -> Response[str]:
     if isinstance(shown, Started):
         return _sent_on(request, hub, shown)
     look = await look_of(request, hub, shown.account_id)
     if isinstance(shown, Choice):
         return render.choose(look, shown)
-    path = browser_sessions.authorize_path(flow_id, shown.vendor.name, state, look.locale)
+    path = browser_sessions.authorize_path(flow_id, shown.vendor.name, labels, look.locale)
     return render.intro(look, shown, with_result(path, **{ASKED_AGAIN: "1"}))
 
 

@@ -9,16 +9,29 @@ from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from joinder.api import schemas, wire
+from joinder import virtual
 from joinder.api.auth import require_caller
-from joinder.api.deps import Paging
+from joinder.api.deps import NO_STORE, Paging, VendorName
 from joinder.api.problems import Forbidden
 from joinder.runtime.hub import Hub
 from joinder.services.admin import operator_actions
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
+from joinder.services.refusals import NotFound
 from joinder.vendor import Flow, Vendor
+from joinder.wire.credentials import (
+    ActionInfo,
+    ActionList,
+    ActionOutcome,
+    Credentials,
+    CredentialsPage,
+    CredentialsPatch,
+    NewCredentials,
+    Quotas,
+)
+from joinder.wire.flows import JoinFlow, JoinFlowPage, NewFlow
+from joinder.wire.vendors import BrokenPlugin, CredentialTypeInfo, FieldInfo, VendorInfo, VendorList
 
 IncludeSecrets = Annotated[bool, QueryParameter(name="includeSecrets", description="Needs scope reveal:credentials.")]
 
@@ -33,6 +46,7 @@ class VendorCredentialsController(Controller):
     @post(
         "/",
         operation_id="createVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "manage:credentials"},
         summary="Store vendor credentials",
     )
@@ -40,9 +54,9 @@ class VendorCredentialsController(Controller):
         self,
         hub: NamedDependency[Hub],
         caller: NamedDependency[Caller],
-        data: JSONBody[schemas.NewCredentials],
+        data: JSONBody[NewCredentials],
         include_secrets: IncludeSecrets = False,
-    ) -> schemas.Credentials:
+    ) -> Credentials:
         _may_reveal(caller, include_secrets)
         created = await vendor_credentials.create(
             hub, caller.account_id, caller.client_id, name=data.name, credentials=data.credentials
@@ -50,29 +64,42 @@ class VendorCredentialsController(Controller):
         return await _credentials(hub, caller, created, include_secrets)
 
     @get(
-        "/", operation_id="listVendorCredentials", opt={"scope": "read:credentials"}, summary="List vendor credentials"
+        "/",
+        operation_id="listVendorCredentials",
+        opt={"scope": "read:credentials"},
+        cache_control=NO_STORE,
+        summary="List vendor credentials",
     )
     async def list_all(
         self,
         hub: NamedDependency[Hub],
         caller: NamedDependency[Caller],
-        vendor: FromQuery[str | None] = None,
+        vendor: VendorName = None,
         name: FromQuery[str | None] = None,
+        include_secrets: IncludeSecrets = False,
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.CredentialsPage:
+    ) -> CredentialsPage:
+        _may_reveal(caller, include_secrets)
         rows = await vendor_credentials.list_page(
-            hub, caller.account_id, vendor=vendor, name=name, after=paging.after, limit=paging.limit
+            hub,
+            caller.account_id,
+            vendor=vendor,
+            name=name,
+            after=paging.after,
+            limit=paging.limit,
+            known=caller.types,
         )
-        page, following = paging.cut(rows, lambda row: row.id)
-        return schemas.CredentialsPage(
-            vendor_credentials=[await _credentials(hub, caller, row, False) for row in page],
-            next_page_token=following,
+        page, rest = paging.cut(rows, lambda row: row.id)
+        return CredentialsPage(
+            vendor_credentials=[await _credentials(hub, caller, row, include_secrets) for row in page],
+            **rest,
         )
 
     @get(
         "/{credentials_id:str}",
         operation_id="getVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "read:credentials"},
         summary="Show vendor credentials",
     )
@@ -82,14 +109,17 @@ class VendorCredentialsController(Controller):
         caller: NamedDependency[Caller],
         credentials_id: FromPath[str],
         include_secrets: IncludeSecrets = False,
-    ) -> schemas.Credentials:
+    ) -> Credentials:
         _may_reveal(caller, include_secrets)
         shown = await vendor_credentials.get(hub, caller.account_id, credentials_id, caller.client_id)
+        if caller.types is not None and (shown.vendor, shown.type) not in caller.types:
+            raise NotFound
         return await _credentials(hub, caller, shown, include_secrets)
 
     @patch(
         "/{credentials_id:str}",
         operation_id="updateVendorCredentials",
+        cache_control=NO_STORE,
         opt={"scope": "manage:credentials"},
         summary="Change vendor credentials",
     )
@@ -98,9 +128,9 @@ class VendorCredentialsController(Controller):
         hub: NamedDependency[Hub],
         caller: NamedDependency[Caller],
         credentials_id: FromPath[str],
-        data: JSONBody[schemas.CredentialsPatch],
+        data: JSONBody[CredentialsPatch],
         include_secrets: IncludeSecrets = False,
-    ) -> schemas.Credentials:
+    ) -> Credentials:
         """Applies a JSON Merge Patch; vendor and type cannot change. Enrollments that waited for it are tried again."""
         _may_reveal(caller, include_secrets)
         changed = await vendor_credentials.change(
@@ -115,9 +145,13 @@ class VendorCredentialsController(Controller):
         summary="Delete vendor credentials",
     )
     async def remove(
-        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
+        self,
+        hub: NamedDependency[Hub],
+        caller: NamedDependency[Caller],
+        credentials_id: FromPath[str],
+        include_secrets: IncludeSecrets = False,
     ) -> None:
-        """Deletes them. 409 while a join flow or an enrollment uses them."""
+        """Deletes them. 409 while a join flow or an enrollment uses them. `includeSecrets` changes nothing."""
         await vendor_credentials.delete(hub, caller.account_id, credentials_id, caller.client_id)
 
     @get(
@@ -128,10 +162,10 @@ class VendorCredentialsController(Controller):
     )
     async def quota(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
-    ) -> schemas.Quotas:
+    ) -> Quotas:
         """Shows what is left of the limits the vendor declares (`GET /vendors`), over all processes."""
         left = await vendor_credentials.quotas(hub, caller.account_id, credentials_id)
-        return wire.quotas(left)
+        return Quotas.of(left)
 
     @get(
         "/{credentials_id:str}/actions",
@@ -141,10 +175,10 @@ class VendorCredentialsController(Controller):
     )
     async def actions(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], credentials_id: FromPath[str]
-    ) -> schemas.ActionList:
+    ) -> ActionList:
         """Lists steps the vendor wants once for an app, such as registering a domain."""
         found = await operator_actions.list_actions(hub, caller.account_id, credentials_id)
-        return schemas.ActionList(actions=[wire.action(action) for action in found])
+        return ActionList(actions=[ActionInfo.of(action) for action in found])
 
     @post(
         "/{credentials_id:str}/actions/{name:str}",
@@ -160,12 +194,12 @@ class VendorCredentialsController(Controller):
         credentials_id: FromPath[str],
         name: FromPath[str],
         data: JSONBody[dict[str, Any]],
-    ) -> schemas.ActionOutcome:
+    ) -> ActionOutcome:
         """Runs it with its fields, which the body holds. Running it twice is harmless."""
         message = await operator_actions.run(
             hub, caller.account_id, credentials_id, caller.client_id, name=name, values=data
         )
-        return schemas.ActionOutcome(message=message)
+        return ActionOutcome(message=message)
 
 
 class JoinFlowController(Controller):
@@ -177,13 +211,13 @@ class JoinFlowController(Controller):
 
     @post("/", operation_id="createJoinFlow", opt={"scope": "manage:flows"}, summary="Create a join flow")
     async def create(
-        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], data: JSONBody[schemas.NewFlow]
-    ) -> schemas.JoinFlow:
+        self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], data: JSONBody[NewFlow]
+    ) -> JoinFlow:
         vendors = [
             join_flows.FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=entry.options or {})
             for entry in data.vendors
         ]
-        return wire.flow(
+        return JoinFlow.of(
             await join_flows.create(
                 hub,
                 caller.account_id,
@@ -202,16 +236,16 @@ class JoinFlowController(Controller):
         caller: NamedDependency[Caller],
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.JoinFlowPage:
+    ) -> JoinFlowPage:
         rows = await join_flows.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda row: row.id)
-        return schemas.JoinFlowPage(join_flows=[wire.flow(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda row: row.id)
+        return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], **rest)
 
     @get("/{flow_id:str}", operation_id="getJoinFlow", opt={"scope": "read:flows"}, summary="Show a join flow")
     async def show(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]
-    ) -> schemas.JoinFlow:
-        return wire.flow(await join_flows.get(hub, caller.account_id, flow_id))
+    ) -> JoinFlow:
+        return JoinFlow.of(await join_flows.get(hub, caller.account_id, flow_id))
 
     @delete(
         "/{flow_id:str}", operation_id="deleteJoinFlow", opt={"scope": "manage:flows"}, summary="Delete a join flow"
@@ -227,21 +261,21 @@ class VendorController(Controller):
     guards = [require_caller]  # noqa: RUF012
 
     @get("/", operation_id="listVendors", summary="List installed vendors")
-    async def list_all(self, hub: NamedDependency[Hub]) -> schemas.VendorList:
+    async def list_all(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller]) -> VendorList:
         """Lists what each asks for and can do, from its own data; and plugins that were found but do not work.
 
         `breakers` names hooks that are not called now, as the vendor did not answer the last calls.
         """
         installed = hub.registry.installed
         states = hub.breakers.states()
-        return schemas.VendorList(
+        return VendorList(
             vendors=[
                 _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
                 for entry in installed
-                if entry.vendor
+                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual and caller.knows(entry.name)
             ],
             broken=[
-                schemas.BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)
+                BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)
                 for entry in installed
                 if entry.problem
             ],
@@ -253,17 +287,15 @@ def _may_reveal(caller: Caller, include_secrets: bool) -> None:
         raise Forbidden(REVEAL)
 
 
-async def _credentials(
-    hub: Hub, caller: Caller, shown: vendor_credentials.Shown, include_secrets: bool
-) -> schemas.Credentials:
+async def _credentials(hub: Hub, caller: Caller, shown: vendor_credentials.Shown, include_secrets: bool) -> Credentials:
     if include_secrets:
         shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
-    return wire.credentials(shown)
+    return Credentials.of(shown)
 
 
 def _vendor(
     hub: Hub, vendor: Vendor, distribution: str, version: str, states: Mapping[tuple[str, str], str]
-) -> schemas.VendorInfo:
+) -> VendorInfo:
     limits = vendor.limits
     calls: dict[str, Any] = {
         "pollEverySeconds": int(limits.poll_every.total_seconds()),
@@ -272,7 +304,7 @@ def _vendor(
         "callsPerDay": limits.calls_per_day,
         "callsPerMonth": limits.calls_per_month,
     }
-    return schemas.VendorInfo(
+    return VendorInfo(
         name=vendor.name,
         label=vendor.label,
         docs_url=vendor.docs_url,
@@ -280,16 +312,16 @@ def _vendor(
         distribution=distribution,
         version=version,
         credential_types=[
-            schemas.CredentialTypeInfo(
+            CredentialTypeInfo(
                 type=kind.type,
                 label=kind.label,
                 flow=str(kind.flow),
-                fields=[wire.field_info(entry) for entry in kind.fields],
+                fields=[FieldInfo.of(entry) for entry in kind.fields],
             )
             for kind in vendor.app_credentials
         ],
-        consent_fields=[wire.field_info(entry) for entry in vendor.consent_fields],
-        flow_fields=[wire.field_info(entry) for entry in vendor.flow_fields],
+        consent_fields=[FieldInfo.of(entry) for entry in vendor.consent_fields],
+        flow_fields=[FieldInfo.of(entry) for entry in vendor.flow_fields],
         capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
         limits={name: value for name, value in calls.items() if value is not None},
         breakers={hook: state for (name, hook), state in states.items() if name == vendor.name and state != "closed"},

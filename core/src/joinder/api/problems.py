@@ -12,15 +12,20 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
-from joinder.api.schemas import wire_name
 from joinder.clean import clean_line
 from joinder.errors import TransientError, VendorError
 from joinder.services.refusals import Refusal, pointer
 from joinder.store.advice import trouble_of
 from joinder.store.types import NotText
 from joinder.trouble import StoreRefused, StoreTrouble
+from joinder.wire.base import wire_name
 
 MEDIA_TYPE = "application/problem+json"
+OURS = "urn:joinder:problem"
+DERAPI_ERRORS = "https://docs.derapi.com/reference/errors"
+DERAPI_TITLES = {  # of problems that clients of Derapi know, by the fragment, which is the same here and there
+    "validation-error": "Invalid request",
+}
 ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")
 
@@ -74,6 +79,7 @@ _TITLES = {
     403: ("forbidden", "The access token does not allow this"),
     404: ("not-found", "There is no such resource"),
     405: ("method-not-allowed", "This resource does not have this method"),
+    406: ("not-acceptable", "No representation is acceptable"),
     408: ("too-slow", "The request body did not come in time"),
     413: ("too-large", "The request body is larger than 256 kB"),
     415: ("unsupported-media-type", "The request body has the wrong media type"),
@@ -92,6 +98,7 @@ _VENDOR_TITLES = {
     "vendor-unexpected-answer": "The vendor answered something unexpected",
     "authorization-lost": "The owner must consent again",
     "consent-denied": "The owner did not consent",
+    "consent-continues": "The vendor asks the owner something more",
     "consent-invalid": "What was entered does not work at the vendor",
     "approval-refused": "The vendor decided against this enrollment",
     "operator-action-needed": "The operator must do something at the vendor or on this server",
@@ -119,9 +126,11 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
     told = list(errors.items())[:ERRORS_MOST] if errors else []
+    caller = request.scope.get("state", {}).get("caller")
+    theirs = DERAPI_TITLES.get(name) if caller is not None and caller.is_compatible else None
     body = Problem(
-        type=f"urn:joinder:problem#{name}",
-        title=title,
+        type=f"{DERAPI_ERRORS if theirs else OURS}#{name}",
+        title=theirs or title,
         status=status,
         detail=clean_line(detail),
         instance=clean_line(request.url.path),
@@ -192,7 +201,7 @@ def on_not_text(request: Request[Any, Any, Any], _: NotText) -> Response[Problem
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
-    """Litestar's own refusals: routing, parsing, size. Their texts may quote the query, so ours replace them."""
+    """Answers Litestar's refusals (routing, parsing, size) in words of ours, as theirs may quote the query."""
     if isinstance(error, ValidationException):
         return problem(
             request,
@@ -212,7 +221,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Nothing of the exception is shown; the log has its type and place."""
+    """Shows nothing of the exception; the log has its type and place."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -229,7 +238,7 @@ def _plain(
 
 
 def _pointers(error: ValidationException) -> dict[str, str]:
-    """Litestar's list of field errors as JSON Pointers; a parameter's is its name."""
+    """Turns Litestar's list of field errors into JSON Pointers; a parameter's is its name."""
     cause = str(error.__cause__ or "")
     unknown = re.search(r"unknown field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
     if unknown:
@@ -251,7 +260,7 @@ def _pointers(error: ValidationException) -> dict[str, str]:
 
 
 def _pointer(path: str) -> str:
-    """`.vendors[0].vendor` → `/vendors/0/vendor`."""
+    """Turns `.vendors[0].vendor` into `/vendors/0/vendor`."""
     return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/")
 
 

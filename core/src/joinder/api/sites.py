@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from joinder.api import schemas, wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, FromWhere, HubDep, Paging, VendorID, WindowDep, source_of
+from joinder.api.deps import (
+    CallerDep,
+    FromWhere,
+    HubDep,
+    OfEnrollment,
+    Paging,
+    VendorID,
+    VendorName,
+    WindowDep,
+    answered,
+    known_errors,
+    refuse_unknown,
+    source_of,
+)
 from joinder.energy import DeviceKind
-from joinder.services.readings import intervals, ledger, live, sites
+from joinder.services.readings import intervals, ledger, list_errors, live, sites
+from joinder.wire.base import references
+from joinder.wire.coverage import Coverage
+from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.live import Live
+from joinder.wire.sites import ExpandedSitePage, Site, SitePage
 
 
 class SiteController(Controller):
@@ -23,27 +40,35 @@ class SiteController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        vendor: FromQuery[str | None] = None,
+        vendor: VendorName = None,
         vendor_id: VendorID = None,
+        enrollment_id: OfEnrollment = None,
         expand: FromQuery[bool] = False,
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.SitePage | schemas.ExpandedSitePage:
+    ) -> SitePage | ExpandedSitePage:
         found = await sites.site_ids(
-            hub, caller.account_id, after=paging.after, limit=paging.limit, vendor=vendor, vendor_id=vendor_id
+            hub,
+            caller.account_id,
+            after=paging.after,
+            limit=paging.limit,
+            known=caller.vendors,
+            vendor=vendor,
+            vendor_id=vendor_id,
+            enrollment_id=enrollment_id,
         )
-        page, following = paging.cut(found, str)
-        errors = await sites.troubled_vendors(hub, caller.account_id)
+        page, rest = paging.cut(found, str)
+        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))
         if not expand:
-            return schemas.SitePage(sites=wire.references(page), errors=errors, next_page_token=following)
+            return SitePage(sites=references(page), errors=errors, **rest)
         rows = await sites.get_sites(hub, caller.account_id, page)
-        return schemas.ExpandedSitePage(
-            sites=[wire.site(*row) for row in rows], errors=errors, next_page_token=following
-        )
+        return ExpandedSitePage(sites=[Site.of(*row) for row in rows], errors=errors, **rest)
 
     @get("/{site_id:str}", operation_id="getSite", opt={"scope": "read:sites"}, summary="Show a site")
-    async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Site:
-        return wire.site(*await sites.get_site(hub, caller.account_id, site_id))
+    async def show(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Site:
+        site, devices = await sites.get_site(hub, caller.account_id, site_id)
+        refuse_unknown(caller, site.vendor)
+        return Site.of(site, devices)
 
     @get(
         "/{site_id:str}/coverage",
@@ -51,9 +76,9 @@ class SiteController(Controller):
         opt={"scope": "read:sites"},
         summary="What was asked of a site's history",
     )
-    async def coverage(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> schemas.Coverage:
+    async def coverage(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str]) -> Coverage:
         """Lists the ledger as stored: spans of each series that the vendor was asked for, newest first, at most 500."""
-        return wire.coverage(site_id, await ledger.of_site(hub, caller.account_id, site_id))
+        return Coverage.of(site_id, await ledger.of_site(hub, caller.account_id, site_id))
 
     @get(
         "/{site_id:str}/live",
@@ -61,12 +86,10 @@ class SiteController(Controller):
         opt={"scope": "read:sites"},
         summary="Latest power of a site",
     )
-    async def live(
-        self, hub: HubDep, caller: CallerDep, site_id: FromPath[str], provenance: FromWhere = False
-    ) -> schemas.Live:
+    async def live(self, hub: HubDep, caller: CallerDep, site_id: FromPath[str], provenance: FromWhere = False) -> Live:
         """Asks the vendor when the stored value is too old; when that fails, the old value with `stale: true`."""
         power = await live.get_live(hub, caller.account_id, site_id)
-        return wire.live(site_id, power, await source_of(hub, power.source, provenance))
+        return Live.of(site_id, power, await source_of(hub, power.source, provenance))
 
     @get(
         "/{site_id:str}/solar-intervals",
@@ -80,10 +103,10 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> schemas.SolarIntervals:
+    ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return wire.solar_intervals(site_id, window.level, page)
+        return answered(SolarIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/battery-intervals",
@@ -97,9 +120,9 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> schemas.BatteryIntervals:
+    ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return wire.battery_intervals(site_id, window.level, page)
+        return answered(BatteryIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/meter-intervals",
@@ -113,6 +136,6 @@ class SiteController(Controller):
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
-    ) -> schemas.MeterIntervals:
+    ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return wire.meter_intervals(site_id, window.level, page)
+        return answered(MeterIntervals.of(site_id, window.level, page), page)

@@ -8,12 +8,23 @@ from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from joinder.api import webhook_schemas as schemas
-from joinder.api import webhook_wire
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, Paging, moment_of
+from joinder.api.deps import NO_STORE, AboutEnrollment, CallerDep, HubDep, Paging, moment_of
 from joinder.services.events import replays, webhooks
 from joinder.services.records import events
+from joinder.services.records.event_types import EVENT_TYPES
+from joinder.wire.events import Event, EventPage
+from joinder.wire.webhooks import (
+    Delivery,
+    DeliveryPage,
+    DeliveryStatus,
+    NewWebhook,
+    Replay,
+    Replayed,
+    Webhook,
+    WebhookPage,
+    WebhookPatch,
+)
 
 
 class EventController(Controller):
@@ -28,17 +39,17 @@ class EventController(Controller):
         self,
         hub: HubDep,
         caller: CallerDep,
-        enrollment_id: Annotated[str | None, QueryParameter(name="enrollmentID")] = None,
-        kind: Annotated[str | None, QueryParameter(name="type")] = None,
+        enrollment_id: AboutEnrollment = None,
+        kind: Annotated[str | None, QueryParameter(name="type", schema_extra={"enum": list(EVENT_TYPES)})] = None,
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.EventPage:
+    ) -> EventPage:
         """Lists events, the newest last."""
         rows = await events.list_page(
             hub, caller.account_id, enrollment_id=enrollment_id, kind=kind, after=paging.after, limit=paging.limit
         )
-        page, following = paging.cut(rows, lambda told: told.row.id)
-        return schemas.EventPage(events=[webhook_wire.event(told) for told in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda told: told.row.id)
+        return EventPage(events=[Event.of(told) for told in page], **rest)
 
 
 class WebhookController(Controller):
@@ -48,31 +59,37 @@ class WebhookController(Controller):
     tags = ["Webhooks"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @post("/", operation_id="createWebhook", opt={"scope": "manage:webhooks"}, summary="Create a webhook")
-    async def create(self, hub: HubDep, caller: CallerDep, data: JSONBody[schemas.NewWebhook]) -> schemas.Webhook:
+    @post(
+        "/",
+        operation_id="createWebhook",
+        cache_control=NO_STORE,
+        opt={"scope": "manage:webhooks"},
+        summary="Create a webhook",
+    )
+    async def create(self, hub: HubDep, caller: CallerDep, data: JSONBody[NewWebhook]) -> Webhook:
         """Returns it with the `secret` that verifies signatures, which is shown this once."""
         made = await webhooks.create(hub, caller.account_id, caller.client_id, url=data.url, types=data.types or [])
-        return webhook_wire.with_secret(made)
+        return Webhook.of_secret(made)
 
     @get("/", operation_id="listWebhooks", opt={"scope": "read:webhooks"}, summary="List webhooks")
-    async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> schemas.WebhookPage:
+    async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> WebhookPage:
         rows = await webhooks.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
-        page, following = paging.cut(rows, lambda row: row.id)
-        return schemas.WebhookPage(webhooks=[webhook_wire.webhook(row) for row in page], next_page_token=following)
+        page, rest = paging.cut(rows, lambda row: row.id)
+        return WebhookPage(webhooks=[Webhook.of(row) for row in page], **rest)
 
     @get("/{webhook_id:str}", operation_id="getWebhook", opt={"scope": "read:webhooks"}, summary="Show a webhook")
-    async def show(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
-        return webhook_wire.webhook(await webhooks.get(hub, caller.account_id, webhook_id))
+    async def show(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> Webhook:
+        return Webhook.of(await webhooks.get(hub, caller.account_id, webhook_id))
 
     @patch(
         "/{webhook_id:str}", operation_id="updateWebhook", opt={"scope": "manage:webhooks"}, summary="Change a webhook"
     )
     async def change(
-        self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[schemas.WebhookPatch]
-    ) -> schemas.Webhook:
+        self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[WebhookPatch]
+    ) -> Webhook:
         """Applies a JSON Merge Patch. While it is disabled nothing is put in line for it; a replay brings that."""
         changed = await webhooks.change(hub, caller.account_id, webhook_id, caller.client_id, patch=data.given())
-        return webhook_wire.webhook(changed)
+        return Webhook.of(changed)
 
     @delete(
         "/{webhook_id:str}", operation_id="deleteWebhook", opt={"scope": "manage:webhooks"}, summary="Delete a webhook"
@@ -84,13 +101,14 @@ class WebhookController(Controller):
     @post(
         "/{webhook_id:str}/rotate",
         operation_id="rotateWebhookSecret",
+        cache_control=NO_STORE,
         opt={"scope": "manage:webhooks"},
         status_code=200,
         summary="Rotate the secret",
     )
-    async def rotate(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Webhook:
+    async def rotate(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> Webhook:
         """Returns the new secret, which is shown this once; for a day the old one signs beside it."""
-        return webhook_wire.with_secret(await webhooks.rotate(hub, caller.account_id, webhook_id, caller.client_id))
+        return Webhook.of_secret(await webhooks.rotate(hub, caller.account_id, webhook_id, caller.client_id))
 
     @post(
         "/{webhook_id:str}/test",
@@ -99,8 +117,8 @@ class WebhookController(Controller):
         status_code=200,
         summary="Send a test event",
     )
-    async def send_test(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> schemas.Delivery:
-        return webhook_wire.delivery(await replays.send_test(hub, caller.account_id, webhook_id, caller.client_id))
+    async def send_test(self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str]) -> Delivery:
+        return Delivery.of(await replays.send_test(hub, caller.account_id, webhook_id, caller.client_id))
 
     @get(
         "/{webhook_id:str}/deliveries",
@@ -113,18 +131,15 @@ class WebhookController(Controller):
         hub: HubDep,
         caller: CallerDep,
         webhook_id: FromPath[str],
-        status: FromQuery[str | None] = None,
+        status: FromQuery[DeliveryStatus | None] = None,
         *,
         paging: NamedDependency[Paging],
-    ) -> schemas.DeliveryPage:
-        """Lists deliveries. `status`: pending, delivered or failed."""
+    ) -> DeliveryPage:
         rows = await replays.list_page(
             hub, caller.account_id, webhook_id, status=status, after=paging.after, limit=paging.limit
         )
-        page, following = paging.cut(rows, lambda shown: shown[0].id)
-        return schemas.DeliveryPage(
-            deliveries=[webhook_wire.delivery(shown) for shown in page], next_page_token=following
-        )
+        page, rest = paging.cut(rows, lambda shown: shown[0].id)
+        return DeliveryPage(deliveries=[Delivery.of(shown) for shown in page], **rest)
 
     @post(
         "/{webhook_id:str}/deliveries/{delivery_id:str}/replay",
@@ -135,10 +150,10 @@ class WebhookController(Controller):
     )
     async def replay(
         self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], delivery_id: FromPath[str]
-    ) -> schemas.Delivery:
+    ) -> Delivery:
         """Sends it again, delivered or not; its `webhook-id` stays."""
         shown = await replays.replay(hub, caller.account_id, webhook_id, delivery_id, caller.client_id)
-        return webhook_wire.delivery(shown)
+        return Delivery.of(shown)
 
     @post(
         "/{webhook_id:str}/replay",
@@ -148,10 +163,10 @@ class WebhookController(Controller):
         summary="Send what was not delivered",
     )
     async def replay_since(
-        self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[schemas.Replay]
-    ) -> schemas.Replayed:
+        self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[Replay]
+    ) -> Replayed:
         """Sends the events since then again whose delivery failed, or that were never put in line."""
         count = await replays.replay_since(
             hub, caller.account_id, webhook_id, caller.client_id, since=moment_of("since", data.since)
         )
-        return schemas.Replayed(deliveries=count)
+        return Replayed(deliveries=count)

@@ -20,13 +20,15 @@ def command() -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--virtual", is_flag=True, help="Its clients have virtual homes, and reach no vendor.")
 @json_option
-def create(name: str, as_json: bool) -> None:
+def create(name: str, virtual: bool, as_json: bool) -> None:
     """Create an account. Example:  joinder accounts create "Acme Energy" """
     from joinder.services.records import accounts
 
-    account = on_hub(lambda hub: accounts.create_account(hub, name))
-    show([{"id": account.id, "name": account.name}], as_json)
+    mode = accounts.VIRTUAL if virtual else accounts.PRODUCTION
+    account = on_hub(lambda hub: accounts.create_account(hub, name, mode=mode))
+    show([{"id": account.id, "name": account.name, "mode": account.mode}], as_json)
 
 
 @command.command(name="list")
@@ -35,7 +37,8 @@ def list_all(as_json: bool) -> None:
     """List accounts. Example:  joinder accounts list --json"""
     from joinder.services.records import accounts
 
-    show([{"id": row.id, "name": row.name} for row in on_hub(accounts.list_accounts)], as_json)
+    rows = on_hub(accounts.list_accounts)
+    show([{"id": row.id, "name": row.name, "mode": row.mode} for row in rows], as_json)
 
 
 @command.command(name="show")

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from joinder.api import schemas, webhook_schemas
-from joinder.api.schemas import Wire
 from joinder.services.admin import audit_proof
+from joinder.wire.backfills import Backfill
+from joinder.wire.base import Wire
+from joinder.wire.coverage import Coverage
+from joinder.wire.credentials import ActionInfo, ActionOutcome, Credentials, Quotas
+from joinder.wire.devices import Battery, Meter, SolarInverter
+from joinder.wire.enrollments import Enrollment, OwnerLink, ReconnectLink, TokenInfo
+from joinder.wire.events import Event
+from joinder.wire.flows import JoinFlow
+from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.live import Live
+from joinder.wire.sites import Site
+from joinder.wire.webhooks import Delivery, Replayed, Webhook
 
 
 class Attempt(Wire, kw_only=True):
@@ -30,13 +40,23 @@ class Attempt(Wire, kw_only=True):
     text: str | None = None
 
 
+class SetUp(Wire, kw_only=True):
+    """What `init` made. The secret is shown once."""
+
+    config: str
+    account_id: str
+    client_id: str
+    client_secret: str
+    flow_id: str | None = None
+
+
 class FlowLink(Wire, kw_only=True):
     """Where to send owners."""
 
     url: str
 
 
-class CredentialsQuota(schemas.Quotas, kw_only=True):
+class CredentialsQuota(Quotas, kw_only=True):
     """What one app may still call."""
 
     credentials_id: str
@@ -182,62 +202,64 @@ def many(*types: type[Struct]) -> Answer:
     return Answer(types, many=True)
 
 
-_INTERVALS = (schemas.SolarIntervals, schemas.BatteryIntervals, schemas.MeterIntervals)
-_DEVICES = (schemas.SolarInverter, schemas.Battery, schemas.Meter)
+_INTERVALS = (SolarIntervals, BatteryIntervals, MeterIntervals)
+_DEVICES = (SolarInverter, Battery, Meter)
 ANSWERS: dict[str, Answer] = {
-    "enrollments list": many(schemas.Enrollment),
-    "enrollments show": one(schemas.Enrollment),
-    "enrollments tokens": many(schemas.TokenInfo),
-    "enrollments events": many(webhook_schemas.Event),
-    "enrollments sites": many(schemas.Site),
-    "enrollments refresh": many(schemas.Enrollment),
-    "enrollments poll": many(schemas.Enrollment),
-    "enrollments pause": many(schemas.Enrollment),
-    "enrollments resume": many(schemas.Enrollment),
-    "enrollments release": many(schemas.Enrollment),
-    "enrollments reconnect": one(schemas.ReconnectLink),
-    "enrollments owner-link": one(schemas.OwnerLink),
+    "enrollments list": many(Enrollment),
+    "enrollments show": one(Enrollment),
+    "enrollments tokens": many(TokenInfo),
+    "enrollments events": many(Event),
+    "enrollments sites": many(Site),
+    "enrollments refresh": many(Enrollment),
+    "enrollments poll": many(Enrollment),
+    "enrollments pause": many(Enrollment),
+    "enrollments resume": many(Enrollment),
+    "enrollments release": many(Enrollment),
+    "enrollments label": one(Enrollment),
+    "enrollments reconnect": one(ReconnectLink),
+    "enrollments owner-link": one(OwnerLink),
     "enrollments revoke": one(Ended),
-    "flows create": one(schemas.JoinFlow),
-    "flows list": many(schemas.JoinFlow),
-    "flows show": one(schemas.JoinFlow),
+    "flows create": one(JoinFlow),
+    "flows list": many(JoinFlow),
+    "flows show": one(JoinFlow),
     "flows link": one(FlowLink),
     "flows attempts": many(Attempt),
     "flows delete": one(Deleted),
-    "credentials create": one(schemas.Credentials),
-    "credentials list": many(schemas.Credentials),
-    "credentials show": one(schemas.Credentials),
-    "credentials test": one(schemas.ActionOutcome),
-    "credentials rotate": one(schemas.Credentials),
-    "credentials rename": one(schemas.Credentials),
+    "open": one(FlowLink),
+    "credentials create": one(Credentials),
+    "credentials list": many(Credentials),
+    "credentials show": one(Credentials),
+    "credentials test": one(ActionOutcome),
+    "credentials rotate": one(Credentials),
+    "credentials rename": one(Credentials),
     "credentials quota": many(CredentialsQuota),
-    "credentials reveal": one(schemas.Credentials),
-    "credentials actions": many(schemas.ActionInfo),
-    "credentials act": one(schemas.ActionOutcome),
+    "credentials reveal": one(Credentials),
+    "credentials actions": many(ActionInfo),
+    "credentials act": one(ActionOutcome),
     "credentials delete": one(Deleted),
-    "webhooks create": one(webhook_schemas.Webhook),
-    "webhooks list": many(webhook_schemas.Webhook),
-    "webhooks show": one(webhook_schemas.Webhook),
-    "webhooks change": one(webhook_schemas.Webhook),
-    "webhooks rotate": one(webhook_schemas.Webhook),
-    "webhooks test": one(webhook_schemas.Delivery),
-    "webhooks deliveries": many(webhook_schemas.Delivery),
-    "webhooks replay": one(webhook_schemas.Delivery, webhook_schemas.Replayed),
+    "webhooks create": one(Webhook),
+    "webhooks list": many(Webhook),
+    "webhooks show": one(Webhook),
+    "webhooks change": one(Webhook),
+    "webhooks rotate": one(Webhook),
+    "webhooks test": one(Delivery),
+    "webhooks deliveries": many(Delivery),
+    "webhooks replay": one(Delivery, Replayed),
     "webhooks delete": one(Deleted),
-    "events list": many(webhook_schemas.Event),
+    "events list": many(Event),
     "audit list": many(Audit),
     "audit verify": one(AuditProof),
     "audit export": many(audit_proof.Line),
     "audit prune": one(Pruned),
-    "backfills start": one(schemas.Backfill),
-    "backfills list": many(schemas.Backfill),
-    "backfills show": one(schemas.Backfill),
-    "backfills cancel": one(schemas.Backfill),
-    "sites list": many(schemas.Site),
-    "sites show": one(schemas.Site),
-    "sites live": one(schemas.Live),
+    "backfills start": one(Backfill),
+    "backfills list": many(Backfill),
+    "backfills show": one(Backfill),
+    "backfills cancel": one(Backfill),
+    "sites list": many(Site),
+    "sites show": one(Site),
+    "sites live": one(Live),
     "sites intervals": one(*_INTERVALS),
-    "sites coverage": one(schemas.Coverage),
+    "sites coverage": one(Coverage),
     "devices list": many(*_DEVICES),
     "devices show": one(*_DEVICES),
     "devices intervals": one(*_INTERVALS),

@@ -76,8 +76,13 @@ def _tell(touches: Sequence[str]) -> None:
         echo(clean_line(line), err=True)
 
 
-def _must_be_able_to_ask(instead: str) -> None:
+def may_ask() -> bool:
+    """Tells whether somebody is there to answer, and --no-input was not given."""
     context = click.get_current_context(silent=True)
     no_input = context is not None and (context.find_root().obj or {}).get("no_input", False)
-    if no_input or not sys.stdin.isatty():
+    return not no_input and sys.stdin.isatty()
+
+
+def _must_be_able_to_ask(instead: str) -> None:
+    if not may_ask():
         fail(f"This must be agreed to: give {instead}. Nothing was done.", EXIT_USAGE)

@@ -41,9 +41,9 @@ def list_all(target: str | None, account_id: str | None, limit: int, as_json: bo
     """List what was changed, newest first. Example:  joinder audit list --target cred-…"""
 
     async def look(hub: Hub) -> list[Audit]:
-        from joinder.api.wire import utc
         from joinder.commands.answers import Audit
         from joinder.services.admin import audits
+        from joinder.wire.base import utc
 
         await account_ids(hub, account_id)
         return [

@@ -11,9 +11,9 @@ from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import Backfill
     from joinder.runtime.hub import Hub
     from joinder.services.readings.backfill import Progress
+    from joinder.wire.backfills import Backfill
 
 LOOK_EVERY_S = 1.0
 _COLUMNS: Columns[Backfill] = {
@@ -42,10 +42,10 @@ def start(enrollment_id: str, start: int | None, end: int | None, wait: bool, as
 
     Without --wait a running server or worker fetches it. Ctrl-C with --wait loses nothing: the job goes on.
     """
-    from joinder.api import wire
+    from joinder.wire.backfills import Backfill
 
     progress = on_hub(lambda hub: _run(hub, enrollment_id, (start, end), wait))
-    print_one(wire.backfill(progress), as_json)
+    print_one(Backfill.of(progress), as_json)
     if progress.job.status == "failed":
         raise SystemExit(EXIT_FAILED)
 
@@ -57,8 +57,8 @@ def start(enrollment_id: str, start: int | None, end: int | None, wait: bool, as
 @json_option
 def list_all(enrollment_id: str | None, status: str | None, account_id: str | None, as_json: bool) -> None:
     """List backfills. Example:  joinder backfills list --status running"""
-    from joinder.api import wire
     from joinder.services.readings import backfill
+    from joinder.wire.backfills import Backfill
 
     asked = {"enrollment_id": enrollment_id, "status": status}
     filters = {name: value for name, value in asked.items() if value is not None}
@@ -70,7 +70,7 @@ def list_all(enrollment_id: str | None, status: str | None, account_id: str | No
             lambda one, after, limit: backfill.list_page(hub, one, filters, after=after, limit=limit),
             lambda row: row.job.id,
         )
-        return [(owner, wire.backfill(row)) for owner, row in rows]
+        return [(owner, Backfill.of(row)) for owner, row in rows]
 
     print_owned(on_hub(look), _COLUMNS, as_json)
 
@@ -80,9 +80,9 @@ def list_all(enrollment_id: str | None, status: str | None, account_id: str | No
 @json_option
 def show(backfill_id: str, as_json: bool) -> None:
     """Show a backfill and how far it is. Example:  joinder backfills show fill-…"""
-    from joinder.api import wire
+    from joinder.wire.backfills import Backfill
 
-    print_one(wire.backfill(on_hub(lambda hub: _shown(hub, backfill_id))), as_json)
+    print_one(Backfill.of(on_hub(lambda hub: _shown(hub, backfill_id))), as_json)
 
 
 @command.command()
@@ -91,8 +91,8 @@ def show(backfill_id: str, as_json: bool) -> None:
 @json_option
 def cancel(backfill_id: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Cancel a backfill; what it fetched stays. Example:  joinder backfills cancel fill-… --yes"""
-    from joinder.api import wire
     from joinder.services.readings import backfill
+    from joinder.wire.backfills import Backfill
 
     async def end(hub: Hub) -> Progress:
         await backfill.cancel(hub, await _account(hub, backfill_id), ACTOR, backfill_id)
@@ -103,7 +103,7 @@ def cancel(backfill_id: str, yes: bool, dry_run: bool, as_json: bool) -> None:
         f"This ends {backfill_id} of {job.enrollment_id}: {job.windows_done} of {job.windows_total} windows read."
     ]
     if agreed(touches, yes=yes, dry_run=dry_run):
-        print_one(wire.backfill(on_hub(end)), as_json)
+        print_one(Backfill.of(on_hub(end)), as_json)
 
 
 async def _run(hub: Hub, enrollment_id: str, span: tuple[int | None, int | None], wait: bool) -> Progress:
@@ -140,9 +140,9 @@ async def _work(hub: Hub, account_id: str, job_id: str, enrollment_id: str) -> N
 
 
 def _line(progress: Progress, due_at: int) -> str:
-    from joinder.api.wire import utc
     from joinder.clock import now
     from joinder.services.work.leases import NEVER
+    from joinder.wire.base import utc
 
     job = progress.job
     when = "" if due_at <= now() else " until it is resumed" if due_at == NEVER else f" until {utc(due_at)}"

@@ -24,10 +24,11 @@ def command() -> None:
 @click.argument("name")
 @_account
 @click.option("--scope", "scopes", multiple=True, help="A scope it gets; all but reveal:credentials when left out.")
+@click.option("--compatible", is_flag=True, help="A client of Derapi: it is told of no vendor it would not know.")
 @json_option
-def create(name: str, account_id: str | None, scopes: tuple[str, ...], as_json: bool) -> None:
+def create(name: str, account_id: str | None, scopes: tuple[str, ...], compatible: bool, as_json: bool) -> None:
     """Create a client; its secret is shown once. Example:  joinder clients create backend --account acct-…"""
-    _show_once(on_hub(lambda hub: _create(hub, account_id, name, scopes)), as_json)
+    _show_once(on_hub(lambda hub: _create(hub, account_id, name, scopes, compatible)), as_json)
 
 
 @command.command(name="list")
@@ -73,15 +74,16 @@ def _row(client: ApiClient) -> dict[str, Any]:
         "account": client.account_id,
         "name": client.name,
         "scopes": client.scopes,
+        "compatible": client.compatible,
         "revoked": client.revoked_at is not None,
     }
 
 
-async def _create(hub: Hub, account_id: str | None, name: str, scopes: tuple[str, ...]) -> NewClient:
+async def _create(hub: Hub, account_id: str | None, name: str, scopes: tuple[str, ...], compatible: bool) -> NewClient:
     from joinder.services.records import accounts
 
     account = await accounts.account_or_only(hub, account_id)
-    return await accounts.create_client(hub, account.id, name, scopes or accounts.SCOPES)
+    return await accounts.create_client(hub, account.id, name, scopes or accounts.SCOPES, compatible=compatible)
 
 
 async def _client(hub: Hub, client_id: str) -> ApiClient:

@@ -42,10 +42,10 @@ def _quota_lines(one: CredentialsQuota) -> list[dict[str, object]]:
 
 
 async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota]:
-    from joinder.api import wire
     from joinder.commands.answers import CredentialsQuota
     from joinder.services.admin import flow_list
     from joinder.services.refusals import NotFound
+    from joinder.wire.credentials import Quotas
 
     rows = [one.row for one in await flow_list.credentials(hub) if credentials_id in (None, one.row.id)]
     left = await flow_list.quotas(hub, rows)
@@ -53,7 +53,7 @@ async def _quotas(hub: Hub, credentials_id: str | None) -> list[CredentialsQuota
         raise NotFound("No credentials of an installed vendor have this id.")
     found = []
     for row in (row for row in rows if row.id in left):
-        told = wire.quotas(left[row.id])
+        told = Quotas.of(left[row.id])
         found.append(
             CredentialsQuota(
                 credentials_id=row.id, vendor=row.vendor, quotas=told.quotas, blocked_until=told.blocked_until

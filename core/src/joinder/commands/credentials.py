@@ -31,9 +31,9 @@ from joinder.commands.fields import declared_fields, from_option, read_object, r
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import ActionInfo, Credentials
     from joinder.runtime.hub import Hub
     from joinder.services.join.vendor_credentials import Dependents
+    from joinder.wire.credentials import ActionInfo, Credentials
 
 _CREDENTIALS: Columns[Credentials] = {
     "id": lambda one: one.id,
@@ -75,7 +75,7 @@ def create(
 ) -> None:
     """Store vendor credentials, sealed. Example:  joinder credentials create enphase developerapp --from app.json
 
-    Secrets come out of the file or standard input; the fields a vendor asks for are in `joinder vendors --json` and in
+    Secrets come out of the file or standard input; the fields a vendor asks for are in `joinder vendors VENDOR` and in
     its README.
     """
     from joinder.services.join import vendor_credentials
@@ -101,8 +101,8 @@ def create(
 @json_option
 def list_all(vendor: str | None, name: str | None, account_id: str | None, as_json: bool) -> None:
     """List vendor credentials, without secrets. Example:  joinder credentials list --vendor tesla"""
-    from joinder.api import wire
     from joinder.services.join import vendor_credentials
+    from joinder.wire.credentials import Credentials
 
     async def look(hub: Hub) -> list[tuple[str, Credentials]]:
         rows = await over_accounts(
@@ -113,7 +113,7 @@ def list_all(vendor: str | None, name: str | None, account_id: str | None, as_js
             ),
             lambda row: row.id,
         )
-        return [(owner, wire.credentials(row)) for owner, row in rows]
+        return [(owner, Credentials.of(row)) for owner, row in rows]
 
     print_owned(on_hub(look), _CREDENTIALS, as_json)
 
@@ -203,12 +203,12 @@ def reveal(credentials_id: str, reason: str, as_json: bool) -> None:
 @json_option
 def actions(credentials_id: str, as_json: bool) -> None:
     """Steps the vendor wants once for an app. Example:  joinder credentials actions cred-…"""
-    from joinder.api import wire
     from joinder.services.admin import operator_actions
+    from joinder.wire.credentials import ActionInfo
 
     async def look(hub: Hub) -> list[ActionInfo]:
         found = await operator_actions.list_actions(hub, await _account(hub, credentials_id), credentials_id)
-        return [wire.action(one) for one in found]
+        return [ActionInfo.of(one) for one in found]
 
     print_list(on_hub(look), _ACTIONS, as_json)
 
@@ -276,13 +276,13 @@ async def _changed(hub: Hub, credentials_id: str, patch: Mapping[str, object]) -
 
 
 def _print(shown: Any, as_json: bool) -> None:
-    from joinder.api import wire
+    from joinder.wire.credentials import Credentials
 
-    print_one(wire.credentials(shown), as_json)
+    print_one(Credentials.of(shown), as_json)
 
 
 def _print_message(message: str, as_json: bool) -> None:
-    from joinder.api.schemas import ActionOutcome
+    from joinder.wire.credentials import ActionOutcome
 
     if as_json:
         print_json(ActionOutcome(message=message))

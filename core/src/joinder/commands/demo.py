@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON summary instead of the steps.")
 @click.option("--cluster", is_flag=True, help="PostgreSQL, two servers and two workers; one worker is killed.")
 @click.option("--silent-inverter", "silent", is_flag=True, help="Only a home where one of two inverters fell silent.")
+@click.option("--verbose", "-v", is_flag=True, help="Each step, with the curl that does the same.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the demo keeps its own key, database and log.",
 )
-def command(once: bool, as_json: bool, cluster: bool, silent: bool, folder: Path) -> None:
+def command(once: bool, as_json: bool, cluster: bool, silent: bool, verbose: bool, folder: Path) -> None:
     """Run the whole path once against simulators: consent, tokens, sites, a day of readings, live power.
     Example:  joinder demo --cluster
+
+    Every step, as the curl that does the same, goes to steps.sh in the folder.
     """
     import asyncio
     import contextlib
@@ -37,19 +40,19 @@ def command(once: bool, as_json: bool, cluster: bool, silent: bool, folder: Path
     if cluster and silent:
         raise click.UsageError("--cluster and --silent-inverter show different things; choose one.")
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_demo(once, as_json, cluster, silent, folder))
+        asyncio.run(_demo(once, as_json, cluster, silent, verbose, folder))
 
 
-async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: Path) -> None:
+async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, verbose: bool, folder: Path) -> None:
     import asyncio
     import json
     import signal
     import sys
-    import time
 
     from joinder.cli import EXIT_FAILED
     from joinder.demo.processes import StepFailed
     from joinder.demo.stack import stack
+    from joinder.demo.steps import Steps
     from joinder.observe import logs
     from joinder.settings import plugins_from_env
 
@@ -57,20 +60,20 @@ async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: 
     task = asyncio.current_task()
     if task is not None:  # SIGTERM, as SIGINT, stops every process too
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    begun = time.monotonic()
-
-    def say(text: str) -> None:
-        echo(f"[{time.monotonic() - begun:5.1f} s] {text}", err=as_json)
-
+    steps = Steps((lambda text: echo(text, err=as_json)) if verbose else None)
+    echo(
+        "Joinder, its simulators and an owner of each vendor start on this machine; that takes half a minute.", err=True
+    )
     try:
-        async with stack(folder, say, cluster=cluster, silent=silent, plugins=plugins_from_env()) as demo:
+        async with stack(folder, steps.say, cluster=cluster, silent=silent, plugins=plugins_from_env()) as demo:
+            written = steps.into(demo.folder)
             if silent:
-                _show_silent(await _silent_homes(demo, say), time.monotonic() - begun, as_json)
+                _show_silent(await _silent_homes(demo, steps.say), steps.seconds, as_json)
             else:
-                seen, shared = await _steps(demo, say, cluster)
-                _show(seen, shared, time.monotonic() - begun, as_json)
+                seen, shared = await _steps(demo, steps.say, cluster, as_json)
+                _show(seen, shared, steps.seconds, as_json)
             if not once:
-                await _stay_up(demo, as_json)
+                await _stay_up(demo, written, as_json)
     except StepFailed as failed:
         if as_json:
             echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
@@ -78,10 +81,11 @@ async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, folder: 
         sys.exit(EXIT_FAILED)
 
 
-async def _steps(demo: Running, say: Say, clustered: bool) -> tuple[list[Connected], Summary | None]:
-    from joinder.demo import cluster, sequence
+async def _steps(demo: Running, say: Say, clustered: bool, as_json: bool) -> tuple[list[Connected], Summary | None]:
+    from joinder.demo import cluster, report, sequence
 
     seen = []
+    echo(report.head(), err=as_json)
     for simulator in demo.simulators:
         say(f"── {simulator.vendor} ──")
         if clustered:
@@ -89,6 +93,7 @@ async def _steps(demo: Running, say: Say, clustered: bool) -> tuple[list[Connect
         else:
             seen.append(await sequence.connect(demo, simulator, say))
         sequence.check(seen[-1])
+        echo(report.row(seen[-1]), err=as_json)
     return seen, await cluster.show(demo, say) if clustered else None
 
 
@@ -129,29 +134,28 @@ def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json
         if shared is not None:
             summary["cluster"] = msgspec.to_builtins(shared)
         echo(json.dumps(summary, indent=2))
-    else:
-        echo("\n" + report.table(seen) + "\n\n" + "\n".join(report.chart(one) for one in seen) + "\n")
-        if shared is not None:
-            echo(report.cluster(shared) + "\n")
+    elif shared is not None:
+        echo("\n" + report.cluster(shared) + "\n")
 
 
-async def _stay_up(demo: Running, as_json: bool) -> None:
+async def _stay_up(demo: Running, steps: Path, as_json: bool) -> None:
     """Waits until one of the processes ends, or somebody ends the demo. Raises StepFailed."""
     import asyncio
     import shlex
 
     from joinder.demo.processes import StepFailed
 
-    echo(f"API {demo.url}   OpenAPI {demo.url}/openapi.json", err=as_json)
-    for name, origin in demo.origins.items():
-        echo(f"simulator of {name}: {origin}", err=as_json)
-    env = shlex.quote(f"{demo.folder}/demo.env")
-    echo("In another shell, first:", err=as_json)
-    echo(f"  . {env}", err=as_json)
-    echo("Then each curl above works as it is pasted, and these:", err=as_json)
-    echo('  curl -H "Authorization: Bearer $JOINDER_TOKEN" "$JOINDER/sites"', err=as_json)
-    echo("  joinder status", err=as_json)
-    echo("Ctrl-C stops everything.", err=as_json)
+    for line in (
+        "",
+        f"It stays up at {demo.url}. Every step, as curl: {steps}",
+        "Now try, in another shell:",
+        f"  . {shlex.quote(f'{demo.folder}/demo.env')}",
+        "  joinder tui            # the admin's terminal",
+        "  joinder open           # what an owner sees, in your browser",
+        '  curl -H "Authorization: Bearer $JOINDER_TOKEN" "$JOINDER/sites"',
+        "Ctrl-C stops everything.",
+    ):
+        echo(line, err=as_json)
     running = [process for process in demo.processes if process.runs]
     ends = [asyncio.create_task(process.ended()) for process in running]
     try:

@@ -11,11 +11,11 @@ from joinder.commands.running import json_option, on_hub
 from joinder.commands.sites import account_of_site
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import Device
     from joinder.runtime.hub import Hub
     from joinder.services.readings.intervals import Page
     from joinder.services.readings.periods import SummaryLevel
     from joinder.store.sites import StoredDevice
+    from joinder.wire.devices import Device
 
 _NAMES = {"solr": "solar", "batt": "battery", "metr": "meter"}  # by tag of the id
 _COLUMNS: Columns[Device] = {
@@ -86,11 +86,11 @@ def intervals(
 
 
 def _told(device: StoredDevice, all_of_site: Sequence[StoredDevice]) -> Device:
-    from joinder.api import wire
     from joinder.services.readings import silence
+    from joinder.wire.devices import Battery, Meter, SolarInverter
 
     answers: dict[str, Callable[[StoredDevice, None, int | None], Device]]
-    answers = {"solar": wire.solar_inverter, "battery": wire.battery, "meter": wire.meter}
+    answers = {"solar": SolarInverter.of, "battery": Battery.of, "meter": Meter.of}
     return answers[_kind(device.id)](device, None, silence.since(device, all_of_site))
 
 

@@ -68,9 +68,9 @@ def _run(operation: Operation, asked: Asked, *, yes: bool, dry_run: bool, as_jso
         return
     worked, codes = on_hub(lambda hub: _each(hub, ids, operation, with_answers=as_json))
     if as_json:
-        from joinder.api import wire
+        from joinder.wire.enrollments import Enrollment
 
-        print_json([wire.enrollment(one) for one in worked])
+        print_json([Enrollment.of(one) for one in worked])
     say(f"{len(ids) - len(codes)} of {len(ids)} {operation.done}.")
     if codes:
         raise SystemExit(_code(codes, len(ids)))

@@ -21,12 +21,12 @@ from joinder.commands.enrollment_acts import commands, overviews
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import Enrollment, EnrollmentWarning
     from joinder.runtime.hub import Hub
     from joinder.services.admin.removal import Belongings
     from joinder.services.admin.search import Found, Query
     from joinder.services.grants.revocations import How
     from joinder.services.join.enrollments import Overview
+    from joinder.wire.enrollments import Enrollment, EnrollmentWarning
 
 _FOUND: Columns[Found] = {
     "id": lambda row: row.id,
@@ -81,7 +81,7 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
 
     All words must fit; text is looked for in ids and in names of sites.
     """
-    from joinder.api import wire
+    from joinder.wire.enrollments import Enrollment
 
     async def look(hub: Hub) -> tuple[list[Found], int, list[Overview]]:
         await account_ids(hub, account_id)
@@ -91,7 +91,7 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
 
     found, count, shown = on_hub(look)
     if as_json:
-        print_json([wire.enrollment(one) for one in shown])
+        print_json([Enrollment.of(one) for one in shown])
     else:
         print_list(found, _FOUND, False)
     if len(found) < count:
@@ -105,13 +105,13 @@ def show(enrollment_id: str, as_json: bool) -> None:
     """Show one enrollment, its health and the next step. Example:  joinder enrollments show enrl-…"""
     from msgspec.structs import replace
 
-    from joinder.api import wire
     from joinder.services.join import enrollments
     from joinder.services.records import notices
+    from joinder.wire.enrollments import Enrollment
 
     async def look(hub: Hub) -> Enrollment:
         found = await enrollments.get(hub, await _account(hub, enrollment_id), enrollment_id)
-        return wire.enrollment(found, await notices.of_enrollment(hub, enrollment_id))
+        return Enrollment.of(found, await notices.of_enrollment(hub, enrollment_id))
 
     shown = on_hub(look)
     print_one(shown if as_json else replace(shown, warnings=None), as_json)
@@ -125,11 +125,11 @@ def show(enrollment_id: str, as_json: bool) -> None:
 @json_option
 def tokens(enrollment_id: str, as_json: bool) -> None:
     """List where its last twenty tokens came from, without the tokens. Example:  joinder enrollments tokens enrl-…"""
-    from joinder.api import wire
     from joinder.services.join import enrollments
+    from joinder.wire.enrollments import TokenList
 
     async def look(hub: Hub) -> Any:
-        return wire.tokens(await enrollments.lineage(hub, await _account(hub, enrollment_id), enrollment_id))
+        return TokenList.of(await enrollments.lineage(hub, await _account(hub, enrollment_id), enrollment_id))
 
     print_list(on_hub(look).tokens, _TOKENS, as_json)
 
@@ -140,13 +140,13 @@ def tokens(enrollment_id: str, as_json: bool) -> None:
 @json_option
 def events(enrollment_id: str, limit: int, as_json: bool) -> None:
     """List what happened to it, the newest last. Example:  joinder enrollments events enrl-… --limit 10"""
-    from joinder.api import webhook_wire
     from joinder.commands.events import COLUMNS
     from joinder.services.records import events
+    from joinder.wire.events import Event
 
     async def look(hub: Hub) -> list[Any]:
         await _account(hub, enrollment_id)
-        return [webhook_wire.event(one) for one in await events.latest(hub, enrollment_id=enrollment_id, limit=limit)]
+        return [Event.of(one) for one in await events.latest(hub, enrollment_id=enrollment_id, limit=limit)]
 
     print_list(on_hub(look)[::-1], COLUMNS, as_json)
 
@@ -156,15 +156,15 @@ def events(enrollment_id: str, limit: int, as_json: bool) -> None:
 @json_option
 def sites(enrollment_id: str, as_json: bool) -> None:
     """List the sites it opens, as stored. Example:  joinder enrollments sites enrl-…"""
-    from joinder.api import wire
     from joinder.commands.sites import COLUMNS
     from joinder.services.join import enrollments
     from joinder.services.readings.sites import get_sites
+    from joinder.wire.sites import Site
 
     async def look(hub: Hub) -> list[Any]:
         account_id = await _account(hub, enrollment_id)
         ids = (await enrollments.get(hub, account_id, enrollment_id)).site_ids
-        return [wire.site(*row) for row in await get_sites(hub, account_id, ids)]
+        return [Site.of(*row) for row in await get_sites(hub, account_id, ids)]
 
     print_list(on_hub(look), COLUMNS, as_json)
 
@@ -179,8 +179,8 @@ def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: b
 
     The enrollment, its ids and history stay. It works for 30 days, for the same owner only.
     """
-    from joinder.api.schemas import ReconnectLink
     from joinder.services.join import reconnect
+    from joinder.wire.enrollments import ReconnectLink
 
     async def ask(hub: Hub) -> str:
         return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri, ACTOR)
@@ -198,14 +198,38 @@ def owner_link(enrollment_id: str, qr: bool, as_json: bool) -> None:
 
     The owner sees there what is read, and can end it. It works for 400 days; send it to nobody else.
     """
-    from joinder.api.schemas import OwnerLink
     from joinder.services.join import owner_links
+    from joinder.wire.enrollments import OwnerLink
 
     async def ask(hub: Hub) -> str:
         return await owner_links.ask(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)
 
     url = on_hub(ask)
     print_link(OwnerLink(url=url), url, qr=qr, as_json=as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@click.option("--reference", metavar="TEXT", help="Your own word for it, such as a customer's number.")
+@click.option("--none", "is_removed", is_flag=True, help="Remove the reference.")
+@json_option
+def label(enrollment_id: str, reference: str | None, is_removed: bool, as_json: bool) -> None:
+    """Change your own reference of an enrollment. Example:  joinder enrollments label enrl-… --reference customer-7
+
+    It stands in lists, filters and every later event of the enrollment.
+    """
+    from joinder.services.join import enrollments, labels
+    from joinder.wire.enrollments import Enrollment
+
+    if (reference is None) is not is_removed:
+        raise click.UsageError("Give either --reference TEXT or --none.")
+
+    async def change(hub: Hub) -> Enrollment:
+        account_id = await _account(hub, enrollment_id)
+        await labels.change(hub, account_id, enrollment_id, ACTOR, reference=reference)
+        return Enrollment.of(await enrollments.get(hub, account_id, enrollment_id))
+
+    print_one(on_hub(change), as_json)
 
 
 @command.command()
@@ -274,6 +298,6 @@ async def _account(hub: Hub, enrollment_id: str) -> str:
 
 
 def _utc(at: int) -> str:
-    from joinder.api.wire import utc
+    from joinder.wire.base import utc
 
     return utc(at) or "-"

@@ -10,9 +10,9 @@ from joinder.commands.answering import Columns, encoded, plain, print_list
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.webhook_schemas import Event
     from joinder.runtime.hub import Hub
     from joinder.services.records.events import Told
+    from joinder.wire.events import Event
 
 LOOK_EVERY_S = 1.0
 OVERLAP_S = 30  # a transaction that ended late wrote its events' time when it began
@@ -50,17 +50,17 @@ def list_all(
     wanted = Wanted(account_id=account_id, enrollment_id=enrollment_id, kind=kind)
 
     async def look(hub: Hub) -> None:
-        from joinder.api import webhook_wire
         from joinder.services.records import events
+        from joinder.wire.events import Event
 
         await account_ids(hub, account_id)
         seen = await _recent(hub, wanted)
         found = (await events.latest(hub, **wanted, limit=limit))[::-1]
         if not follow:
-            print_list([webhook_wire.event(one) for one in found], COLUMNS, as_json)
+            print_list([Event.of(one) for one in found], COLUMNS, as_json)
             return
         for one in found:
-            _print_line(webhook_wire.event(one), as_json)
+            _print_line(Event.of(one), as_json)
         await _follow(hub, wanted, {*seen, *(one.row.id for one in found)}, as_json)
 
     with contextlib.suppress(KeyboardInterrupt):
@@ -68,13 +68,13 @@ def list_all(
 
 
 async def _follow(hub: Hub, wanted: Wanted, seen: set[str], as_json: bool) -> None:
-    from joinder.api import webhook_wire
+    from joinder.wire.events import Event
 
     while True:
         recent = await _recent(hub, wanted)
         for row_id, one in recent.items():
             if row_id not in seen:
-                _print_line(webhook_wire.event(one), as_json)
+                _print_line(Event.of(one), as_json)
         seen = set(recent)
         await pause(LOOK_EVERY_S)
 

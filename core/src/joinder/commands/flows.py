@@ -28,11 +28,11 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import JoinFlow
     from joinder.commands.answers import Attempt
     from joinder.runtime.hub import Hub
     from joinder.services.admin.join_attempts import Attempt as JoinAttempt
     from joinder.services.join.join_flows import Dependents, FlowVendor
+    from joinder.wire.flows import JoinFlow
 
 _FLOWS: Columns[JoinFlow] = {
     "id": lambda flow: flow.id,
@@ -80,8 +80,8 @@ def create(
 
     It cannot be changed afterwards; owners see only the vendors it names.
     """
-    from joinder.api import wire
     from joinder.services.join import join_flows
+    from joinder.wire.flows import JoinFlow
 
     entries = _entries(vendors, options)
 
@@ -96,7 +96,7 @@ def create(
             skip_intro=skip_intro,
             skip_landing=skip_landing,
         )
-        return wire.flow(made)
+        return JoinFlow.of(made)
 
     made = on_hub(make)
     print_one(made, as_json)
@@ -108,8 +108,8 @@ def create(
 @json_option
 def list_all(account_id: str | None, as_json: bool) -> None:
     """List join flows. Example:  joinder flows list"""
-    from joinder.api import wire
     from joinder.services.join import join_flows
+    from joinder.wire.flows import JoinFlow
 
     async def look(hub: Hub) -> list[tuple[str, JoinFlow]]:
         rows = await over_accounts(
@@ -118,7 +118,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
             lambda one, after, limit: join_flows.list_page(hub, one, after=after, limit=limit),
             lambda row: row.id,
         )
-        return [(owner, wire.flow(row)) for owner, row in rows]
+        return [(owner, JoinFlow.of(row)) for owner, row in rows]
 
     print_owned(on_hub(look), _FLOWS, as_json)
 
@@ -128,11 +128,11 @@ def list_all(account_id: str | None, as_json: bool) -> None:
 @json_option
 def show(flow_id: str, as_json: bool) -> None:
     """Show a join flow. Example:  joinder flows show flow-…"""
-    from joinder.api import wire
     from joinder.services.join import join_flows
+    from joinder.wire.flows import JoinFlow
 
     async def look(hub: Hub) -> JoinFlow:
-        return wire.flow(await join_flows.get(hub, await _account(hub, flow_id), flow_id))
+        return JoinFlow.of(await join_flows.get(hub, await _account(hub, flow_id), flow_id))
 
     print_one(on_hub(look), as_json)
 
@@ -140,17 +140,19 @@ def show(flow_id: str, as_json: bool) -> None:
 @command.command()
 @click.argument("flow_id")
 @click.option("--vendor", metavar="NAME", help="Skip the choice of a vendor.")
-@click.option("--state", metavar="TEXT", help="Comes back with the owner, such as a customer's number.")
+@click.option("--state", metavar="TEXT", help="Comes back with the owner, such as a random number of your session.")
+@click.option("--reference", metavar="TEXT", help="Your own word for the enrollment, such as a customer's number.")
 @qr_option
 @json_option
-def link(flow_id: str, vendor: str | None, state: str | None, qr: bool, as_json: bool) -> None:
-    """Print the link to send an owner to. Example:  joinder flows link flow-… --state customer-7 --qr"""
+def link(flow_id: str, vendor: str | None, state: str | None, reference: str | None, qr: bool, as_json: bool) -> None:
+    """Print the link to send an owner to. Example:  joinder flows link flow-… --reference customer-7 --qr"""
     from joinder.commands.answers import FlowLink
     from joinder.services.join import join_sessions
+    from joinder.services.join.labels import Labels
 
     async def look(hub: Hub) -> str:
-
-        return await join_sessions.link(hub, await _account(hub, flow_id), flow_id, vendor, state)
+        labels = Labels(reference=reference, state=state)
+        return await join_sessions.link(hub, await _account(hub, flow_id), flow_id, vendor, labels)
 
     url = on_hub(look)
     print_link(FlowLink(url=url), url, qr=qr, as_json=as_json)
@@ -234,8 +236,8 @@ def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVen
 
 
 def _attempt(one: JoinAttempt) -> Attempt:
-    from joinder.api.wire import utc
     from joinder.commands.answers import Attempt
+    from joinder.wire.base import utc
 
     return Attempt(
         account_id=one.account_id,

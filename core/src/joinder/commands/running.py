@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
 
 from joinder.clean import clean_json, clean_line, clean_text
 from joinder.cli import EXIT_AWAY, EXIT_CONFLICT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_VENDOR
+from joinder.commands.tables import table, width_of_output
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -36,9 +38,7 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     """Runs `work` on this configuration, with the same refusals, for what needs no open store."""
     import asyncio
 
-    from joinder.errors import VendorError
     from joinder.observe import logs
-    from joinder.services.refusals import Refusal
     from joinder.settings import settings_from_env
 
     settings = settings_from_env()
@@ -47,8 +47,18 @@ def on_settings(work: Callable[[Settings], Awaitable[T]]) -> T:
     async def run() -> T:
         return await work(settings)
 
-    try:
+    with refusing():
         return asyncio.run(run())
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the program with one line and an exit code where a service refuses, or the store is in trouble."""
+    from joinder.errors import VendorError
+    from joinder.services.refusals import Refusal
+
+    try:
+        yield
     except (Refusal, VendorError) as error:
         fail(sentence(error), code_of(error))
     except Exception as error:
@@ -101,18 +111,15 @@ def fail(text: str, code: int) -> NoReturn:
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Prints JSON, or aligned columns, in which what is very long is cut."""
+    """Prints JSON, or aligned columns as wide as the terminal, in which what is very long is cut."""
     if as_json:
         echo(clean_json(json.dumps(rows, indent=2)))
         return
     if not rows:
         echo("none")
         return
-    names = list(rows[0])
-    table = [names, *([_cell(row[name]) for name in names] for row in rows)]
-    widths = [max(len(line[index]) for line in table) for index in range(len(names))]
-    for line in table:
-        echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in table([{name: _cell(value) for name, value in row.items()} for row in rows], width_of_output()):
+        echo(line)
 
 
 def _cell(value: object) -> str:

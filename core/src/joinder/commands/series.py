@@ -73,11 +73,11 @@ def kind_of(name: str) -> DeviceKind:
 
 
 def print_intervals(owner_id: str, kind: str, level: str, page: Page, provenance: bool, as_json: bool) -> None:
-    from joinder.api import wire
     from joinder.services.readings.missing import SAID
+    from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
     answers: dict[str, Callable[[str, str, Page], Any]]
-    answers = {"solar": wire.solar_intervals, "battery": wire.battery_intervals, "meter": wire.meter_intervals}
+    answers = {"solar": SolarIntervals.of, "battery": BatteryIntervals.of, "meter": MeterIntervals.of}
     answer = answers[kind](owner_id, level, page)
     if as_json:
         print_json(answer)

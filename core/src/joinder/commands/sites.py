@@ -10,10 +10,12 @@ from joinder.commands.answering import Columns, counted, print_json, print_list,
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.schemas import Coverage, CoverageSeries, CoverageSpan, Live, Site
     from joinder.runtime.hub import Hub
     from joinder.services.readings.intervals import Page
     from joinder.services.readings.periods import SummaryLevel
+    from joinder.wire.coverage import Coverage, CoverageSeries, CoverageSpan
+    from joinder.wire.live import Live
+    from joinder.wire.sites import Site
 
 COLUMNS: Columns[Site] = {
     "id": lambda site: site.id,
@@ -52,13 +54,13 @@ def list_all(
     vendor: str | None, vendor_id: str | None, account_id: str | None, limit: int, is_all: bool, as_json: bool
 ) -> None:
     """List sites, as stored. Example:  joinder sites list --vendor enphase"""
-    from joinder.api import wire
     from joinder.services.readings import sites
+    from joinder.wire.sites import Site
 
     async def look(hub: Hub) -> list[tuple[str, Site]]:
         async def page(one: str, after: str, size: int) -> list[Site]:
             ids = await sites.site_ids(hub, one, after=after, limit=size, vendor=vendor, vendor_id=vendor_id)
-            return [wire.site(*row) for row in await sites.get_sites(hub, one, ids)]
+            return [Site.of(*row) for row in await sites.get_sites(hub, one, ids)]
 
         return await over_accounts(hub, account_id, page, lambda site: site.id, most=None if is_all else limit)
 
@@ -70,11 +72,11 @@ def list_all(
 @json_option
 def show(site_id: str, as_json: bool) -> None:
     """Show a site and the ids of its devices. Example:  joinder sites show site-…"""
-    from joinder.api import wire
     from joinder.services.readings import sites
+    from joinder.wire.sites import Site
 
     async def look(hub: Hub) -> Site:
-        return wire.site(*await sites.get_site(hub, await account_of_site(hub, site_id), site_id))
+        return Site.of(*await sites.get_site(hub, await account_of_site(hub, site_id), site_id))
 
     print_one(on_hub(look), as_json)
 
@@ -84,11 +86,11 @@ def show(site_id: str, as_json: bool) -> None:
 @json_option
 def live(site_id: str, as_json: bool) -> None:
     """Show power now, asked of the vendor where what is stored is old. Example:  joinder sites live site-…"""
-    from joinder.api import wire
     from joinder.services.readings import live
+    from joinder.wire.live import Live
 
     async def look(hub: Hub) -> Live:
-        return wire.live(site_id, await live.get_live(hub, await account_of_site(hub, site_id), site_id))
+        return Live.of(site_id, await live.get_live(hub, await account_of_site(hub, site_id), site_id))
 
     print_one(on_hub(look), as_json)
 
@@ -121,12 +123,12 @@ def intervals(
 @json_option
 def coverage(site_id: str, as_json: bool) -> None:
     """List what was asked of a site's history, when, and what came of it. Example:  joinder sites coverage site-…"""
-    from joinder.api import wire
     from joinder.services.readings import ledger
+    from joinder.wire.coverage import Coverage
 
     async def look(hub: Hub) -> Coverage:
         owner = await account_of_site(hub, site_id)
-        return wire.coverage(site_id, await ledger.of_site(hub, owner, site_id))
+        return Coverage.of(site_id, await ledger.of_site(hub, owner, site_id))
 
     answer = on_hub(look)
     if as_json:

@@ -50,10 +50,10 @@ def command(as_json: bool) -> None:
 
 
 async def _status(hub: Hub) -> Status:
-    from joinder.api.wire import utc
     from joinder.commands.answers import Ending, FleetCount, Hours, JoinFault, Status
     from joinder.services.admin import enrollment_stats, join_attempts
     from joinder.services.calls import activity
+    from joinder.wire.base import utc
 
     counts = await enrollment_stats.counts(hub)
     must_act: Counter[str] = Counter()

@@ -19,8 +19,8 @@ from joinder.commands.asking import agreed_by_name, secret_from, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.api.webhook_schemas import Delivery, Replayed, Webhook
     from joinder.runtime.hub import Hub
+    from joinder.wire.webhooks import Delivery, Replayed, Webhook
 
 _WEBHOOKS: Columns[Webhook] = {
     "id": lambda one: one.id,
@@ -57,12 +57,12 @@ def create(url: str, types: tuple[str, ...], account_id: str | None, as_json: bo
 
     URL may be - to read it from standard input, where it holds a secret itself.
     """
-    from joinder.api import webhook_wire
     from joinder.services.events import webhooks
+    from joinder.wire.webhooks import Webhook
 
     async def make(hub: Hub) -> Webhook:
         owner = await chosen_account(hub, account_id)
-        return webhook_wire.with_secret(await webhooks.create(hub, owner, ACTOR, url=_url(url), types=types))
+        return Webhook.of_secret(await webhooks.create(hub, owner, ACTOR, url=_url(url), types=types))
 
     made = on_hub(make)
     print_one(made, as_json)
@@ -74,8 +74,8 @@ def create(url: str, types: tuple[str, ...], account_id: str | None, as_json: bo
 @json_option
 def list_all(account_id: str | None, as_json: bool) -> None:
     """List webhooks. Example:  joinder webhooks list"""
-    from joinder.api import webhook_wire
     from joinder.services.events import webhooks
+    from joinder.wire.webhooks import Webhook
 
     async def look(hub: Hub) -> list[tuple[str, Webhook]]:
         rows = await over_accounts(
@@ -84,7 +84,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
             lambda one, after, limit: webhooks.list_page(hub, one, after=after, limit=limit),
             lambda row: row.id,
         )
-        return [(owner, webhook_wire.webhook(row)) for owner, row in rows]
+        return [(owner, Webhook.of(row)) for owner, row in rows]
 
     print_owned(on_hub(look), _WEBHOOKS, as_json)
 
@@ -94,11 +94,11 @@ def list_all(account_id: str | None, as_json: bool) -> None:
 @json_option
 def show(webhook_id: str, as_json: bool) -> None:
     """Show a webhook. Example:  joinder webhooks show whep-…"""
-    from joinder.api import webhook_wire
     from joinder.services.events import webhooks
+    from joinder.wire.webhooks import Webhook
 
     async def look(hub: Hub) -> Webhook:
-        return webhook_wire.webhook(await webhooks.get(hub, await _account(hub, webhook_id), webhook_id))
+        return Webhook.of(await webhooks.get(hub, await _account(hub, webhook_id), webhook_id))
 
     print_one(on_hub(look), as_json)
 
@@ -117,14 +117,14 @@ def change(
 
     While it is disabled nothing is put in line for it; a replay brings that.
     """
-    from joinder.api import webhook_wire
     from joinder.services.events import webhooks
+    from joinder.wire.webhooks import Webhook
 
     patch = _patch(url and _url(url), types, all_types, is_enabled)
 
     async def alter(hub: Hub) -> Webhook:
         owner = await _account(hub, webhook_id)
-        return webhook_wire.webhook(await webhooks.change(hub, owner, webhook_id, ACTOR, patch=patch))
+        return Webhook.of(await webhooks.change(hub, owner, webhook_id, ACTOR, patch=patch))
 
     print_one(on_hub(alter), as_json)
 
@@ -137,11 +137,11 @@ def rotate(webhook_id: str, as_json: bool) -> None:
 
     The old one signs beside it for a day.
     """
-    from joinder.api import webhook_wire
     from joinder.services.events import webhooks
+    from joinder.wire.webhooks import Webhook
 
     async def turn(hub: Hub) -> Webhook:
-        return webhook_wire.with_secret(await webhooks.rotate(hub, await _account(hub, webhook_id), webhook_id, ACTOR))
+        return Webhook.of_secret(await webhooks.rotate(hub, await _account(hub, webhook_id), webhook_id, ACTOR))
 
     print_one(on_hub(turn), as_json)
     say("The secret is not shown again.")
@@ -152,11 +152,11 @@ def rotate(webhook_id: str, as_json: bool) -> None:
 @json_option
 def test(webhook_id: str, as_json: bool) -> None:
     """Put a test event in line; a server or worker sends it. Example:  joinder webhooks test whep-…"""
-    from joinder.api import webhook_wire
     from joinder.services.events import replays
+    from joinder.wire.webhooks import Delivery
 
     async def send(hub: Hub) -> Delivery:
-        return webhook_wire.delivery(await replays.send_test(hub, await _account(hub, webhook_id), webhook_id, ACTOR))
+        return Delivery.of(await replays.send_test(hub, await _account(hub, webhook_id), webhook_id, ACTOR))
 
     print_one(on_hub(send), as_json)
     say(f"What became of it:  joinder webhooks deliveries {webhook_id}")
@@ -169,13 +169,13 @@ def test(webhook_id: str, as_json: bool) -> None:
 @json_option
 def deliveries(webhook_id: str, status: str | None, limit: int, as_json: bool) -> None:
     """List deliveries, newest first. Example:  joinder webhooks deliveries whep-… --status failed"""
-    from joinder.api import webhook_wire
     from joinder.services.events import replays
+    from joinder.wire.webhooks import Delivery
 
     async def look(hub: Hub) -> list[Delivery]:
         owner = await _account(hub, webhook_id)
         rows = await replays.latest(hub, owner, webhook_id, status=status, limit=limit)
-        return [webhook_wire.delivery(row) for row in rows]
+        return [Delivery.of(row) for row in rows]
 
     print_list(on_hub(look), _DELIVERIES, as_json)
 
@@ -187,9 +187,8 @@ def deliveries(webhook_id: str, status: str | None, limit: int, as_json: bool) -
 @json_option
 def replay(webhook_id: str, delivery_id: str | None, since: int | None, as_json: bool) -> None:
     """Send again: one delivery, or what failed. Example:  joinder webhooks replay whep-… --since 2026-06-01"""
-    from joinder.api import webhook_wire
-    from joinder.api.webhook_schemas import Replayed
     from joinder.services.events import replays
+    from joinder.wire.webhooks import Delivery, Replayed
 
     if (delivery_id is None) == (since is None):
         raise click.UsageError("Give a DELIVERY_ID, or --since.")
@@ -197,7 +196,7 @@ def replay(webhook_id: str, delivery_id: str | None, since: int | None, as_json:
     async def again(hub: Hub) -> Delivery | Replayed:
         owner = await _account(hub, webhook_id)
         if delivery_id is not None:
-            return webhook_wire.delivery(await replays.replay(hub, owner, webhook_id, delivery_id, ACTOR))
+            return Delivery.of(await replays.replay(hub, owner, webhook_id, delivery_id, ACTOR))
         return Replayed(deliveries=await replays.replay_since(hub, owner, webhook_id, ACTOR, since=since or 0))
 
     print_one(on_hub(again), as_json)

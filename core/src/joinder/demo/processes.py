@@ -123,6 +123,7 @@ async def running(processes: Sequence[Process]) -> AsyncIterator[None]:
 def environment(settings: Settings) -> dict[str, str]:
     """Returns the JOINDER_ variables that tell a process these settings."""
     told = {
+        "JOINDER_CONFIG": os.devnull,  # no file of somebody else's settings
         "JOINDER_DATABASE_URL": settings.database_url,
         "JOINDER_KEY_FILE": settings.key_file,
         "JOINDER_PUBLIC_URL": settings.public_url,

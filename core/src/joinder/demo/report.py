@@ -1,4 +1,4 @@
-"""The demo's outcome as a table and a small chart."""
+"""The demo's outcome as tables."""
 
 from __future__ import annotations
 
@@ -7,27 +7,34 @@ from collections.abc import Sequence
 from joinder.demo.cluster import Summary
 from joinder.demo.sequence import Connected
 
-_BARS = " ▁▂▃▄▅▆▇█"
+_HEAD = ("vendor", "site", "inverters", "batteries", "meters", "today kWh", "24 h kWh", "now kW", "health")
+_WIDTHS = (10, 23, 9, 9, 6, 9, 8, 6, 6)
 
 
-def table(seen: Sequence[Connected]) -> str:
-    """Formats one line for each vendor."""
-    head = ("vendor", "site", "inverters", "batteries", "meters", "today kWh", "24 h kWh", "now kW", "health")
-    rows = [
+def head() -> str:
+    """Formats the head of the table, whose rows follow as they come."""
+    return f"{_line(_HEAD)}\n{_line(['─' * width for width in _WIDTHS])}"
+
+
+def row(seen: Connected) -> str:
+    """Formats one vendor's row."""
+    return _line(
         (
-            one.vendor,
-            one.site_name,
-            str(one.solar_inverters),
-            str(one.batteries),
-            str(one.meters),
-            f"{one.today_kwh:.2f}",
-            f"{one.day_kwh:.2f}",
-            f"{one.live.get('solarKw', 0):.2f}",
-            one.health,
+            seen.vendor,
+            seen.site_name,
+            str(seen.solar_inverters),
+            str(seen.batteries),
+            str(seen.meters),
+            f"{seen.today_kwh:.2f}",
+            f"{seen.day_kwh:.2f}",
+            f"{seen.live.get('solarKw', 0):.2f}",
+            seen.health,
         )
-        for one in seen
-    ]
-    return _columns([head, *rows])
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
 
 
 def cluster(seen: Summary) -> str:
@@ -45,11 +52,3 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
-
-
-def chart(seen: Connected) -> str:
-    """Draws the last 24 hours of solar energy, one column per half hour."""
-    halves = [sum(seen.curve[index : index + 2]) for index in range(0, len(seen.curve), 2)]
-    top = max(halves, default=0.0) or 1.0
-    bars = "".join(_BARS[round(half / top * (len(_BARS) - 1))] for half in halves)
-    return f"{seen.vendor:>12} │{bars}│ peak {top * 2:.2f} kW, last 24 h"

@@ -20,8 +20,8 @@ from joinder.runtime.hub import Hub, open_hub
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import Simulator, installed_simulators
-from joinder.simulate.run import call_limits_of, reroute_of
 from joinder.simulate.run import running as simulating
+from joinder.simulate.run import settings_of
 from joinder.store.key_file import create_key_file
 
 # A shell variable alone: `joinder` takes what is exported as JOINDER_… for its settings. It holds for an hour.
@@ -130,16 +130,13 @@ def _empty(folder: Path) -> None:
 
 def _settings(folder: Path, database_url: str, simulators: list[Simulator], origins: dict[str, str]) -> Settings:
     (port,) = free_ports(1)
-    devices = [host for simulator in simulators if simulator.tls for host in simulator.stands_in_for]
     return Settings(
         database_url=database_url,
         key_file=str((folder / "joinder.key").absolute()),
         public_url=f"http://127.0.0.1:{port}",
         port=port,
-        allowed_networks=tuple(f"{address}/32" for address in devices),
-        reroute=reroute_of(simulators, origins),
-        call_limits=call_limits_of(simulators),
         journal_folder=str((folder / "journal").absolute()),
+        **settings_of(simulators, origins),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joinder.http.answers import MAX_RETRY_AFTER, Answer, raise_for_status
+    from joinder.http.api import Api, bearer, path
     from joinder.http.client import MAX_ANSWER_BYTES, METER, Http, Meter
     from joinder.http.devices import DeviceHttp
     from joinder.http.factory import HttpFactory
@@ -27,11 +28,14 @@ __all__ = [
     "MAX_RETRY_AFTER",
     "METER",
     "Answer",
+    "Api",
     "DeviceHttp",
     "Http",
     "HttpFactory",
     "Meter",
     "WebhookHttp",
+    "bearer",
+    "path",
     "raise_for_status",
     "silence_client_loggers",
 ]
@@ -42,11 +46,14 @@ _HOMES = {
     "METER": "client",
     "MAX_RETRY_AFTER": "answers",
     "Answer": "answers",
+    "Api": "api",
     "DeviceHttp": "devices",
     "Http": "client",
     "HttpFactory": "factory",
     "Meter": "client",
     "WebhookHttp": "webhooks",
+    "bearer": "api",
+    "path": "api",
     "raise_for_status": "answers",
     "silence_client_loggers": "transport",
 }

@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True):
         return 200 <= self.status < 300
 
     def json(self, into: type[T]) -> T:
-        """The body as `into`. Raises UnexpectedPayload when it is HTML, cut off, of other types, or no number."""
+        """Reads the body as `into`. Raises UnexpectedPayload when it is HTML, cut off, of other types, or no number."""
         try:
             return msgspec.json.decode(self.content.removeprefix(BOM_UTF8), type=into)
         except msgspec.ValidationError:
@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
         return UnexpectedPayload(f"{self.place} answered something unexpected ({why})", detail=detail)
 
     def retry_after(self, now: datetime | None = None) -> timedelta | None:
-        """Retry-After in either form (RFC 9110 §10.2.3), capped at a day; None when absent or nonsense."""
+        """Reads Retry-After in either form (RFC 9110 §10.2.3), capped at a day; None when absent or nonsense."""
         value = self.headers.get("retry-after", "").strip()
         if value.isascii() and value.isdigit():
             return min(timedelta(seconds=int(value[:9])), MAX_RETRY_AFTER)
@@ -77,7 +77,7 @@ def _finite(value: object) -> bool:
 
 
 def raise_for_status(answer: Answer) -> None:
-    """The classes every vendor shares: 429 and 5xx. A plugin checks its own bodies first."""
+    """Raises the classes every vendor shares: 429 and 5xx. A plugin checks its own bodies first."""
     if answer.status == 429:
         raise RateLimited(f"{answer.place} allows no more calls for now", retry_after=answer.retry_after())
     if answer.status >= 500 or answer.status in (408, 425):

@@ -59,7 +59,6 @@ class Http:
         CLIENT.put(self, client)
         self._skew = skew
         self._hosts = hosts
-        self._port: int | None = None  # beside 443, which httpx writes as None
         self._reroute = reroute
         self._unreachable = unreachable
 
@@ -92,6 +91,7 @@ class Http:
         target = httpx.URL(url)
         place = f"{method} {target.host}{target.path}"
         self._refuse_undeclared(target)
+        self._refuse_secrets(headers or {}, basic)
         request = CLIENT.of(self).build_request(
             method,
             self._rerouted(target),
@@ -145,9 +145,12 @@ class Http:
             await response.aclose()
 
     def _refuse_undeclared(self, target: httpx.URL) -> None:
-        place = target.host if target.port in (None, self._port) else f"{target.host}:{target.port}"
+        place = _authority(target)
         if target.scheme != "https" or place not in self._hosts or target.userinfo:
             raise PluginBug(f"call to {place} refused: the vendor declares {', '.join(self._hosts) or 'no host'}")
+
+    def _refuse_secrets(self, headers: Mapping[str, str], basic: tuple[str, str] | None) -> None:
+        """Raises PluginBug for credentials that would go where others read them."""
 
     def _rerouted(self, target: httpx.URL) -> httpx.URL:
         stand_in = self._reroute.get(_authority(target))

@@ -13,7 +13,7 @@ import httpx
 
 from joinder.behind import Behind
 from joinder.egress import Address, GuardedBackend, is_lan, is_literal, is_public, plain_host
-from joinder.errors import DeviceUnreachable
+from joinder.errors import DeviceUnreachable, PluginBug
 from joinder.grants import DeviceAccess
 from joinder.http.client import Http
 from joinder.http.devices import DeviceHttp
@@ -21,6 +21,7 @@ from joinder.http.own import OwnHttp
 from joinder.http.transport import new_client, no_cookies
 from joinder.http.webhooks import LOOPBACK, WebhookHttp
 from joinder.skew import ClockSkew
+from joinder.vendor import Vendor
 
 CLIENTS_MOST = 256  # the hosts of apps are their accounts' text
 LONGEST_CALL_S = 120.0  # beyond a hook's deadline
@@ -28,11 +29,16 @@ _FACTORY: Behind[HttpFactory] = Behind()
 
 
 class _DeviceDoor:
-    def __init__(self, factory: HttpFactory) -> None:
+    def __init__(self, factory: HttpFactory, ports: tuple[int, ...], *, is_plain: bool) -> None:
+        self._ports, self._is_plain = ports, is_plain
         _FACTORY.put(self, factory)
 
-    def __call__(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
-        return _FACTORY.of(self).device(address, pin_sha256=pin_sha256)
+    def __call__(self, address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp:
+        if port is not None and port not in self._ports:
+            raise PluginBug(f"port {port} of a device refused: the vendor declares {', '.join(map(str, self._ports))}")
+        return _FACTORY.of(self).device(
+            address, pin_sha256=pin_sha256, port=port or self._ports[0], is_plain=self._is_plain
+        )
 
 
 def _is_allowed(networks: tuple[IPv4Network | IPv6Network, ...], address: Address) -> bool:
@@ -77,7 +83,7 @@ class HttpFactory:
         return self._vendors[hosts]
 
     def _close_later(self, http: Http) -> None:
-        """Whoever was lent it may be in a call."""
+        """Closes it when nobody it was lent to can still be in a call."""
 
         async def closed() -> None:
             await asyncio.sleep(LONGEST_CALL_S)
@@ -87,13 +93,14 @@ class HttpFactory:
         self._closing[task] = http
         task.add_done_callback(lambda done: self._closing.pop(done, None))
 
-    @property
-    def device_access(self) -> DeviceAccess:
-        """`device`, to be lent."""
-        return _DeviceDoor(self)
+    def device_access(self, vendor: Vendor) -> DeviceAccess:
+        """Returns `device`, to be lent to this vendor's plugin."""
+        return _DeviceDoor(self, vendor.reachable_ports, is_plain=vendor.device_access == "plain")
 
-    def device(self, address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
-        """Makes a client for a device an owner named: an address or plain name in the allowed networks, port 443.
+    def device(
+        self, address: str, *, pin_sha256: str | None = None, port: int = 443, is_plain: bool = False
+    ) -> DeviceHttp:
+        """Makes a client for a device an owner named: an address or plain name in the allowed networks.
 
         Raises DeviceUnreachable for anything else; what it says depends on what was typed and on the settings, never
         on what is in the network.
@@ -102,11 +109,12 @@ class HttpFactory:
             raise DeviceUnreachable("This server may not reach devices in any network; its operator must allow one")
         host = plain_host(address)
         stand_ins = self._stand_ins()
-        if is_literal(host) and not self.device_rule(ip_address(host)) and (host, 443) not in stand_ins.values():
+        if is_literal(host) and not self.device_rule(ip_address(host)) and (host, port) not in stand_ins.values():
             raise DeviceUnreachable(
                 "That address lies in no network that this server may reach; ask those who sent you the link"
             )
-        return DeviceHttp(host, 443, pin_sha256, GuardedBackend(self.device_rule, stand_ins))
+        backend = GuardedBackend(self.device_rule, stand_ins)
+        return DeviceHttp(host, port, pin_sha256, backend, is_plain=is_plain)
 
     def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:
         """Makes a client for a device the operator names at a command line: any unicast address, any port."""

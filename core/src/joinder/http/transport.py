@@ -36,7 +36,7 @@ def new_client(
 
 
 def no_cookies() -> CookieJar:
-    """For a client that many owners share."""
+    """Makes a jar that keeps none, for a client that many owners share."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
@@ -52,7 +52,7 @@ class _SmallPools:
         ]
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """By the least busy; of equal ones the first, so that few calls keep to few connections."""
+        """Sends by the least busy pool; of equal ones the first, so that few calls keep to few connections."""
         least_busy = min(self._pools, key=lambda pool: len(pool._requests))
         return await least_busy.handle_async_request(request)
 
@@ -67,7 +67,7 @@ def _shares(whole: int, parts: int) -> list[int]:
 
 
 def silence_client_loggers() -> None:
-    """httpx and httpcore log URLs, headers and cookies; whatever level is set, they are not heard."""
+    """Silences httpx and httpcore at any level: they log URLs, headers and cookies."""
     for name in _CHATTY_LOGGERS:
         logger = logging.getLogger(name)
         if _nothing not in logger.filters:

@@ -39,7 +39,7 @@ _WHATEVER = (Exception, SystemExit, GeneratorExit, CancelledError)  # that the t
 
 
 def configure(level: str, format: Format = "auto") -> None:
-    """For a process of our own; libraries that embed Joinder keep their own logging. auto: text at a terminal."""
+    """Sets up logging of a process of our own; who embeds Joinder keeps theirs. auto: text at a terminal."""
     chosen = ("text" if _is_terminal(sys.stderr) else "json") if format == "auto" else format
     handler = _Handler()
     handler.setFormatter(formatter(chosen))
@@ -169,7 +169,7 @@ def _lost_lines(count: int) -> logging.LogRecord:
 
 
 def _file_of(stream: Any) -> int | None:
-    """None for what is no file, such as a test's."""
+    """Returns None for what is no file, such as a test's."""
     try:
         return int(stream.fileno())
     except Exception:  # noqa: BLE001 - closed, taken away, or never a file: its own `write` says so
@@ -177,7 +177,7 @@ def _file_of(stream: Any) -> int | None:
 
 
 def _written(file: int, data: bytes, patience_ms: int) -> int:
-    """How many bytes went out. A pipe takes PIPE_BUF bytes without blocking whenever it says that it has room."""
+    """Tells how many bytes went out. A pipe takes PIPE_BUF bytes without blocking whenever it says it has room."""
     waiting = select.poll()
     waiting.register(file, select.POLLOUT)
     if not waiting.poll(patience_ms):
@@ -197,7 +197,7 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """The standard library looks into arguments as soon as a record is made, in whoever logs."""
+    """Makes a record and never raises: the standard library looks into arguments at once, in whoever logs."""
     try:
         return logging.LogRecord(*args, **kwargs)
     except _WHATEVER as error:
@@ -229,7 +229,7 @@ def _level_name(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _with_arguments(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Of structlog's loggers, in whoever logs."""
+    """Puts the arguments into a line of structlog's loggers; never raises into whoever logs."""
     try:
         return dict(_POSITIONAL(logger, method, event))
     except _WHATEVER as error:
@@ -246,7 +246,7 @@ def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _clean(name: str, value: object) -> object:
-    """By the value, and by the name it goes under."""
+    """Redacts by the value, and by the name it goes under."""
     if isinstance(value, Mapping):
         return {redact(_text_of(key)): _clean(_text_of(key), member) for key, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

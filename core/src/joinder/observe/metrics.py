@@ -73,11 +73,11 @@ class Metrics:
         self.clock_skew = self._gauge("clock_skew_seconds", "Vendor's clock less ours, the largest seen", "vendor")
 
     def refreshing(self, vendor: str) -> AbstractContextManager[object]:
-        """Around one token exchange."""
+        """Measures around one token exchange."""
         return self._refreshing.labels(vendor).track_inprogress()
 
     def refreshed(self, vendor: str, result: RefreshResult) -> None:
-        """overtaken: another process, or a newer consent, was first."""
+        """Counts a refresh; overtaken: another process, or a newer consent, was first."""
         self._refreshes.labels(vendor, result).inc()
         if result != "overtaken":
             self.tally[vendor, "refreshed" if result == "renewed" else "failed"] += 1
@@ -97,30 +97,30 @@ class Metrics:
             self.tally[vendor, "polled" if result == "ok" else "failed"] += 1
 
     def revoked(self, vendor: str, result: RevocationResult) -> None:
-        """failed: tried again later. kept: another enrollment lives on it."""
+        """Counts a revocation; failed: tried again later. kept: another enrollment lives on it."""
         self._revocations.labels(vendor, result).inc()
 
     def joined(self, vendor: str, code: str) -> None:
-        """One of services/join/join_ends.py."""
+        """Counts an end, one of services/join/join_ends.py."""
         self._joins.labels(vendor, code).inc()
 
     def delivered(self, result: DeliveryResult) -> None:
         self._deliveries.labels(result).inc()
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request; `route` is the template, `status` becomes its class such as 2xx."""
+        """Counts one request; `route` is the template, `status` becomes its class such as 2xx."""
         self._requests.labels(route, method, f"{status // 100}xx").inc()
         self._request_s.labels(route, method).observe(seconds)
 
     def calling(self, vendor: str, hook: str) -> AbstractContextManager[object]:
-        """Around one hook call (vendors/registry.py)."""
+        """Measures around one hook call (vendors/registry.py)."""
         return _Call(self, vendor, hook)
 
     def blocked(self, vendor: str) -> None:
         self._blocked.labels(vendor).inc()
 
     def refused(self, vendor: str, rule: str, count: int) -> None:
-        """What the gate left out of an answer (vendors/gate/rules.py)."""
+        """Counts what the gate left out of an answer (vendors/gate/rules.py)."""
         self._refused.labels(vendor, rule).inc(count)
 
     def called(self, vendor: str, hook: str, result: str, seconds: float) -> None:
@@ -159,7 +159,7 @@ class _Call:
 
 
 def outcome(error: BaseException | None) -> str:
-    """ok, the problem's name of the nearest class in errors.py, or cancelled: a plugin's own classes add none."""
+    """Says ok, the problem's name of the nearest class in errors.py, or cancelled: a plugin's own classes add none."""
     if error is None:
         return "ok"
     if isinstance(error, VendorError):

@@ -41,7 +41,7 @@ def exporting(env: Mapping[str, str] | None = None) -> Iterator[None]:
 
 @contextmanager
 def tracing_to(exporter: SpanExporter) -> Iterator[None]:
-    """What is not sent yet is sent at the end."""
+    """Traces while the block runs; what is not sent yet is sent at its end."""
     global _tracer
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -59,12 +59,12 @@ def tracing_to(exporter: SpanExporter) -> Iterator[None]:
 
 
 def span(name: str, **attributes: str) -> AbstractContextManager[Any]:
-    """Around a request, a hook call or a job: `span("job", kind="poll", enrollment_id=…)`."""
+    """Spans a request, a hook call or a job: `span("job", kind="poll", enrollment_id=…)`."""
     return _NOTHING if _tracer is None else _span(_tracer, name, attributes)
 
 
 def rename(current: Span | None, name: str, **attributes: str | int) -> None:
-    """What is known only at the end, such as the route."""
+    """Tells a span what is known only at the end, such as the route."""
     if current is not None:
         current.update_name(name)
         current.set_attributes({f"joinder.{key}": value for key, value in attributes.items()})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from joinder.clock import now
-from joinder.errors import TransientError, VendorError
+from joinder.errors import VendorError
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
 from joinder.runtime.hub import Hub
@@ -189,7 +189,7 @@ async def _run(hub: Hub, kind: Kind, row: Row) -> None:
 
 
 def _wait_s(error: VendorError | Refusal) -> float:
-    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    retry_after = error.retry_after if isinstance(error, VendorError) else None
     return (retry_after or BACKOFF_MOST).total_seconds()
 
 

@@ -1,60 +1,113 @@
-"""/metrics on a port of its own on 127.0.0.1, for processes with an API and without."""
+"""/metrics and /health/… on a port of its own, for processes with an API and without."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import hmac
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from joinder import loopback
+from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
 from joinder.services.admin.gauges import CONTENT_TYPE, Gauges
+from joinder.services.operations.configuration import read_metrics_token
+from joinder.setting_values import LOOPBACK_HOSTS
 from joinder.settings import ConfigError
+from joinder.trouble import StoreTrouble
 
 _PATIENCE_S = 10.0
 _CUT_OFF = (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+_TEXT = "text/plain; charset=utf-8"
+Headers = Sequence[tuple[bytes, bytes]]
+Answer = tuple[str, str, bytes]  # status, media type, body
 
 
 @asynccontextmanager
 async def exposed(hub: Hub) -> AsyncIterator[None]:
     """Serves the metrics beside the block, when JOINDER_METRICS_PORT is set.
 
-    Raises ConfigError when the port is taken.
+    Raises ConfigError when the port is taken, or when it is open to others and no token is set.
     """
-    port = hub.settings.metrics_port
+    port, host = hub.settings.metrics_port, hub.settings.metrics_host
     if port is None:
         yield
         return
-    gauges = Gauges(hub)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(
-            OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
-        ):
-            async with asyncio.timeout(_PATIENCE_S):
-                await _answer(gauges, reader, writer)
-        writer.close()
-
+    page = _Page(hub, _token(hub))
     try:
-        server = await asyncio.start_server(answer, "127.0.0.1", port, limit=16 * 1024)
+        server = await asyncio.start_server(page.answer, host, port, limit=16 * 1024)
     except OSError as error:
-        raise ConfigError(f"Cannot listen on 127.0.0.1:{port} (JOINDER_METRICS_PORT): {error.strerror}") from None
+        raise ConfigError(
+            f"Cannot listen on {host}:{port} (JOINDER_METRICS_HOST, JOINDER_METRICS_PORT): {error.strerror}"
+        ) from None
     try:
         yield
     finally:
         server.close()
 
 
-async def _answer(gauges: Gauges, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _token(hub: Hub) -> Secrets | None:
+    """Returns what others must present; None where only this machine can ask."""
+    if hub.settings.metrics_host in LOOPBACK_HOSTS:
+        return None
+    token = read_metrics_token(hub.settings)
+    if token is None:
+        raise ConfigError(
+            f"JOINDER_METRICS_HOST={hub.settings.metrics_host} is open to others: set JOINDER_METRICS_TOKEN_FILE too"
+        )
+    return token
+
+
+class _Page:
     """Answers one request a connection: HTTP/1.0 is all that a scraper needs."""
-    first, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-    if loopback.refuses((name.strip().lower(), value.strip()) for name, _, value in (x.partition(b":") for x in lines)):
-        writer.write(b"HTTP/1.0 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
-        await writer.drain()
-        return
-    found = first.split(b" ")[:2] == [b"GET", b"/metrics"]
-    body = await gauges.page() if found else b"The figures are at GET /metrics\n"
-    head = f"HTTP/1.0 {'200 OK' if found else '404 Not Found'}\r\ncontent-type: {CONTENT_TYPE}\r\n"
-    writer.write(f"{head}content-length: {len(body)}\r\nx-content-type-options: nosniff\r\n\r\n".encode() + body)
-    await writer.drain()
+
+    def __init__(self, hub: Hub, token: Secrets | None) -> None:
+        self._hub = hub
+        self._gauges = Gauges(hub)
+        self._token = token
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(*_CUT_OFF):
+            async with asyncio.timeout(_PATIENCE_S):
+                first, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+                parts = (line.partition(b":") for line in lines)
+                headers = [(name.strip().lower(), value.strip()) for name, _, value in parts]
+                writer.write(_bytes(await self._answered(first.split(b" ")[:2], headers)))
+                await writer.drain()
+        writer.close()
+
+    async def _answered(self, asked: Sequence[bytes], headers: Headers) -> Answer:
+        if self._token is None and loopback.refuses(headers):
+            return "403 Forbidden", _TEXT, b""
+        if asked == [b"GET", b"/health/live"]:
+            return "200 OK", _TEXT, b"alive\n"
+        if asked == [b"GET", b"/health/ready"]:
+            return await self._ready()
+        if not self._is_allowed(headers):
+            return "401 Unauthorized", _TEXT, b"The figures want the token of JOINDER_METRICS_TOKEN_FILE\n"
+        if asked == [b"GET", b"/metrics"]:
+            return "200 OK", CONTENT_TYPE, await self._gauges.page()
+        return "404 Not Found", CONTENT_TYPE, b"The figures are at GET /metrics\n"
+
+    async def _ready(self) -> Answer:
+        """Tells whether this process's database takes a write; the reason stands in the log, not here."""
+        try:
+            await self._hub.readiness.proved()
+        except StoreTrouble:
+            return "503 Service Unavailable", _TEXT, b"the database does not answer\n"
+        return "200 OK", _TEXT, b"ready\n"
+
+    def _is_allowed(self, headers: Headers) -> bool:
+        if self._token is None:
+            return True
+        given = next((value for name, value in headers if name == b"authorization"), b"")
+        scheme, _, token = given.partition(b" ")
+        wanted = self._token["metrics token"].encode()
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), wanted)
+
+
+def _bytes(answer: Answer) -> bytes:
+    status, media_type, body = answer
+    head = f"HTTP/1.0 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\n"
+    return f"{head}x-content-type-options: nosniff\r\n\r\n".encode() + body

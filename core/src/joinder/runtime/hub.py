@@ -18,7 +18,6 @@ from joinder.ids import is_id
 from joinder.observe.log_context import bound
 from joinder.observe.metrics import Metrics
 from joinder.services.calls.activity import Activity
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.services.calls.breakers import Breakers
 from joinder.services.calls.budgets import Budgets
 from joinder.services.calls.call_limits import apply_call_limits
@@ -29,7 +28,7 @@ from joinder.services.calls.single_flight import SingleFlight
 from joinder.services.calls.strangers import Strangers
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
-from joinder.store import audit_chain, epoch
+from joinder.store import audit_chain, claims, epoch
 from joinder.store.audit_chain import Entry
 from joinder.store.engine import open_store
 from joinder.store.epoch import Footing
@@ -41,6 +40,7 @@ from joinder.store.types import Store
 from joinder.store.vault import DATA_KEYS, Vault
 from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
+from joinder.vendors.token_cache import TokenCache
 
 M = TypeVar("M", bound=SQLModel)
 STRICT_REFRESHES_AT_ONCE = 4  # bounds what one hard kill can lose at a vendor without grace
@@ -67,7 +67,7 @@ class Hub:
     pace: RefreshRateLimiter = field(init=False)
     fetches: SingleFlight = field(default_factory=SingleFlight)  # uncovered spans, for whoever reads them
     sources_stored: set[int] = field(default_factory=set)  # of readings (services/readings/provenance.py)
-    app_tokens: AppTokenCache = field(default_factory=AppTokenCache)
+    app_tokens: TokenCache = field(default_factory=TokenCache)
     metrics: Metrics = field(default_factory=Metrics)
     process: str = field(default_factory=lambda: secrets.token_hex(8))  # this one among all that ever ran
     identity: str = ""  # of the database (services/grants/journal.py)
@@ -109,6 +109,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             store.seal = vault.fingerprint
             identity = await store_identity(session)
         vendors = registry or Registry.load(allow=settings.plugins)
+        await claims.refuse_others(store, vendors)
         apply_call_limits(vendors, settings.call_limits)
         budgets = Budgets(store)
         hub = Hub(

@@ -101,7 +101,7 @@ async def _answer(hub: Hub) -> None:
 
 
 def _connections_most() -> int:
-    """As many as there may be open files; the shell's limit is raised as far as the system's."""
+    """Returns as many as there may be open files; raises the shell's limit as far as the system's."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS_MOST + OWN_FILES
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -39,10 +39,26 @@ class NotFound(Refusal):
         super().__init__(detail)
 
 
+class WrongMode(Refusal):
+    """Virtual and production clients have operations of their own."""
+
+    status = 403
+    problem = "wrong-mode"
+    title = "This is for clients of the other mode"
+
+
 class Conflict(Refusal):
     status = 409
     problem = "conflict"
     title = "The present state does not allow this"
+
+
+class NotOffered(Refusal):
+    """Known from elsewhere, and not done here; `detail` says what does instead."""
+
+    status = 422
+    problem = "not-supported"
+    title = "Joinder does not do this"
 
 
 class Unprocessable(Refusal):

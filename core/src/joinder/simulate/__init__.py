@@ -36,6 +36,7 @@ class Simulator:
     flow_options: Mapping[str, str] = field(default_factory=dict)  # what the operator sets on the join flow
     call_limits: Mapping[str, int] = field(default_factory=dict)  # span → calls of its app's plan, if not the declared
     tls: bool = False  # True: a device with a self-signed certificate
+    is_device: bool = False  # True: a device by plain http; `stands_in_for` is its address with the port
     has_history: bool = True  # False: readings exist only where somebody polled
     in_demo: bool = True  # False: the twin of another one, such as a vendor's sandbox
     notes: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class Simulator:
 
 
 def installed_simulators(names: tuple[str, ...] = (), *, allow: Collection[str] | None = None) -> list[Simulator]:
-    """A fresh simulator of every installed vendor, or of those named; `allow` as in plugins.py.
+    """Makes a fresh simulator of every installed vendor, or of those named; `allow` as in plugins.py.
 
     Raises LookupError for an unknown name.
     """

@@ -12,7 +12,7 @@ class SimulatedClock:
         self._frozen_at: float | None = None
 
     def time(self) -> float:
-        """Epoch seconds."""
+        """Returns epoch seconds."""
         return self._frozen_at if self._frozen_at is not None else time.time() + self._offset_s
 
     def now(self) -> datetime:

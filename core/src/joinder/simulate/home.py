@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 SLOT_S = 300
@@ -39,6 +41,15 @@ class Energy:
     soc_percent: float = 0.0
 
 
+class _Kind(NamedTuple):
+    """What a home's days depend on. Homes of one kind share them: a simulator started anew computes none again."""
+
+    seed: int
+    timezone: str
+    peak_w: float
+    battery_wh: float
+
+
 class Home:
     """`battery_wh` 0: no battery. `installed` starts its lifetime counters."""
 
@@ -54,20 +65,22 @@ class Home:
         self.timezone = timezone
         self.battery_wh = battery_wh
         self.installed = installed
-        self._seed = seed
-        self._peak_w = peak_w
         self.zone = ZoneInfo(timezone)
-        self._day = lru_cache(maxsize=1024)(self._simulate_day)
-        self._day_total = lru_cache(maxsize=4096)(self._sum_day)
+        self._kind = _Kind(seed, timezone, peak_w, battery_wh)
+        self._totals: list[tuple[float, ...]] = [(0.0,) * 6]  # of all days before the installation's nth
+
+    def slots(self, day: date) -> Sequence[Power]:
+        """Returns the power of each five minutes of a local day, which may have 23 or 25 hours."""
+        return _day(self._kind, day)
 
     def power(self, at: float) -> Power:
-        """At epoch second `at`."""
+        """Returns the power at epoch second `at`."""
         day = datetime.fromtimestamp(at, self.zone).date()
-        slots = self._day(day)
-        return slots[min(int((at - self._midnight(day)) // SLOT_S), len(slots) - 1)]
+        slots = self.slots(day)
+        return slots[min(int((at - _midnight(day, self.zone)) // SLOT_S), len(slots) - 1)]
 
     def energy(self, start: float, end: float) -> Energy:
-        """Of [start, end), epoch seconds, a slot counted by the share that lies inside."""
+        """Returns the energy of [start, end), epoch seconds, a slot counted by the share that lies inside."""
         totals, soc_seconds = [0.0] * 6, 0.0
         at = start
         while at < end:
@@ -79,50 +92,62 @@ class Home:
         return _energy(totals, soc_seconds / (end - start) if end > start else 0.0)
 
     def lifetime(self, at: float) -> Energy:
-        """Since `installed`, up to epoch second `at`; nothing before."""
-        day, today = self.installed, datetime.fromtimestamp(at, self.zone).date()
-        if today < day:
+        """Returns the energy since `installed`, up to epoch second `at`; nothing before."""
+        today = datetime.fromtimestamp(at, self.zone).date()
+        if today < self.installed:
             return Energy()
-        totals = [0.0] * 6
-        while day < today:
-            totals = [total + wh for total, wh in zip(totals, self._day_total(day), strict=True)]
-            day += timedelta(days=1)
-        rest = self.energy(self._midnight(today), at)
+        totals = self._before(today)
+        rest = self.energy(_midnight(today, self.zone), at)
         parts = (rest.solar_wh, rest.charge_wh, rest.discharge_wh, rest.import_wh, rest.export_wh, rest.load_wh)
         return _energy([total + wh for total, wh in zip(totals, parts, strict=True)], rest.soc_percent)
 
-    def _midnight(self, day: date) -> float:
-        return datetime.combine(day, time(), self.zone).astimezone(UTC).timestamp()
+    def _before(self, day: date) -> tuple[float, ...]:
+        """Returns the Wh of all days from the installation to the day before."""
+        days = (day - self.installed).days
+        while len(self._totals) <= days:
+            total = _day_total(self._kind, self.installed + timedelta(days=len(self._totals) - 1))
+            self._totals.append(tuple(a + b for a, b in zip(self._totals[-1], total, strict=True)))
+        return self._totals[days]
 
-    def _sum_day(self, day: date) -> tuple[float, ...]:
-        columns = zip(*(_energies(power, SLOT_S) for power in self._day(day)), strict=True)
-        return tuple(sum(column) for column in columns)
 
-    def _simulate_day(self, day: date) -> list[Power]:
-        """Every five minutes from local midnight to the next; 23 and 25 hours on DST days."""
-        start, end = self._midnight(day), self._midnight(day + timedelta(days=1))
-        dice = random.Random(f"{self._seed}/{day}")  # noqa: S311 - weather, not a secret
-        haze = dice.uniform(0.6, 1.0)
-        stored_wh = self.battery_wh * 0.2
-        slots = []
-        for index in range(int((end - start) // SLOT_S)):
-            hour = index * SLOT_S / 3600
-            solar_w = round(max(0.0, math.sin(math.pi * (hour - 6.5) / 12)) ** 1.3 * self._peak_w * haze)
-            solar_w = round(solar_w * dice.uniform(0.85, 1.0)) if 6.5 < hour < 18.5 else 0
-            evening = 1400 * math.exp(-(((hour - 19.5) / 2.0) ** 2)) + 700 * math.exp(-(((hour - 7.5) / 1.2) ** 2))
-            load_w = round(350 + evening + dice.uniform(0, 150))
-            battery_w = self._battery(solar_w - load_w, stored_wh)
-            stored_wh -= battery_w * SLOT_S / 3600
-            soc = 100 * stored_wh / self.battery_wh if self.battery_wh else 0.0
-            slots.append(Power(solar_w, battery_w, load_w - solar_w - battery_w, load_w, round(soc, 1)))
-        return slots
+def _midnight(day: date, zone: ZoneInfo) -> float:
+    return datetime.combine(day, time(), zone).astimezone(UTC).timestamp()
 
-    def _battery(self, surplus_w: float, stored_wh: float) -> float:
-        """Charges from surplus up to full, discharges into deficit down to 20 %, at most 3840 W."""
-        hours = SLOT_S / 3600
-        if surplus_w > 0:
-            return -float(int(min(surplus_w, 3840, max(0.0, self.battery_wh - stored_wh) / hours)))
-        return float(int(min(-surplus_w, 3840, max(0.0, stored_wh - self.battery_wh * 0.2) / hours)))
+
+@lru_cache(maxsize=32_768)
+def _day_total(kind: _Kind, day: date) -> tuple[float, ...]:
+    columns = zip(*(_energies(power, SLOT_S) for power in _day(kind, day)), strict=True)
+    return tuple(sum(column) for column in columns)
+
+
+@lru_cache(maxsize=1024)
+def _day(kind: _Kind, day: date) -> tuple[Power, ...]:
+    """Simulates every five minutes from local midnight to the next; 23 and 25 hours on days the clock changes."""
+    zone = ZoneInfo(kind.timezone)
+    start, end = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+    dice = random.Random(f"{kind.seed}/{day}")  # noqa: S311 - weather, not a secret
+    haze = dice.uniform(0.6, 1.0)
+    stored_wh = kind.battery_wh * 0.2
+    slots = []
+    for index in range(int((end - start) // SLOT_S)):
+        hour = index * SLOT_S / 3600
+        solar_w = round(max(0.0, math.sin(math.pi * (hour - 6.5) / 12)) ** 1.3 * kind.peak_w * haze)
+        solar_w = round(solar_w * dice.uniform(0.85, 1.0)) if 6.5 < hour < 18.5 else 0
+        evening = 1400 * math.exp(-(((hour - 19.5) / 2.0) ** 2)) + 700 * math.exp(-(((hour - 7.5) / 1.2) ** 2))
+        load_w = round(350 + evening + dice.uniform(0, 150))
+        battery_w = _battery(kind.battery_wh, solar_w - load_w, stored_wh)
+        stored_wh -= battery_w * SLOT_S / 3600
+        soc = 100 * stored_wh / kind.battery_wh if kind.battery_wh else 0.0
+        slots.append(Power(solar_w, battery_w, load_w - solar_w - battery_w, load_w, round(soc, 1)))
+    return tuple(slots)
+
+
+def _battery(battery_wh: float, surplus_w: float, stored_wh: float) -> float:
+    """Charges from surplus up to full, discharges into deficit down to 20 %, at most 3840 W."""
+    hours = SLOT_S / 3600
+    if surplus_w > 0:
+        return -float(int(min(surplus_w, 3840, max(0.0, battery_wh - stored_wh) / hours)))
+    return float(int(min(-surplus_w, 3840, max(0.0, stored_wh - battery_wh * 0.2) / hours)))
 
 
 def _energy(totals: list[float], soc_percent: float) -> Energy:

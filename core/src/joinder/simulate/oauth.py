@@ -70,7 +70,7 @@ class _Code:
 
 
 def random_token(kind: str) -> str:
-    """`kind` is "code", "access" or "refresh"; vendors that shape their tokens bring their own."""
+    """Makes a token; `kind` is "code", "access" or "refresh"; vendors that shape their tokens bring their own."""
     return secrets.token_urlsafe(8 if kind == "code" else 48)
 
 
@@ -117,7 +117,7 @@ class TokenService:
         }
 
     def check_client(self, client_id: str, client_secret: str | None) -> None:
-        """Also counts the token call. `client_secret` None: a vendor that asks for the id alone."""
+        """Checks it, and counts the token call. `client_secret` None: a vendor that asks for the id alone."""
         self._counts["token_calls"] += 1
         known = self._clients.get(client_id)
         if known is None or client_secret not in (known, None):
@@ -129,7 +129,7 @@ class TokenService:
         return code
 
     def by_code(self, client_id: str, code: str, redirect_uri: str | None) -> Issued:
-        """`redirect_uri` None: a vendor that does not ask for it again."""
+        """Exchanges a code; `redirect_uri` None: a vendor that does not ask for it again."""
         held = self._codes.pop(code, None)
         if held is None or held.client_id != client_id or held.expires < self.clock.time():
             raise self.refusal("code")
@@ -160,12 +160,12 @@ class TokenService:
         return issued
 
     def holder(self, access_token: str) -> Family | None:
-        """Whose living access token it is."""
+        """Tells whose living access token it is."""
         family, expires = self._access.get(access_token, (None, 0.0))
         return family if family is not None and family.alive and expires >= self.clock.time() else None
 
     def take_back(self, client_id: str, token: str) -> bool:
-        """The app revokes its grant by either token (RFC 7009). False: no living one of this client."""
+        """Revokes the app's grant by either token (RFC 7009). False: no living one of this client."""
         refresh, access = self._refresh.get(token), self._access.get(token)
         family = refresh.family if refresh is not None else access[0] if access is not None else None
         if family is None or not family.alive or family.client_id != client_id:
@@ -175,7 +175,7 @@ class TokenService:
         return True
 
     def revoke(self, owner: str) -> None:
-        """The owner withdraws every consent."""
+        """Withdraws every consent of the owner."""
         for family, _ in self._access.values():
             if family.owner == owner:
                 family.alive = False
@@ -195,7 +195,7 @@ class TokenService:
 
 
 def basic(header: str) -> tuple[str, str]:
-    """Client id and secret of an HTTP Basic header; empty when it is none."""
+    """Returns client id and secret of an HTTP Basic header; empty when it is none."""
     kind, _, value = header.partition(" ")
     try:
         name, _, secret = base64.b64decode(value).decode().partition(":")
@@ -227,6 +227,6 @@ def error_page(text: str) -> Response[str]:
 
 
 def back_to(redirect_uri: str, **parameters: str) -> Response[Any]:
-    """302 to the redirect URI with the outcome."""
+    """Sends a 302 to the redirect URI with the outcome."""
     separator = "&" if "?" in redirect_uri else "?"
     return Response(None, status_code=302, headers={"location": f"{redirect_uri}{separator}{urlencode(parameters)}"})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -35,19 +37,60 @@ async def running(
         origins = {}
         for simulator in simulators:
             listener = _listener((ports or {}).get(simulator.vendor, 0))
-            origins[simulator.vendor] = _origin(simulator, listener)
+            origins[simulator.vendor] = _origin(simulator, listener.getsockname()[1])
             await _start(simulator, listener, servers)
         yield origins
 
 
 def reroute_of(simulators: Sequence[Simulator], origins: Mapping[str, str]) -> dict[str, str]:
-    """The `reroute` setting that sends every simulated host to its simulator."""
+    """Returns the `reroute` setting that sends every simulated host to its simulator."""
     return {host: origins[simulator.vendor] for simulator in simulators for host in simulator.stands_in_for}
 
 
+def networks_of(simulators: Iterable[Simulator]) -> tuple[str, ...]:
+    """The `allowed_networks` setting in which the simulated devices are."""
+    devices = (simulator for simulator in simulators if simulator.tls or simulator.is_device)
+    return tuple(f"{host.partition(':')[0]}/32" for simulator in devices for host in simulator.stands_in_for)
+
+
 def call_limits_of(simulators: Sequence[Simulator]) -> dict[str, Mapping[str, int]]:
-    """The `call_limits` setting of the plans the simulated apps have."""
+    """Returns the `call_limits` setting of the plans the simulated apps have."""
     return {simulator.vendor: simulator.call_limits for simulator in simulators if simulator.call_limits}
+
+
+def settings_of(simulators: Sequence[Simulator], origins: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the settings that send a hub to these simulators instead of vendors and devices."""
+    return {
+        "reroute": reroute_of(simulators, origins),
+        "allowed_networks": networks_of(simulators),
+        "call_limits": call_limits_of(simulators),
+    }
+
+
+def origins_at(simulators: Sequence[Simulator], ports: Mapping[str, int]) -> dict[str, str]:
+    """Returns vendor → base URL, of simulators that will run at these ports."""
+    return {simulator.vendor: _origin(simulator, ports[simulator.vendor]) for simulator in simulators}
+
+
+def ports_of(simulators: Sequence[Simulator], reroute: Mapping[str, str]) -> dict[str, int]:
+    """Returns vendor → the port a configuration sends its hosts to, where it does."""
+    return {
+        simulator.vendor: urlsplit(reroute[host]).port or 0
+        for simulator in simulators
+        for host in simulator.stands_in_for
+        if host in reroute
+    }
+
+
+def free_ports_from(first: int, count: int) -> list[int]:
+    """Finds the next ports of 127.0.0.1 that nobody listens at. Raises OSError where there are none."""
+    found: list[int] = []
+    for port in range(first, 65536):
+        if len(found) == count:
+            return found
+        with suppress(OSError), closing(_listener(port)):
+            found.append(port)
+    raise OSError(errno.EADDRNOTAVAIL, f"no {count} ports are free from {first} on")
 
 
 def steered_from_here(app: Asgi) -> Asgi:
@@ -72,8 +115,8 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-def _origin(simulator: Simulator, listener: socket.socket) -> str:
-    return f"{'https' if simulator.tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+def _origin(simulator: Simulator, port: int) -> str:
+    return f"{'https' if simulator.tls else 'http'}://127.0.0.1:{port}"
 
 
 async def _start(

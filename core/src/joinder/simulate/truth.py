@@ -33,7 +33,7 @@ class TrueDevice:
     silent: Slot = _never  # quarter hours in which it told the vendor nothing
 
     def energy(self, of: Energy) -> Numbers:
-        """What it moved of what the site moved, Wh, and its state of charge."""
+        """Returns what it moved of what the site moved, Wh, and its state of charge."""
         if self.kind is DeviceKind.INVERTER or self.role is MeterRole.PRODUCTION:
             return {"solar_wh": of.solar_wh * self.share}
         if self.kind is DeviceKind.BATTERY:
@@ -44,7 +44,7 @@ class TrueDevice:
         return {"import_wh": of.import_wh, "export_wh": of.export_wh} if self.role is MeterRole.GRID else {}
 
     def power_w(self, of: Power) -> float | None:
-        """With the sign of Device.power_w; None where nobody can tell."""
+        """Returns its part of the site's power, signed as Device.power_w; None where nobody can tell."""
         if self.kind is DeviceKind.INVERTER or self.role is MeterRole.PRODUCTION:
             return of.solar_w * self.share
         if self.kind is DeviceKind.BATTERY:
@@ -74,7 +74,7 @@ class TrueSite:
     missing: Slot = _never  # quarter hours of which the vendor keeps no row
 
     def energy(self, start: float, end: float) -> Energy:
-        """Of [start, end), as rows tell it whose flows are differences over `net_s`."""
+        """Returns the energy of [start, end), as rows tell it whose flows are differences over `net_s`."""
         whole = self.home.energy(start, end)
         if self.net_s <= SLOT_S or end - start > self.net_s:
             return whole
@@ -88,7 +88,7 @@ class TrueSite:
         )
 
     def live(self, at: float) -> Power:
-        """Power as a vendor tells it that measures at epoch second `at`."""
+        """Returns power as a vendor tells it that measures at epoch second `at`."""
         if not self.live_mean_s:
             return self.home.power(at)
         energy, hours = self.home.energy(at - self.live_mean_s, at), self.live_mean_s / 3600
@@ -102,7 +102,7 @@ class TrueSite:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether the vendor lacks a row of it, or one of its devices is silent at times."""
+        """Tells whether the vendor lacks a row of it, or one of its devices is silent at times."""
         return any(slot is not _never for slot in (self.missing, *(device.silent for device in self.devices)))
 
     def has(self, kind: DeviceKind) -> bool:

@@ -60,7 +60,7 @@ class Found:
 
     @property
     def since(self) -> float:
-        """From when on, in epoch seconds, it and those after it hold all that its process got; 0: from the first on."""
+        """Tells from when on, epoch seconds, it and those after it hold all that its process got; 0: from the first."""
         if self.path.stem.endswith("-1"):
             return 0
         return self.lines[0].at if self.lines else float("inf")

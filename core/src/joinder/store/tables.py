@@ -46,6 +46,7 @@ class ApiClient(SQLModel, table=True):
     name: str
     secret_hash: bytes
     scopes: str
+    compatible: bool = Field(default=False, sa_column_kwargs={"server_default": false()})  # a client of Derapi
     old_secret_hash: bytes | None = None  # still works for a day after a rotation
     old_secret_until: int | None = _big(default=None)
     created_at: int = _big()
@@ -137,6 +138,7 @@ class JoinSession(SQLModel, table=True):
     secrets_sealed: bytes  # PKCE verifier, form token
     client_redirect_uri: str
     client_state: str | None = None
+    client_reference: str | None = None
     attempts: int = 0
     used_at: int | None = _big(default=None)
     enrollment_id: str | None = None
@@ -160,6 +162,8 @@ class Enrollment(SQLModel, table=True):
         Index("enrollment_by_flow", "flow_id", "created_at", "id"),
         Index("enrollment_by_health", "account_id", "health", "vendor"),
         Index("enrollment_by_state", "health", "created_at", "id"),
+        Index("enrollment_by_reference", "account_id", "reference", "id"),
+        Index("enrollment_by_client_state", "account_id", "client_state", "id"),
         Index("enrollment_by_time", "created_at", "id", "health", "vendor", "vendor_account_id"),
     )
     id: str = Field(primary_key=True)
@@ -169,6 +173,8 @@ class Enrollment(SQLModel, table=True):
     flow_id: str | None = None
     program_id: str | None = None
     vendor_account_id: str | None = None
+    reference: str | None = None  # the caller's own word for it
+    client_state: str | None = None  # of the last join that had one
     options: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))  # of its flow
     status: str = "enrolled"
     health: str = "ok"

@@ -29,10 +29,11 @@ NOISE_W = 100.0
 def expect_consent(vendor: Vendor, consent: Consent, now: datetime) -> None:
     """A grant with the owner's secrets, unique site ids and aware times in the future.
 
-    Secrets are not asked of a vendor whose app reads alone: no OAuth endpoints of its own, nothing the owner enters.
+    Secrets are not asked of a vendor whose app or device reads alone: no OAuth endpoints of its own, nothing secret
+    that an owner enters.
     """
     grant = consent.grant
-    if not grant.secrets and (vendor.oauth2 is not None or vendor.consent_fields):
+    if not grant.secrets and (vendor.oauth2 is not None or any(entry.secret for entry in vendor.consent_fields)):
         raise Failed("the grant holds no secret")
     if not grant.site_ids or len(set(grant.site_ids)) != len(grant.site_ids):
         raise Failed(f"site ids must be there and unique, got {len(grant.site_ids)}")

@@ -12,6 +12,7 @@ from joinder.grants import Callback
 from joinder.http import HttpFactory
 from joinder.redact import Secrets
 from joinder.simulate.clock import SimulatedClock
+from joinder.simulate.run import networks_of
 from joinder.testing.cassettes import NAME, Needs, needs, playing, recording
 from joinder.testing.flow import Seen, whole_flow
 from joinder.testing.scrub import Scrubber
@@ -69,7 +70,7 @@ async def _alone(subject: Subject, wanted: Needs) -> AsyncIterator[Stand]:
     """The plugin without any simulator running, at the recorded time."""
     registry, simulator, clock = subject.registry(), subject.simulator(), SimulatedClock()
     clock.freeze(wanted.at.timestamp())
-    networks = tuple(f"{host}/32" for host in simulator.stands_in_for) if simulator.tls else ()
+    networks = networks_of([simulator])
     factory = HttpFactory(allowed_networks=networks)
     vendor = registry.vendor(subject.name)
     try:

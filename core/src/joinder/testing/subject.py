@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,24 +20,26 @@ from msgspec import structs
 
 from joinder.demo.owner import Page
 from joinder.energy import Site
+from joinder.errors import ConsentContinues
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
 from joinder.plugins import found, loadable
 from joinder.redact import Secrets
-from joinder.services.calls.app_tokens import AppTokenCache
 from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
 from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
-from joinder.simulate.run import reroute_of, running
+from joinder.simulate.run import networks_of, reroute_of, running
 from joinder.simulate.truth import TrueSite
 from joinder.testing.watch import Call, Watched
-from joinder.vendor import AppCredentialType, Flow, Vendor, endpoint_hosts
+from joinder.vendor import AppCredentialType, Field, Flow, Vendor, endpoint_hosts
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
 from joinder.vendors.registry import Registry, Unobserved
+from joinder.vendors.token_cache import TokenCache
 
 NOON = datetime(2026, 10, 28, 12, tzinfo=UTC)  # after both clock changes of 2026, on either side of the Atlantic
 APPROVALS_MOST = 20
+FORMS_MOST = 6  # of one consent: the first, and five further questions
 APPROVAL_STEP_S = 30.0
 HURRY_S = 0.5  # how long a hook under test waits for a stand-in that never answers
 
@@ -102,12 +104,13 @@ class Stand:
     origin: str = ""
     hurry_s: float | None = None
     ahead: timedelta = timedelta(0)  # how far our clock is before the vendor's
-    tokens: AppTokenCache = field(init=False)
+    tokens: TokenCache = field(init=False)
     calls: list[Call] = field(default_factory=list)  # all that the plugin made, in order
     told: list[str] = field(default_factory=list)  # all that was logged while it stood
 
     def __post_init__(self) -> None:
-        self.tokens = AppTokenCache(self.clock.now)
+        self.registry.sessions = TokenCache(self.clock.now)
+        self.tokens = TokenCache(self.clock.now)
 
     def app(self) -> AppCredentials | None:
         given = dict(self.simulator.app_credentials or {})
@@ -117,14 +120,14 @@ class Stand:
     def context(self) -> Context:
         app = self.app()
         http = self.factory.vendor(self.vendor.hosts + endpoint_hosts(self.vendor, app))
-        device = self.factory.device
+        device = self.factory.device_access(self.vendor)
 
         def watched(client: Any) -> Any:
             return Watched(client, self.calls, self.hurry_s)
 
         return Context(
             http=watched(http),
-            device=lambda address, *, pin_sha256=None: watched(device(address, pin_sha256=pin_sha256)),
+            device=lambda address, **how: watched(device(address, **how)),
             app=app,
             app_token=self.tokens.of(self.vendor.name, app),
             options=self.simulator.flow_options,
@@ -146,8 +149,10 @@ class Stand:
         pkce = self.vendor.oauth2 is not None and self.vendor.oauth2.pkce
         verifier = secrets.token_urlsafe(48) if pkce else None
         challenge = str(create_s256_code_challenge(verifier)) if verifier else None  # type: ignore[no-untyped-call]
-        redirect_uri = f"https://hub.example/join/{self.vendor.name}/auth-granted"
-        request = AuthorizeRequest(state=secrets.token_urlsafe(24), redirect_uri=redirect_uri, code_challenge=challenge)
+        redirect_uri, state = f"https://hub.example/join/{self.vendor.name}/auth-granted", secrets.token_urlsafe(24)
+        if self.vendor.oauth2 is not None and self.vendor.oauth2.state_in == "redirect_uri":
+            redirect_uri += f"?{self.vendor.oauth2.state_returned_as[0]}={state}"
+        request = AuthorizeRequest(state=state, redirect_uri=redirect_uri, code_challenge=challenge)
         return request, verifier
 
     async def callback(self, **choice: str) -> Callback:
@@ -155,7 +160,8 @@ class Stand:
         if self.flow is Flow.OPERATOR:
             return Callback(values=Secrets({}))
         if self.flow is Flow.FORM:
-            return Callback(values=Secrets({**self.simulator.owner_form, **choice}))
+            entered = {**self.simulator.owner_form, **choice}
+            return Callback(values=_answers(self.vendor.consent_fields, entered))
         request, verifier = self.authorize_request()
         url = await self.registry.build_authorize_url(self.vendor.name, self.context(), request)
         values = await self._consents(url, request.redirect_uri, {**self.simulator.owner_choice, **choice})
@@ -168,8 +174,15 @@ class Stand:
     async def consent(self, callback: Callback | None = None) -> Consent:
         """A usable grant; one that waits for approval is asked about until the simulator approves."""
         callback = callback or await self.callback()
-        consent = await self.registry.handle_callback(self.vendor.name, self.context(), callback)
-        return replace(consent, grant=await self.approved(consent.grant))
+        for _ in range(FORMS_MOST):
+            try:
+                consent = await self.registry.handle_callback(self.vendor.name, self.context(), callback)
+            except ConsentContinues as asked:
+                answers = _answers(asked.fields, {**self.simulator.owner_form, **self.simulator.owner_choice})
+                callback = Callback(values=answers, redirect_uri=callback.redirect_uri, carried=asked.carry)
+                continue
+            return replace(consent, grant=await self.approved(consent.grant))
+        raise Failed(f"the owner is asked more than {FORMS_MOST} times")
 
     async def granted(self, owner: str = "") -> Grant:
         """Of the scenario owner of that name (`Simulator.owners`), or of the default one."""
@@ -237,7 +250,14 @@ class Stand:
 
     def _stand_in(self, url: str) -> str:
         parts = urlsplit(url)
-        return f"{self.origin}{parts.path}?{parts.query}"
+        oauth2 = self.vendor.oauth2  # a page that reads its fragment is a script's; the stand-in is told in its query
+        query = parts.fragment.partition("?")[2] if oauth2 is not None and oauth2.fragment else parts.query
+        return f"{self.origin}{parts.path}?{query}"
+
+
+def _answers(fields: Iterable[Field], entered: Mapping[str, str]) -> Secrets:
+    """Returns what an owner types into these fields."""
+    return Secrets({entry.name: entered[entry.name] for entry in fields if entry.name in entered})
 
 
 class _Refusing(Unobserved):
@@ -277,7 +297,7 @@ async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[St
     registry.observer = refusing = _Refusing()
     simulator.clock.freeze(at.timestamp())
     async with running([simulator]) as origins:
-        networks = tuple(f"{host}/32" for host in simulator.stands_in_for) if simulator.tls else ()
+        networks = networks_of([simulator])
         reroute = reroute_of([simulator], origins)
         factory = HttpFactory(allowed_networks=networks, reroute=reroute)
         stand = Stand(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import re
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import EntryPoint
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pluggy
 
@@ -21,22 +19,35 @@ from joinder import oauth, patience, plugins
 from joinder.clean import clean_text
 from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
-from joinder.errors import NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
+from joinder.errors import ConsentContinues, NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
 from joinder.redact import Secrets
-from joinder.vendor import Flow, OperatorAction, Vendor, endpoint_hosts
-from joinder.vendors.gate import checked_consent, checked_grant, checked_readings, checked_site
+from joinder.vendor import OperatorAction, Vendor
+from joinder.vendors.admission import (
+    BY_DESCRIPTION,
+    HOOKS,
+    Refused,
+    check_contract,
+    check_devices,
+    check_fields,
+    check_hooks,
+    check_signatures,
+    other_contract,
+)
+from joinder.vendors.authorize import check_authorize_url
+from joinder.vendors.gate import check_continuation, checked_consent, checked_grant, checked_readings, checked_site
+from joinder.vendors.grant_versions import up_to_date
+from joinder.vendors.token_cache import TokenCache
 
 T = TypeVar("T")
 A = TypeVar("A", Site, Readings)
 TEXT_MOST = 2000  # of the sentence an operator action answers
 Around = Callable[[str, str, Context], AbstractAsyncContextManager[None]]  # vendor, hook, context
 ENTRY_POINT_GROUP = "joinder.vendors"
-HOOKS = tuple(name for name, value in vars(VendorSpecs).items() if hasattr(value, "joinder_spec"))
-_PLAIN = re.compile(r"[\x21-\x7e]+")
+__all__ = ["ENTRY_POINT_GROUP", "HOOKS", "Installed", "Observer", "Registry", "UnknownVendor", "Unobserved"]
 log = logging.getLogger("joinder.vendors")
 
 
@@ -83,6 +94,7 @@ class Registry:
         self._plugins: dict[str, object] = {}
         self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
         self.installed: list[Installed] = []
+        self.sessions = TokenCache()
         self.observer: Observer = Unobserved()
         self.around: Around = lambda vendor, hook, ctx: nullcontext()  # every call of a hook or action runs inside
 
@@ -101,12 +113,8 @@ class Registry:
             try:
                 plugin = entry.load()
             except (Exception, SystemExit) as error:  # noqa: BLE001 - one broken plugin must not stop the service
-                registry._note(
-                    entry.name,
-                    distribution,
-                    version,
-                    problem=f"import failed: {type(error).__name__}: {error}",
-                )
+                problem = other_contract(error) or f"import failed: {type(error).__name__}: {error}"
+                registry._note(entry.name, distribution, version, problem=problem)
                 continue
             registry.add(entry.name, plugin, distribution=distribution, version=version)
         return registry
@@ -115,7 +123,7 @@ class Registry:
         """Registers one plugin object after checking it; a failing one is noted with its reason."""
         try:
             vendor = self._register(name, plugin)
-        except _Refused as reason:
+        except Refused as reason:
             return self._note(name, distribution, version, problem=str(reason))
         return self._note(name, distribution, version, vendor=vendor)
 
@@ -136,19 +144,19 @@ class Registry:
 
     def _register(self, name: str, plugin: object) -> Vendor:
         if name in self._plugins:
-            raise _Refused(f"another plugin is already named {name}")
+            raise Refused(f"another plugin is already named {name}")
         try:
             hash(plugin)  # pluggy keeps plugins in sets: one that cannot be hashed would break calls to the others
-            _check_signatures(plugin, self._manager)
+            check_signatures(plugin, self._manager.parse_hookimpl_opts)
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
             vendor = self._described(name, plugin)
         except (Exception, SystemExit) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
-            if isinstance(error, _Refused):
+            if isinstance(error, Refused):
                 raise
-            raise _Refused(_last_line(error) or type(error).__name__) from None
+            raise Refused(_last_line(error) or type(error).__name__) from None
         self._plugins[name] = plugin
         return vendor
 
@@ -158,18 +166,33 @@ class Registry:
         if inspect.iscoroutine(vendor):
             vendor.close()  # Python warns of one that nobody awaits
         if not isinstance(vendor, Vendor):
-            raise _Refused(f"describe_vendor answered {type(vendor).__name__}, not Vendor")
+            raise Refused(f"describe_vendor answered {type(vendor).__name__}, not Vendor")
+        check_contract(vendor)
         if vendor.name != name:
-            raise _Refused(f"it calls itself {vendor.name}, its entry point says {name}")
+            raise Refused(f"it calls itself {vendor.name}, its entry point says {name}")
         implemented = {hook for hook in HOOKS if self._manager.parse_hookimpl_opts(plugin, hook) is not None}
-        missing = _required_hooks(vendor) - implemented
-        if missing:
-            raise _Refused(f"hooks missing: {', '.join(sorted(missing))}")
+        check_hooks(vendor, implemented)
+        check_fields(vendor)
+        check_devices(vendor)
         return vendor
 
     @property
     def vendors(self) -> list[Vendor]:
         return [entry.vendor for entry in self.installed if entry.vendor is not None]
+
+    @property
+    def brought(self) -> dict[str, str]:
+        """Returns vendor → distribution, of the plugins that work."""
+        return {entry.name: entry.distribution for entry in self.installed if entry.vendor is not None}
+
+    def disable(self, name: str, problem: str) -> None:
+        """Takes the plugin out of every call; whoever asks for its vendor reads the problem."""
+        self._plugins.pop(name, None)
+        self.installed = [
+            replace(entry, vendor=None, problem=problem) if entry.name == name and entry.vendor else entry
+            for entry in self.installed
+        ]
+        log.warning("plugin %s disabled: %s", name, problem)
 
     def change(self, name: str, change: Callable[[Vendor], Vendor]) -> None:
         """Sets what the operator wants in place of what the plugin declares.
@@ -202,36 +225,66 @@ class Registry:
         """
 
         def check(url: str) -> str:
-            _check_authorize_url(self.vendor(name), url, request, ctx)
+            check_authorize_url(self.vendor(name), url, request, ctx)
             return url
 
         return await self._call(name, "build_authorize_url", str, check, ctx=ctx, request=request)
+
+    def _by_description(self, name: str, hook: str, arguments: Mapping[str, Any]) -> Any:
+        """Answers a hook that the plugin leaves out, since its OAuth2 says all of it."""
+        oauth2, ctx = self.vendor(name).oauth2, arguments["ctx"]
+        if oauth2 is None:
+            raise PluginBug(f"plugin {name} has no hook {hook}")
+        if hook == "refresh":
+            return oauth.renewed(ctx, oauth2, arguments["grant"])
+        return oauth.authorize_url(oauth2, ctx.require_app(), arguments["request"])
 
     async def handle_callback(self, name: str, ctx: Context, callback: Callback) -> Consent:
         """Returns what the gate lets through of the consent, as the hooks below do (vendors/gate).
 
         Raises VendorError.
         """
-        return await self._call(
-            name, "handle_callback", Consent, lambda consent: checked_consent(consent, name), ctx=ctx, callback=callback
-        )
+        try:
+            return await self._call(
+                name,
+                "handle_callback",
+                Consent,
+                lambda consent: checked_consent(consent, self.vendor(name)),
+                ctx=ctx,
+                callback=callback,
+            )
+        except ConsentContinues as asked:
+            check_continuation(asked, name)
+            raise
 
     async def refresh(self, name: str, ctx: Context, grant: Grant) -> Grant:
-        return await self._call(
-            name, "refresh", Grant, lambda renewed: checked_grant(renewed, name, grant), ctx=ctx, grant=grant
-        )
+        vendor, ctx = self.vendor(name), self._with_session(name, ctx, grant)
+        grant = up_to_date(vendor, grant)
+
+        def check(renewed: Grant) -> Grant:
+            return replace(checked_grant(renewed, name, grant), made_as=vendor.grant_version)
+
+        return await self._call(name, "refresh", Grant, check, ctx=ctx, grant=grant)
 
     async def fetch_site(self, name: str, ctx: Context, grant: Grant, site_id: str) -> Site:
+        ctx, grant = self._with_session(name, ctx, grant), up_to_date(self.vendor(name), grant)
+
         def check(site: Site) -> Site:
             return self._noted(name, checked_site(site, site_id, now=_now(ctx)))
 
         return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
 
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
+        ctx, grant = self._with_session(name, ctx, grant), up_to_date(self.vendor(name), grant)
+
         def check(readings: Readings) -> Readings:
             return self._noted(name, checked_readings(readings, query, now=_now(ctx)))
 
         return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
+
+    def _with_session(self, name: str, ctx: Context, grant: Grant) -> Context:
+        """Lends the hook the session token of this grant alone."""
+        return replace(ctx, grant_token=self.sessions.of_grant(name, grant)) if ctx is not None else ctx
 
     def _noted(self, name: str, answer: A) -> A:
         for refusal in answer.refused:
@@ -271,10 +324,15 @@ class Registry:
     ) -> T:
         if name not in self._plugins:
             raise self._unknown(name)
+        async with self.around(name, hook, arguments["ctx"]):
+            return await self._answer(name, hook, answer_type, check, self._caller(name, hook, arguments))
+
+    def _caller(self, name: str, hook: str, arguments: Mapping[str, Any]) -> Callable[[], Any]:
+        if hook in BY_DESCRIPTION and self._manager.parse_hookimpl_opts(self._plugins[name], hook) is None:
+            return lambda: self._by_description(name, hook, arguments)
         others = [plugin for other, plugin in self._plugins.items() if other != name]
         caller = self._manager.subset_hook_caller(hook, others)
-        async with self.around(name, hook, arguments["ctx"]):
-            return await self._answer(name, hook, answer_type, check, lambda: caller(**arguments))
+        return lambda: caller(**arguments)
 
     async def _answer(
         self, name: str, what: str, answer_type: type[T], check: Callable[[T], T], call: Callable[[], Any]
@@ -294,6 +352,10 @@ class Registry:
             if inspect.isawaitable(answer):
                 async with patience.deadline(HOOK_DEADLINE):
                     answer = await answer
+        except ConsentContinues:
+            if what != "handle_callback":
+                raise PluginBug(f"plugin {name} asks the owner in {what}, where nobody answers") from None
+            raise
         except VendorError:
             raise
         except TimeoutError:
@@ -330,10 +392,6 @@ def _now(ctx: Context | None) -> datetime:
     return ctx.now() if ctx is not None else utc_now()
 
 
-class _Refused(Exception):
-    """Why a plugin was not registered."""
-
-
 def _not_its_own(error: BaseException) -> bool:
     """Tells whether somebody outside told the hook; a plugin may raise CancelledError though nobody cancels it."""
     if isinstance(error, asyncio.CancelledError):
@@ -344,63 +402,6 @@ def _not_its_own(error: BaseException) -> bool:
 
 def _last_line(error: BaseException) -> str:
     return str(error).strip().rpartition("\n")[2].strip()
-
-
-def _required_hooks(vendor: Vendor) -> set[str]:
-    required = {"describe_vendor", "handle_callback", "fetch_site", "fetch_readings"}
-    if vendor.flow is Flow.REDIRECT:
-        required.add("build_authorize_url")
-    if vendor.is_renewable:
-        required.add("refresh")
-    return required
-
-
-def _check_signatures(plugin: object, manager: pluggy.PluginManager) -> None:
-    """Refuses defaulted and keyword-only arguments, which pluggy ignores without a word."""
-    for name in dir(plugin):
-        if manager.parse_hookimpl_opts(plugin, name) is None:
-            continue
-        if name not in HOOKS:
-            raise _Refused(f"unknown hook {name}; the hooks are {', '.join(HOOKS)}")
-        for parameter in inspect.signature(getattr(plugin, name)).parameters.values():
-            if parameter.name == "self":
-                continue
-            if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.default is not parameter.empty:
-                raise _Refused(f"{name}: argument {parameter.name} must be a plain positional one without default")
-
-
-def _check_authorize_url(vendor: Vendor, url: str, request: AuthorizeRequest, ctx: Context) -> None:
-    outside = PluginBug(f"plugin {vendor.name} built an authorize URL outside its declared hosts")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise outside from None
-    sent = parse_qs(parts.query)
-    expected = {"state": request.state, "redirect_uri": request.redirect_uri}
-    if request.code_challenge:
-        expected |= {"code_challenge": request.code_challenge, "code_challenge_method": "S256"}
-    changed = [name for name, value in expected.items() if sent.get(name) != [value]]
-    if changed:
-        raise PluginBug(f"plugin {vendor.name} changed {', '.join(changed)} in the authorize URL")
-    plain = _PLAIN.fullmatch(url) and "@" not in parts.netloc and "#" not in url
-    if (
-        not plain or parts.scheme != "https" or parts.netloc not in vendor.hosts + endpoint_hosts(vendor, ctx.app)
-    ):  # the netloc: no other port either
-        raise outside
-    decoded = unquote_plus(url)
-    leaked = [name for name, value in _app_secrets(vendor, ctx) if value in url or value in decoded]
-    if leaked:
-        raise PluginBug(f"plugin {vendor.name} put {', '.join(leaked)} into the authorize URL")
-
-
-def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:
-    """Returns the app's fields declared secret, as far as they are filled in."""
-    kind = vendor.app_credential(ctx.app.type) if ctx.app else None
-    if ctx.app is None or kind is None:
-        return []
-    return [
-        (field.name, ctx.app[field.name]) for field in kind.fields if field.secret and ctx.app.secrets.get(field.name)
-    ]
 
 
 def _where(error: BaseException) -> str:

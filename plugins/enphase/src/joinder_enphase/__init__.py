@@ -6,11 +6,10 @@ Facts come from the Monitoring API v4 quickstart, plans and Swagger pages; READM
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from joinder import (
     AppCredentialType,
-    AuthorizeRequest,
     Callback,
     Capability,
     Consent,
@@ -31,10 +30,8 @@ from joinder import (
     oauth,
 )
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentInvalid
-from joinder.redact import Secrets
-from joinder_enphase import api, mapping, polling, shapes
-
-REFRESH_TOKEN_LIFE = timedelta(seconds=2_629_746)  # a twelfth of a mean year, decoded from a real token of 2025
+from joinder_enphase import api, mapping, shapes
+from joinder_enphase.polling import MonitoringReader
 
 _APP_FIELDS = (
     Field(name="clientID", label="Client ID", help="On the app's page at developer-v4.enphase.com"),
@@ -49,6 +46,7 @@ _OAUTH2 = OAuth2(
     authorize_url="https://api.enphaseenergy.com/oauth/authorize",
     token_url="https://api.enphaseenergy.com/oauth/token",  # noqa: S106 - an address
     parameters_in="query",  # every sample in the quickstart does
+    refresh_token_life=timedelta(seconds=2_629_746),  # a twelfth of a mean year, decoded from a real token of 2025
 )
 VENDOR = Vendor(
     name="enphase",
@@ -57,9 +55,10 @@ VENDOR = Vendor(
     flow=Flow.REDIRECT,
     hosts=("api.enphaseenergy.com",),
     app_credentials=(
-        AppCredentialType(type="developerapp", label="Developer app", fields=_APP_FIELDS),
+        AppCredentialType(type="developerapp", compatible=True, label="Developer app", fields=_APP_FIELDS),
         AppCredentialType(
             type="partnerapp",
+            compatible=True,
             label="Partner app (installers)",
             fields=_APP_FIELDS + _INSTALLER_FIELDS,
             flow=Flow.OPERATOR,
@@ -81,6 +80,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 
@@ -90,17 +90,12 @@ def describe_vendor() -> Vendor:
 
 
 @hookimpl
-async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
-    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)
-
-
-@hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
     if ctx.require_app().type == "partnerapp":
         token = await _installer_token(ctx)
     else:
         token = await oauth.exchange_code(ctx, _OAUTH2, callback)
-    grant = _grant(token, ctx.now(), Grant(secrets=Secrets({})))
+    grant = oauth.granted(_OAUTH2, token, ctx.now())
     site_ids = await api.all_system_ids(ctx, grant)
     if not site_ids:
         raise ConsentInvalid("This Enphase account shares no system; the owner of a system must give the consent")
@@ -114,10 +109,8 @@ async def refresh(ctx: Context, grant: Grant) -> Grant:
     That works for ever and loses nothing when cut off.
     """
     if ctx.require_app().type == "partnerapp":
-        token = await _installer_token(ctx)
-    else:
-        token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)
-    return _grant(token, ctx.now(), grant)
+        return oauth.granted(_OAUTH2, await _installer_token(ctx), ctx.now(), grant)
+    return await oauth.renewed(ctx, _OAUTH2, grant)
 
 
 @hookimpl
@@ -133,7 +126,7 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
-    return await polling.fetch(ctx, grant, query)
+    return await MonitoringReader(ctx=ctx, query=query, grant=grant).read()
 
 
 async def _installer_token(ctx: Context) -> oauth.Token:
@@ -143,13 +136,3 @@ async def _installer_token(ctx: Context) -> oauth.Token:
         return await oauth.token_call(ctx, _OAUTH2, parameters)
     except AuthorizationLost as error:
         raise AppCredentialsRejected("Enphase refuses the installer's login", detail=error.detail) from None
-
-
-def _grant(token: oauth.Token, now: datetime, before: Grant) -> Grant:
-    """Returns `before` with the new token; the refresh token's clock starts again only when a new one came."""
-    return replace(
-        before,
-        secrets=token.secrets(before.secrets),
-        expires_at=token.expires_at,
-        refresh_expires_at=now + REFRESH_TOKEN_LIFE if token.refresh_token else before.refresh_expires_at,
-    )

@@ -275,7 +275,7 @@ def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tu
     """
     if device_id is not None or not any(device.role is MeterRole.GRID for device in of.devices):
         return readings
-    battery = any(device.kind is DeviceKind.BATTERY for device in of.devices)
+    battery = of.has(DeviceKind.BATTERY)
     return tuple(_with_net_load(row, battery=battery) for row in readings)
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from joinder import physics
 from joinder.energy import Device, DeviceKind, Live, MeterRole, Site
-from joinder.series import zone
+from joinder.series import percent, zone
 from joinder_enphase import states
 from joinder_enphase.shapes import (
     DeviceEntry,
@@ -204,7 +204,7 @@ def state_of_charge(telemetry: Telemetry) -> float | None:
         stated = float((telemetry.last_reported_aggregate_soc or "").strip().rstrip("%"))
     except ValueError:
         stated = _newest_percent(telemetry)
-    return stated if 0 <= stated <= 100 else None
+    return percent(stated)
 
 
 def _newest_percent(telemetry: Telemetry) -> float:

@@ -98,6 +98,9 @@ class Rows(Protocol):
     @property
     def total_devices(self) -> Number | None: ...
 
+    @property
+    def meta(self) -> Meta | None: ...
+
 
 class Telemetry(Struct):
     """Of the Monitoring API."""

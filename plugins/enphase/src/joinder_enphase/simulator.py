@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -38,8 +38,9 @@ from joinder.simulate.oauth import (
     random_token,
 )
 from joinder.simulate.truth import Owner
-from joinder_enphase.simulator_intervals import DEVICE_ENDPOINTS, ENDPOINTS
-from joinder_enphase.simulator_systems import Asked, Body, Refused, SimulatedSystem, system_entry
+from joinder_enphase.simulator_endpoints import monitoring_answer
+from joinder_enphase.simulator_now import system_entry
+from joinder_enphase.simulator_systems import Asked, Body, Refused, SimulatedSystem, page_of
 
 HOST = "api.enphaseenergy.com"
 ACCESS_LIFE_S = 86_399  # the documented day
@@ -124,18 +125,18 @@ class Cloud:
         self._used: Counter[tuple[str, str, int]] = Counter()
 
     def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Body:
-        """The body of GET /api/v4/`path`; raises Refused."""
+        """Returns the body of GET /api/v4/`path`; raises Refused."""
         system_id, _, endpoint = path.removeprefix("systems").strip("/").partition("/")
         name = endpoint_name(endpoint) if endpoint else "system" if system_id else "systems"
         self.calls[name] += 1
         account = self._account(query, headers, name)
         asked = partial(Asked, query=query, now=int(self.clock.time()), lag_s=self.lag_s)
         if not system_id:
-            return _page(OWNERS[account], query, asked)
-        return _endpoint(asked(system=_shared(account, system_id)), endpoint)
+            return page_of(OWNERS[account], query, lambda system: system_entry(asked(system=system)))
+        return monitoring_answer(asked(system=_shared(account, system_id)), endpoint)
 
     def grant(self, client: tuple[str, str], parameters: Mapping[str, str]) -> Body:
-        """The token answer; raises TokenRefused."""
+        """Returns the token answer; raises TokenRefused."""
         client_id, kind = client[0], parameters.get("grant_type")
         self.tokens.check_client(*client)
         if kind == "authorization_code":
@@ -185,7 +186,7 @@ class Cloud:
 
 
 def _new_token(kind: str) -> str:
-    """Codes have six letters or digits."""
+    """Makes one; codes have six letters or digits."""
     letters = string.ascii_letters + string.digits
     return "".join(secrets.choice(letters) for _ in range(6)) if kind == "code" else random_token(kind)
 
@@ -208,7 +209,7 @@ def _token(issued: Issued) -> Body:
 
 
 def endpoint_name(endpoint: str) -> str:
-    """`devices/micros/{serial}/telemetry` without the serial; others as they are."""
+    """Returns `devices/micros/{serial}/telemetry` without the serial; others as they are."""
     parts = endpoint.split("/")
     return "/".join(parts[:2]) if parts[0] == "devices" and len(parts) == 4 else endpoint
 
@@ -225,20 +226,6 @@ def _limit_exceeded(name: str, period: str, start: datetime, end: datetime, limi
     return refused
 
 
-def _page(systems: tuple[SimulatedSystem, ...], query: Mapping[str, str], asked: Callable[..., Asked]) -> Body:
-    page = max(1, int(query.get("page", 1)))
-    size = min(100, max(1, int(query.get("size", 10))))
-    shown = systems[(page - 1) * size : page * size]
-    return {
-        "total": len(systems),
-        "current_page": page,
-        "size": size,
-        "count": len(shown),
-        "items": "systems",
-        "systems": [system_entry(asked(system=system)) for system in shown],
-    }
-
-
 def _shared(account: str, system_id: str) -> SimulatedSystem:
     system = SYSTEMS.get(system_id)
     if system is None:
@@ -246,15 +233,6 @@ def _shared(account: str, system_id: str) -> SimulatedSystem:
     if system not in OWNERS[account]:
         raise Refused(403, "Forbidden", "Not authorized to access this resource")
     return system
-
-
-def _endpoint(asked: Asked, endpoint: str) -> Body:
-    parts = endpoint.split("/")
-    if len(parts) == 4 and parts[0] == "devices" and parts[3] == "telemetry" and parts[1] in DEVICE_ENDPOINTS:
-        return DEVICE_ENDPOINTS[parts[1]](asked, parts[2])
-    if endpoint not in ENDPOINTS:
-        raise Refused(404, "Not Found", "No such resource")
-    return ENDPOINTS[endpoint](asked)
 
 
 def _cloud(request: Request[Any, Any, State]) -> Cloud:
@@ -318,7 +296,7 @@ def state(request: Request[Any, Any, State]) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar(
         [page, consent, token, monitoring, rotation, state],

@@ -1,26 +1,28 @@
-"""Systems of the simulated Enphase cloud and what it says about them now: system, summary, devices, latest power.
+"""Systems of the simulated Enphase clouds, and a request for what is known of one.
 
-Written from the members the Monitoring API v4 documents (Swagger page, captured 2026-07-27), with values of our own:
-no recorded answer is copied.
+Grid Services speak of the same systems as the Monitoring API (joinder_enphase_vpp.simulator_sites). What the two say
+differently is a member or method of `Asked`, which has it as the Monitoring API does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 from zoneinfo import ZoneInfo
 
 from joinder.energy import DeviceKind, MeterRole
-from joinder.simulate.home import Energy, Home, Power
+from joinder.simulate.home import Energy, Home
 from joinder.simulate.truth import TrueDevice, TrueSite, alike
 
 QUARTER_S = 900
 SILENT_HOUR = 13  # local time; then half of an odd home's batteries, meters or inverters report nothing
-STATUS_OF_SILENT = {"micros": "micro", "meter": "meter", "battery": "encharge"}
+REACH_S = 730 * 86400
+GRANULARITY_S = {"5mins": 300, "15mins": 900, "day": 86400, "week": 7 * 86400}
 Body = dict[str, Any]
+SomeSystem = TypeVar("SomeSystem", bound="SimulatedSystem")
 
 
 class Refused(Exception):
@@ -68,12 +70,12 @@ class SimulatedSystem:
 
     @cached_property
     def quarter(self) -> Callable[[int], Energy]:
-        """Energy of the quarter hour that starts at an epoch second."""
+        """Returns the energy of the quarter hour that starts at an epoch second."""
         return lru_cache(maxsize=20_000)(lambda start: self.home.energy(start, start + QUARTER_S))
 
     @cached_property
     def lifetime(self) -> Callable[[int], Energy]:
-        """Energy since the start, up to an epoch second."""
+        """Returns the energy since the start, up to an epoch second."""
         return lru_cache(maxsize=2000)(self.home.lifetime)
 
     @cached_property
@@ -101,7 +103,7 @@ class SimulatedSystem:
 
     @cached_property
     def truth(self) -> TrueSite:
-        """Meters that are not enabled are no devices; its reports come every quarter hour."""
+        """Leaves out meters that are not enabled; its reports come every quarter hour."""
         inverters = alike(DeviceKind.INVERTER, self.micro_serials)
         batteries = alike(DeviceKind.BATTERY, self.encharge_serials)
         return TrueSite(home=self.home, devices=(*inverters, *batteries, *self._true_meters()), live_every_s=QUARTER_S)
@@ -118,7 +120,7 @@ class SimulatedSystem:
         )
 
     def reporting(self, part: str, count: int, at: int) -> int:
-        """How many of `count` devices report in the slot that starts at an epoch second."""
+        """Tells how many of `count` devices report in the slot that starts at an epoch second."""
         is_silent = self.odd == part and datetime.fromtimestamp(at, self.home.zone).hour == SILENT_HOUR
         return count // 2 if is_silent else count
 
@@ -127,6 +129,15 @@ class SimulatedSystem:
 class Asked:
     """One data request: of which system, with which query, at which simulated second, rows how late."""
 
+    products: ClassVar[Mapping[str, tuple[str, str]]] = {  # kind → SKU and name
+        "Microinverter": ("IQ8PLUS-72-2-US", "IQ8+"),
+        "Meter": ("", "IQ Gateway"),
+        "Gateway": ("X-IQ-AM1-240-5", "IQ Gateway"),
+        "IQ Battery": ("B10C-1050-O", "IQ Battery 10C"),
+    }
+    battery_name: ClassVar[str] = "IQ Battery"  # in the latest telemetry
+    soc_digits: ClassVar[int | None] = None  # of a percentage, behind the point
+
     system: SimulatedSystem
     query: Mapping[str, str]
     now: int
@@ -134,157 +145,69 @@ class Asked:
 
     @property
     def reported(self) -> int:
-        """End of the last quarter hour that has arrived at the vendor."""
+        """Returns the end of the last quarter hour that has arrived at the vendor."""
         return (self.now - self.lag_s) // QUARTER_S * QUARTER_S
 
+    @property
+    def granularity(self) -> str:
+        return self.query.get("granularity", "day")
 
-def system_entry(asked: Asked) -> Body:
-    system = asked.system
-    return {
-        "system_id": system.system_id,
-        "name": system.name,
-        "public_name": "Residential System",
-        "timezone": system.timezone,
-        "address": {"city": None, "state": None, "country": None, "postal_code": None},
-        "connection_type": "ethernet",
-        "energy_lifetime": -1,
-        "energy_today": -1,
-        "system_size": -1,
-        "status": system.status,
-        "last_report_at": asked.reported,
-        "last_energy_at": asked.reported,
-        "operational_at": system.operational_at,
-        "attachment_type": None,
-        "interconnect_date": None,
-    }
+    def length_s(self, step_s: int) -> int:
+        """Tells how far rows of `step_s` reach from their start."""
+        return GRANULARITY_S.get(self.granularity, 86400)
 
+    def start_at(self) -> int:
+        """Returns where rows begin; raises what is refused."""
+        text = self.query.get("start_at")
+        try:
+            start = int(text) if text else self.system.midnight(self.system.day_of(self.now))
+        except ValueError:
+            raise self.unreadable("start_at", text) from None
+        self.check_start(start)
+        return max(start, self.system.operational_at)
 
-def summary(asked: Asked) -> Body:
-    system, midnight = asked.system, asked.system.midnight(asked.system.day_of(asked.reported))
-    return {
-        "system_id": system.system_id,
-        "current_power": round(system.home.power(asked.reported).solar_w),
-        "energy_lifetime": round(system.lifetime(midnight).solar_wh),
-        "energy_today": round(system.home.energy(midnight, asked.reported).solar_wh),
-        "last_interval_end_at": asked.reported,
-        "last_report_at": asked.now,
-        "modules": system.micros,
-        "operational_at": system.operational_at,
-        "size_w": system.micros * 410,
-        "nmi": None,
-        "source": "meter" if system.metered else "microinverters",
-        "status": system.status,
-        "summary_date": system.day_of(asked.now).isoformat(),
-        "battery_charge_w": 3840 if system.battery_wh else 0,
-        "battery_discharge_w": 3840 if system.battery_wh else 0,
-        "battery_capacity_wh": round(system.battery_wh),
-    }
+    def check_start(self, start: int) -> None:
+        if start > self.now or start < self.now - REACH_S:
+            raise unprocessable(
+                "Invalid request because of 'Requested date range is invalid for this system. "
+                f"{{:start_at=>{start}, :first_interval=>{self.system.operational_at}, "
+                f":last_interval=>{self.reported}}}'"
+            )
 
+    def day(self, name: str, default: date) -> date:
+        text = self.query.get(name)
+        try:
+            return date.fromisoformat(text) if text else default
+        except ValueError:
+            raise self.unreadable(name, text) from None
 
-def devices(asked: Asked) -> Body:
-    system = asked.system
-    serial = f"1222{system.system_id % 10_000:04d}"
-    found: dict[str, list[Body]] = {
-        "micros": [
-            _device(asked, "Microinverter", number, "IQ8PLUS-72-2-US", "IQ8+") for number in system.micro_serials
-        ],
-        "meters": [
-            *(
-                _meter(asked, "production", f"{serial}{index or ''}EIM1", "Production", enabled=system.metered)
-                for index in range(system.production_meters)
-            ),
-            _meter(asked, "consumption", f"{serial}EIM2", system.config_type, enabled=system.metered),
-        ],
-        "gateways": [_device(asked, "Gateway", serial, "X-IQ-AM1-240-5", "IQ Gateway")],
-    }
-    if system.battery_wh:
-        found["encharges"] = [
-            _device(asked, "IQ Battery", serial, "B10C-1050-O", "IQ Battery 10C") for serial in system.encharge_serials
-        ]
-    for kind, part in (("micros", "micros"), ("meters", "meter"), ("encharges", "battery")):
-        listed = [device for device in found.get(kind, ()) if device["name"] != "consumption"]
-        for device in listed[system.reporting(part, len(listed), asked.reported - 1) :]:
-            device["status"] = STATUS_OF_SILENT[part]
-    return {
-        "system_id": system.system_id,
-        "total_devices": sum(map(len, found.values())),
-        "items": "devices",
-        "devices": found,
-    }
+    def last_day(self, first: date, today: date) -> date:
+        """Returns the last day of a list that begins with `first`."""
+        last = self.day("end_date", today if first == today else today - timedelta(days=1))
+        if first > today:
+            raise unprocessable("Requested date is in the future")
+        return last
+
+    def meta(self) -> Body:
+        return {
+            "status": self.system.status,
+            "last_report_at": self.reported,
+            "last_energy_at": self.reported,
+            "operational_at": self.system.operational_at,
+        }
+
+    def unreadable(self, name: str, text: str | None) -> Exception:
+        """Returns the refusal of a parameter."""
+        return unprocessable(f"Failed to parse date {text}")
+
+    def unknown(self, what: str, serial: str) -> Exception:
+        """Returns the refusal of a device that the system has not."""
+        return Refused(404, "Not Found", f'{what} not found for {{:id=>"{serial}"}}')
 
 
-def _device(asked: Asked, what: str, serial: str, sku: str, product: str) -> Body:
-    return {
-        "id": int(serial[-9:]),
-        "last_report_at": asked.reported,
-        "name": f"{what} {serial}",
-        "serial_number": serial,
-        "part_number": f"800-{len(sku):05d}-r01",
-        "sku": sku,
-        "model": "",
-        "status": "normal",
-        "active": True,
-        "product_name": product,
-    }
-
-
-def _meter(asked: Asked, name: str, serial: str, config_type: str, *, enabled: bool) -> Body:
-    state = "enabled" if enabled else "disabled"
-    return {
-        **_device(asked, "Meter", serial.removesuffix(serial[-4:]), "", "IQ Gateway"),
-        "name": name,
-        "serial_number": serial,
-        "sku": None,
-        "last_report_at": asked.reported if enabled else None,
-        "status": "normal" if enabled else "disabled",
-        "state": state,
-        "config_type": config_type,
-    }
-
-
-def latest_telemetry(asked: Asked) -> Body:
-    """Power at the last report. Signs as the vendor's: battery + while charging, and not part of consumption (Net)."""
-    system, power = asked.system, asked.system.home.power(asked.reported)
-    found: dict[str, list[Body]] = {"meters": []}
-    used_w = consumption(system, power)
-    if system.metered:
-        heard = system.reporting("meter", system.production_meters, asked.reported - 1)
-        for meter in range(system.production_meters):
-            watts = power.solar_w / system.production_meters if meter < heard else None
-            found["meters"] += [_channel(asked, "production", number, watts, meter) for number in (1, 2, 3)]
-        found["meters"] += [_channel(asked, "consumption", number, used_w, 9) for number in (1, 2, 3)]
-    if system.battery_wh:
-        mode = "Charging" if power.battery_w < 0 else "Discharging" if power.battery_w > 0 else "Idle"
-        found["encharges"] = [
-            {
-                **_channel(asked, f"IQ Battery {serial}", 1, -power.battery_w / len(system.encharge_serials)),
-                "id": int(serial[-9:]),
-                "operational_mode": mode,
-            }
-            for serial in system.encharge_serials
-        ]
-        for silent in found["encharges"][system.reporting("battery", len(found["encharges"]), asked.reported - 1) :]:
-            silent["last_report_at"] -= 7200
-    return {"system_id": system.system_id, "items": "devices", "devices": found}
-
-
-def _channel(asked: Asked, name: str, channel: int, watts: float | None, meter: int = 0) -> Body:
-    used = channel == 1 and watts is not None  # one phase is wired
-    return {
-        "id": asked.system.system_id * 10 + meter,
-        "name": name,
-        "channel": channel,
-        "last_report_at": asked.reported if used else None,
-        "power": round(watts or 0) if used else None,
-    }
-
-
-def consumption(system: SimulatedSystem, power: Power) -> float:
-    """Of an odd home it is further below zero than any battery of it could charge."""
-    if system.odd == "load":
-        return -20_000.0
-    return power.load_w if system.config_type == "Total" else power.solar_w + power.grid_w
-
-
-def consumption_wh(system: SimulatedSystem, energy: Energy) -> float:
-    return energy.load_wh if system.config_type == "Total" else energy.solar_wh + energy.import_wh - energy.export_wh
+def page_of(systems: Sequence[SomeSystem], query: Mapping[str, str], entry: Callable[[SomeSystem], Body]) -> Body:
+    """Returns the page of a list that the query asks for."""
+    page, size = max(1, int(query.get("page", 1))), min(100, max(1, int(query.get("size", 10))))
+    shown = systems[(page - 1) * size : page * size]
+    envelope = {"total": len(systems), "current_page": page, "size": size, "count": len(shown)}
+    return {**envelope, "items": "systems", "systems": [entry(system) for system in shown]}

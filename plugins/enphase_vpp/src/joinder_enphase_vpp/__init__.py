@@ -31,7 +31,8 @@ from joinder import (
 from joinder.errors import OperatorActionNeeded
 from joinder_enphase import shapes
 from joinder_enphase.mapping import site
-from joinder_enphase_vpp import api, consent, enrolment, readings
+from joinder_enphase_vpp import api, consent, enrolment
+from joinder_enphase_vpp.readings import GridServicesReader
 from joinder_enphase_vpp.refusals import NotEnrolled
 
 _BY_ENPHASE = "Enphase names it for your programme"
@@ -44,6 +45,7 @@ VENDOR = Vendor(
     app_credentials=(
         AppCredentialType(
             type="vpp",
+            compatible=True,
             label="Grid Services account",
             fields=(
                 Field(name="clientID", label="Client ID", help="Of the Grid Services account"),
@@ -83,6 +85,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 
@@ -135,6 +138,6 @@ async def fetch_site(ctx: Context, grant: Grant, site_id: str) -> Site:
 @hookimpl
 async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
     try:
-        return await readings.fetch(ctx, query)
+        return await GridServicesReader(ctx=ctx, query=query).read()
     except NotEnrolled:
         raise await enrolment.why_not_enrolled(ctx, grant) from None

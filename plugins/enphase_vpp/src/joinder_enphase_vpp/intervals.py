@@ -47,7 +47,7 @@ def device_series(site: Site, device_id: str) -> tuple[Series, ...]:
 
     Meter calls sum over all meters of a role, so a meter has intervals of its own only when it is the only one.
     """
-    device = next((device for device in site.devices if device.vendor_id == device_id), None)
+    device = site.device(device_id)
     if device is None:
         return ()
     if device.kind is DeviceKind.INVERTER:
@@ -62,7 +62,7 @@ def loaded(readings: tuple[Reading, ...], of: Site, device_id: str | None) -> tu
     """Adds the load of the site where its parts are wholly known."""
     if device_id is not None:
         return readings
-    battery = any(device.kind is DeviceKind.BATTERY for device in of.devices)
+    battery = of.has(DeviceKind.BATTERY)
     return tuple(with_load(row, battery=battery) if row.quality == "measured" else row for row in readings)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+import joinder_enphase.api
 from joinder.errors import (
     AppCredentialsRejected,
     ApprovalPending,
@@ -47,7 +48,7 @@ class NobodyEnrolled(NotSupported):
     """404 in place of an empty list."""
 
 
-class NoData(NotSupported):
+class NoData(joinder_enphase.api.NoData):
     """The span lies outside what the vendor keeps. Nothing is wrong."""
 
 

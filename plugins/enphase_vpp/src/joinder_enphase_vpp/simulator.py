@@ -21,8 +21,9 @@ from litestar.datastructures import State
 from joinder.simulate import Simulator
 from joinder.simulate.oauth import TokenRefused, back_to, basic, consent_page, error_page
 from joinder.simulate.truth import Owner
+from joinder_enphase.simulator_systems import Body
 from joinder_enphase_vpp.simulator_cloud import APP, CONSENT_HOST, HOST, OWNERS, PROGRAM_ID, SITES, Cloud
-from joinder_enphase_vpp.simulator_sites import Body, Refused
+from joinder_enphase_vpp.simulator_sites import Refused
 
 
 def _cloud(request: Request[Any, Any, State]) -> Cloud:
@@ -44,7 +45,7 @@ async def owner_consents(request: Request[Any, Any, State]) -> Response[Any]:
     owner, redirect_uri, state = (str(form.get(name, "")) for name in ("owner", "redirect_uri", "state"))
     if owner == "denies" or owner not in OWNERS:
         return back_to(redirect_uri, error="access_denied", state=state)
-    cloud, site_id = _cloud(request), str(SITES[owner].site_id)
+    cloud, site_id = _cloud(request), str(SITES[owner].system_id)
     about = {"site_id": site_id, "program_id": PROGRAM_ID}
     code = cloud.owners.new_code(APP["consentClientID"], owner, redirect_uri, about)
     named = {"site_id": site_id} if cloud.site_named_in == "callback" and owner != "no-site" else {}
@@ -114,7 +115,7 @@ def state(request: Request[Any, Any, State]) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar(
         [owner_page, owner_consents, owner_token, machine_token, grid_services, state],
@@ -127,11 +128,13 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         stands_in_for=(HOST, CONSENT_HOST),
         app=app,
         clock=cloud.clock,
-        home={str(site.site_id): site.truth for owner, site in SITES.items() if not owner.startswith("odd-")},
+        home={str(site.system_id): site.truth for owner, site in SITES.items() if not owner.startswith("odd-")},
         app_credentials=APP,
         owner_choice={"owner": "grants"},
         owners={
-            "auto-approved": Owner(answers={"owner": "auto-approved"}, site_ids=(str(SITES["auto-approved"].site_id),)),
+            "auto-approved": Owner(
+                answers={"owner": "auto-approved"}, site_ids=(str(SITES["auto-approved"].system_id),)
+            ),
             "no-sites": Owner(answers={"owner": "no-site"}),
         },
         flow_options={"programID": PROGRAM_ID},

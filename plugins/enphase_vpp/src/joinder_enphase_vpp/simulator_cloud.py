@@ -11,15 +11,8 @@ import msgspec
 
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.oauth import Family, TokenRefused, TokenService, basic, bearer
-from joinder_enphase_vpp.simulator_sites import (
-    DEVICE_ENDPOINTS,
-    ENDPOINTS,
-    Asked,
-    Body,
-    Refused,
-    SimulatedSite,
-    listed,
-)
+from joinder_enphase.simulator_systems import Body, page_of
+from joinder_enphase_vpp.simulator_sites import AskedOfSite, Refused, SimulatedSite, listed, site_answer
 
 HOST = "vpp.enphaseenergy.com"
 CONSENT_HOST = "consent.enphase-simulator.example"
@@ -55,7 +48,7 @@ OWNERS = (
 )
 SITES = {
     owner: SimulatedSite(
-        site_id=698_900_001 + number,
+        system_id=698_900_001 + number,
         name=f"Grid Services home {number + 1}",
         state="VT" if owner == "other-state" else "CA",
         config_type="Total" if owner == "auto-approved" else "Net",
@@ -64,7 +57,7 @@ SITES = {
     )
     for number, owner in enumerate(OWNERS)
 }
-_OWNER_OF = {site.site_id: owner for owner, site in SITES.items()}
+_OWNER_OF = {site.system_id: owner for owner, site in SITES.items()}
 _APPROVED = ("Application_Submitted", "Application_Approved", "Site_Submitted", "Site_Approved")
 _STEPS = {
     "auto-approved": ("Application_Approved",),
@@ -114,7 +107,7 @@ class Cloud:
         self.applications: dict[int, Application] = {}
         self.calls: Counter[str] = Counter()
         self._neighbours = [
-            SimulatedSite(site_id=698_800_001 + 1000 * number, name=f"Neighbour {number}", battery_wh=0)
+            SimulatedSite(system_id=698_800_001 + 1000 * number, name=f"Neighbour {number}", battery_wh=0)
             for number in range(neighbours)
         ]
 
@@ -140,7 +133,7 @@ class Cloud:
             raise Refused(401, "Authorization is not provided or invalid", "Please check your Authorization")
 
     def apply(self, owner_token: str | None, form: Mapping[str, str]) -> str:
-        """One plain sentence."""
+        """Answers with one plain sentence."""
         asked = _form(form.get("application_form"))
         site = _site(asked.site_id)
         if asked.program_id != PROGRAM_ID:
@@ -148,13 +141,13 @@ class Cloud:
         if "unenrollment" in form.get("application_type", ""):
             return self._unenrol(site)
         self._check_owner(owner_token, site)
-        held = self.applications.get(site.site_id)
+        held = self.applications.get(site.system_id)
         if held is not None and not self._has_left(held):
             raise Refused(403, "There already exists an application with this Site ID")
-        owner = _OWNER_OF[site.site_id]
+        owner = _OWNER_OF[site.system_id]
         if owner == "already-enrolled":
             raise Refused(
-                400, "Site is already enrolled in program another", f"Site {site.site_id} is already enrolled"
+                400, "Site is already enrolled in program another", f"Site {site.system_id} is already enrolled"
             )
         if owner == "unauthorised":
             raise Refused(403, "Not authorized to enroll this site")
@@ -162,17 +155,17 @@ class Cloud:
             message = f"Program and site state should match. Program state is CA and site state is {site.state}"
             raise Refused(400, message)
         number, now = 10_000 + secrets.randbelow(90_000), self.clock.time()
-        self.applications[site.site_id] = Application(number, site, now, _STEPS.get(owner, _APPROVED))
+        self.applications[site.system_id] = Application(number, site, now, _STEPS.get(owner, _APPROVED))
         if owner == "auto-approved":
-            return f"Application for site_id = {site.site_id} approved successfully !"
-        return f"Application ID : {number} for site with site_id = {site.site_id} created successfully!"
+            return f"Application for site_id = {site.system_id} approved successfully !"
+        return f"Application ID : {number} for site with site_id = {site.system_id} created successfully!"
 
     def application(self, site_id: str) -> Body:
         held = self._held(site_id)
         status = self._status(held)
         leaving = held.leaves_at is not None
         return {
-            "site_id": held.site.site_id,
+            "site_id": held.site.system_id,
             "program_id": PROGRAM_ID,
             "application_id": held.application_id,
             "application_status": "Application_Submitted" if leaving and not self._has_left(held) else status,
@@ -194,23 +187,14 @@ class Cloud:
             raise Refused(404, "Please provide valid Program ID", "Please provide valid Program ID")
         if not enrolled:
             raise Refused(404, f"No sites were found to be enrolled in the program: {program_id}")
-        page, size = max(1, int(query.get("page", 1))), min(100, max(1, int(query.get("size", 10))))
-        enrolled.sort(key=lambda site: site.site_id, reverse=query.get("sort_by") != "id")
-        shown = enrolled[(page - 1) * size : page * size]
-        systems = [listed(self._asked(site, query)) for site in shown]
-        envelope = {"total": len(enrolled), "current_page": page, "size": size, "count": len(shown)}
-        return {**envelope, "items": "systems", "systems": systems}
+        enrolled.sort(key=lambda site: site.system_id, reverse=query.get("sort_by") != "id")
+        return page_of(enrolled, query, lambda site: listed(self._asked(site, query)))
 
     def read(self, site_id: str, endpoint: str, query: Mapping[str, str]) -> Body:
         held = self.applications.get(int(site_id)) if site_id.isdigit() else None
         if held is None or not self._is_enrolled(held):
             raise Refused(403, _NOT_ENROLLED, _NOT_ENROLLED)
-        asked, parts = self._asked(held.site, query), endpoint.split("/")
-        if len(parts) == 4 and parts[0] == "devices" and parts[3] == "telemetry" and parts[1] in DEVICE_ENDPOINTS:
-            return DEVICE_ENDPOINTS[parts[1]](asked, parts[2])
-        if endpoint not in ENDPOINTS:
-            raise Refused(404, "Requested resource Not Found", "Please check your request")
-        return ENDPOINTS[endpoint](asked)
+        return site_answer(self._asked(held.site, query), endpoint)
 
     def state(self) -> Body:
         counts = self.owners.counts()
@@ -226,16 +210,16 @@ class Cloud:
             raise Refused(401, "Provided Home Owner access token is invalid")
         if held.owner == "token-expired":
             raise Refused(401, "Provided Home Owner access token expired")
-        if held.about["site_id"] != str(site.site_id):
+        if held.about["site_id"] != str(site.system_id):
             raise Refused(403, "Provided Home Owner Access Token does not match with Site ID")
 
     def _unenrol(self, site: SimulatedSite) -> str:
-        held = self.applications.get(site.site_id)
+        held = self.applications.get(site.system_id)
         if held is None or not self._is_enrolled(held):
             raise Refused(400, "Site is not enrolled in this program.")
         held.leaves_at = self.clock.time() + _UNENROLMENT_S
         return (
-            f"Unenrollment application id: {held.application_id} for Site with Site ID : {site.site_id} submitted "
+            f"Unenrollment application id: {held.application_id} for Site with Site ID : {site.system_id} submitted "
             "successfully. The unenrollment requests will be processed in 3 business days, please contact …"
         )
 
@@ -256,8 +240,8 @@ class Cloud:
         approved = held.steps == _STEPS["auto-approved"] or self._status(held) == "Site_Approved"
         return approved and not self._has_left(held)
 
-    def _asked(self, site: SimulatedSite, query: Mapping[str, str]) -> Asked:
-        return Asked(site=site, query=query, now=int(self.clock.time()), lag_s=self.lag_s)
+    def _asked(self, site: SimulatedSite, query: Mapping[str, str]) -> AskedOfSite:
+        return AskedOfSite(system=site, query=query, now=int(self.clock.time()), lag_s=self.lag_s)
 
 
 class _Form(msgspec.Struct):

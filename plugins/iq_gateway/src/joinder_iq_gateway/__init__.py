@@ -28,7 +28,7 @@ VENDOR = Vendor(
     label="Enphase IQ Gateway",
     docs_url="https://enphase.com/download/accessing-iq-gateway-local-apis-or-local-ui-token-based-authentication",
     flow=Flow.FORM,
-    device_access=True,
+    device_access="pinned",
     consent_fields=(
         Field(
             name="host",

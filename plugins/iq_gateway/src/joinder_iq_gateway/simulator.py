@@ -85,7 +85,7 @@ class SimulatedGateway:
 
     @property
     def truth(self) -> TrueSite:
-        """Of a box without oddities; its meters have numbers of their own and no serial."""
+        """Returns a box without oddities; its meters have numbers of their own and no serial."""
         inverters = [
             TrueDevice(kind=DeviceKind.INVERTER, serial=f"1223000001{index:02}", share=share / len(SHARES))
             for index, share in enumerate(SHARES)
@@ -99,7 +99,7 @@ class SimulatedGateway:
         return TrueSite(home=self.home, devices=(*inverters, *batteries, *meters))
 
     def mint(self, *, role: str = "owner", key: ECKey | None = None, **changes: object) -> str:
-        """A token as Entrez makes it for this box. `changes` replace claims (aud, iss, exp …)."""
+        """Makes a token as Entrez does for this box. `changes` replace claims (aud, iss, exp …)."""
         issued = int(self.clock.time())
         claims = {
             "aud": self.serial,
@@ -158,7 +158,7 @@ class SimulatedGateway:
         return scheme == "Bearer" and known and live and claims.get("enphaseUser") in ("owner", "monitor", "installer")
 
     def _session_opens(self, headers: Mapping[str, str]) -> bool:
-        """Ten minutes after its last use a session ends."""
+        """Tells whether the session lives; it ends ten minutes after its last use."""
         session = headers.get("cookie", "").partition("sessionId=")[2].partition(";")[0]
         if self.clock.time() - self._sessions.get(session, -SESSION_S) >= SESSION_S:
             return False
@@ -202,7 +202,7 @@ class SimulatedGateway:
         return meters
 
     def _readings(self) -> object:
-        """All of one moment: the clock runs on between two looks at it."""
+        """Returns all of one moment: the clock runs on between two looks at it."""
         now = self.clock.time()
         power, total = self.home.power(now), self.home.lifetime(now)
         share = self._others_share()
@@ -225,7 +225,7 @@ class SimulatedGateway:
         return self._reading(PRODUCTION_CT, power_w, total_wh, 0.0)
 
     def _others_share(self) -> float:
-        """Of the home's solar power that another maker's inverters generate."""
+        """Returns the share of the home's solar power that another maker's inverters generate."""
         return THIRD_PARTY_SHARE if self.oddity in ("pv3p", "unseen-solar") else 0.0
 
     def _reading(
@@ -341,7 +341,7 @@ class SimulatedGateway:
         return {"agg_soc": soc, "ENC_agg_soc": soc, "Enc_max_available_capacity": BATTERY_WH * 2}
 
     def _segments(self) -> object:
-        """As on a metered box: the CTs' values, with total consumption from production and net alone."""
+        """Answers as a metered box: the CTs' values, with total consumption from production and net alone."""
         if self.oddity == "just-started":
             none = {"type": "inverters", "activeCount": 0, "readingTime": 0, "wNow": 0, "whLifetime": 0}
             return {"production": [none], "consumption": [], "storage": []}

@@ -6,11 +6,10 @@ Facts come from clients that run against it and from recorded answers; README.md
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from joinder import (
     AppCredentialType,
-    AuthorizeRequest,
     Callback,
     Capability,
     Consent,
@@ -24,7 +23,6 @@ from joinder import (
     Readings,
     ReadingsQuery,
     Refresh,
-    Secrets,
     Site,
     Support,
     Vendor,
@@ -32,6 +30,7 @@ from joinder import (
     oauth,
 )
 from joinder.errors import ConsentInvalid, NotSupported, TransientError, UnexpectedPayload
+from joinder.http import path
 from joinder.series import zone
 from joinder_sma import api, mapping, measurements
 
@@ -42,7 +41,7 @@ def _oauth2(auth_host: str) -> OAuth2:
     return OAuth2(
         authorize_url=f"https://{auth_host}/oauth2/auth",
         token_url=f"https://{auth_host}/oauth2/token",
-        scopes=("offline_access",),  # without it a refresh token ends after two days
+        scopes=("offline_access",),  # without it a refresh token ends after two days, and the answer says when
         token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method of RFC 7591
         revocation_url=f"https://{auth_host}/oauth2/logout",  # as clients call it, and SMA's page on access control
         revocation_parameter="refresh_token",
@@ -59,6 +58,7 @@ def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
         app_credentials=(
             AppCredentialType(
                 type="oauthclient",
+                compatible=True,
                 label="Code grant client",
                 fields=(
                     Field(name="clientID", label="Client ID", help="SMA sends it with the redirect URI it registered"),
@@ -80,6 +80,7 @@ def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
             ),
         ),
         capabilities=dict.fromkeys(Capability, Support.YES),
+        compatible=True,
     )
 
 
@@ -88,21 +89,16 @@ class Sma:
 
     def __init__(self, name: str, label: str, auth_host: str, data_host: str, data_path: str = "") -> None:
         self._vendor = _described(name, label, auth_host, data_host)
-        self._oauth2 = _oauth2(auth_host)
-        self._base = f"https://{data_host}{data_path}/v1"
+        self._auth_host = auth_host
+        self._api = api.described(f"https://{data_host}{data_path}/v1")
 
     @hookimpl
     def describe_vendor(self) -> Vendor:
         return self._vendor
 
     @hookimpl
-    async def build_authorize_url(self, ctx: Context, request: AuthorizeRequest) -> str:
-        return oauth.authorize_url(self._oauth2, ctx.require_app(), request)
-
-    @hookimpl
     async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
-        token = await oauth.exchange_code(ctx, self._oauth2, callback)
-        grant = _granted(token, ctx.now(), Grant(secrets=Secrets({})))
+        grant = await oauth.consented(ctx, _oauth2(self._auth_host), callback)
         plants = (await self._client(ctx, grant).get("/plants", api.Plants)).plants
         if not plants:
             raise ConsentInvalid("This SMA account opens no plant; the plant's owner in Sunny Portal must consent")
@@ -110,14 +106,10 @@ class Sma:
         return Consent(grant=replace(grant, site_ids=site_ids))
 
     @hookimpl
-    async def refresh(self, ctx: Context, grant: Grant) -> Grant:
-        return _granted(await oauth.refresh_token(ctx, self._oauth2, grant.secrets), ctx.now(), grant)
-
-    @hookimpl
     async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
         client = self._client(ctx, grant)
-        plant = await client.get(api.path("plants", site_id), api.Plant)
-        listed = await client.get(api.path("plants", site_id, "devices", "lean"), api.Devices)
+        plant = await client.get(path("plants", site_id), api.Plant)
+        listed = await client.get(path("plants", site_id, "devices", "lean"), api.Devices)
         active = [entry for entry in listed.devices if entry.is_active]
         sets = {entry.device_id: await client.sets("devices", entry.device_id) for entry in active}
         batteries = [of for of, offered in sets.items() if mapping.BATTERY in offered]
@@ -134,7 +126,7 @@ class Sma:
         return await measurements.Reader(self._client(ctx, grant), query, where, ctx.now()).readings()
 
     def _client(self, ctx: Context, grant: Grant) -> api.Client:
-        return api.Client(ctx, self._base, grant.secrets["access_token"])
+        return api.Client(ctx, grant, self._api)
 
 
 async def _capacity(client: api.Client, battery: str, warnings: list[str]) -> float | None:
@@ -143,7 +135,7 @@ async def _capacity(client: api.Client, battery: str, warnings: list[str]) -> fl
     The site counts without it.
     """
     try:
-        return (await client.get(api.path("devices", battery), api.DevicePage)).details.battery_capacity
+        return (await client.get(path("devices", battery), api.DevicePage)).details.battery_capacity
     except (NotSupported, TransientError, UnexpectedPayload):
         warnings[:] = [UNKNOWN_CAPACITY]
         return None
@@ -154,24 +146,9 @@ async def _location(client: api.Client, plant: api.Plant) -> api.Location | None
     if zone(plant.timezone) is not None:
         return None
     try:
-        return await client.get(api.path("plants", plant.plant_id, "location"), api.Location)
+        return await client.get(path("plants", plant.plant_id, "location"), api.Location)
     except NotSupported:
         return None
-
-
-def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:
-    """Builds the grant of a token answer.
-
-    `refresh_expires_in` is 0 with offline access, which means no end. Without it, it is the session's seconds.
-    """
-    stated = token.extra.get("refresh_expires_in", "")
-    life_s = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else 0
-    return replace(
-        before,
-        secrets=token.secrets(before.secrets),
-        expires_at=token.expires_at,
-        refresh_expires_at=now + timedelta(seconds=life_s) if life_s else None,
-    )
 
 
 PRODUCTION = Sma("sma", "SMA", "auth.smaapis.de", "monitoring.smaapis.de")

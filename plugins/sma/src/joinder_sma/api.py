@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
-from urllib.parse import quote
 
 from msgspec import Struct, field
 
 from joinder.errors import AuthorizationLost, NotSupported, RateLimited
-from joinder.grants import Context
-from joinder.http import raise_for_status
+from joinder.grants import Context, Grant
+from joinder.http import Api, path
 from joinder.series import Number, is_datable
 
 T = TypeVar("T")
@@ -103,28 +102,12 @@ class Measurements(Struct):
 @dataclass(frozen=True)
 class Client:
     ctx: Context
-    base: str
-    token: str
+    grant: Grant
+    api: Api
 
     async def get(self, path: str, into: type[T], **params: str) -> T:
-        """Sends one GET and returns its body as `into`.
-
-        SMA publishes no error bodies, so only the status decides what is raised: AuthorizationLost (401, 403),
-        NotSupported (404), RateLimited (429), else as `raise_for_status`.
-        """
-        headers = {"authorization": f"Bearer {self.token}"}
-        answer = await self.ctx.http.request(
-            "GET", self.base + path, params=params, headers=headers, deadline=CALL_DEADLINE
-        )
-        if answer.status in (401, 403):
-            raise AuthorizationLost("SMA no longer shows this plant; its owner may have withdrawn the consent")
-        if answer.status == 404:
-            raise NotSupported("SMA has no such plant, device or measurement")
-        if answer.status == 429:
-            wait = answer.retry_after(self.ctx.now()) or UNSTATED_WAIT
-            raise RateLimited("SMA allows no more calls of this app for now", retry_after=wait)
-        raise_for_status(answer)
-        return answer.json(into)
+        """Sends one GET and returns its body as `into`. Raises as `described` says."""
+        return await self.api.get(self.ctx, self.grant, path, into, **params)
 
     async def sets(self, kind: str, of: str) -> frozenset[str]:
         """Asks which sets a plant or device offers, empty where it has none; asking for any other set is an error."""
@@ -134,5 +117,17 @@ class Client:
             return frozenset()
 
 
-def path(*parts: str) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
+def described(base: str) -> Api:
+    """Describes the API of one of SMA's worlds. It publishes no error bodies: the status alone decides."""
+    withdrawn = (AuthorizationLost, "SMA no longer shows this plant; its owner may have withdrawn the consent")
+    return Api(
+        base=base,
+        refusals={
+            401: withdrawn,
+            403: withdrawn,
+            404: (NotSupported, "SMA has no such plant, device or measurement"),
+            429: (RateLimited, "SMA allows no more calls of this app for now"),
+        },
+        deadline=CALL_DEADLINE,
+        unstated_wait=UNSTATED_WAIT,
+    )

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from joinder import Device, DeviceKind, Live, MeterRole, Site, physics
 from joinder.energy import PARTS_MISSING, ROWS_MISSING
-from joinder.series import QUARTER, Days, Quarters, once, plausible
+from joinder.series import QUARTER, Days, Quarters, once, percent, plausible
 from joinder_sma import rows
 from joinder_sma.api import DeviceEntry, Location, Measurements, Plant, Row
 from joinder_sma.rows import METRICS, Timed
@@ -202,14 +202,13 @@ def live(answer: Measurements, where: ZoneInfo, *, nameplate: float | None = Non
     watts = {
         metric: None if metric in false[-1] else plausible(getattr(row, member)) for metric, member in METRICS.items()
     }
-    percent = plausible(row.battery_state_of_charge)
     return Live(
         measured_at=at,
         solar_w=None if "solar_wh" in false[-1] else rows.sun(row.pv_generation, nameplate),
         battery_w=_difference(watts["discharge_wh"], watts["charge_wh"]),
         grid_w=_difference(watts["import_wh"], watts["export_wh"]),
         load_w=watts["load_wh"],
-        soc_percent=percent if percent is not None and percent <= 100 else None,
+        soc_percent=percent(row.battery_state_of_charge),
     )
 
 

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from joinder import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery, physics
 from joinder.energy import LOAD_BELOW_ZERO
 from joinder.errors import NotSupported
+from joinder.http import path
 from joinder.series import Days, Quarters, days_between, with_load
 from joinder_sma import mapping, rows
-from joinder_sma.api import Client, Measurements, path
+from joinder_sma.api import Client, Measurements
 from joinder_sma.mapping import BALANCE, BATTERY, HYBRID_PV, PV, SET_OF, SUMS
 
 

@@ -82,13 +82,13 @@ class Plant:
         return self.falls_silent and self.is_last(device_id) and int(device_id or 0) - int(self.id) == FIRST_UNITS + 1
 
     def details(self, device_id: str) -> Body:
-        """Of `/devices/{id}`; the capacity is in Wh and stands there alone."""
+        """Answers `/devices/{id}`; the capacity is in Wh and stands there alone."""
         capacity = {"batteryCapacity": self.home.battery_wh * self.share(device_id)}
         device = self.devices()[device_id]
         return {**device, **(capacity if device["type"] == "Battery Inverter" else {}), "isResetted": False}
 
     def devices(self) -> dict[str, Body]:
-        """By id; the sensor offers no sets, as in SMA's own sandbox."""
+        """Returns them by id; the sensor offers no sets, as in SMA's own sandbox."""
         number = int(self.id)
         inverter = {"name": "WR 1", "type": "Solar Inverters", "product": "STP 6000TL-20", "generatorPower": 6000.0}
         meter = {"name": "Meter", "type": "Monitoring and control", "product": "Energy Meter"}
@@ -234,7 +234,7 @@ class Cloud:
 
 
 def _spike(rows: list[Body], value: float) -> None:
-    """As SMA tells it: in Wh or W, and in the consumption, which it computes with it."""
+    """Adds it as SMA tells it: in Wh or W, and in the consumption, which it computes with it."""
     for row in rows:
         for member in {"pvGeneration", "totalConsumption"} & row.keys():
             row[member] += value
@@ -249,7 +249,7 @@ def _owning(plants: Mapping[str, Plant], device_id: str) -> Plant | None:
 
 
 def _wall(plant: Plant, at: float) -> str:
-    """Local time without offset."""
+    """Returns local time without offset."""
     return datetime.fromtimestamp(at, plant.home.zone).replace(tzinfo=None).isoformat()
 
 
@@ -270,7 +270,7 @@ def _month(plant: Plant, name: str, month: str, now: datetime, share: float) -> 
 
 
 def _split(power: Power) -> Energy:
-    """Power by direction, as SMA sends it."""
+    """Splits power by direction, as SMA sends it."""
     return Energy(
         solar_wh=power.solar_w,
         charge_wh=max(0.0, -power.battery_w),
@@ -283,7 +283,7 @@ def _split(power: Power) -> Energy:
 
 
 def _members(name: str, of: Energy, plant: Plant, factor: float) -> Body:
-    """The set's members; quantities the plant has not are left out."""
+    """Returns the set's members; quantities the plant has not are left out."""
     solar = {"pvGeneration": of.solar_wh * factor}
     storage = {
         "batteryCharging": of.charge_wh * factor,
@@ -376,12 +376,12 @@ def state(request: Incoming) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in for production; `cloud` brings other dials."""
+    """Makes a fresh stand-in for production; `cloud` brings other dials."""
     return _simulator("sma", ("auth.smaapis.de", "monitoring.smaapis.de"), cloud or Cloud())
 
 
 def sandbox_simulator(cloud: Cloud | None = None) -> Simulator:
-    """The same for the sandbox's hosts."""
+    """Makes the same for the sandbox's hosts."""
     return _simulator("smasbox", ("sandbox-auth.smaapis.de", "sandbox.smaapis.de"), cloud or Cloud())
 
 

@@ -6,11 +6,8 @@ against V2 and from recorded answers; README.md lists what is not confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
-
-import msgspec
+from datetime import timedelta
 
 from joinder import (
     AppCredentialType,
@@ -38,7 +35,6 @@ from joinder import (
 from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported, Unexplained
 from joinder_solaredge import api, mapping, telemetry, v1
 
-REFRESH_TOKEN_LIFE = timedelta(days=30)  # unused
 _OAUTH2 = OAuth2(
     authorize_url="https://connect.solaredge.com/authorize",
     token_url=f"https://{api.HOST}/v2/oauth2/token",
@@ -46,6 +42,7 @@ _OAUTH2 = OAuth2(
     parameters_in="json",
     state_returned_as=("state", "external_id"),
     extra_authorize_params={"access_duration": "24"},  # months, the most there is
+    refresh_token_life=timedelta(days=30),  # unused
     revocation_url=f"https://{api.HOST}/v2/oauth2/revoke-token",  # in the V2 documentation, as {"token": …}
 )
 _KEY = Field(name="apiKey", label="API key", secret=True)
@@ -71,7 +68,11 @@ VENDOR = Vendor(
             flow=Flow.OPERATOR,
         ),
         AppCredentialType(
-            type="apikey", label="Monitoring key (V1, ended 2026-11-03)", fields=(_KEY,), flow=Flow.OPERATOR
+            type="apikey",
+            compatible=True,
+            label="Monitoring key (V1, ended 2026-11-03)",
+            fields=(_KEY,),
+            flow=Flow.OPERATOR,
         ),
     ),
     oauth2=_OAUTH2,
@@ -90,6 +91,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 
@@ -101,10 +103,7 @@ def describe_vendor() -> Vendor:
 @hookimpl
 async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
     """Builds the URL with the state as `external_id` too: which of the two comes back is not documented."""
-    extra: Mapping[str, str] = {**_OAUTH2.extra_authorize_params, "external_id": request.state}
-    return oauth.authorize_url(
-        msgspec.structs.replace(_OAUTH2, extra_authorize_params=extra), ctx.require_app(), request
-    )
+    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request, external_id=request.state)
 
 
 @hookimpl
@@ -114,11 +113,11 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
         return Consent(grant=Grant(secrets=Secrets({}), site_ids=await v1.all_site_ids(ctx)))
     if kind == "accountkey":
         return Consent(grant=Grant(secrets=Secrets({}), site_ids=await api.all_site_ids(ctx)))
-    token = await _exchanged(ctx, callback)
+    consented = await _consented(ctx, callback)
     site_id = callback.values.get("site_id", "").strip()
     if not site_id:
         raise ConsentInvalid("SolarEdge did not say which site the consent is for; start again and choose a site")
-    grant = _granted(token, ctx.now(), Grant(secrets=Secrets({}), site_ids=(site_id,)))
+    grant = replace(consented, site_ids=(site_id,))
     try:
         await api.get(ctx, grant, api.site_path(site_id), api.SiteDetails)
     except (AuthorizationLost, NotSupported):
@@ -126,13 +125,13 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
     return Consent(grant=grant)
 
 
-async def _exchanged(ctx: Context, callback: Callback) -> oauth.Token:
+async def _consented(ctx: Context, callback: Callback) -> Grant:
     """Exchanges the code. The redirect URI is fixed in the console and not sent again.
 
     A bad code is answered {"error": "Error"}: ConsentInvalid.
     """
     try:
-        return await oauth.exchange_code(ctx, _OAUTH2, replace(callback, redirect_uri=None))
+        return await oauth.consented(ctx, _OAUTH2, replace(callback, redirect_uri=None))
     except Unexplained as error:
         if error.code == "400 error":
             raise ConsentInvalid("SolarEdge refused the authorization code", detail=error.detail) from None
@@ -144,7 +143,7 @@ async def refresh(ctx: Context, grant: Grant) -> Grant:
     """Renews a consent's token; keys do not end."""
     if ctx.require_app().type != "oauthclient":
         return grant
-    return _granted(await oauth.refresh_token(ctx, _OAUTH2, grant.secrets), ctx.now(), grant)
+    return await oauth.renewed(ctx, _OAUTH2, grant)
 
 
 @hookimpl
@@ -162,12 +161,3 @@ async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Re
     if ctx.require_app().type == "apikey":
         return await v1.readings(ctx, query)
     return await telemetry.Reader(ctx, grant, query).readings()
-
-
-def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:
-    return replace(
-        before,
-        secrets=token.secrets(before.secrets),
-        expires_at=token.expires_at,
-        refresh_expires_at=now + REFRESH_TOKEN_LIFE if token.refresh_token else before.refresh_expires_at,
-    )

@@ -12,7 +12,19 @@ import msgspec
 
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, Site, physics
 from joinder.energy import ROWS_MISSING
-from joinder.series import QUARTER, Days, Quarters, Span, midnight, once, plausible, row_spans, with_load
+from joinder.series import (
+    QUARTER,
+    Days,
+    Quarters,
+    Span,
+    instant,
+    midnight,
+    once,
+    percent,
+    plausible,
+    row_spans,
+    with_load,
+)
 from joinder_solaredge import charge, places
 from joinder_solaredge.api import DeviceEntry, Location, Series, SiteDetails
 
@@ -58,18 +70,10 @@ def site(details: SiteDetails, devices: Iterable[DeviceEntry]) -> Site:
         timezone=where,
         lat=lat,
         lon=lon,
-        operational_since=_moment(details.installation_date),
+        operational_since=instant(details.installation_date),
         devices=tuple(_device(entry) for entry in devices if entry.type in _KINDS and entry.active is not False),
         warnings=warnings,
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None
 
 
 def _device(entry: DeviceEntry) -> Device:
@@ -210,8 +214,7 @@ def charge_states(parts: Iterable[Mapping[str, Series]], scale: charge.Scale | N
 
 
 def _percent(share: float | None, factor: float | None) -> float | None:
-    percent = None if share is None or factor is None else share * factor
-    return percent if percent is not None and 0 <= percent <= 100 else None
+    return None if share is None or factor is None else percent(share * factor)
 
 
 def _known(rows: Rows) -> Rows:
@@ -392,7 +395,7 @@ def live(rows: tuple[Reading, ...], of: Site, now: datetime) -> Live | None:
         return None
     producing = [row for row in past if row.solar_wh is not None and now - row.end <= LIVE_SPAN]
     newest = (producing or past)[-1]
-    row = with_load(newest, battery=any(device.kind is DeviceKind.BATTERY for device in of.devices))
+    row = with_load(newest, battery=of.has(DeviceKind.BATTERY))
     return Live(
         measured_at=row.end,
         solar_w=_watts(row.solar_wh),

@@ -94,7 +94,7 @@ class Cloud:
         self.tokens = TokenService(self.clock, clients, access_life_s=ACCESS_LIFE_S, refresh_life_s=REFRESH_LIFE_S)
 
     def grant(self, asked: Mapping[str, str]) -> Body:
-        """The token answer. Raises TokenRefused."""
+        """Returns the token answer. Raises TokenRefused."""
         client_id = asked.get("client_id", "")
         self.tokens.check_client(client_id, asked.get("client_secret", ""))
         if asked.get("grant_type") == "refresh_token":
@@ -105,7 +105,7 @@ class Cloud:
         return {"access_token": issued.access_token, "refresh_token": issued.refresh_token, **life}
 
     def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Any:
-        """The body of GET /v2`path`. Raises Refused."""
+        """Returns the body of GET /v2`path`. Raises Refused."""
         self._count(path)
         by_key = headers.get("x-api-key") == FLEET["apiKey"]
         family = self.tokens.holder(bearer(headers.get("authorization", "")))
@@ -150,7 +150,7 @@ class Cloud:
         return SERIES[rest](view)
 
     def v1(self, path: str, query: Mapping[str, str]) -> Any:
-        """The body of a V1 call. Raises Refused."""
+        """Returns the body of a V1 call. Raises Refused."""
         if not self.legacy:
             raise Refused(410, "Gone")
         if query.get("api_key") != LEGACY["apiKey"]:
@@ -208,7 +208,7 @@ def _devices(site: SolarSite, odd: tuple[str, ...]) -> list[Body]:
 
 
 def _truth(site: SolarSite) -> TrueSite:
-    """Without oddities; live power is the mean of the last quarter hour."""
+    """Returns it without oddities; live power is the mean of the last quarter hour."""
     meters = [TrueDevice(kind=DeviceKind.METER, serial=name, role=MeterRole.GRID) for name in _meter_names(site, ())]
     batteries = [TrueDevice(kind=DeviceKind.BATTERY, serial=name) for name in _battery_names(site, ())]
     inverter = TrueDevice(kind=DeviceKind.INVERTER, serial=f"INV-{site.id}")
@@ -234,7 +234,7 @@ def _buckets(
 
 
 def _series(view: View, member: str, *, unit: str = "WH", times: float = 1.0, per_hour: bool = False) -> Body:
-    """In Wh; a bucket that is not over is null. `per_hour`: its mean power."""
+    """Returns values in Wh; a bucket that is not over is null. `per_hour`: its mean power."""
     rows = []
     for start, end in view.buckets:
         energy: Energy = view.site.home.energy(start.timestamp(), min(end, max(view.now, start)).timestamp())
@@ -254,7 +254,7 @@ def _inverters(view: View) -> Body:
 
 
 def _meters(view: View) -> Body:
-    """A second meter sees a third of what the first one does."""
+    """Lists them; a second meter sees a third of what the first one does."""
     pair = {"importEnergy": "import_wh", "exportEnergy": "export_wh"}
     names, times = _meter_names(view.site, view.odd), 10.0 if "hidden-source" in view.odd else 1.0
     return {
@@ -325,7 +325,7 @@ def _v1_storage(query: Mapping[str, str], now: datetime, odd: tuple[str, ...]) -
 
 
 def _v1_energies(query: Mapping[str, str], now: datetime) -> Body:
-    """Local times without offset; a value that does not exist yet is left out."""
+    """Tells local times without offset; a value that does not exist yet is left out."""
     zone = FIRST.home.zone
     start, end = (datetime.fromisoformat(query[name]).replace(tzinfo=zone) for name in ("startTime", "endTime"))
     rows = []
@@ -376,7 +376,7 @@ async def token(request: Incoming) -> Response[Body]:
 
 @post("/v2/oauth2/revoke-token")
 async def revoke(request: Incoming) -> Response[Body | None]:
-    """An unknown token is answered as a known one (RFC 7009)."""
+    """Answers an unknown token as a known one (RFC 7009)."""
     try:
         asked = msgspec.json.decode(await request.body(), type=dict[str, str])
         tokens = _cloud(request).tokens
@@ -414,7 +414,7 @@ def state(request: Incoming) -> Body:
 
 
 def simulator(cloud: Cloud | None = None, app_credentials: Mapping[str, str] = APP) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials, `app_credentials` another way in."""
+    """Makes a fresh stand-in; `cloud` brings other dials, `app_credentials` another way in."""
     cloud = cloud or Cloud()
     handlers = [page, consent, token, revoke, data, legacy, state]
     return Simulator(

@@ -160,7 +160,7 @@ class Reader:
         self._warnings = list(dict.fromkeys([*self._warnings, *texts]))
 
     def _device(self, device_id: str | None) -> Device:
-        found = next((device for device in self._query.site.devices if device.vendor_id == device_id), None)
+        found = self._query.site.device(device_id)
         if found is None:
             raise NotSupported("SolarEdge has no such device")
         return found
@@ -168,7 +168,7 @@ class Reader:
     def _with_load(self, rows: tuple[Reading, ...]) -> tuple[Reading, ...]:
         if self._query.device_id is not None:
             return rows
-        battery = any(device.kind is DeviceKind.BATTERY for device in self._query.site.devices)
+        battery = self._query.site.has(DeviceKind.BATTERY)
         found = tuple(with_load(row, battery=battery) for row in rows)
         self._warn([physics.NO_LOAD] if any(row.rule == LOAD_BELOW_ZERO for row in found) else [])
         return found

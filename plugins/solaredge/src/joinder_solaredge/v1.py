@@ -240,7 +240,7 @@ def quarters(
         each = [{metric: told} for name, told in rows if name == metric]
         found |= mapping.over_all(each)
         lacking |= mapping.silences(each)
-    battery = any(device.kind is DeviceKind.BATTERY for device in query.site.devices)
+    battery = query.site.has(DeviceKind.BATTERY)
     read = mapping.quarters(found, query.start, query.end, None, lacking, now=now)
     return tuple(with_load(row, battery=battery) for row in read)
 

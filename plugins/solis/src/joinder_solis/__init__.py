@@ -67,6 +67,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 

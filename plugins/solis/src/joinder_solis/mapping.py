@@ -61,13 +61,13 @@ def live(station: Record, of: Site, say: Say = unheard) -> Live | None:
     silent = doubt.silence(station, of)
     if silent:
         say(doubt.NOT_ALL_REPORT)
-    asks_battery = _has(of, DeviceKind.BATTERY) and not silent.reaches(of.devices, DeviceKind.BATTERY)
-    asks_meter = _has(of, DeviceKind.METER) and not silent.reaches(of.devices, DeviceKind.METER)
+    asks_battery = of.has(DeviceKind.BATTERY) and not silent.reaches(of.devices, DeviceKind.BATTERY)
+    asks_meter = of.has(DeviceKind.METER) and not silent.reaches(of.devices, DeviceKind.METER)
     solar = None if silent else _plant_solar_w(station, of, say)
     battery = battery_w(station, "batteryPercent", say) if asks_battery else None
     exported = doubt.exported_w(station, say) if asks_meter else None
     grid = None if exported is None else 0.0 - exported
-    parts = [solar, grid, *([battery] if _has(of, DeviceKind.BATTERY) else [])]
+    parts = [solar, grid, *([battery] if of.has(DeviceKind.BATTERY) else [])]
     return Live(
         measured_at=measured_at,
         solar_w=solar,
@@ -134,7 +134,7 @@ def _subject(query: ReadingsQuery) -> tuple[str, dict[str, str]]:
     if query.device_id is None:
         return "stationDay", {"id": query.site.vendor_id}
     serial, _, part = query.device_id.partition(":")
-    device = next((device for device in query.site.devices if device.vendor_id == query.device_id), None)
+    device = query.site.device(query.device_id)
     if device is None or (device.kind is DeviceKind.METER and not part):
         raise NotSupported("SolisCloud has no intervals of this device alone")
     return "inverterDay", {"sn": serial}
@@ -171,7 +171,7 @@ def quarters(
     readings = found.readings(query.device_id)
     if query.device_id is not None:
         return readings
-    battery = _has(query.site, DeviceKind.BATTERY)
+    battery = query.site.has(DeviceKind.BATTERY)
     loaded = [
         row if any(_touches(span, row.start, row.end) for span in loadless) else with_load(row, battery=battery)
         for row in readings
@@ -239,11 +239,11 @@ def _add(found: Quarters, row: Record, at: datetime, end: datetime, query: Readi
     if query.device_id is None or not part:
         told.append(doubt.watts(row, "power" if query.device_id is None else "pac", say))
         found.power("solar_wh", at, end, told[-1])
-    if part == "battery" or (query.device_id is None and _has(query.site, DeviceKind.BATTERY)):
+    if part == "battery" or (query.device_id is None and query.site.has(DeviceKind.BATTERY)):
         told.append(discharging_w(row, doubt.watts(row, "batteryPower", say, bare="W")))
         found.flow("discharge_wh", "charge_wh", at, end, told[-1])
         found.soc(at, end, percent(row.number("batteryCapacitySoc")))
-    if part == "meter" or (query.device_id is None and _has(query.site, DeviceKind.METER)):
+    if part == "meter" or (query.device_id is None and query.site.has(DeviceKind.METER)):
         told.append(doubt.exported_w(row, say, bare="W"))
         found.flow("export_wh", "import_wh", at, end, told[-1])
     return None not in told
@@ -278,7 +278,7 @@ def days(
         for metric, wh in _energies(row, members, say).items():
             is_short = bool(row.number("errorFlag")) or _touches(lacking, *day_span(day, where))
             found.energy(metric, day, wh, partial=is_short)
-    battery = _has(query.site, DeviceKind.BATTERY)
+    battery = query.site.has(DeviceKind.BATTERY)
     return tuple(
         msgspec.structs.replace(reading, load_wh=None)
         if _touches(lacking, reading.start, reading.end)
@@ -288,7 +288,7 @@ def days(
 
 
 def _day_members(of: Site) -> dict[str, str]:
-    has_battery, has_meter = _has(of, DeviceKind.BATTERY), _has(of, DeviceKind.METER)
+    has_battery, has_meter = of.has(DeviceKind.BATTERY), of.has(DeviceKind.METER)
     return {
         "solar_wh": "energy",
         **({"charge_wh": "batteryChargeEnergy", "discharge_wh": "batteryDischargeEnergy"} if has_battery else {}),
@@ -341,7 +341,3 @@ def _day(text: str | None) -> date | None:
     except ValueError:
         return None
     return day if is_datable(day) else None
-
-
-def _has(of: Site, kind: DeviceKind) -> bool:
-    return any(device.kind is kind for device in of.devices)

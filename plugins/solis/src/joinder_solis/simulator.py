@@ -72,14 +72,14 @@ class Plant:
 
     @property
     def truth(self) -> TrueSite:
-        """SolisCloud lists inverters alone: the battery and the meter behind one have no serial."""
+        """Lists inverters alone, as SolisCloud does: the battery and the meter behind one have no serial."""
         meter = TrueDevice(kind=DeviceKind.METER, role=MeterRole.GRID)
         battery = (TrueDevice(kind=DeviceKind.BATTERY),) if self.has_battery else ()
         inverter = TrueDevice(kind=DeviceKind.INVERTER, serial=self.serial)
         return TrueSite(home=self.home, devices=(inverter, meter, *battery), live_every_s=STEP_S)
 
     def silent_since(self, at: float) -> datetime | None:
-        """Of the second inverter."""
+        """Returns since when the second inverter is silent, or None."""
         local = datetime.fromtimestamp(at, self.zone)
         return (
             local.replace(hour=SILENT_FROM_H, minute=0, second=0)
@@ -88,7 +88,7 @@ class Plant:
         )
 
     def share(self, at: float, serial: str = "") -> float:
-        """Of the sun, as it is told at `at` for the plant or one inverter."""
+        """Returns the share of the sun that is told at `at` for the plant or one inverter."""
         second = SECOND_SHARE if self.second else 0.0
         if serial:
             return second if serial == self.second else 1 - second
@@ -150,7 +150,7 @@ class Cloud:
         self._in_second: Counter[tuple[str, int]] = Counter()
 
     def answer(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
-        """`data` of POST /v1/api/`path`. Raises Refused."""
+        """Returns `data` of POST /v1/api/`path`. Raises Refused."""
         self.calls[path] += 1
         plants = PLANTS[self._key(path, body, headers)]
         self._limit(path)
@@ -239,19 +239,19 @@ def _station(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
 
 
 def _unit_of(plant: Plant, at: float) -> int:
-    """Which of UNITS a plant that changes them uses at `at`; -1: by size."""
+    """Tells which of UNITS a plant that changes them uses at `at`; -1: by size."""
     return int(at // STEP_S) % len(UNITS) if plant.changes_units else -1
 
 
 def _sized(name: str, value: float, unit: str, use: int = -1) -> Body:
-    """In kilo below a million, in mega beyond, as the vendor switches; or in one of UNITS."""
+    """Tells it in kilo below a million, in mega beyond, as the vendor switches; or in one of UNITS."""
     large = abs(value) >= 1e6
     prefix, divisor, pec = UNITS[use] if use >= 0 else ("M", 1e6, "1") if large else UNITS[0]
     return {name: round(value / divisor, 9), f"{name}Str": f"{prefix}{unit}", f"{name}Pec": pec}
 
 
 def _battery(plant: Plant, discharging_w: float, *, own_unit: int | None) -> Body:
-    """+ charging; older firmware leaves the sign to the halves."""
+    """Signs it + charging; older firmware leaves the sign to the halves."""
     charging_w = abs(discharging_w) if plant.unsigned_battery else -discharging_w
     halves = {"batteryPowerZheng": max(0.0, -discharging_w), "batteryPowerFu": max(0.0, discharging_w)}
     if own_unit is None:
@@ -272,7 +272,7 @@ def _inverters(now: datetime, plants: tuple[Plant, ...], asked: Body) -> Body:
 
 
 def _inverter(now: datetime, plant: Plant, serial: str) -> Body:
-    """A silent one keeps its last numbers."""
+    """Describes one; a silent one keeps its last numbers."""
     silent = plant.silent_since(now.timestamp()) if serial == plant.second else None
     at = (silent or now).timestamp()
     power, lifetime, share = plant.home.power(at), plant.home.lifetime(at), plant.share(at, serial)
@@ -393,7 +393,7 @@ def _code(code: str, message: str) -> str:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     app = Litestar([api, state], openapi_config=None, logging_config=None, state=State({"cloud": cloud}))
     return Simulator(

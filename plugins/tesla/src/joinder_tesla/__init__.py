@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from joinder import (
     AppCredentialType,
-    AuthorizeRequest,
     Callback,
     Capability,
     Consent,
@@ -27,7 +26,6 @@ from joinder import (
     Readings,
     ReadingsQuery,
     Refresh,
-    Secrets,
     ServedFile,
     Site,
     Support,
@@ -38,7 +36,6 @@ from joinder import (
 from joinder.errors import AuthorizationLost, ConsentInvalid, NotSupported
 from joinder_tesla import api, history, mapping
 
-REFRESH_TOKEN_LIFE = timedelta(days=90)  # "expires after 3 months"
 _OAUTH2 = OAuth2(
     authorize_url="https://auth.tesla.com/oauth2/v3/authorize",
     token_url="https://fleet-auth.prd.vn.cloud.tesla.com/oauth2/v3/token",  # noqa: S106 - an address
@@ -46,6 +43,7 @@ _OAUTH2 = OAuth2(
     token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method of RFC 7591
     invalid_grant_codes=("login_required", "invalid_auth_code"),
     extra_authorize_params={"prompt_missing_scopes": "true"},
+    refresh_token_life=timedelta(days=90),  # "expires after 3 months"
     revocation_url="https://auth.tesla.com/oauth2/v3/revoke",  # of several clients; Tesla's pages name none
 )
 
@@ -69,6 +67,7 @@ VENDOR = Vendor(
     app_credentials=(
         AppCredentialType(
             type="app",
+            compatible=True,
             label="Fleet API app",
             fields=(
                 Field(name="clientID", label="Client ID", help="On the app's page at developer.tesla.com"),
@@ -103,6 +102,7 @@ VENDOR = Vendor(
         ),
     ),
     capabilities=dict.fromkeys(Capability, Support.YES),
+    compatible=True,
 )
 
 
@@ -112,16 +112,10 @@ def describe_vendor() -> Vendor:
 
 
 @hookimpl
-async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
-    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)
-
-
-@hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
     held = callback.kept.secrets.get("refresh_token") if callback.kept else callback.values.get("code")
     base = api.base_of_code(held or "")
-    token = await oauth.exchange_code(ctx, _OAUTH2, callback, audience=base)
-    grant = _granted(token, ctx.now(), Grant(secrets=Secrets({}), facts={"base": base}))
+    grant = await oauth.consented(ctx, _OAUTH2, callback, facts={"base": base}, audience=base)
     try:
         region = await api.get(ctx, grant, "/api/1/users/region", api.Region)
         if region.fleet_api_base_url in api.BASES.values():
@@ -135,14 +129,13 @@ async def handle_callback(ctx: Context, callback: Callback) -> Consent:
     site_ids = mapping.site_ids(products)
     if not site_ids:
         raise ConsentInvalid("This Tesla account has no energy site")
-    return Consent(grant=replace(grant, site_ids=site_ids), account_id=api.subject(token.access_token))
+    return Consent(grant=replace(grant, site_ids=site_ids), account_id=api.subject(grant.secrets["access_token"]))
 
 
 @hookimpl
 async def refresh(ctx: Context, grant: Grant) -> Grant:
     """Renews the grant; Tesla wants no client secret here."""
-    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets, send_secret=False)
-    return _granted(token, ctx.now(), grant)
+    return await oauth.renewed(ctx, _OAUTH2, grant, send_secret=False)
 
 
 @hookimpl
@@ -155,12 +148,3 @@ async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Re
     if query.device_id is not None:
         raise NotSupported("Tesla has no intervals of one device alone")
     return await history.Reader(ctx, grant, query).readings()
-
-
-def _granted(token: oauth.Token, now: datetime, before: Grant) -> Grant:
-    return replace(
-        before,
-        secrets=token.secrets(before.secrets),
-        expires_at=token.expires_at,
-        refresh_expires_at=now + REFRESH_TOKEN_LIFE if token.refresh_token else before.refresh_expires_at,
-    )

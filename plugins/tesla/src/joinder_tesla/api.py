@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from joinder.errors import AuthorizationLost, NotSupported, OperatorActionNeeded, RateLimited, TransientError
 from joinder.grants import Context, Grant
-from joinder.http import Answer, raise_for_status
+from joinder.http import Answer, Api, bearer
 from joinder.series import Number
 
 T = TypeVar("T")
@@ -162,21 +162,20 @@ async def get(
 ) -> T:
     """Sends a GET and returns its `response`; sends it again where Tesla names the account's own region (421).
 
-    Raises as `check`.
+    Raises as API says.
     """
     answer = await _send(ctx, grant.facts["base"], grant, path, params, deadline)
     elsewhere = _own_region(answer) if answer.status == 421 else None
     if elsewhere is not None:
         ctx.log.info("this account's region is served by %s", elsewhere)
         answer = await _send(ctx, elsewhere, grant, path, params, deadline)
-    check(answer, ctx.now())
+    API.check(answer, ctx.now())
     wrapped: Wrapped[T] = answer.json(Wrapped[into])  # type: ignore[valid-type]
     return wrapped.response
 
 
 async def _send(ctx: Context, base: str, grant: Grant, path: str, params: dict[str, str], deadline: float) -> Answer:
-    headers = {"authorization": f"Bearer {grant.secrets['access_token']}"}
-    return await ctx.http.request("GET", base + path, params=params, headers=headers, deadline=deadline)
+    return await ctx.http.request("GET", base + path, params=params, headers=bearer(grant), deadline=deadline)
 
 
 def _own_region(answer: Answer) -> str | None:
@@ -199,7 +198,7 @@ async def register(ctx: Context, base: str, partner_token: str, domain: str) -> 
             f"Tesla refuses {domain}: it must be an allowed origin of the app at developer.tesla.com",
             detail=str(answer.status),
         )
-    check(answer, ctx.now())
+    API.check(answer, ctx.now())
 
 
 def error_of(answer: Answer) -> str:
@@ -209,34 +208,33 @@ def error_of(answer: Answer) -> str:
         return ""
 
 
-def check(answer: Answer, now: datetime) -> None:
-    """Raises what a refusal means (getting-started/conventions, and bodies users report)."""
-    status, said = answer.status, error_of(answer).lower()
-    if status == 401:
-        raise AuthorizationLost(
-            "Tesla no longer accepts this consent", detail="unknown user" if "unknown" in said else None
-        )
-    if status == 402:
-        raise OperatorActionNeeded("Tesla wants a payment method or a higher billing limit for this app")
-    if status == 403:
-        raise AuthorizationLost("The owner's consent does not include energy data; it must be given again")
-    if status == 404:
-        raise NotSupported("Tesla has no such site for this account")
-    if status == 412:
+def _judge(answer: Answer, now: datetime) -> None:
+    """Raises what depends on more than the status (getting-started/conventions, and bodies users report)."""
+    said = error_of(answer).lower()
+    if answer.status == 401 and "unknown" in said:
+        raise AuthorizationLost("Tesla no longer accepts this consent", detail="unknown user")
+    if answer.status == 412 and "registered" in said:
         raise OperatorActionNeeded(
             "Tesla does not know this app in the owner's region: run the operator action `register`"
-            if "registered" in said
-            else "Tesla refuses this endpoint"
         )
-    if status == 423:
-        raise OperatorActionNeeded("Tesla has locked this app's account")
-    if status == 451:
-        raise NotSupported("The owner's privacy settings at Tesla forbid it")
-    if status == 429:
+    if answer.status == 429:
         raise RateLimited("Tesla allows no more calls for now", retry_after=_wait(answer, now))
-    if status in _TRANSIENT:
-        raise TransientError(f"Tesla answered {status}", retry_after=answer.retry_after(now))
-    raise_for_status(answer)
+
+
+API = Api(
+    base="",  # the account's own region
+    judge=_judge,
+    refusals={
+        401: (AuthorizationLost, "Tesla no longer accepts this consent"),
+        402: (OperatorActionNeeded, "Tesla wants a payment method or a higher billing limit for this app"),
+        403: (AuthorizationLost, "The owner's consent does not include energy data; it must be given again"),
+        404: (NotSupported, "Tesla has no such site for this account"),
+        412: (OperatorActionNeeded, "Tesla refuses this endpoint"),
+        423: (OperatorActionNeeded, "Tesla has locked this app's account"),
+        451: (NotSupported, "The owner's privacy settings at Tesla forbid it"),
+        **{status: (TransientError, f"Tesla answered {status}") for status in _TRANSIENT},
+    },
+)
 
 
 def _wait(answer: Answer, now: datetime) -> timedelta | None:

@@ -62,7 +62,7 @@ def rows_spans(rows: Sequence[Row], query: ReadingsQuery) -> Iterator[tuple[Row 
 
 
 def _has_battery(query: ReadingsQuery) -> bool:
-    return any(device.kind is DeviceKind.BATTERY for device in query.site.devices)
+    return query.site.has(DeviceKind.BATTERY)
 
 
 def _expected(query: ReadingsQuery, now: datetime) -> Span:

@@ -64,7 +64,7 @@ class Reader:
     async def _charges(self, asked: list[Asked]) -> list[Row]:
         """Reads the state of charge, up to the first page that fails: the next ones would fail as well."""
         rows: list[Row] = []
-        if not mapping.has(self._query.site, DeviceKind.BATTERY):
+        if not self._query.site.has(DeviceKind.BATTERY):
             return rows
         for span in asked:
             page = await self._optional("soe", span, "The state of charge of quarter hours")

@@ -18,7 +18,19 @@ from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery,
 from joinder.energy import LOAD_BELOW_ZERO, PARTS_MISSING
 from joinder.errors import NotSupported
 from joinder.physics import Load
-from joinder.series import QUARTER, Days, Quarters, Span, days_between, midnight, once, plausible, zone
+from joinder.series import (
+    QUARTER,
+    Days,
+    Quarters,
+    Span,
+    days_between,
+    instant,
+    midnight,
+    once,
+    percent,
+    plausible,
+    zone,
+)
 from joinder_tesla.api import Components, Geolocation, LiveStatus, Part, Product, Row, SiteInfo
 from joinder_tesla.coverage import Asked, rows_spans, span_of, with_one_offset
 
@@ -80,7 +92,7 @@ def site(site_id: str, info: SiteInfo) -> Site:
         timezone=name,
         lat=place[0] if place else None,
         lon=place[1] if place else None,
-        operational_since=_moment(info.installation_date),
+        operational_since=instant((info.installation_date or "").replace(" ", "")),
         devices=(*_inverters(parts), *_batteries(parts, info), *_meters(parts)),
         warnings=() if name or place else (NO_ZONE,),
     )
@@ -92,14 +104,6 @@ def _place(told: Geolocation | None) -> tuple[float, float] | None:
         return None
     on_earth = abs(told.latitude) <= 90 and abs(told.longitude) <= 180
     return (told.latitude, told.longitude) if on_earth else None
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        at = datetime.fromisoformat((text or "").replace(" ", ""))
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None
 
 
 def _inverters(parts: Components) -> tuple[Device, ...]:
@@ -160,7 +164,7 @@ def live(status: LiveStatus, of: Site) -> Live | None:
     """Returns power now, in W; None where the vendor's time has no offset."""
     if status.timestamp is None or status.timestamp.utcoffset() is None:
         return None
-    has_battery, percent = has(of, DeviceKind.BATTERY), plausible(status.percentage_charged)
+    has_battery = of.has(DeviceKind.BATTERY)
     nameplate = physics.nameplate_w(of.devices)
     return Live(
         measured_at=status.timestamp,
@@ -168,7 +172,7 @@ def live(status: LiveStatus, of: Site) -> Live | None:
         battery_w=status.battery_power if has_battery else None,
         grid_w=_grid(status) if _meters_live(status, of) else None,
         load_w=_live_load(status, of).watts,
-        soc_percent=percent if has_battery and percent is not None and percent <= 100 else None,
+        soc_percent=percent(status.percentage_charged) if has_battery else None,
     )
 
 
@@ -186,7 +190,7 @@ def live_warnings(status: LiveStatus, of: Site) -> Iterator[str]:
 
 def _makes_sun(told: Iterable[LiveStatus | Row], of: Site) -> bool:
     """Tells whether solar figures count: zeros of a site that lists its parts, with no inverter among them, do not."""
-    return not of.devices or has(of, DeviceKind.INVERTER) or any(values.solar_power for values in told)
+    return not of.devices or of.has(DeviceKind.INVERTER) or any(values.solar_power for values in told)
 
 
 def _meters_live(status: LiveStatus, of: Site) -> bool:
@@ -194,7 +198,7 @@ def _meters_live(status: LiveStatus, of: Site) -> bool:
 
     Tesla tells minus the sun as its grid then.
     """
-    return has(of, DeviceKind.METER) and (has(of, DeviceKind.BATTERY) or status.load_power != 0)
+    return of.has(DeviceKind.METER) and (of.has(DeviceKind.BATTERY) or status.load_power != 0)
 
 
 def _is_off_grid(status: LiveStatus) -> bool:
@@ -219,7 +223,7 @@ def _live_load(status: LiveStatus, of: Site) -> Load:
     if not _meters_live(status, of):
         return Load(None)
     sun = status.solar_power if _makes_sun([status], of) else 0.0
-    stored = status.battery_power if has(of, DeviceKind.BATTERY) else 0.0
+    stored = status.battery_power if of.has(DeviceKind.BATTERY) else 0.0
     balance = physics.home_load((sun, stored, _grid(status), status.generator_power or 0.0))
     told = status.load_power
     if told is None or balance.is_impossible:
@@ -273,7 +277,7 @@ def quarters(rows: Sequence[Row], query: ReadingsQuery, charges: Sequence[Row] =
         found.power("load_wh", at, end, 0.0 if load.is_impossible else load.watts)
         if load.is_impossible:
             impossible |= {_quarter_of(at), _quarter_of(end - timedelta(microseconds=1))}
-    if has(query.site, DeviceKind.BATTERY):
+    if query.site.has(DeviceKind.BATTERY):
         for row, (at, end) in rows_spans(charges, query):
             if row is None:
                 found.told_twice(at, end)
@@ -287,8 +291,8 @@ class _Balance:
 
     def __init__(self, rows: Sequence[Row], query: ReadingsQuery) -> None:
         spans = list(rows_spans(rows, query))
-        self._has_battery = has(query.site, DeviceKind.BATTERY)
-        self._has_meter = has(query.site, DeviceKind.METER)
+        self._has_battery = query.site.has(DeviceKind.BATTERY)
+        self._has_meter = query.site.has(DeviceKind.METER)
         self._has_sun = _makes_sun(rows, query.site)
         self._has_generator = any(row.generator_power is not None for row in rows)
         long_rows = [row for row, (at, end) in spans if row is not None and end - at >= QUARTER]
@@ -375,7 +379,7 @@ def _energies(rows: Sequence[Row], of: Site, sources: set[str]) -> Iterator[tupl
     is_metered = any(getattr(row, name) for row in rows for name in _FLOWS)
     for metric in (*_SINGLE, *_SUMS):
         kind = _PART_OF.get(metric)
-        if kind is not None and not (is_metered and has(of, kind)):
+        if kind is not None and not (is_metered and of.has(kind)):
             continue
         told = [known for row in rows if (known := _energy(row, metric, sources)) is not None]
         if told:
@@ -401,9 +405,5 @@ def _sources(days: Iterable[Sequence[Row]], of: Site) -> set[str]:
     kinds = {"solar": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY}
     names = [name for name in _FLOWS if name.endswith("_generator")]
     has_generator = any(getattr(row, name) is not None for rows in days for row in rows for name in names)
-    found = {source for source, kind in kinds.items() if has(of, kind)}
+    found = {source for source, kind in kinds.items() if of.has(kind)}
     return {"grid"} | found | ({"generator"} if has_generator else set())
-
-
-def has(of: Site, kind: DeviceKind) -> bool:
-    return any(device.kind is kind for device in of.devices)

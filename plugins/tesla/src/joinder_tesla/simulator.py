@@ -70,7 +70,7 @@ class EnergySite:
         return timezone(_offset(self, now if self.clock == "offset of now" else now.replace(month=1, day=1)))
 
     def row_seconds(self, at: float, now: datetime) -> int:
-        """5 minutes with a battery, 15 without."""
+        """Returns 5 minutes with a battery, 15 without."""
         if not self.battery:
             return 900
         noon = datetime.combine(now.astimezone(self.home.zone).date() - timedelta(days=1), time(12), self.home.zone)
@@ -161,7 +161,7 @@ class Cloud:
         )
 
     def grant(self, form: Mapping[str, str]) -> Body:
-        """The token answer. Raises TokenRefused."""
+        """Returns the token answer. Raises TokenRefused."""
         kind, client_id = form.get("grant_type"), form.get("client_id", "")
         self.tokens.check_client(client_id, None if kind == "refresh_token" else form.get("client_secret", ""))
         if kind == "refresh_token":
@@ -183,7 +183,7 @@ class Cloud:
         return {"response": {"domain": "simulated"}}
 
     def answer(self, host: str, path: str, query: Mapping[str, str], token: str) -> Any:
-        """`response` of GET /api/1/`path` on a regional host. Raises Refused."""
+        """Returns `response` of GET /api/1/`path` on a regional host. Raises Refused."""
         holder = self.tokens.holder(token)
         if holder is None:
             raise Refused(401, "token expired (401)")
@@ -264,7 +264,7 @@ BATTERY_WH = 13500
 
 
 def _truth(site: EnergySite) -> TrueSite:
-    """Tesla lists batteries by serial, and of the rest only that it is there."""
+    """Lists batteries by serial, as Tesla does, and of the rest only that it is there."""
     count = int(site.home.battery_wh // BATTERY_WH)
     batteries = [
         TrueDevice(kind=DeviceKind.BATTERY, serial=f"TG00000{number}", share=1 / count, nameplate_wh=BATTERY_WH)
@@ -298,7 +298,7 @@ def _info(site: EnergySite, now: datetime) -> Body:
 
 
 def _live(site: EnergySite, now: datetime) -> Body:
-    """Off the grid the battery carries what sun and generator do not."""
+    """Tells power now; off the grid the battery carries what sun and generator do not."""
     power = site.home.power(now.timestamp())
     islanded = power.load_w - power.solar_w - site.generator_w
     return {
@@ -327,7 +327,7 @@ def _stamps(
 
 
 def _power(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
-    """Mean W of five minutes with a battery, of fifteen without."""
+    """Returns the mean W of five minutes with a battery, of fifteen without."""
     rows, clock = [], site.clock_at(now)
     for at, step in _stamps(site, start, end, now, None):
         energy, hours = site.home.energy(at, at + step), step / 3600
@@ -345,7 +345,7 @@ def _power(site: EnergySite, start: datetime, end: datetime, now: datetime) -> l
 
 
 def _soe(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
-    """Whole percents of quarter hours; nothing without a battery."""
+    """Returns whole percents of quarter hours; nothing without a battery."""
     return [
         {
             "timestamp": datetime.fromtimestamp(at, site.clock_at(now)).isoformat(),
@@ -356,7 +356,7 @@ def _soe(site: EnergySite, start: datetime, end: datetime, now: datetime) -> lis
 
 
 def _energy(site: EnergySite, start: datetime, end: datetime, now: datetime) -> list[Body]:
-    """A row a day, stamped at one o'clock; the totals alone are left out where they are 0."""
+    """Returns a row a day, stamped at one o'clock; the totals alone are left out where they are 0."""
     clock, first, last = site.clock_at(now), start.date(), end.date()
     if start.utcoffset() != end.utcoffset():
         first = last = end.date() + timedelta(days=1)
@@ -435,7 +435,7 @@ async def token(request: Incoming) -> Response[Body]:
 
 @post("/oauth2/v3/revoke")
 async def revoke(request: Incoming) -> Response[Body | None]:
-    """An unknown token is answered as a known one (RFC 7009)."""
+    """Answers an unknown token as a known one (RFC 7009)."""
     form, tokens = {name: str(value) for name, value in (await request.form()).items()}, _cloud(request).tokens
     client_id = form.get("client_id", "")
     try:
@@ -472,7 +472,7 @@ def state(request: Incoming) -> Body:
 
 
 def simulator(cloud: Cloud | None = None) -> Simulator:
-    """A fresh stand-in; `cloud` brings other dials."""
+    """Makes a fresh stand-in; `cloud` brings other dials."""
     cloud = cloud or Cloud()
     handlers = [page, consent, token, revoke, data, partner_accounts, state]
     return Simulator(

@@ -37,7 +37,7 @@ class Accounts(Pair["Tenant", "ApiClient"]):
         return {one.row.id: one for one in await account_list.listed(hub)}
 
     async def load_below(self, hub: Hub, one: Tenant) -> Mapping[str, ApiClient]:
-        """Those that work first, the newest of them on top."""
+        """Loads those that work first, the newest of them on top."""
         from joinder.services.records import accounts
 
         clients = await accounts.list_clients(hub, one.row.id)

@@ -54,7 +54,7 @@ class Checklist(SelectionList[str]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "screen.take", "Go on", show=False)]
 
     def render_line(self, y: int) -> Strip:
-        """Textual tells ticked ones by colour alone."""
+        """Leaves out the mark of what is not ticked: Textual tells ticked ones by colour alone."""
         segments = list(super().render_line(y))
         place = segments[1].style.meta.get("option") if len(segments) > 1 and segments[1].style else None
         if place is not None and self.get_option_at_index(place).value not in self.selected:
@@ -117,7 +117,7 @@ async def ask(
     doing: str,
     work: Callable[[Hub, Given], Awaitable[T]],
 ) -> T | None:
-    """What the service answered; a refusal is shown above what was entered. None: left."""
+    """Returns what the service answered; shows a refusal above what was entered. None: left."""
     problem = ""
     answers: list[T] = []
     while not answers:

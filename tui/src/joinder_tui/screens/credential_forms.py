@@ -9,7 +9,7 @@ from textual.binding import BindingType
 
 from joinder_tui.acts import ACTOR
 from joinder_tui.screens.form import FormScreen, account_choice, chosen_account, form_acts, named
-from joinder_tui.widgets.form import Choice, Entry, Typed
+from joinder_tui.widgets.form import Choice, Entry, Typed, entered
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -59,7 +59,7 @@ class CredentialForm(FormScreen):
         _, kind = self._kinds[chosen[KIND]]
         name = Field(name="name", label="Name", required=False, help="For people; it is never sent to the vendor")
         return [
-            *(Typed(pointer("credentials", field.name), field) for field in kind.fields),
+            *(entered(pointer("credentials", field.name), field) for field in kind.fields),
             Typed("/name", name),
         ]
 
@@ -95,7 +95,7 @@ class RotateForm(FormScreen):
     def entries(self, chosen: Mapping[str, str]) -> Sequence[Entry]:
         from joinder.services.refusals import pointer
 
-        return [Typed(pointer("credentials", field.name), field, is_free=True) for field in self._kind.fields]
+        return [entered(pointer("credentials", field.name), field, is_free=True) for field in self._kind.fields]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services.join import vendor_credentials
@@ -126,7 +126,7 @@ class ActionForm(FormScreen):
     def entries(self, chosen: Mapping[str, str]) -> Sequence[Entry]:
         from joinder.services.refusals import pointer
 
-        return [Typed(pointer(field.name), field) for field in self._actions[chosen[ACTION]].fields]
+        return [entered(pointer(field.name), field) for field in self._actions[chosen[ACTION]].fields]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services.admin import operator_actions

@@ -115,7 +115,7 @@ class Credentials(Page):
         yield Static("", id="facts", classes="facts")
 
     async def load(self, hub: Hub) -> Answer:
-        """The rows, each second tick their quotas; the first time, both."""
+        """Loads the rows, each second tick their quotas; the first time, both."""
         from joinder.services.admin import flow_list
 
         if self.turn % 2:

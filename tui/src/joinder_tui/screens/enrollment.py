@@ -78,7 +78,7 @@ class Enrollment(Page):
                 yield Table("When", "What", "Details", id="events")
 
     async def load(self, hub: Hub) -> Answer:
-        """One look whether anything changed; everything anew only then."""
+        """Looks whether anything changed; loads everything anew only then."""
         from joinder.services.admin import detail
 
         mark = await detail.mark(hub, self.enrollment_id)
@@ -194,7 +194,7 @@ def _facts(detail: Detail) -> RichTable:
 
 
 def _warnings(detail: Detail) -> RichTable:
-    """What was doubtful about its vendor's answers in the last week, the newest first."""
+    """Lists what was doubtful about its vendor's answers in the last week, the newest first."""
     table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
     for heading, ratio in (("Warning", 1), ("Times", None), ("Since", None), ("Last", None)):
         table.add_column(heading, ratio=ratio, no_wrap=ratio is None)

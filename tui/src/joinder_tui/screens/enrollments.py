@@ -91,7 +91,7 @@ class Enrollments(Page):
         return search.parse(self._looked_for, faults_only=self.faults)
 
     async def load(self, hub: Hub) -> list[Found]:
-        """One page."""
+        """Loads one page."""
         from joinder.services.admin import search
 
         return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1)
@@ -105,7 +105,7 @@ class Enrollments(Page):
 
     @work(group="count", exclusive=True, exit_on_error=False)
     async def _show_total(self) -> None:
-        """How many there are in all, once for each filter: it walks them, so the page does not wait for it."""
+        """Shows how many there are in all, once for each filter: it walks them, so the page does not wait for it."""
         from joinder.services.admin import search
 
         query = self._query()
@@ -141,7 +141,7 @@ class Enrollments(Page):
         self.faults = not self.faults
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """As it is typed; half a word such as `vendor:` waits for the rest."""
+        """Looks as it is typed; half a word such as `vendor:` waits for the rest."""
         from joinder.services.refusals import Invalid
 
         before, self._looked_for = self._looked_for, event.value
@@ -205,7 +205,7 @@ class Enrollments(Page):
         self.action_open()
 
     def _chosen(self) -> list[str]:
-        """The marked ones, else the one under the cursor."""
+        """Returns the marked ones, else the one under the cursor."""
         selected = self.query_one("#enrollments", Table).selected
         return sorted(self._marked) or ([selected] if selected else [])
 

@@ -92,7 +92,7 @@ class Events(Page):
         return self.query_one(f"#table-{self._tab}", Table)
 
     def tick(self) -> None:
-        """Only the first page changes."""
+        """Asks on the first page only, as no other changes."""
         if not self.held and len(self._log.begins) == 1:
             super().tick()
 
@@ -148,7 +148,7 @@ class Events(Page):
         self.query_one("#filter", Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """As it is typed; half a word waits for the rest."""
+        """Looks as it is typed; half a word waits for the rest."""
         from joinder.services.refusals import Invalid
 
         before, self._hint = self._log.wanted, ""
@@ -195,7 +195,7 @@ class Events(Page):
         self.act(self._export([self._log.told(row) for row in self._log.found.values()]))
 
     async def _export(self, rows: Sequence[dict[str, Any]]) -> None:
-        """`rows` as they were when it was asked for."""
+        """Exports `rows` as they were when it was asked for."""
         from joinder_tui.screens.ask import Line, ask
 
         async def write(_: Hub, given: Given) -> str:

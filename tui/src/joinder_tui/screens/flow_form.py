@@ -10,7 +10,7 @@ from textual.binding import BindingType
 
 from joinder_tui.acts import ACTOR
 from joinder_tui.screens.form import FormScreen, account_choice, chosen_account, form_acts, named
-from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed
+from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed, entered
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -93,7 +93,7 @@ class FlowForm(FormScreen):
         return f"Made {flow.id}. Press c to copy the link for owners."
 
     def place_of(self, place: str) -> str:
-        """The request counts its vendors, the form names them."""
+        """Turns a number into a name: the request counts its vendors, the form names them."""
         members = place.split("/")
         if members[1:2] != ["vendors"] or len(members) < 3:
             return place
@@ -113,7 +113,7 @@ def _ticked(vendor: Vendor, credentials: Sequence[VendorCredentials]) -> Ticked:
         return Ticked(_place(vendor.name), vendor.label, refusal="needs credentials first: 4, then a")
     options = [(f"{row.name or row.id} ({row.type})", row.id) for row in fitting]
     inner: list[Entry] = [Choice(f"{_place(vendor.name)}/credentialsID", "Credentials", options)] if options else []
-    inner += [Typed(_place(vendor.name) + pointer("options", field.name), field) for field in vendor.flow_fields]
+    inner += [entered(_place(vendor.name) + pointer("options", field.name), field) for field in vendor.flow_fields]
     return Ticked(_place(vendor.name), vendor.label, inner)
 
 

@@ -132,7 +132,7 @@ class Flows(Page):
         async def make(hub: Hub) -> str:
             from joinder.services.join import join_sessions
 
-            return await join_sessions.link(hub, flow.account_id, flow.id, None, None)
+            return await join_sessions.link(hub, flow.account_id, flow.id, None)
 
         url = await self.doing("Making the link", make)
         if url is not None:
@@ -211,7 +211,7 @@ def _flow_cells(one: ListedFlow) -> tuple[str | Text, ...]:
 
 
 def _keyed(attempts: Sequence[Attempt]) -> dict[str, Attempt]:
-    """By what does not change of them; several owners may begin in one second."""
+    """Keys them by what does not change of them; several owners may begin in one second."""
     seen: Counter[str] = Counter()
     keyed = {}
     for one in attempts:

@@ -63,29 +63,29 @@ class FormScreen(Page, ModalScreen[None]):
         return self.heading
 
     async def load(self, hub: Hub) -> Any:
-        """What the choices are, asked once."""
+        """Returns what the choices are, asked once."""
         return ()
 
     def keep(self, answer: Any) -> None:
-        """What `load` answered, before anything is drawn."""
+        """Keeps what `load` answered, before anything is drawn."""
 
     def choices(self) -> Sequence[Choice]:
         return ()
 
     def entries(self, chosen: Mapping[str, str]) -> Sequence[Entry]:
-        """Drawn anew whenever a choice changes."""
+        """Returns what is drawn anew whenever a choice changes."""
         raise NotImplementedError
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
-        """By place. Answers what is said when it is done; raises as services do."""
+        """Saves values by place and returns what is said when it is done; raises as services do."""
         raise NotImplementedError
 
     def place_of(self, place: str) -> str:
-        """Where a refusal's JSON Pointer is shown, if the request is built otherwise than the form."""
+        """Returns where a refusal's JSON Pointer is shown, if the request is built otherwise than the form."""
         return place
 
     def ask(self) -> None:
-        """Once: nobody's typing is drawn over."""
+        """Asks once: nobody's typing is drawn over."""
         if self._chosen is None:
             super().ask()
 
@@ -162,7 +162,7 @@ class FormScreen(Page, ModalScreen[None]):
             self.act(self._save())
 
     async def _save(self) -> None:
-        """While it takes nothing can be typed, and nothing of it is sent twice."""
+        """Saves; while it takes, nothing can be typed, and nothing of it is sent twice."""
         values = {entry.place: entry.value for entry in self._all() if entry.value}
         form, focused = self.query_one(".form"), self.focused
         self._is_saving = form.disabled = True
@@ -178,7 +178,7 @@ class FormScreen(Page, ModalScreen[None]):
         self.dismiss()
 
     async def _saved(self, values: Mapping[str, str]) -> str | None:
-        """What to say when it is done; None when it is refused, which the form then shows."""
+        """Returns what to say when it is done; None when it is refused, which the form then shows."""
         from joinder.errors import ConsentInvalid
         from joinder.services.refusals import Refusal
 
@@ -205,7 +205,7 @@ class FormScreen(Page, ModalScreen[None]):
             entry.say("")
 
     def _show_refusal(self, error: Any) -> None:
-        """Each sentence beside its field, and what belongs to none below; the cursor goes to the first."""
+        """Shows each sentence beside its field, and what belongs to none below; the cursor goes to the first."""
         places = {self.place_of(place): text for place, text in _places(error).items()}
         shown = [entry for entry in self._all() if entry.place in places]
         for entry in shown:
@@ -228,7 +228,7 @@ class FormScreen(Page, ModalScreen[None]):
 
 
 def account_choice(accounts: Sequence[Account], shown: str | None) -> list[Choice]:
-    """Asked only where there are several, and none is shown alone."""
+    """Asks only where there are several, and none is shown alone."""
     if shown is not None or len(accounts) < 2:
         return []
     return [Choice("/account", "Account", [(f"{one.name} ({one.id})", one.id) for one in accounts])]
@@ -246,13 +246,13 @@ def chosen_account(accounts: Sequence[Account], shown: str | None, values: Mappi
 
 
 def named(values: Mapping[str, str], under: str, *, without: str = "") -> dict[str, str]:
-    """By the last member of their place, as a service takes them."""
+    """Returns values by the last member of their place, as a service takes them."""
     found = {place: value for place, value in values.items() if place.startswith(under) and place != without}
     return {place.removeprefix(under).replace("~1", "/").replace("~0", "~"): value for place, value in found.items()}
 
 
 def _places(error: Any) -> dict[str, str]:
-    """Of a service's refusal, or of a vendor's, which knows the fields by name."""
+    """Returns places with texts, of a service's refusal or of a vendor's, which knows the fields by name."""
     if hasattr(error, "errors"):
         return dict(error.errors)
     return {f"/credentials/{name}": text for name, text in error.fields.items()}

@@ -40,7 +40,7 @@ class Link(ModalScreen[None]):
 
 
 def qr_code(url: str) -> str:
-    """In half blocks, black on white whatever the theme."""
+    """Draws in half blocks, black on white whatever the theme."""
     drawn = io.StringIO()
     try:
         code = segno.make(url, error="l", micro=False)

@@ -93,7 +93,7 @@ class Now(Page):
         self.query_one("#counts").focus()
 
     async def load(self, hub: Hub) -> Answer:
-        """The counts, each second tick what ran; the first time, everything."""
+        """Loads the counts, each second tick what ran; the first time, everything."""
         from joinder.services.admin import enrollment_stats, join_attempts
         from joinder.services.calls import activity
 

@@ -46,7 +46,7 @@ class Reveal(ModalScreen[None]):
 
     @contextmanager
     def covered(self) -> Iterator[None]:
-        """For a picture of the screen."""
+        """Covers it for a picture of the screen."""
         shown = self.query_one("#revealed", Static)
         shown.update(COVERED)
         try:

@@ -62,7 +62,7 @@ class Secret(ModalScreen[None]):
 
     @contextmanager
     def covered(self) -> Iterator[None]:
-        """For a picture of the screen."""
+        """Covers it for a picture of the screen."""
         self._draw(COVERED)
         try:
             yield

@@ -160,7 +160,7 @@ def _state(entry: Installed | None) -> Text:
 
 
 def _signs(vendor: Vendor) -> Text:
-    """One sign a capability, in the order of the contract."""
+    """Returns one sign a capability, in the order of the contract."""
     from joinder.vendor import Capability
 
     signs = (SUPPORT[_support(vendor, capability)] for capability in Capability)
@@ -187,7 +187,7 @@ def _facts(entry: Installed) -> Text:
 
 
 def _can(vendor: Vendor) -> Text:
-    """A line for each degree of support, with the sign it has in the table."""
+    """Returns a line for each degree of support, with the sign it has in the table."""
     from joinder.vendor import Capability
 
     text = Text()
@@ -199,7 +199,7 @@ def _can(vendor: Vendor) -> Text:
 
 
 def _support(vendor: Vendor, capability: Capability) -> str:
-    """The kit finds a vendor that leaves one out."""
+    """Returns the stated support; the kit finds a vendor that leaves one out."""
     return str(vendor.capabilities.get(capability, "not_yet"))
 
 

@@ -125,6 +125,6 @@ def _state(row: WebhookEndpoint) -> Text:
 
 
 def _place(url: str) -> str:
-    """What follows the question mark may be a secret."""
+    """Returns the URL without what follows the question mark, which may be a secret."""
     place, mark, _ = url.partition("?")
     return place + ("?…" if mark else "")

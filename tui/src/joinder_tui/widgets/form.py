@@ -49,7 +49,7 @@ class Entry(Vertical):
         return bool(self.value)
 
     def say(self, problem: str) -> None:
-        """Empty: nothing is wrong."""
+        """Says what is wrong; empty: nothing."""
         said = self.query_one(".wrong", Static)
         said.update(f"✗ {problem}" if problem else "")
         said.display = bool(problem)
@@ -58,7 +58,7 @@ class Entry(Vertical):
         self.say("")
 
     def on_descendant_focus(self) -> None:
-        """What is typed into is scrolled to; in a small terminal its label may be just above."""
+        """Scrolls to what is typed into; in a small terminal its label may be just above."""
         self.call_after_refresh(self.scroll_visible, animate=False)
 
 
@@ -91,6 +91,14 @@ class Typed(Entry):
             control.value = text
         elif isinstance(control, TextArea):
             control.text = text
+
+
+def entered(place: str, field: Field, *, is_free: bool = False) -> Entry:
+    """Makes what a vendor's field is entered into: a choice where it has some. `is_free`: it may be left as it is."""
+    if not field.choices:
+        return Typed(place, field, is_free=is_free)
+    none = [("as it is" if is_free else "none", "")] if is_free or not field.required else []
+    return Choice(place, field.label, none + [(label, value) for value, label in field.choices], hint=field.help or "")
 
 
 class Hidden(Input):
@@ -165,7 +173,7 @@ class Ticked(Entry):
 
     @property
     def inner(self) -> Sequence[Entry]:
-        """Those that count now."""
+        """Returns those that count now."""
         return self._inner if self.value else ()
 
     def say(self, problem: str) -> None:

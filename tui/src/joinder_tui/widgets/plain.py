@@ -21,7 +21,7 @@ WIDEST = 300  # letters of a cell; a screen of its own shows the whole
 
 
 def line(text: str | Text) -> Text:
-    """For a cell: one line, cut where it is very long."""
+    """Makes one line for a cell, cut where it is very long."""
     shown = _changed(text, clean_line)
     if len(shown) > WIDEST:
         shown = shown.copy()
@@ -34,7 +34,7 @@ def lines(text: str | Text) -> Text:
 
 
 def _changed(text: str | Text, clean: Any) -> Text:
-    """Of a `Text` the same object where nothing is to be changed; styles stay, as a letter stands for a letter."""
+    """Returns the same `Text` where nothing is to be changed; styles stay, as a letter stands for a letter."""
     if isinstance(text, str):
         return Text(clean(text))
     cleaned = clean(text.plain)

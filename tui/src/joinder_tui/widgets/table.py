@@ -33,7 +33,7 @@ class Table(DataTable[Any]):
 
     @property
     def selected(self) -> str:
-        """The key of the row the cursor is on; empty where there is none."""
+        """Returns the key of the row the cursor is on; empty where there is none."""
         if not self.row_count or not self.is_valid_coordinate(self.cursor_coordinate):
             return ""
         return str(self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value or "")
@@ -55,7 +55,7 @@ class Table(DataTable[Any]):
                     self.update_cell(key, heading, line(new))
 
     def _replace(self, rows: Rows) -> None:
-        """The cursor stays on its row, or where it was when that row is gone."""
+        """Leaves the cursor on its row, or where it was when that row is gone."""
         selected, at = self.selected, self.cursor_row
         self.clear()
         for heading in self._headings:

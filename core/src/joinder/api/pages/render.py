@@ -14,8 +14,10 @@ from litestar import Response
 from litestar.datastructures import Cookie
 from markupsafe import Markup, escape
 
+from joinder import virtual
 from joinder.api.pages.catalogue import Catalogue
 from joinder.clean import clean_text
+from joinder.services.join.browser_sessions import authorize_path
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_sessions import Choice, Fault, Form, Intro
 from joinder.services.join.landings import Landing
@@ -34,6 +36,14 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action "
+VIRTUAL_CHOICES: tuple[tuple[str, dict[str, str]], ...] = (  # what a virtual owner does, and what the vendor answers
+    ("virtual_yes", {"code": virtual.GRANTS}),
+    ("virtual_no", {"error": "access_denied"}),
+    ("virtual_fails", {"error": "server_error"}),
+    ("virtual_approves", {"code": virtual.APPROVES}),
+    ("virtual_rejects", {"code": virtual.REJECTS}),
+)
+_FAULTS: dict[Fault, str] = {"missing": "form_missing", "too long": "form_too_long", "not chosen": "form_not_chosen"}
 REASON_TOLD = ("needs_consent", "rejected")  # the operator's own troubles are none of the owner's
 
 
@@ -119,12 +129,8 @@ def landing(look: Look, shown: Landing) -> Response[str]:
 
 
 def choose(look: Look, choice: Choice) -> Response[str]:
-    path = f"/join/flows/{choice.flow_id}/authorize"
     choices = [
-        {
-            "label": vendor.label,
-            "url": with_result(path, vendor=vendor.name, state=choice.state, ui_locales=look.locale),
-        }
+        {"label": vendor.label, "url": authorize_path(choice.flow_id, vendor.name, choice.labels, look.locale)}
         for vendor in choice.vendors
     ]
     return _html(_page("choose.html", look, choices=choices), 200)
@@ -160,6 +166,8 @@ def form(
         look,
         vendor=shown.vendor,
         vendor_label=shown.vendor.label,
+        fields=shown.fields,
+        question=shown.question,
         form_token=shown.form_token,
         lands=shown.lands,
         values=values or {},
@@ -172,9 +180,9 @@ def form(
 def entry_errors(look: Look, shown: Form, faulty: Mapping[str, Fault]) -> dict[str, Markup | str]:
     """Says what is missing or too long, field by field."""
     told: dict[str, Markup | str] = {}
-    for entry in shown.vendor.consent_fields:
+    for entry in shown.fields:
         if entry.name in faulty:
-            label = "form_missing" if faulty[entry.name] == "missing" else "form_too_long"
+            label = _FAULTS[faulty[entry.name]]
             field = str(look.language.translated(entry.label, shown.vendor) or entry.label)
             told[entry.name] = look.label(label, field=field, most=str(entry.max_length))
     return told
@@ -214,6 +222,23 @@ def receipt(look: Look, shown: Receipt, vendor: Vendor | None) -> Response[str]:
         how=look.language.revoked[shown.how or "none"].format(**named) if shown.ended_at else None,
     )
     return _html(html, 200)
+
+
+def virtual_owner(look: Look, back: str, state: str, owner: str) -> Response[str]:
+    """The page on which a virtual owner decides: every choice is a link to the callback, as a vendor would answer."""
+    ways = [
+        (
+            look.label(label),
+            with_result(back, state=state, **{**answer, "owner": owner} if "code" in answer else answer),
+        )
+        for label, answer in VIRTUAL_CHOICES
+    ]
+    choices = [{"label": label, "url": url} for label, url in ways]
+    return _html(_page("virtual.html", look, choices=choices, owner=owner), 200)
+
+
+def _as_owner(answer: Mapping[str, str], owner: str) -> dict[str, str]:
+    return {**answer, "owner": owner} if "code" in answer else dict(answer)
 
 
 def home(look: Look, status: int = 200) -> Response[str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.records import accounts
 from joinder.services.refusals import Invalid, NotFound, pointer
 from joinder.store.tables import VendorCredentials
-from joinder.vendor import OperatorAction
+from joinder.vendor import OperatorAction, checked_values
 
 
 async def list_actions(hub: Hub, account_id: str, credentials_id: str) -> list[OperatorAction]:
@@ -31,6 +32,7 @@ async def run(
     if action is None:
         raise NotFound
     checked = _checked(action, values)
+    await accounts.refuse_virtual(hub, account_id)
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
@@ -40,17 +42,8 @@ async def run(
 
 
 def _checked(action: OperatorAction, values: Mapping[str, object]) -> dict[str, str]:
-    declared = {entry.name: entry for entry in action.fields}
-    errors = {pointer(name): "unknown member" for name in values if name not in declared}
-    checked = {}
-    for name, entry in declared.items():
-        value = values.get(name)
-        if value is None and not entry.required:
-            continue
-        if not isinstance(value, str) or not value.strip() or len(value) > entry.max_length:
-            errors[pointer(name)] = f"must be a text of 1 to {entry.max_length} characters ({entry.label})"
-        else:
-            checked[name] = value.strip()
-    if errors:
+    checked, problems = checked_values(action.fields, values)
+    if problems:
+        errors = {pointer(name): problem for name, problem in problems.items()}
         raise Invalid("The action's values are incomplete or malformed", errors=errors)
     return checked

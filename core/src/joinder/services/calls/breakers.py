@@ -16,7 +16,7 @@ from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context, OpenedS
 
 from joinder.errors import DeviceUnreachable, PluginBug, RateLimited, TransientError, Unexplained, VendorError
 from joinder.grants import AppCredentials
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.vendor import Vendor, endpoint_hosts
 
 THRESHOLD = 5  # outages in a row

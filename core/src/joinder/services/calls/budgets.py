@@ -18,8 +18,10 @@ from datetime import timedelta
 from typing import Literal
 
 from joinder.clock import monotonic, now
-from joinder.errors import RateLimited, VendorError, VendorTimeout
+from joinder.errors import VendorError, VendorTimeout
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.calls.call_windows import Span, spans, statement, taking
+from joinder.services.calls.fair_shares import FairShares
 from joinder.store.driver_errors import said, trouble_from
 from joinder.store.types import Store
 from joinder.trouble import StoreTrouble
@@ -45,10 +47,6 @@ _BLOCK = statement(
 _FORGET = statement('DELETE FROM quota WHERE app = :app AND span = :span AND "window" < :before', "before")
 _UNTIL = "SELECT until FROM quota WHERE app = :app AND span = 'blocked'"
 _USED = 'SELECT app, span, "window", used, until FROM quota WHERE app IN ({apps})'
-
-
-class BudgetSpent(RateLimited):
-    """Refused here, before the call: it tells nothing about the vendor or the enrollment."""
 
 
 class Uncounted(BudgetSpent):
@@ -150,6 +148,8 @@ class AppMeter:
         self._spans: list[Span] = spans(limits, now())
         self._hand: dict[Purpose, int] = {}  # calls taken for the running windows, not yet made
         self._spent: dict[Purpose, Span] = {}
+        self._used: dict[str, int] = {}  # of the running windows, as last written
+        self._shares = FairShares()
         self._taking = asyncio.Lock()
         self._owed = 0  # exchanges made, not yet written down
         self._settling: asyncio.Task[None] | None = None
@@ -219,11 +219,20 @@ class AppMeter:
     async def _take_one(self) -> None:
         """Takes one call out of the block in hand, or of a new block."""
         await self._refuse_blocked()
+        self._take_share()
         if not self._spans or self._from_hand():
             return
         async with self._taking:
             if not self._from_hand():
                 await self._new_block()
+
+    def _take_share(self) -> None:
+        """Raises ShareSpent for a reader whose share of the minute is spent."""
+        self._turn()
+        minute = next((span for span in self._spans if span.name == "minute"), None)
+        if minute is not None and purpose() == "read":
+            left = minute.limit - self._used.get("minute", 0) + sum(self._hand.values())
+            self._shares.take(minute, left, now())
 
     async def _refuse_blocked(self) -> None:
         if monotonic() - self._looked_at > LOOK_S:
@@ -254,6 +263,7 @@ class AppMeter:
             self._spans = spans(self.limits, moment)
             self._hand.clear()
             self._spent.clear()
+            self._used.clear()
 
     async def _new_block(self) -> None:
         running = self._spans
@@ -290,6 +300,8 @@ class AppMeter:
                     before = 2 * span.start - span.end
                     await session.execute(_FORGET, {"app": self._app, "span": span.name, "before": before})
         self._owed -= owed
+        if self._spans is taken:
+            self._used = used
 
     def _count_exchange(self) -> None:
         if not self._spans:

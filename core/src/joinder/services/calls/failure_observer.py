@@ -24,8 +24,8 @@ class Watch:
     def over(self, ctx: Context) -> Context:
         """Returns the same context, its clients watched."""
 
-        def device(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
-            return cast(DeviceHttp, _Watched(ctx.device(address, pin_sha256=pin_sha256), self))
+        def device(address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp:
+            return cast(DeviceHttp, _Watched(ctx.device(address, pin_sha256=pin_sha256, port=port), self))
 
         return replace(ctx, http=cast(Http, _Watched(ctx.http, self)), device=device)
 

@@ -9,8 +9,9 @@ from joinder.errors import OperatorActionNeeded, RateLimited
 from joinder.grants import Context
 from joinder.http import METER
 from joinder.services.calls.breakers import Breakers
-from joinder.services.calls.budgets import BudgetSpent, Uncounted, at_fault
-from joinder.vendor import AppCredentialType, Vendor, is_redirect
+from joinder.services.calls.budgets import Uncounted, at_fault
+from joinder.services.calls.call_refusals import BudgetSpent
+from joinder.vendor import Vendor, is_redirect
 from joinder.vendors.registry import Around, Registry
 
 
@@ -37,11 +38,12 @@ def guarding(registry: Registry, breakers: Breakers, password_grants: Collection
 
 def _refuse_password(vendor: Vendor, ctx: Context, allowed: Collection[str]) -> None:
     kind = vendor.app_credential(ctx.app.type) if ctx.app is not None else None
-    if kind is not None and kind.asks_password and vendor.name not in allowed:
-        raise OperatorActionNeeded(password_refusal(vendor.name, kind))
+    asking = kind.label if kind is not None and kind.asks_password else None
+    if asking is None and vendor.asks_password:
+        asking = f"{vendor.label}'s form"
+    if asking is not None and vendor.name not in allowed:
+        raise OperatorActionNeeded(password_refusal(vendor.name, asking))
 
 
-def password_refusal(vendor: str, kind: AppCredentialType) -> str:
-    return (
-        f"{kind.label} holds a person's password, which is off by default; JOINDER_PASSWORD_GRANTS={vendor} allows it"
-    )
+def password_refusal(vendor: str, what: str) -> str:
+    return f"{what} holds a person's password, which is off by default; JOINDER_PASSWORD_GRANTS={vendor} allows it"

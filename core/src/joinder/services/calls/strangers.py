@@ -41,7 +41,7 @@ class Tier:
     vendor: Buckets | None = None
 
     def spend(self, guest: Guest, flow: str, vendor: str = "") -> Spent:
-        """From all of them, or from none. Raises SlowDown."""
+        """Takes from all of them, or from none. Raises SlowDown."""
         own = [(self.browser, guest.browser), (self.address, guest.address)]
         shared = [(self.flow, flow), (self.vendor, vendor)]
         was_refused = any(key is not None and not buckets.is_full(key) for buckets, key in own)

@@ -13,7 +13,7 @@ from joinder.runtime.hub import Hub
 from joinder.vendor import endpoint_hosts
 
 
-def _undeclared(address: str, *, pin_sha256: str | None = None) -> DeviceHttp:
+def _undeclared(address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp:
     raise PluginBug("device access refused: the vendor does not declare it")
 
 
@@ -34,7 +34,7 @@ def vendor_context(
     http = hub.http.vendor(described.hosts + endpoint_hosts(described, app))
     return Context(
         http=http if budget is None else http.metered(hub.budgets.meter(budget, described.limits)),
-        device=hub.http.device_access if described.device_access else _undeclared,
+        device=hub.http.device_access(described) if described.device_access else _undeclared,
         app=app,
         app_token=hub.app_tokens.of(vendor, app),
         options=options or {},

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from joinder.clock import from_epoch, now
+from joinder.clock import now, utc_text
 from joinder.errors import TransientError, VendorTimeout
 from joinder.ids import next_id
 from joinder.redact import Secrets
@@ -28,7 +28,7 @@ from joinder.runtime.hub import Hub, audit
 from joinder.services.events import webhooks
 from joinder.services.join import reconnect
 from joinder.services.records import events, health
-from joinder.services.records.event_types import DISABLED
+from joinder.services.records.event_types import DISABLED, OPT_IN
 from joinder.services.work import leases
 from joinder.services.work.jobs import Job
 from joinder.store.tables import Delivery, Enrollment, Event, WebhookEndpoint
@@ -95,7 +95,8 @@ async def _fan_out_batch(hub: Hub) -> bool:
 
 
 def wants(row: WebhookEndpoint, event: Event) -> bool:
-    return row.account_id == event.account_id and (not row.types or event.type in row.types)
+    is_wanted = event.type in row.types if row.types else event.type not in OPT_IN
+    return row.account_id == event.account_id and is_wanted
 
 
 async def enqueue(session: AsyncSession, pairs: Sequence[tuple[Event, WebhookEndpoint]]) -> None:
@@ -183,13 +184,11 @@ async def _take(hub: Hub, endpoint_id: str) -> Attempt | None:
 
 async def _payload(hub: Hub, session: AsyncSession, event: Event) -> bytes:
     enrollment = await session.get(Enrollment, event.enrollment_id)
-    data = events.told(event, enrollment.vendor if enrollment else None).data
+    data = events.told(event, enrollment).data
     if enrollment is not None and data.get("to") in health.OWNER_MUST_ACT:
         url = (await reconnect.links(hub, session, [enrollment])).get(enrollment.id)
         data |= {"reconnectURL": url} if url else {}
-    moment = from_epoch(event.at)
-    timestamp = moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
-    return msgspec.json.encode({"type": event.type, "timestamp": timestamp, "data": data})
+    return msgspec.json.encode({"type": event.type, "timestamp": utc_text(event.at), "data": data})
 
 
 async def _send(hub: Hub, attempt: Attempt) -> Outcome:

@@ -52,6 +52,7 @@ async def opened(hub: Hub, line: Line) -> Grant:
         refresh_expires_at=from_epoch(value["refresh_expires_at"]),
         site_ids=tuple(value["site_ids"] or ()),
         state=GrantState(value["state"]),
+        made_as=value.get("made_as", 1),
     )
 
 
@@ -63,6 +64,7 @@ def _told(grant: Grant) -> dict[str, Any]:
         "expires_at": to_epoch(grant.expires_at),
         "refresh_expires_at": to_epoch(grant.refresh_expires_at),
         "state": str(grant.state),
+        "made_as": grant.made_as,
     }
 
 

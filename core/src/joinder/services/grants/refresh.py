@@ -28,7 +28,7 @@ from joinder.grants import Grant, GrantState
 from joinder.observe.metrics import RefreshResult
 from joinder.patience import within
 from joinder.runtime.hub import Hub
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.grants import (
     apps,
     barrier,

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import NotSupported, TransientError, UnknownVendor, VendorError
+from joinder.errors import NotSupported, UnknownVendor, VendorError
 from joinder.grants import AppCredentials, Context, Grant
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
@@ -214,7 +214,7 @@ async def _work_one(hub: Hub, row: Row, lease: str) -> None:
         log.warning("%s was not told that %s has ended: %s", row.vendor, row.enrollment_id, told)
         if now() - row.created_at < GIVE_UP_AFTER_S:
             hub.metrics.revoked(row.vendor, "failed")
-            await _plan(hub, row, lease, error.retry_after if isinstance(error, TransientError) else None)
+            await _plan(hub, row, lease, error.retry_after if isinstance(error, VendorError) else None)
             return
         how = "failed"
     await _end(hub, row, lease, how)
@@ -271,13 +271,16 @@ async def _end(hub: Hub, row: Row, lease: str, how: How) -> None:
             return  # another worker's, or a newer token came meanwhile
         await session.delete(waiting)
         if await session.get(Account, row.account_id) is not None:
-            tell(session, row.account_id, row.enrollment_id, row.vendor, how)
+            told = await events.last_labels(session, row.enrollment_id)
+            tell(session, row.account_id, row.enrollment_id, row.vendor, how, told)
     hub.metrics.revoked(row.vendor, _RESULTS[how])
 
 
-def tell(session: AsyncSession, account_id: str, enrollment_id: str, vendor: str, how: How) -> None:
+def tell(
+    session: AsyncSession, account_id: str, enrollment_id: str, vendor: str, how: How, labels: Mapping[str, object]
+) -> None:
     """Writes the event of what became of a consent whose enrollment is gone."""
-    data = {"vendor": vendor, "how": how}
+    data = {**labels, "vendor": vendor, "how": how}
     events.write(session, account_id, "enrollment.revoked", data, enrollment_id=enrollment_id)
 
 

@@ -24,7 +24,7 @@ from joinder.errors import (
     Unexplained,
     VendorError,
 )
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 
 PROOF_AFTER = timedelta(minutes=5)  # a second refusal counts only this long after the first
 SITE_PROOF_AFTER = timedelta(days=1)  # of one site, while its enrollment's others are read
@@ -62,7 +62,7 @@ class Others(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What follows (`judging` carries it out)."""
+    """What follows (`consequences` carries it out)."""
 
     SAYS_NOTHING = enum.auto()  # planned anew, nothing is noted
     PASSING = enum.auto()

@@ -9,6 +9,7 @@ from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.join import consents, join_ends, reconnect
 from joinder.services.join.join_ends import JoinRefused
+from joinder.services.join.labels import Labels
 from joinder.services.join.redirects import with_result
 from joinder.store.tables import JoinSession
 from joinder.store.vault import token_hash
@@ -72,8 +73,10 @@ def restart_url(hub: Hub, row: JoinSession) -> str:
     if row.reconnects_id is not None:
         link = reconnect.path(hub, row.reconnects_id, row.client_redirect_uri, LIFE_S)
         return with_result(link, ui_locales=row.locale)
-    return authorize_path(row.flow_id, row.vendor, row.client_state, row.locale)
+    return authorize_path(row.flow_id, row.vendor, Labels.of(row), row.locale)
 
 
-def authorize_path(flow_id: str, vendor_name: str | None, state: str | None, locale: str | None = None) -> str:
-    return with_result(f"/join/flows/{flow_id}/authorize", vendor=vendor_name, state=state, ui_locales=locale)
+def authorize_path(flow_id: str, vendor_name: str | None, labels: Labels, locale: str | None = None) -> str:
+    """Returns the path that begins a join at a vendor; None: a page where the owner chooses one."""
+    path = f"/join/flows/{flow_id}/authorize"
+    return with_result(path, vendor=vendor_name, state=labels.state, reference=labels.reference, ui_locales=locale)

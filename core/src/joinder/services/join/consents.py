@@ -18,11 +18,13 @@ from joinder.clock import now, utc_now
 from joinder.errors import (
     ApprovalRefused,
     AuthorizationLost,
+    ConsentContinues,
     ConsentDenied,
     ConsentIncomplete,
     ConsentInvalid,
     DeviceUnreachable,
     NotSupported,
+    PluginBug,
     TransientError,
     UnexpectedPayload,
     VendorError,
@@ -32,13 +34,22 @@ from joinder.ids import is_id, new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit
 from joinder.services.calls import app_secrets
-from joinder.services.calls.budgets import BudgetSpent
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import apps, judging, standing
-from joinder.services.join import enrollments, join_ends, kept_consents, reconnect
+from joinder.services.join import (
+    continuations,
+    enrollments,
+    join_ends,
+    kept_consents,
+    reconnect,
+    session_secrets,
+)
 from joinder.services.join.join_ends import IssuerMismatch, JoinRefused, WrongAccount
 from joinder.services.join.join_flows import entries
 from joinder.services.join.kept_consents import Keeper
+from joinder.services.join.labels import Labels
+from joinder.services.join.redirects import callback_at, with_result
 from joinder.services.records import health
 from joinder.services.work import leases
 from joinder.services.work.schedule import after_failure
@@ -65,7 +76,11 @@ class _Asked:
 
     @property
     def is_form(self) -> bool:
-        return self.vendor.flow is Flow.FORM
+        return self.vendor.flow is Flow.FORM or self.is_continued
+
+    @property
+    def is_continued(self) -> bool:
+        return self.callback.carried is not None
 
 
 async def finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> VendorError | None:
@@ -83,6 +98,8 @@ async def finish(hub: Hub, row: JoinSession, values: Mapping[str, str]) -> Vendo
         await place(hub, row, consent)
     except JoinRefused as refusal:
         await end(hub, row, refusal.code)
+    except ConsentContinues as further:
+        return await _continued(hub, row, further)
     except VendorError as error:
         return await _failed(hub, row, asked, error)
     except Exception as error:  # noqa: BLE001 - the session ends, or the grant that is kept is placed later
@@ -105,11 +122,14 @@ async def _asked(hub: Hub, row: JoinSession, values: Secrets) -> _Asked:
     if row.credentials_version is not None and (app is None or app.version != row.credentials_version):
         raise JoinRefused("app_changed")
     _check_issuer(vendor, values)
+    secrets = await session_secrets.of(hub, row)
+    further = continuations.in_secrets(secrets)
     keeper = Keeper(hub, row, vendor, ctx.app, values)
     callback = Callback(
         values=values,
-        redirect_uri=redirect_uri(hub, vendor),
-        code_verifier=(await secrets_of(hub, row))["verifier"] if vendor.oauth2 and vendor.oauth2.pkce else None,
+        redirect_uri=redirect_uri(hub, vendor, secrets.get("state")),
+        code_verifier=secrets["verifier"] if vendor.oauth2 and vendor.oauth2.pkce else None,
+        carried=further.carry if further is not None else None,
         keep=keeper,
     )
     is_app_suspected = app is not None and app.suspected_by == "token"
@@ -142,6 +162,16 @@ def _options_in(flow: JoinFlow, vendor: str) -> Mapping[str, str]:
     return next((entry.options for entry in entries(flow) if entry.vendor == vendor), {})
 
 
+async def _continued(hub: Hub, row: JoinSession, asked: ConsentContinues) -> VendorError | None:
+    """Returns the question, which is the next form's. None: the session has ended, as the plugin asks without end."""
+    try:
+        await continuations.go_on(hub, row, asked)
+    except PluginBug as error:
+        await end(hub, row, join_ends.code_of(error), join_ends.text_of(error))
+        return None
+    return asked
+
+
 async def _failed(hub: Hub, row: JoinSession, asked: _Asked | None, error: VendorError) -> VendorError | None:
     """Returns the end an error means; what is kept waits for the vendor, and a form is open again.
 
@@ -151,7 +181,10 @@ async def _failed(hub: Hub, row: JoinSession, asked: _Asked | None, error: Vendo
         await judging.join_failed(hub, row.credentials_id, row.credentials_version, error)
     has_kept = asked is not None and asked.keeper.has_kept
     if asked is not None and asked.is_form:
-        if isinstance(error, TransientError | UnexpectedPayload) and not isinstance(error, DeviceUnreachable):
+        passing = isinstance(error, TransientError | UnexpectedPayload) and not isinstance(error, DeviceUnreachable)
+        if (
+            passing and not asked.is_continued
+        ):  # the answer to a further question is good for minutes: it is asked again
             await adopt(hub, row, error)
             return None
         await _reopen(hub, row, error)
@@ -165,6 +198,8 @@ async def _failed(hub: Hub, row: JoinSession, asked: _Asked | None, error: Vendo
 
 async def end(hub: Hub, row: JoinSession, code: str, text: str | None = None) -> None:
     """Ends a session once: one that has ended, or whose owner has joined, stays as it is."""
+    if code == continuations.CONTINUES:
+        code = "session_expired"
     async with hub.store.write(row.account_id) as session:
         found = await session.get(JoinSession, row.token_hash)
         if found is not None and found.ended_at is None and found.enrollment_id is None:
@@ -194,8 +229,7 @@ async def adopt(hub: Hub, row: JoinSession, error: VendorError | None = None) ->
             join_ends.write(hub, session, found, "flow_gone")
             return
         found.enrollment_id = enrollment.id
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        due_at = now() if error is None else after_failure(0, utc_now(), retry_after)
+        due_at = now() if error is None else after_failure(0, utc_now(), error.retry_after)
         await leases.schedule(session, KIND, enrollment.id, due_at, app=enrollment.app)
         if not isinstance(error, AuthorizationLost | BudgetSpent | None) and await is_empty(session, enrollment):
             await standing.troubled(hub, session, enrollment, error, {})  # a refusal counts when it comes again
@@ -226,9 +260,10 @@ async def _awaiting(hub: Hub, session: AsyncSession, row: JoinSession) -> Enroll
         health_reason=_LATER,
         created_at=now(),
     )
+    Labels.of(row).put_on(enrollment)
     session.add(enrollment)
     await session.flush()
-    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor})
+    health.write_event(session, enrollment, "enrollment.created", {"vendor": row.vendor, "flowID": flow.id})
     return enrollment
 
 
@@ -274,6 +309,7 @@ async def _placed(hub: Hub, session: AsyncSession, row: JoinSession, consent: Co
         flow_id=flow_id,
         program_id=program_id,
         options=options,
+        labels=Labels.of(row),
         replaces=owners,
         fills=fills,
     )
@@ -316,12 +352,20 @@ async def flow_of(hub: Hub, flow_id: str) -> JoinFlow:
 
 def callback_url(hub: Hub, vendor: str) -> str:
     """Returns the URL the operator registers at the vendor."""
-    return f"{hub.settings.public_url}/join/{vendor}/auth-granted"
+    return callback_at(hub.settings.public_url, vendor)
 
 
-def redirect_uri(hub: Hub, vendor: Vendor) -> str | None:
-    """Returns the redirect URI of a callback; None where the owner fills in our form."""
-    return callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None
+def redirect_uri(hub: Hub, vendor: Vendor, state: str | None = None) -> str | None:
+    """Returns the redirect URI of a callback; None where the owner fills in our form.
+
+    It carries the state where the vendor returns none: single use and the browser's cookie hold there as well.
+    """
+    if vendor.flow is not Flow.REDIRECT:
+        return None
+    url = callback_url(hub, vendor.name)
+    if state is None or vendor.oauth2 is None or vendor.oauth2.state_in == "parameter":
+        return url
+    return with_result(url, **{vendor.oauth2.state_returned_as[0]: state})
 
 
 async def context(
@@ -329,20 +373,3 @@ async def context(
 ) -> Context:
     row = await session.get(VendorCredentials, credentials_id or "")
     return vendor_context(hub, vendor.name, app_secrets.open_app(hub, row), options, budget=credentials_id)
-
-
-async def secrets_of(hub: Hub, row: JoinSession) -> Mapping[str, str]:
-    """Returns `verifier` and `form`. Raises JoinRefused once the session has ended."""
-    if not row.secrets_sealed:
-        raise JoinRefused("link_used")
-    async with hub.store.read() as session:
-        await hub.vault.unlock(session, row.account_id)
-    return hub.vault.open_strings(row.secrets_sealed, **_place(row.account_id, row.token_hash))
-
-
-def seal(hub: Hub, account_id: str, row_id: bytes, value: Mapping[str, str]) -> bytes:
-    return hub.vault.seal(dict(value), **_place(account_id, row_id))
-
-
-def _place(account_id: str, row_id: bytes) -> dict[str, str]:
-    return {"table": "join_session", "row": row_id.hex(), "column": "secrets_sealed", "owner": account_id}

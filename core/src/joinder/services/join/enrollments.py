@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.clock import now, to_epoch, utc_now
-from joinder.errors import HealthState
+from joinder.errors import ConsentContinues, HealthState, PluginBug
 from joinder.grants import AppCredentials, Callback, Consent, Grant, GrantState
 from joinder.ids import new_id
 from joinder.redact import Secrets
@@ -22,10 +22,12 @@ from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import expiry, revocations, saving, site_rights, standing
 from joinder.services.grants.revocations import How
 from joinder.services.join import kept_consents, reconnect
+from joinder.services.join.labels import NO_LABELS, Labels
 from joinder.services.records import health
 from joinder.services.records.sealed_grants import opened, seal_grant
 from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh
+from joinder.store import claims
 from joinder.store.tables import (
     CounterRow,
     Coverage,
@@ -62,7 +64,10 @@ class Overview:
 async def operator_consent(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: str) -> Consent:
     """Opens the sites an app credential reaches without any owner."""
     ctx = vendor_context(hub, vendor, app, budget=credentials_id)
-    return await hub.registry.handle_callback(vendor, ctx, Callback(values=Secrets({})))
+    try:
+        return await hub.registry.handle_callback(vendor, ctx, Callback(values=Secrets({})))
+    except ConsentContinues:
+        raise PluginBug(f"plugin {vendor} asks an owner, where the operator's credentials open the sites") from None
 
 
 async def store_consent(
@@ -76,6 +81,7 @@ async def store_consent(
     flow_id: str | None = None,
     program_id: str | None = None,
     options: Mapping[str, str] | None = None,
+    labels: Labels = NO_LABELS,
     replaces: Enrollment | None = None,
     by_operator: bool = False,
     fills: Enrollment | None = None,
@@ -100,8 +106,12 @@ async def store_consent(
         )
         session.add(enrollment)
         await session.flush()
-        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor})
+        if (distribution := hub.registry.brought.get(vendor)) is not None:
+            await claims.put(hub.store, session, vendor, distribution)
+        labels.put_on(enrollment)
+        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
     elif enrollment is not fills:
+        labels.put_on(enrollment)
         health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
     enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
@@ -109,7 +119,7 @@ async def store_consent(
     pending = consent.grant.state is GrantState.PENDING_APPROVAL
     enrollment.status = "pendingvendor" if pending else "enrolled"
     enrollment.failures = 0
-    await _replace_grant(hub, session, enrollment, consent.grant)
+    await replace_grant(hub, session, enrollment, consent.grant)
     await site_rights.listed(session, enrollment, consent.grant.site_ids, whole=not pending, is_first=is_new)
     await session.flush()
     well = await health.begun(session, enrollment.id)
@@ -129,11 +139,21 @@ async def _settle(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant
     await leases.schedule(session, expiry.KIND, enrollment.id, look_at, app=app)
 
 
-async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Overview]:
-    """Reads a keyset page by id; `filters` are columns of enrollment."""
+async def list_page(
+    hub: Hub,
+    account_id: str,
+    filters: dict[str, str],
+    *,
+    after: str,
+    limit: int,
+    known: Collection[str] | None = None,
+) -> list[Overview]:
+    """Reads a keyset page by id; `filters` are columns of enrollment. `known`: only of these vendors; None: of all."""
     query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
     for column, value in filters.items():
         query = query.where(getattr(Enrollment, column) == value)
+    if known is not None:
+        query = query.where(col(Enrollment.vendor).in_(known))
     async with hub.store.read() as session:
         rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
         return await _overviews(hub, session, rows)
@@ -206,8 +226,7 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         row = await owned(session, Enrollment, enrollment_id, account_id)
         how = await revocations.request(hub, session, row)
         await site_rights.leave(session, row)
-        for table in (Interval, CounterRow, Coverage):
-            await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
+        await forget_series(session, enrollment_id)
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         revocation = "requested" if how == "requested" else "none"
         await kept_consents.forget(session, enrollment_id)
@@ -215,10 +234,16 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         told |= {"by": "owner"} if actor == "owner" else {}
         health.write_event(session, row, "enrollment.deleted", told)
         if how is not None and how != "requested":
-            revocations.tell(session, account_id, enrollment_id, row.vendor, how)
+            revocations.tell(session, account_id, enrollment_id, row.vendor, how, health.labels_of(row))
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
         await session.delete(row)
     return how
+
+
+async def forget_series(session: AsyncSession, enrollment_id: str) -> None:
+    """Erases what was read of its sites and devices over time, and the ledger of it."""
+    for table in (Interval, CounterRow, Coverage):
+        await session.execute(sql_delete(table).where(_about(table, enrollment_id)))
 
 
 def _sites_of(enrollment_id: str) -> SelectOfScalar[str]:
@@ -305,7 +330,8 @@ async def locked(hub: Hub, session: AsyncSession, enrollment_id: str) -> Enrollm
     return await session.get(Enrollment, enrollment_id, populate_existing=True)
 
 
-async def _replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+async def replace_grant(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant) -> None:
+    """Stores a new grant in place of whatever was there, as its next version."""
     await hub.vault.unlock(session, enrollment.account_id)
     row = await session.get(GrantRow, enrollment.id)
     if row is None:

@@ -116,7 +116,9 @@ ENDS: dict[str, End] = {
     "flow_gone": End(actor="operator", text="The join flow is deleted, or was never here.", status=404),
     "connection_ended": End(actor="nobody", text="The enrollment of the owner's link has ended.", status=404),
     "vendor_not_offered": End(actor="operator", text="The link names a vendor that the flow does not offer."),
-    "state_too_long": End(actor="operator", text="The link's state is longer than 1,024 characters."),
+    "state_too_long": End(
+        actor="operator", text="The link's state is longer than 1,024 characters, or its reference than 256."
+    ),
     "interrupted": End(actor="owner", text="The server stopped before the vendor's answer was stored; start again."),
     "still_running": End(actor="nobody", text="The vendor has not answered yet; load the page again.", status=503),
     "slow_down": End(actor="nobody", text="Too many ask at once; load the page again after a while.", status=429),
@@ -239,6 +241,8 @@ def _told(row: JoinSession, end: End) -> dict[str, object]:
         "vendor": row.vendor,
         "flowID": row.flow_id or None,
         "enrollmentID": row.enrollment_id or row.reconnects_id,
+        "reference": row.client_reference,
+        "state": row.client_state,
         "code": row.end_code,
         "reason": row.end_text,
         "actor": end.actor,

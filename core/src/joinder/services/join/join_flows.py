@@ -10,14 +10,16 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from joinder import virtual
 from joinder.clock import now
-from joinder.errors import UnknownVendor
 from joinder.ids import new_id
 from joinder.runtime.hub import Hub, audit, owned
+from joinder.services.calls.guard import password_refusal
 from joinder.services.join.redirects import problem_with
+from joinder.services.records import accounts
 from joinder.services.refusals import Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession, VendorCredentials
-from joinder.vendor import Flow, Vendor
+from joinder.vendor import Flow, Vendor, checked_values
 
 
 class FlowVendor(Struct, frozen=True, kw_only=True):
@@ -119,19 +121,15 @@ def entries(flow: JoinFlow) -> list[FlowVendor]:
 
 
 async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str) -> dict[str, str]:
-    try:
-        vendor = hub.registry.vendor(entry.vendor)
-    except UnknownVendor:
-        known = ", ".join(vendor.name for vendor in hub.registry.vendors)
-        return {f"{place}/vendor": f"unknown vendor; installed: {known}"}
-    unknown = set(entry.options) - {option.name for option in vendor.flow_fields}
-    errors = {place + pointer("options", name): "unknown member" for name in sorted(unknown)}
-    for option in vendor.flow_fields:
-        value = entry.options.get(option.name)
-        if value is None and option.required:
-            errors[place + pointer("options", option.name)] = f"is needed: {option.label}"
-        elif value is not None and not 0 < len(value.strip()) <= option.max_length:
-            errors[place + pointer("options", option.name)] = f"must have 1 to {option.max_length} characters"
+    is_virtual = await accounts.is_virtual(session, account_id)
+    offered = [vendor.name for vendor in hub.registry.vendors if (vendor.name == virtual.NAME) == is_virtual]
+    if entry.vendor not in offered:
+        return {f"{place}/vendor": f"unknown vendor; installed: {', '.join(offered)}"}
+    vendor = hub.registry.vendor(entry.vendor)
+    if vendor.asks_password and vendor.name not in hub.settings.password_grants:
+        return {f"{place}/vendor": password_refusal(vendor.name, f"{vendor.label}'s form")}
+    _, problems = checked_values(vendor.flow_fields, entry.options)
+    errors = {place + pointer("options", name): problem for name, problem in problems.items()}
     problem = await _credentials_problem(session, account_id, entry, vendor)
     return {**errors, f"{place}/credentialsID": problem} if problem else errors
 

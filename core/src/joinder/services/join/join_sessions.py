@@ -20,15 +20,34 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from sqlalchemy import CursorResult, update
 from sqlmodel import col
 
+from joinder import virtual
 from joinder.clock import monotonic, now
-from joinder.errors import AppCredentialsRejected, ConsentInvalid, TransientError, VendorError
+from joinder.errors import (
+    AppCredentialsRejected,
+    ConsentContinues,
+    ConsentInvalid,
+    OperatorActionNeeded,
+    TransientError,
+    VendorError,
+)
 from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
+from joinder.services.calls.guard import password_refusal
 from joinder.services.calls.strangers import Guest, SlowDown, Spent, Tier
 from joinder.services.grants import apps
-from joinder.services.join import consents, join_ends, join_flows, kept_consents, landings, late_consents, reconnect
+from joinder.services.join import (
+    consents,
+    continuations,
+    join_ends,
+    join_flows,
+    kept_consents,
+    landings,
+    late_consents,
+    reconnect,
+    session_secrets,
+)
 from joinder.services.join.browser_sessions import (
     LIFE_S,
     authorize_path,
@@ -37,10 +56,10 @@ from joinder.services.join.browser_sessions import (
     restart_url,
     session_of,
 )
-from joinder.services.join.consents import callback_url
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
 from joinder.services.join.kept_consents import KeptConsent
+from joinder.services.join.labels import NO_LABELS, Labels, problem_with
 from joinder.services.join.landings import Landing, landing_of
 from joinder.services.join.late_consents import HELD_MOST_S
 from joinder.services.join.redirects import with_result
@@ -48,21 +67,21 @@ from joinder.services.join.signed_links import BadLink
 from joinder.services.refusals import Invalid
 from joinder.store.tables import Account, Enrollment, JoinFlow, JoinSession, VendorCredentials
 from joinder.store.vault import token_hash
-from joinder.vendor import Flow, Vendor
+from joinder.vendor import Field, Flow, Vendor
 
 MAX_ATTEMPTS = 5
 MAX_STATE = 1024
 RETRY_AFTER_S = 60
 LOOK_S = 0.2
 _ANYBODY = Guest()
-Fault = Literal["missing", "too long"]
+Fault = Literal["missing", "too long", "not chosen"]
 log = logging.getLogger("joinder.join")
 
 
 class FormRefused(Exception):
     """The form is shown again: with what the owner can correct (422), or because the vendor is away (503).
 
-    `faulty`: fields that are `missing`, or `too long`, before anybody was asked.
+    `faulty`: fields that are `missing`, `too long` or `not chosen`, before anybody was asked.
     """
 
     def __init__(
@@ -82,7 +101,7 @@ class Choice:
     flow_id: str
     account_id: str
     vendors: list[Vendor]
-    state: str | None
+    labels: Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,33 +132,37 @@ class Form:
     asked_by: str
     form_token: str
     leads_to: str  # the integrator's address, when it is over
+    fields: tuple[Field, ...]
+    question: str | None = None  # of a further step, which the vendor asks
     locale: str | None = None
     lands: bool = False
 
 
-async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, state: str | None) -> str:
+async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS) -> str:
     """Returns where to send an owner. Raises NotFound, or Invalid where the link would be refused."""
     flow = await join_flows.get(hub, account_id, flow_id)
     offered = [entry.vendor for entry in entries(flow)]
     if vendor_name is not None and vendor_name not in offered:
         raise Invalid(f"This flow offers {', '.join(offered)}.")
-    if state is not None and len(state) > MAX_STATE:
+    if labels.state is not None and len(labels.state) > MAX_STATE:
         raise Invalid(f"A state has at most {MAX_STATE} characters.")
-    return hub.settings.public_url + authorize_path(flow_id, vendor_name, state)
+    if labels.reference is not None and (problem := problem_with(labels.reference)):
+        raise Invalid(f"The reference {problem}.")
+    return hub.settings.public_url + authorize_path(flow_id, vendor_name, labels)
 
 
-async def introduce(hub: Hub, flow_id: str, vendor_name: str | None, state: str | None) -> Choice | Intro | None:
+async def introduce(hub: Hub, flow_id: str, vendor_name: str | None, labels: Labels) -> Choice | Intro | None:
     """Returns what the owner reads first: the choice of a vendor, or who asks for what; None where nothing does.
 
     Nothing is written: programs that look at links begin no session. Raises JoinRefused.
     """
-    flow, entry = await _entry_of(hub, flow_id, vendor_name, state)
+    flow, entry = await _entry_of(hub, flow_id, vendor_name, labels)
     if entry is None:
-        return _choice(hub, flow, state)
+        return _choice(hub, flow, labels)
     vendor = landings.vendor_of(hub, entry.vendor)
     if flow.skip_intro or vendor is None or vendor.flow is not Flow.REDIRECT:
         return None
-    no = _refusal(flow, state, "user_denied")
+    no = _refusal(flow, labels.state, "user_denied")
     return Intro(vendor=vendor, account_id=flow.account_id, way_back=no, lands=not flow.skip_landing)
 
 
@@ -160,15 +183,15 @@ async def start(
     hub: Hub,
     flow_id: str,
     vendor_name: str | None,
-    state: str | None,
+    labels: Labels = NO_LABELS,
     guest: Guest = _ANYBODY,
     *,
     locale: str | None = None,
 ) -> Started | Choice:
     """Begins a session, or asks for the vendor. Raises JoinRefused."""
-    flow, entry = await _entry_of(hub, flow_id, vendor_name, state)
+    flow, entry = await _entry_of(hub, flow_id, vendor_name, labels)
     if entry is None:
-        return _choice(hub, flow, state)
+        return _choice(hub, flow, labels)
     _spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
     return await _begin(
         hub,
@@ -176,18 +199,18 @@ async def start(
         entry,
         flow_id=flow.id,
         redirect_uri=flow.redirect_uri,
-        state=state,
+        labels=labels,
         locale=locale,
         lands=not flow.skip_landing,
     )
 
 
 async def _entry_of(
-    hub: Hub, flow_id: str, vendor_name: str | None, state: str | None
+    hub: Hub, flow_id: str, vendor_name: str | None, labels: Labels
 ) -> tuple[JoinFlow, FlowVendor | None]:
     """Returns the flow, and which of its vendors is meant; None where the owner is to choose. Raises JoinRefused."""
     flow = await consents.flow_of(hub, flow_id)
-    if state is not None and len(state) > MAX_STATE:
+    if len(labels.state or "") > MAX_STATE or (labels.reference and problem_with(labels.reference)):
         refusal = refused(hub, None, "state_too_long")
         raise refusal.asked_by(flow.account_id, way_back=_refusal(flow, None, "state_too_long"))
     offered = {entry.vendor: entry for entry in entries(flow)}
@@ -196,15 +219,15 @@ async def _entry_of(
     entry = offered.get(vendor_name) or offered.get(vendor_name.lower())
     if entry is None:
         refusal = refused(hub, None, "vendor_not_offered").asked_by(flow.account_id)
-        refusal.restart_url = authorize_path(flow.id, None, state)
+        refusal.restart_url = authorize_path(flow.id, None, labels)
         raise refusal
     return flow, entry
 
 
-def _choice(hub: Hub, flow: JoinFlow, state: str | None) -> Choice:
+def _choice(hub: Hub, flow: JoinFlow, labels: Labels) -> Choice:
     found = [landings.vendor_of(hub, entry.vendor) for entry in entries(flow)]
     vendors = sorted((vendor for vendor in found if vendor is not None), key=lambda vendor: vendor.label)
-    return Choice(flow_id=flow.id, account_id=flow.account_id, vendors=vendors, state=state)
+    return Choice(flow_id=flow.id, account_id=flow.account_id, vendors=vendors, labels=labels)
 
 
 def _refusal(flow: JoinFlow, state: str | None, code: str) -> str:
@@ -254,7 +277,7 @@ async def _begin(
     *,
     flow_id: str,
     redirect_uri: str,
-    state: str | None = None,
+    labels: Labels = NO_LABELS,
     reconnects_id: str | None = None,
     locale: str | None = None,
     lands: bool = False,
@@ -273,9 +296,12 @@ async def _begin(
             credentials_id=entry.credentials_id,
             credentials_version=app.version if app is not None else None,
             cookie_hash=token_hash(cookie),
-            secrets_sealed=consents.seal(hub, account_id, row_id, {"verifier": verifier, "form": new_token()}),
+            secrets_sealed=session_secrets.seal(
+                hub, account_id, row_id, {"verifier": verifier, "form": new_token(), "state": token}
+            ),
             client_redirect_uri=redirect_uri,
-            client_state=state,
+            client_state=labels.state,
+            client_reference=labels.reference,
             reconnects_id=reconnects_id,
             locale=locale,
             lands=lands,
@@ -313,13 +339,15 @@ async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, ve
     """
     vendor = hub.registry.vendor(entry.vendor)
     if vendor.flow is Flow.FORM:
-        return f"/join/sessions/{token}"
+        if vendor.asks_password and vendor.name not in hub.settings.password_grants:
+            raise OperatorActionNeeded(password_refusal(vendor.name, f"{vendor.label}'s form"))
+        return _form_path(token)
     async with hub.store.read() as session:
         ctx = await consents.context(hub, session, vendor, entry.credentials_id, entry.options)
     pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
     request = AuthorizeRequest(
         state=token,
-        redirect_uri=callback_url(hub, vendor.name),
+        redirect_uri=consents.redirect_uri(hub, vendor, token) or "",
         code_challenge=str(create_s256_code_challenge(verifier)) if pkce else None,  # type: ignore[no-untyped-call]
     )
     return _rerouted(hub, await hub.registry.build_authorize_url(vendor.name, ctx, request))
@@ -330,15 +358,21 @@ async def finish_redirect(
 ) -> str:
     """Ends a session on the vendor's callback; answers where the owner goes. Raises JoinRefused."""
     carriers = _state_carriers(hub, vendor_name)
-    row = await session_of(hub, state_in(hub, vendor_name, query), cookies)
+    state = state_in(hub, vendor_name, query)
+    row = await session_of(hub, state, cookies)
     if row.vendor != vendor_name:
         raise refused(hub, row, "link_invalid")
+    if row.ended_at is None and await continuations.of(hub, row) is not None:
+        return _form_path(state)  # the code is spent: its answer is carried
     spent = _attempt(hub, row, guest)
     if await _claim(hub, row):
         await _finish(hub, row, {name: value for name, value in query.items() if name not in carriers}, spent)
     else:
         spent.give_back()
-    return await _same_end(hub, row)
+    try:
+        return await _same_end(hub, row)
+    except _Reopened:
+        return _form_path(state)
 
 
 def _attempt(hub: Hub, row: JoinSession, guest: Guest) -> Spent:
@@ -401,7 +435,7 @@ async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
         raise refused(hub, row, "link_used")
     if row.used_at is not None:
         raise refused(hub, row, "still_running")
-    if vendor.flow is not Flow.FORM:
+    if vendor.flow is not Flow.FORM and await continuations.of(hub, row) is None:
         raise refused(hub, row, "unfinished")
     return await _form(hub, row, vendor)
 
@@ -418,16 +452,15 @@ async def submit_form(
     row = await session_of(hub, token, cookies)
     if row.ended_at is not None:
         return await _same_end(hub, row)
-    vendor = hub.registry.vendor(row.vendor)
-    if vendor.flow is not Flow.FORM:
-        raise refused(hub, row, "link_invalid")
-    form = await _form(hub, row, vendor)
+    form = await _form(hub, row, hub.registry.vendor(row.vendor))
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
         raise refused(hub, row, "wrong_browser", status=403)
     entered = _entered(form, values)
     spent = _attempt(hub, row, guest)
-    if await _claim(hub, row, entered):
+    if await _claim(hub, row, entered, keeps=form.question is None):
         error = await _finish(hub, row, entered, spent)
+        if isinstance(error, ConsentContinues):
+            return _form_path(token)
         if error is not None:
             raise FormRefused(form, values, error)
     else:
@@ -435,6 +468,8 @@ async def submit_form(
     try:
         return await _same_end(hub, row)
     except _Reopened as reopened:
+        if isinstance(reopened.error, ConsentContinues):
+            return _form_path(token)
         raise FormRefused(form, values, reopened.error) from None
 
 
@@ -482,15 +517,17 @@ async def _same_end(hub: Hub, row: JoinSession) -> str:
 def _told(row: JoinSession) -> VendorError:
     """Returns the refusal as the other request noted it."""
     text = row.end_text or ""
+    if row.end_code == continuations.CONTINUES:
+        return ConsentContinues(text, fields=())
     return ConsentInvalid(text) if row.end_code == "wrong_entries" else TransientError(text)
 
 
-async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None) -> bool:
+async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None, *, keeps: bool = True) -> bool:
     """Claims the session; of two requests at once, one gets True and goes on.
 
-    What was `entered` is kept until it is known to work, or not.
+    What was `entered` is kept until it is known to work, or not; an answer to a further question is not (`keeps`).
     """
-    kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered else None
+    kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered and keeps else None
     async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
             update(JoinSession)
@@ -508,36 +545,48 @@ async def _claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None =
 async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
     async with hub.store.read() as session:
         account = await session.get(Account, row.account_id)
-    asked_by = account.name if account else ""
-    form_token = (await consents.secrets_of(hub, row))["form"]
+    secrets = await session_secrets.of(hub, row)
+    further = continuations.in_secrets(secrets)
+    if further is None and vendor.flow is not Flow.FORM:
+        raise refused(hub, row, "link_invalid")
     return Form(
         vendor=vendor,
         account_id=row.account_id,
-        asked_by=asked_by,
-        form_token=form_token,
+        asked_by=account.name if account else "",
+        form_token=secrets["form"],
         leads_to=row.client_redirect_uri,
+        fields=vendor.consent_fields if further is None else further.fields,
+        question=further.question if further is not None else None,
         locale=row.locale,
         lands=row.lands,
     )
 
 
+def _form_path(token: str) -> str:
+    return f"/join/sessions/{token}"
+
+
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
     """Returns the form's own fields, pasted blanks trimmed. Raises FormRefused for a missing or overlong one."""
-    entered = {entry.name: values.get(entry.name, "").strip() for entry in form.vendor.consent_fields}
-    faulty: dict[str, Fault] = {}
-    for entry in form.vendor.consent_fields:
-        if entry.required and not entered[entry.name]:
-            faulty[entry.name] = "missing"
-        elif len(entered[entry.name]) > entry.max_length:
-            faulty[entry.name] = "too long"
+    entered = {entry.name: values.get(entry.name, "").strip() for entry in form.fields}
+    faulty = {entry.name: fault for entry in form.fields if (fault := _fault(entry, entered[entry.name]))}
     if faulty:
         raise FormRefused(form, values, ConsentInvalid("Some entries are missing, or too long"), faulty)
     return {name: value for name, value in entered.items() if value}
 
 
+def _fault(entry: Field, value: str) -> Fault | None:
+    if entry.required and not value:
+        return "not chosen" if entry.choices else "missing"
+    if len(value) > entry.max_length:
+        return "too long"
+    return "not chosen" if entry.choices and value and entry.problem(value) else None
+
+
 def _rerouted(hub: Hub, url: str) -> str:
-    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to."""
-    for host, stand_in in hub.settings.reroute.items():
+    """Sends the owner's browser, with simulators, to where the vendor's host was rerouted to; a virtual one's to us."""
+    for host, stand_in in {**hub.settings.reroute, virtual.HOST: f"{hub.settings.public_url}/virtual"}.items():
         if url.startswith(f"https://{host}/"):
-            return stand_in + url.removeprefix(f"https://{host}")
+            target, _, inner = (stand_in + url.removeprefix(f"https://{host}")).partition("#")
+            return f"{target}?{inner.partition('?')[2]}" if inner else target  # a stand-in's page runs no script
     return url

@@ -24,9 +24,10 @@ from joinder.errors import (
 )
 from joinder.grants import Context, Grant, Kept
 from joinder.runtime.hub import Hub
-from joinder.services.calls.budgets import BudgetSpent, spending
+from joinder.services.calls.budgets import spending
+from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.grants import barrier, durability, standing
-from joinder.services.grants.judging import LATE_ANSWER_S
+from joinder.services.grants.consequences import LATE_ANSWER_S
 from joinder.services.grants.verdict import PROOF_AFTER
 from joinder.services.join import consents, join_ends, kept_consents
 from joinder.services.join.join_ends import JoinRefused
@@ -207,7 +208,7 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
             return await _end(hub, row, *_proved(hub, row, held, error))
         return held.refused_at + proof_s
     log.warning("sites of %s: %s", row.enrollment_id, error)
-    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    retry_after = error.retry_after
     if isinstance(error, OutcomeUnknown):  # the cut renewal may still succeed until then, and spend this token
         retry_after = timedelta(seconds=hub.settings.refresh_deadline_s + LATE_ANSWER_S)
     async with hub.store.write(row.enrollment_id or "") as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode, urlsplit
 
-from joinder.settings import LOOPBACK_HOSTS
+from joinder.setting_values import LOOPBACK_HOSTS
 
 MAX_LENGTH = 2000
 _PLAIN = re.compile(r"[\x21-\x7e]+")
@@ -40,3 +40,8 @@ def with_result(uri: str, **result: str | None) -> str:
     query = urlencode({name: value for name, value in result.items() if value is not None})
     joint = "" if not query else "&" if "?" in uri else "?"
     return f"{uri}{joint}{query}"
+
+
+def callback_at(public_url: str, vendor: str) -> str:
+    """Returns the URL the operator of this server registers at the vendor."""
+    return f"{public_url}/join/{vendor}/auth-granted"

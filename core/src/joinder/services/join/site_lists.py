@@ -7,7 +7,7 @@ import random
 from datetime import timedelta
 
 from joinder.clock import now
-from joinder.errors import TransientError, VendorError
+from joinder.errors import VendorError
 from joinder.grants import Callback
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
@@ -49,8 +49,7 @@ async def _listed(hub: Hub, held: OpenedGrant) -> int:
             consent = await hub.registry.handle_callback(row.vendor, held.ctx, Callback(values=Secrets({})))
     except VendorError as error:
         log.warning("the sites of %s could not be listed: %s", row.id, error)
-        retry_after = error.retry_after if isinstance(error, TransientError) else None
-        return now() + int(max(AGAIN_AFTER, retry_after or AGAIN_AFTER).total_seconds())
+        return now() + int(max(AGAIN_AFTER, error.retry_after or AGAIN_AFTER).total_seconds())
     if not consent.grant.site_ids:  # the vendor's trouble rather than the end of a whole fleet
         log.warning("%s lists no site for %s; those that are known stay", row.vendor, row.id)
     await site_rights.list_now(hub, row.id, consent.grant.site_ids)

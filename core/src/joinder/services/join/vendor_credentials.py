@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
+from sqlalchemy import and_, false, func, or_
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -21,9 +21,10 @@ from joinder.services.calls.budgets import Quotas
 from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
 from joinder.services.join import enrollments
+from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
-from joinder.vendor import AppCredentialType, Flow, https_host
+from joinder.vendor import AppCredentialType, Flow, checked_values
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -58,6 +59,7 @@ async def create(
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = None
     if kind.flow is Flow.OPERATOR:
+        await accounts.refuse_virtual(hub, account_id)
         consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
@@ -82,14 +84,25 @@ async def create(
 
 
 async def list_page(
-    hub: Hub, account_id: str, *, vendor: str | None, name: str | None, after: str, limit: int
+    hub: Hub,
+    account_id: str,
+    *,
+    vendor: str | None,
+    name: str | None,
+    after: str,
+    limit: int,
+    known: Collection[tuple[str, str]] | None = None,
 ) -> list[Shown]:
+    """Reads a keyset page by id. `known`: only these vendors' types; None: all."""
     table = VendorCredentials
     query = select(table).where(col(table.account_id) == account_id, col(table.id) > after)
     if vendor is not None:
         query = query.where(col(table.vendor) == vendor)
     if name is not None:
         query = query.where(col(table.name) == name)
+    if known is not None:
+        of_type = [and_(col(table.vendor) == one, col(table.type) == kind) for one, kind in sorted(known)]
+        query = query.where(or_(false(), *of_type))
     async with hub.store.read() as session:
         rows = (await session.execute(query.order_by(col(table.id)).limit(limit))).scalars()
         return [_shown(row) for row in rows]
@@ -138,6 +151,7 @@ async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, 
     kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
     consent = None
     if kind.flow is Flow.OPERATOR and changed:
+        await accounts.refuse_virtual(hub, account_id)
         app = AppCredentials(type=kind.type, secrets=Secrets(values))
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
@@ -208,35 +222,14 @@ def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredential
         wanted = f"must be one of: {types}" if types else f"{vendor.name} takes no app credentials"
         raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
     if kind.asks_password and vendor.name not in hub.settings.password_grants:
-        refusal = password_refusal(vendor.name, kind)
+        refusal = password_refusal(vendor.name, kind.label)
         raise Invalid("This server takes no passwords for this vendor", errors={"/credentials/type": refusal})
-    declared = {entry.name: entry for entry in kind.fields}
-    errors = {
-        pointer("credentials", member): "unknown member"
-        for member in credentials
-        if member not in declared and member not in ("vendor", "type")
-    }
-    values = {}
-    for name, entry in declared.items():
-        value = credentials.get(name)
-        if value is None and not entry.required:
-            continue
-        if not isinstance(value, str) or not value.strip() or len(value) > entry.max_length:
-            errors[f"/credentials/{name}"] = f"must be a text of 1 to {entry.max_length} characters ({entry.label})"
-        elif entry.endpoint and not _is_endpoint(value.strip()):
-            errors[f"/credentials/{name}"] = "must be an https URL without user information"
-        else:
-            values[name] = value.strip()
-    if errors:
+    given = {member: value for member, value in credentials.items() if member not in ("vendor", "type")}
+    values, problems = checked_values(kind.fields, given)
+    if problems:
+        errors = {pointer("credentials", member): problem for member, problem in problems.items()}
         raise Invalid("The credentials are incomplete or malformed", errors=errors)
     return kind, values
-
-
-def _is_endpoint(url: str) -> bool:
-    try:
-        return bool(https_host(url))
-    except ValueError:
-        return False
 
 
 def _name(value: object) -> str | None:

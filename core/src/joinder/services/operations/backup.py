@@ -83,11 +83,21 @@ def _dated(kind: Kind) -> str:
 
 
 def _checked_target(url: URL, kind: Kind, target: Path, *, force: bool, keep: int | None) -> Path:
-    if keep is not None and not target.is_dir():
-        raise Unprocessable("--keep needs a folder as the target.")
+    if keep is not None:
+        _make_folder(target)
     path = target / _dated(kind) if target.is_dir() else target
     _refuse_target(url, path, force=force)
     return path
+
+
+def _make_folder(target: Path) -> None:
+    """Makes the folder of dated copies where there is none. Raises Unprocessable."""
+    try:
+        target.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        raise Unprocessable(f"--keep needs a folder as the target; {target} is a file.") from None
+    except OSError as error:
+        raise Unprocessable(f"{target} cannot be made a folder: {error.strerror}") from None
 
 
 def _refuse_target(url: URL, path: Path, *, force: bool) -> None:

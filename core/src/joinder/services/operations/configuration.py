@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from joinder.redact import Secrets
 from joinder.services.calls.call_limits import apply_call_limits
-from joinder.settings import ConfigError, Settings, call_limits_text
+from joinder.settings import ConfigError, Meaning, Settings, meaning, shown_value
 from joinder.store.engine import parsed_url
 from joinder.store.key_file import read_key_file
 from joinder.vendors.registry import Registry
 
 HIDDEN = "***"
+_EXAMPLES = {  # where the default is nothing, or no TOML
+    "plugins": '["joinder-acme", "joinder-other>=1.2,<2"]',
+    "trusted_proxies": '["127.0.0.1/32"]',
+    "allowed_networks": '["192.168.10.0/24"]',
+    "reroute": '{ "api.acme.example" = "http://127.0.0.1:8701" }',
+    "call_limits": "{ acme = { minute = 100, month = 300000 } }",
+    "password_grants": '["acme"]',
+    "public_files": '"public"',
+    "metrics_port": "9464",
+    "metrics_token_file": '"metrics-token"',
+    "journal_folder": '"journal"',
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +44,27 @@ def settings_shown(settings: Settings, origins: Mapping[str, str]) -> list[Setti
         Setting(variable=f"JOINDER_{name.upper()}", value=_shown(settings, name), origin=_origin(name, origins))
         for name in Settings.__struct_fields__
     ]
+
+
+def reference() -> dict[str, Meaning]:
+    """Returns what every setting means, by its key in the file."""
+    return {name: meaning(name) for name in Settings.__struct_fields__}
+
+
+def as_markdown() -> str:
+    """Formats every setting as the table of docs/operate.md."""
+    rows = [
+        f"| `{name}` | {one.default if ' ' in one.default or one.default == 'none' else f'`{one.default}`'} "
+        f"| {one.text}{_link(one.more)} |"
+        for name, one in reference().items()
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+def as_toml() -> str:
+    """Formats every setting as a file to begin with: all of them commented out, at their defaults."""
+    parts = [f"{_comment(one.text)}\n# {name} = {_example(name)}" for name, one in reference().items()]
+    return "\n\n".join(parts)
 
 
 def problems(settings: Settings) -> list[str]:
@@ -67,16 +102,7 @@ def _problem(check: Callable[[], object]) -> Iterable[str]:
 
 
 def _shown(settings: Settings, name: str) -> str | None:
-    value = getattr(settings, name)
-    if name == "database_url":
-        return without_password(value)
-    if name == "call_limits":
-        return call_limits_text(value)
-    if name == "reroute":
-        return ",".join(f"{host}={origin}" for host, origin in value.items())
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return None if value is None else str(value)
+    return without_password(settings.database_url) if name == "database_url" else shown_value(settings, name)
 
 
 def without_password(database_url: str) -> str:
@@ -94,7 +120,23 @@ def without_password(database_url: str) -> str:
 
 
 def _origin(name: str, origins: Mapping[str, str]) -> str:
-    variable = origins.get(name)
-    if variable is None:
-        return "default"
-    return "environment" if variable == f"JOINDER_{name.upper()}" else f"file, by {variable}"
+    origin = origins.get(name, "default")
+    if origin == f"JOINDER_{name.upper()}":
+        return "environment"
+    return f"file, by {origin}" if origin.startswith("JOINDER_") else origin
+
+
+def _link(more: str) -> str:
+    if not more:
+        return ""
+    return f" [More]({more})" if more.endswith(".md") else f" [More](#{more})"
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _example(name: str) -> str:
+    """Writes a setting's default as TOML, or what one might write."""
+    value = _EXAMPLES.get(name, getattr(Settings(), name))
+    return value if name in _EXAMPLES else json.dumps(value)

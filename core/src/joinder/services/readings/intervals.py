@@ -13,6 +13,7 @@ from joinder.clock import now
 from joinder.energy import ROWS_MISSING, DeviceKind, Quality
 from joinder.errors import UnknownVendor, VendorError
 from joinder.runtime.hub import Hub
+from joinder.services.calls.call_refusals import ShareSpent
 from joinder.services.readings import missing, silence, uncovered
 from joinder.services.readings.missing import Missing
 from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following, zone_of
@@ -87,6 +88,7 @@ class Page(Struct, frozen=True):
     zone: ZoneInfo
     next_start: int | None  # where the next page begins
     as_of: int | None = None  # the vendor did not answer: when the oldest of what is stored was fetched
+    retry_after_s: int | None = None  # the caller's share of the vendor's calls is spent until then
     missing: list[Missing] = []
     more_missing: int = 0
     sources: dict[int, Source] = {}
@@ -193,9 +195,9 @@ async def _stored_page(
     read = [(part, resolution, *await _rows(hub, part, resolution)) for part, resolution in parts]
     rows = [row for _, _, _, found in read for row in found]
     totals = _summed(rows, asked, window.provenance)
-    if failure is not None and not totals:
+    if failure is not None and not totals and not isinstance(failure, ShareSpent):
         raise failure
-    as_of = min(row[_FETCHED_AT] for row in rows) if failure is not None else None
+    as_of = min((row[_FETCHED_AT] for row in rows), default=None) if failure is not None else None
     following_page = totals[window.limit].start if len(totals) > window.limit else None
     shown = totals[: window.limit]
     missing = await _missing(hub, read, following_page)
@@ -204,11 +206,18 @@ async def _stored_page(
         asked.zone,
         following_page,
         as_of,
+        _wait_s(failure),
         missing[:MISSING_MOST],
         max(0, len(missing) - MISSING_MOST),
         await sources(hub, (source for total in shown if total.origin for source in total.origin.sources)),
         await _silent(hub, asked, shown),
     )
+
+
+def _wait_s(failure: Failure | None) -> int | None:
+    if isinstance(failure, ShareSpent) and failure.retry_after is not None:
+        return int(failure.retry_after.total_seconds())
+    return None
 
 
 async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent]:

@@ -19,6 +19,7 @@ from joinder.trouble import StoreTrouble
 
 AHEAD_S = 86400  # of a time that is no time of a reading, whatever clock was wrong
 STALE_AFTER_S = 1800  # gateways report every 5 to 15 minutes
+_PAUSED = "SELECT 1 FROM enrollment WHERE id = :id AND paused_at IS NOT NULL"
 _LIMITS = {
     "solar_w": (0.0, physics.MOST_W),
     "battery_w": (-physics.MOST_W, physics.MOST_W),
@@ -29,7 +30,7 @@ _LIMITS = {
 
 
 class LivePower(Struct, frozen=True, kw_only=True):
-    """W and percent; `stale` when measured more than half an hour ago. Times are epoch seconds."""
+    """W and percent; `stale` when measured more than half an hour ago, or nobody reads it. Times are epoch seconds."""
 
     measured_at: int
     fetched_at: int
@@ -62,9 +63,14 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
         row = await _stored(hub, site)
     if row is None:
         raise NotSupported("The vendor reports no live power for this site")
-    stale = failed or site.gone_at is not None or now() - row.measured_at > STALE_AFTER_S
+    is_old = failed or site.gone_at is not None or now() - row.measured_at > STALE_AFTER_S
+    stale = is_old or await _is_paused(hub, site.enrollment_id)
     stamps = {"measured_at": row.measured_at, "fetched_at": row.fetched_at}
     return LivePower(**stamps, stale=stale, source=row.source, **_values(row))
+
+
+async def _is_paused(hub: Hub, enrollment_id: str) -> bool:
+    return bool(await hub.store.rows(_PAUSED, {"id": enrollment_id}))
 
 
 def _max_age_s(hub: Hub, vendor: str) -> float:

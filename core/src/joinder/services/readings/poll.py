@@ -11,7 +11,6 @@ from joinder.errors import (
     AuthorizationLost,
     Paused,
     RateLimited,
-    TransientError,
     UnknownVendor,
     VendorError,
 )
@@ -185,5 +184,4 @@ def _next_try(enrollment: Enrollment, error: VendorError) -> int:
         return NEVER
     if isinstance(error, AppCredentialsRejected):  # refused here until the app's next test: nothing counts the tries
         return after_operator_trouble(OPERATOR_TRIES, utc_now())
-    retry_after = error.retry_after if isinstance(error, TransientError) else None
-    return after_failure(enrollment.failures, utc_now(), retry_after)
+    return after_failure(enrollment.failures, utc_now(), error.retry_after)

@@ -12,7 +12,7 @@ from joinder.energy import Counter, Device, Reading, Readings, ReadingsQuery, Si
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import at_fault
 from joinder.services.calls.failure_observer import Watch
-from joinder.services.readings import day_totals, gone_parts, provenance, silence, sums
+from joinder.services.readings import day_totals, gone_parts, provenance, silence, site_events, sums
 from joinder.services.readings.counters import MAX_GAP_S, Register, Sample, jumps, quarter_hours
 from joinder.services.readings.coverage import ASK_AGAIN_AFTER_S, Freshness, Gap, answered, merged
 from joinder.services.readings.periods import QUARTER_S
@@ -82,6 +82,7 @@ async def fetch(
     source, source_rows = provenance.stored(hub, site.vendor, _endpoints(watch, query.site))
     answer = _Answer(site=site, devices=devices, query=query, readings=readings, source=source)
     writes = [*source_rows, *await _writes(hub, answer)]
+    writes += site_events.readings_updated(site, writes, hub.store.dialect)
     writes += notices.writes(site.enrollment_id, site.id, readings.warnings, readings.refused)
     subject = device.id if device else site.id
     if start < end and trouble is None:

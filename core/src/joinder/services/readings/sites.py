@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from joinder.errors import SiteGone
 from joinder.ids import Tag, is_id, new_id
 from joinder.runtime.hub import Hub
 from joinder.services.grants import site_rights
-from joinder.services.readings import zones
+from joinder.services.readings import site_events, zones
 from joinder.services.readings.vendor_calls import with_grant
 from joinder.services.records import health, notices
 from joinder.services.refusals import NotFound
@@ -44,6 +44,12 @@ _DEVICE_IDS = (
     "SELECT d.id FROM device d WHERE d.account_id = :account AND d.kind = :kind AND d.id > :after "
     "AND d.gone_at IS NULL AND EXISTS (SELECT 1 FROM site s WHERE s.id = d.site_id AND s.gone_at IS NULL)"
 )
+_OPENED = (  # by an enrollment; those it reads are among them, whichever version wrote them down
+    "SELECT o.id FROM site o WHERE o.enrollment_id = :enrollment "
+    "UNION SELECT o.id FROM site_right r JOIN enrollment e ON e.id = r.enrollment_id "
+    "JOIN site o ON o.account_id = e.account_id AND o.vendor = e.vendor AND o.vendor_id = r.vendor_site_id "
+    "WHERE r.enrollment_id = :enrollment"
+)
 _SITE = (
     "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at, gone_at FROM site "
     "WHERE id = :id AND account_id = :account"
@@ -55,14 +61,6 @@ _DEVICE = (
     "FROM device d WHERE id = :id AND account_id = :account AND kind = :kind AND gone_at IS NULL"
 )
 _UPDATE = "UPDATE device SET state = :state, fetched_at = :now, gone_at = NULL, source = :source WHERE id = :id"
-_TROUBLE = (
-    "SELECT vendor, count(*) FROM enrollment WHERE account_id = :account "
-    "AND (health < 'connecting' OR health > 'connecting' AND health < 'ok' OR health > 'ok') GROUP BY vendor"
-)
-_UNREAD = (
-    "SELECT vendor, count(*) FROM site WHERE account_id = :account AND fetched_at IS NULL AND gone_at IS NULL "
-    "GROUP BY vendor"
-)
 
 
 class SiteHead(Struct, frozen=True):
@@ -107,10 +105,23 @@ async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKin
 
 
 async def site_ids(
-    hub: Hub, account_id: str, *, after: str, limit: int, vendor: str | None = None, vendor_id: str | None = None
+    hub: Hub,
+    account_id: str,
+    *,
+    after: str,
+    limit: int,
+    known: Collection[str] | None = None,
+    vendor: str | None = None,
+    vendor_id: str | None = None,
+    enrollment_id: str | None = None,
 ) -> list[str]:
-    """Reads a keyset page of ids."""
-    query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id})
+    """Reads a keyset page of ids; `enrollment_id`: of those that it may open.
+
+    `known`: vendors besides which there is none; None: all.
+    """
+    query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id}, known)
+    if enrollment_id is not None:
+        query, values = f"{query} AND id IN ({_OPENED})", {**values, "enrollment": enrollment_id}
     found = await hub.store.rows(
         f"{query} ORDER BY id LIMIT :limit", {"account": account_id, "after": after, "limit": limit, **values}
     )
@@ -118,29 +129,32 @@ async def site_ids(
 
 
 async def device_ids(
-    hub: Hub, account_id: str, kind: DeviceKind, *, after: str, limit: int, **filters: str | None
+    hub: Hub,
+    account_id: str,
+    kind: DeviceKind,
+    *,
+    after: str,
+    limit: int,
+    known: Collection[str] | None = None,
+    **filters: str | None,
 ) -> list[str]:
-    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `vendor_site_id`."""
-    site = filters.pop("vendor_site_id", None)
-    query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()})
+    """Reads a keyset page of ids; filters `vendor`, `vendor_id`, `site_id`, `vendor_site_id`, `enrollment_id`.
+
+    `known`: as in `site_ids`.
+    """
+    site, enrollment = filters.pop("vendor_site_id", None), filters.pop("enrollment_id", None)
+    query, values = _filtered(_DEVICE_IDS, {f"d.{name}": value for name, value in filters.items()}, known)
     if site is not None:
         query += " AND d.site_id IN (SELECT id FROM site WHERE account_id = :account AND vendor_id = :site)"
         values["site"] = site
+    if enrollment is not None:
+        query += f" AND d.site_id IN ({_OPENED})"
+        values["enrollment"] = enrollment
     found = await hub.store.rows(
         f"{query} ORDER BY d.id LIMIT :limit",
         {"account": account_id, "kind": str(kind), "after": after, "limit": limit, **values},
     )
     return [row[0] for row in found]
-
-
-async def troubled_vendors(hub: Hub, account_id: str) -> dict[str, str]:
-    """Returns vendor → sentence, for the `errors` member of lists; empty when all is well and every site was read."""
-    told: dict[str, list[str]] = {}
-    for vendor, count in await hub.store.rows(_TROUBLE, {"account": account_id}):
-        told.setdefault(vendor, []).append(f"{count} enrollment(s) with a problem; see GET /enrollments")
-    for vendor, count in await hub.store.rows(_UNREAD, {"account": account_id}):
-        told.setdefault(vendor, []).append(f"{count} site(s) not read yet, so not listed")
-    return {vendor: "; ".join(sentences) for vendor, sentences in told.items()}
 
 
 async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[StoredSite, list[StoredDevice]]:
@@ -215,18 +229,22 @@ async def store_site(hub: Hub, session: AsyncSession, site_id: str, site: Site) 
     row = await session.get(SiteRow, site_id)
     if row is None:
         return
+    is_first, before = row.fetched_at is None, site_events.seen(row)
     row.name, row.lat, row.lon = site.name, site.lat, site.lon
     await _store_zone(session, row, zones.of_site(site, row.timezone))
     row.operational_since = to_epoch(site.operational_since)
-    if row.fetched_at is None and (enrollment := await session.get(Enrollment, row.enrollment_id)) is not None:
+    if is_first and (enrollment := await session.get(Enrollment, row.enrollment_id)) is not None:
         health.write_event(session, enrollment, "site.ready", {"siteID": row.id})
         await site_rights.first_read(hub, session, row)
+    if not is_first:
+        await site_events.tell_changes(session, row, before)
     row.fetched_at = now()
-    listed = await store_devices(session, row, site.devices)
+    listed = await store_devices(session, row, site.devices, is_first=is_first)
     is_in_doubt = any(one.rule == Rule.DEVICE for one in site.refused)  # who was refused may be any of them
     for device in await _devices(session, site_id):
         if device.id not in listed and not is_in_doubt:
             device.gone_at = now()
+            await site_events.tell_device(session, row, device, "gone")
 
 
 async def _store_zone(session: AsyncSession, row: SiteRow, known: zones.Known) -> None:
@@ -244,29 +262,37 @@ async def _store_zone(session: AsyncSession, row: SiteRow, known: zones.Known) -
         await session.execute(delete(table).where(of_site, col(table.resolution) == "day"))
 
 
-async def store_devices(session: AsyncSession, site: SiteRow | StoredSite, devices: Sequence[Device]) -> set[str]:
-    """Adds or updates; answers the ids of those given."""
+async def store_devices(
+    session: AsyncSession, site: SiteRow | StoredSite, devices: Sequence[Device], *, is_first: bool = False
+) -> set[str]:
+    """Adds or updates; answers the ids of those given. `is_first`: another event tells of them."""
     query = select(DeviceRow).where(col(DeviceRow.site_id) == site.id)
     known = {(row.kind, row.vendor_id): row for row in (await session.execute(query)).scalars()}
     ids = set()
     for device in devices:
         row = known.get((str(device.kind), device.vendor_id))
         if row is None:
-            row = DeviceRow(
-                id=new_id(TAGS[str(device.kind)]),
-                account_id=site.account_id,
-                site_id=site.id,
-                vendor=site.vendor,
-                kind=str(device.kind),
-                vendor_id=device.vendor_id,
-                state={},
-                fetched_at=now(),
-            )
+            row = _new_device(site, device)
             session.add(row)
+        if not is_first and (row.gone_at is not None or not row.state):
+            await site_events.tell_device(session, site, row, "discovered")
         row.state = _merged(row.state, device)
         row.fetched_at, row.gone_at = now(), None
         ids.add(row.id)
     return ids
+
+
+def _new_device(site: SiteRow | StoredSite, device: Device) -> DeviceRow:
+    return DeviceRow(
+        id=new_id(TAGS[str(device.kind)]),
+        account_id=site.account_id,
+        site_id=site.id,
+        vendor=site.vendor,
+        kind=str(device.kind),
+        vendor_id=device.vendor_id,
+        state={},
+        fetched_at=now(),
+    )
 
 
 def device_update(row: StoredDevice, device: Device, source: int | None = None) -> Statement:
@@ -308,8 +334,12 @@ def _merged(before: Mapping[str, Any], device: Device) -> dict[str, Any]:
     return {name: value for name, value in {**after, **kept}.items() if value is not None}
 
 
-def _filtered(query: str, filters: Mapping[str, str | None]) -> tuple[str, dict[str, str]]:
-    values = {}
+def _filtered(
+    query: str, filters: Mapping[str, str | None], known: Collection[str] | None
+) -> tuple[str, dict[str, str]]:
+    values = {f"known{index}": name for index, name in enumerate(sorted(known or ()))}
+    if known is not None:
+        query += f" AND vendor IN ({', '.join(f':{name}' for name in values) or 'NULL'})"
     for name, value in filters.items():
         if value is not None:
             parameter = name.replace(".", "_")

@@ -18,7 +18,8 @@ from joinder.grants import Context, Grant, GrantState
 from joinder.observe.log_context import log_context
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import purpose
-from joinder.services.grants import apps, judging, standing
+from joinder.services.grants import apps, consequences, judging, standing
+from joinder.services.grants.case import Answer
 from joinder.services.grants.refresh import refresh
 from joinder.services.grants.verdict import PROOF_AFTER, Door
 from joinder.services.records import health
@@ -158,7 +159,7 @@ async def _note_success(hub: Hub, held: OpenedGrant, site: StoredSite | None) ->
         await hub.store.apply((_ALLOWED, {"id": site.id}))
     if row.health != "ok" or row.denied_at is not None:
         await _recovered(hub, row.id)
-    elif row.failures or now() - (row.last_success_at or 0) >= judging.NOTED_EVERY_S:
+    elif row.failures or now() - (row.last_success_at or 0) >= consequences.NOTED_EVERY_S:
         await hub.store.apply((_WELL, {"id": row.id, "now": now()}))
 
 
@@ -184,6 +185,4 @@ async def _note_failure(
     hub: Hub, held: OpenedGrant, error: VendorError, site: StoredSite | None, *, is_over: bool = False
 ) -> None:
     site_id = site.id if site is not None else None
-    await judging.failed(
-        hub, judging.Answer(row=held.row, door=Door.DATA, error=error, site_id=site_id, is_over=is_over)
-    )
+    await judging.failed(hub, Answer(row=held.row, door=Door.DATA, error=error, site_id=site_id, is_over=is_over))

@@ -18,7 +18,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
 from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
-from joinder.store.tables import ApiClient
+from joinder.store.tables import Account, ApiClient
 
 _RECHECK_S = 30  # a revoked client's token works at most this long in another process
 _CACHE_SIZE = 10_000
@@ -123,14 +123,27 @@ class Tokens:
             raise InvalidToken
         if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
             raise InvalidToken
-        if claims.exp <= time.time() or not await self._is_active(claims.client_id):
+        if claims.exp <= time.time():
             raise InvalidToken
-        return Caller(claims.account, claims.client_id, frozenset(claims.scope.split())), float(claims.exp)
+        return await self._caller(claims), float(claims.exp)
 
-    async def _is_active(self, client_id: str) -> bool:
+    async def _caller(self, claims: _Claims) -> Caller:
+        """Raises InvalidToken where the client is no more."""
         async with self._hub.store.read() as session:
-            client = await session.get(ApiClient, client_id)
-        return client is not None and client.revoked_at is None
+            client = await session.get(ApiClient, claims.client_id)
+            account = await session.get(Account, client.account_id) if client is not None else None
+        if client is None or account is None or client.revoked_at is not None:
+            raise InvalidToken
+        known = [vendor for vendor in self._hub.registry.vendors if client.compatible and vendor.compatible]
+        types = frozenset((one.name, kind.type) for one in known for kind in one.app_credentials if kind.compatible)
+        return Caller(
+            account_id=claims.account,
+            client_id=claims.client_id,
+            scopes=frozenset(claims.scope.split()),
+            mode=account.mode,
+            vendors=frozenset(vendor.name for vendor in known) if client.compatible else None,
+            types=types if client.compatible else None,
+        )
 
 
 def _secret_hashes(client: ApiClient | None) -> tuple[bytes, bytes]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.ids import new_id, new_token
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.refusals import Conflict, NotFound, Unprocessable
+from joinder.services.refusals import Conflict, NotFound, Unprocessable, WrongMode
 from joinder.store.tables import Account, ApiClient
 from joinder.store.vault import DATA_KEYS
 
@@ -25,6 +26,7 @@ SCOPES = (
     "read:webhooks",
     "manage:webhooks",
 )
+PRODUCTION, VIRTUAL = "production", "virtual"  # modes of an account: neither sees anything of the other's
 REVEAL = "reveal:credentials"  # never granted by default: shows stored vendor secrets
 OLD_SECRET_S = 24 * 3600
 COMMAND_LINE = "command line"
@@ -38,6 +40,20 @@ class Caller:
     account_id: str
     client_id: str
     scopes: frozenset[str]
+    mode: str = PRODUCTION
+    vendors: frozenset[str] | None = None  # the only ones a client of Derapi is told of; None: all
+    types: frozenset[tuple[str, str]] | None = None  # of credentials, as (vendor, type), likewise
+
+    @property
+    def is_compatible(self) -> bool:
+        return self.vendors is not None
+
+    def knows(self, vendor: str) -> bool:
+        return self.vendors is None or vendor in self.vendors
+
+    @property
+    def is_virtual(self) -> bool:
+        return self.mode == VIRTUAL
 
 
 class NewClient(Struct, frozen=True, kw_only=True):
@@ -52,14 +68,29 @@ class NewClient(Struct, frozen=True, kw_only=True):
         return f"NewClient({self.client_id})"
 
 
-async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE) -> Account:
-    """Creates an account and its data key. Raises Unprocessable for a name that cannot be."""
-    account = Account(id=new_id("acct"), name=_checked_name(name), created_at=now())
+async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE, *, mode: str = PRODUCTION) -> Account:
+    """Creates an account and its data key. Raises Unprocessable for a name that cannot be.
+
+    `mode`: one that is virtual has virtual homes and reaches no vendor; one in production has no virtual home.
+    """
+    account = Account(id=new_id("acct"), name=_checked_name(name), mode=mode, created_at=now())
     async with hub.store.write(DATA_KEYS) as session:
         session.add(account)
         await hub.vault.unlock(session, account.id, create=True)
         audit(session, account.id, actor, "account.create", account.id)
     return account
+
+
+async def is_virtual(session: AsyncSession, account_id: str) -> bool:
+    account = await session.get(Account, account_id)
+    return account is not None and account.mode == VIRTUAL
+
+
+async def refuse_virtual(hub: Hub, account_id: str) -> None:
+    """Raises WrongMode before a vendor is called for a virtual account."""
+    async with hub.store.read() as session:
+        if await is_virtual(session, account_id):
+            raise WrongMode("A virtual client reaches no vendor; use a production client for this.")
 
 
 async def list_accounts(hub: Hub) -> list[Account]:
@@ -88,11 +119,17 @@ async def account_or_only(hub: Hub, account_id: str | None) -> Account:
 
 
 async def create_client(
-    hub: Hub, account_id: str, name: str, scopes: tuple[str, ...] = SCOPES, actor: str = COMMAND_LINE
+    hub: Hub,
+    account_id: str,
+    name: str,
+    scopes: tuple[str, ...] = SCOPES,
+    actor: str = COMMAND_LINE,
+    *,
+    compatible: bool = False,
 ) -> NewClient:
     """Creates a client with a server-made 256-bit secret, of which only an HMAC is stored.
 
-    Raises NotFound or Unprocessable.
+    `compatible`: a client of Derapi, which is told of no vendor it would not know. Raises NotFound or Unprocessable.
     """
     unknown = set(scopes) - {*SCOPES, REVEAL}
     if unknown:
@@ -110,6 +147,7 @@ async def create_client(
                 name=name,
                 secret_hash=hub.vault.fingerprint(secret),
                 scopes=" ".join(scopes),
+                compatible=compatible,
                 created_at=now(),
             )
         )

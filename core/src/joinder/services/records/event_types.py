@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TEST = "webhook.test"
 DISABLED = "webhook.disabled"
+READINGS_UPDATED = "readings.updated"
+OPT_IN = frozenset({READINGS_UPDATED})  # told only to who names the type
 
 EVENT_TYPES: dict[str, str] = {
     "enrollment.created": "An owner, or an operator's credentials, opened a system.",
@@ -12,6 +14,16 @@ EVENT_TYPES: dict[str, str] = {
     "site.ready": "The site `siteID` was read for the first time: it is on the lists from now on.",
     "site.discovered": "A newer list of the grant's sites holds `siteID`, which was unknown or gone; it is read next.",
     "site.gone": "No grant lists the site `siteID` any more, for a `reason`: it is read no more, its history stays.",
+    "site.changed": "The vendor tells another `name`, `location` or `timezone` of the site `siteID`: see `changed`.",
+    "device.discovered": (
+        "The site `siteID` lists the device `deviceID`, which was unknown or gone. `site.ready` tells of those it was "
+        "first read with. `kind`: `solarInverter`, `battery` or `meter`."
+    ),
+    "device.gone": "The site `siteID` lists the device `deviceID` (`kind`) no more; its history stays.",
+    READINGS_UPDATED: (
+        "New readings of the site `siteID` are stored: periods of `resolution` (`15mins` or `day`) from `start` to "
+        "`end`. Sent only to webhooks whose `types` name it; kept for a week."
+    ),
     "enrollment.expiring": "The grant ends at `expiresAt`, for a `reason`, and nothing has renewed it yet.",
     "enrollment.approved": "The vendor approved the enrollment; its data is read from now on.",
     "enrollment.rejected": "The vendor decided against the enrollment, for a `reason`.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,15 @@ from sqlmodel.sql.expression import SelectOfScalar
 from joinder.clock import now
 from joinder.ids import next_id
 from joinder.runtime.hub import Hub
+from joinder.services.records import health
+from joinder.services.records.event_types import OPT_IN
 from joinder.services.refusals import Invalid
 from joinder.store.tables import Enrollment, Event
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """An event and its `data` in wire names: `enrollmentID` and `vendor` where known, and what its type adds."""
+    """An event and its `data` in wire names: `enrollmentID`, `vendor`, the caller's words, and what its type adds."""
 
     row: Event
     data: dict[str, Any]
@@ -95,22 +96,29 @@ def _wanted(
     query: SelectOfScalar[Event], account_id: str | None, enrollment_id: str | None, kind: str | None
 ) -> SelectOfScalar[Event]:
     wanted = {Event.account_id: account_id, Event.enrollment_id: enrollment_id, Event.type: kind}
+    if kind is None:
+        query = query.where(col(Event.type).not_in(OPT_IN))
     return query.where(*(col(column) == value for column, value in wanted.items() if value is not None))
 
 
 async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[Told]:
     rows = list((await session.execute(query)).scalars())
-    vendors = await _vendors(session, rows)
-    return [told(row, vendors.get(row.enrollment_id)) for row in rows]
+    ids = {row.enrollment_id for row in rows}
+    found = (await session.execute(select(Enrollment).where(col(Enrollment.id).in_(ids)))).scalars()
+    enrollments = {enrollment.id: enrollment for enrollment in found}
+    return [told(row, enrollments.get(row.enrollment_id)) for row in rows]
 
 
-def told(row: Event, vendor: str | None) -> Told:
+def told(row: Event, enrollment: Enrollment | None) -> Told:
     """Returns what an event tells; the unknown is left out, never null."""
-    subject = {"enrollmentID": row.enrollment_id or None, "vendor": vendor}
+    subject: dict[str, object] = {"enrollmentID": row.enrollment_id or None}
+    if enrollment is not None:
+        subject |= {"vendor": enrollment.vendor, **health.labels_of(enrollment)}
     return Told(row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None})
 
 
-async def _vendors(session: AsyncSession, rows: Sequence[Event]) -> dict[str, str]:
-    ids = {row.enrollment_id for row in rows}
-    found = await session.execute(select(Enrollment.id, Enrollment.vendor).where(col(Enrollment.id).in_(ids)))
-    return {row.id: row.vendor for row in found}
+async def last_labels(session: AsyncSession, enrollment_id: str) -> dict[str, Any]:
+    """Returns the caller's own words for an enrollment that is gone, as its last event had them."""
+    query = select(Event).where(col(Event.enrollment_id) == enrollment_id)
+    last = (await session.execute(query.order_by(col(Event.at).desc(), col(Event.id).desc()).limit(1))).scalar()
+    return {name: last.data[name] for name in ("reference", "state") if name in last.data} if last else {}

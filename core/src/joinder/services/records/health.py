@@ -64,6 +64,12 @@ async def begun(session: AsyncSession, enrollment_id: str) -> HealthState:
     return "ok" if (await session.execute(_ONE_READ, {"id": enrollment_id})).first() is not None else "connecting"
 
 
+def labels_of(enrollment: Enrollment) -> dict[str, object]:
+    """Returns the caller's own words for it, as every event of it carries them."""
+    words = {"reference": enrollment.reference, "state": enrollment.client_state}
+    return {name: word for name, word in words.items() if word is not None}
+
+
 def write_event(session: AsyncSession, enrollment: Enrollment, kind: str, data: dict[str, object]) -> None:
     session.add(
         Event(
@@ -71,7 +77,7 @@ def write_event(session: AsyncSession, enrollment: Enrollment, kind: str, data: 
             account_id=enrollment.account_id,
             enrollment_id=enrollment.id,
             type=kind,
-            data=data,
+            data={**labels_of(enrollment), **data},
             at=now(),
         )
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
+from joinder.errors import VendorError
 from joinder.grants import AppCredentials, Context, Grant
 from joinder.runtime.hub import Hub
 from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.sealed_grants import open_grant, seal_grant
 from joinder.services.refusals import NotFound
+from joinder.trouble import StoreTrouble
+from joinder.vendors.grant_versions import up_to_date
 
 _HELD = (
     "SELECT e.id, e.account_id, e.vendor, e.credentials_id, e.options, e.health, e.health_reason, e.failures, "
@@ -23,6 +27,9 @@ _HELD = (
     'FROM enrollment e JOIN "grant" g ON g.enrollment_id = e.id '
     "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
 )
+
+
+_MOVED = 'UPDATE "grant" SET sealed = :sealed WHERE enrollment_id = :id AND sealed = :before'
 
 
 class OpenedRow(NamedTuple):
@@ -81,10 +88,27 @@ async def open_for_call(hub: Hub, enrollment_id: str) -> OpenedGrant:
     budget = row.credentials_id or row.id
     return OpenedGrant(
         row=row,
-        grant=open_grant(hub, row.account_id, row),
+        grant=await _current(hub, row),
         ctx=vendor_context(hub, row.vendor, _app(hub, row), options, budget=budget),
         budget=budget,
     )
+
+
+async def _current(hub: Hub, row: OpenedRow) -> Grant:
+    """Returns the grant as the plugin wants it now, and stores it so; what stands against that its hooks say.
+
+    Nothing happens to a token that is renewed meanwhile: only the very grant that was read is replaced.
+    """
+    grant = open_grant(hub, row.account_id, row)
+    try:
+        moved = up_to_date(hub.registry.vendor(row.vendor), grant)
+    except VendorError:
+        return grant
+    if moved is not grant:
+        sealed = seal_grant(hub, row.account_id, row.id, moved)
+        with suppress(StoreTrouble):  # it is migrated again the next time
+            await hub.store.apply((_MOVED, {"id": row.id, "sealed": sealed, "before": row.sealed}))
+    return moved
 
 
 async def _unlock(hub: Hub, account_id: str) -> None:

@@ -15,7 +15,12 @@ from joinder.store.vault import SealBroken
 
 
 def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> bytes:
-    value = {"secrets": dict(grant.secrets), "facts": dict(grant.facts), "site_ids": grant.site_ids}
+    value = {
+        "secrets": dict(grant.secrets),
+        "facts": dict(grant.facts),
+        "site_ids": grant.site_ids,
+        "made_as": grant.made_as,
+    }
     return hub.vault.seal(value, table="grant", row=enrollment_id, column="sealed", owner=account_id)
 
 
@@ -44,6 +49,7 @@ def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
         refresh_expires_at=from_epoch(row.refresh_expires_at),
         site_ids=tuple(value["site_ids"] or ()),
         state=GrantState(row.state) if row.state in tuple(GrantState) else GrantState.ACTIVE,
+        made_as=value.get("made_as", 1),  # grants of an earlier Joinder know none
     )
 
 

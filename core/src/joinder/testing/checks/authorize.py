@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 from joinder.testing.checks import check
 from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.vendor import Flow, Vendor
+from joinder.vendors.authorize import expected_parameters, sent_parameters
 
 
 def _redirects(vendor: Vendor) -> bool:
@@ -20,10 +21,7 @@ async def authorize_url_is_intact(subject: Subject) -> None:
     async with standing(subject) as stand:
         request, _ = stand.authorize_request()
         url = await stand.registry.build_authorize_url(stand.vendor.name, stand.context(), request)
-    sent = parse_qs(urlsplit(url).query)
-    expected = {"state": request.state, "redirect_uri": request.redirect_uri}
-    if request.code_challenge:
-        expected["code_challenge"] = request.code_challenge
+    sent, expected = sent_parameters(stand.vendor, url), expected_parameters(stand.vendor, request)
     changed = [name for name, value in expected.items() if sent.get(name) != [value]]
     if changed:
         raise Failed(f"changed in the URL: {', '.join(changed)}")
@@ -35,7 +33,7 @@ async def authorize_url_asks_for_scopes(subject: Subject) -> None:
     async with standing(subject) as stand:
         url = await _url(stand)
     declared = set(stand.vendor.oauth2.scopes) if stand.vendor.oauth2 else None
-    asked = set(" ".join(parse_qs(urlsplit(url).query).get("scope", [])).split())
+    asked = set(" ".join(sent_parameters(stand.vendor, url).get("scope", [])).split())
     if declared is not None and asked != declared:
         raise Failed(
             f"asks for {' '.join(sorted(asked)) or 'no scope'}, declares {' '.join(sorted(declared)) or 'none'}"

@@ -19,6 +19,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.http import HttpFactory
+from joinder.simulate.run import networks_of
 from joinder.testing.checks import check
 from joinder.testing.flow import Ask, asking
 from joinder.testing.subject import HURRY_S, DoesNotApply, Failed, Subject
@@ -81,7 +82,7 @@ async def unreachable_is_transient(subject: Subject) -> None:
     async with asking(subject) as (stand, hooks):
         await stand.factory.close()
         closed = dict.fromkeys(stand.factory.reroute, CLOSED_PORT if stand.simulator.tls else "http://127.0.0.1:9")
-        networks = tuple(f"{host}/32" for host in stand.simulator.stands_in_for) if stand.simulator.tls else ()
+        networks = networks_of([stand.simulator])
         stand.factory = HttpFactory(allowed_networks=networks, reroute=closed)
         for name, call in hooks.items():
             await _raised(name, call, TransientError)

@@ -7,9 +7,18 @@ is useless as a whole is UnexpectedPayload. Begin reading at readings.py. Import
 
 from __future__ import annotations
 
-from joinder.vendors.gate.consents import checked_consent, checked_grant
+from joinder.vendors.gate.consents import check_continuation, checked_consent, checked_grant
 from joinder.vendors.gate.readings import Judged, checked_readings, checked_stored
 from joinder.vendors.gate.rules import Rule
 from joinder.vendors.gate.sites import checked_site
 
-__all__ = ["Judged", "Rule", "checked_consent", "checked_grant", "checked_readings", "checked_site", "checked_stored"]
+__all__ = [
+    "Judged",
+    "Rule",
+    "check_continuation",
+    "checked_consent",
+    "checked_grant",
+    "checked_readings",
+    "checked_site",
+    "checked_stored",
+]

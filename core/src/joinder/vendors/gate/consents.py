@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from joinder.errors import PluginBug, UnexpectedPayload
+from joinder.errors import ConsentContinues, PluginBug, UnexpectedPayload
 from joinder.grants import Consent, Grant, GrantState
 from joinder.redact import Secrets
+from joinder.vendor import Field, Vendor, choices_problem
 from joinder.vendors.gate import values
 
 T = TypeVar("T")
 SECRETS_MOST, SECRET_LENGTH_MOST = 50, 64 * 1024
 FACTS_MOST, FACT_NAME_MOST, FACT_LENGTH_MOST = 100, 64, 4096
 SITES_MOST = 10_000
+FIELDS_MOST = 20  # of one form
+RESERVED = frozenset(("form_token", "action"))  # of our own form
 log = logging.getLogger("joinder.vendors")
 
 
-def checked_consent(consent: Consent, vendor: str) -> Consent:
+def checked_consent(consent: Consent, described: Vendor) -> Consent:
     """Returns what of a consent may be stored.
 
     Raises PluginBug for what is no grant, UnexpectedPayload for one that is endless or whose sites are none.
     """
+    vendor = described.name
     if not isinstance(consent.grant, Grant):
         raise PluginBug(f"plugin {vendor} answered a consent without a grant")
     grant = checked_grant(consent.grant, vendor)
@@ -35,7 +40,21 @@ def checked_consent(consent: Consent, vendor: str) -> Consent:
     account_id = values.identifier(consent.account_id)
     if account_id is None and consent.account_id is not None:
         log.warning("%s named the consenting account by something that is no id; it counts as unnamed", vendor)
-    return Consent(grant=grant, account_id=account_id)
+    return Consent(grant=replace(grant, made_as=described.grant_version), account_id=account_id)
+
+
+def check_continuation(asked: ConsentContinues, vendor: str) -> None:
+    """Raises PluginBug for a further question that no owner could answer, or that carries without end."""
+    fields = asked.fields
+    if not isinstance(fields, tuple) or not all(isinstance(entry, Field) for entry in fields):
+        raise PluginBug(f"plugin {vendor} asks the owner for what are no fields")
+    names = [entry.name for entry in fields]
+    if not names or len(names) > FIELDS_MOST or len(set(names)) < len(names) or set(names) & RESERVED:
+        raise PluginBug(f"plugin {vendor} asks the owner for {len(names)} fields, or for two of one name")
+    if any(entry.password or choices_problem(entry) for entry in fields):
+        raise PluginBug(f"plugin {vendor} asks the owner for a password, or for a choice that cannot be shown")
+    if not all(_is_text(name) and _is_text(value) for name, value in asked.carry.items()) or _is_endless(asked.carry):
+        raise PluginBug(f"plugin {vendor} carries what is no text, or more than any token, to its next question")
 
 
 def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Grant:
@@ -64,6 +83,7 @@ def checked_grant(grant: Grant, vendor: str, before: Grant | None = None) -> Gra
         refresh_expires_at=kept("refresh_expires_at", lambda at: _expiry(at, vendor), None),
         site_ids=kept("site_ids", lambda told: _site_ids(told, site_ids), site_ids),
         state=kept("state", lambda state: _state(state, vendor), GrantState.ACTIVE),
+        made_as=before.made_as if before else 1,
     )
 
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from joinder import (
     AppCredentialType,
-    AuthorizeRequest,
     Callback,
     Capability,
     Consent,
@@ -32,7 +31,7 @@ from joinder import (
 from joinder.errors import ConsentInvalid
 from joinder_acme import api, mapping
 
-_OAUTH2 = OAuth2(
+_OAUTH2 = OAuth2(  # consent URL and renewal come from it; write build_authorize_url or refresh where Acme differs
     authorize_url="https://auth.acme.example/authorize",
     token_url="https://auth.acme.example/token",  # noqa: S106 - an address
     scopes=("energy", "offline_access"),
@@ -43,6 +42,7 @@ VENDOR = Vendor(
     name="acme",
     label="Acme",
     docs_url="https://developer.acme.example/",
+    contract="1.0",  # the oldest contract that has all of this; what it promises: docs/contract.md
     flow=Flow.REDIRECT,
     hosts=("auth.acme.example", "api.acme.example"),
     app_credentials=(
@@ -74,25 +74,12 @@ def describe_vendor() -> Vendor:
 
 
 @hookimpl
-async def build_authorize_url(ctx: Context, request: AuthorizeRequest) -> str:
-    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)
-
-
-@hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
-    token = await oauth.exchange_code(ctx, _OAUTH2, callback)
-    grant = Grant(secrets=token.secrets(), expires_at=token.expires_at)
+    grant = await oauth.consented(ctx, _OAUTH2, callback)
     account, sites = await api.sites(ctx, grant)
     if not sites:
         raise ConsentInvalid("This Acme account has no system; the owner of a system must give the consent")
     return Consent(grant=replace(grant, site_ids=tuple(sites)), account_id=account)
-
-
-@hookimpl
-async def refresh(ctx: Context, grant: Grant) -> Grant:
-    """One exchange, no retry: core holds the lease, and retries what may be retried."""
-    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)
-    return replace(grant, secrets=token.secrets(grant.secrets), expires_at=token.expires_at)
 
 
 @hookimpl

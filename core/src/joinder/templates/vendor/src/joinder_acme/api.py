@@ -1,21 +1,19 @@
-"""Acme's answers as structs, one authenticated GET, and its refusals by who must act. Energies Wh, powers W."""
+"""Acme's answers as structs, its API, and its refusals by who must act. Energies Wh, powers W."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TypeVar
-from urllib.parse import quote
 
 from msgspec import Struct
 
 from joinder.errors import AuthorizationLost, NotSupported, UnexpectedPayload
 from joinder.grants import Context, Grant
-from joinder.http import raise_for_status
+from joinder.http import Answer, Api, path
 from joinder.series import Number
 
 T = TypeVar("T")
 WITHDRAWN = "consent_withdrawn"
-BASE = "https://api.acme.example/v1"
 MAX_PAGES = 100
 
 
@@ -80,17 +78,17 @@ class Power(Struct):
 
 
 def site_path(site_id: str) -> str:
-    return f"/sites/{quote(site_id, safe='')}"
+    return path("sites", site_id)
 
 
 def energy_path(site_id: str, device_id: str | None) -> str:
-    """Of the whole site, or of one device."""
-    device = f"/devices/{quote(device_id, safe='')}" if device_id is not None else ""
+    """Returns the path of the whole site's energy, or of one device's."""
+    device = path("devices", device_id) if device_id is not None else ""
     return f"{site_path(site_id)}{device}/energy"
 
 
 async def sites(ctx: Context, grant: Grant) -> tuple[str, list[str]]:
-    """The account and the ids of all its sites, page by page."""
+    """Returns the account and the ids of all its sites, page by page."""
     found: list[str] = []
     for number in range(1, MAX_PAGES + 1):
         page = await get(ctx, grant, "/sites", Sites, page=str(number))
@@ -100,16 +98,23 @@ async def sites(ctx: Context, grant: Grant) -> tuple[str, list[str]]:
     raise UnexpectedPayload(f"Acme answered more than {MAX_PAGES} pages of sites")
 
 
-async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str) -> T:
-    """One GET. Raises AuthorizationLost, NotSupported, and what joinder.http raises for every vendor."""
-    headers = {"authorization": f"Bearer {grant.secrets['access_token']}"}
-    answer = await ctx.http.request("GET", BASE + path, params=params, headers=headers)
-    if answer.status == 401:
-        raise AuthorizationLost("Acme no longer accepts this consent")
-    if answer.status in (403, 404):
-        raise NotSupported("Acme does not show this to the account")
-    raise_for_status(answer)
-    said = answer.json(Refused)
-    if said.error == WITHDRAWN:  # Acme says so with status 200
+def _judge(answer: Answer, _: datetime) -> None:
+    """Raises what a body says. Acme takes a consent back with status 200."""
+    if answer.ok and answer.json(Refused).error == WITHDRAWN:
         raise AuthorizationLost("Acme's owner took this consent back")
-    return answer.json(into)
+
+
+API = Api(
+    base="https://api.acme.example/v1",
+    judge=_judge,
+    refusals={  # beside those that all vendors share: 429, 5xx
+        401: (AuthorizationLost, "Acme no longer accepts this consent"),
+        403: (NotSupported, "Acme does not show this to the account"),
+        404: (NotSupported, "Acme does not show this to the account"),
+    },
+)
+
+
+async def get(ctx: Context, grant: Grant, path: str, into: type[T], **params: str) -> T:
+    """Sends one GET. Raises what API says, and what joinder.http raises for every vendor."""
+    return await API.get(ctx, grant, path, into, **params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery, Site, physics
-from joinder.series import Days, Quarters, with_load, zone
+from joinder.series import Days, Quarters, percent, with_load, zone
 from joinder_acme.api import DeviceEntry, Energy, Power, Row, SiteDetails
 
 _KINDS = {"inverter": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY, "meter": DeviceKind.METER}
@@ -27,7 +27,7 @@ def _device(entry: DeviceEntry) -> Device:
 
 
 def readings(energy: Energy, query: ReadingsQuery) -> tuple[Reading, ...]:
-    """Of the site with its load, or of the device that was asked for."""
+    """Returns rows of the site with its load, or of the device that was asked for."""
     rows = _quarters(energy, query) if query.resolution == "15mins" else _days(energy, query)
     return rows if query.device_id is not None else tuple(with_load(row, battery=True) for row in rows)
 
@@ -65,7 +65,7 @@ def _metrics(row: Row) -> dict[str, float | None]:
 
 
 def live(power: Power) -> tuple[Live, tuple[str, ...]]:
-    """Acme's signs turned: Joinder's are + discharging and + importing. With what the operator should know of it.
+    """Turns Acme's signs: Joinder's are + discharging and + importing. With what the operator should know of it.
 
     The load is the sum of parts that come from different meters: physics says when they contradict each other.
     """
@@ -79,6 +79,6 @@ def live(power: Power) -> tuple[Live, tuple[str, ...]]:
         battery_w=battery_w,
         grid_w=grid_w,
         load_w=load_w,
-        soc_percent=power.soc if power.soc is not None and 0 <= power.soc <= 100 else None,
+        soc_percent=percent(power.soc),
     )
     return found, (physics.NO_LOAD,) if is_impossible else ()

@@ -52,7 +52,7 @@ class AcmeSite:
 
     @property
     def truth(self) -> TrueSite:
-        """What the checks compare with: made of the home, never of the answers below."""
+        """Returns what the checks compare with: made of the home, never of the answers below."""
         first, second = (
             TrueDevice(
                 kind=DeviceKind.INVERTER,
@@ -118,7 +118,7 @@ async def token(request: Incoming) -> Response[dict[str, Any]]:
 
 @post("/revoke")
 async def revoke(request: Incoming) -> Response[None]:
-    """An unknown token is answered as a known one (RFC 7009)."""
+    """Answers an unknown token as a known one (RFC 7009)."""
     form, tokens = await request.form(), cloud_of(request).tokens
     client_id, client_secret = basic(request.headers.get("authorization", ""))
     try:
@@ -149,7 +149,7 @@ def _page(ids: list[str], number: int) -> Body:
 
 
 def _of(site: AcmeSite, rest: str, query: Any, now: datetime) -> Body | None:
-    """None: there is no such thing."""
+    """Finds it; None: there is no such thing."""
     if rest == "":
         return _details(site)
     if rest == "power":
@@ -181,7 +181,7 @@ def _spans(site: AcmeSite, query: Any, now: datetime) -> list[tuple[datetime, da
 
 
 def _row(site: AcmeSite, start: datetime, end: datetime) -> Body:
-    """Of a quarter hour in which an inverter is silent, its part is missing, and the row says so."""
+    """Returns a row; while an inverter is silent its part is missing, and the row says so."""
     energy = site.home.energy(start.timestamp(), end.timestamp())
     is_short = site.is_silent(start.timestamp()) and end - start < timedelta(hours=1)
     return {
@@ -198,7 +198,7 @@ def _row(site: AcmeSite, start: datetime, end: datetime) -> Body:
 
 
 def _device_rows(site: AcmeSite, device: TrueDevice, query: Any, now: datetime) -> list[Body]:
-    """With the members it has; no rows while it is silent."""
+    """Returns rows with the members the device has; none while it is silent."""
     wire = {"solar_wh": "solar", "charge_wh": "charged", "discharge_wh": "discharged", "soc_percent": "soc"}
     wire |= {"import_wh": "imported", "export_wh": "exported"}
     rows = []
@@ -227,7 +227,7 @@ def state(request: Incoming) -> dict[str, int]:
 
 
 def simulator() -> Simulator:
-    """A fresh stand-in for both of Acme's hosts."""
+    """Makes a fresh stand-in for both of Acme's hosts."""
     cloud = Cloud()
     handlers = [page, consent, token, revoke, data, state]
     app = Litestar(handlers, openapi_config=None, logging_config=None, state=State({"cloud": cloud}))

@@ -1,0 +1,86 @@
+"""What is refused of how something is asked, before anything is read or done."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+
+from joinder.api import queries
+from joinder.api.problems import problem
+from joinder.runtime.hub import Hub
+from joinder.services.refusals import pointer
+
+API_VERSION = "v2024-09-01"
+MEMBERS_MOST = 200
+_JSON_TYPES = ("application/json", "application/merge-patch+json")
+Incoming = Request[Any, Any, Any]
+
+
+async def refuse_early(request: Incoming) -> Response[Any] | None:
+    """Answers what cannot be understood: an unknown API version, query or media type, a body that is no JSON."""
+    if request.headers.get("api-version") not in (None, API_VERSION):
+        wants = f"The only API version is {API_VERSION}; or leave it out."
+        return problem(request, "bad-request", "Unknown API version", 400, wants)
+    if request.route_handler.resolve_guards():  # else an owner's page, or for machines
+        hub: Hub = request.app.state.hub
+        queries.refuse(request, [entry.name for entry in hub.registry.installed])
+        if not _is_acceptable(request):
+            return _not_acceptable(request)
+    return await _refuse_body(request)
+
+
+def _is_acceptable(request: Incoming) -> bool:
+    """Tells whether JSON is an answer (RFC 9110 §12.5.1); problems are answered as problems whatever is asked for."""
+    header = request.headers.get("accept", "*/*").lower()
+    return header in ("*/*", "application/json") or any(map(_takes_json, header.split(",")))
+
+
+def _takes_json(accepted: str) -> bool:
+    media_type, *parameters = (part.strip() for part in accepted.split(";"))
+    is_refused = any(re.fullmatch(r"q=0(\.0*)?", one) for one in parameters)
+    return media_type in ("*/*", "application/*", "application/json") and not is_refused
+
+
+def _not_acceptable(request: Incoming) -> Response[Any]:
+    title, wants = "No representation is acceptable", "This answers application/json; send no Accept, or */*."
+    return problem(request, "not-acceptable", title, 406, wants)
+
+
+async def _refuse_body(request: Incoming) -> Response[Any] | None:
+    expects_json = request.method in ("POST", "PUT", "PATCH") and not request.url.path.startswith(
+        ("/oauth2/", "/join/sessions/", "/join/connection/")
+    )
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if not expects_json or not has_body:
+        return None
+    if _media_type(request) not in _JSON_TYPES:
+        title, wants = "The request body has the wrong media type", "Send application/json."
+        return problem(request, "unsupported-media-type", title, 415, wants)
+    try:
+        decoded = msgspec.json.decode(await request.body())
+    except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
+        title, wants = "The request cannot be understood", "The body is not well-formed JSON."
+        return problem(request, "bad-request", title, 400, wants)
+    place = _too_many(decoded)
+    if place is None:
+        return None
+    title, wants = "The request does not match its schema", f"Lists and objects have at most {MEMBERS_MOST} members."
+    return problem(request, "validation-error", title, 400, wants, errors={place: "has too many members"})
+
+
+def _too_many(value: object, place: str = "") -> str | None:
+    """Says where a list or an object of a body is longer than any may be; nested no deeper than JSON was decoded."""
+    if not isinstance(value, list | dict):
+        return None
+    if len(value) > MEMBERS_MOST:
+        return place
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    places = (_too_many(member, place + pointer(name)) for name, member in members)
+    return next((found for found in places if found is not None), None)
+
+
+def _media_type(request: Incoming) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()

@@ -1,0 +1,104 @@
+"""Queries are taken at their word: an unknown name, one that comes twice, a value outside its set are refused.
+
+What an operation knows is read from its own signature and those of its dependencies, so that nothing is declared twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from litestar import Request
+from litestar.handlers.base import BaseRouteHandler
+from litestar.params import QueryParameter
+from litestar.typing import FieldDefinition
+from msgspec import Struct
+
+from joinder.services.refusals import Invalid, pointer
+
+FIELDS_MOST = 50
+Values = Collection[str]
+
+
+class Known(Struct, frozen=True):
+    """A query parameter of an operation: the values it takes, or their pattern; None: any."""
+
+    values: Values | None = None
+    pattern: str | None = None
+
+
+def refuse(request: Request[Any, Any, Any], vendors: Values) -> None:
+    """Checks the query against what the operation knows. Raises Invalid naming each parameter that is wrong."""
+    query = request.scope["query_string"]
+    if not query:
+        return
+    operations: dict[str, Mapping[str, Known]] = request.app.state.queries
+    handler = request.route_handler
+    key = str(handler)
+    if key not in operations:
+        operations[key] = dict(_known(handler))
+    errors = _problems(_pairs(query), operations[key], vendors)
+    if errors:
+        raise Invalid("The query does not fit the operation", errors=errors)
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MOST)
+    except ValueError:
+        raise Invalid(f"A query has at most {FIELDS_MOST} parameters.") from None
+
+
+def _problems(pairs: list[tuple[str, str]], known: Mapping[str, Known], vendors: Values) -> dict[str, str]:
+    errors: dict[str, str] = {}
+    given: set[str] = set()
+    for name, value in pairs:
+        if name not in known:
+            listed = f"known: {', '.join(sorted(known))}" if known else "this operation has no parameters"
+            errors[pointer(name)] = f"unknown parameter{suggestion(name, known)}; {listed}"
+        elif name in given:
+            errors[pointer(name)] = "may be given once"
+        elif (problem := _problem(value, known[name], vendors if name == "vendor" else None)) is not None:
+            errors[pointer(name)] = problem
+        given.add(name)
+    return errors
+
+
+def _problem(value: str, known: Known, vendors: Values | None) -> str | None:
+    values = known.values if vendors is None else vendors
+    if values is not None and value not in values:
+        return f"must be one of {', '.join(sorted(values))}{suggestion(value, values)}"
+    if known.pattern is not None and not re.fullmatch(known.pattern, value):
+        return f"must match {known.pattern}"
+    return None
+
+
+def suggestion(name: str, known: Values) -> str:
+    """Returns the question that helps who mistyped a name; nothing where none is near."""
+    by_lower = {one.lower(): one for one in known}
+    near = get_close_matches(name.lower(), by_lower, 1)
+    return f" (did you mean {by_lower[near[0]]}?)" if near else ""
+
+
+def _known(handler: BaseRouteHandler) -> Iterator[tuple[str, Known]]:
+    """Yields the query parameters of an operation, and those its dependencies ask for."""
+    dependencies = handler.resolve_dependencies()
+    waiting = list(handler.parsed_fn_signature.parameters.values())
+    seen: set[str] = set()
+    while waiting:
+        field = waiting.pop()
+        if isinstance(field.kwarg_definition, QueryParameter):
+            yield field.kwarg_definition.name or field.name, _of(field, field.kwarg_definition)
+        elif field.name in dependencies and field.name not in seen:
+            seen.add(field.name)
+            waiting += dependencies[field.name].parsed_fn_signature.parameters.values()
+
+
+def _of(field: FieldDefinition, parameter: QueryParameter) -> Known:
+    members = [field.annotation, *get_args(field.annotation)]
+    literal = next((one for one in members if get_origin(one) is Literal), None)
+    values = get_args(literal) if literal is not None else (parameter.schema_extra or {}).get("enum")
+    return Known(values=values, pattern=parameter.pattern)

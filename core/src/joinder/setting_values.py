@@ -1,0 +1,182 @@
+"""What a setting may hold: read from the text of a variable, and looked at before anything starts.
+
+A check answers the rest of a sentence that begins with the setting's name, or None.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+SPANS = ("minute", "day", "month")
+MOST_CALLS = 10**9
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+_CALLS = f"calls must be a whole number from 1 to {MOST_CALLS}"
+
+
+def from_text(name: str, text: str) -> object:
+    """Reads what a variable holds. Raises ValueError with the rest of a sentence."""
+    return _READERS[name](text) if name in _READERS else text
+
+
+def problem(name: str, value: Any) -> str | None:
+    """Says why this value cannot work, if so."""
+    return _CHECKS[name](value) if name in _CHECKS and value is not None else None
+
+
+def call_limits_text(limits: Mapping[str, Mapping[str, int]]) -> str:
+    """Formats limits as JOINDER_CALL_LIMITS is written."""
+    return ",".join(f"{vendor}:{span}={calls}" for vendor, spans in limits.items() for span, calls in spans.items())
+
+
+def holds_password(database_url: str) -> bool:
+    """Tells whether it may hold one; what cannot be told holds one."""
+    try:
+        parts = urlsplit(database_url)
+        return parts.password is not None or "password" in parts.query.lower()
+    except ValueError:
+        return True
+
+
+def as_browsers_write(origin: str) -> str:
+    """Returns an origin in lower case, without a default port: what an Origin header is compared with."""
+    parts = urlsplit(origin)
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    default = 443 if parts.scheme == "https" else 80
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, default) else f":{parts.port}")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _requirements(text: str) -> tuple[str, ...]:
+    """Splits distributions, with versions where one likes; a comma may stand between versions too."""
+    parts: list[str] = []
+    for part in _listed(text):
+        if parts and part.startswith(("<", ">", "=", "!", "~")):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return tuple(parts)
+
+
+def _stand_ins(text: str) -> dict[str, str]:
+    try:
+        return dict(part.split("=", 1) for part in _listed(text))
+    except ValueError:
+        raise ValueError("cannot be read: write vendor.host=http://127.0.0.1:port, with commas between") from None
+
+
+def _call_limits(text: str) -> dict[str, dict[str, int]]:
+    """Parses `vendor:span=calls` each. Whether there is such a vendor is known only when the plugins are loaded."""
+    limits: dict[str, dict[str, int]] = {}
+    for part in _listed(text):
+        found = re.fullmatch(r"([^:=\s]+):([^:=\s]+)=([^:=\s]+)", part)
+        if found is None:
+            raise ValueError(f"cannot be read: write vendor:span=calls, as acme:minute=60, not {part}")
+        vendor, span, calls = found.groups()
+        if not re.fullmatch(r"[0-9]{1,10}", calls):
+            raise ValueError(f"cannot be read: {part}: {_CALLS}")
+        if span in limits.setdefault(vendor, {}):
+            raise ValueError(f"cannot be read: {vendor}:{span} is there twice")
+        limits[vendor][span] = int(calls)
+    return limits
+
+
+def _wrong_requirements(parts: Sequence[str]) -> str | None:
+    for part in parts:
+        try:
+            wanted = Requirement(part)
+        except InvalidRequirement:
+            wanted = None
+        if wanted is None or wanted.url or wanted.marker or wanted.extras:
+            return f"must name distributions, as joinder-acme or joinder-acme>=1,<2, not {part}"
+    return None
+
+
+def _wrong_networks(networks: Sequence[str]) -> str | None:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            return f"must hold networks: {error}"
+    return None
+
+
+def _wrong_stand_ins(stand_ins: Mapping[str, str]) -> str | None:
+    for host, origin in stand_ins.items():
+        if not origin.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in origin:
+            return f"cannot send {host} there: it may only go to a simulator on 127.0.0.1"
+    return None
+
+
+def _wrong_limits(limits: Mapping[str, Mapping[str, int]]) -> str | None:
+    for vendor, spans in limits.items():
+        for span, calls in spans.items():
+            if span not in SPANS:
+                return f"is wrong for {vendor}: no span is named {span}; use {', '.join(SPANS)}"
+            if not 1 <= calls <= MOST_CALLS:
+                return f"is wrong for {vendor}: {_CALLS}"
+    return None
+
+
+def _wrong_origin(url: str) -> str | None:
+    if _is_origin(url):
+        return None
+    return "must be an https origin without a path (http only for 127.0.0.1)"
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    bare = parts.netloc.lower() == f"{host}" + ("" if port is None else f":{port}")
+    return (
+        (parts.scheme == "https" or loopback) and bare and url[len(parts.scheme) + 3 + len(parts.netloc) :] in ("", "/")
+    )
+
+
+def _within(low: float, high: float, unit: str = "") -> Callable[[float], str | None]:
+    return lambda value: None if low <= value <= high else f"must lie between {low} and {high}{unit}"
+
+
+def _wrong_deadline(seconds: float) -> str | None:
+    """A hook itself ends after 90 s, and that must not come first."""
+    return None if 0 < seconds <= 80 else "must lie between 0 and 80 seconds"
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "plugins": _requirements,
+    "allowed_networks": _listed,
+    "trusted_proxies": _listed,
+    "password_grants": _listed,
+    "reroute": _stand_ins,
+    "call_limits": _call_limits,
+}
+_CHECKS: Mapping[str, Callable[[Any], str | None]] = {
+    "public_url": _wrong_origin,
+    "plugins": _wrong_requirements,
+    "allowed_networks": _wrong_networks,
+    "trusted_proxies": _wrong_networks,
+    "reroute": _wrong_stand_ins,
+    "call_limits": _wrong_limits,
+    "port": _within(0, 65535),
+    "metrics_port": _within(1, 65535),
+    "log_level": lambda level: (
+        None if level.upper() in logging.getLevelNamesMapping() else "must be DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    ),
+    "refresh_deadline_s": _wrong_deadline,
+    "refreshes_per_second": lambda rate: None if rate >= 1 else "must be at least 1",
+    "ballast_mib": _within(0, 4096),
+}

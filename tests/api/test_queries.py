@@ -1,0 +1,107 @@
+"""A query is taken at its word: what an operation does not know is refused, by name and by value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from api.fakes import assert_problem
+from api.test_problems import filled
+
+DATABASES = ("sqlite",)  # nothing here reads the database
+
+
+def told(answer: httpx.Response) -> dict[str, str]:
+    body = assert_problem(answer, 400, "validation-error")
+    return {entry["pointer"]: entry["detail"] for entry in body["errors"]}
+
+
+async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
+    """Path and operation of every GET that needs a token."""
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    return [(path, item["get"]) for path, item in paths.items() if "get" in item and not is_public(path)]
+
+
+def is_public(path: str) -> bool:
+    return path.startswith(("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/{vendor}")) or (
+        "authorize" in path
+    )
+
+
+async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(
+    api: httpx.AsyncClient,
+) -> None:
+    known = await gets(api)
+    assert len(known) > 20
+    for template, operation in known:
+        path = filled(template, "a" * 16)
+        errors = told(await api.get(f"{path}?nonsense=1&x%2Fy=2"))
+        assert errors.keys() == {"/nonsense", "/x~1y"}, path
+        assert all(one.startswith("unknown parameter") for one in errors.values())
+        for name in (entry["name"] for entry in operation.get("parameters", []) if entry.get("in") == "query"):
+            twice = told(await api.get(f"{path}?{name}=5&{name}=6"))
+            assert "may be given once" in twice[f"/{name}"], (path, name)
+
+
+@pytest.mark.parametrize(
+    ("query", "at", "says"),
+    [
+        ("/sites?pagesize=5", "/pagesize", "did you mean pageSize?"),
+        ("/solar-inverters?siteId=x", "/siteId", "did you mean siteID?"),
+        ("/sites?limit=5", "/limit", "known: enrollmentID, expand, pageSize, pageToken, vendor, vendorID"),
+        ("/vendors?vendor=sunny", "/vendor", "this operation has no parameters"),
+        ("/sites?vendor=SUNNY", "/vendor", "must be one of boxy, cloudy, sunny (did you mean sunny?)"),
+        ("/sites?vendor=", "/vendor", "must be one of"),
+        ("/enrollments?vendor=nobody", "/vendor", "must be one of"),
+        ("/vendor-credentials?vendor=nobody", "/vendor", "must be one of"),
+        ("/meters?vendor=nobody", "/vendor", "must be one of"),
+        ("/enrollments?status=enroled", "/status", "did you mean enrolled?"),
+        ("/enrollments?health=fine", "/health", "must be one of connecting, degraded"),
+        ("/backfills?status=ok", "/status", "must be one of cancelled, done, failed, running"),
+        ("/events?type=enrollment.create", "/type", "did you mean enrollment.created?"),
+        ("/webhooks/whep-aaaaaaaaaaaaaaaa/deliveries?status=late", "/status", "must be one of delivered"),
+        ("/batteries?siteID=batt-aaaaaaaaaaaaaaaa", "/siteID", "must match ^site-"),
+        ("/sites?enrollmentID=1", "/enrollmentID", "must match ^enrl-"),
+        ("/enrollments?flowID=1", "/flowID", "must match ^flow-"),
+        ("/sites/site-aaaaaaaaaaaaaaaa/solar-intervals?summaryLevel=week", "/summaryLevel", "15mins, day, hour, month"),
+        ("/sites?pageSize=0", "/pageSize", "1"),
+        ("/sites?pageSize=201", "/pageSize", "200"),
+        ("/sites?pageSize=ten", "/pageSize", "int"),
+        ("/sites?expand=maybe", "/expand", "bool"),
+        ("/sites?pageToken=", "/pageToken", "as it came"),
+        ("/sites/site-aaaaaaaaaaaaaaaa/solar-intervals?start=1970-01-01T00:00:00Z", "/start", "ISO 8601"),
+    ],
+)
+async def test_a_query_that_is_wrong_is_refused_with_what_would_be_right(
+    api: httpx.AsyncClient, query: str, at: str, says: str
+) -> None:
+    errors = told(await api.get(query))
+    assert list(errors) == [at]
+    assert says in errors[at]
+
+
+async def test_everything_that_is_wrong_is_told_at_once(api: httpx.AsyncClient) -> None:
+    errors = told(await api.get("/enrollments?vendr=sunny&status=foo&flowID=x&pageSize=5"))
+    assert errors.keys() == {"/vendr", "/status", "/flowID"}
+
+
+async def test_a_query_of_a_thousand_names_is_refused_as_one(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/sites?" + "&".join(f"a{index}=1" for index in range(1000)))
+    assert_problem(answer, 400, "validation-error")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "application/json;q=0", "image/*, text/*"])
+async def test_what_is_no_json_is_not_acceptable(api: httpx.AsyncClient, accept: str) -> None:
+    assert_problem(await api.get("/sites", headers={"accept": accept}), 406, "not-acceptable")
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "", "application/*;q=0.1", "text/html, application/json;q=0.9", "APPLICATION/JSON", None]
+)
+async def test_what_takes_json_gets_it(api: httpx.AsyncClient, accept: str | None) -> None:
+    if accept is None:
+        del api.headers["accept"]
+    answer = await api.get("/sites", headers={} if accept is None else {"accept": accept})
+    assert answer.status_code == (406 if accept == "" else 200)

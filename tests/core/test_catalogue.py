@@ -1,0 +1,43 @@
+"""One data file says which vendors there are; the page and the plugins of this repository agree with it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from joinder.contract import CONTRACT, version_of
+from joinder.vendors.catalogue import catalogue
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(
+    r"^\| \[(\w+)\]\(\.\./([^)]+)/README\.md\) ([^|]+) \| `pip install ([\w-]+)` \| (\w+) \| ([^|]+) \| ([\d.]+) \|$"
+)
+
+
+def test_the_page_lists_what_the_catalogue_lists() -> None:
+    lines = (ROOT / "docs/vendors.md").read_text().splitlines()
+    shown = [found.groups() for line in lines if (found := ROW.match(line))]
+    listed = [(v.name, v.home, v.label, v.distribution, v.kind, v.reads, v.contract) for v in catalogue()]
+    assert shown == listed
+
+
+def test_every_plugin_of_this_repository_is_listed_as_it_is() -> None:
+    brought = set()
+    for file in ROOT.glob("plugins/*/pyproject.toml"):
+        project = tomllib.loads(file.read_text())["project"]
+        for name in project["entry-points"]["joinder.vendors"]:
+            brought.add((name, project["name"], str(file.parent.relative_to(ROOT))))
+    assert {(v.name, v.distribution, v.home) for v in catalogue() if v.home.startswith("plugins/")} == brought
+
+
+def test_no_vendor_is_listed_twice_and_each_was_checked_with_a_contract_of_ours() -> None:
+    names = [listed.name for listed in catalogue()]
+    assert len(set(names)) == len(names)
+    for listed in catalogue():
+        assert re.fullmatch(r"[a-z][a-z0-9]*", listed.name)
+        assert listed.kind in ("redirect", "form", "local")
+        checked, ours = version_of(listed.contract), version_of(CONTRACT)
+        assert checked is not None
+        assert ours is not None
+        assert (checked[0], checked <= ours) == (ours[0], True)
