@@ -76,6 +76,9 @@ screenshots: install  ## pictures of every screen of the terminal, into docs/scr
 examples: install  ## record the examples of the REST API's document anew, from a hub in memory
 	RECORD_EXAMPLES=1 $(RUN)/pytest -n 0 tests/contract/test_examples.py
 
+pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
+	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
+
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
@@ -113,4 +116,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots pages examples cassettes mutants release lock clean

@@ -36,6 +36,7 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Unauthorized from None
     needed = handler.opt.get("scope")
     if needed is not None and needed not in caller.scopes:
+        tokens_of(connection.app).audit.refused(caller.account_id, caller.client_id, needed)
         raise Forbidden(needed)
     connection.scope["state"]["caller"] = caller
     bind(account_id=caller.account_id)

@@ -225,6 +225,8 @@ class JoinFlowController(Controller):
                 vendors=vendors,
                 redirect_uri=data.redirect_uri,
                 program_id=data.program_id,
+                skip_intro=data.skip_intro,
+                skip_landing=data.skip_landing,
             )
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import hmac
 import time
 from collections import OrderedDict
@@ -10,18 +10,16 @@ from collections import OrderedDict
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet
 from msgspec import Struct
-from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.ids import is_id, new_id
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
-from joinder.store.tables import Account, ApiClient, SigningKey
-from joinder.store.vault import SYSTEM
+from joinder.services.records.login_audit import LoginAudit
+from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
+from joinder.store.tables import Account, ApiClient
 
-TOKEN_LIFE_S = 3600
 _RECHECK_S = 30  # a revoked client's token works at most this long in another process
 _CACHE_SIZE = 10_000
 _NO_SECRET = bytes(32)
@@ -53,9 +51,8 @@ class Tokens:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._issuer = hub.settings.public_url
-        self._signing: ECKey | None = None
-        self._public = KeySet([])
-        self._loading = asyncio.Lock()
+        self.keys = SigningKeys(hub)
+        self.audit = LoginAudit(hub)
         self._seen: OrderedDict[str, tuple[Caller, float, float]] = OrderedDict()
 
     async def issue(self, client_id: str, client_secret: str, scope: str | None) -> AccessToken:
@@ -67,8 +64,10 @@ class Tokens:
         held = client.scopes.split()
         wanted = scope.split() if scope else held
         if not wanted or set(wanted) - set(held):
+            self.audit.login(client, "refused", "it asked for scopes it does not have")
             raise InvalidScope
-        key, issued = await self._signing_key(), int(time.time())
+        self.audit.login(client, "ok")
+        key, issued = await self.keys.signing(), int(time.time())
         claims = {
             "iss": self._issuer,
             "aud": self._issuer,
@@ -97,8 +96,8 @@ class Tokens:
         return caller
 
     async def jwks(self) -> dict[str, list[dict[str, object]]]:
-        await self._signing_key()
-        return {"keys": [dict(key.as_dict(private=False)) for key in self._public.keys]}
+        public = await self.keys.public()
+        return {"keys": [dict(key.as_dict(private=False)) for key in public.keys]}
 
     async def _authenticated(self, client_id: str, client_secret: str) -> ApiClient:
         presented = self._hub.vault.fingerprint(client_secret)
@@ -106,15 +105,16 @@ class Tokens:
             client = await session.get(ApiClient, client_id) if is_id(client_id, "clnt") else None
         fits = [hmac.compare_digest(presented, stored) for stored in _secret_hashes(client)]
         if not any(fits) or client is None or client.revoked_at:
+            self.audit.login(client, "refused", "it is revoked" if client and client.revoked_at else "wrong secret")
             raise InvalidClient
         return client
 
     async def _verified(self, token: str) -> tuple[Caller, float]:
-        await self._signing_key()
         if len(token) > 4096 or token.count(".") != 2:
             raise InvalidToken
         try:
-            decoded = jwt.decode(token, self._public, algorithms=["ES256"])
+            public = await self.keys.public(_kid(token))
+            decoded = jwt.decode(token, public, algorithms=["ES256"])
             claims = msgspec.convert(decoded.claims, _Claims)
         except (JoseError, msgspec.ValidationError, ValueError, TypeError, KeyError):
             raise InvalidToken from None
@@ -145,37 +145,6 @@ class Tokens:
             types=types if client.compatible else None,
         )
 
-    async def _signing_key(self) -> ECKey:
-        """Returns the newest stored key, made on first use."""
-        if self._signing is None:
-            async with self._loading:
-                if self._signing is None:
-                    await self._load_keys()
-        if self._signing is None:
-            raise LookupError("no signing key")
-        return self._signing
-
-    async def _load_keys(self) -> None:
-        async with self._hub.store.write("signing_key") as session:
-            rows = list((await session.execute(select(SigningKey).order_by(col(SigningKey.created_at)))).scalars())
-            if not rows:
-                rows = [self._new_signing_key()]
-                session.add(rows[0])
-        newest = rows[-1]
-        place = {"table": "signing_key", "row": newest.id, "column": "private_sealed", "owner": SYSTEM}
-        self._signing = ECKey.import_key(self._hub.vault.open(newest.private_sealed, **place))
-        self._public = KeySet([ECKey.import_key(row.public_jwk) for row in rows])
-
-    def _new_signing_key(self) -> SigningKey:
-        key_id = new_id("jkey")
-        key = ECKey.generate_key("P-256", parameters={"kid": key_id, "use": "sig", "alg": "ES256"})
-        sealed = self._hub.vault.seal(
-            key.as_dict(private=True), table="signing_key", row=key_id, column="private_sealed", owner=SYSTEM
-        )
-        return SigningKey(
-            id=key_id, private_sealed=sealed, public_jwk=dict(key.as_dict(private=False)), created_at=now()
-        )
-
 
 def _secret_hashes(client: ApiClient | None) -> tuple[bytes, bytes]:
     """Returns two hashes, always.
@@ -186,6 +155,15 @@ def _secret_hashes(client: ApiClient | None) -> tuple[bytes, bytes]:
         return _NO_SECRET, _NO_SECRET
     is_old_valid = client.old_secret_until is not None and now() < client.old_secret_until
     return client.secret_hash, (client.old_secret_hash if is_old_valid else None) or _NO_SECRET
+
+
+def _kid(token: str) -> str | None:
+    """Returns the key a token names, before anything of it is believed."""
+    try:
+        header = msgspec.json.decode(base64.urlsafe_b64decode(token.partition(".")[0] + "=="), type=dict[str, object])
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return None
+    return str(header.get("kid"))
 
 
 class _Claims(Struct):
