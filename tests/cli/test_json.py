@@ -22,8 +22,8 @@ DATABASES = ("sqlite",)  # the services' own tests ask both
 
 # Groups without a twin in the REST API; what they print with --json is rows of their own.
 ELSEWHERE = (
-    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "accounts", "clients", "keys"),
-    *("init", "config", "completion", "backup", "restore", "reconcile", "doctor", "openapi"),
+    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "dev", "accounts", "clients"),
+    *("keys", "init", "report", "config", "completion", "backup", "restore", "reconcile", "doctor", "openapi"),
 )
 NEW = ("--redirect-uri", "https://a.example/")
 RUNS: dict[str, tuple[str, ...]] = {

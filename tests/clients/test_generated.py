@@ -51,7 +51,8 @@ async def test_a_typescript_client_is_strict_and_runs(
     assert json.loads((tmp_path / "tsconfig.json").read_text())["compilerOptions"]["strict"] is True
     (tmp_path / "node_modules").symlink_to(tools / "node_modules")
     binaries = tools / "node_modules/.bin"
-    await output_of(binaries / "openapi-typescript", document, "-o", tmp_path / "api.ts", cwd=tmp_path)
+    options = ("--default-non-nullable=false", "-o", tmp_path / "api.ts")
+    await output_of(binaries / "openapi-typescript", document, *options, cwd=tmp_path)
     await output_of(binaries / "tsc", cwd=tmp_path)
     printed = await output_of("node", "dist/first.js", env=environment, cwd=tmp_path)
     assert "kWh in 2" in printed

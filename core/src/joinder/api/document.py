@@ -231,12 +231,15 @@ def _structs_of(handler: HTTPRouteHandler) -> Iterator[type[Struct]]:
 
 
 def _schema(schema: Part, *, is_answer: bool) -> Part:
-    """Takes null out of what an answer leaves out when it is unknown; what it always has may be null."""
+    """Takes null out of what an answer leaves out when it is unknown; what it always has may be null.
+
+    That a member of a body is null when left out is not said: it may be left out.
+    """
     properties = {}
     for name, one in schema.get("properties", {}).items():
         is_optional = name not in schema.get("required", [])
         properties[name] = _never_null(one) if is_answer and is_optional else one
-        if is_answer and is_optional:
+        if is_optional and (is_answer or one.get("default", "") is None):  # a generator would have it sent
             properties[name] = {key: value for key, value in properties[name].items() if key != "default"}
     kept = {key: value for key, value in schema.items() if key != "required" or value}
     return {**kept, "properties": properties} if properties else kept

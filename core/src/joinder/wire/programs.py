@@ -13,10 +13,10 @@ from msgspec import Meta, field
 from joinder.services.join.applications import Customer, Decision, Status
 from joinder.services.refusals import Invalid, pointer
 from joinder.store import tables
-from joinder.wire.base import Body, ListPage, Wire, utc_text
+from joinder.wire.base import Body, ListPage, Moment, Wire, utc_text
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
-Moment = Annotated[datetime, Meta(tz=True)]
+Instant = Annotated[datetime, Meta(tz=True)]
 ResourceType = Literal["batterysystem", "solarsystem"]
 KEY_BYTES_MOST, VALUE_BYTES_MOST = 100, 250
 DETAILS_BYTES_MOST = 4096
@@ -28,8 +28,8 @@ class NewProgram(Body, kw_only=True):
 
     name: Text
     vendors: list[str]
-    start: Moment | None = None
-    end: Moment | None = None
+    start: Instant | None = None
+    end: Instant | None = None
     resource_types: Annotated[list[ResourceType], Meta(min_length=1)] = field(default_factory=lambda: ["batterysystem"])
     options: dict[str, dict[str, str]] | None = None
 
@@ -37,8 +37,8 @@ class NewProgram(Body, kw_only=True):
 class Program(Wire, kw_only=True):
     id: str
     name: str
-    start: str
-    end: str
+    start: Moment
+    end: Moment
     resource_types: list[str]
     vendors: list[str]
 
@@ -61,7 +61,7 @@ class ProgramPage(ListPage, kw_only=True):
 class NewApplication(Body, kw_only=True):
     """What a customer applies with. `additionalInfo`: at most 50 keys of 100 bytes, values of 250 bytes."""
 
-    application_time: Moment
+    application_time: Instant
     utility_account_number: Text
     terms_accepted: bool = True
     customer: dict[str, Any]
@@ -84,7 +84,7 @@ class NewVirtualEnrollment(Body, kw_only=True):
     program_id: str
     site_id: str | None = None
     status: Status = "applied"
-    application_time: Moment | None = None
+    application_time: Instant | None = None
     utility_account_number: Text | None = None
     terms_accepted: bool = True
     customer: dict[str, Any] = field(default_factory=dict)

@@ -15,10 +15,10 @@ from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.truth import Owner, Refusal
 from joinder_acme.api import HOSTS
-from joinder_acme.homes import FIRST, SECOND, SITES, THIRD, AcmeSite, Body, answer
+from joinder_acme.homes import FIRST, SECOND, SITES, THIRD, Body, SimulatedSite, answer
 from joinder_acme.homes import page as page_of
 
-OWNERS: dict[str, tuple[AcmeSite, ...]] = {"grants": (FIRST, SECOND), "second": (THIRD,), "no-sites": ()}
+OWNERS: dict[str, tuple[SimulatedSite, ...]] = {"grants": (FIRST, SECOND), "second": (THIRD,), "no-sites": ()}
 KEYS = {f"acme-simulated-key-of-{owner}": owner for owner in OWNERS}
 Incoming = Request[Any, Any, State]
 

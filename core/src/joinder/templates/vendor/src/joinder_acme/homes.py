@@ -22,7 +22,7 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class AcmeSite:
+class SimulatedSite:
     """`has_gaps`: one quarter hour a day without a row, and an hour in which the second inverter is silent."""
 
     number: int
@@ -43,23 +43,18 @@ class AcmeSite:
     @property
     def truth(self) -> TrueSite:
         """Returns what the checks compare with: made of the home, never of the answers below."""
-        first, second = (
-            TrueDevice(
-                kind=DeviceKind.INVERTER,
-                serial=f"INV-{self.number}{index}",
-                share=share,
-                **({"silent": self.is_silent} if index == 2 else {}),
-            )
-            for index, share in enumerate(SHARES, 1)
+        first = TrueDevice(kind=DeviceKind.INVERTER, serial=f"INV-{self.number}1", share=SHARES[0])
+        second = TrueDevice(
+            kind=DeviceKind.INVERTER, serial=f"INV-{self.number}2", share=SHARES[1], silent=self.is_silent
         )
         battery = TrueDevice(kind=DeviceKind.BATTERY, serial=f"BAT-{self.number}", nameplate_wh=self.home.battery_wh)
         meter = TrueDevice(kind=DeviceKind.METER, serial=f"MTR-{self.number}", role=MeterRole.GRID)
         return TrueSite(home=self.home, devices=(first, second, battery, meter), missing=self.is_missing)
 
 
-FIRST = AcmeSite(1, Home(seed=7, timezone="Europe/Berlin"))
-SECOND = AcmeSite(2, Home(seed=8, timezone="America/New_York", battery_wh=13500), has_gaps=True)
-THIRD = AcmeSite(3, Home(seed=9, timezone="Europe/Berlin"))
+FIRST = SimulatedSite(1, Home(seed=7, timezone="Europe/Berlin"))
+SECOND = SimulatedSite(2, Home(seed=8, timezone="America/New_York", battery_wh=13500), has_gaps=True)
+THIRD = SimulatedSite(3, Home(seed=9, timezone="Europe/Berlin"))
 SITES = (FIRST, SECOND, THIRD)
 
 
@@ -68,7 +63,7 @@ def page(ids: list[str], number: int) -> Body:
     return {"sites": [{"id": site_id} for site_id in shown], "pages": -(-len(ids) // PAGE_SIZE)}
 
 
-def answer(site: AcmeSite, rest: str, query: Any, now: datetime) -> Body | None:
+def answer(site: SimulatedSite, rest: str, query: Any, now: datetime) -> Body | None:
     """None: there is no such thing."""
     if rest == "":
         return _details(site)
@@ -81,7 +76,7 @@ def answer(site: AcmeSite, rest: str, query: Any, now: datetime) -> Body | None:
     return {"rows": _device_rows(site, device, query, now)} if device else None
 
 
-def _details(site: AcmeSite) -> Body:
+def _details(site: SimulatedSite) -> Body:
     devices = [
         {"serial": device.serial, "kind": str(device.kind), "capacity_wh": device.nameplate_wh}
         for device in site.truth.devices
@@ -89,7 +84,7 @@ def _details(site: AcmeSite) -> Body:
     return {"id": site.id, "name": f"Acme home {site.number}", "timezone": site.home.timezone, "devices": devices}
 
 
-def _spans(site: AcmeSite, query: Any, now: datetime) -> list[tuple[datetime, datetime]]:
+def _spans(site: SimulatedSite, query: Any, now: datetime) -> list[tuple[datetime, datetime]]:
     start, end = (datetime.fromisoformat(query[name]) for name in ("start", "end"))
     if query["step"] == "day":
         spans = [day_span(day, site.home.zone) for day in days_between(start, end, site.home.zone)]
@@ -100,7 +95,7 @@ def _spans(site: AcmeSite, query: Any, now: datetime) -> list[tuple[datetime, da
     return [span for span in spans if span[1] <= now]
 
 
-def _row(site: AcmeSite, start: datetime, end: datetime) -> Body:
+def _row(site: SimulatedSite, start: datetime, end: datetime) -> Body:
     """Returns a row; while an inverter is silent its part is missing, and the row says so."""
     energy = site.home.energy(start.timestamp(), end.timestamp())
     is_short = site.is_silent(start.timestamp()) and end - start < timedelta(hours=1)
@@ -117,7 +112,7 @@ def _row(site: AcmeSite, start: datetime, end: datetime) -> Body:
     }
 
 
-def _device_rows(site: AcmeSite, device: TrueDevice, query: Any, now: datetime) -> list[Body]:
+def _device_rows(site: SimulatedSite, device: TrueDevice, query: Any, now: datetime) -> list[Body]:
     """Returns rows with the members the device has; none while it is silent."""
     wire = {"solar_wh": "solar", "charge_wh": "charged", "discharge_wh": "discharged", "soc_percent": "soc"}
     wire |= {"import_wh": "imported", "export_wh": "exported"}
@@ -130,7 +125,7 @@ def _device_rows(site: AcmeSite, device: TrueDevice, query: Any, now: datetime) 
     return rows
 
 
-def _power(site: AcmeSite, now: datetime) -> Body:
+def _power(site: SimulatedSite, now: datetime) -> Body:
     power = site.home.power(now.timestamp())
     return {
         "at": now.astimezone(UTC).isoformat(),

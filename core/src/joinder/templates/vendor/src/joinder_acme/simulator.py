@@ -18,7 +18,12 @@ from joinder.simulate.truth import Owner, Refusal
 from joinder_acme.homes import FIRST, SECOND, SITES, THIRD, Body, answer
 from joinder_acme.homes import page as page_of
 
-APP = {"vendor": "acme", "type": "oauth", "clientID": "acme-simulated", "clientSecret": "acme-simulated-secret"}
+APP = {
+    "vendor": "acme",
+    "type": "oauth",
+    "clientID": "acme-simulated",
+    "clientSecret": "acme-simulated-secret",
+}
 ACCESS_LIFE_S, REFRESH_LIFE_S = 3600, 90 * 86400
 Incoming = Request[Any, Any, State]
 
