@@ -30,7 +30,7 @@ async def test_created_listed_shown_and_deleted(api: httpx.AsyncClient) -> None:
     assert (made.status_code, made.json()) == (201, {"id": made.json()["id"], **body})
     path = f"/join/flows/{made.json()['id']}"
     assert (await api.get(path)).json() == made.json()
-    assert (await api.get("/join/flows")).json() == {"joinFlows": [made.json()]}
+    assert (await api.get("/join/flows")).json() == {"joinFlows": [made.json()], "totalSize": 1}
     deleted = await api.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert_problem(await api.get(path), 404, "not-found")

@@ -102,7 +102,7 @@ async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -
     }  # fmt: skip
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
                      "health", "programID", "flowID", "expand", "provenance", "start", "end", "summaryLevel",
-                     "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error"}  # fmt: skip
+                     "enrollmentID", "type", "siteID", "reference", "state", "link", "ui_locales", "code", "error"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:
@@ -140,7 +140,10 @@ async def test_it_is_the_only_page_of_documentation(anonymous: httpx.AsyncClient
         assert (await anonymous.get(path)).headers["content-type"] == "application/problem+json", path
 
 
-PAGES = ("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm")
+PAGES = (
+    *("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm"),
+    *("showConnection", "askToEndConnection", "endConnection", "showReceipt"),
+)
 
 
 async def test_every_operation_says_what_its_errors_look_like(document: dict[str, Any]) -> None:
