@@ -154,6 +154,29 @@ _METADATA = _object(
     response_types_supported={"type": "array", "items": TEXT},
 )
 _JWKS = _object(("keys",), keys={"type": "array", "items": {"type": "object", "additionalProperties": True}})
+_OWNER_LINK = _query("link", "As `createOwnerLink`, or the landing page, made it.", required=True)
+_ABOUT_TOKEN = {
+    "required": True,
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "properties": dict.fromkeys(("token", "token_type_hint", "client_id", "client_secret"), TEXT),
+                "required": ["token"],
+            }
+        }
+    },
+}
+_INTROSPECTION = {
+    "type": "object",
+    "properties": {
+        "active": {"type": "boolean"},
+        **dict.fromkeys(("token_type", "scope", "client_id", "sub", "iss", "aud", "jti"), TEXT),
+        **{name: {"type": "integer"} for name in ("iat", "exp")},
+    },
+    "required": ["active"],
+}
+_REFUSED_CLIENT = {**answer(_OAUTH_ERROR, 400), **answer(_OAUTH_ERROR, 401)}
 PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
     "createAccessToken": {
         "requestBody": {
@@ -167,6 +190,16 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
             **answer(_OAUTH_ERROR, 401),
             **problems(429),
         },
+    },
+    "revokeAccessToken": {
+        "requestBody": _ABOUT_TOKEN,
+        "security": [{"client": []}, {}],
+        "responses": {**answer({"type": "object"}), **_REFUSED_CLIENT, **problems(429)},
+    },
+    "introspectAccessToken": {
+        "requestBody": _ABOUT_TOKEN,
+        "security": [{"client": []}, {}],
+        "responses": {**answer(_INTROSPECTION), **_REFUSED_CLIENT, **problems(429)},
     },
     "getJwks": {"responses": {**answer(_JWKS), **problems()}},
     "getAuthorizationServer": {"responses": {**answer(_METADATA), **problems()}},
@@ -188,6 +221,13 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
         "query": [_query("state", "Ours."), _query("code", "The vendor's."), _query("error", "The vendor's.")],
         "responses": _BACK,
     },
+    "showConnection": {"query": [_OWNER_LINK], "responses": {**_page(200, "What is read, by whom."), **_REFUSED}},
+    "askToEndConnection": {"query": [_OWNER_LINK], "responses": {**_page(200, "Whether it is to end."), **_REFUSED}},
+    "endConnection": {
+        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}},
+        "responses": {"303": {"description": "On to the receipt."}, **_REFUSED},
+    },
+    "showReceipt": {"query": [_OWNER_LINK], "responses": {**_page(200, "What was agreed, or ended."), **_REFUSED}},
     "showJoinForm": {"responses": {**_page(200, "The form."), **_REFUSED, "default": {"description": "Such a page."}}},
     "submitJoinForm": {
         "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}},
