@@ -103,6 +103,8 @@ NONE = {
     "endConnection": _OWNERS,
     "showReceipt": _OWNERS,
     "createAccessToken": _TOKENS,
+    "revokeAccessToken": _TOKENS,
+    "introspectAccessToken": _TOKENS,
     "getJwks": _TOKENS,
     "getAuthorizationServer": _TOKENS,
 }

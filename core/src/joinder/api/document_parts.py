@@ -132,7 +132,7 @@ _BACK = {
 }
 _INTRO = "Who asks, and what will be read; a click goes on. Left out by the flow's `skipIntro`."
 _LOCALE = _query("ui_locales", "Languages of the pages, the best first, as BCP 47 tags; else what the browser prefers.")
-_LINK = _query("link", "As `createOwnerLink` made it.", required=True)
+_LINK = _query("link", "As `createOwnerLink`, or the landing page, made it.", required=True)
 _TOKEN = _object(
     ("access_token", "token_type", "expires_in", "expires_at", "scope"),
     access_token=TEXT,
@@ -163,6 +163,28 @@ _METADATA = _object(
     response_types_supported={"type": "array", "items": TEXT},
 )
 _JWKS = _object(("keys",), keys={"type": "array", "items": {"type": "object", "additionalProperties": True}})
+_ABOUT_TOKEN = {
+    "required": True,
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "properties": dict.fromkeys(("token", "token_type_hint", "client_id", "client_secret"), TEXT),
+                "required": ["token"],
+            }
+        }
+    },
+}
+_INTROSPECTION = {
+    "type": "object",
+    "properties": {
+        "active": {"type": "boolean"},
+        **dict.fromkeys(("token_type", "scope", "client_id", "sub", "iss", "aud", "jti"), TEXT),
+        **{name: {"type": "integer"} for name in ("iat", "exp")},
+    },
+    "required": ["active"],
+}
+_REFUSED_CLIENT = {**answer(_OAUTH_ERROR, 400), **answer(_OAUTH_ERROR, 401)}
 PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
     "createAccessToken": {
         "requestBody": {
@@ -180,6 +202,16 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
     **{
         name: {"responses": problems(401, 403, 404, 422, 429)}
         for name in ("getSiteBatteryControl", "putSiteBatteryControl", "createJoinSession", "getJoinSessionToken")
+    },
+    "revokeAccessToken": {
+        "requestBody": _ABOUT_TOKEN,
+        "security": [{"client": []}, {}],
+        "responses": {**answer({"type": "object"}), **_REFUSED_CLIENT, **problems(429)},
+    },
+    "introspectAccessToken": {
+        "requestBody": _ABOUT_TOKEN,
+        "security": [{"client": []}, {}],
+        "responses": {**answer(_INTROSPECTION), **_REFUSED_CLIENT, **problems(429)},
     },
     "getJwks": {"responses": {**answer(_JWKS), **problems()}},
     "getAuthorizationServer": {"responses": {**answer(_METADATA), **problems()}},

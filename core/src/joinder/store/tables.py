@@ -53,6 +53,30 @@ class ApiClient(SQLModel, table=True):
     revoked_at: int | None = _big(default=None)
 
 
+class RevokedToken(SQLModel, table=True):
+    """An access token that ended before its time (RFC 7009), until it would have ended anyway."""
+
+    __tablename__ = "revoked_token"
+    __table_args__ = (Index("revoked_token_by_end", "expires_at"),)
+    jti: str = Field(primary_key=True)
+    expires_at: int = _big()
+
+
+class Idempotency(SQLModel, table=True):
+    """A POST with an Idempotency-Key: in flight, or with its answer, for a day (services/records/idempotency.py)."""
+
+    __table_args__ = (Index("idempotency_by_end", "expires_at"),)
+    client_id: str = Field(primary_key=True)
+    key_hash: str = Field(primary_key=True)
+    account_id: str
+    fingerprint: str  # of the request: method, path, query, body
+    request_id: str  # of the first attempt; its entry in the audit tells whether it took effect
+    status: int | None = None  # None: in flight, or cut
+    answer_sealed: bytes | None = None
+    created_at: int = _big()
+    expires_at: int = _big()
+
+
 class DataKey(SQLModel, table=True):
     """Keys wrapped by the key-encryption key: one data key per account, the pepper of client secrets."""
 

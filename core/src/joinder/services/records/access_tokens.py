@@ -6,22 +6,29 @@ import base64
 import hmac
 import time
 from collections import OrderedDict
+from typing import NamedTuple
 
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from msgspec import Struct
+from sqlalchemy import delete
+from sqlmodel import col
 
 from joinder.clock import now
 from joinder.ids import is_id, new_id
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, audit
 from joinder.services.records.accounts import Caller
 from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
-from joinder.store.tables import Account, ApiClient
+from joinder.store.tables import Account, ApiClient, RevokedToken
 
-_RECHECK_S = 30  # a revoked client's token works at most this long in another process
+_RECHECK_S = 30  # how long a process may go on with an earlier look at the client and its account
 _CACHE_SIZE = 10_000
+_COUNTS = (
+    "SELECT 1 FROM api_client WHERE id = :client AND revoked_at IS NULL "
+    "AND NOT EXISTS (SELECT 1 FROM revoked_token WHERE jti = :jti)"
+)
 _NO_SECRET = bytes(32)
 
 
@@ -53,14 +60,14 @@ class Tokens:
         self._issuer = hub.settings.public_url
         self.keys = SigningKeys(hub)
         self.audit = LoginAudit(hub)
-        self._seen: OrderedDict[str, tuple[Caller, float, float]] = OrderedDict()
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
 
     async def issue(self, client_id: str, client_secret: str, scope: str | None) -> AccessToken:
-        """Issues an access token; `scope`: blank-separated, None for all the client has.
+        """Issues an access token to whose secret this is. Raises InvalidClient or InvalidScope."""
+        return await self.issue_to(await self.authenticated(client_id, client_secret), scope)
 
-        Raises InvalidClient or InvalidScope.
-        """
-        client = await self._authenticated(client_id, client_secret)
+    async def issue_to(self, client: ApiClient, scope: str | None) -> AccessToken:
+        """Issues an access token; `scope`: blank-separated, None for all the client has. Raises InvalidScope."""
         held = client.scopes.split()
         wanted = scope.split() if scope else held
         if not wanted or set(wanted) - set(held):
@@ -83,23 +90,63 @@ class Tokens:
         return AccessToken(token, TOKEN_LIFE_S, "Bearer", float(issued + TOKEN_LIFE_S), " ".join(wanted))
 
     async def verify(self, token: str) -> Caller:
-        """Raises InvalidToken. A verified token is remembered until it expires, its client looked up every 30 s."""
+        """Raises InvalidToken. What a token says is remembered; whether it still counts is asked every time."""
         known = self._seen.get(token)
         moment = time.time()
-        if known and moment < known[1] and moment < known[2]:
-            return known[0]
-        caller, expires = await self._verified(token)
-        self._seen[token] = (caller, expires, moment + _RECHECK_S)
+        if known and moment < known.claims.exp and moment < known.again_at:
+            await self._refuse_ended(known.claims)
+            return known.caller
+        claims = await self._verified(token)
+        await self._refuse_ended(claims)
+        caller = await self._caller(claims)
+        self._seen[token] = _Seen(caller, claims, moment + _RECHECK_S)
         self._seen.move_to_end(token)
         if len(self._seen) > _CACHE_SIZE:
             self._seen.popitem(last=False)
         return caller
 
+    async def revoke(self, client: ApiClient, token: str) -> None:
+        """Ends one of the client's own access tokens (RFC 7009), everywhere at once; what is no token has ended.
+
+        Raises InvalidClient for another client's.
+        """
+        try:
+            claims = await self._verified(token)
+        except InvalidToken:
+            return
+        if claims.client_id != client.id:
+            raise InvalidClient
+        async with self._hub.store.write(claims.jti) as session:
+            await session.execute(delete(RevokedToken).where(col(RevokedToken.expires_at) < now()))
+            if await session.get(RevokedToken, claims.jti) is None:
+                session.add(RevokedToken(jti=claims.jti, expires_at=claims.exp))
+                audit(session, client.account_id, client.id, "token.revoke", client.id)
+
+    async def introspect(self, client: ApiClient, token: str) -> dict[str, object]:
+        """Says what a token of the client's account is worth (RFC 7662); of any other only that it is not active."""
+        try:
+            claims = await self._verified(token)
+            await self._refuse_ended(claims)
+        except InvalidToken:
+            return {"active": False}
+        if claims.account != client.account_id:
+            return {"active": False}
+        told = {
+            name: getattr(claims, name) for name in ("iss", "aud", "sub", "client_id", "scope", "iat", "exp", "jti")
+        }
+        return {"active": True, "token_type": "Bearer", **told}
+
+    async def _refuse_ended(self, claims: _Claims) -> None:
+        """Raises InvalidToken where the client or this token was revoked, in whichever process."""
+        if not await self._hub.store.rows(_COUNTS, {"client": claims.client_id, "jti": claims.jti}):
+            raise InvalidToken
+
     async def jwks(self) -> dict[str, list[dict[str, object]]]:
         public = await self.keys.public()
         return {"keys": [dict(key.as_dict(private=False)) for key in public.keys]}
 
-    async def _authenticated(self, client_id: str, client_secret: str) -> ApiClient:
+    async def authenticated(self, client_id: str, client_secret: str) -> ApiClient:
+        """Returns the client whose secret this is. Raises InvalidClient."""
         presented = self._hub.vault.fingerprint(client_secret)
         async with self._hub.store.read() as session:
             client = await session.get(ApiClient, client_id) if is_id(client_id, "clnt") else None
@@ -109,7 +156,7 @@ class Tokens:
             raise InvalidClient
         return client
 
-    async def _verified(self, token: str) -> tuple[Caller, float]:
+    async def _verified(self, token: str) -> _Claims:
         if len(token) > 4096 or token.count(".") != 2:
             raise InvalidToken
         try:
@@ -123,16 +170,16 @@ class Tokens:
             raise InvalidToken
         if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
             raise InvalidToken
-        if claims.exp <= time.time():
+        if claims.exp <= time.time() or claims.nbf > time.time() + 60 or claims.sub != claims.client_id:
             raise InvalidToken
-        return await self._caller(claims), float(claims.exp)
+        return claims
 
     async def _caller(self, claims: _Claims) -> Caller:
         """Raises InvalidToken where the client is no more."""
         async with self._hub.store.read() as session:
             client = await session.get(ApiClient, claims.client_id)
             account = await session.get(Account, client.account_id) if client is not None else None
-        if client is None or account is None or client.revoked_at is not None:
+        if client is None or account is None or client.revoked_at is not None or claims.account != account.id:
             raise InvalidToken
         known = [vendor for vendor in self._hub.registry.vendors if client.compatible and vendor.compatible]
         types = frozenset((one.name, kind.type) for one in known for kind in one.app_credentials if kind.compatible)
@@ -174,3 +221,14 @@ class _Claims(Struct):
     scope: str
     iat: int
     exp: int
+    sub: str
+    jti: str
+    nbf: int = 0
+
+
+class _Seen(NamedTuple):
+    """A token that was verified, and when its client is looked up again."""
+
+    caller: Caller
+    claims: _Claims
+    again_at: float
