@@ -7,10 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from api.fakes import assert_problem
+from api.conftest import NewTenant
+from api.fakes import Tenant, assert_problem
 from api.test_problems import filled
+from joinder.services.records import accounts
 
 DATABASES = ("sqlite",)  # nothing here reads the database
+
+
+@pytest.fixture
+async def tenant(new_tenant: NewTenant) -> Tenant:
+    """Of a virtual account, for which everything is there."""
+    return await new_tenant(mode=accounts.VIRTUAL)
 
 
 def told(answer: httpx.Response) -> dict[str, str]:
@@ -25,9 +33,9 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 
 def is_public(path: str) -> bool:
-    return path.startswith(("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/{vendor}")) or (
-        "authorize" in path
-    )
+    return path.startswith(
+        ("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/connection", "/join/{vendor}")
+    ) or ("authorize" in path)
 
 
 async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(
