@@ -34,8 +34,8 @@ test: install  ## every test but the long proofs, loopback only
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
-compat: install  ## the other product's own client, all its operations; fetches derapi 0.1.2 once
-	JOINDER_UPSTREAM_CLIENT=1 $(RUN)/pytest -n 0 -s tests/compat
+clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
+	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s tests/compat tests/clients
 
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
@@ -76,6 +76,9 @@ screenshots: install  ## pictures of every screen of the terminal, into docs/scr
 pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
 
+examples: install  ## record the examples of the REST API's document anew, from a hub in memory
+	RECORD_EXAMPLES=1 $(RUN)/pytest -n 0 tests/contract/test_examples.py
+
 cassettes: install  ## record every vendor's cassette anew, from the simulators
 	for vendor in $$($(RUN)/joinder vendors --json | $(RUN)/python -c 'import json, sys; print(*(row["vendor"] for row in json.load(sys.stdin)))'); do \
 		$(RUN)/joinder record $$vendor --simulator --into tests/plugins/$$vendor/cassettes || exit 1; done
@@ -89,6 +92,9 @@ release: install  ## wheels and sources of every distribution into dist/, checke
 	$(UV) run --frozen --no-sync --quiet --with check-wheel-contents==0.6.3 check-wheel-contents dist/*.whl
 	$(UV) run --frozen --no-sync --quiet --with cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible --of JSON -o dist/joinder.cdx.json .venv
 	cd dist && sha256sum *.whl *.tar.gz *.json > SHA256SUMS
+
+docs: install  ## the documentation as a site that needs no network, in dist/site
+	$(RUN)/mkdocs build --strict --quiet --config-file deploy/site/mkdocs.yml
 
 CONTAINER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' core/pyproject.toml)
@@ -110,4 +116,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: image operators help install run cluster test quick days rotations proofs check bench terminal screenshots pages cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots pages examples cassettes mutants release lock clean

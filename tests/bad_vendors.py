@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 INIT, API, MAPPING, CASSETTE = (
     "src/joinder_acme/__init__.py",
@@ -167,6 +168,54 @@ BAD = {
     "no_secret_is_told": Bad(INIT, _SITE, f'    print(grant.secrets["access_token"][:8])\n{_SITE}'),
     "grant_is_left_alone": Bad(INIT, _PATH, f'{_PATH}\n    grant.facts["seen"] = "yes"'),
 }
+LONGHAND = {  # the template as an author writes it who leaves nothing to core: what the mistakes are planted in
+    INIT: (
+        (
+            "    grant = await oauth.consented(ctx, _OAUTH2, callback)",
+            "    token = await oauth.exchange_code(ctx, _OAUTH2, callback)\n"
+            "    grant = Grant(secrets=token.secrets(), expires_at=token.expires_at)",
+        ),
+        (
+            "@hookimpl\nasync def fetch_site(",
+            "@hookimpl\nasync def build_authorize_url(ctx: Context, request: joinder.AuthorizeRequest) -> str:\n"
+            "    return oauth.authorize_url(_OAUTH2, ctx.require_app(), request)\n\n\n"
+            "@hookimpl\nasync def refresh(ctx: Context, grant: Grant) -> Grant:\n"
+            "    token = await oauth.refresh_token(ctx, _OAUTH2, grant.secrets)\n"
+            "    return replace(grant, secrets=token.secrets(grant.secrets), expires_at=token.expires_at)\n\n\n"
+            "@hookimpl\nasync def fetch_site(",
+        ),
+    ),
+    API: (
+        (
+            "    return await API.get(ctx, grant, path, into, **params)",
+            '    headers = {"authorization": f"Bearer {grant.secrets[\'access_token\']}"}\n'
+            '    answer = await ctx.http.request("GET", BASE + path, params=params, headers=headers)\n'
+            "    if answer.status == 401:\n"
+            '        raise AuthorizationLost("Acme no longer accepts this consent")\n'
+            "    if answer.status in (403, 404):\n"
+            '        raise NotSupported("Acme does not show this to the account")\n'
+            "    raise_for_status(answer)\n"
+            "    said = answer.json(Refused)\n"
+            "    if said.error == WITHDRAWN:\n"
+            '        raise AuthorizationLost("Acme\'s owner took this consent back")\n'
+            "    return answer.json(into)",
+        ),
+        ("T = TypeVar(", 'BASE = "https://api.acme.example/v1"\nT = TypeVar('),
+        ("import Answer, Api, path", "import Answer, Api, path, raise_for_status"),
+    ),
+}
+
+
+def longhand(folder: Path) -> None:
+    """Raises AssertionError where the template no longer holds what is written out."""
+    for file, changes in LONGHAND.items():
+        text = (folder / file).read_text()
+        for old, new in changes:
+            assert old in text, f"{file} no longer holds {old!r}"
+            text = text.replace(old, new, 1)
+        (folder / file).write_text(text)
+
+
 PREAMBLE = {
     INIT: (
         "import asyncio\nimport itertools\nimport socket\n\nimport joinder\nimport msgspec\n\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-INIT, API, MAPPING, SIMULATOR = (f"src/joinder_acme/{name}.py" for name in ("__init__", "api", "mapping", "simulator"))
+INIT, API, MAPPING, SIMULATOR, HOMES = (
+    f"src/joinder_acme/{name}.py" for name in ("__init__", "api", "mapping", "simulator", "homes")
+)
 _HISTORY = (
     "        history=(\n"
     '            History(resolution="15mins", window=timedelta(days=7)),\n'
@@ -54,13 +56,13 @@ VARIANTS = {
     "without a time zone": (
         Change(API, "    timezone: str\n", "    lat: float\n    lon: float\n"),
         Change(MAPPING, "timezone=details.timezone", "lat=details.lat, lon=details.lon"),
-        Change(SIMULATOR, '"timezone": site.home.timezone', '"lat": 52.5, "lon": 13.4'),
-        Change(SIMULATOR, "missing=self.is_missing", "missing=self.is_missing, tells_zone=False"),
+        Change(HOMES, '"timezone": site.home.timezone', '"lat": 52.5, "lon": 13.4'),
+        Change(HOMES, "missing=self.is_missing", "missing=self.is_missing, tells_zone=False"),
     ),
     "of hourly rows": (
-        Change(SIMULATOR, "quarter = timedelta(minutes=15)", "quarter = timedelta(hours=1)"),
-        Change(SIMULATOR, "missing=self.is_missing", "row_s=3600"),
-        Change(SIMULATOR, ", has_gaps=True", ""),
+        Change(HOMES, "quarter = timedelta(minutes=15)", "quarter = timedelta(hours=1)"),
+        Change(HOMES, "missing=self.is_missing", "row_s=3600"),
+        Change(HOMES, ", has_gaps=True", ""),
     ),
     "without history": (
         Change(INIT, _HISTORY, ""),
@@ -70,7 +72,7 @@ VARIANTS = {
         Change(MAPPING, "import Device,", "import Counter, Device,"),
         Change(MAPPING, "Row, SiteDetails", "Row, SiteDetails, Total"),
         Change(MAPPING, "def live(", _REGISTERS),
-        Change(SIMULATOR, '    if rest == "power":', _TOLD),
+        Change(HOMES, '    if rest == "power":', _TOLD),
         Change(SIMULATOR, "        owner_choice=", "        has_history=False,\n        owner_choice="),
     ),
 }

@@ -31,7 +31,7 @@ async def test_from_the_start_to_done(
     hub: Hub, api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors
 ) -> None:
     enrollment_id = await connect(api, browser)
-    assert (await api.get("/backfills")).json() == {"backfills": []}  # nothing begins by itself
+    assert (await api.get("/backfills")).json() == {"backfills": [], "totalSize": 0}  # nothing begins by itself
     answer = await start(api, enrollment_id, start="2026-08-01T00:00:00Z", end="2026-09-01T00:00:00Z")
     assert answer.status_code == 201, answer.text
     begun: dict[str, Any] = answer.json()
@@ -114,7 +114,7 @@ async def test_another_accounts_are_not_there(
     assert_problem(await start(other, enrollment_id), 404, "not-found")
     assert_problem(await other.get(f"/backfills/{job_id}"), 404, "not-found")
     assert_problem(await other.delete(f"/backfills/{job_id}"), 404, "not-found")
-    assert (await other.get("/backfills")).json() == {"backfills": []}
+    assert (await other.get("/backfills")).json() == {"backfills": [], "totalSize": 0}
 
 
 async def test_the_scopes_of_enrollments_are_needed(

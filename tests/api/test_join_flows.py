@@ -73,7 +73,7 @@ async def test_vendors_that_cannot_work(api: httpx.AsyncClient) -> None:
         "/redirectURI",
         "/vendors/0/vendor",
     }
-    assert (await api.get("/join/flows")).json() == {"joinFlows": []}
+    assert (await api.get("/join/flows")).json() == {"joinFlows": [], "totalSize": 0}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ async def test_ordinary_ones_call_no_vendor(api: httpx.AsyncClient, vendors: Ven
         (errors.TransientError("away"), 502, "vendor-unavailable"),
         (errors.VendorTimeout("slow", retry_after=timedelta(seconds=9)), 504, "vendor-timeout"),
         (errors.UnexpectedPayload("html"), 502, "vendor-unexpected-answer"),
-        (errors.NotSupported("plan"), 404, "not-supported"),
+        (errors.NotSupported("plan"), 422, "not-supported"),
         (RuntimeError("canary-in-text"), 500, "plugin-bug"),
     ],
 )

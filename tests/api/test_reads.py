@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -644,3 +646,31 @@ async def test_a_withdrawn_consent_is_not_hidden_behind_old_power(
     clock.at += 301
     vendors.sunny.failures["fetch_readings"] = errors.AuthorizationLost("gone")
     assert_problem(await api.get(path), 409, "authorization-lost")
+
+
+async def test_intervals_come_as_csv_and_json_lines_to_who_asks(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    vendors.sunny.readings = home_series
+    path = f"/sites/{await connect_site(api, browser)}/meter-intervals"
+    query: dict[str, Any] = {"summaryLevel": "15mins", **day_of(date(2026, 10, 25))}
+    whole = await ask(api, path, **query)
+    lines = await api.get(path, params=query, headers={"accept": "application/x-ndjson"})
+    assert lines.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in lines.text.splitlines()] == whole
+    table = await api.get(path, params=query, headers={"accept": "text/csv, application/json;q=0.5"})
+    assert table.headers["content-type"].startswith("text/csv")
+    assert table.headers["joinder-complete"] == "true"
+    assert "link" not in table.headers
+    read = list(csv.DictReader(table.text.splitlines()))
+    assert list(read[0]) == ["start", "end", "importKwh", "exportKwh", "consumptionKwh", "quality"]
+    assert [{**row, "importKwh": float(row["importKwh"])} for row in read] == [
+        {**row, "exportKwh": str(row["exportKwh"]), "consumptionKwh": str(row["consumptionKwh"])} for row in whole
+    ]
+    first = await api.get(path, params={**query, "pageSize": 90}, headers={"accept": "text/csv"})
+    following = first.headers["link"].removeprefix("<").removesuffix('>; rel="next"')
+    rest = await api.get(following, headers={"accept": "text/csv"})
+    assert first.text.splitlines() + rest.text.splitlines()[1:] == table.text.splitlines()
+    assert "accept" in table.headers["vary"]
+    for asked in ("text/csv", "application/x-ndjson"):
+        assert_problem(await api.get("/sites", headers={"accept": asked}), 406, "not-acceptable")

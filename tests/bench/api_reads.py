@@ -30,7 +30,7 @@ from joinder.services.records import accounts
 from joinder.services.records.access_tokens import Tokens
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
-from joinder.store.readings import Span, coverage, intervals
+from joinder.store.readings import CoveredSpan, coverage, intervals
 from joinder.store.tables import Enrollment, SiteRow
 
 SITES, CONNECTIONS, SECONDS, ROUNDS = 10_000, 16, 2.0, 5
@@ -74,7 +74,7 @@ async def seed(hub: Hub) -> tuple[str, str]:
         await session.flush()
         session.add_all(sites)
         await session.flush()
-    asked = coverage(sites[0].id, "15mins", [], [Span(start - 86400, start + 2 * 86400, moment)])
+    asked = coverage(sites[0].id, "15mins", [], [CoveredSpan(start - 86400, start + 2 * 86400, moment)])
     await hub.store.apply(intervals("15mins", [(sites[0].id, reading) for reading in readings], moment), *asked)
     return token.access_token, sites[0].id
 

@@ -213,7 +213,7 @@ async def day() -> float:
     from joinder.energy import Reading
     from joinder.services.records import accounts
     from joinder.services.records.access_tokens import Tokens
-    from joinder.store.readings import Span, coverage, intervals
+    from joinder.store.readings import CoveredSpan, coverage, intervals
     from joinder.store.tables import SiteRow
 
     sys.path.insert(0, str(HERE.parents[1]))
@@ -234,7 +234,7 @@ async def day() -> float:
             site_id = site.id
         starts = [datetime.fromtimestamp(at, UTC) for at in range(start, start + 86400, 900)]
         rows = [(site_id, Reading(start=at, end=at + QUARTER, solar_wh=100.5, load_wh=50.0)) for at in starts]
-        ledger = coverage(site_id, "15mins", [], [Span(start - 86400, start + 2 * 86400, moment)])
+        ledger = coverage(site_id, "15mins", [], [CoveredSpan(start - 86400, start + 2 * 86400, moment)])
         await hub.store.apply(intervals("15mins", rows, moment), *ledger)
         span = f"start={_day(start)}&end={_day(start + 86400)}&summaryLevel=15mins&pageSize=100"
         get = asgi(create_app(hub), f"/sites/{site_id}/solar-intervals", span, token)

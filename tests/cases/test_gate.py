@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from api.fakes import SUNNY
+from effort import examples
 from joinder import hookimpl
 from joinder.clean import clean_line
 from joinder.energy import (
@@ -724,7 +725,7 @@ def taken(call: Callable[[], T]) -> T | None:
         return None
 
 
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=examples(150), deadline=None)
 
 
 @MANY

@@ -169,5 +169,6 @@ def test_simulate_says_what_a_servers_shell_needs(joinder: Shell, tmp_path: Path
     assert lines["JOINDER_ALLOWED_NETWORKS"] == "192.168.77.10/32"
     assert joinder("config", "show", **{name: value.strip("'") for name, value in lines.items()}).returncode == 0
     (tmp_path / "joinder.toml").write_text("[reroute]\n'api.enphaseenergy.com' = 'http://127.0.0.1:9123'\n")
-    configured = joinder("simulate", "enphase", "--env", "--config", str(tmp_path / "joinder.toml")).stdout
+    configured = joinder("simulate", "--env", "--config", str(tmp_path / "joinder.toml")).stdout
     assert "127.0.0.1:9123" in configured
+    assert "tesla" not in configured

@@ -22,8 +22,8 @@ DATABASES = ("sqlite",)  # the services' own tests ask both
 
 # Groups without a twin in the REST API; what they print with --json is rows of their own.
 ELSEWHERE = (
-    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "accounts", "clients", "keys"),
-    *("init", "config", "completion", "backup", "restore", "reconcile", "doctor", "openapi"),
+    *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "dev", "accounts", "clients"),
+    *("keys", "init", "report", "config", "completion", "backup", "restore", "reconcile", "doctor", "openapi"),
 )
 NEW = ("--redirect-uri", "https://a.example/")
 RUNS: dict[str, tuple[str, ...]] = {
@@ -42,6 +42,11 @@ RUNS: dict[str, tuple[str, ...]] = {
     "enrollments owner-link": ("{enrollment}", "--qr"),
     "enrollments revoke": ("{enrollment}", "--confirm", "{enrollment}"),
     "flows create": ("--vendor", "sunny:{credentials}", "--vendor", "boxy", "--option", "sunny.region=north", *NEW),
+    "programs create": ("North", "--vendor", "sunny", "--option", "sunny.region=north"),
+    "programs list": (),
+    "programs show": ("{program}",),
+    "programs delete": ("{program}", "--confirm", "{program}"),
+    "enrollments decide": ("{enrollment}", "unenrolled", "--reason", "moved"),
     "flows list": (),
     "flows show": ("{flow}",),
     "flows link": ("{flow}", "--vendor", "sunny", "--state", "customer 7", "--qr"),

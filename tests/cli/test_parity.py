@@ -32,6 +32,11 @@ COMMANDS = {
     "listEnrollmentTokens": "enrollments tokens",
     "listEnrollments": "enrollments list",
     "listEvents": "events list",
+    "createProgram": "programs create",
+    "listPrograms": "programs list",
+    "getProgram": "programs show",
+    "deleteProgram": "programs delete",
+    "createEnrollmentEvent": "enrollments decide",
     "createJoinFlow": "flows create",
     "deleteJoinFlow": "flows delete",
     "getJoinFlow": "flows show",
@@ -75,7 +80,11 @@ _TOKENS = "a command opens the database itself and needs no access token"
 _PROBES = "for load balancers; `doctor` looks deeper"
 _HOMES = "a program under test makes its own homes; `sites`, `devices` and `enrollments` show and end them"
 _ELSEWHERE = "refused for everybody: an operation of Derapi's client that Joinder does not do"
+_CUSTOMERS = "an application comes from the customer, through the caller's own program"
 NONE = {
+    "submitEnrollment": _CUSTOMERS,
+    "createEnrollmentApplication": _CUSTOMERS,
+    "createVirtualEnrollment": _HOMES,
     "getSiteBatteryControl": _ELSEWHERE,
     "putSiteBatteryControl": _ELSEWHERE,
     "createJoinSession": _ELSEWHERE,

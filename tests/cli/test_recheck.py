@@ -15,7 +15,7 @@ from joinder.cli import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE
 from joinder.clock import now
 from joinder.commands import readings as command
 from joinder.services.recheck import recheck
-from joinder.services.recheck.counts import Progress, RuleCount, VendorCount
+from joinder.services.recheck.counts import RecheckProgress, RuleCount, VendorCount
 from joinder.store.types import Upsert
 
 START = (now() - 40 * 86400) // 900 * 900
@@ -100,7 +100,9 @@ def test_a_backfill_is_started_where_it_is_asked_for(world: World) -> None:
 
 
 def test_a_terminal_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = Progress(total=9, done=3, vendors={"sunny": VendorCount(rows=70, rules={"number": RuleCount(2, 1)})})
+    progress = RecheckProgress(
+        total=9, done=3, vendors={"sunny": VendorCount(rows=70, rules={"number": RuleCount(2, 1)})}
+    )
     for is_terminal, wanted in ((True, "3 of 9 sites, 70 rows, 3 marked or dropped\n"), (False, "")):
         screen = io.StringIO()
         monkeypatch.setattr(screen, "isatty", lambda is_terminal=is_terminal: is_terminal)

@@ -23,7 +23,7 @@ from joinder.grants import Consent, Grant
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.events import deliveries, replays, webhooks
-from joinder.services.join import enrollments, join_flows, join_sessions, vendor_credentials
+from joinder.services.join import enrollments, join_flows, join_sessions, programs, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.readings import backfill, poll
 from joinder.services.records import accounts
@@ -91,6 +91,7 @@ class World:
             offered = [FlowVendor(vendor="sunny", credentials_id=made.id), FlowVendor(vendor="boxy")]
             flow = await join_flows.create(hub, account, "test", vendors=offered, redirect_uri=REDIRECT_URI)
             self.ids["flow"] = flow.id
+            self.ids["program"] = (await programs.create(hub, account, "test", name="North", vendors=["sunny"])).id
             await join_sessions.start(hub, flow.id, "sunny")
             enrollment = self.ids["enrollment"] = await self.enroll(hub, "owner-1", "site-1")
             await poll.poll(hub, enrollment)

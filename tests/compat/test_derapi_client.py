@@ -1,24 +1,17 @@
 """The other product's public Python client, `derapi` 0.1.2, against a running server: all its operations, both ways.
 
-It pins httpx<0.28 and so lives in an environment of its own under the temporary folder. Making that needs a package
-index, which tests never use: `JOINDER_UPSTREAM_CLIENT=1` (`make compat`) makes it; once it is there, every run uses it.
+It pins httpx<0.28 and so lives in an environment of its own (toolboxes.py).
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import socket
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from litestar import Litestar
 from msgspec.structs import replace
 
@@ -29,11 +22,11 @@ from api.test_virtual import WithVirtual
 from joinder.services.records import accounts
 from joinder.vendor import AppCredentialType, Field, Flow
 from joinder.vendors.registry import Registry
+from served import output_of, served
+from toolboxes import DERAPI, python_with
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 
-UV = Path(__file__).parents[2] / ".uv/bin/uv"
-VENV = Path(tempfile.gettempdir()) / "joinder-derapi-0.1.2"
 SCRIPT = Path(__file__).with_name("derapi_client.py")
 pytestmark = pytest.mark.timeout(120)
 
@@ -41,20 +34,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(scope="module")
 def python() -> str:
     """The interpreter that has the client; skips where it cannot be had."""
-    interpreter = VENV / "bin/python"
-    if not (VENV / "complete").exists():
-        if os.environ.get("JOINDER_UPSTREAM_CLIENT") != "1" or not UV.exists():
-            pytest.skip("the client derapi 0.1.2 is not here: `make compat` fetches it")
-        environment = {**os.environ, "UV_PYTHON_PREFERENCE": "only-system", "UV_PYTHON_DOWNLOADS": "never"}
-        for arguments in (
-            ("venv", "--clear", "--quiet", str(VENV)),
-            ("pip", "install", "--quiet", "--python", str(interpreter), "derapi==0.1.2"),
-        ):
-            done = subprocess.run((str(UV), *arguments), env=environment, capture_output=True, timeout=60, check=False)
-            if done.returncode:
-                pytest.skip(f"the client cannot be installed: {done.stderr.decode()[-300:]}")
-        (VENV / "complete").touch()
-    return str(interpreter)
+    return str(python_with(DERAPI))
 
 
 @pytest.fixture
@@ -72,24 +52,12 @@ def vendors() -> Vendors:
 
 @pytest.fixture
 async def origin(app: Litestar) -> AsyncIterator[str]:
-    """The app served on 127.0.0.1."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await serving
-    listener.close()
+    async with served(app) as address:
+        yield address
 
 
 async def run(python: str, *arguments: str) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        python, "-W", "error::DeprecationWarning:__main__", str(SCRIPT), *arguments, stdout=-1, stderr=-1
-    )
-    output, trouble = await process.communicate()
-    assert process.returncode == 0, trouble.decode()[-3000:]
-    seen: dict[str, Any] = json.loads(output)
+    seen: dict[str, Any] = json.loads(await output_of(python, SCRIPT, *arguments))
     return seen
 
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
-import shutil
 import sys
 from pathlib import Path
 
-import pytest
-
-from joinder.demo.sequence import enrollment
-from joinder.demo.stack import stack
-
-README = Path(__file__).parents[2] / "README.md"
 VENDORS = ["enphase", "enphasevpp", "iqgateway", "sma", "solaredge", "solis", "tesla"]
 
 
@@ -55,44 +47,6 @@ async def test_the_demo_shows_every_vendor_with_a_day_and_live_power(tmp_path: P
     assert len(err.splitlines()) <= len(VENDORS) + 3
     secret = next(line for line in (tmp_path / "demo/demo.env").read_text().splitlines() if "CLIENT_SECRET" in line)
     assert secret.split("=", 1)[1] not in err + out + steps
-
-
-async def pasted(*lines: str) -> tuple[int, str]:
-    """Into a newcomer's shell, which knows nothing of Joinder."""
-    env = {name: os.environ[name] for name in ("HOME", "PATH", "LANG") if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        "sh",
-        "-e",
-        env=env,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate("\n".join(lines).encode())
-    assert process.returncode is not None
-    return process.returncode, out.decode()
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-async def test_what_is_printed_works_as_it_is_pasted(tmp_path: Path) -> None:
-    """The README's three calls, each curl of the demo, and `joinder`, in another shell while the demo is up."""
-    said: list[str] = []
-    folder = tmp_path / "a folder"
-    async with stack(folder, said.append) as demo:
-        for simulator in demo.simulators:
-            await enrollment(demo.api, simulator, said.append, demo.url)
-        env = f". {shlex.quote(str(folder / 'demo.env'))}"
-        calls = README.read_text().split("## The three calls")[1].split("```sh\n")[1].split("```")[0]
-        code, out = await pasted(calls.replace(". .joinder-demo/demo.env", env))
-        assert (code, json.loads(out[out.index("{") :])["vendors"][0]["vendor"]) == (0, "enphase"), out
-        curls = [line for line in said if line.startswith("curl ")]
-        assert len(curls) > 2 * len(demo.simulators)
-        for line in curls:
-            code, out = await pasted(env, line.replace("curl ", "curl -sS --fail-with-body ", 1))
-            assert code == 0, (line, out)
-        code, out = await pasted(env, "joinder enrollments list --json")
-        assert (code, len(json.loads(out))) == (0, len(demo.simulators)), out
-        assert (await pasted(env, 'test -n "$JOINDER_TOKEN"'))[0] == 0
 
 
 async def test_a_failing_step_is_named(tmp_path: Path) -> None:

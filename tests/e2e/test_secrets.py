@@ -1,9 +1,14 @@
-"""Every secret of a whole run, looked for in every log of it at DEBUG and in the database's bytes."""
+"""A whole run: what it prints works as it is pasted; none of its secrets is in a log or in the database's bytes."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import logging
+import os
+import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +18,11 @@ import httpx
 import pytest
 
 from joinder.demo.sequence import connect
-from joinder.demo.stack import stack
+from joinder.demo.stack import Running, stack
 from joinder.services.records.accounts import NewClient
 from joinder.simulate.oauth import Issued, TokenService
 
+README = Path(__file__).parents[2] / "README.md"
 PUBLIC = {"code", "authorization_code", "refresh_token", "client_credentials", "password", "grants", "connect"}
 IN_QUERY_OR_BODY = {
     *("state", "code", "key", "apiKey", "clientSecret", "refresh_token", "form_token", "token"),
@@ -74,13 +80,46 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Collector:
     return seen
 
 
+async def pasted(*lines: str) -> tuple[int, str]:
+    """Into a newcomer's shell, which knows nothing of Joinder."""
+    env = {name: os.environ[name] for name in ("HOME", "PATH", "LANG") if name in os.environ}
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-e",
+        env=env,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate("\n".join(lines).encode())
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+async def everything_said_is_pasted(demo: Running, said: list[str], folder: Path) -> None:
+    """Pastes the README's three calls, each curl of the demo, and `joinder`, into another shell."""
+    env = f". {shlex.quote(str(folder / 'demo.env'))}"
+    calls = README.read_text().split("## The three calls")[1].split("```sh\n")[1].split("```")[0]
+    code, out = await pasted(calls.replace(". .joinder-demo/demo.env", env))
+    assert (code, json.loads(out[out.index("{") :])["vendors"][0]["vendor"]) == (0, "enphase"), out
+    curls = [line for line in said if line.startswith("curl ")]
+    assert len(curls) > 2 * len(demo.simulators)
+    for line in curls:
+        code, out = await pasted(env, line.replace("curl ", "curl -sS --fail-with-body ", 1))
+        assert code == 0, (line, out)
+    code, out = await pasted(env, "joinder enrollments list --json")
+    assert (code, len(json.loads(out)) >= len(demo.simulators)) == (0, True), out
+    assert (await pasted(env, 'test -n "$JOINDER_TOKEN"'))[0] == 0
+
+
 def forms(secret: str) -> list[bytes]:
     encoded = base64.b64encode(secret.encode()).rstrip(b"=")
     return [secret.encode(), quote(secret, safe="").encode(), encoded[: len(encoded) // 4 * 4]]
 
 
 @pytest.mark.timeout(180)
-async def test_no_secret_of_a_whole_run_is_in_any_log(
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_what_is_printed_works_and_no_secret_of_the_whole_run_is_in_any_log(
     tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOINDER_LOG_LEVEL", "DEBUG")
@@ -88,18 +127,19 @@ async def test_no_secret_of_a_whole_run_is_in_any_log(
         caplog.set_level(logging.DEBUG, name)
     caplog.set_level(logging.DEBUG)
     said: list[str] = []
-    async with stack(tmp_path / "demo", said.append) as demo:
+    async with stack(tmp_path / "a folder", said.append) as demo:
         for simulator in demo.simulators:
             await connect(demo, simulator, said.append)
             for name, value in {**(simulator.app_credentials or {}), **simulator.owner_form}.items():
                 if name in IN_QUERY_OR_BODY:
                     collector.add(name, value)
+        await everything_said_is_pasted(demo, said, tmp_path / "a folder")
         collector.add("jwt", demo.token)
-        collector.add("kek", (tmp_path / "demo/joinder.key").read_text().strip())
-        env = (tmp_path / "demo/demo.env").read_text()
+        collector.add("kek", (tmp_path / "a folder/joinder.key").read_text().strip())
+        env = (tmp_path / "a folder/demo.env").read_text()
         collector.add("client secret", env.split("CLIENT_SECRET=")[1].split("\n")[0])
-        database = b"".join(path.read_bytes() for path in (tmp_path / "demo").glob("joinder.sqlite3*"))
-    server_log = (tmp_path / "demo/server.log").read_bytes()
+        database = b"".join(path.read_bytes() for path in (tmp_path / "a folder").glob("joinder.sqlite3*"))
+    server_log = (tmp_path / "a folder/server.log").read_bytes()
     logs = {
         "server log": server_log,
         "this process's log": caplog.text.encode(),

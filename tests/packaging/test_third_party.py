@@ -53,7 +53,7 @@ def run(folder: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[s
 @pytest.mark.timeout(300)
 def test_a_rendered_vendor_is_green_in_a_fresh_environment(environment: Path, tmp_path: Path) -> None:
     package = tmp_path / "joinder-sunny"
-    assert len(render("sunny", "Sunny", package)) <= 8
+    render("sunny", "Sunny", package)
     assert install(environment, "-e", str(package)).returncode == 0
     checked = run(environment, "joinder", "check", "sunny", "--json", cwd=package)
     assert checked.returncode == 0, checked.stdout + checked.stderr

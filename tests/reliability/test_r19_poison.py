@@ -98,7 +98,7 @@ async def test_whatever_a_hook_raises_stays_with_its_row(
         assert row.due_at <= clock.at + 900, "put off, and tried again"
         assert failures == 0 or row.due_at > clock.at
         clock.at = max(clock.at, row.due_at)
-        await due.run_one(hub, RENEWALS, due.Row(poison, row.strikes))
+        await due.run_one(hub, RENEWALS, due.DueRow(poison, row.strikes))
     enrollment, grant = await rows_of(hub, poison)
     assert (enrollment.health, enrollment.health_actor, grant.version) == ("quarantined", "operator", 1)
     assert "plugin strict failed in refresh" in (enrollment.health_reason or "")
@@ -127,7 +127,7 @@ async def test_a_hook_that_hangs_holds_up_nobody(
     for _ in range(4):
         row = await due_of(hub, poison)
         clock.at = max(clock.at, row.due_at)
-        await due.run_one(hub, RENEWALS, due.Row(poison, row.strikes))
+        await due.run_one(hub, RENEWALS, due.DueRow(poison, row.strikes))
     enrollment, _ = await rows_of(hub, poison)
     assert enrollment.health == "degraded"
     assert "did not finish refresh" in (enrollment.health_reason or "")
@@ -171,7 +171,7 @@ async def test_a_lease_that_a_live_worker_renewed_is_no_strike(hub: Hub, enroll:
     enrollment_id = await enroll("ada")
     async with hub.store.write() as session:
         lease = await leases.take(session, "refresh", enrollment_id, 60)
-    await due._bury(hub, "refresh", due.Row(enrollment_id, 0, lease))
+    await due._bury(hub, "refresh", due.DueRow(enrollment_id, 0, lease))
     row = await due_of(hub, enrollment_id)
     assert (row.lease, row.strikes) == (lease, 0)
     await move_due(hub, enrollment_id, 0)

@@ -15,6 +15,7 @@ from joinder.services.join import enrollments, vendor_credentials
 from joinder.services.records import accounts, brands
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.store.tables import (
+    Application,
     Audit,
     Backfill,
     CounterRow,
@@ -27,6 +28,7 @@ from joinder.store.tables import (
     JoinSession,
     LiveRow,
     Notice,
+    Program,
     Quota,
     SiteRow,
 )
@@ -84,6 +86,13 @@ async def add_what_is_read(hub: Hub, account_id: str, enrollment_id: str) -> Non
                 updated_at=1,
             )
         )  # fmt: skip
+        session.add(
+            Program(
+                id=new_id("prog"), account_id=account_id, name="P", start_at=0, end_at=1, resource_types=[],
+                vendors=[], options={}, created_at=1,
+            )
+        )  # fmt: skip
+        session.add(Application(enrollment_id=enrollment_id, account_id=account_id, applied_at=1, sealed=b""))
         session.add(LiveRow(site_id=site.id, measured_at=1, fetched_at=1))
         session.add(Notice(enrollment_id=enrollment_id, key="k", text="Something", since=1, last_at=1))
         for subject in (site.id, device.id):

@@ -118,7 +118,7 @@ async def work(hub: Hub, enrollment_id: str, most: int = 50) -> None:
         assert await work_one(hub, enrollment_id)
 
 
-async def shown(hub: Hub, account_id: str, job: Backfill) -> backfill.Progress:
+async def shown(hub: Hub, account_id: str, job: Backfill) -> backfill.BackfillProgress:
     return await backfill.get(hub, account_id, job.id)
 
 
@@ -132,7 +132,7 @@ async def events(hub: Hub, kind: str) -> list[Event]:
         return list((await session.execute(select(Event).where(Event.type == kind))).scalars())  # type: ignore[arg-type]
 
 
-async def missing(hub: Hub, enrollment_id: str, job: Backfill) -> list[history.Window]:
+async def missing(hub: Hub, enrollment_id: str, job: Backfill) -> list[history.FetchWindow]:
     async with hub.store.read() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
     assert enrollment is not None
@@ -365,9 +365,9 @@ async def test_cancelled_it_stops_after_the_window_under_way(
 ) -> None:
     job = await begin(hub, account_id, enrollment_id)
     stop, reached = asyncio.Event(), asyncio.Event()
-    fetched: list[history.Window] = []
+    fetched: list[history.FetchWindow] = []
 
-    async def fetch(hub: Hub, window: history.Window) -> None:
+    async def fetch(hub: Hub, window: history.FetchWindow) -> None:
         fetched.append(window)
         reached.set()
         await stop.wait()

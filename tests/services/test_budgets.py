@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from joinder.errors import RateLimited
 from joinder.runtime.hub import Hub
 from joinder.services.calls import budgets
-from joinder.services.calls.budgets import AppMeter, Budgets, Left, Purpose, spending
+from joinder.services.calls.budgets import AppMeter, Budgets, Purpose, QuotaLeft, spending
 from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.calls.call_windows import spans
 from joinder.services.calls.fair_shares import name_reader
@@ -313,7 +313,7 @@ async def test_a_restart_forgets_nothing(hub: Hub, settings: Settings, clock: Cl
     try:
         again = Budgets(store)
         assert (await again.left(APP, asked)).quotas == [
-            Left(span="day", limit=60, used=45, resets_at=NOON - NOON % 86400 + 86400)
+            QuotaLeft(span="day", limit=60, used=45, resets_at=NOON - NOON % 86400 + 86400)
         ]
         assert await made(again.meter(APP, asked)) == 15
     finally:

@@ -84,7 +84,7 @@ async def told(hub: Hub, enrollment_id: str) -> list[Event]:
         return list((await session.execute(query)).scalars())
 
 
-async def shown(hub: Hub, enrollment_id: str) -> expiry.Shown | None:
+async def shown(hub: Hub, enrollment_id: str) -> expiry.HealthView | None:
     async with hub.store.read() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         grant = await session.get(GrantRow, enrollment_id)

@@ -178,7 +178,7 @@ async def test_events_newest_first_over_all_accounts(hub: Hub, enroll: Enroll) -
         events.write(session, "acct-x", "webhook.disabled", {})
     found = await events.latest(hub, limit=100)
     assert len(found) == 13
-    pages: list[events.Told] = []
+    pages: list[events.EventView] = []
     while page := await events.latest(hub, before=pages[-1].row if pages else None, limit=5):
         pages += page
     assert [one.row.id for one in pages] == [one.row.id for one in found]

@@ -76,7 +76,7 @@ async def worked(hub: Hub, kind: str, enrollment_id: str) -> None:
     async def once(hub: Hub, row_id: str) -> None:
         await run(hub, row_id)
 
-    await due.run_one(hub, due.Kind(kind, once), due.Row(enrollment_id, 0))
+    await due.run_one(hub, due.Kind(kind, once), due.DueRow(enrollment_id, 0))
 
 
 async def told(hub: Hub, enrollment_id: str) -> tuple[list[str], list[str]]:

@@ -32,8 +32,8 @@ from joinder.services.readings.periods import floor, following
 from joinder.services.readings.sites import device_of, store_site
 from joinder.services.recheck import recheck
 from joinder.services.recheck import series as recheck_series
-from joinder.services.recheck.counts import Progress
-from joinder.services.recheck.recheck import Asked, run
+from joinder.services.recheck.counts import RecheckProgress
+from joinder.services.recheck.recheck import RecheckRequest, run
 from joinder.services.records import accounts
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.settings import Settings
@@ -165,7 +165,7 @@ def sunny_day(start: int = DAY, wh: float = 500.0) -> list[dict[str, Any]]:
     ]
 
 
-def rules(progress: Progress) -> dict[str, tuple[int, int]]:
+def rules(progress: RecheckProgress) -> dict[str, tuple[int, int]]:
     """Rule → (marked, dropped)."""
     return {name: (one.marked, one.dropped) for name, one in progress.vendors["sunny"].rules.items()}
 
@@ -199,7 +199,7 @@ async def test_what_cannot_be_right_is_unknown_or_goes(stored: Stored, kind: str
     at |= wrong
     await stored.rows(stored.site_id, "15mins", *rows)
     await stored.asked(stored.site_id, "15mins", DAY, DAY + DAY_S)
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     found = await stored.read(stored.site_id)
     if right is None:
         assert NOON not in found
@@ -217,13 +217,13 @@ async def test_no_number_is_unknown(stored: Stored) -> None:
     rows = sunny_day()
     rows[48]["solar_wh"] = math.nan
     await stored.rows(stored.site_id, "15mins", *rows)
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     assert "solar_wh" not in (await stored.read(stored.site_id))[rows[48]["start"]]
 
 
 async def test_a_row_of_which_nothing_is_left_says_why(stored: Stored) -> None:
     await stored.rows(stored.devices["inv-1"], "15mins", {"start": NOON, "solar_wh": -9000.0})
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     found = await stored.read(stored.devices["inv-1"])
     assert found == {NOON: {"start": NOON, "end": NOON + QUARTER_S, "quality": "partial", "rule": "number"}}
 
@@ -232,14 +232,14 @@ async def test_quarter_hours_begin_on_quarter_hours(stored: Stored) -> None:
     await stored.rows(
         stored.site_id, "15mins", {"start": NOON + 420, "solar_wh": 5.0}, {"start": NOON, "solar_wh": 5.0}
     )
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     assert list(await stored.read(stored.site_id)) == [NOON]
 
 
 async def test_times_that_are_none_go(stored: Stored) -> None:
     times = (-5, 0, now() * 1000, 2**55)
     await stored.rows(stored.site_id, "15mins", *({"start": at, "solar_wh": 5.0} for at in times))
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     assert await stored.read(stored.site_id) == {}
     assert rules(progress) == {"times": (0, 4)}
 
@@ -247,7 +247,7 @@ async def test_times_that_are_none_go(stored: Stored) -> None:
 async def test_what_was_told_before_it_was_over_is_partial(stored: Stored) -> None:
     rows = [{"start": NOON, "solar_wh": 5.0, "fetched_at": NOON + 60}, {"start": NOON + QUARTER_S, "solar_wh": 5.0}]
     await stored.rows(stored.site_id, "15mins", *rows)
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     found = await stored.read(stored.site_id)
     assert [(row["quality"], row.get("rule")) for row in found.values()] == [("partial", "running"), ("measured", None)]
 
@@ -260,7 +260,7 @@ async def test_a_nameplate_judges_also_after_the_inverter_has_gone(hub: Hub) -> 
         await store_site(hub, session, stored.site_id, structs.replace(HOME, devices=(inverters[0],)))
     right, wrong = {"start": NOON, "solar_wh": 2400.0}, {"start": NOON + QUARTER_S, "solar_wh": 3300.0}
     await stored.rows(stored.site_id, "15mins", right, wrong)
-    await run(hub, "test", Asked())
+    await run(hub, "test", RecheckRequest())
     found = await stored.read(stored.site_id)
     assert found[NOON]["solar_wh"] == 2400.0
     assert found[NOON + QUARTER_S] == {
@@ -326,7 +326,7 @@ async def bad_store(stored: Stored) -> None:
 async def test_what_is_right_stays_to_the_letter(stored: Stored) -> None:
     await good_store(stored)
     before = await stored.everything()
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     assert await stored.everything() == before
     counts = progress.vendors["sunny"]
     assert (counts.rules, counts.spans, counts.sites) == ({}, 0, 1)
@@ -335,7 +335,7 @@ async def test_what_is_right_stays_to_the_letter(stored: Stored) -> None:
 
 async def test_twice_changes_nothing(stored: Stored) -> None:
     await bad_store(stored)
-    first = await run(stored.hub, "test", Asked())
+    first = await run(stored.hub, "test", RecheckRequest())
     assert set(rules(first)) > {
         "zone",
         "number",
@@ -348,7 +348,7 @@ async def test_twice_changes_nothing(stored: Stored) -> None:
         "shape",
     }
     once = await stored.everything()
-    second = await run(stored.hub, "test", Asked())
+    second = await run(stored.hub, "test", RecheckRequest())
     assert await stored.everything() == once
     assert (rules(second), second.vendors["sunny"].spans) == ({}, 0)
 
@@ -357,10 +357,10 @@ async def test_a_dry_run_writes_nothing_and_says_the_same(stored: Stored, monkey
     monkeypatch.setattr(recheck_series, "ROWS_AT_ONCE", 7)
     await bad_store(stored)
     before = await stored.everything()
-    tried = await run(stored.hub, "test", Asked(is_dry=True))
+    tried = await run(stored.hub, "test", RecheckRequest(is_dry=True))
     assert await stored.everything() == before
     assert await recheck.is_due(stored.hub) is False
-    done = await run(stored.hub, "test", Asked())
+    done = await run(stored.hub, "test", RecheckRequest())
     assert (tried.vendors, tried.done) == (done.vendors, done.done)
     assert await stored.everything() != before
 
@@ -375,7 +375,7 @@ async def test_cut_off_anywhere_it_ends_the_same(
     before = await stored.everything()
     batches = Counted(stored.hub)
     monkeypatch.setattr(stored.hub.store, "apply", batches.apply)
-    whole = await run(stored.hub, "test", Asked())
+    whole = await run(stored.hub, "test", RecheckRequest())
     wanted, count = await stored.everything(), batches.count
     assert count > 20
     for place in range(1, count + 1):
@@ -383,9 +383,9 @@ async def test_cut_off_anywhere_it_ends_the_same(
         await _put_back(stored, before)
         batches.count, batches.fails_at, batches.is_after = 0, place, is_after
         with pytest.raises(StoreTrouble):
-            await run(stored.hub, "test", Asked())
+            await run(stored.hub, "test", RecheckRequest())
         batches.fails_at = 0
-        resumed = await run(stored.hub, "test", Asked())
+        resumed = await run(stored.hub, "test", RecheckRequest())
         assert await stored.everything() == wanted, place
         assert resumed.vendors == whole.vendors, place
 
@@ -434,7 +434,7 @@ async def test_a_row_told_anew_meanwhile_stays(stored: Stored, monkeypatch: pyte
         return await apply(*writes, serialize_on=serialize_on)
 
     monkeypatch.setattr(stored.hub.store, "apply", overtaken)
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     assert (await stored.read(stored.site_id))[NOON].items() >= {"solar_wh": 6.0, "load_wh": 7.0}.items()
 
 
@@ -445,20 +445,20 @@ async def test_what_lost_a_value_is_asked_for_in_few_calls(stored: Stored) -> No
         row["soc_percent"] = 163.0
     await stored.rows(stored.site_id, "15mins", *rows)
     await stored.asked(stored.site_id, "15mins", DAY - DAY_S, DAY + 5 * DAY_S)
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     assert progress.vendors["sunny"].spans == 1
     assert await stored.gaps() == [(DAY, rows[-4]["start"] + QUARTER_S)]
 
 
 async def test_what_was_never_asked_is_not_to_be_fetched(stored: Stored) -> None:
     await stored.rows(stored.site_id, "15mins", {"start": NOON, "solar_wh": -9000.0, "load_wh": 5.0})
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     assert (rules(progress), progress.vendors["sunny"].spans) == ({"number": (1, 0)}, 0)
 
 
 async def test_a_backfill_is_started_where_it_is_wanted(stored: Stored) -> None:
     await bad_store(stored)
-    progress = await run(stored.hub, "test", Asked(is_fetching=True))
+    progress = await run(stored.hub, "test", RecheckRequest(is_fetching=True))
     jobs = await stored.hub.store.rows('SELECT start, "end" FROM backfill', {})
     assert progress.backfills == len(jobs) == 1
     assert jobs[0][0] <= DAY + 2 * DAY_S
@@ -476,7 +476,7 @@ async def test_a_zone_is_found_by_coordinates_and_the_days_of_the_old_one_go(sto
     await stored.hub.store.apply(("UPDATE site SET timezone = :zone", {"zone": name}))
     await stored.rows(stored.site_id, "day", *({"start": at, "solar_wh": 5000.0} for at in (*summer, *winter)))
     await stored.asked(stored.site_id, "day", winter[0], summer[-1] + DAY_S)
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     ((zone,),) = await stored.hub.store.rows("SELECT timezone FROM site", {})
     assert zone == BERLIN.key
     assert list(await stored.read(stored.site_id, "day")) == (winter if name == "Etc/GMT-1" else [])
@@ -488,7 +488,7 @@ async def test_a_zone_is_found_by_coordinates_and_the_days_of_the_old_one_go(sto
 async def test_an_offset_without_coordinates_is_said_and_stays(stored: Stored) -> None:
     await stored.hub.store.apply(("UPDATE site SET timezone = 'Etc/GMT-1', lat = NULL, lon = NULL", {}))
     before = await stored.everything()
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     assert progress.vendors["sunny"].offset_zones == 1
     assert await stored.everything() == before
 
@@ -502,7 +502,7 @@ async def test_a_day_that_disagrees_with_its_quarter_hours_is_estimated(stored: 
     totals = [(ends[0] - days[0]) / 9, 20_000.0]
     rows = [{"start": a, "end": b, "solar_wh": wh} for a, b, wh in zip(days, ends, totals, strict=True)]
     await stored.rows(stored.site_id, "day", *rows)
-    progress = await run(stored.hub, "test", Asked())
+    progress = await run(stored.hub, "test", RecheckRequest())
     found = await stored.read(stored.site_id, "day")
     assert [found[day]["quality"] for day in days] == ["measured", "estimated"]
     assert rules(progress) == {"day_disagrees": (1, 0)}
@@ -514,7 +514,7 @@ async def test_a_state_nobody_could_read_can_be_read(stored: Stored) -> None:
     state = f'{{"kind": "inverter", "vendor_id": "inv-1", "lifetime_wh": {bad}, "model": "X", "stale": false}}'
     row = {"id": stored.devices["inv-1"], "state": state}
     await stored.hub.store.apply(("UPDATE device SET state = :state WHERE id = :id", row))
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     ((text,),) = await stored.hub.store.rows("SELECT state FROM device WHERE id = :id", {"id": row["id"]})
     assert json.loads(text).items() >= {"kind": "inverter", "vendor_id": "inv-1", "model": "X"}.items()
     assert "lifetime_wh" not in json.loads(text)
@@ -530,7 +530,7 @@ async def test_a_state_of_before_the_gate_stops_no_read(stored: Stored, told: st
     await stored.hub.store.apply(("UPDATE device SET state = :state WHERE id = :id", row))
     found = {one.id: device_of(one) for one in await read_devices(stored.hub.store, stored.site_id)}
     assert (found[row["id"]].vendor_id, found[row["id"]].lifetime_wh) == ("inv-1", None)
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     again = {one.id: one for one in await read_devices(stored.hub.store, stored.site_id)}
     assert msgspec.convert(again[row["id"]].state, Device) == found[row["id"]]
 
@@ -545,26 +545,26 @@ async def test_a_site_told_by_its_devices_alone_is_asked_again(hub: Hub) -> None
         )
     await stored.rows(stored.site_id, "15mins", *({"start": DAY + n * 900, "solar_wh": 18.0} for n in range(4)))
     await stored.asked(stored.site_id, "15mins", DAY, DAY + DAY_S)
-    progress = await run(hub, "test", Asked())
+    progress = await run(hub, "test", RecheckRequest())
     assert (rules(progress), progress.vendors["sunny"].spans) == ({}, 1)
     assert await stored.gaps() == [(DAY + 3600, DAY + 7200)]
 
 
 async def test_since_and_vendor_narrow_it(stored: Stored) -> None:
     await stored.rows(stored.site_id, "15mins", *({"start": DAY + n * 900, "load_wh": -500.0} for n in range(10)))
-    other = await run(stored.hub, "test", Asked(vendor="cloudy"))
+    other = await run(stored.hub, "test", RecheckRequest(vendor="cloudy"))
     assert other.vendors == {}
-    await run(stored.hub, "test", Asked(vendor="sunny", since=DAY + 4500))
+    await run(stored.hub, "test", RecheckRequest(vendor="sunny", since=DAY + 4500))
     found = await stored.read(stored.site_id)
     assert [row.get("load_wh") for row in found.values()] == [-500.0] * 5 + [None] * 5
 
 
 @pytest.mark.parametrize(
     ("asked", "refusal"),
-    [(Asked(vendor="nobody"), NotFound), (Asked(since=now() + 2 * DAY_S), Unprocessable)],
+    [(RecheckRequest(vendor="nobody"), NotFound), (RecheckRequest(since=now() + 2 * DAY_S), Unprocessable)],
     ids=["vendor", "since"],
 )
-async def test_what_makes_no_sense_is_refused(stored: Stored, asked: Asked, refusal: type[Exception]) -> None:
+async def test_what_makes_no_sense_is_refused(stored: Stored, asked: RecheckRequest, refusal: type[Exception]) -> None:
     with pytest.raises(refusal) as said:
         await run(stored.hub, "test", asked)
     assert "sunny" in str(said.value) or "future" in str(said.value)
@@ -572,7 +572,7 @@ async def test_what_makes_no_sense_is_refused(stored: Stored, asked: Asked, refu
 
 async def test_the_operator_is_told(stored: Stored) -> None:
     await stored.rows(stored.site_id, "15mins", {"start": NOON, "soc_percent": 163.0, "solar_wh": 5.0})
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     notices = await stored.hub.store.rows("SELECT enrollment_id, rule, count FROM notice", {})
     assert [tuple(row) for row in notices] == [(stored.enrollment_id, "charge", 1)]
     audit = await stored.hub.store.rows("SELECT actor, target FROM audit WHERE action = 'readings.recheck'", {})
@@ -582,13 +582,13 @@ async def test_the_operator_is_told(stored: Stored) -> None:
 async def test_doctor_asks_for_it_until_it_has_run_to_the_end(stored: Stored) -> None:
     assert await doctor.stored_readings(stored.hub) == [], "a new database needs none"
     await stored.hub.store.apply(("DELETE FROM store_state WHERE name = :name", {"name": recheck.DONE}))
-    for asked in (None, Asked(vendor="sunny"), Asked(since=DAY), Asked(is_dry=True)):
+    for asked in (None, RecheckRequest(vendor="sunny"), RecheckRequest(since=DAY), RecheckRequest(is_dry=True)):
         if asked is not None:
             await run(stored.hub, "test", asked)
         (finding,) = await doctor.stored_readings(stored.hub)
         assert finding.next_step is not None
         assert "joinder readings recheck" in finding.next_step
-    await run(stored.hub, "test", Asked())
+    await run(stored.hub, "test", RecheckRequest())
     assert await doctor.stored_readings(stored.hub) == []
 
 
@@ -626,11 +626,11 @@ def judge(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> Judge:
         if told:
             await stored.rows(stored.site_id, "15mins", *told)
         await stored.asked(stored.site_id, "15mins", DAY, DAY + DAY_S)
-        tried = await run(stored.hub, "test", Asked(is_dry=True))
-        done = await run(stored.hub, "test", Asked())
+        tried = await run(stored.hub, "test", RecheckRequest(is_dry=True))
+        done = await run(stored.hub, "test", RecheckRequest())
         assert tried.vendors == done.vendors
         once = await stored.everything()
-        again = await run(stored.hub, "test", Asked())
+        again = await run(stored.hub, "test", RecheckRequest())
         assert (rules(again), again.vendors["sunny"].spans) == ({}, 0)
         assert await stored.everything() == once
         for row in (await stored.read(stored.site_id)).values():

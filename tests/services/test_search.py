@@ -111,7 +111,7 @@ async def test_pages_neither_repeat_nor_miss_one_both_ways(hub: Hub, account_id:
     """Several of the same second, while others come and go."""
     ids = [await add(hub, account_id, f"s{at}", created_at=BEGAN + at // 4) for at in range(23)]
     query = search.parse("")
-    pages: list[list[search.Found]] = []
+    pages: list[list[search.EnrollmentListRow]] = []
     place: Place | None = None
     while page := await search.page(hub, query, after=place, limit=5):
         pages.append(page)

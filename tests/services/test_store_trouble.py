@@ -177,7 +177,7 @@ async def test_due_work_that_the_store_stopped_stays_due_without_a_strike(
     kind = due.Kind("refresh", refresh_due)
     for _ in range(2 * due.STRIKES):
         with pytest.raises(StoreTrouble):
-            await due.run_one(hub, kind, due.Row(enrollment_id, 0))
+            await due.run_one(hub, kind, due.DueRow(enrollment_id, 0))
     monkeypatch.setattr(hub.store, "apply", apply)
     async with hub.store.read() as session:
         planned = await session.get(Due, ("refresh", enrollment_id))
@@ -194,7 +194,7 @@ async def test_what_a_statement_is_to_blame_for_is_the_rows_own(hub: Hub, enroll
     async def breaks(hub: Hub, _: str) -> None:
         await hub.store.apply(("INSERT INTO store_state (name, value) VALUES (NULL, '{}')", {}))
 
-    await due.run_one(hub, due.Kind("poll", breaks), due.Row(enrollment_id, 0))
+    await due.run_one(hub, due.Kind("poll", breaks), due.DueRow(enrollment_id, 0))
     async with hub.store.read() as session:
         planned = await session.get(Due, ("poll", enrollment_id))
     assert planned is not None

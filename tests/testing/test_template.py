@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from joinder.physics import NO_LOAD
-from joinder.templates import render
+from joinder.templates import KINDS, render
+from joinder.testing.advice import place_of, what_to_do
+from joinder.testing.checks import all_checks, run
+from joinder.testing.page import charts_of, page
+from joinder.testing.subject import Subject
+from joinder.vendors.registry import ENTRY_POINT_GROUP
 from support import unloaded
 
 
@@ -45,3 +52,80 @@ def test_live_load_of_the_template_is_judged_by_physics(
     power = template.api.Power(at=datetime(2026, 6, 1, tzinfo=UTC), solar=solar, battery=charging, grid=exporting)
     live, said = template.mapping.live(power)
     assert (live.load_w, said) == (load, warnings)
+
+
+def subject_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    render("acme", "Acme", folder, kind)
+    monkeypatch.syspath_prepend(str(folder / "src"))
+    importlib.invalidate_caches()
+    return Subject(
+        name="acme",
+        entry=EntryPoint(name="acme", value="joinder_acme", group=ENTRY_POINT_GROUP),
+        make_simulator=lambda: importlib.import_module("joinder_acme.simulator").simulator(),
+        cassettes=folder / "tests/cassettes",
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "oauth"])  # test_kit.py looks at that one
+async def test_every_kind_of_vendor_is_green_from_the_first_minute(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of(kind, tmp_path, monkeypatch)
+        outcomes = [await run(entry, subject) for entry in all_checks()]
+    assert [(one.check.name, one.reason) for one in outcomes if one.state not in ("passed", "n/a")] == []
+    assert len([one for one in outcomes if one.state == "passed"]) >= 30
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_a_whole_project_without_another_name_in_it(kind: str, tmp_path: Path) -> None:
+    render("sunny", "Sunny & Co", tmp_path, kind)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    wanted = {"LICENSE", ".gitignore", "pyproject.toml", "README.md", ".github/workflows/check.yml"}
+    assert wanted <= files
+    assert "src/joinder_sunny/py.typed" in files
+    assert not any("acme" in (tmp_path / file).read_text().lower() for file in files)
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == ["joinder>=0.1,<0.2"]
+    with pytest.raises(FileExistsError):
+        render("sunny", "Sunny", tmp_path, kind)
+
+
+async def test_a_failed_check_names_the_place_in_the_authors_code_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        file = tmp_path / "src/joinder_acme/mapping.py"
+        secret = "acme-simulated-key-of-grants"
+        file.write_text(
+            file.read_text().replace("    kind = _KINDS[", f"    raise KeyError('{secret}')\n    kind = _KINDS[")
+        )
+        entry = next(one for one in all_checks() if one.name == "site_is_normalised")
+        outcome = await run(entry, subject)
+        assert outcome.error is not None
+        place = place_of(outcome.error, subject)
+        html = page(subject, [outcome], [], "nothing <to> draw")
+    assert outcome.state == "failed"
+    assert "joinder_acme/mapping.py:" in place
+    assert "in _device: raise KeyError('…')" in place
+    assert secret not in place + html
+    assert what_to_do(entry, "acme") in html.replace("&#x27;", "'")
+    assert "nothing &lt;to&gt; draw" in html
+    assert "<script" not in html
+
+
+async def test_what_was_said_is_drawn_beside_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        charts = await charts_of(subject)
+    solar = next(chart for chart in charts if chart.title.startswith("solar_wh"))
+    assert len(solar.said) == 96
+    assert solar.said == pytest.approx(solar.truth, abs=0.01)
+    assert {chart.title for chart in charts} >= {"battery_w live", "import_wh by quarter hour"}
+    assert page(subject, [], charts).count("<polyline") >= 2 * len(charts) - 2
+
+
+def test_every_check_has_something_to_do() -> None:
+    for entry in all_checks():
+        assert len(what_to_do(entry, "acme")) > 20

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 GROUPS = {
     "Begin": ("init", "demo", "simulate", "open"),
     "Run": ("serve", "worker", "config", "doctor", "completion"),
-    "Look": ("status", "events", "audit"),
-    "Owners": ("flows", "enrollments", "credentials", "vendors"),
+    "Look": ("status", "report", "events", "audit"),
+    "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
     "Data": ("sites", "devices", "readings", "backfills"),
     "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),
-    "Write a vendor": ("new-vendor", "check", "record"),
+    "Write a vendor": ("new-vendor", "dev", "check", "record"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 SHIPPED = {"tui": "joinder-tui"}  # command → the distribution of ours it comes with; no plugin, so never listed

@@ -29,6 +29,7 @@ Tag = Literal[
     "whep",
     "dlvy",
     "fill",
+    "prog",
 ]
 _IN_ORDER = str.maketrans("abcdefghijklmnopqrstuvwxyz234567", "234567abcdefghijklmnopqrstuvwxyz")
 _TIME_BITS, _RANDOM_BITS = 54, 26  # a quarter of a microsecond, which is what a float of seconds can tell, until 2112

@@ -75,7 +75,7 @@ class Stage:
             if row[2] >= end:
                 break
             self.clock.at = max(self.clock.at, row[2])
-            await due.run_one(self.hub, KINDS[row[0]], due.Row(row[1], row[3]))
+            await due.run_one(self.hub, KINDS[row[0]], due.DueRow(row[1], row[3]))
         else:
             raise AssertionError("work is due again and again")
         self.clock.at = max(self.clock.at, end)

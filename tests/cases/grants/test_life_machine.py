@@ -198,7 +198,7 @@ class Life(RuleBasedStateMachine):
                 return
             row.due_at = min(row.due_at, clock.now())
             strikes = row.strikes
-        await due.run_one(hub, KINDS[kind], due.Row(enrollment_id, strikes))
+        await due.run_one(hub, KINDS[kind], due.DueRow(enrollment_id, strikes))
 
     @rule(says=st.sampled_from(sorted(ANSWERS)), index=st.integers(0, 5))
     def read(self, says: str, index: int) -> None:
@@ -238,7 +238,7 @@ class Life(RuleBasedStateMachine):
             if due_at >= end:
                 break
             world.clock.at = max(world.clock.at, due_at)
-            await due.run_one(world.hub, KINDS[kind], due.Row(enrollment_id, strikes))
+            await due.run_one(world.hub, KINDS[kind], due.DueRow(enrollment_id, strikes))
         world.clock.at = max(world.clock.at, end)
 
     @rule(index=st.integers(0, 5), is_pending=st.booleans())

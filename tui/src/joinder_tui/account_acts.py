@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from joinder.services.records.accounts import NewClient
     from joinder.store.tables import Account, ApiClient
     from joinder_tui.pages import Page
-    from joinder_tui.screens.ask import Given
+    from joinder_tui.screens.ask import FormValues
 
 ACTS: tuple[Act, ...] = (
     Act(
@@ -82,7 +82,7 @@ async def add_account(page: Page) -> None:
     from joinder.services.records import accounts
     from joinder_tui.screens.ask import Line, ask
 
-    async def create(hub: Hub, given: Given) -> Account:
+    async def create(hub: Hub, given: FormValues) -> Account:
         return await accounts.create_account(hub, given.lines["called"], ACTOR)
 
     name = Line("called", "Name, as owners read it", placeholder="Acme Energy")
@@ -95,7 +95,7 @@ async def _rename(page: Page, account: Account) -> None:
     from joinder.services.records import accounts
     from joinder_tui.screens.ask import Line, ask
 
-    async def rename(hub: Hub, given: Given) -> str:
+    async def rename(hub: Hub, given: FormValues) -> str:
         await accounts.rename_account(hub, account.id, ACTOR, given.lines["called"])
         return given.lines["called"]
 
@@ -135,7 +135,7 @@ async def _add_client(page: Page, account: Account) -> None:
     from joinder.services.records import accounts
     from joinder_tui.screens.ask import Choices, Line, ask
 
-    async def create(hub: Hub, given: Given) -> NewClient:
+    async def create(hub: Hub, given: FormValues) -> NewClient:
         scopes = tuple(given.choices["scopes"])
         return await accounts.create_client(hub, account.id, given.lines["called"], scopes, ACTOR)
 

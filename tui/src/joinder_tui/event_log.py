@@ -15,7 +15,7 @@ from joinder_tui import texts
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.records.events import Told
+    from joinder.services.records.events import EventView
     from joinder.store.tables import Audit
 
 ROWS = 200  # of a page
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EventFilter:
     """None: whatever it is."""
 
     account_id: str | None = None
@@ -37,7 +37,7 @@ class Log(ABC, Generic[R]):
 
     columns: ClassVar[tuple[str, ...]]
     looked_for: str = ""
-    wanted: Wanted = Wanted()
+    wanted: EventFilter = EventFilter()
     begins: list[R | None] = field(default_factory=lambda: [None])
     found: dict[str, R] = field(default_factory=dict)
     more: bool = False
@@ -50,7 +50,7 @@ class Log(ABC, Generic[R]):
     def key(self, row: R) -> str: ...
 
     @abstractmethod
-    def check(self, wanted: Wanted) -> None:
+    def check(self, wanted: EventFilter) -> None:
         """Raises Invalid."""
 
     @abstractmethod
@@ -86,10 +86,10 @@ class Log(ABC, Generic[R]):
             self.begins.pop()
 
 
-class EventLog(Log["Told"]):
+class EventLog(Log["EventView"]):
     columns = ("When", "Type", "Enrollment", "What", "Account")
 
-    async def fetch(self, hub: Hub, limit: int) -> Sequence[Told]:
+    async def fetch(self, hub: Hub, limit: int) -> Sequence[EventView]:
         from joinder.services.records import events
 
         before, wanted = self.begins[-1], self.wanted
@@ -102,10 +102,10 @@ class EventLog(Log["Told"]):
             limit=limit,
         )
 
-    def key(self, row: Told) -> str:
+    def key(self, row: EventView) -> str:
         return row.row.id
 
-    def check(self, wanted: Wanted) -> None:
+    def check(self, wanted: EventFilter) -> None:
         from joinder.ids import is_id
         from joinder.services.records.event_types import EVENT_TYPES
         from joinder.services.refusals import Invalid
@@ -115,7 +115,7 @@ class EventLog(Log["Told"]):
         if wanted.target is not None and not is_id(wanted.target, "enrl"):
             raise Invalid("Events are looked for by enrollment, type and account")
 
-    def cells(self, row: Told) -> tuple[str, ...]:
+    def cells(self, row: EventView) -> tuple[str, ...]:
         event = row.row
         return (
             texts.moment(event.at),
@@ -125,10 +125,10 @@ class EventLog(Log["Told"]):
             event.account_id,
         )
 
-    def enrollment_id(self, row: Told) -> str:
+    def enrollment_id(self, row: EventView) -> str:
         return row.row.enrollment_id
 
-    def told(self, row: Told) -> dict[str, Any]:
+    def told(self, row: EventView) -> dict[str, Any]:
         event = row.row
         return {
             "id": event.id,
@@ -158,7 +158,7 @@ class AuditLog(Log["Audit"]):
     def key(self, row: Audit) -> str:
         return row.id
 
-    def check(self, wanted: Wanted) -> None:
+    def check(self, wanted: EventFilter) -> None:
         """Actions have no list."""
 
     def cells(self, row: Audit) -> tuple[str, ...]:
@@ -182,7 +182,7 @@ class AuditLog(Log["Audit"]):
         return {name: value for name, value in known.items() if value is not None}
 
 
-def parsed(text: str) -> Wanted:
+def parsed(text: str) -> EventFilter:
     """Words in any order: an account's id, another id, a type. Raises Invalid."""
     from joinder.ids import is_id
     from joinder.services.refusals import Invalid
@@ -195,7 +195,7 @@ def parsed(text: str) -> Wanted:
             found["kind"] = word
         else:
             raise Invalid(f"{word} is neither an id nor a type such as enrollment.health")
-    return Wanted(**found)
+    return EventFilter(**found)
 
 
 def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:

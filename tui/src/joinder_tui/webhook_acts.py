@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from joinder.services.events.webhooks import WithSecret
     from joinder.store.tables import WebhookEndpoint
     from joinder_tui.pages import Page
-    from joinder_tui.screens.ask import Given
+    from joinder_tui.screens.ask import FormValues
 
 ACTS: tuple[Act, ...] = (
     Act(
@@ -78,7 +78,7 @@ async def add(page: Page) -> None:
     if account_id is None:
         return
 
-    async def create(hub: Hub, given: Given) -> WithSecret:
+    async def create(hub: Hub, given: FormValues) -> WithSecret:
         url, types = given.lines["url"], given.choices["types"]
         return await webhooks.create(hub, account_id, ACTOR, url=url, types=types)
 
@@ -133,7 +133,7 @@ async def _replay_since(page: Page, row: WebhookEndpoint) -> None:
     from joinder.services.events import replays
     from joinder_tui.screens.ask import Line, ask
 
-    async def again(hub: Hub, given: Given) -> int:
+    async def again(hub: Hub, given: FormValues) -> int:
         return await replays.replay_since(hub, row.account_id, row.id, ACTOR, since=_epoch(given.lines["since"]))
 
     since = Line("since", "Since when: 3 h, 2 d, or a time of UTC", placeholder="2026-06-01 12:00")

@@ -27,6 +27,8 @@ from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import NotReady
+from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
+from joinder.api.reference import reference_file, reference_page
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
 from joinder.api.virtual import (
@@ -60,6 +62,9 @@ ROUTES = (
     WebhookController,
     EnrollmentBackfillController,
     BackfillController,
+    ProgramController,
+    ApplicationController,
+    VirtualEnrollmentController,
     BatteryControlController,
     JoinSessionController,
     VirtualSiteController,
@@ -78,7 +83,18 @@ DEPENDENCIES = {
 def create_app(hub: Hub) -> Litestar:
     """Serves this hub; opening and closing it is the caller's. Raises ConfigError."""
     app = Litestar(
-        route_handlers=[*ROUTES, virtual_consent, home, live, ready, well_known, openapi_json, metrics_page],
+        route_handlers=[
+            *ROUTES,
+            virtual_consent,
+            home,
+            live,
+            ready,
+            well_known,
+            openapi_json,
+            reference_page,
+            reference_file,
+            metrics_page,
+        ],
         state=State(
             {
                 "hub": hub,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
 
 from joinder.api import queries
+from joinder.api.formats import JSON, chosen
 from joinder.api.problems import problem
 from joinder.runtime.hub import Hub
 from joinder.services.refusals import pointer
@@ -27,25 +28,16 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
     if request.route_handler.resolve_guards():  # else an owner's page, or for machines
         hub: Hub = request.app.state.hub
         queries.refuse(request, [entry.name for entry in hub.registry.installed])
-        if not _is_acceptable(request):
-            return _not_acceptable(request)
+        offered = request.route_handler.opt.get("formats", (JSON,))
+        media_type = chosen(request.headers.get("accept", "*/*"), offered)
+        if media_type is None:
+            return _not_acceptable(request, offered)
+        request.scope["state"]["media_type"] = media_type
     return await _refuse_body(request)
 
 
-def _is_acceptable(request: Incoming) -> bool:
-    """Tells whether JSON is an answer (RFC 9110 §12.5.1); problems are answered as problems whatever is asked for."""
-    header = request.headers.get("accept", "*/*").lower()
-    return header in ("*/*", "application/json") or any(map(_takes_json, header.split(",")))
-
-
-def _takes_json(accepted: str) -> bool:
-    media_type, *parameters = (part.strip() for part in accepted.split(";"))
-    is_refused = any(re.fullmatch(r"q=0(\.0*)?", one) for one in parameters)
-    return media_type in ("*/*", "application/*", "application/json") and not is_refused
-
-
-def _not_acceptable(request: Incoming) -> Response[Any]:
-    title, wants = "No representation is acceptable", "This answers application/json; send no Accept, or */*."
+def _not_acceptable(request: Incoming, offered: Sequence[str]) -> Response[Any]:
+    title, wants = "No representation is acceptable", f"This answers {', '.join(offered)}; send no Accept, or */*."
     return problem(request, "not-acceptable", title, 406, wants)
 
 

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from joinder.api.auth import require_caller
 from joinder.api.deps import AboutEnrollment, CallerDep, HubDep, Paging, moment_of
 from joinder.services.readings import backfill
-from joinder.services.readings.backfill import Progress
+from joinder.services.readings.backfill import BackfillProgress
 from joinder.wire.backfills import Backfill, BackfillPage, BackfillStatus, NewBackfill
 
 
@@ -44,7 +44,7 @@ class EnrollmentBackfillController(Controller):
             start=moment_of("start", asked.start) if asked.start is not None else None,
             end=moment_of("end", asked.end) if asked.end is not None else None,
         )
-        return Response(Backfill.of(Progress(job=job)), status_code=201 if is_new else 200)
+        return Response(Backfill.of(BackfillProgress(job=job)), status_code=201 if is_new else 200)
 
 
 class BackfillController(Controller):

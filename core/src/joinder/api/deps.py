@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
 from litestar import Litestar, Request, Response
 from litestar.datastructures import CacheControlHeader
@@ -17,6 +18,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from msgspec import Struct
 
+from joinder.api.formats import JSON, WHOLE, written
 from joinder.ids import id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
@@ -27,8 +29,17 @@ from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, NotFound
 from joinder.wire.base import Rest, page_token
+from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+
+
+class AskedWindow(Window, frozen=True):
+    """A window, and the format its answer is wanted in."""
+
+    media_type: str = JSON
+
 
 T = TypeVar("T")
+Intervals = TypeVar("Intervals", SolarIntervals, BatteryIntervals, MeterIntervals)
 Level = Annotated[SummaryLevel, QueryParameter(name="summaryLevel", description="15mins, hour, day or month.")]
 When = Annotated[str | None, QueryParameter(description="ISO 8601 with offset, e.g. 2026-06-01T00:00:00+02:00.")]
 PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, description="Entries a page, 1 to 200.")]
@@ -53,7 +64,7 @@ OfProgram = Annotated[str | None, QueryParameter(name="programID", description="
 NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
-WindowDep = NamedDependency[Window]
+WindowDep = NamedDependency[AskedWindow]
 FromWhere = Annotated[bool, QueryParameter(name="provenance", description="Says where each value came from.")]
 
 
@@ -115,6 +126,7 @@ def provide_device_filter(
 
 
 def provide_window(
+    request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],
     start: When = None,
     end: When = None,
@@ -122,7 +134,7 @@ def provide_window(
     page_size: PageSize = 50,
     token: PageToken = None,
     provenance: FromWhere = False,
-) -> Window:
+) -> AskedWindow:
     """Reads the range asked for; a page token moves its start. The last day where none is given. Raises Invalid.
 
     What the vendor is asked for by this read is counted as the caller's.
@@ -130,12 +142,15 @@ def provide_window(
     name_reader(caller.client_id)
     until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
     since = moment_of("start", start) if start is not None else until - 86400
+    media_type = request.scope["state"].get("media_type", JSON)
+    if media_type != JSON and "pageSize" not in request.query_params:
+        page_size = WHOLE
     if token is None:
-        return Window(summary_level, since, until, page_size, provenance)
+        return AskedWindow(summary_level, since, until, page_size, provenance, media_type)
     key = _key(token)
     if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
-    return Window(summary_level, int(key), until, page_size, provenance)
+    return AskedWindow(summary_level, int(key), until, page_size, provenance, media_type)
 
 
 def _key(token: str) -> str:
@@ -164,10 +179,22 @@ def moment_of(name: str, text: str) -> int:
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
 
 
-def answered(body: T, page: Page) -> Response[T]:
-    """Answers a page of intervals, with Retry-After where more can be had then."""
-    wait = {"retry-after": str(page.retry_after_s)} if page.retry_after_s is not None else None
-    return Response(body, headers=wait)
+def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Intervals, page: Page) -> Response[Intervals]:
+    """Answers a page of intervals in the format asked for, with Retry-After where more can be had then.
+
+    What JSON says around the intervals is in headers of the others.
+    """
+    headers = {"vary": "accept, accept-encoding"}
+    if page.retry_after_s is not None:
+        headers["retry-after"] = str(page.retry_after_s)
+    if window.media_type == JSON:
+        return Response(body, headers=headers)
+    headers["joinder-complete"] = "true" if body.complete else "false"
+    if body.next_page_token is not None:
+        query = {**dict(request.query_params.items()), "pageToken": body.next_page_token}
+        headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+    rows = written(body.intervals, body.row_type, window.media_type)
+    return Response(rows, media_type=window.media_type, headers=headers)  # type: ignore[arg-type]
 
 
 def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:

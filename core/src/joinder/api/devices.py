@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
+from typing import Any
+
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
@@ -20,6 +22,7 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
+from joinder.api.formats import INTERVAL_FORMATS
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals, list_errors, recent, silence, sites
@@ -70,18 +73,19 @@ class SolarInverterController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getSolarInverterIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Production of a solar inverter",
     )
     async def production(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
     ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return answered(SolarIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, SolarIntervals.of(device_id, window.level, page), page)
 
 
 class BatteryController(Controller):
@@ -111,18 +115,19 @@ class BatteryController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getBatteryIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Charge and discharge of a battery",
     )
     async def energy(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return answered(BatteryIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals.of(device_id, window.level, page), page)
 
 
 class MeterController(Controller):
@@ -152,18 +157,19 @@ class MeterController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getMeterIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Energy through a meter",
     )
     async def energy(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return answered(MeterIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, MeterIntervals.of(device_id, window.level, page), page)
 
 
 async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:

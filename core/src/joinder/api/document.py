@@ -8,8 +8,10 @@ compared (tests/contract).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -42,7 +44,8 @@ def describe(app: Litestar) -> Part:
     ]
     paths: Part = {}
     for path, method, operation in operations:
-        paths.setdefault(path, {})[method] = _operation(path, method, operation, handlers[operation["operationId"]])
+        made = _operation(path, method, operation, handlers[operation["operationId"]])
+        paths.setdefault(path, {})[method] = with_example(made)
     return {
         "openapi": found["openapi"],
         "info": {
@@ -63,6 +66,35 @@ def describe(app: Litestar) -> Part:
             "securitySchemes": parts.SECURITY,
         },
     }
+
+
+@cache
+def _examples() -> dict[str, Part]:
+    """Reads what every operation was asked and answered once (tests/contract/examples.py records it)."""
+    found: dict[str, Part] = msgspec.json.decode((Path(__file__).parent / "examples.json").read_bytes())
+    return found
+
+
+def with_example(operation: Part) -> Part:
+    """Adds the recorded example to an operation: its parameters, its body, its answer."""
+    example = _examples().get(operation["operationId"])
+    if example is None:
+        return operation
+    request, answer = example["request"], example["answer"]
+    given = {**request.get("path", {}), **request.get("query", {})}
+    for parameter in operation.get("parameters", []):
+        if parameter.get("name") in given:
+            parameter["example"] = _typed(given[parameter["name"]], parameter["schema"])
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        content["example"] = request["body"]
+    told = operation["responses"].get(str(answer["status"]), {}).get("content", {}).get("application/json")
+    if told is not None:
+        told["example"] = answer["body"]
+    return operation
+
+
+def _typed(text: str, schema: Part) -> Any:
+    return msgspec.json.decode(text) if schema.get("type") in ("boolean", "integer") else text
 
 
 def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
@@ -90,7 +122,7 @@ def _operation(path: str, method: str, found: Part, handler: HTTPRouteHandler) -
         "security": own.get("security", [{"oauth2": [scope] if scope else []}] if is_guarded else []),
         **({"parameters": parameters} if parameters else {}),
         **({"requestBody": body} if body else {}),
-        "responses": own.get("responses") or _responses(path, method, found, scope),
+        "responses": own.get("responses") or _responses(path, method, found, handler.opt),
     }
 
 
@@ -119,14 +151,17 @@ def _body(method: str, found: Part | None) -> Part | None:
     return {"required": not _is_nullable(schema), "content": content}
 
 
-def _responses(path: str, method: str, found: Part, scope: str | None) -> Part:
+def _responses(path: str, method: str, found: Part, opt: Mapping[str, Any]) -> Part:
     responses: Part = {}
+    scope, formats = opt.get("scope"), opt.get("formats", ())
     for status, told in found["responses"].items():
         if not status.startswith("2"):
             continue
         content = told.get("content")
         schema = content["application/json"]["schema"] if content else None
         responses |= parts.answer(_one_page(schema), int(status)) if schema else {status: {"description": "Done."}}
+    for media_type in formats[1:]:
+        responses["200"]["content"][media_type] = {"schema": parts.TEXT}
     if found["operationId"] == "startBackfill":
         responses = {**parts.answer({"$ref": _REF.format(name="Backfill")}), **responses}
     if method == "get":
@@ -196,12 +231,15 @@ def _structs_of(handler: HTTPRouteHandler) -> Iterator[type[Struct]]:
 
 
 def _schema(schema: Part, *, is_answer: bool) -> Part:
-    """Takes null out of what an answer leaves out when it is unknown; what it always has may be null."""
+    """Takes null out of what an answer leaves out when it is unknown; what it always has may be null.
+
+    That a member of a body is null when left out is not said: it may be left out.
+    """
     properties = {}
     for name, one in schema.get("properties", {}).items():
         is_optional = name not in schema.get("required", [])
         properties[name] = _never_null(one) if is_answer and is_optional else one
-        if is_answer and is_optional:
+        if is_optional and (is_answer or one.get("default", "") is None):  # a generator would have it sent
             properties[name] = {key: value for key, value in properties[name].items() if key != "default"}
     kept = {key: value for key, value in schema.items() if key != "required" or value}
     return {**kept, "properties": properties} if properties else kept

@@ -36,6 +36,10 @@ TAGS = {
     "Backfills": "History of an enrollment, fetched in the background.",
     "Events": "What happened, the newest last.",
     "Webhooks": "Endpoints events are sent to, signed as Standard Webhooks 1.0 says.",
+    "Programmes": "What enrollments are in, applications to them, and what is decided.",
+    "Virtual mode": "Homes that exist only here, to build and test against.",
+    "Battery control": "Known from Derapi's client; Joinder steers nothing.",
+    "Join sessions": "Known from Derapi's client; join flows do this.",
     "Vendors": "The vendors that are installed, what they ask for and can do.",
     "Health": "For load balancers.",
 }
@@ -200,6 +204,10 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
         "requestBody": _ABOUT_TOKEN,
         "security": [{"client": []}, {}],
         "responses": {**answer(_INTROSPECTION), **_REFUSED_CLIENT, **problems(429)},
+    },
+    **{
+        name: {"responses": problems(401, 403, 404, 422, 429)}
+        for name in ("getSiteBatteryControl", "putSiteBatteryControl", "createJoinSession", "getJoinSessionToken")
     },
     "getJwks": {"responses": {**answer(_JWKS), **problems()}},
     "getAuthorizationServer": {"responses": {**answer(_METADATA), **problems()}},

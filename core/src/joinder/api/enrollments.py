@@ -12,7 +12,7 @@ from joinder.api.auth import require_caller
 from joinder.api.deps import NO_STORE, CallerDep, HubDep, OfFlow, OfProgram, Paging, VendorName
 from joinder.errors import HealthState
 from joinder.services.admin import pausing
-from joinder.services.join import enrollments, labels, owner_links, reconnect, renewal
+from joinder.services.join import applications, enrollments, labels, owner_links, reconnect, renewal
 from joinder.services.records import notices
 from joinder.wire.enrollments import (
     Enrollment,
@@ -73,7 +73,8 @@ class EnrollmentController(Controller):
     async def show(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Returns it with `warnings`: what was doubtful about its vendor's answers in the last week."""
         shown = await enrollments.get(hub, caller.account_id, enrollment_id)
-        return Enrollment.of(shown, await notices.of_enrollment(hub, enrollment_id))
+        info = await applications.additional_info(hub, enrollment_id)
+        return Enrollment.of(shown, await notices.of_enrollment(hub, enrollment_id), info)
 
     @patch(
         "/{enrollment_id:str}",

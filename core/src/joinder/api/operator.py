@@ -226,6 +226,7 @@ class JoinFlowController(Controller):
                 redirect_uri=data.redirect_uri,
                 skip_intro=data.skip_intro,
                 skip_landing=data.skip_landing,
+                program_id=data.program_id,
             )
         )
 
@@ -287,7 +288,9 @@ def _may_reveal(caller: Caller, include_secrets: bool) -> None:
         raise Forbidden(REVEAL)
 
 
-async def _credentials(hub: Hub, caller: Caller, shown: vendor_credentials.Shown, include_secrets: bool) -> Credentials:
+async def _credentials(
+    hub: Hub, caller: Caller, shown: vendor_credentials.CredentialsView, include_secrets: bool
+) -> Credentials:
     if include_secrets:
         shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
     return Credentials.of(shown)

@@ -27,6 +27,8 @@ OURS = "urn:joinder:problem"
 DERAPI_ERRORS = "https://docs.derapi.com/reference/errors"
 DERAPI_TITLES = {  # of problems that clients of Derapi know, by the fragment, which is the same here and there
     "validation-error": "Invalid request",
+    "invalid-enrollment-status": "Invalid enrollment status",
+    "invalid-enrollment-application-time": "Invalid enrollment application time",
 }
 ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
+from typing import Any
+
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -21,6 +23,7 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
+from joinder.api.formats import INTERVAL_FORMATS
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, list_errors, live, sites
 from joinder.wire.base import references
@@ -94,11 +97,12 @@ class SiteController(Controller):
     @get(
         "/{site_id:str}/solar-intervals",
         operation_id="getSiteSolarIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Solar production of a site",
     )
     async def solar(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         site_id: FromPath[str],
@@ -106,36 +110,38 @@ class SiteController(Controller):
     ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return answered(SolarIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, SolarIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/battery-intervals",
         operation_id="getSiteBatteryIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Battery energy of a site",
     )
     async def battery(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return answered(BatteryIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals.of(site_id, window.level, page), page)
 
     @get(
         "/{site_id:str}/meter-intervals",
         operation_id="getSiteMeterIntervals",
-        opt={"scope": "read:sites"},
+        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
         summary="Grid and load of a site",
     )
     async def meter(
         self,
+        request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         site_id: FromPath[str],
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return answered(MeterIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, MeterIntervals.of(site_id, window.level, page), page)

@@ -148,7 +148,7 @@ def _compressed(asked: Asked, known: dict[bytes, bytes], headers: Headers, body:
     is_text = _TEXT.match(known.get(b"content-type", b"")) is not None and b"content-encoding" not in known
     if len(body) < COMPRESS_FROM_BYTES or not is_text:
         return headers, body
-    headers = [*headers, (b"vary", b"accept-encoding")]
+    headers = [*headers, *([] if b"vary" in known else [(b"vary", b"accept-encoding")])]
     coding = coding_of(asked.encodings)
     if coding is None:
         return headers, body

@@ -17,6 +17,7 @@ from joinder.wire.events import Event
 from joinder.wire.flows import JoinFlow
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 from joinder.wire.live import Live
+from joinder.wire.programs import Program
 from joinder.wire.sites import Site
 from joinder.wire.webhooks import Delivery, Replayed, Webhook
 
@@ -219,6 +220,11 @@ ANSWERS: dict[str, Answer] = {
     "enrollments reconnect": one(ReconnectLink),
     "enrollments owner-link": one(OwnerLink),
     "enrollments revoke": one(Ended),
+    "programs create": one(Program),
+    "programs list": many(Program),
+    "programs show": one(Program),
+    "programs delete": one(Deleted),
+    "enrollments decide": one(Enrollment),
     "flows create": one(JoinFlow),
     "flows list": many(JoinFlow),
     "flows show": one(JoinFlow),

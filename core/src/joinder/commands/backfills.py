@@ -12,7 +12,7 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.readings.backfill import Progress
+    from joinder.services.readings.backfill import BackfillProgress
     from joinder.wire.backfills import Backfill
 
 LOOK_EVERY_S = 1.0
@@ -94,7 +94,7 @@ def cancel(backfill_id: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     from joinder.services.readings import backfill
     from joinder.wire.backfills import Backfill
 
-    async def end(hub: Hub) -> Progress:
+    async def end(hub: Hub) -> BackfillProgress:
         await backfill.cancel(hub, await _account(hub, backfill_id), ACTOR, backfill_id)
         return await _shown(hub, backfill_id)
 
@@ -106,7 +106,7 @@ def cancel(backfill_id: str, yes: bool, dry_run: bool, as_json: bool) -> None:
         print_one(Backfill.of(on_hub(end)), as_json)
 
 
-async def _run(hub: Hub, enrollment_id: str, span: tuple[int | None, int | None], wait: bool) -> Progress:
+async def _run(hub: Hub, enrollment_id: str, span: tuple[int | None, int | None], wait: bool) -> BackfillProgress:
     from joinder.runtime.hub import account_of
     from joinder.services.readings import backfill
     from joinder.store.tables import Enrollment
@@ -139,7 +139,7 @@ async def _work(hub: Hub, account_id: str, job_id: str, enrollment_id: str) -> N
             return
 
 
-def _line(progress: Progress, due_at: int) -> str:
+def _line(progress: BackfillProgress, due_at: int) -> str:
     from joinder.clock import now
     from joinder.services.work.leases import NEVER
     from joinder.wire.base import utc
@@ -150,7 +150,7 @@ def _line(progress: Progress, due_at: int) -> str:
     return f"{progress.percent:5.1f} %  {job.windows_done} of {job.windows_total} windows{waits}"
 
 
-async def _shown(hub: Hub, backfill_id: str) -> Progress:
+async def _shown(hub: Hub, backfill_id: str) -> BackfillProgress:
     from joinder.services.readings import backfill
 
     return await backfill.get(hub, await _account(hub, backfill_id), backfill_id)

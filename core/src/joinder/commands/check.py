@@ -8,10 +8,12 @@ import rich_click as click
 
 from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED
+from joinder.commands.answering import say
 from joinder.commands.running import echo, fail, json_option, show
 
 if TYPE_CHECKING:
     from joinder.testing.checks import Outcome
+    from joinder.testing.subject import Subject
 
 
 @click.command(name="check")
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
 @click.option(
     "--cassettes",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the cassettes. Default: tests/plugins/VENDOR/cassettes, or tests/cassettes.",
+    help="Folder of the cassettes. Default: tests/plugins/VENDOR/cassettes, tests/cassettes, or the plugin's own.",
+)
+@click.option(
+    "--html",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a page per vendor: what it said, drawn beside what really happened, and what to do.",
 )
 @json_option
-def command(vendor: tuple[str, ...], cassettes: Path | None, as_json: bool) -> None:
+def command(vendor: tuple[str, ...], cassettes: Path | None, html: Path | None, as_json: bool) -> None:
     """Run the conformance checks on installed vendor plugins. Example:  joinder check acme
 
-    Everything happens on 127.0.0.1: the plugin meets its own simulator and its cassettes. Exit code 1 when a check
-    fails.
+    Everything happens on 127.0.0.1: the plugin meets its own simulator and its cassettes. What fails is told
+    with its place in your code, and what to do. Exit code 1 when a check fails.
     """
     import asyncio
     import logging
@@ -45,7 +52,9 @@ def command(vendor: tuple[str, ...], cassettes: Path | None, as_json: bool) -> N
             fail(str(error), 3)
         found[name] = [asyncio.run(run(entry, subject)) for entry in all_checks()]
         if not as_json:
-            _show(name, found[name])
+            _show(subject, found[name])
+        if html is not None:
+            say(f"wrote {_page(subject, found[name], html)}")
     if as_json:
         show([row for name, outcomes in found.items() for row in _rows(name, outcomes)], as_json)
     failed = any(outcome.state == "failed" for outcomes in found.values() for outcome in outcomes)
@@ -66,8 +75,28 @@ def _rows(name: str, outcomes: list[Outcome]) -> list[dict[str, str]]:
     ]
 
 
-def _show(name: str, outcomes: list[Outcome]) -> None:
+def _page(subject: Subject, outcomes: list[Outcome], folder: Path) -> Path:
+    import asyncio
+
+    from joinder.testing.page import charts_of, page
+
+    charts, trouble = [], ""
+    try:
+        charts = asyncio.run(charts_of(subject))
+    except Exception as error:  # noqa: BLE001 - of the author's plugin: the page says it, and the checks beside it
+        trouble = f"There is nothing to draw: {type(error).__name__}: {error}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{subject.name}.html"
+    path.write_text(page(subject, outcomes, charts, trouble), "utf-8")
+    return path
+
+
+def _show(subject: Subject, outcomes: list[Outcome]) -> None:
     from collections import Counter
+
+    from joinder.testing.advice import place_of, what_to_do
+
+    name = subject.name
 
     counts = Counter(outcome.state for outcome in outcomes)
     group = ""
@@ -77,4 +106,9 @@ def _show(name: str, outcomes: list[Outcome]) -> None:
             echo(f"\n{name} · {group}")
         reason = f"  {clean_line(one.reason)}" if one.reason else ""
         echo(f"  {one.state:<8} {one.check.name.replace('_', ' ')}{reason}")
+        if one.state == "failed":
+            place = place_of(one.error, subject) if one.error is not None else ""
+            for line in place.splitlines():
+                echo(f"           {clean_line(line)}")
+            echo(f"           → {what_to_do(one.check, name)}")
     echo(f"\n{name}: " + ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped", "n/a")))

@@ -83,7 +83,7 @@ def create(
     plain = pairs(fields, "--field")
     secret = read_object(file) if file is not None else {}
 
-    async def make(hub: Hub) -> vendor_credentials.Shown:
+    async def make(hub: Hub) -> vendor_credentials.CredentialsView:
         refuse_secrets("--field", declared_fields(hub, vendor, type_name), plain)
         given = {**plain, **secret, "vendor": vendor, "type": type_name}
         owner = await chosen_account(hub, account_id)
@@ -125,7 +125,7 @@ def show(credentials_id: str, as_json: bool) -> None:
     """Show vendor credentials, without secrets. Example:  joinder credentials show cred-…"""
     from joinder.services.join import vendor_credentials
 
-    async def look(hub: Hub) -> vendor_credentials.Shown:
+    async def look(hub: Hub) -> vendor_credentials.CredentialsView:
         return await vendor_credentials.get(hub, await _account(hub, credentials_id), credentials_id, ACTOR)
 
     _print(on_hub(look), as_json)
@@ -186,7 +186,7 @@ def reveal(credentials_id: str, reason: str, as_json: bool) -> None:
     from joinder.services.join import vendor_credentials
     from joinder.services.refusals import Invalid
 
-    async def look(hub: Hub) -> vendor_credentials.Shown:
+    async def look(hub: Hub) -> vendor_credentials.CredentialsView:
         if not reason.strip():
             raise Invalid("The reason is empty; it is what the audit will say.")
         owner = await _account(hub, credentials_id)

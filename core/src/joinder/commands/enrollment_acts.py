@@ -90,7 +90,7 @@ def _touches(done: str, ids: Sequence[str]) -> list[str]:
 async def _fitting(hub: Hub, text: str) -> tuple[str, ...]:
     from joinder.services.admin import search
 
-    query, found = search.parse(text), list[search.Found]()
+    query, found = search.parse(text), list[search.EnrollmentListRow]()
     while page := await search.page(hub, query, after=found[-1].place if found else None):
         found += page
     return tuple(row.id for row in found)

@@ -23,12 +23,13 @@ from joinder.commands.running import echo, json_option, on_hub
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.removal import Belongings
-    from joinder.services.admin.search import Found, Query
+    from joinder.services.admin.search import EnrollmentListRow, Query
     from joinder.services.grants.revocations import How
+    from joinder.services.join.applications import Decision
     from joinder.services.join.enrollments import Overview
     from joinder.wire.enrollments import Enrollment, EnrollmentWarning
 
-_FOUND: Columns[Found] = {
+_FOUND: Columns[EnrollmentListRow] = {
     "id": lambda row: row.id,
     "vendor": lambda row: row.vendor,
     "site": lambda row: row.site_name,
@@ -83,7 +84,7 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
     """
     from joinder.wire.enrollments import Enrollment
 
-    async def look(hub: Hub) -> tuple[list[Found], int, list[Overview]]:
+    async def look(hub: Hub) -> tuple[list[EnrollmentListRow], int, list[Overview]]:
         await account_ids(hub, account_id)
         query = _query(text, faults, account_id)
         found, count = await _found(hub, query, None if is_all else limit)
@@ -167,6 +168,30 @@ def sites(enrollment_id: str, as_json: bool) -> None:
         return [Site.of(*row) for row in await get_sites(hub, account_id, ids)]
 
     print_list(on_hub(look), COLUMNS, as_json)
+
+
+@command.command()
+@click.argument("enrollment_id")
+@click.argument("decision", type=click.Choice(["approved", "rejected", "resubmitrequested", "unenrolled"]))
+@click.option("--reason", metavar="TEXT", help="With every decision but approved; at most 500 characters.")
+@json_option
+def decide(enrollment_id: str, decision: Decision, reason: str | None, as_json: bool) -> None:
+    """Decide about an enrollment in a programme. Example:  joinder enrollments decide enrl-… approved
+
+    Where the vendor decides, only `unenrolled` is yours.
+    """
+    from joinder.services.join import applications, enrollments
+    from joinder.wire.enrollments import Enrollment
+
+    if reason is not None and (decision == "approved" or not 1 <= len(reason) <= 500):
+        raise click.UsageError("--reason goes with every decision but approved, and has at most 500 characters")
+
+    async def act(hub: Hub) -> Enrollment:
+        account = await _account(hub, enrollment_id)
+        await applications.decide(hub, account, enrollment_id, ACTOR, decision, reason)
+        return Enrollment.of(await enrollments.get(hub, account, enrollment_id))
+
+    print_one(on_hub(act), as_json)
 
 
 @command.command()
@@ -276,11 +301,11 @@ def _query(text: str, faults: bool, account_id: str | None) -> Query:
     return search.parse(f"{text} account:{account_id}" if account_id else text, faults_only=faults)
 
 
-async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[Found], int]:
+async def _found(hub: Hub, query: Query, most: int | None) -> tuple[list[EnrollmentListRow], int]:
     """Returns the enrollments found, at most so many, and how many there are."""
     from joinder.services.admin import search
 
-    found: list[Found] = []
+    found: list[EnrollmentListRow] = []
     while most is None or len(found) < most:
         left = search.PAGE if most is None else most - len(found)
         page = await search.page(hub, query, after=found[-1].place if found else None, limit=left)

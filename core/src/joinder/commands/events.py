@@ -11,7 +11,7 @@ from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.records.events import Told
+    from joinder.services.records.events import EventView
     from joinder.wire.events import Event
 
 LOOK_EVERY_S = 1.0
@@ -85,7 +85,7 @@ async def pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _recent(hub: Hub, wanted: Wanted) -> dict[str, Told]:
+async def _recent(hub: Hub, wanted: Wanted) -> dict[str, EventView]:
     """Returns recent events by id. One that is no longer among them does not come back."""
     from joinder.clock import now
     from joinder.services.records import events

@@ -30,7 +30,7 @@ from joinder.commands.running import json_option, on_hub
 if TYPE_CHECKING:
     from joinder.commands.answers import Attempt
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.join_attempts import Attempt as JoinAttempt
+    from joinder.services.admin.join_attempts import JoinAttempt as JoinAttempt
     from joinder.services.join.join_flows import Dependents, FlowVendor
     from joinder.wire.flows import JoinFlow
 
@@ -63,6 +63,7 @@ def command() -> None:
     "--option", "options", multiple=True, metavar="VENDOR.NAME=VALUE", help="What a vendor asks of its flows."
 )
 @click.option("--redirect-uri", required=True, metavar="URL", help="Where owners come back to.")
+@click.option("--program", "program_id", metavar="PROGRAM_ID", help="The programme its enrollments are in.")
 @click.option("--skip-intro", is_flag=True, help="Without the page that says who asks, before the vendor's.")
 @click.option("--skip-landing", is_flag=True, help="Without the page that says how it went, after the vendor's.")
 @new_account_option
@@ -71,6 +72,7 @@ def create(
     vendors: tuple[str, ...],
     options: tuple[str, ...],
     redirect_uri: str,
+    program_id: str | None,
     skip_intro: bool,
     skip_landing: bool,
     account_id: str | None,
@@ -83,20 +85,21 @@ def create(
     from joinder.services.join import join_flows
     from joinder.wire.flows import JoinFlow
 
-    entries = _entries(vendors, options)
+    entries = entries_of(vendors, options)
 
     async def make(hub: Hub) -> JoinFlow:
         owner = await chosen_account(hub, account_id)
-        made = await join_flows.create(
+        row = await join_flows.create(
             hub,
             owner,
             ACTOR,
             vendors=entries,
             redirect_uri=redirect_uri,
+            program_id=program_id,
             skip_intro=skip_intro,
             skip_landing=skip_landing,
         )
-        return JoinFlow.of(made)
+        return JoinFlow.of(row)
 
     made = on_hub(make)
     print_one(made, as_json)
@@ -220,7 +223,7 @@ def _touches(flow_id: str, used: Dependents) -> list[str]:
     ]
 
 
-def _entries(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
+def entries_of(vendors: tuple[str, ...], options: tuple[str, ...]) -> list[FlowVendor]:
     """Parses vendors and their options. Raises UsageError for an option of a vendor that is not named."""
     from joinder.services.join.join_flows import FlowVendor
 

@@ -10,13 +10,20 @@ from joinder.commands.running import echo, fail
 
 @click.command(name="new-vendor")
 @click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["oauth", "key", "local"]),
+    default="oauth",
+    show_default=True,
+    help="How owners consent: on the vendor's pages, by a key they type, or by a device in their network.",
+)
 @click.option("--label", help="As people write it. Default: NAME with a capital.")
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write; must not exist yet. Default: joinder-NAME.",
 )
-def command(name: str, label: str | None, into: Path | None) -> None:
+def command(name: str, kind: str, label: str | None, into: Path | None) -> None:
     """Write a small vendor plugin that passes its checks, to change step by step. Example:  joinder new-vendor acme"""
     from joinder.templates import render
 
@@ -27,7 +34,8 @@ def command(name: str, label: str | None, into: Path | None) -> None:
     folder = into or Path(f"joinder-{name}")
     if folder.exists():
         fail(f"{folder} exists already; name another folder with --into", 4)
-    written = render(name, label or name.capitalize(), folder)
+    written = render(name, label or name.capitalize(), folder, kind)
     for path in written:
         echo(f"  {path}")
     echo(f"\nNow:  pip install -e '{folder}[test]'  &&  cd {folder}  &&  joinder check {name}")
+    echo(f"Then: joinder dev {name}  (a server, its simulator, and a link that you open as an owner)")

@@ -12,7 +12,7 @@ from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Rechecked
-    from joinder.services.recheck.counts import Progress
+    from joinder.services.recheck.counts import RecheckProgress
 
 TELL_EVERY_S = 2.0
 
@@ -37,7 +37,7 @@ def recheck(vendor: str | None, since: int | None, is_fetching: bool, dry_run: b
     """
     from joinder.services.recheck import recheck as service
 
-    asked = service.Asked(vendor=vendor, since=since, is_dry=dry_run, is_fetching=is_fetching)
+    asked = service.RecheckRequest(vendor=vendor, since=since, is_dry=dry_run, is_fetching=is_fetching)
     answer = _answer(on_hub(lambda hub: service.run(hub, ACTOR, asked, _Teller())), is_dry=dry_run)
     if as_json:
         print_json(answer)
@@ -51,7 +51,7 @@ class _Teller:
     def __init__(self) -> None:
         self._said_at = time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: RecheckProgress) -> None:
         if sys.stderr.isatty() and time.monotonic() - self._said_at > TELL_EVERY_S:
             self._said_at = time.monotonic()
             counts = progress.vendors.values()
@@ -60,7 +60,7 @@ class _Teller:
             say(f"{progress.done} of {progress.total} sites, {rows} rows, {changed} marked or dropped")
 
 
-def _answer(progress: Progress, *, is_dry: bool) -> Rechecked:
+def _answer(progress: RecheckProgress, *, is_dry: bool) -> Rechecked:
     from joinder.commands.answers import Rechecked, RuleFound, VendorRechecked
 
     vendors = []

@@ -10,7 +10,7 @@ from joinder.cli import EXIT_FAILED
 from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
-    from joinder.services.operations.reconcile import Outcome
+    from joinder.services.operations.reconcile import ReconcileOutcome
 
 
 @click.command(name="reconcile")
@@ -40,7 +40,7 @@ def command(vendor: str | None, probe: bool, refusals: int, as_json: bool) -> No
     sys.exit(EXIT_FAILED if any(one.waiting for one in outcomes) else 0)
 
 
-def _row(one: Outcome) -> dict[str, object]:
+def _row(one: ReconcileOutcome) -> dict[str, object]:
     return {
         "vendor": one.vendor,
         "released": one.released,
@@ -51,7 +51,7 @@ def _row(one: Outcome) -> dict[str, object]:
     }
 
 
-def _tell(outcomes: list[Outcome]) -> None:
+def _tell(outcomes: list[ReconcileOutcome]) -> None:
     if not outcomes:
         echo("No grant is waiting.")
     for one in outcomes:

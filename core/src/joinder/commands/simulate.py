@@ -39,7 +39,10 @@ def command(vendor: tuple[str, ...], port: int | None, only_env: bool) -> None:
 
 
 def _chosen(names: tuple[str, ...], port: int | None) -> tuple[list[Simulator], dict[str, int]]:
-    """Returns the simulators, and where each runs: where the configuration sends calls, else one after the other."""
+    """Returns the simulators, and where each runs: where the configuration sends calls, else one after the other.
+
+    Where it sends calls to some and none is named, only those are meant.
+    """
     from joinder.commands.running import fail
     from joinder.settings import settings_from_env
     from joinder.simulate import installed_simulators
@@ -51,6 +54,8 @@ def _chosen(names: tuple[str, ...], port: int | None) -> tuple[list[Simulator], 
     except LookupError as error:
         fail(str(error), 2)
     configured = ports_of(simulators, settings.reroute) if port is None else {}
+    if configured and not names:
+        simulators = [one for one in simulators if one.vendor in configured]
     taken = set(configured.values())
     others = (at for at in range(PORT if port is None else port, 65536) if at not in taken)
     return simulators, {one.vendor: configured.get(one.vendor) or next(others) for one in simulators}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from joinder.commands.answering import Columns, counted, print_json, print_list
+from joinder.commands.report import print_page
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
@@ -35,15 +37,19 @@ _FAULTS: Columns[JoinFault] = {
 
 
 @click.command(name="status")
+@click.option("--html", "as_html", is_flag=True, help="As one HTML file, for a wall or an e-mail.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write that file there.")
 @json_option
-def command(as_json: bool) -> None:
+def command(as_html: bool, output: Path | None, as_json: bool) -> None:
     """Show what needs whom now, over all accounts. Example:  joinder status
 
     Enrollments by vendor and health, who must act, owners who could not join, consents that end next, and the last 24
     hours.
     """
     status = on_hub(_status)
-    if as_json:
+    if as_html or output is not None:
+        print_page(_page(status), output)
+    elif as_json:
         print_json(status)
     else:
         _tell(status)
@@ -77,6 +83,20 @@ async def _status(hub: Hub) -> Status:
         ],
         last_day=Hours(**await activity.last_day(hub.store)),
     )
+
+
+def _page(status: Status) -> str:
+    from joinder.reports import svg
+    from joinder.reports.page import render
+
+    day = status.last_day
+    hours = [
+        ("renewed", day.refreshed, "charge_wh"),
+        ("read", day.polled, "load_wh"),
+        ("failed", day.failed, "import_wh"),
+    ]
+    rows = [(text, sum(counts), svg.bars(counts, css=css)) for text, counts, css in hours]
+    return render("status.html", status=status, hours=rows)
 
 
 def _tell(status: Status) -> None:

@@ -73,7 +73,7 @@ Run = Callable[[Hub, str], Awaitable[None]]
 Pace = Callable[[Hub, str], Awaitable[None]]
 
 
-class Row(NamedTuple):
+class DueRow(NamedTuple):
     enrollment_id: str
     strikes: int
     left_by: str | None = None  # the lease of a holder that died in it
@@ -109,24 +109,24 @@ class Kind:
             seen.update(row.enrollment_id for row in fresh)
             await _run_all(hub, self, app, fresh, until)
 
-    async def _next(self, hub: Hub, app: str, offset: int) -> list[Row]:
+    async def _next(self, hub: Hub, app: str, offset: int) -> list[DueRow]:
         values = {"kind": self.name, "app": app, "now": now(), "limit": BATCH, "offset": offset}
         sql = _BY_DUE
         if self.nearest_to_expiry_first:
             sql, values["window"] = _BY_EXPIRY, WINDOW
-        rows = [Row(*row) for row in await hub.store.rows(*_on_clock(hub, sql, values))]
+        rows = [DueRow(*row) for row in await hub.store.rows(*_on_clock(hub, sql, values))]
         if not self.newest_consent_first or offset or not rows:
             return rows
         names = {name: values[name] for name in ("kind", "app", "now", "limit")}
         new = await hub.store.rows(*_on_clock(hub, _NEWEST_CONSENT, names))
-        return list({row.enrollment_id: row for row in (*(Row(*found) for found in new), *rows)}.values())[:BATCH]
+        return list({row.enrollment_id: row for row in (*(DueRow(*found) for found in new), *rows)}.values())[:BATCH]
 
 
 def _on_clock(hub: Hub, sql: str, values: Mapping[str, Any]) -> Statement:
     return leases.on_clock(hub.store.dialect, sql, values, patience_s=hub.store.pulse.patience_s())
 
 
-async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float) -> None:
+async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[DueRow], until: float) -> None:
     """Runs so many at a time; none is begun once the job's time is over or the process stops."""
     left = iter(rows)
 
@@ -140,7 +140,7 @@ async def _run_all(hub: Hub, kind: Kind, app: str, rows: list[Row], until: float
             raise error
 
 
-async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: float) -> AsyncIterator[Row]:
+async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[DueRow], until: float) -> AsyncIterator[DueRow]:
     loop = asyncio.get_running_loop()
     for row in left:
         if kind.pace is not None:
@@ -150,7 +150,7 @@ async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[Row], until: flo
         yield row
 
 
-async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
+async def run_one(hub: Hub, kind: Kind, row: DueRow) -> None:
     """Runs one row, whatever it does: its trouble is nobody else's.
 
     Raises StoreTrouble, which is not the row's: it is found again.
@@ -183,7 +183,7 @@ async def run_one(hub: Hub, kind: Kind, row: Row) -> None:
             await hub.store.apply((_CLEAR, {"kind": kind.name, "id": row.enrollment_id}))
 
 
-async def _run(hub: Hub, kind: Kind, row: Row) -> None:
+async def _run(hub: Hub, kind: Kind, row: DueRow) -> None:
     with log_context(job=kind.name, enrollment_id=row.enrollment_id), tracing.span("job", kind=kind.name):
         await kind.run(hub, row.enrollment_id)
 
@@ -201,12 +201,12 @@ async def _postpone(hub: Hub, kind: str, enrollment_id: str, wait_s: float) -> N
             row.due_at = now() + max(1, int(wait_s))
 
 
-async def _strike(hub: Hub, kind: str, row: Row) -> None:
+async def _strike(hub: Hub, kind: str, row: DueRow) -> None:
     await _postpone(hub, kind, row.enrollment_id, 30 * 2**row.strikes)
     await hub.store.apply((_STRIKE, {"kind": kind, "id": row.enrollment_id}))
 
 
-async def _bury(hub: Hub, kind: str, row: Row) -> None:
+async def _bury(hub: Hub, kind: str, row: DueRow) -> None:
     """Takes back a lease whose holder gave nothing back: a worker that was killed, by this row perhaps."""
     values = {"kind": kind, "id": row.enrollment_id, "lease": row.left_by}
     buried = await hub.store.apply(_on_clock(hub, _BURY, values))

@@ -53,6 +53,18 @@ class Conflict(Refusal):
     title = "The present state does not allow this"
 
 
+class EnrollmentStatus(Refusal):
+    status = 409
+    problem = "invalid-enrollment-status"
+    title = "The enrollment's status does not allow this"
+
+
+class ApplicationTime(Refusal):
+    status = 409
+    problem = "invalid-enrollment-application-time"
+    title = "A newer application is on record"
+
+
 class NotOffered(Refusal):
     """Known from elsewhere, and not done here; `detail` says what does instead."""
 

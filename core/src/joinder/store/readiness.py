@@ -35,12 +35,13 @@ class Readiness:
         if self._asking is None or (self._asking.done() and monotonic() - self._asked_at >= EVERY_S):
             self._asked_at = monotonic()
             self._asking = asyncio.create_task(self._write())
-        done, _ = await asyncio.wait({self._asking}, timeout=DEADLINE_S)
-        trouble = self._asking.result() if done else self._store.pulse.trouble or StoreAway("TimeoutError")
+        asking, asked_at = self._asking, self._asked_at  # another who waits may ask anew before we are woken
+        done, _ = await asyncio.wait({asking}, timeout=DEADLINE_S)
+        trouble = asking.result() if done else self._store.pulse.trouble or StoreAway("TimeoutError")
         if trouble is not None:
             self._store.outage.begin(trouble)
             raise trouble.with_traceback(None)
-        return self._asked_at
+        return asked_at
 
     async def _write(self) -> StoreTrouble | None:
         try:

@@ -38,7 +38,7 @@ _FORGET_SPAN = "DELETE FROM coverage WHERE subject_id = :subject AND resolution 
 
 
 @dataclass(frozen=True)
-class Span:
+class CoveredSpan:
     """[start, end) in epoch seconds, as asked of the vendor at `fetched_at`.
 
     `tries` is 0 where it told something, else how often it was asked and told nothing.
@@ -155,22 +155,24 @@ def live(site_id: str, power: Live, fetched_at: int, source: int | None = None) 
     return Upsert("live", ("site_id",), ("measured_at", "fetched_at", *POWERS, "source"), [record])
 
 
-async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[Span]:
+async def read_coverage(store: Store, subject_id: str, resolution: str, start: int, end: int) -> list[CoveredSpan]:
     """Reads the spans that touch [start, end), in order."""
     rows = await store.rows(
         'SELECT start, "end", fetched_at, tries FROM coverage WHERE subject_id = :subject AND resolution = :resolution '
         'AND start < :end AND "end" > :start ORDER BY start',
         {"subject": subject_id, "resolution": resolution, "start": start, "end": end},
     )
-    return [Span(*row) for row in rows]
+    return [CoveredSpan(*row) for row in rows]
 
 
-async def all_coverage(store: Store, subject_id: str, resolution: str) -> list[Span]:
+async def all_coverage(store: Store, subject_id: str, resolution: str) -> list[CoveredSpan]:
     """Reads every span, in order."""
-    return [Span(*row) for row in await store.rows(_COVERAGE, {"subject": subject_id, "resolution": resolution})]
+    return [CoveredSpan(*row) for row in await store.rows(_COVERAGE, {"subject": subject_id, "resolution": resolution})]
 
 
-def coverage(subject_id: str, resolution: str, before: Sequence[Span], after: Sequence[Span]) -> list[Write]:
+def coverage(
+    subject_id: str, resolution: str, before: Sequence[CoveredSpan], after: Sequence[CoveredSpan]
+) -> list[Write]:
     """Makes the writes from `before` to `after`, only of what differs.
 
     Of two that write at once each keeps its own rows: a span may be forgotten, and is asked for again; none is

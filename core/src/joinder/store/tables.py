@@ -148,6 +148,34 @@ class JoinFlow(SQLModel, table=True):
     created_at: int = _big()
 
 
+class Program(SQLModel, table=True):
+    """What enrollments may be in: by a flow that names it, or by an application."""
+
+    __table_args__ = (Index("program_by_account", "account_id", "id"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id")
+    name: str
+    start_at: int = _big()
+    end_at: int = _big()
+    resource_types: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    vendors: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    options: dict[str, dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))  # of flows, by vendor
+    created_at: int = _big()
+
+
+class Application(SQLModel, table=True):
+    """The newest application of an enrollment to its programme; who the customer is stays sealed."""
+
+    __tablename__ = "enrollment_application"
+    __table_args__ = (UniqueConstraint("account_id", "key_hash"),)
+    enrollment_id: str = Field(primary_key=True, foreign_key="enrollment.id", ondelete="CASCADE")
+    account_id: str
+    applied_at: int = _big()
+    sealed: bytes
+    key_hash: bytes | None = None  # of the Idempotency-Key it was submitted with
+    body_hash: bytes | None = None
+
+
 class JoinSession(SQLModel, table=True):
     """One owner at one flow. Found by the hash of its token (the OAuth `state`, or the form page's path)."""
 
@@ -201,6 +229,7 @@ class Enrollment(SQLModel, table=True):
     client_state: str | None = None  # of the last join that had one
     options: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))  # of its flow
     status: str = "enrolled"
+    status_reason: str | None = None  # of whoever decided so
     health: str = "ok"
     health_since: int = _big()
     health_reason: str | None = None

@@ -1,29 +1,46 @@
-"""What `joinder new-vendor` writes: a whole plugin for a vendor named acme, its name replaced."""
+"""What `joinder new-vendor` writes: a whole plugin for a vendor named acme, its name replaced. Three kinds of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "vendor"
-FILES = (
-    "pyproject.toml",
-    "README.md",
-    "src/joinder_acme/__init__.py",
-    "src/joinder_acme/api.py",
-    "src/joinder_acme/mapping.py",
-    "src/joinder_acme/simulator.py",
-    "tests/test_conformance.py",
-    "tests/cassettes/flow.yaml",
-)
+_HERE = Path(__file__).parent
+_SOURCE = "src/joinder_acme"
+KINDS = {
+    "oauth": "owners consent on the vendor's pages (OAuth)",
+    "key": "owners type a key on Joinder's page",
+    "local": "owners name a device in their own network",
+}
+_COMMON = {  # file → where it stands here
+    "pyproject.toml": "common/pyproject.toml",
+    "LICENSE": "common/LICENSE",
+    ".gitignore": "common/gitignore",
+    ".github/workflows/check.yml": "common/check.yml",
+    f"{_SOURCE}/py.typed": "common/py.typed",
+    "tests/test_conformance.py": "common/test_conformance.py",
+}
+_CLOUD = {f"{_SOURCE}/{name}.py": f"vendor/{_SOURCE}/{name}.py" for name in ("mapping", "homes")}
 
 
-def render(name: str, label: str, into: Path) -> list[Path]:
+def _own(kind: str, *names: str) -> dict[str, str]:
+    files = ("README.md", *(f"{_SOURCE}/{name}.py" for name in names), "tests/cassettes/flow.yaml")
+    return {file: f"{kind}/{file}" for file in files}
+
+
+FILES = {
+    "oauth": {**_COMMON, **_CLOUD, **_own("vendor", "__init__", "api", "simulator")},
+    "key": {**_COMMON, **_CLOUD, **_own("key", "__init__", "api", "simulator")},
+    "local": {**_COMMON, **_own("local", "__init__", "api", "mapping", "simulator")},
+}
+
+
+def render(name: str, label: str, into: Path, kind: str = "oauth") -> list[Path]:
     """Writes the files below `into`; answers their paths. Raises FileExistsError rather than replace one."""
     written = []
-    for file in FILES:
+    for file, source in FILES[kind].items():
         target = into / file.replace("acme", name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x") as out:
-            out.write((_FOLDER / file).read_text().replace("acme", name).replace("Acme", label))
+            out.write((_HERE / source).read_text().replace("acme", name).replace("Acme", label))
         written.append(target)
     return written

@@ -42,20 +42,21 @@ class MissingCall(Failed):
 
 @contextmanager
 def recording(path: Path, *, source: str, needs: Needs, scrubber: Scrubber) -> Iterator[None]:
-    """Records every call of the block into `path`, anew. Never under CI."""
+    """Records every call of the block, and replaces `path` when it ended well. Never under CI."""
     if os.environ.get("CI"):
         raise Failed("cassettes are not recorded under CI")
-    path.unlink(missing_ok=True)
+    beside = path.with_suffix(f".recording{path.suffix}")
+    beside.unlink(missing_ok=True)
     try:
-        with _vcr(scrubber).use_cassette(str(path), record_mode="all") as cassette:
+        with _vcr(scrubber).use_cassette(str(beside), record_mode="all") as cassette:
             yield
             if not len(cassette):
                 raise Failed("nothing was recorded: the plugin made no call")
-    except BaseException:
-        path.unlink(missing_ok=True)  # half a flow is no cassette
-        raise
-    about = json.dumps({"at": needs.at.isoformat(), "callback": dict(needs.callback)})
-    path.write_text(f"{_PROVENANCE}{source}\n{_NEEDS}{about}\n{path.read_text()}")
+        about = json.dumps({"at": needs.at.isoformat(), "callback": dict(needs.callback)})
+        beside.write_text(f"{_PROVENANCE}{source}\n{_NEEDS}{about}\n{beside.read_text()}")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)  # half a flow is no cassette; the one before it stays
 
 
 @contextmanager

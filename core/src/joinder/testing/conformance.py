@@ -15,6 +15,7 @@ from typing import ClassVar
 import pytest
 
 from joinder.testing import checks
+from joinder.testing.advice import place_of, what_to_do
 from joinder.testing.checks import Check
 from joinder.testing.subject import Subject
 
@@ -29,4 +30,7 @@ class VendorConformance:
         if outcome.state == "skipped":
             pytest.skip(outcome.reason)
         if outcome.state == "failed":
-            pytest.fail(f"{outcome.check.promise}\n{outcome.reason}", pytrace=False)
+            told = [outcome.check.promise, outcome.reason, what_to_do(outcome.check, self.vendor)]
+            if outcome.error is not None and (place := place_of(outcome.error, subject)):
+                told.append(place)
+            pytest.fail("\n".join(told), pytrace=False)

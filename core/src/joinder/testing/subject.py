@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
@@ -68,7 +69,7 @@ class Subject:
         if name not in vendors:
             raise LookupError(_why_not(name, allow) or f"no vendor {name}; installed: {', '.join(sorted(vendors))}")
         make = simulators[name].load() if name in simulators else None
-        return cls(name=name, entry=vendors[name], make_simulator=make, cassettes=cassettes)
+        return cls(name=name, entry=vendors[name], make_simulator=make, cassettes=cassettes or _brought(vendors[name]))
 
     def registry(self) -> Registry:
         """A registry with this plugin alone, as core loads it. Raises Failed with core's reason."""
@@ -85,6 +86,13 @@ class Subject:
         if self.make_simulator is None:
             raise Failed(f"no simulator: name one in the entry-point group {SIMULATORS}")
         return self.make_simulator()
+
+
+def _brought(entry: EntryPoint) -> Path | None:
+    """Returns the folder of cassettes inside an installed plugin's package, so that an operator can check it."""
+    spec = find_spec(entry.value.partition(":")[0].partition(".")[0])
+    folder = Path(spec.origin).parent / "cassettes" if spec is not None and spec.origin is not None else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def _why_not(name: str, allow: Collection[str] | None) -> str | None:

@@ -42,7 +42,7 @@ HOST = "virtual.invalid"  # no such place: the owner is sent to our own page ins
 DECIDED_AFTER = timedelta(minutes=1)  # by a vendor that lets owners wait
 GRANTS, APPROVES, REJECTS, ASKS = "grants", "approves-later", "rejects-later", "asks-operator"
 DECISIONS = (GRANTS, APPROVES, REJECTS)  # what an owner's page answers as a code
-_WAITS, _SINCE = "waits", "since"  # facts of a grant that is not approved yet
+_WAITS, _SINCE, _REASON = "waits", "since", "reason"  # facts of a grant that is not approved yet
 _DAYS_AT_ONCE = 8  # simulated before others have their turn
 
 VENDOR = Vendor(
@@ -95,7 +95,7 @@ async def refresh(ctx: Context, grant: Grant) -> Grant:
     if waits == ASKS or ctx.now() < datetime.fromisoformat(grant.facts[_SINCE]) + DECIDED_AFTER:
         return grant
     if waits == REJECTS:
-        raise ApprovalRefused("The virtual vendor decided against it, as the owner's page was told")
+        raise ApprovalRefused(grant.facts.get(_REASON) or "The virtual vendor decided against it")
     return approved(grant)
 
 
@@ -128,9 +128,14 @@ async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Re
     return Readings(intervals=tuple(ended), live=live, devices=tuple(_told(home, ctx.now())) if query.live else ())
 
 
+def decided(waits: str, reason: str | None = None) -> dict[str, str]:
+    """Returns the facts of a grant that an operator decided of; ASKS: that waits for one."""
+    return {_WAITS: waits, _SINCE: datetime.fromtimestamp(0, UTC).isoformat(), **({_REASON: reason} if reason else {})}
+
+
 def approved(grant: Grant) -> Grant:
     """Returns a grant that waits no more."""
-    facts = {name: value for name, value in grant.facts.items() if name not in (_WAITS, _SINCE)}
+    facts = {name: value for name, value in grant.facts.items() if name not in (_WAITS, _SINCE, _REASON)}
     return Grant(secrets=grant.secrets, facts=facts, site_ids=grant.site_ids)
 
 

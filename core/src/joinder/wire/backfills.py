@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from joinder.services.readings.backfill import Progress
+from joinder.services.readings.backfill import BackfillProgress
 from joinder.services.readings.history import EVERYTHING
 from joinder.wire.base import Body, Day, ListPage, Moment, Wire, one_of, utc_text
 
@@ -35,7 +35,7 @@ class Backfill(Wire, kw_only=True):
     updated_at: Moment
 
     @staticmethod
-    def of(progress: Progress) -> Backfill:
+    def of(progress: BackfillProgress) -> Backfill:
         job = progress.job
         return Backfill(
             id=job.id,

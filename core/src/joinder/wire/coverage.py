@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, get_args
 
-from joinder.services.readings.ledger import Entry, Series
+from joinder.services.readings.ledger import Entry, LedgerSeries
 from joinder.vendor import Resolution
 from joinder.wire.base import Moment, Wire, one_of, utc, utc_text
 
@@ -50,7 +50,7 @@ class Coverage(Wire, kw_only=True):
     series: list[CoverageSeries]
 
     @staticmethod
-    def of(site_id: str, series: Sequence[Series]) -> Coverage:
+    def of(site_id: str, series: Sequence[LedgerSeries]) -> Coverage:
         return Coverage(
             id=site_id,
             series=[

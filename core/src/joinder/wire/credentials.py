@@ -37,7 +37,7 @@ class Credentials(Wire, kw_only=True):
     credentials: dict[str, str]
 
     @staticmethod
-    def of(shown: vendor_credentials.Shown) -> Credentials:
+    def of(shown: vendor_credentials.CredentialsView) -> Credentials:
         return Credentials(
             id=shown.id,
             name=shown.name or "",

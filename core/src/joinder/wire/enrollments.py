@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 from msgspec import UNSET, UnsetType, field
@@ -110,6 +110,8 @@ class Enrollment(Wire, kw_only=True):
     reference: str | None = None
     state: str | None = None
     status: Annotated[str, one_of(get_args(EnrollmentStatus))]
+    status_reason: str | None = None
+    additional_info: dict[str, str] | None = None
     sites: list[Reference]
     sites_read: int
     health: Health
@@ -117,7 +119,9 @@ class Enrollment(Wire, kw_only=True):
     warnings: list[EnrollmentWarning] | None = None
 
     @staticmethod
-    def of(overview: Overview, warnings: Sequence[Notice] | None = None) -> Enrollment:
+    def of(
+        overview: Overview, warnings: Sequence[Notice] | None = None, info: Mapping[str, str] | None = None
+    ) -> Enrollment:
         row, grant = overview.row, overview.grant
         shown = expiry.shown(row, grant) if grant else None
         return Enrollment(
@@ -128,6 +132,8 @@ class Enrollment(Wire, kw_only=True):
             reference=row.reference,
             state=row.client_state,
             status=row.status,
+            status_reason=row.status_reason,
+            additional_info=dict(info) if info is not None else None,
             sites=references(overview.site_ids),
             sites_read=overview.sites_read,
             health=Health(

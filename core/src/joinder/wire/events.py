@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import field
 
 from joinder.services.records.event_types import EVENT_TYPES
-from joinder.services.records.events import Told
+from joinder.services.records.events import EventView
 from joinder.wire.base import Link, ListPage, Moment, Wire, one_of, utc
 
 
@@ -58,7 +58,7 @@ class Event(Wire, kw_only=True):
     data: dict[str, Any]
 
     @staticmethod
-    def of(told: Told) -> Event:
+    def of(told: EventView) -> Event:
         return Event(id=told.row.id, type=told.row.type, timestamp=utc(told.row.at) or "", data=told.data)
 
 

@@ -18,6 +18,7 @@ class FlowVendor(Body, omit_defaults=True, kw_only=True):
 class NewFlow(Body, kw_only=True):
     vendors: list[FlowVendor]
     redirect_uri: Link
+    program_id: str | None = None
     skip_intro: bool = False
     skip_landing: bool = False
 
@@ -28,6 +29,7 @@ class JoinFlow(Wire, kw_only=True):
     id: str
     vendors: list[FlowVendor]
     redirect_uri: Link = field(name="redirectURI")
+    program_id: str | None = field(name="programID", default=None)
     skip_intro: bool = False
     skip_landing: bool = False
 
@@ -41,6 +43,7 @@ class JoinFlow(Wire, kw_only=True):
             id=row.id,
             vendors=vendors,
             redirect_uri=row.redirect_uri,
+            program_id=row.program_id,
             skip_intro=row.skip_intro,
             skip_landing=row.skip_landing,
         )

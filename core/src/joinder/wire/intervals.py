@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from msgspec import field
 
@@ -80,6 +80,7 @@ class IntervalPage(Wire, kw_only=True):
 
 
 class SolarIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[SolarInterval]] = SolarInterval
     intervals: list[SolarInterval]
 
     @staticmethod
@@ -99,6 +100,7 @@ class SolarIntervals(IntervalPage, kw_only=True):
 
 
 class BatteryIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[BatteryInterval]] = BatteryInterval
     intervals: list[BatteryInterval]
 
     @staticmethod
@@ -120,6 +122,7 @@ class BatteryIntervals(IntervalPage, kw_only=True):
 
 
 class MeterIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[MeterInterval]] = MeterInterval
     intervals: list[MeterInterval]
 
     @staticmethod

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, get_args
 from zoneinfo import ZoneInfo
 
 from joinder import energy
+from joinder.clock import utc_now
 from joinder.energy import DeviceKind
 from joinder.services.readings.periods import zone_of
 from joinder.services.readings.sites import device_of
@@ -113,5 +113,5 @@ def _of_kind(rows: Sequence[StoredDevice], kind: DeviceKind) -> list[Reference]:
 
 
 def _offset_hours(zone: ZoneInfo) -> float:
-    offset = datetime.now(zone).utcoffset()
+    offset = utc_now().astimezone(zone).utcoffset()
     return offset.total_seconds() / 3600 if offset else 0.0

@@ -16,12 +16,12 @@ from joinder.services.join.virtual_homes import ShownDevice
 from joinder.services.refusals import Invalid
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.virtual.configuration import VirtualDevice, VirtualHome
-from joinder.wire.base import Body, ListPage, Reference, Wire, kilo, moment_text
+from joinder.wire.base import Body, ListPage, Moment, Reference, Wire, kilo, moment_text
 from joinder.wire.devices import Battery, Production, SolarInverter
 from joinder.wire.sites import Bess, Location, Site
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
-Moment = Annotated[datetime, Meta(tz=True)]
+Instant = Annotated[datetime, Meta(tz=True)]
 Kwh = Annotated[float, Meta(ge=0, le=10_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
@@ -41,7 +41,7 @@ class NewVirtualSite(Body, kw_only=True):
     name: Text | None = None
     location: NewLocation | None = None
     location_utc_offset: Annotated[float, Meta(ge=-12, le=14)] | None = None
-    operational_since: Moment | None = None
+    operational_since: Instant | None = None
 
     def home(self) -> VirtualHome:
         """Raises Invalid naming the member that cannot be."""
@@ -64,7 +64,7 @@ class VirtualSite(Wire, kw_only=True):
     name: str
     location_utc_offset: float
     location: Location | None = None
-    operational_since: str | None = None
+    operational_since: Moment | None = None
     solar_inverters: list[Reference]
     batteries: list[Reference]
     chargers: list[Reference]
@@ -82,7 +82,7 @@ class VirtualSitePage(ListPage, kw_only=True):
 
 class NewProduction(Body, kw_only=True):
     kwh: Kwh
-    start: Moment
+    start: Instant
 
 
 class NewVirtualSolarInverter(Body, kw_only=True):
@@ -90,7 +90,7 @@ class NewVirtualSolarInverter(Body, kw_only=True):
 
     name: Text | None = None
     site_id: str | None = None
-    reported_at: Moment | None = None
+    reported_at: Instant | None = None
     model: Text | None = None
     serial_number: Text | None = None
     recent_production: NewProduction | None = None
@@ -117,7 +117,7 @@ class VirtualSolarInverter(Wire, kw_only=True):
 
     id: str
     vendor: str
-    reported_at: str
+    reported_at: Moment
     model: str
     serial_number: str
     site_id: str
@@ -144,7 +144,7 @@ class NewVirtualBattery(Body, kw_only=True):
 
     name: Text | None = None
     site_id: str | None = None
-    reported_at: Moment | None = None
+    reported_at: Instant | None = None
     model: Text | None = None
     serial_number: Text | None = None
     nameplate_kwh: Annotated[float, Meta(gt=0, le=10_000)] | None = None
@@ -170,7 +170,7 @@ class VirtualBattery(Wire, kw_only=True):
 
     id: str
     vendor: str
-    reported_at: str
+    reported_at: Moment
     model: str
     serial_number: str
     site_id: str

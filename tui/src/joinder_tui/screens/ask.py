@@ -45,7 +45,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Given:
+class FormValues:
     lines: dict[str, str]
     choices: dict[str, list[str]]
 
@@ -62,7 +62,7 @@ class Checklist(SelectionList[str]):
         return Strip(segments)
 
 
-class Ask(ModalScreen[Given | None]):
+class Ask(ModalScreen[FormValues | None]):
     """None: everything stays as it is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -93,7 +93,7 @@ class Ask(ModalScreen[Given | None]):
             self.focus_next()
 
     def action_take(self) -> None:
-        given = Given({}, {})
+        given = FormValues({}, {})
         for field in self._asked:
             if isinstance(field, Line):
                 given.lines[field.name] = self.query_one(f"#{field.name}", Input).value.strip()
@@ -115,13 +115,13 @@ async def ask(
     heading: str,
     fields: Sequence[Line | Choices],
     doing: str,
-    work: Callable[[Hub, Given], Awaitable[T]],
+    work: Callable[[Hub, FormValues], Awaitable[T]],
 ) -> T | None:
     """Returns what the service answered; shows a refusal above what was entered. None: left."""
     problem = ""
     answers: list[T] = []
     while not answers:
-        given: Given | None = await page.joinder.push_screen_wait(Ask(heading, fields, problem))
+        given: FormValues | None = await page.joinder.push_screen_wait(Ask(heading, fields, problem))
         if given is None:
             return None
         problem = await page.outcome(doing, _called(work, given, answers)) or ""
@@ -131,7 +131,7 @@ async def ask(
 
 
 def _called(
-    work: Callable[[Hub, Given], Awaitable[T]], given: Given, answers: list[T]
+    work: Callable[[Hub, FormValues], Awaitable[T]], given: FormValues, answers: list[T]
 ) -> Callable[[Hub], Awaitable[None]]:
     async def call(hub: Hub) -> None:
         answers.append(await work(hub, given))
@@ -139,7 +139,7 @@ def _called(
     return call
 
 
-def _filled(field: Line | Choices, given: Given) -> Line | Choices:
+def _filled(field: Line | Choices, given: FormValues) -> Line | Choices:
     if isinstance(field, Line):
         return replace(field, value=given.lines[field.name])
     return replace(field, chosen=given.choices[field.name])

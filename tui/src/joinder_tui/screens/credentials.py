@@ -20,8 +20,8 @@ from joinder_tui.widgets.table import Rows, Table
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.flow_list import ListedCredentials
-    from joinder.services.calls.budgets import Left, Quotas
-    from joinder.services.join.vendor_credentials import Dependents, Shown
+    from joinder.services.calls.budgets import QuotaLeft, Quotas
+    from joinder.services.join.vendor_credentials import CredentialsView, Dependents
     from joinder.store.tables import VendorCredentials
     from joinder.vendor import OperatorAction, Vendor
 
@@ -206,7 +206,7 @@ class Credentials(Page):
         if name is None or name == (row.name or ""):
             return
 
-        async def change(hub: Hub) -> Shown:
+        async def change(hub: Hub) -> CredentialsView:
             from joinder.services.join import vendor_credentials
 
             return await vendor_credentials.change(hub, row.account_id, row.id, ACTOR, patch={"name": name or None})
@@ -227,7 +227,7 @@ class Credentials(Page):
         if reason is None:
             return
 
-        async def look(hub: Hub) -> Shown:
+        async def look(hub: Hub) -> CredentialsView:
             from joinder.services.join import vendor_credentials
 
             return await vendor_credentials.get(hub, row.account_id, row.id, ACTOR, reveal=True, reason=reason)
@@ -302,7 +302,7 @@ class Credentials(Page):
             self.joinder.copy(row.id, "Id")
 
 
-def _tightest(quotas: Quotas | None) -> Left | None:
+def _tightest(quotas: Quotas | None) -> QuotaLeft | None:
     return max(quotas.quotas, key=lambda one: one.used / one.limit, default=None) if quotas else None
 
 

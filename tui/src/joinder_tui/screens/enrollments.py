@@ -20,7 +20,7 @@ from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.search import Found, Place, Query
+    from joinder.services.admin.search import EnrollmentListRow, Place, Query
 
 ROWS = 100  # of a page; 500 are the most anything loads
 
@@ -67,7 +67,7 @@ class Enrollments(Page):
         self._looked_for = looked_for
         self._place: Place | None = None  # the page begins after it
         self._places: list[Place | None] = []  # where the pages before began
-        self._found: Sequence[Found] = ()
+        self._found: Sequence[EnrollmentListRow] = ()
         self._marked: set[str] = set()
         self._total: int | None = None
         self._more = False
@@ -90,13 +90,13 @@ class Enrollments(Page):
 
         return search.parse(self._looked_for, faults_only=self.faults)
 
-    async def load(self, hub: Hub) -> list[Found]:
+    async def load(self, hub: Hub) -> list[EnrollmentListRow]:
         """Loads one page."""
         from joinder.services.admin import search
 
         return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1)
 
-    def show(self, answer: list[Found]) -> None:
+    def show(self, answer: list[EnrollmentListRow]) -> None:
         self._found, self._more = answer[:ROWS], len(answer) > ROWS
         self.query_one("#enrollments", Table).fill(self._rows())
         self._summarise()
@@ -215,7 +215,7 @@ class Enrollments(Page):
             self.act(enrollment_acts.run(self, name, chosen))
 
 
-def _cells(row: Found) -> tuple[str | Text, ...]:
+def _cells(row: EnrollmentListRow) -> tuple[str | Text, ...]:
     return (
         texts.health(row.health, paused=row.paused_at is not None),
         row.vendor,

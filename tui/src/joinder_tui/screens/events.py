@@ -22,7 +22,7 @@ from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder_tui.screens.ask import Given
+    from joinder_tui.screens.ask import FormValues
 
 TABS = ("happened", "changed")
 Answer = tuple[Log[Any], Sequence[Any]]
@@ -198,7 +198,7 @@ class Events(Page):
         """Exports `rows` as they were when it was asked for."""
         from joinder_tui.screens.ask import Line, ask
 
-        async def write(_: Hub, given: Given) -> str:
+        async def write(_: Hub, given: FormValues) -> str:
             path = given.lines["path"]
             await asyncio.to_thread(partial(export, path, rows))
             return path

@@ -21,7 +21,7 @@ from joinder_tui.widgets.table import Rows, Table
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.flow_list import ListedFlow
-    from joinder.services.admin.join_attempts import Attempt
+    from joinder.services.admin.join_attempts import JoinAttempt
     from joinder.services.join.join_flows import Dependents
     from joinder.store.tables import JoinFlow
 
@@ -34,7 +34,7 @@ class Answer:
     """What a tick brought; None is as it was."""
 
     flows: Sequence[ListedFlow] | None = None
-    attempts: Sequence[Attempt] | None = None
+    attempts: Sequence[JoinAttempt] | None = None
 
 
 class Flows(Page):
@@ -85,7 +85,7 @@ class Flows(Page):
     def __init__(self) -> None:
         super().__init__()
         self._flows: dict[str, JoinFlow] = {}
-        self._attempts: dict[str, Attempt] = {}
+        self._attempts: dict[str, JoinAttempt] = {}
 
     def body(self) -> ComposeResult:
         yield Table("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account", id="flows")
@@ -210,7 +210,7 @@ def _flow_cells(one: ListedFlow) -> tuple[str | Text, ...]:
     )
 
 
-def _keyed(attempts: Sequence[Attempt]) -> dict[str, Attempt]:
+def _keyed(attempts: Sequence[JoinAttempt]) -> dict[str, JoinAttempt]:
     """Keys them by what does not change of them; several owners may begin in one second."""
     seen: Counter[str] = Counter()
     keyed = {}
@@ -221,7 +221,7 @@ def _keyed(attempts: Sequence[Attempt]) -> dict[str, Attempt]:
     return keyed
 
 
-def _attempt_cells(one: Attempt) -> tuple[str | Text, ...]:
+def _attempt_cells(one: JoinAttempt) -> tuple[str | Text, ...]:
     return (
         texts.short_ago(one.began_at),
         Text.assemble(SIGNS[one.outcome], f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),

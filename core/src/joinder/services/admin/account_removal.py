@@ -27,6 +27,7 @@ from joinder.store.tables import (
     Event,
     JoinFlow,
     JoinSession,
+    Program,
     Quota,
     SiteRow,
     VendorCredentials,
@@ -41,12 +42,12 @@ HELD: dict[str, type[Any]] = {
     "webhooks": WebhookEndpoint,
     "API clients": ApiClient,
 }
-_DOORS = (ApiClient, JoinSession, JoinFlow)
+_DOORS = (ApiClient, JoinSession, JoinFlow, Program)
 _REST = (Delivery, WebhookEndpoint, Event, VendorCredentials)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class RemovalProgress:
     """Enrollments that are gone."""
 
     done: int
@@ -60,7 +61,7 @@ async def holdings(hub: Hub, account_id: str) -> dict[str, int]:
         return {what: await _count(session, table, account_id) for what, table in HELD.items()}
 
 
-async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[Progress]:
+async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[RemovalProgress]:
     """Removes the account and all it has, yielding how many of its enrollments are gone. Raises NotFound."""
     async with hub.store.write(account_id) as session:
         await _account(session, account_id)
@@ -70,7 +71,7 @@ async def remove(hub: Hub, account_id: str, actor: str) -> AsyncIterator[Progres
     while not await _finished(hub, account_id, actor):
         async for _ in _without_enrollments(hub, account_id, actor):
             done += 1
-            yield Progress(done=done, total=max(total, done))
+            yield RemovalProgress(done=done, total=max(total, done))
 
 
 async def _without_enrollments(hub: Hub, account_id: str, actor: str) -> AsyncIterator[str]:

@@ -13,13 +13,13 @@ from joinder.runtime.hub import Hub, account_of
 from joinder.services.join import enrollments
 from joinder.services.join.enrollments import Overview
 from joinder.services.readings import backfill, intervals
-from joinder.services.readings.backfill import Progress
+from joinder.services.readings.backfill import BackfillProgress
 from joinder.services.readings.intervals import Window
 from joinder.services.readings.missing import Missing
 from joinder.services.readings.periods import SummaryLevel, floor, zone_of
 from joinder.services.readings.silence import Silent
 from joinder.services.records import events, notices
-from joinder.services.records.events import Told
+from joinder.services.records.events import EventView
 from joinder.services.records.notices import Notice
 from joinder.store.sites import StoredDevice, StoredSite, read_devices, read_sites
 from joinder.store.tables import Enrollment, GrantVersion
@@ -68,8 +68,8 @@ class Detail:
     overview: Overview
     lineage: Sequence[GrantVersion]
     sites: Sequence[tuple[StoredSite, Sequence[StoredDevice]]]
-    events: Sequence[Told]
-    backfill: Progress | None
+    events: Sequence[EventView]
+    backfill: BackfillProgress | None
     notices: Sequence[Notice] = ()
 
 

@@ -28,7 +28,7 @@ _FAULTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class JoinAttempt:
     """One way through a flow, or through the reconnect link of `reconnects_id`. Times are epoch seconds.
 
     A session is kept for 30 days after its end; `tries` counts forms sent. `code` (join_ends.ENDS) and `text` say how
@@ -72,7 +72,7 @@ async def latest(
     vendor: str | None = None,
     code: str | None = None,
     limit: int = 100,
-) -> list[Attempt]:
+) -> list[JoinAttempt]:
     """Lists at most `limit` attempts, newest first."""
     wanted = {JoinSession.account_id: account_id, JoinSession.flow_id: flow_id, JoinSession.vendor: vendor}
     query = select(JoinSession).where(*(col(column) == value for column, value in wanted.items() if value is not None))
@@ -92,9 +92,9 @@ def _ended_with(code: str) -> ColumnElement[bool]:
     return ended | unused & col(JoinSession.end_code).is_(None) & (col(JoinSession.expires_at) <= now())
 
 
-def _attempt(row: JoinSession) -> Attempt:
+def _attempt(row: JoinSession) -> JoinAttempt:
     code = _code(row)
-    return Attempt(
+    return JoinAttempt(
         account_id=row.account_id,
         flow_id=row.flow_id,
         vendor=row.vendor,

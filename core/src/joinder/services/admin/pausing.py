@@ -53,7 +53,7 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
         if row.health != "quarantined":
             raise Conflict(f"This enrollment is not in quarantine; its health is {row.health}.")
         row.failures = 0
-        is_pending = row.status == "pendingvendor"
+        is_pending = row.status in health.AWAITING
         hub.registry.vendor(row.vendor)
         state = "pending_approval" if is_pending else await health.begun(session, row.id)
         await standing.settle(hub, session, row, state, due=dict.fromkeys(standing.KINDS, now()))

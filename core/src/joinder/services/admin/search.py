@@ -37,7 +37,7 @@ _PAGE = (
 )
 
 
-class Found(NamedTuple):
+class EnrollmentListRow(NamedTuple):
     """A row of the list; `site_name` is that of its first site. Times are epoch seconds."""
 
     id: str
@@ -124,14 +124,14 @@ def _escaped(text: str) -> str:
 
 async def page(
     hub: Hub, query: Query, *, after: Place | None = None, before: Place | None = None, limit: int = PAGE
-) -> list[Found]:
+) -> list[EnrollmentListRow]:
     """Lists what fits, newest first: those after a place, or the ones that come just before it."""
     place, way, sign = (before, "ASC", ">") if before is not None else (after, "DESC", "<")
     beyond = f"(e.created_at, e.id) {sign} (:at, :id)" if place is not None else ""
     sql = _PAGE.format(where=query.where(*([beyond] if beyond else [])), way=way)
     values = {**query.values, **({"at": place.created_at, "id": place.id} if place else {}), "limit": min(limit, PAGE)}
     rows: Sequence[Sequence[object]] = await hub.store.scan(sql, values)
-    found = [Found(*row) for row in rows]  # type: ignore[arg-type]
+    found = [EnrollmentListRow(*row) for row in rows]  # type: ignore[arg-type]
     return found[::-1] if before is not None else found
 
 

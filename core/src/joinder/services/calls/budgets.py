@@ -20,7 +20,7 @@ from typing import Literal
 from joinder.clock import monotonic, now
 from joinder.errors import VendorError, VendorTimeout
 from joinder.services.calls.call_refusals import BudgetSpent
-from joinder.services.calls.call_windows import Span, spans, statement, taking
+from joinder.services.calls.call_windows import CallWindow, spans, statement, taking
 from joinder.services.calls.fair_shares import FairShares
 from joinder.store.driver_errors import said, trouble_from
 from joinder.store.types import Store
@@ -77,7 +77,7 @@ def purpose() -> Purpose:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class QuotaLeft:
     """One limit as shown; `used` counts what processes have taken, `resets_at` is epoch seconds."""
 
     span: str
@@ -90,7 +90,7 @@ class Left:
 class Quotas:
     """Of one app. `blocked_until`: the vendor allows no call before (epoch seconds)."""
 
-    quotas: list[Left]
+    quotas: list[QuotaLeft]
     blocked_until: int | None
 
 
@@ -119,7 +119,7 @@ class Budgets:
         return {
             app: Quotas(
                 quotas=[
-                    Left(
+                    QuotaLeft(
                         span=span.name,
                         limit=span.limit,
                         used=used.get((app, span.name, span.start), 0),
@@ -145,9 +145,9 @@ class AppMeter:
         self._store = store
         self._app = app
         self._slots = asyncio.Semaphore(limits.max_concurrency)
-        self._spans: list[Span] = spans(limits, now())
+        self._spans: list[CallWindow] = spans(limits, now())
         self._hand: dict[Purpose, int] = {}  # calls taken for the running windows, not yet made
-        self._spent: dict[Purpose, Span] = {}
+        self._spent: dict[Purpose, CallWindow] = {}
         self._used: dict[str, int] = {}  # of the running windows, as last written
         self._shares = FairShares()
         self._taking = asyncio.Lock()
@@ -327,7 +327,7 @@ class AppMeter:
 class _Spent(Exception):
     """This window has no room."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: CallWindow) -> None:
         super().__init__(span.name)
         self.span = span
 
@@ -343,7 +343,7 @@ def _believed(until: int | None) -> int:
     return until if until and now() < until <= now() + LONGEST_PAUSE.total_seconds() else 0
 
 
-def _refusal(span: Span) -> BudgetSpent:
+def _refusal(span: CallWindow) -> BudgetSpent:
     wait = min(timedelta(seconds=max(1, span.end - now())), LONGEST_PAUSE)
     said = f"Our budget of {span.limit} calls a {span.name} with this vendor is spent for now"
     return BudgetSpent(said, retry_after=wait)

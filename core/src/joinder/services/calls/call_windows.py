@@ -12,7 +12,7 @@ from joinder.vendor import Limits
 
 
 @dataclass(frozen=True)
-class Span:
+class CallWindow:
     """One limit and its running window, in epoch seconds."""
 
     name: str
@@ -21,7 +21,7 @@ class Span:
     end: int
 
 
-def spans(limits: Limits, moment: int) -> list[Span]:
+def spans(limits: Limits, moment: int) -> list[CallWindow]:
     """Returns the limits a vendor declares, each with the window `moment` (epoch seconds) falls into."""
     day = moment - moment % 86400
     at = datetime.fromtimestamp(moment, UTC)
@@ -33,7 +33,7 @@ def spans(limits: Limits, moment: int) -> list[Span]:
         ("day", limits.calls_per_day, day, day + 86400),
         ("month", limits.calls_per_month, month, next_month),
     )
-    return [Span(name, limit, start, end) for name, limit, start, end in windows if limit is not None]
+    return [CallWindow(name, limit, start, end) for name, limit, start, end in windows if limit is not None]
 
 
 def statement(sql: str, *numbers: str) -> TextClause:

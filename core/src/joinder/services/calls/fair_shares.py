@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 
 from joinder.services.calls.call_refusals import ShareSpent
-from joinder.services.calls.call_windows import Span
+from joinder.services.calls.call_windows import CallWindow
 
 _reader: ContextVar[str | None] = ContextVar("reader", default=None)
 
@@ -19,10 +19,10 @@ class FairShares:
     """What each reader of one app may still spend in the running minute, in this process."""
 
     def __init__(self) -> None:
-        self._minute: Span | None = None
+        self._minute: CallWindow | None = None
         self._left: dict[str, int] = {}
 
-    def take(self, minute: Span, left: int, moment: int) -> None:
+    def take(self, minute: CallWindow, left: int, moment: int) -> None:
         """Takes a call of the reader's share; `left`: calls of the minute that nobody made yet. Raises ShareSpent."""
         who = reader()
         if who is None:

@@ -44,7 +44,7 @@ log = logging.getLogger("joinder.webhooks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class DeliveryAttempt:
     """One delivery about to be sent, under its lease."""
 
     delivery_id: str
@@ -60,7 +60,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class DeliveryOutcome:
     """`status` is None when no answer came; `reason` tells the endpoint's owner why it did not count."""
 
     status: int | None
@@ -154,7 +154,7 @@ async def _lane(hub: Hub, endpoint_id: str) -> None:
             return
 
 
-async def _take(hub: Hub, endpoint_id: str) -> Attempt | None:
+async def _take(hub: Hub, endpoint_id: str) -> DeliveryAttempt | None:
     async with hub.store.write(endpoint_id) as session:
         query = select(Delivery).where(_sendable(session), col(Delivery.endpoint_id) == endpoint_id)
         query = query.order_by(col(Delivery.due_at), col(Delivery.id)).limit(1)
@@ -171,7 +171,7 @@ async def _take(hub: Hub, endpoint_id: str) -> Attempt | None:
         held = {"lease": lease, "lease_boot": name, "lease_until": time + LEASE_S}
         await session.execute(update(Delivery).where(col(Delivery.id) == row.id).values(**held))
         await hub.vault.unlock(session, endpoint.account_id)
-        return Attempt(
+        return DeliveryAttempt(
             delivery_id=row.id,
             endpoint_id=endpoint_id,
             event_id=event.id,
@@ -191,25 +191,25 @@ async def _payload(hub: Hub, session: AsyncSession, event: Event) -> bytes:
     return msgspec.json.encode({"type": event.type, "timestamp": utc_text(event.at), "data": data})
 
 
-async def _send(hub: Hub, attempt: Attempt) -> Outcome:
+async def _send(hub: Hub, attempt: DeliveryAttempt) -> DeliveryOutcome:
     headers = webhooks.signed_headers(attempt.signing, attempt.event_id, attempt.body)
     try:
         answer = await hub.http.webhooks().post(attempt.url, attempt.body, headers, deadline=DEADLINE_S)
     except VendorTimeout:
-        return Outcome(status=None, reason=f"No answer within {DEADLINE_S:.0f} seconds.")
+        return DeliveryOutcome(status=None, reason=f"No answer within {DEADLINE_S:.0f} seconds.")
     except TransientError as error:
         if error.detail is None:
-            return Outcome(status=None, reason="It cut the connection before it answered.")
-        return Outcome(status=None, reason="It could not be reached. Only public https addresses are called.")
+            return DeliveryOutcome(status=None, reason="It cut the connection before it answered.")
+        return DeliveryOutcome(status=None, reason="It could not be reached. Only public https addresses are called.")
     if answer.ok:
-        return Outcome(status=answer.status)
+        return DeliveryOutcome(status=answer.status)
     redirected = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-    return Outcome(
+    return DeliveryOutcome(
         status=answer.status, reason=f"It answered {answer.status}{redirected}.", retry_after=answer.retry_after()
     )
 
 
-async def _finish(hub: Hub, attempt: Attempt, outcome: Outcome) -> None:
+async def _finish(hub: Hub, attempt: DeliveryAttempt, outcome: DeliveryOutcome) -> None:
     async with hub.store.write(attempt.endpoint_id) as session:
         row = await session.get(Delivery, attempt.delivery_id)
         endpoint = await session.get(WebhookEndpoint, attempt.endpoint_id)
@@ -229,7 +229,7 @@ async def _finish(hub: Hub, attempt: Attempt, outcome: Outcome) -> None:
     log.info("webhook %s: delivery %s: %s", attempt.endpoint_id, attempt.delivery_id, outcome.reason)
 
 
-def _plan(row: Delivery, outcome: Outcome) -> None:
+def _plan(row: Delivery, outcome: DeliveryOutcome) -> None:
     """Plans the next try, never before the endpoint asked for; after the last try it has failed."""
     if row.status != "pending":  # the endpoint was disabled meanwhile
         return
@@ -241,7 +241,7 @@ def _plan(row: Delivery, outcome: Outcome) -> None:
     row.due_at = now() + int(max(wait_s, asked_s)) + 1
 
 
-async def _note_failure(session: AsyncSession, endpoint: WebhookEndpoint, outcome: Outcome) -> None:
+async def _note_failure(session: AsyncSession, endpoint: WebhookEndpoint, outcome: DeliveryOutcome) -> None:
     """Notes a failure. 410 ends the endpoint at once, days of nothing but failures end it too.
 
     The account's other endpoints are told.

@@ -16,7 +16,7 @@ from joinder.errors import ApprovalPending, VendorError
 from joinder.grants import Grant, GrantState
 from joinder.runtime.hub import Hub
 from joinder.services.grants import apps, expiry, judging, site_rights, standing
-from joinder.services.grants.case import Answer
+from joinder.services.grants.case import VendorAnswer
 from joinder.services.grants.verdict import Door
 from joinder.services.records import health
 from joinder.services.records.opened_grant import OpenedGrant, open_for_call
@@ -59,7 +59,7 @@ async def _ask(hub: Hub, enrollment_id: str) -> None:
     except ApprovalPending:
         answered = held.grant
     except VendorError as error:
-        await judging.failed(hub, Answer(row=held.row, door=Door.QUESTION, error=error))
+        await judging.failed(hub, VendorAnswer(row=held.row, door=Door.QUESTION, error=error))
         raise
     await apps.has_worked(hub, held.row, "token")
     async with hub.store.write(enrollment_id) as session:

@@ -157,11 +157,11 @@ async def resume(hub: Hub, enrollment_id: str, reason: str) -> None:
     """Tries one enrollment that waited for its app again now."""
     async with hub.store.write(enrollment_id) as session:
         row = await session.get(Enrollment, enrollment_id)
-        if row is None or row.status == "rejected":
+        if row is None or row.status in health.DECLINED:
             return
         due = dict.fromkeys(standing.KINDS, now())
         if row.health == "operator_action":
-            state: HealthState = "pending_approval" if row.status == "pendingvendor" else "degraded"
+            state: HealthState = "pending_approval" if row.status in health.AWAITING else "degraded"
             await standing.settle(hub, session, row, state, reason=reason, due=due)
         elif row.health not in (*health.OWNER_MUST_ACT, "quarantined"):
             await standing.settle(hub, session, row, due=due)

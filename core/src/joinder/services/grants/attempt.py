@@ -9,7 +9,7 @@ from joinder.vendor import Vendor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class RefreshAttempt:
     """One exchange, its intent already on disk."""
 
     held: OpenedGrant

@@ -25,7 +25,7 @@ APP_DOOR: dict[Door, apps.Door] = {Door.TOKEN: "token", Door.JOIN: "token", Door
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class VendorAnswer:
     """A refusal or trouble, by which door it came, and with what it was asked."""
 
     row: OpenedRow
@@ -41,7 +41,7 @@ class Case:
 
     hub: Hub
     session: AsyncSession
-    answer: Answer
+    answer: VendorAnswer
     enrollment: Enrollment
     grant: GrantRow
     app: VendorCredentials | None

@@ -26,7 +26,7 @@ AGAIN_S = 86400  # for a plugin that is not there now
 
 
 @dataclass(frozen=True)
-class Shown:
+class HealthView:
     """What an enrollment's health says about a grant that ends."""
 
     reason: str | None
@@ -83,7 +83,7 @@ def _looked(session: AsyncSession, vendor: Vendor, enrollment: Enrollment, row: 
     return ends if _rotates(vendor) else leases.NEVER
 
 
-def shown(enrollment: Enrollment, row: GrantRow) -> Shown | None:
+def shown(enrollment: Enrollment, row: GrantRow) -> HealthView | None:
     """Returns what is shown in place of `ok` and `degraded` while the grant in hand has been warned of, else None."""
     ends = row.refresh_expires_at or row.expires_at
     if row.warned_at is None or ends is None or row.obtained_at > row.warned_at:
@@ -91,10 +91,10 @@ def shown(enrollment: Enrollment, row: GrantRow) -> Shown | None:
     kept = "the enrollment, its ids and history are kept."
     if enrollment.health in health.WELL:
         step = f"Send the owner through the join flow again before then; {kept}"
-        return Shown(_reason(ends), "owner", step)
+        return HealthView(_reason(ends), "owner", step)
     if enrollment.health == "degraded":
         step = f"Joinder keeps trying; from {_utc(ends)} on only the owner's new consent helps, and {kept}"
-        return Shown(enrollment.health_reason, "operator", step)
+        return HealthView(enrollment.health_reason, "operator", step)
     return None
 
 

@@ -11,7 +11,7 @@ from joinder.clock import now
 from joinder.errors import VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.grants import apps, mass_refusal, site_rights
-from joinder.services.grants.case import APP_DOOR, Answer, Case, is_old
+from joinder.services.grants.case import APP_DOOR, Case, VendorAnswer, is_old
 from joinder.services.grants.consequences import carry_out
 from joinder.services.grants.evidence import evidence_of
 from joinder.services.grants.verdict import PROOF_AFTER, Door, Evidence, Others, Said, Verdict, heard, judge
@@ -20,10 +20,10 @@ from joinder.store.tables import Enrollment, GrantRow, SiteRow, VendorCredential
 from joinder.vendor import Refresh, Vendor
 
 if TYPE_CHECKING:
-    from joinder.services.grants.attempt import Attempt
+    from joinder.services.grants.attempt import RefreshAttempt
 
 
-async def failed(hub: Hub, answer: Answer) -> Verdict:
+async def failed(hub: Hub, answer: VendorAnswer) -> Verdict:
     """Writes down what a failed read or question means."""
     if answer.door is Door.DATA and heard(answer.error, answer.door) is Said.NOTHING:
         return Verdict.SAYS_NOTHING
@@ -33,13 +33,13 @@ async def failed(hub: Hub, answer: Answer) -> Verdict:
     return verdict
 
 
-async def renewal_failed(hub: Hub, attempt: Attempt, error: VendorError) -> None:
+async def renewal_failed(hub: Hub, attempt: RefreshAttempt, error: VendorError) -> None:
     """Judges a failed renewal as `failed` does, and gives the lease back in the same transaction.
 
     The intent goes too, unless the token may be spent.
     """
     row = attempt.held.row
-    answer = Answer(row=row, door=Door.TOKEN, error=error)
+    answer = VendorAnswer(row=row, door=Door.TOKEN, error=error)
     async with hub.store.write(row.id) as session:
         grant = await session.get(GrantRow, row.id)
         if grant is not None and grant.version == attempt.version and _tells_outcome(attempt.vendor, error):
@@ -73,7 +73,7 @@ async def join_failed(hub: Hub, credentials_id: str, version: int, error: Vendor
         await apps.refused(hub, credentials_id, version, "token", is_proved=verdict is Verdict.APP_REFUSED)
 
 
-async def _judged(hub: Hub, session: AsyncSession, answer: Answer) -> tuple[Verdict, str]:
+async def _judged(hub: Hub, session: AsyncSession, answer: VendorAnswer) -> tuple[Verdict, str]:
     """Carries out the verdict; returns it, and the health before it."""
     enrollment = await session.get(Enrollment, answer.row.id)
     grant = await session.get(GrantRow, answer.row.id)
@@ -112,7 +112,7 @@ async def _renewed_lately(session: AsyncSession, credentials_id: str) -> bool:
     return (await session.execute(query.limit(1))).first() is not None
 
 
-async def _afterwards(hub: Hub, answer: Answer, verdict: Verdict, before: str) -> None:
+async def _afterwards(hub: Hub, answer: VendorAnswer, verdict: Verdict, before: str) -> None:
     """Does what concerns more than this enrollment."""
     row = answer.row
     if verdict is Verdict.LOST_IN_FLIGHT and before != "lost_in_flight":

@@ -42,7 +42,7 @@ from joinder.services.grants import (
     saving,
     site_rights,
 )
-from joinder.services.grants.attempt import Attempt
+from joinder.services.grants.attempt import RefreshAttempt
 from joinder.services.records import health
 from joinder.services.records.opened_grant import OpenedGrant, open_for_call
 from joinder.services.refusals import Conflict
@@ -73,7 +73,7 @@ class Elsewhere(Enum):
     NOT_DUE = auto()  # or another holder is at it
 
 
-Begin = Callable[[OpenedGrant], Awaitable[Attempt | Elsewhere]]
+Begin = Callable[[OpenedGrant], Awaitable[RefreshAttempt | Elsewhere]]
 
 
 async def refresh(hub: Hub, enrollment_id: str, *, newer_than: int | None = None, wait_s: float = 20.0) -> None:
@@ -122,7 +122,7 @@ async def _refresh(hub: Hub, enrollment_id: str, begin: Begin) -> bool:
     """Renews the grant; False when nothing was done, and nothing is known to have been done elsewhere."""
     async with _slot(hub, await open_for_call(hub, enrollment_id)) as held, _counted(hub, enrollment_id):
         attempt = await begin(held)
-        if not isinstance(attempt, Attempt):
+        if not isinstance(attempt, RefreshAttempt):
             return attempt is Elsewhere.RENEWED
         vendor = attempt.vendor.name
         async with _lease_renewed(hub, attempt):
@@ -163,7 +163,7 @@ async def _slot(hub: Hub, held: OpenedGrant) -> AsyncIterator[OpenedGrant]:
         yield await open_for_call(hub, held.row.id) if has_waited else held
 
 
-async def _begin(hub: Hub, held: OpenedGrant, newer_than: int | None) -> Attempt | Elsewhere:
+async def _begin(hub: Hub, held: OpenedGrant, newer_than: int | None) -> RefreshAttempt | Elsewhere:
     """Waits for the lease."""
     give_up = asyncio.get_running_loop().time() + 2 * _ttl(hub)
     while True:
@@ -184,7 +184,7 @@ async def _begin(hub: Hub, held: OpenedGrant, newer_than: int | None) -> Attempt
         held = await open_for_call(hub, held.row.id)
 
 
-async def _begin_due(hub: Hub, held: OpenedGrant) -> Attempt | Elsewhere:
+async def _begin_due(hub: Hub, held: OpenedGrant) -> RefreshAttempt | Elsewhere:
     """Waits for nobody. At a stop the rows that still wait for a slot are left to others."""
     held = await _caught_up(hub, held)
     if hub.stopping.is_set():
@@ -200,7 +200,7 @@ async def _caught_up(hub: Hub, held: OpenedGrant) -> OpenedGrant:
     return await open_for_call(hub, held.row.id) if await recovery.catch_up(hub, held.row) else held
 
 
-async def _intend(hub: Hub, held: OpenedGrant, *, due_by: int | None = None) -> Attempt | None:
+async def _intend(hub: Hub, held: OpenedGrant, *, due_by: int | None = None) -> RefreshAttempt | None:
     """Writes lease and intent to disk in one transaction.
 
     None: the grant is leased, no longer what was read, or not due by `due_by` (epoch seconds).
@@ -215,7 +215,7 @@ async def _intend(hub: Hub, held: OpenedGrant, *, due_by: int | None = None) -> 
     await _enter(hub, held)
     await journal.begin(hub)
     await failover.enter(hub)
-    attempt = Attempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=holders.new_intent(hub))
+    attempt = RefreshAttempt(held=held, vendor=vendor, lease=leases.new_lease(), intent_id=holders.new_intent(hub))
     values = {
         "enrollment": held.row.id,
         "version": held.row.version,
@@ -284,7 +284,7 @@ async def _wait_for_late_answer(hub: Hub, held: OpenedGrant) -> None:
         raise TransientError("An earlier renewal has no known outcome yet; trying again soon", retry_after=wait)
 
 
-async def _exchange(hub: Hub, attempt: Attempt) -> Grant:
+async def _exchange(hub: Hub, attempt: RefreshAttempt) -> Grant:
     """Renews at the vendor, in one call under a total deadline."""
     call = hub.registry.refresh(attempt.vendor.name, attempt.held.ctx, attempt.held.grant)
     try:
@@ -300,7 +300,7 @@ def _result(error: VendorError) -> RefreshResult:
 
 
 @asynccontextmanager
-async def _lease_renewed(hub: Hub, attempt: Attempt) -> AsyncIterator[None]:
+async def _lease_renewed(hub: Hub, attempt: RefreshAttempt) -> AsyncIterator[None]:
     """Keeps the lease alive while the exchange is in flight, however slow the database is."""
 
     async def keep() -> None:

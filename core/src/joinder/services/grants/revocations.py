@@ -78,7 +78,7 @@ class RevokedTokens(Struct, frozen=True):
         return f"Held({', '.join(self.secrets)})"
 
 
-class Row(NamedTuple):
+class RevocationRow(NamedTuple):
     enrollment_id: str
     account_id: str
     vendor: str
@@ -193,17 +193,17 @@ async def work(hub: Hub, app: str) -> None:
             await _work_one(hub, row, lease)
 
 
-async def _take(hub: Hub, app: str, lease: str) -> Row | None:
+async def _take(hub: Hub, app: str, lease: str) -> RevocationRow | None:
     dialect = hub.store.dialect
     while found := await hub.store.rows(*leases.on_clock(dialect, _NEXT, {"now": now(), "app": app})):
-        row = Row(*found[0])
+        row = RevocationRow(*found[0])
         values = {"id": row.enrollment_id, "now": now(), "lease": lease, "ttl": LEASE_S}
         if (await hub.store.apply(leases.on_clock(dialect, _TAKE, values)))[0]:
             return row
     return None
 
 
-async def _work_one(hub: Hub, row: Row, lease: str) -> None:
+async def _work_one(hub: Hub, row: RevocationRow, lease: str) -> None:
     try:
         how = await _tried(hub, row)
     except (NotSupported, SealBroken) as error:
@@ -220,7 +220,7 @@ async def _work_one(hub: Hub, row: Row, lease: str) -> None:
     await _end(hub, row, lease, how)
 
 
-async def _tried(hub: Hub, row: Row) -> How:
+async def _tried(hub: Hub, row: RevocationRow) -> How:
     held = _unsealed(hub, row.enrollment_id, row.sealed)
     ended = Enrollment(
         id=row.enrollment_id,
@@ -239,7 +239,7 @@ async def _tried(hub: Hub, row: Row) -> How:
     return "at vendor"
 
 
-async def _context(hub: Hub, session: AsyncSession, row: Row, held: RevokedTokens) -> Context:
+async def _context(hub: Hub, session: AsyncSession, row: RevocationRow, held: RevokedTokens) -> Context:
     """Makes the vendor's context with the app's credentials as they are now, or as they were when they are gone.
 
     Nobody counts the calls of an app that is gone.
@@ -252,7 +252,7 @@ async def _context(hub: Hub, session: AsyncSession, row: Row, held: RevokedToken
     return vendor_context(hub, row.vendor, app_secrets.open_app(hub, credentials), budget=credentials.id)
 
 
-async def _plan(hub: Hub, row: Row, lease: str, retry_after: timedelta | None) -> None:
+async def _plan(hub: Hub, row: RevocationRow, lease: str, retry_after: timedelta | None) -> None:
     wait_s = min(BACKOFF_FIRST_S * 2**row.attempts, BACKOFF_MOST_S) * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load
     wait_s = max(wait_s, (retry_after or timedelta(0)).total_seconds())
     async with hub.store.write(row.enrollment_id) as session:
@@ -263,7 +263,7 @@ async def _plan(hub: Hub, row: Row, lease: str, retry_after: timedelta | None) -
             waiting.due_at = min(now() + int(wait_s) + 1, row.created_at + GIVE_UP_AFTER_S)
 
 
-async def _end(hub: Hub, row: Row, lease: str, how: How) -> None:
+async def _end(hub: Hub, row: RevocationRow, lease: str, how: How) -> None:
     """Erases the tokens, whatever came of it."""
     async with hub.store.write(row.enrollment_id) as session:
         waiting = await session.get(Revocation, row.enrollment_id)

@@ -28,7 +28,7 @@ from joinder.store.types import Statement
 from joinder.trouble import StoreRefused, StoreTrouble
 
 if TYPE_CHECKING:
-    from joinder.services.grants.attempt import Attempt
+    from joinder.services.grants.attempt import RefreshAttempt
 
 VERSIONS_KEPT, FORGET_EVERY = 20, 10
 log = logging.getLogger("joinder.refresh")
@@ -61,7 +61,7 @@ _WELL = (  # failed reads go on counting, or a token renewed before each of them
 )
 
 
-async def save(hub: Hub, attempt: Attempt, fresh: Grant) -> None:
+async def save(hub: Hub, attempt: RefreshAttempt, fresh: Grant) -> None:
     """Writes the new token to the journal and the database, however long the latter is away, then what follows from it.
 
     Raises TransientError only at a stop, when the journal holds it.
@@ -121,7 +121,7 @@ async def _next_refresh(hub: Hub, enrollment_id: str, grant: Grant) -> int | Non
         return None
 
 
-async def _commit(hub: Hub, attempt: Attempt, fresh: Grant, at: int, due_at: int, tries: int) -> bool:
+async def _commit(hub: Hub, attempt: RefreshAttempt, fresh: Grant, at: int, due_at: int, tries: int) -> bool:
     """Tries once to store the token; True when the enrollment was and is well, and its lease still ours.
 
     A try whose commit told no outcome is harmless to repeat: the version it was for is then gone.

@@ -74,10 +74,10 @@ def plan_of(subject: Subject) -> Plan:
     """Says what must be due."""
     if subject.obtained_by is None:
         return Plan(refresh=Want.EITHER, poll=Want.EITHER, approval=Want.EITHER)
-    if subject.status == "rejected":
+    if subject.status in health.DECLINED:
         return _STOPPED
     plan = PLANS[subject.health]
-    if subject.status == "pendingvendor":
+    if subject.status in health.AWAITING:
         asked = Want.DUE if plan.refresh is Want.DUE or plan.approval is Want.DUE else Want.EITHER
         return Plan(refresh=Want.NEVER, poll=Want.NEVER, approval=asked)
     if subject.is_paused:

@@ -301,7 +301,7 @@ def _is_same(stored: Grant | None, grant: Grant) -> bool:
 
 def _waits_for_owner(enrollment: Enrollment, row: GrantRow | None) -> bool:
     """Tells whether only a new consent helps it, or it was said to need one soon."""
-    if enrollment.health in health.OWNER_MUST_ACT or enrollment.status == "rejected":
+    if enrollment.health in health.OWNER_MUST_ACT or enrollment.status in health.DECLINED:
         return True
     shown = expiry.shown(enrollment, row) if row is not None else None
     return shown is not None and shown.actor == "owner"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -15,10 +15,11 @@ from joinder.clock import now
 from joinder.ids import new_id
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls.guard import password_refusal
+from joinder.services.join import programs
 from joinder.services.join.redirects import problem_with
 from joinder.services.records import accounts
 from joinder.services.refusals import Invalid, pointer
-from joinder.store.tables import Enrollment, JoinFlow, JoinSession, VendorCredentials
+from joinder.store.tables import Enrollment, JoinFlow, JoinSession, Program, VendorCredentials
 from joinder.vendor import Flow, Vendor, checked_values
 
 
@@ -37,6 +38,7 @@ async def create(
     *,
     vendors: Sequence[FlowVendor],
     redirect_uri: str,
+    program_id: str | None = None,
     skip_intro: bool = False,
     skip_landing: bool = False,
 ) -> JoinFlow:
@@ -50,6 +52,9 @@ async def create(
     if not vendors:
         errors["/vendors"] = "must name at least one vendor"
     async with hub.store.write(account_id) as session:
+        if program_id is not None:
+            vendors, problems = _in_program(await programs.named(session, account_id, program_id), vendors)
+            errors |= problems
         for index, entry in enumerate(vendors):
             if any(other.vendor == entry.vendor for other in vendors[:index]):
                 errors[f"/vendors/{index}/vendor"] = "a vendor may be named once"
@@ -61,6 +66,7 @@ async def create(
             account_id=account_id,
             redirect_uri=redirect_uri,
             vendors=[_stored(entry) for entry in vendors],
+            program_id=program_id,
             skip_intro=skip_intro,
             skip_landing=skip_landing,
             created_at=now(),
@@ -68,6 +74,19 @@ async def create(
         session.add(flow)
         audit(session, account_id, actor, "flow.create", flow.id)
     return flow
+
+
+def _in_program(program: Program, vendors: Sequence[FlowVendor]) -> tuple[list[FlowVendor], dict[str, str]]:
+    """Returns the entries with the programme's options below their own, and a problem for each vendor it lacks."""
+    known = ", ".join(program.vendors)
+    problems = {
+        pointer("vendors", index, "vendor"): f"is not in the programme; its vendors: {known}"
+        for index, entry in enumerate(vendors)
+        if entry.vendor not in program.vendors
+    }
+    return [
+        structs.replace(entry, options={**program.options.get(entry.vendor, {}), **entry.options}) for entry in vendors
+    ], problems
 
 
 async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> list[JoinFlow]:

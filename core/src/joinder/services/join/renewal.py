@@ -27,7 +27,7 @@ async def renew(hub: Hub, enrollment_id: str, actor: str | None = None) -> None:
     if is_kept:
         await late_consents.work(hub, enrollment_id)
         return
-    if enrollment.status in ("pendingvendor", "rejected"):
+    if enrollment.status in (*health.AWAITING, "rejected"):
         await approvals.ask(hub, enrollment_id)
         return
     vendor = hub.registry.vendor(enrollment.vendor)

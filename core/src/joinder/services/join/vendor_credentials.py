@@ -27,7 +27,7 @@ from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, checked_values
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class CredentialsView(Struct, frozen=True, kw_only=True):
     """As answered: `secrets` only when revealed."""
 
     id: str
@@ -49,7 +49,7 @@ class Dependents(Struct, frozen=True, kw_only=True):
 
 async def create(
     hub: Hub, account_id: str, actor: str, *, name: str | None, credentials: Mapping[str, object]
-) -> Shown:
+) -> CredentialsView:
     """Stores one app credential. One that opens its sites by itself (OPERATOR) is tried at the vendor first.
 
     Raises Invalid naming the member, or the vendor's error; nothing is stored then.
@@ -92,7 +92,7 @@ async def list_page(
     after: str,
     limit: int,
     known: Collection[tuple[str, str]] | None = None,
-) -> list[Shown]:
+) -> list[CredentialsView]:
     """Reads a keyset page by id. `known`: only these vendors' types; None: all."""
     table = VendorCredentials
     query = select(table).where(col(table.account_id) == account_id, col(table.id) > after)
@@ -110,7 +110,7 @@ async def list_page(
 
 async def get(
     hub: Hub, account_id: str, credentials_id: str, actor: str, *, reveal: bool = False, reason: str | None = None
-) -> Shown:
+) -> CredentialsView:
     """Returns the credentials, with `reveal` the secrets too; that is audited, with the reason where one is given.
 
     Raises NotFound.
@@ -132,7 +132,9 @@ async def quotas(hub: Hub, account_id: str, credentials_id: str) -> Quotas:
     return await hub.budgets.left(row.id, hub.registry.vendor(row.vendor).limits)
 
 
-async def change(hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]) -> Shown:
+async def change(
+    hub: Hub, account_id: str, credentials_id: str, actor: str, *, patch: Mapping[str, object]
+) -> CredentialsView:
     """Applies a JSON Merge Patch (RFC 7386) to `name` and the secret members; vendor and type stay as they are.
 
     Grants that waited for corrected credentials are tried again at once.
@@ -256,5 +258,5 @@ def _revealable(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
     return {name: value for name, value in _opened(hub, row).items() if name not in hidden}
 
 
-def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> Shown:
-    return Shown(id=row.id, name=row.name, vendor=row.vendor, type=row.type, secrets=secrets)
+def _shown(row: VendorCredentials, secrets: Mapping[str, str] | None = None) -> CredentialsView:
+    return CredentialsView(id=row.id, name=row.name, vendor=row.vendor, type=row.type, secrets=secrets)

@@ -27,7 +27,7 @@ _ALONE = "reconciling"
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class ReconcileOutcome:
     """One vendor's grants, by enrollment id. `stopped` says why some are still waiting."""
 
     vendor: str
@@ -40,7 +40,7 @@ class Outcome:
 
 async def reconcile(
     hub: Hub, *, vendor: str | None = None, probe: bool = False, refusals: int = REFUSALS
-) -> list[Outcome]:
+) -> list[ReconcileOutcome]:
     """Releases what is safe, probes the rest when `probe` is set. Raises Conflict while another process probes."""
     async with hub.store.read() as session:
         origin = await barrier.restored(session)
@@ -54,15 +54,15 @@ async def reconcile(
         return [await _with_probe(hub, origin, name, ids, lease, refusals) for name, ids in groups.items()]
 
 
-async def _without_probe(hub: Hub, origin: Restored, name: str, ids: list[str]) -> Outcome:
+async def _without_probe(hub: Hub, origin: Restored, name: str, ids: list[str]) -> ReconcileOutcome:
     try:
         spread_s = _safe_for_s(hub.registry.vendor(name), origin)
     except UnknownVendor as error:
-        return Outcome(vendor=name, waiting=ids, stopped=str(error))
+        return ReconcileOutcome(vendor=name, waiting=ids, stopped=str(error))
     if spread_s is None:
-        return Outcome(vendor=name, waiting=ids, stopped="a probe decides: joinder reconcile --probe")
+        return ReconcileOutcome(vendor=name, waiting=ids, stopped="a probe decides: joinder reconcile --probe")
     await barrier.release_all(hub, ids, spread_s)
-    return Outcome(vendor=name, released=ids)
+    return ReconcileOutcome(vendor=name, released=ids)
 
 
 def _safe_for_s(vendor: Vendor, origin: Restored) -> float | None:
@@ -75,7 +75,9 @@ def _safe_for_s(vendor: Vendor, origin: Restored) -> float | None:
     return min(SPREAD_S, left_s / 4) if left_s > 0 else None
 
 
-async def _with_probe(hub: Hub, origin: Restored, name: str, ids: list[str], lease: Lease, refusals: int) -> Outcome:
+async def _with_probe(
+    hub: Hub, origin: Restored, name: str, ids: list[str], lease: Lease, refusals: int
+) -> ReconcileOutcome:
     outcome = await _without_probe(hub, origin, name, ids)
     if not outcome.waiting or name not in {one.name for one in hub.registry.vendors}:
         return outcome

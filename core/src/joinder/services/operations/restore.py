@@ -33,7 +33,7 @@ _LONGEST_NAME = 40  # PostgreSQL cuts names at 63 bytes, and ours carry a date
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RestoreOutcome:
     place: str
     taken_at: int  # epoch seconds
     kept: str | None  # where the database that was there before is now
@@ -60,7 +60,7 @@ async def restore(
     replace: bool = False,
     confirm: str | None = None,
     registry: Registry | None = None,
-) -> Outcome:
+) -> RestoreOutcome:
     """Puts the copy in the database's place, its tokens behind the barrier.
 
     Raises ConfigError for a wrong key or a newer schema, or a Refusal; the database is then as it was.
@@ -98,7 +98,7 @@ def _looked_at(source: Path, kind: Kind) -> int | None:
     return manifest.taken_at if manifest else None
 
 
-async def _restore_sqlite(request: Request) -> Outcome:
+async def _restore_sqlite(request: Request) -> RestoreOutcome:
     path = sqlite_path(request.url)
     empty = copies.is_empty(path)
     _confirm(request, path.name, empty=empty)
@@ -113,10 +113,10 @@ async def _restore_sqlite(request: Request) -> Outcome:
             raise _in_use(str(path)) from None
         kept = path.with_name(_kept_name(path.name))
         copies.put_in_place(part, path, keep_as=None if empty and not copies.has_side_files(path) else kept)
-    return Outcome(place=str(path), taken_at=taken_at, kept=None if empty else str(kept), behind=behind)
+    return RestoreOutcome(place=str(path), taken_at=taken_at, kept=None if empty else str(kept), behind=behind)
 
 
-async def _restore_postgres(request: Request) -> Outcome:
+async def _restore_postgres(request: Request) -> RestoreOutcome:
     name, place = str(request.url.database), f"{request.url.host or 'localhost'}/{request.url.database}"
     there, empty = await dumps.exists(request.url), await dumps.is_empty(request.url)
     _confirm(request, name, empty=empty)
@@ -134,7 +134,7 @@ async def _restore_postgres(request: Request) -> Outcome:
     if kept is not None and empty:
         await dumps.drop(request.url.set(database=kept))
         kept = None
-    return Outcome(place=place, taken_at=taken_at, kept=kept, behind=behind)
+    return RestoreOutcome(place=place, taken_at=taken_at, kept=kept, behind=behind)
 
 
 @asynccontextmanager

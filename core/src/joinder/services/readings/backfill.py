@@ -27,7 +27,7 @@ Ending = Literal["done", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class BackfillProgress:
     """A job as shown. `reached`: epoch seconds from which on all it asks for is there; None where not known."""
 
     job: Backfill
@@ -78,7 +78,7 @@ async def start(
         return job, is_new
 
 
-async def get(hub: Hub, account_id: str, backfill_id: str) -> Progress:
+async def get(hub: Hub, account_id: str, backfill_id: str) -> BackfillProgress:
     """Returns the job, and how far back it has reached. Raises NotFound."""
     async with hub.store.read() as session:
         job = await owned(session, Backfill, backfill_id, account_id)
@@ -86,20 +86,22 @@ async def get(hub: Hub, account_id: str, backfill_id: str) -> Progress:
     try:
         limits = hub.registry.vendor(enrollment.vendor).limits
     except UnknownVendor:
-        return Progress(job=job)
+        return BackfillProgress(job=job)
     sites = await history.sites_of(hub, enrollment, ask=False)
     left = [] if job.status == "done" else await history.missing(hub, job, limits, sites)
-    return Progress(job=job, reached=history.reached(job, limits, sites, left))
+    return BackfillProgress(job=job, reached=history.reached(job, limits, sites, left))
 
 
-async def list_page(hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int) -> list[Progress]:
+async def list_page(
+    hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int
+) -> list[BackfillProgress]:
     """Reads a keyset page by id; `filters` are columns of backfill."""
     query = select(Backfill).where(col(Backfill.account_id) == account_id, col(Backfill.id) > after)
     for column, value in filters.items():
         query = query.where(getattr(Backfill, column) == value)
     async with hub.store.read() as session:
         rows = (await session.execute(query.order_by(col(Backfill.id)).limit(limit))).scalars()
-        return [Progress(job=job) for job in rows]
+        return [BackfillProgress(job=job) for job in rows]
 
 
 async def cancel(hub: Hub, account_id: str, actor: str, backfill_id: str) -> None:

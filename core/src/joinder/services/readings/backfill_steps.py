@@ -14,7 +14,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import spending
 from joinder.services.readings import backfill, history, readings
 from joinder.services.readings.backfill import KIND
-from joinder.services.readings.history import Window
+from joinder.services.readings.history import FetchWindow
 from joinder.services.work import leases
 from joinder.services.work.schedule import after_failure
 from joinder.store.tables import Backfill, Enrollment
@@ -111,7 +111,7 @@ async def _work(hub: Hub, step: Step) -> int:
     return await _after(hub, step, is_finished=step.done == len(left))
 
 
-async def _fetch(hub: Hub, window: Window) -> None:
+async def _fetch(hub: Hub, window: FetchWindow) -> None:
     """Fetches a window. What the vendor says it does not have is asked for and not there."""
     resolution = window.history.resolution
     try:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from joinder.physics import NEIGHBOURS_S
 from joinder.services.readings.periods import QUARTER_S, SummaryLevel, ceiling, floor
-from joinder.store.readings import Span
+from joinder.store.readings import CoveredSpan
 from joinder.vendor import History
 
 ASK_AGAIN_AFTER_S = 900  # what has not settled is not asked for again sooner
@@ -33,7 +33,7 @@ class Freshness:
     ask_again_after_s: int = ASK_AGAIN_AFTER_S
     enough_since: int | None = None  # an answer of since then is good enough, settled or not
 
-    def settled_until(self, span: Span) -> int:
+    def settled_until(self, span: CoveredSpan) -> int:
         """Returns until when a span has settled, in whole quarter hours: one that has in part is asked for again.
 
         A span that told nothing has settled once it was asked often enough.
@@ -47,11 +47,11 @@ class Freshness:
         """Returns the earliest moment at which an answer up to `end` has settled, in epoch seconds."""
         return end + -end % QUARTER_S + self.settles_after_s
 
-    def is_young(self, span: Span, moment: int) -> bool:
+    def is_young(self, span: CoveredSpan, moment: int) -> bool:
         is_enough = self.enough_since is not None and span.fetched_at >= self.enough_since
         return is_enough or moment - span.fetched_at < self._rests_s(span)
 
-    def _rests_s(self, span: Span) -> int:
+    def _rests_s(self, span: CoveredSpan) -> int:
         """Returns how long an answer is left alone.
 
         One that told nothing of a time that has settled rests a day and more.
@@ -75,15 +75,17 @@ def reachable(
     return (start, end) if start < end else None
 
 
-def answered(before: Sequence[Span], start: int, end: int, told: Sequence[Gap], moment: int) -> list[Span]:
+def answered(
+    before: Sequence[CoveredSpan], start: int, end: int, told: Sequence[Gap], moment: int
+) -> list[CoveredSpan]:
     """Returns what an answer to [start, end) covers: from the first to the last period it tells of.
 
     Holes of a day and more are left out. The rest told nothing, once more than it did before.
     """
-    spans: list[Span] = []
+    spans: list[CoveredSpan] = []
     for begin, until in _stretches(told, start, end):
         spans += _empty(before, spans[-1].end if spans else start, begin, moment)
-        spans.append(Span(begin, until, moment))
+        spans.append(CoveredSpan(begin, until, moment))
     return [*spans, *_empty(before, spans[-1].end if spans else start, end, moment)]
 
 
@@ -93,27 +95,27 @@ def _stretches(told: Sequence[Gap], start: int, end: int) -> list[Gap]:
     return near((begin, until) for begin, until in inside if begin < until)
 
 
-def _empty(before: Sequence[Span], start: int, end: int, moment: int) -> list[Span]:
+def _empty(before: Sequence[CoveredSpan], start: int, end: int, moment: int) -> list[CoveredSpan]:
     """Returns [start, end) as asked and silent, in pieces of equal tries."""
     if start >= end:
         return []
     marks = sorted({start, end} | {at for span in before for at in (span.start, span.end) if start < at < end})
-    found: list[Span] = []
+    found: list[CoveredSpan] = []
     for begin, until in pairwise(marks):
         tries = max((_tries(span, moment) for span in before if span.start <= begin and span.end >= until), default=1)
         if found and found[-1].tries == tries:
             begin = found.pop().start
-        found.append(Span(begin, until, moment, tries))
+        found.append(CoveredSpan(begin, until, moment, tries))
     return found
 
 
-def _tries(before: Span, moment: int) -> int:
+def _tries(before: CoveredSpan, moment: int) -> int:
     """Counts the tries. Polls ask for the last hours again and again, so that one counts once in half a day."""
     is_new = moment - before.fetched_at >= TRY_AGAIN_AFTER_S // 2
     return max(1, before.tries + is_new)
 
 
-def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Freshness) -> list[Gap]:
+def gaps(known: Sequence[CoveredSpan], start: int, end: int, moment: int, freshness: Freshness) -> list[Gap]:
     """Returns what of [start, end) must be asked: never asked, or asked before it had settled and not just now.
 
     `known` in the order of their starts.
@@ -137,13 +139,13 @@ def gaps(known: Sequence[Span], start: int, end: int, moment: int, freshness: Fr
     return missing
 
 
-def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Span]:
+def merged(spans: Sequence[CoveredSpan], moment: int, freshness: Freshness) -> list[CoveredSpan]:
     """Returns the same ledger in few rows that do not overlap; of each moment the latest answer counts.
 
     What has settled becomes one row where it adjoins. What has not is kept by the hour it was fetched in, and once that
     is longer ago than it takes to settle, in one row: it is only asked for again.
     """
-    found: list[Span] = []
+    found: list[CoveredSpan] = []
     kind: object = None
     for piece in _pieces(spans, freshness):
         is_settled = freshness.settled_until(piece) == piece.end
@@ -157,9 +159,9 @@ def merged(spans: Sequence[Span], moment: int, freshness: Freshness) -> list[Spa
     return found
 
 
-def without(spans: Sequence[Span], gaps: Sequence[Gap]) -> list[Span]:
+def without(spans: Sequence[CoveredSpan], gaps: Sequence[Gap]) -> list[CoveredSpan]:
     """Returns the spans less the gaps, which then count as never asked. Gaps in order, without overlap."""
-    left: list[Span] = []
+    left: list[CoveredSpan] = []
     for span in spans:
         at = span.start
         for start, end in gaps:
@@ -181,7 +183,7 @@ def near(gaps: Iterable[Gap]) -> list[Gap]:
     return found
 
 
-def _age(span: Span, moment: int, freshness: Freshness) -> tuple[str, int]:
+def _age(span: CoveredSpan, moment: int, freshness: Freshness) -> tuple[str, int]:
     if span.tries:
         return f"silent {span.tries}", span.fetched_at // HOUR_S
     if freshness.is_young(span, moment):
@@ -191,15 +193,15 @@ def _age(span: Span, moment: int, freshness: Freshness) -> tuple[str, int]:
     return "hour", span.fetched_at // HOUR_S
 
 
-def _joined(first: Span, second: Span, freshness: Freshness | None) -> Span:
+def _joined(first: CoveredSpan, second: CoveredSpan, freshness: Freshness | None) -> CoveredSpan:
     """Joins two spans: settled pieces (with `freshness`) stay settled, the others are as old as the older of them."""
     fetched_at = min(first.fetched_at, second.fetched_at)
     if freshness is not None:
         fetched_at = max(fetched_at, freshness.settled_at(second.end))
-    return Span(first.start, second.end, fetched_at, max(first.tries, second.tries))
+    return CoveredSpan(first.start, second.end, fetched_at, max(first.tries, second.tries))
 
 
-def _pieces(spans: Sequence[Span], freshness: Freshness) -> Iterator[Span]:
+def _pieces(spans: Sequence[CoveredSpan], freshness: Freshness) -> Iterator[CoveredSpan]:
     """Yields the spans in order, without overlap, each settled as a whole or not at all."""
     ordered = sorted((span for span in spans if span.start < span.end), key=lambda span: span.start)
     marks = sorted({at for span in ordered for at in (span.start, span.end, freshness.settled_until(span))})
@@ -212,7 +214,7 @@ def _pieces(spans: Sequence[Span], freshness: Freshness) -> Iterator[Span]:
         while latest and latest[0][1] <= start:
             heapq.heappop(latest)
         if latest:
-            yield Span(start, end, -latest[0][0], latest[0][2])
+            yield CoveredSpan(start, end, -latest[0][0], latest[0][2])
 
 
 def with_neighbours(gap: Gap, history: History, *, moment: int, zone: ZoneInfo, operational_since: int | None) -> Gap:

@@ -26,7 +26,7 @@ BEGINNING_UNKNOWN_S = 2 * 365 * 86400  # as far back where neither the vendor no
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class FetchWindow:
     """One call to be made: [start, end) of a site's series, or of that of one of its devices."""
 
     site: StoredSite
@@ -63,16 +63,16 @@ async def sites_of(hub: Hub, enrollment: Enrollment, *, ask: bool) -> Known:
     return found
 
 
-async def missing(hub: Hub, job: Backfill, limits: Limits, sites: Known) -> list[Window]:
+async def missing(hub: Hub, job: Backfill, limits: Limits, sites: Known) -> list[FetchWindow]:
     """Returns the windows to fetch, in order: quarter hours before days, a site's series before those of its devices.
 
     Of each the newest come first over all sites. What was asked since the job began is good enough for it.
     """
-    found: list[Window] = []
+    found: list[FetchWindow] = []
     for site, devices in sites:
         for device in (None, *_with_own_series(devices)):
             for history in limits.history:
-                window = Window(site=site, devices=devices, device=device, history=history, start=0, end=0)
+                window = FetchWindow(site=site, devices=devices, device=device, history=history, start=0, end=0)
                 found += [
                     replace(window, start=start, end=end)
                     for gap in await _gaps(hub, job, limits, window)
@@ -81,7 +81,7 @@ async def missing(hub: Hub, job: Backfill, limits: Limits, sites: Known) -> list
     return sorted(found, key=lambda one: (one.history.resolution == "day", one.device is not None, -one.end))
 
 
-def reached(job: Backfill, limits: Limits, sites: Known, left: Sequence[Window]) -> int | None:
+def reached(job: Backfill, limits: Limits, sites: Known, left: Sequence[FetchWindow]) -> int | None:
     """Returns the moment (epoch seconds) from which on everything the job asks for is there.
 
     It is there in the finest resolution of the sites' own series. None: no history, no sites, or nothing can exist.
@@ -96,7 +96,7 @@ def reached(job: Backfill, limits: Limits, sites: Known, left: Sequence[Window])
     return min((span[0] for span in spans if span), default=None)
 
 
-async def _gaps(hub: Hub, job: Backfill, limits: Limits, window: Window) -> list[Gap]:
+async def _gaps(hub: Hub, job: Backfill, limits: Limits, window: FetchWindow) -> list[Gap]:
     span = _span(job, window.history, window.site)
     if span is None:
         return []

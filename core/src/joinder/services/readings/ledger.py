@@ -10,7 +10,7 @@ from joinder.errors import UnknownVendor
 from joinder.ids import is_id
 from joinder.runtime.hub import Hub
 from joinder.services.refusals import NotFound
-from joinder.store.readings import Span
+from joinder.store.readings import CoveredSpan
 from joinder.store.sites import StoredDevice, read_devices, read_site
 from joinder.vendor import Resolution
 
@@ -39,7 +39,7 @@ class Entry(Struct, frozen=True):
     tries: int | None = None
 
 
-class Series(Struct, frozen=True):
+class LedgerSeries(Struct, frozen=True):
     """Of the site as a whole (`device` None) or of one device; the newest span first, `more` are left out."""
 
     subject_id: str
@@ -49,7 +49,7 @@ class Series(Struct, frozen=True):
     more: int = 0
 
 
-async def of_site(hub: Hub, account_id: str, site_id: str) -> list[Series]:
+async def of_site(hub: Hub, account_id: str, site_id: str) -> list[LedgerSeries]:
     """Returns the site's series, then those of devices that have one of their own. Asks no vendor. Raises NotFound."""
     site = await read_site(hub.store, account_id, site_id) if is_id(site_id, "site") else None
     if site is None:
@@ -59,7 +59,7 @@ async def of_site(hub: Hub, account_id: str, site_id: str) -> list[Series]:
     for resolution in _kept(hub, site.vendor):
         found.setdefault((site_id, resolution), ([], 0))
     return [
-        Series(subject, devices.get(subject), resolution, list(_entries(spans)), total - len(spans))
+        LedgerSeries(subject, devices.get(subject), resolution, list(_entries(spans)), total - len(spans))
         for (subject, resolution), (spans, total) in sorted(found.items(), key=lambda one: _place(site_id, *one[0]))
     ]
 
@@ -76,23 +76,23 @@ def _kept(hub: Hub, vendor: str) -> list[Resolution]:
         return []
 
 
-async def _stored(hub: Hub, subjects: Sequence[str]) -> dict[tuple[str, str], tuple[list[Span], int]]:
+async def _stored(hub: Hub, subjects: Sequence[str]) -> dict[tuple[str, str], tuple[list[CoveredSpan], int]]:
     """Returns, by subject and resolution, its newest spans, and how many there are."""
     names = {f"id{index}": subject for index, subject in enumerate(subjects)}
     places = ", ".join(f":{name}" for name in names)
     ((series,),) = await hub.store.rows(_SERIES.format(places=places), names)
     most = max(OF_A_SERIES_LEAST, SPANS_MOST // max(1, series))
-    found: dict[tuple[str, str], tuple[list[Span], int]] = {}
+    found: dict[tuple[str, str], tuple[list[CoveredSpan], int]] = {}
     for subject, resolution, *span, total in await hub.store.rows(
         _SPANS.format(places=places), {**names, "most": most}
     ):
-        found.setdefault((subject, resolution), ([], total))[0].append(Span(*span))
+        found.setdefault((subject, resolution), ([], total))[0].append(CoveredSpan(*span))
     return found
 
 
-def _entries(spans: Sequence[Span]) -> Iterator[Entry]:
+def _entries(spans: Sequence[CoveredSpan]) -> Iterator[Entry]:
     """Yields the ledger, `spans` the newest first; what lies between two of them was not asked."""
-    after: Span | None = None
+    after: CoveredSpan | None = None
     for span in spans:
         if after is not None and span.end < after.start:
             yield Entry(span.end, after.start, "not_asked")

@@ -14,7 +14,7 @@ from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.readings.coverage import TRIES_MOST, Gap, reachable
 from joinder.services.readings.periods import QUARTER_S
-from joinder.store.readings import METRICS, Span, read_coverage
+from joinder.store.readings import METRICS, CoveredSpan, read_coverage
 from joinder.store.types import Row
 from joinder.vendor import History, Resolution
 from joinder.vendors.gate.rules import Rule
@@ -89,7 +89,7 @@ def _holes(rows: Sequence[Row], columns: Sequence[int], start: int, end: int) ->
 
 
 def _explained(
-    hole: Gap, series: Series, refused: Sequence[Gap], known: Sequence[Span], first_row: int | None, moment: int
+    hole: Gap, series: Series, refused: Sequence[Gap], known: Sequence[CoveredSpan], first_row: int | None, moment: int
 ) -> Iterator[Missing]:
     """Yields the hole in pieces, each with the first reason that holds."""
     possible = _possible(series, hole, first_row, moment)
@@ -114,7 +114,7 @@ def _why(
     end: int,
     possible: Gap | None,
     refused: Sequence[Gap],
-    known: Sequence[Span],
+    known: Sequence[CoveredSpan],
     moment: int,
 ) -> Why:
     if start >= moment - moment % QUARTER_S:
@@ -131,7 +131,7 @@ def _why(
     return "vendor_has_none" if any(_has_none(span, series.history, start, end) for span in known) else "not_read_yet"
 
 
-def _has_none(span: Span, history: History, start: int, end: int) -> bool:
+def _has_none(span: CoveredSpan, history: History, start: int, end: int) -> bool:
     """Tells whether the vendor was asked and has none.
 
     It told of the time around this, or nothing though it had settled, or nothing for the last time.

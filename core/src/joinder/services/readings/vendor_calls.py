@@ -19,7 +19,7 @@ from joinder.observe.log_context import log_context
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import purpose
 from joinder.services.grants import apps, consequences, judging, standing
-from joinder.services.grants.case import Answer
+from joinder.services.grants.case import VendorAnswer
 from joinder.services.grants.refresh import refresh
 from joinder.services.grants.verdict import PROOF_AFTER, Door
 from joinder.services.records import health
@@ -185,4 +185,4 @@ async def _note_failure(
     hub: Hub, held: OpenedGrant, error: VendorError, site: StoredSite | None, *, is_over: bool = False
 ) -> None:
     site_id = site.id if site is not None else None
-    await judging.failed(hub, Answer(row=held.row, door=Door.DATA, error=error, site_id=site_id, is_over=is_over))
+    await judging.failed(hub, VendorAnswer(row=held.row, door=Door.DATA, error=error, site_id=site_id, is_over=is_over))

@@ -34,7 +34,7 @@ class Gone(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Found:
+class RecheckFound:
     """What one batch told."""
 
     rows: int = 0
@@ -84,7 +84,7 @@ class VendorCount(Struct):
                 found.marked += marked
 
 
-class Progress(Struct):
+class RecheckProgress(Struct):
     """A run's place: every site up to `after` is done, and of `site` every subject up to `part`. A row is written with
     the place and counts in one transaction; what is looked at again after a kill has nothing left to change."""
 

@@ -26,13 +26,13 @@ from joinder.runtime.hub import Hub, audit
 from joinder.services.readings import backfill
 from joinder.services.readings.coverage import Gap, near, reachable, without
 from joinder.services.readings.periods import zone_of
-from joinder.services.recheck.counts import Found, Gone, Progress, told_once
+from joinder.services.recheck.counts import Gone, RecheckFound, RecheckProgress, told_once
 from joinder.services.recheck.series import DaySums, Series
-from joinder.services.recheck.site import Home, head, live, part_of, registers
+from joinder.services.recheck.site import RecheckedSite, head, live, part_of, registers
 from joinder.services.records import notices
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.store import rechecks
-from joinder.store.readings import Span, all_coverage, coverage
+from joinder.store.readings import CoveredSpan, all_coverage, coverage
 from joinder.store.sites import StoredSite
 from joinder.store.tables import StoreState
 from joinder.store.types import Upsert, Write
@@ -43,11 +43,11 @@ RESOLUTIONS: tuple[Resolution, ...] = ("15mins", "day")
 SITES_AT_ONCE = 100
 SAVE_EVERY_S = 2.0
 _SITE_PART = "0"  # before every device's id
-Watcher = Callable[[Progress], None]
+Watcher = Callable[[RecheckProgress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RecheckRequest:
     """`since`: only rows that begin then or later (epoch seconds)."""
 
     vendor: str | None = None
@@ -66,7 +66,7 @@ async def is_due(hub: Hub) -> bool:
     return await rechecks.state(hub.store, DONE) is None
 
 
-async def run(hub: Hub, actor: str, asked: Asked, watcher: Watcher = lambda _: None) -> Progress:
+async def run(hub: Hub, actor: str, asked: RecheckRequest, watcher: Watcher = lambda _: None) -> RecheckProgress:
     """Judges to the end. Raises NotFound for a vendor nobody knows, Unprocessable for a `since` of the future."""
     await _refuse_nonsense(hub, asked)
     progress = await _begun(hub, asked)
@@ -79,7 +79,7 @@ async def run(hub: Hub, actor: str, asked: Asked, watcher: Watcher = lambda _: N
     return progress
 
 
-async def _refuse_nonsense(hub: Hub, asked: Asked) -> None:
+async def _refuse_nonsense(hub: Hub, asked: RecheckRequest) -> None:
     if asked.since is not None and asked.since > now():
         raise Unprocessable("--since lies in the future: nothing is stored from then on")
     stored = {str(row[0]) for row in await hub.store.rows("SELECT DISTINCT vendor FROM enrollment", {})}
@@ -88,16 +88,16 @@ async def _refuse_nonsense(hub: Hub, asked: Asked) -> None:
         raise NotFound(f"There is no vendor of that name; give one of: {', '.join(known) or 'none is installed'}.")
 
 
-async def _begun(hub: Hub, asked: Asked) -> Progress:
+async def _begun(hub: Hub, asked: RecheckRequest) -> RecheckProgress:
     """Returns where a run of the same question was cut off, else the beginning."""
     told = None if asked.is_dry else await rechecks.state(hub.store, asked.name)
     if told is not None:
         with contextlib.suppress(msgspec.MsgspecError):  # of another version: from the beginning
-            return msgspec.json.decode(told, type=Progress)
-    return Progress(total=await rechecks.count_sites(hub.store, asked.vendor))
+            return msgspec.json.decode(told, type=RecheckProgress)
+    return RecheckProgress(total=await rechecks.count_sites(hub.store, asked.vendor))
 
 
-async def _end(hub: Hub, actor: str, asked: Asked, progress: Progress) -> None:
+async def _end(hub: Hub, actor: str, asked: RecheckRequest, progress: RecheckProgress) -> None:
     async with hub.store.write() as session:
         for account_id in progress.accounts:
             audit(session, account_id, actor, "readings.recheck", asked.vendor or "readings")
@@ -112,10 +112,12 @@ class _Run:
 
     hub: Hub
     actor: str
-    asked: Asked
-    progress: Progress
+    asked: RecheckRequest
+    progress: RecheckProgress
     watcher: Watcher
-    ledgers: dict[tuple[str, Resolution], list[Span]] = field(default_factory=dict)  # as a dry run would leave them
+    ledgers: dict[tuple[str, Resolution], list[CoveredSpan]] = field(
+        default_factory=dict
+    )  # as a dry run would leave them
     saved_at: float = field(default_factory=time.monotonic)
 
     async def site(self, row: StoredSite) -> None:
@@ -124,19 +126,21 @@ class _Run:
         if progress.site != row.id:
             progress.site, progress.part, progress.to_fetch = row.id, "", None
         self.ledgers.clear()
-        of_head = Found()
+        of_head = RecheckFound()
         site = head(row, of_head)
         parts = [part_of(device, of_head) for device in await rechecks.devices(self.hub.store, row.id)]
-        home = Home(site=site, parts=parts, limits=self._limits(row.vendor))
+        home = RecheckedSite(site=site, parts=parts, limits=self._limits(row.vendor))
         if progress.part < _SITE_PART:
             await live(self.hub.store, home, of_head)
             await self._part(home, _SITE_PART, row.id, None, of_head)
         for part in parts:
             if part.row_id > progress.part:
-                await self._part(home, part.row_id, part.row_id, part.device.vendor_id, Found())
+                await self._part(home, part.row_id, part.row_id, part.device.vendor_id, RecheckFound())
         await self._site_done(home)
 
-    async def _part(self, home: Home, name: str, subject_id: str, device_id: str | None, first: Found) -> None:
+    async def _part(
+        self, home: RecheckedSite, name: str, subject_id: str, device_id: str | None, first: RecheckFound
+    ) -> None:
         """Judges a subject's registers and rows.
 
         Those that stay count when all of them are done: a run cut off before looks at them once more.
@@ -164,7 +168,7 @@ class _Run:
         counts.offset_zones += first.has_offset_zone
         self.progress.part = name
 
-    async def _take(self, home: Home, found: Found) -> None:
+    async def _take(self, home: RecheckedSite, found: RecheckFound) -> None:
         """Counts what was found, and writes it with the run's place in one transaction."""
         site, progress = home.site, self.progress
         counts = progress.vendor(site.vendor)
@@ -180,7 +184,7 @@ class _Run:
         await self._save(writes, serialize_on=site.enrollment_id)
         self.watcher(progress)
 
-    async def _forgotten(self, home: Home, gone: Sequence[Gone]) -> list[Write]:
+    async def _forgotten(self, home: RecheckedSite, gone: Sequence[Gone]) -> list[Write]:
         """Makes the writes that take spans out of the ledger."""
         by_series: dict[tuple[str, Resolution], list[Gap]] = {}
         for one in gone:
@@ -196,17 +200,17 @@ class _Run:
             writes += coverage(subject_id, resolution, before, after)
         return writes
 
-    async def _ledger(self, subject_id: str, resolution: Resolution) -> list[Span]:
+    async def _ledger(self, subject_id: str, resolution: Resolution) -> list[CoveredSpan]:
         known = self.ledgers.get((subject_id, resolution)) if self.asked.is_dry else None
         return await all_coverage(self.hub.store, subject_id, resolution) if known is None else known
 
-    def _count_spans(self, home: Home, asked: Sequence[Gap]) -> None:
+    def _count_spans(self, home: RecheckedSite, asked: Sequence[Gap]) -> None:
         self.progress.vendor(home.site.vendor).spans += len(asked)
         if self.asked.is_fetching:
             edges = [*(self.progress.to_fetch or ()), *(at for gap in asked for at in gap)]
             self.progress.to_fetch = (min(edges), max(edges)) if edges else None
 
-    async def _site_done(self, home: Home) -> None:
+    async def _site_done(self, home: RecheckedSite) -> None:
         progress, site = self.progress, home.site
         if progress.to_fetch is not None and not self.asked.is_dry:
             start, end = progress.to_fetch
@@ -239,7 +243,7 @@ class _Run:
             return None
 
 
-def _possible(home: Home, resolution: Resolution, gap: Gap) -> Gap | None:
+def _possible(home: RecheckedSite, resolution: Resolution, gap: Gap) -> Gap | None:
     """Returns what of the gap the vendor may still have."""
     if home.limits is None:
         return gap

@@ -14,8 +14,8 @@ from joinder.energy import ENERGY_METRICS, Reading
 from joinder.services.readings import day_totals, sums
 from joinder.services.readings.coverage import Gap
 from joinder.services.readings.periods import QUARTER_S, ceiling, floor, following, zone_of
-from joinder.services.recheck.counts import Found, Gone
-from joinder.services.recheck.site import Home, told_at, when
+from joinder.services.recheck.counts import Gone, RecheckFound
+from joinder.services.recheck.site import RecheckedSite, told_at, when
 from joinder.store import rechecks
 from joinder.store.readings import METRICS
 from joinder.store.types import Row, Store
@@ -72,14 +72,14 @@ class Series:
     """The rows of one subject in one resolution. `device_id` None: the site's own."""
 
     store: Store
-    home: Home
+    home: RecheckedSite
     subject_id: str
     device_id: str | None
     resolution: Resolution
     days: DaySums
     _tail: list[Told] = field(default_factory=list)
 
-    async def batches(self, since: int | None) -> AsyncIterator[Found]:
+    async def batches(self, since: int | None) -> AsyncIterator[RecheckFound]:
         after = -(2**62)
         if since is not None:
             after = since - 1
@@ -97,9 +97,9 @@ class Series:
     async def _page(self, after: int, *, until: int = rechecks.END_OF_TIME, most: int) -> Sequence[Row]:
         return await rechecks.page(self.store, self.subject_id, self.resolution, after, until=until, most=most)
 
-    def _judged(self, rows: Sequence[Row], ahead: Sequence[Row]) -> tuple[Found, list[tuple[Row, Reading]]]:
+    def _judged(self, rows: Sequence[Row], ahead: Sequence[Row]) -> tuple[RecheckFound, list[tuple[Row, Reading]]]:
         """Returns what this batch tells, and its rows that stay."""
-        found, kept = Found(rows=len(rows)), []
+        found, kept = RecheckFound(rows=len(rows)), []
         own = [(row, told) for row in rows if (told := self._told(row)) is not None]
         beside = [told for row in ahead if (told := self._told(row)) is not None]
         every = [*self._tail, *(each for _, each in own), *beside]
@@ -139,7 +139,7 @@ class Series:
             refusals.note(Rule.DAY_DISAGREES)
         return Judged(compared, (*judged.refused, *refusals.listed()))
 
-    def _note(self, found: Found, row: Row, before: Reading | None, judged: Judged) -> None:
+    def _note(self, found: RecheckFound, row: Row, before: Reading | None, judged: Judged) -> None:
         if before is not None and judged.row == before:
             return
         write = rechecks.mended(self.subject_id, self.resolution, row[0], judged.row, row[_FETCHED_AT])
@@ -152,7 +152,7 @@ class Series:
             span = floor(row[0], level, zone), ceiling(max(row[1], row[0] + 1), level, zone)
             found.gone.append(Gone(self.subject_id, level, span))
 
-    async def _look_for_sums(self, found: Found, kept: Sequence[tuple[Row, Reading]]) -> None:
+    async def _look_for_sums(self, found: RecheckFound, kept: Sequence[tuple[Row, Reading]]) -> None:
         """Notes what the site has no row for as asked in vain.
 
         Earlier versions added a site up of its devices at each read. Now its own answer is, when it comes.

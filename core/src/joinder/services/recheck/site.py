@@ -16,7 +16,7 @@ from joinder.clock import to_epoch, utc_now
 from joinder.energy import Counter, Device, DeviceKind, Live, Readings, ReadingsQuery, Site
 from joinder.services.readings import zones
 from joinder.services.readings.sites import site_of
-from joinder.services.recheck.counts import Found
+from joinder.services.recheck.counts import RecheckFound
 from joinder.store import rechecks
 from joinder.store.readings import METRICS, POWERS
 from joinder.store.sites import StoredSite
@@ -44,7 +44,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Home:
+class RecheckedSite:
     """A site as it may stay. `limits` None: its plugin is not installed."""
 
     site: StoredSite
@@ -75,7 +75,7 @@ def told_at(fetched_at: int) -> datetime:
     return moment if at is None else min(at + AHEAD, moment)
 
 
-def head(row: StoredSite, found: Found) -> StoredSite:
+def head(row: StoredSite, found: RecheckFound) -> StoredSite:
     """Returns the site without what nobody would take today.
 
     A zone that is none, or an offset only, is found by coordinates: the days that follow the offset are then no whole
@@ -115,7 +115,7 @@ def _is_offset(name: str | None) -> bool:
     return name is not None and zones.of_site(Site(vendor_id="", name=""), name).name is None
 
 
-def part_of(row: Row, found: Found) -> Part:
+def part_of(row: Row, found: RecheckFound) -> Part:
     """Makes a device of its row, and mends the row's state where it says what cannot be."""
     row_id, kind, vendor_id, text, fetched_at, gone_at = row
     state = _state(text)
@@ -162,7 +162,7 @@ def _time(value: object) -> object:
     return value
 
 
-async def live(store: Store, home: Home, found: Found) -> None:
+async def live(store: Store, home: RecheckedSite, found: RecheckFound) -> None:
     """Judges the last power."""
     for row in await rechecks.live(store, home.site.id):
         found.rows += 1
@@ -176,7 +176,9 @@ async def live(store: Store, home: Home, found: Found) -> None:
             found.change(write, answer.refused, str(Rule.TIMES), drops=answer.live is None)
 
 
-async def registers(store: Store, home: Home, subject_id: str, device_id: str | None) -> AsyncIterator[Found]:
+async def registers(
+    store: Store, home: RecheckedSite, subject_id: str, device_id: str | None
+) -> AsyncIterator[RecheckFound]:
     """Judges the registers of the last two days."""
     after = -(2**62)
     while rows := await rechecks.counters(store, subject_id, after, COUNTERS_AT_ONCE):
@@ -184,8 +186,8 @@ async def registers(store: Store, home: Home, subject_id: str, device_id: str | 
         yield _registers(home, subject_id, device_id, rows)
 
 
-def _registers(home: Home, subject_id: str, device_id: str | None, rows: Sequence[Row]) -> Found:
-    found = Found(rows=len(rows))
+def _registers(home: RecheckedSite, subject_id: str, device_id: str | None, rows: Sequence[Row]) -> RecheckFound:
+    found = RecheckFound(rows=len(rows))
     for row in rows:
         at = when(row[0])
         counter = Counter(at=at, device_id=device_id, **dict(zip(METRICS, row[1:], strict=True))) if at else None

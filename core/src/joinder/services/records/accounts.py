@@ -12,7 +12,7 @@ from joinder.clock import now
 from joinder.ids import new_id, new_token
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.refusals import Conflict, NotFound, Unprocessable, WrongMode
-from joinder.store.tables import Account, ApiClient
+from joinder.store.tables import Account, ApiClient, Program
 from joinder.store.vault import DATA_KEYS
 
 SCOPES = (
@@ -29,6 +29,7 @@ SCOPES = (
 PRODUCTION, VIRTUAL = "production", "virtual"  # modes of an account: neither sees anything of the other's
 REVEAL = "reveal:credentials"  # never granted by default: shows stored vendor secrets
 OLD_SECRET_S = 24 * 3600
+PROGRAM_LIFE_S = 7300 * 86_400  # of a programme that names no end
 COMMAND_LINE = "command line"
 _NO_ACCOUNT = "There is no such account; see `joinder accounts list`."
 
@@ -76,9 +77,27 @@ async def create_account(hub: Hub, name: str, actor: str = COMMAND_LINE, *, mode
     account = Account(id=new_id("acct"), name=_checked_name(name), mode=mode, created_at=now())
     async with hub.store.write(DATA_KEYS) as session:
         session.add(account)
+        if mode == VIRTUAL:
+            await session.flush()
+            session.add(_virtual_program(account))
         await hub.vault.unlock(session, account.id, create=True)
         audit(session, account.id, actor, "account.create", account.id)
     return account
+
+
+def _virtual_program(account: Account) -> Program:
+    """Makes the programme that a virtual account finds."""
+    return Program(
+        id=new_id("prog"),
+        account_id=account.id,
+        name="Virtual Program",
+        start_at=account.created_at,
+        end_at=account.created_at + PROGRAM_LIFE_S,
+        resource_types=["batterysystem"],
+        vendors=[VIRTUAL],
+        options={},
+        created_at=account.created_at,
+    )
 
 
 async def is_virtual(session: AsyncSession, account_id: str) -> bool:

@@ -20,7 +20,7 @@ from joinder.store.tables import Enrollment, Event
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class EventView:
     """An event and its `data` in wire names: `enrollmentID`, `vendor`, the caller's words, and what its type adds."""
 
     row: Event
@@ -58,7 +58,7 @@ async def latest(
     kind: str | None = None,
     before: Event | None = None,
     limit: int,
-) -> list[Told]:
+) -> list[EventView]:
     """Lists events of all accounts, newest first, for the admin."""
     query = _wanted(select(Event), account_id, enrollment_id, kind)
     if before is not None:
@@ -70,7 +70,7 @@ async def latest(
 
 async def since(
     hub: Hub, at: int, *, account_id: str | None = None, enrollment_id: str | None = None, kind: str | None = None
-) -> list[Told]:
+) -> list[EventView]:
     """Lists events of all accounts at or after `at` (epoch seconds), the newest last, for who watches."""
     query = _wanted(select(Event).where(col(Event.at) >= at), account_id, enrollment_id, kind)
     async with hub.store.read() as session:
@@ -79,7 +79,7 @@ async def since(
 
 async def list_page(
     hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
-) -> list[Told]:
+) -> list[EventView]:
     """Reads a keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
     query = _wanted(select(Event), account_id, enrollment_id, kind)
     async with hub.store.read() as session:
@@ -101,7 +101,7 @@ def _wanted(
     return query.where(*(col(column) == value for column, value in wanted.items() if value is not None))
 
 
-async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[Told]:
+async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[EventView]:
     rows = list((await session.execute(query)).scalars())
     ids = {row.enrollment_id for row in rows}
     found = (await session.execute(select(Enrollment).where(col(Enrollment.id).in_(ids)))).scalars()
@@ -109,12 +109,14 @@ async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[Tol
     return [told(row, enrollments.get(row.enrollment_id)) for row in rows]
 
 
-def told(row: Event, enrollment: Enrollment | None) -> Told:
+def told(row: Event, enrollment: Enrollment | None) -> EventView:
     """Returns what an event tells; the unknown is left out, never null."""
     subject: dict[str, object] = {"enrollmentID": row.enrollment_id or None}
     if enrollment is not None:
         subject |= {"vendor": enrollment.vendor, **health.labels_of(enrollment)}
-    return Told(row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None})
+    return EventView(
+        row=row, data={name: value for name, value in {**subject, **row.data}.items() if value is not None}
+    )
 
 
 async def last_labels(session: AsyncSession, enrollment_id: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
 FAILURES_UNTIL_QUARANTINED = 5
+AWAITING = ("applied", "pendingvendor", "resubmitrequested")  # statuses: somebody is still to decide
+DECLINED = ("rejected", "unenrolled")  # statuses: only another consent or application helps
 OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
 _ONE_READ = text(

@@ -32,9 +32,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
+    """`error`: what a failed check raised, for whoever looks for its place in the author's code."""
+
     check: Check
     state: State
     reason: str = ""
+    error: BaseException | None = None
 
 
 def _always(_: Vendor) -> bool:
@@ -78,14 +81,16 @@ async def run(entry: Check, subject: Subject) -> Outcome:
         await entry.run(subject)
     except DoesNotApply as reason_why:
         return Outcome(check=entry, state="n/a", reason=str(reason_why))
-    except Failed as error:
-        return Outcome(check=entry, state="failed", reason=str(error))
-    except VendorError as error:
-        detail = f" ({error.detail})" if error.detail else ""
-        return Outcome(check=entry, state="failed", reason=f"{type(error).__name__}: {error}{detail}")
     except Exception as error:  # noqa: BLE001 - a check that breaks is a check that does not hold
-        return Outcome(check=entry, state="failed", reason=f"{type(error).__name__}: {error}")
+        return Outcome(check=entry, state="failed", reason=_told(error), error=error)
     return Outcome(check=entry, state="passed")
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, Failed):
+        return str(error)
+    detail = f" ({error.detail})" if isinstance(error, VendorError) and error.detail else ""
+    return f"{type(error).__name__}: {error}{detail}"
 
 
 def skips(subject: Subject) -> dict[str, str]:

@@ -130,7 +130,12 @@ async def nonsense_is_no_answer(subject: Subject) -> None:
                     raise Failed(f"{name} made an answer out of {body}")
 
 
-@check()
+def _shows_a_secret(vendor: Vendor) -> bool:
+    """for vendors that are shown a secret"""
+    return bool(vendor.oauth2 or vendor.app_credentials or any(entry.secret for entry in vendor.consent_fields))
+
+
+@check(_shows_a_secret)
 async def refused_token_is_not_passing_trouble(subject: Subject) -> None:
     """401 on every read becomes AuthorizationLost or AppCredentialsRejected, so that somebody hears of it."""
     async with asking(subject) as (stand, hooks):

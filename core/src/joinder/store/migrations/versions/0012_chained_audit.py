@@ -6,8 +6,8 @@ Entries that are there stay as they are, outside of the chain: nobody can vouch 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:

@@ -1,0 +1,136 @@
+"""What really happens at Acme's simulated homes, and how Acme tells of it.
+
+Three homes, each with two inverters and a battery; the list comes in pages of one. Of the second Acme keeps no row from
+13:15 to 13:30, and its second inverter is silent from 10 to 11 o'clock, local time. What is made up about Acme is only
+here: give your vendor's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from joinder.energy import DeviceKind, MeterRole
+from joinder.series import day_span, days_between
+from joinder.simulate.home import Home
+from joinder.simulate.truth import TrueDevice, TrueSite
+
+PAGE_SIZE = 1
+SHARES = (0.6, 0.4)  # of the sun, by inverter
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SimulatedSite:
+    """`has_gaps`: one quarter hour a day without a row, and an hour in which the second inverter is silent."""
+
+    number: int
+    home: Home
+    has_gaps: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"site-{self.number}"
+
+    def is_missing(self, start: float) -> bool:
+        local = datetime.fromtimestamp(start, self.home.zone)
+        return self.has_gaps and (local.hour, local.minute) == (13, 15)
+
+    def is_silent(self, start: float) -> bool:
+        return self.has_gaps and datetime.fromtimestamp(start, self.home.zone).hour == 10
+
+    @property
+    def truth(self) -> TrueSite:
+        """Returns what the checks compare with: made of the home, never of the answers below."""
+        first = TrueDevice(kind=DeviceKind.INVERTER, serial=f"INV-{self.number}1", share=SHARES[0])
+        second = TrueDevice(
+            kind=DeviceKind.INVERTER, serial=f"INV-{self.number}2", share=SHARES[1], silent=self.is_silent
+        )
+        battery = TrueDevice(kind=DeviceKind.BATTERY, serial=f"BAT-{self.number}", nameplate_wh=self.home.battery_wh)
+        meter = TrueDevice(kind=DeviceKind.METER, serial=f"MTR-{self.number}", role=MeterRole.GRID)
+        return TrueSite(home=self.home, devices=(first, second, battery, meter), missing=self.is_missing)
+
+
+FIRST = SimulatedSite(1, Home(seed=7, timezone="Europe/Berlin"))
+SECOND = SimulatedSite(2, Home(seed=8, timezone="America/New_York", battery_wh=13500), has_gaps=True)
+THIRD = SimulatedSite(3, Home(seed=9, timezone="Europe/Berlin"))
+SITES = (FIRST, SECOND, THIRD)
+
+
+def page(ids: list[str], number: int) -> Body:
+    shown = ids[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    return {"sites": [{"id": site_id} for site_id in shown], "pages": -(-len(ids) // PAGE_SIZE)}
+
+
+def answer(site: SimulatedSite, rest: str, query: Any, now: datetime) -> Body | None:
+    """None: there is no such thing."""
+    if rest == "":
+        return _details(site)
+    if rest == "power":
+        return _power(site, now)
+    if rest == "energy":
+        return {"rows": [_row(site, *span) for span in _spans(site, query, now)]}
+    serial = rest.removeprefix("devices/").removesuffix("/energy")
+    device = next((one for one in site.truth.devices if one.serial == serial), None)
+    return {"rows": _device_rows(site, device, query, now)} if device else None
+
+
+def _details(site: SimulatedSite) -> Body:
+    devices = [
+        {"serial": device.serial, "kind": str(device.kind), "capacity_wh": device.nameplate_wh}
+        for device in site.truth.devices
+    ]
+    return {"id": site.id, "name": f"Acme home {site.number}", "timezone": site.home.timezone, "devices": devices}
+
+
+def _spans(site: SimulatedSite, query: Any, now: datetime) -> list[tuple[datetime, datetime]]:
+    start, end = (datetime.fromisoformat(query[name]) for name in ("start", "end"))
+    if query["step"] == "day":
+        spans = [day_span(day, site.home.zone) for day in days_between(start, end, site.home.zone)]
+    else:
+        quarter = timedelta(minutes=15)
+        spans = [(start + quarter * step, start + quarter * (step + 1)) for step in range(int((end - start) / quarter))]
+        spans = [span for span in spans if not site.is_missing(span[0].timestamp())]
+    return [span for span in spans if span[1] <= now]
+
+
+def _row(site: SimulatedSite, start: datetime, end: datetime) -> Body:
+    """Returns a row; while an inverter is silent its part is missing, and the row says so."""
+    energy = site.home.energy(start.timestamp(), end.timestamp())
+    is_short = site.is_silent(start.timestamp()) and end - start < timedelta(hours=1)
+    return {
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "solar": energy.solar_wh * (SHARES[0] if is_short else 1.0),
+        "charged": energy.charge_wh,
+        "discharged": energy.discharge_wh,
+        "imported": energy.import_wh,
+        "exported": energy.export_wh,
+        "soc": energy.soc_percent,
+        "silent": [f"INV-{site.number}2"] if is_short else [],
+    }
+
+
+def _device_rows(site: SimulatedSite, device: TrueDevice, query: Any, now: datetime) -> list[Body]:
+    """Returns rows with the members the device has; none while it is silent."""
+    wire = {"solar_wh": "solar", "charge_wh": "charged", "discharge_wh": "discharged", "soc_percent": "soc"}
+    wire |= {"import_wh": "imported", "export_wh": "exported"}
+    rows = []
+    for start, end in _spans(site, query, now):
+        if not device.silent(start.timestamp()):
+            told = device.energy(site.home.energy(start.timestamp(), end.timestamp()))
+            members = {wire[metric]: value for metric, value in told.items()}
+            rows.append({"start": start.isoformat(), "end": end.isoformat(), **members})
+    return rows
+
+
+def _power(site: SimulatedSite, now: datetime) -> Body:
+    power = site.home.power(now.timestamp())
+    return {
+        "at": now.astimezone(UTC).isoformat(),
+        "solar": power.solar_w,
+        "battery": -power.battery_w,
+        "grid": -power.grid_w,
+        "soc": power.soc_percent,
+    }
