@@ -145,7 +145,7 @@ PAGES = (
     *("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm"),
     *("showConnection", "askToEndConnection", "endConnection", "showReceipt"),
 )
-OAUTH = ("createAccessToken", "revokeAccessToken", "introspectAccessToken")  # whose errors RFC 6749 describes
+OAUTH = ("createAccessToken", "revokeAccessToken", "introspectAccessToken")
 
 
 async def test_every_operation_says_what_its_errors_look_like(document: dict[str, Any]) -> None:

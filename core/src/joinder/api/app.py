@@ -22,6 +22,7 @@ from joinder.api.elsewhere import BatteryControlController, JoinSessionControlle
 from joinder.api.enrollments import EnrollmentController
 from joinder.api.front_door import HANDLERS, home
 from joinder.api.headers import shielded
+from joinder.api.idempotent import idempotent
 from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
@@ -107,7 +108,7 @@ def create_app(hub: Hub) -> Litestar:
             }
         ),
         dependencies=DEPENDENCIES,
-        middleware=[admitted],
+        middleware=[admitted, idempotent],
         before_request=refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,

@@ -199,10 +199,6 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
             **problems(429),
         },
     },
-    **{
-        name: {"responses": problems(401, 403, 404, 422, 429)}
-        for name in ("getSiteBatteryControl", "putSiteBatteryControl", "createJoinSession", "getJoinSessionToken")
-    },
     "revokeAccessToken": {
         "requestBody": _ABOUT_TOKEN,
         "security": [{"client": []}, {}],
@@ -212,6 +208,10 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
         "requestBody": _ABOUT_TOKEN,
         "security": [{"client": []}, {}],
         "responses": {**answer(_INTROSPECTION), **_REFUSED_CLIENT, **problems(429)},
+    },
+    **{
+        name: {"responses": problems(401, 403, 404, 422, 429)}
+        for name in ("getSiteBatteryControl", "putSiteBatteryControl", "createJoinSession", "getJoinSessionToken")
     },
     "getJwks": {"responses": {**answer(_JWKS), **problems()}},
     "getAuthorizationServer": {"responses": {**answer(_METADATA), **problems()}},
