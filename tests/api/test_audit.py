@@ -67,14 +67,12 @@ async def ids(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> dict[str, s
     (flow,) = (await api.get("/join/flows")).json()["joinFlows"]
     webhook = await made(api, "/webhooks", url="https://hook.example/")
     program = await made(api, "/programs", name="x", vendors=["boxy"])
-    backfill = (await api.post(f"/enrollments/{enrollment_id}/backfill")).json()
     return {
         "{enrollment_id}": enrollment_id,
         "{credentials_id}": credentials["id"],
         "{flow_id}": flow["id"],
         "{webhook_id}": webhook["id"],
         "{program_id}": program["id"],
-        "{backfill_id}": backfill["id"],
         "{name}": "register",
     }
 
@@ -113,7 +111,9 @@ async def test_every_operation_that_changes_something_is_noted_with_its_request(
         path = template
         for name, value in known.items():
             path = path.replace(name, value)
-        await real.ask(method, template, path, BODY.get((method, template)))
+        answer = await real.ask(method, template, path, BODY.get((method, template)))
+        if template.endswith("/backfill"):
+            known["{backfill_id}"] = answer["id"]
     assert real.unnoted + virtual.unnoted == []
     assert len(changing) >= 30
     assert (await audit_proof.verify(hub)).findings == []

@@ -179,8 +179,10 @@ def _show(installed: list[Installed], settings: Settings, as_json: bool) -> None
 
 def _missing_files(vendors: list[Vendor], folder: str | None) -> list[str]:
     """Lists the public files a vendor wants to fetch, and whether they would be served."""
-    from joinder.services.admin.public_files import found
-
+    try:
+        from joinder.services.admin.public_files import found
+    except ImportError:  # an author's installation serves nothing
+        return []
     return [
         f"{vendor.name}: {declared.label} at {declared.path}: "
         + ("served" if found(folder, declared) else f"not there (JOINDER_PUBLIC_FILES is {folder or 'not set'})")
