@@ -8,11 +8,17 @@ import httpx
 import pytest
 
 from api.conftest import NewTenant
-from api.fakes import assert_problem
+from api.fakes import Tenant, assert_problem
 from api.test_problems import filled
 from joinder.services.records import accounts
 
 DATABASES = ("sqlite",)  # nothing here reads the database
+
+
+@pytest.fixture
+async def tenant(new_tenant: NewTenant) -> Tenant:
+    """Of a virtual account, for which everything is there."""
+    return await new_tenant(mode=accounts.VIRTUAL)
 
 
 def told(answer: httpx.Response) -> dict[str, str]:
@@ -28,7 +34,8 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 def is_public(path: str) -> bool:
     """Tells what knows no query, or nobody but a virtual client."""
-    others = ("/.well-known", "/health", "/join/reconnect", "/join/session", "/join/{vendor}", "/virtual")
+    own = ("/join/reconnect", "/join/session", "/join/connection", "/join/{vendor}")
+    others = ("/.well-known", "/health", "/virtual", *own)
     return path.startswith(others) or "authorize" in path
 
 

@@ -210,6 +210,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     app_credentials: tuple[AppCredentialType, ...] = ()
     consent_fields: tuple[Field, ...] = ()  # FORM: what the owner enters
     consent_steps: tuple[str, ...] = ()  # FORM: the vendor's own steps to obtain it
+    key_page: str | None = None  # FORM: the vendor's https page where the owner finds it, linked beside the steps
+    texts: str | None = None  # package whose texts/LANGUAGE.toml translates what owners read of this vendor
     flow_fields: tuple[Field, ...] = ()  # options the operator sets on a join flow
     data_read: tuple[str, ...] = ("solar production", "battery state", "grid import and export")
     oauth2: OAuth2 | None = None
