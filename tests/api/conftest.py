@@ -47,10 +47,14 @@ def apps() -> dict[str, Litestar]:
 
 @pytest.fixture
 def app(hub: Hub, apps: dict[str, Litestar], public_url: str) -> Litestar:
-    """The application as it would be if it were new: with this hub, no remembered token, no counted failure."""
-    if public_url not in apps:
-        apps[public_url] = create_app(hub)
-    made = apps[public_url]
+    return renewed(apps, public_url, hub)
+
+
+def renewed(apps: dict[str, Litestar], name: str, hub: Hub) -> Litestar:
+    """Returns the application as it would be if it were new: with this hub, no remembered token, no counted failure."""
+    if name not in apps:
+        apps[name] = create_app(hub)
+    made = apps[name]
     made.state.hub, made.state.tokens, made.state.failures = hub, Tokens(hub), FailedLogins()
     made.state.gauges = Gauges(hub)
     return made

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from litestar import Litestar
 from msgspec import structs
 
-from api.conftest import NewBrowser, NewTenant
+from api.conftest import NewBrowser, NewTenant, renewed
 from api.fakes import Tenant, Vendors, assert_problem, begin, come_back, new_flow, pointers, result_of
 from api.test_problems import filled, operations, send
-from joinder.api.app import create_app
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.records import accounts
 from joinder.settings import ConfigError, Settings, settings_from_env
@@ -28,9 +28,9 @@ async def hub(fresh_database: Settings, vendors: Vendors, public_url: str) -> As
 
 
 @pytest.fixture
-def app(hub: Hub) -> object:
-    """An application of its own, as the shared one lets no origin in."""
-    return create_app(hub)
+def app(hub: Hub, apps: dict[str, Litestar]) -> Litestar:
+    """Another application than the shared one, which lets no origin in."""
+    return renewed(apps, ORIGIN, hub)
 
 
 async def joined(api: httpx.AsyncClient, browser: httpx.AsyncClient, vendor: str) -> tuple[str, dict[str, object]]:

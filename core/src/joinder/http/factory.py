@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import httpx
@@ -64,7 +64,6 @@ class HttpFactory:
                 raise ValueError(f"reroute target {stand_in} is not on 127.0.0.1")
         self._has_networks = bool(allowed_networks)
         self.device_rule = partial(_is_allowed, tuple(ip_network(network) for network in allowed_networks))
-        self._context: ssl.SSLContext | None = None
         self._vendors: OrderedDict[tuple[str, ...], Http] = OrderedDict()
         self._closing: dict[asyncio.Task[None], Http] = {}
         self.skew = ClockSkew()
@@ -75,7 +74,7 @@ class HttpFactory:
         """Returns the shared client for a vendor's declared hosts; the ones used last are kept."""
         if hosts not in self._vendors:
             backend = GuardedBackend(is_public, self._stand_ins())
-            client = new_client(self._tls(), backend, cookies=no_cookies(), concurrency=concurrency)
+            client = new_client(_tls(), backend, cookies=no_cookies(), concurrency=concurrency)
             self._vendors[hosts] = Http(client, hosts=hosts, reroute=self.reroute, skew=self.skew)
         self._vendors.move_to_end(hosts)
         while len(self._vendors) > CLIENTS_MOST:
@@ -125,12 +124,12 @@ class HttpFactory:
     def webhooks(self) -> WebhookHttp:
         """Returns the shared client for integrators' endpoints: https and public addresses only."""
         if self._webhooks is None:
-            self._webhooks = WebhookHttp(self._tls(), loopback=self._loopback_webhooks)
+            self._webhooks = WebhookHttp(_tls(), loopback=self._loopback_webhooks)
         return self._webhooks
 
     def own(self, origin: str) -> OwnHttp:
         """Makes a client for the installation's own address; the caller closes it."""
-        return OwnHttp(self._tls(), origin)
+        return OwnHttp(_tls(), origin)
 
     async def close(self) -> None:
         closing = dict(self._closing)
@@ -142,11 +141,6 @@ class HttpFactory:
         self._vendors.clear()
         self._webhooks = None
 
-    def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = httpx.create_ssl_context(trust_env=False)  # 70 ms of CPU: one per process
-        return self._context
-
     def _stand_ins(self) -> dict[tuple[str, int], tuple[str, int]]:
         dial = {}
         for declared, stand_in in self.reroute.items():
@@ -155,3 +149,9 @@ class HttpFactory:
             dial[(host.host, host.port or 443)] = target
             dial[target] = target
         return dial
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Makes the context that trusts public authorities: 70 ms of CPU, so one per process."""
+    return httpx.create_ssl_context(trust_env=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -34,9 +35,7 @@ async def migrate_postgres(connection: AsyncConnection, place: str) -> None:
 
 
 def _migrate(connection: Connection, place: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(HERE))
-    script = ScriptDirectory.from_config(config)
+    script = migrations()
     revision = _revision(connection)
     if revision == script.get_current_head():
         return
@@ -45,9 +44,22 @@ def _migrate(connection: Connection, place: str) -> None:
     connection.rollback()  # ends the transaction the look began
     connection.execute(text(_ALONE[connection.dialect.name]))
     if _revision(connection) != script.get_current_head():
+        config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     connection.commit()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    return config
+
+
+@cache
+def migrations() -> ScriptDirectory:
+    """Reads the migrations of this version, which no process sees change."""
+    return ScriptDirectory.from_config(_config())
 
 
 def _revision(connection: Connection) -> str | None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from joinder.clean import clean_line
@@ -29,7 +28,7 @@ from joinder.store.advice import trouble_of
 from joinder.store.engine import parsed_url
 from joinder.store.file_watch import refuse_strays
 from joinder.store.key_file import read_key_file
-from joinder.store.migrate import HERE
+from joinder.store.migrate import migrations
 from joinder.store.sqlite import SqliteStore, sqlite_path
 from joinder.trouble import StoreTrouble
 
@@ -57,7 +56,7 @@ async def before_opening(settings: Settings) -> list[Finding]:
 
 
 def _schema(revision: str | None) -> Finding:
-    script = ScriptDirectory(str(HERE))
+    script = migrations()
     if revision is None:
         return Finding(check="schema", text="there is no database yet", next_step="joinder serve creates it")
     if revision == script.get_current_head():
