@@ -35,6 +35,13 @@ def test_accounts_and_clients(joinder: Shell) -> None:
     assert joinder("clients", "rotate", client_id).returncode == 4
 
 
+def test_a_virtual_account_has_clients_like_any(joinder: Shell) -> None:
+    account_id = str(joinder.json("accounts", "create", "Acme, virtual", "--virtual")[0]["id"])
+    assert [row["mode"] for row in joinder.json("accounts", "list")] == ["virtual"]
+    client_id = joinder.json("clients", "create", "tests", "--account", account_id)[0]["clientID"]
+    assert [row["id"] for row in joinder.json("clients", "list", "--account", account_id)] == [client_id]
+
+
 def test_an_account_is_renamed_and_deleted(joinder: Shell) -> None:
     account_id = str(joinder.json("accounts", "create", "Acme")[0]["id"])
     joinder.json("clients", "create", "backend")

@@ -412,7 +412,9 @@ class Counted:
 async def _put_back(stored: Stored, before: Snapshot) -> None:
     """The tables as they were; nothing had been noticed."""
     assert before["notice"] == []
-    writes: list[Write] = [("DELETE FROM notice", {}), ("DELETE FROM store_state WHERE name <> 'identity'", {})]
+    stood = {f"name{number}": name for number, (name, _) in enumerate(before["store_state"])}
+    gone = f"DELETE FROM store_state WHERE name NOT IN ({', '.join(f':{name}' for name in stood)})"  # noqa: S608
+    writes: list[Write] = [("DELETE FROM notice", {}), (gone, stood)]
     writes.append(("UPDATE site SET timezone = 'Etc/GMT-1'", {}))
     for table in ("interval", "coverage", "live", "counter"):
         columns, width = tuple(_columns(table)), len(TABLES[table].split(","))
