@@ -210,6 +210,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     app_credentials: tuple[AppCredentialType, ...] = ()
     consent_fields: tuple[Field, ...] = ()  # FORM: what the owner enters
     consent_steps: tuple[str, ...] = ()  # FORM: the vendor's own steps to obtain it
+    key_page: str | None = None  # FORM: the vendor's https page where the owner finds it, linked beside the steps
+    texts: str | None = None  # package whose texts/LANGUAGE.toml translates what owners read of this vendor
     flow_fields: tuple[Field, ...] = ()  # options the operator sets on a join flow
     data_read: tuple[str, ...] = ("solar production", "battery state", "grid import and export")
     oauth2: OAuth2 | None = None
@@ -239,6 +241,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
     def reachable_ports(self) -> tuple[int, ...]:
         """Returns the ports of a device that ctx.device opens, the one it takes by itself first."""
         return self.device_ports or ((80,) if self.device_access == "plain" else (443,))
+
+    @property
+    def needs_app(self) -> bool:
+        """Tells whether owners join only with app credentials, besides those that open sites by themselves."""
+        return any(kind.flow is not Flow.OPERATOR for kind in self.app_credentials)
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)

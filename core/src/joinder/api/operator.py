@@ -224,6 +224,8 @@ class JoinFlowController(Controller):
                 caller.client_id,
                 vendors=vendors,
                 redirect_uri=data.redirect_uri,
+                skip_intro=data.skip_intro,
+                skip_landing=data.skip_landing,
                 program_id=data.program_id,
             )
         )

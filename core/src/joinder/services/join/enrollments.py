@@ -230,7 +230,9 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         revocation = "requested" if how == "requested" else "none"
         await kept_consents.forget(session, enrollment_id)
-        health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor, "revocation": revocation})
+        told: dict[str, object] = {"vendor": row.vendor, "revocation": revocation}
+        told |= {"by": "owner"} if actor == "owner" else {}
+        health.write_event(session, row, "enrollment.deleted", told)
         if how is not None and how != "requested":
             revocations.tell(session, account_id, enrollment_id, row.vendor, how, health.labels_of(row))
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)
