@@ -487,6 +487,18 @@ async def test_an_unknown_vendor_is_told_apart_from_a_failing_one(hook):
         await getattr(Registry(), hook)("nobody", context(), *CALLS[hook])
 
 
+async def test_a_plugin_that_is_disabled_later_answers_for_nobody():
+    registry, gone, other = Registry(), FakePlugin("gone"), FakePlugin("other")
+    for plugin in (other, gone):  # the one registered last is asked first
+        assert registry.add(plugin.name, plugin).problem is None
+    registry.disable("gone", "it belongs to another distribution")
+    assert await registry.fetch_site("other", context(), GRANT, "1") == SITE
+    assert (gone.calls, other.calls) == ([], ["fetch_site"])
+    assert [vendor.name for vendor in registry.vendors] == ["other"]
+    with pytest.raises(UnknownVendor, match="belongs to another distribution"):
+        await registry.fetch_site("gone", context(), GRANT, "1")
+
+
 async def test_a_wrapper_plugin_around_every_vendor_still_runs():
     """The registry has no public way to add one: it would be registered on its manager, as here."""
     seen = []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from joinder.templates import render
+from joinder.templates import KINDS, render
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
@@ -51,22 +51,40 @@ def run(folder: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[s
 
 @pytest.mark.proof
 @pytest.mark.timeout(300)
-def test_a_rendered_vendor_is_green_in_a_fresh_environment(environment: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rendered_vendor_is_green_in_a_fresh_environment(kind: str, environment: Path, tmp_path: Path) -> None:
     package = tmp_path / "joinder-sunny"
-    render("sunny", "Sunny", package)
+    render("sunny", "Sunny", package, kind)
     assert install(environment, "-e", str(package)).returncode == 0
     checked = run(environment, "joinder", "check", "sunny", "--json", cwd=package)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     states = [row["state"] for row in json.loads(checked.stdout)]
-    print(f"\nrendered vendor: {len(states)} checks, {states.count('passed')} passed")
-    assert set(states) == {"passed"}
+    print(f"\nrendered {kind} vendor: {len(states)} checks, {states.count('passed')} passed")
+    assert set(states) == {"passed", "n/a"}
     tested = run(environment, "python", "-m", "pytest", "-q", cwd=package)
     assert tested.returncode == 0, tested.stdout
-    assert f"{len(states)} passed" in tested.stdout
     listed = json.loads(run(environment, "joinder", "vendors", "--json", cwd=package).stdout)
-    assert [(row["vendor"], row["state"]) for row in listed] == [("sunny", "ok")]
+    assert [row["state"] for row in listed if row["vendor"] == "sunny"] == ["ok"]
+    gone(environment, package)
+    shutil.rmtree(package)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+def test_an_operator_checks_a_plugin_that_came_as_a_wheel(environment: Path, tmp_path: Path) -> None:
+    render("sunny", "Sunny", tmp_path / "joinder-sunny", "key")
+    built = uv("build", "--quiet", "--wheel", tmp_path / "joinder-sunny", "--out-dir", tmp_path / "wheels")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (tmp_path / "wheels").glob("*.whl")
+    assert install(environment, str(wheel)).returncode == 0
+    checked = run(environment, "joinder", "check", "sunny", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    gone(environment, tmp_path)
+
+
+def gone(environment: Path, cwd: Path) -> None:
+    """Uninstalls it; a command says that it is not there."""
     python = environment / "venv/bin/python"
     assert uv("pip", "uninstall", "--quiet", "--python", python, "joinder-sunny").returncode == 0
-    gone = run(environment, "joinder", "check", "sunny", cwd=package)
-    assert (gone.returncode, "no entry point sunny" in gone.stderr) == (3, True)
-    shutil.rmtree(package)
+    left = run(environment, "joinder", "check", "sunny", cwd=cwd)
+    assert (left.returncode, "no vendor sunny" in left.stderr) == (3, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 
@@ -15,7 +17,7 @@ from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
 
-DELETE = text("DELETE FROM store_state WHERE name LIKE 'claim %'")
+DELETE = text("DELETE FROM store_state WHERE name LIKE 'claim%'")
 
 
 def bringing(distribution: str) -> tuple[Registry, StrictVendor]:
@@ -77,3 +79,15 @@ async def test_what_is_stored_of_an_uninstalled_plugin_is_named_with_its_distrib
     await enroll("ada")
     async with open_hub(settings, Registry()) as bare:
         assert await plugins.missing(bare.store, bare.registry.installed) == {"strict": "joinder-strict"}
+
+
+async def test_processes_that_start_at_once_agree(hub: Hub, enroll: Enroll, settings: Settings) -> None:
+    await enroll("ada")
+    async with hub.store.write() as session:
+        await session.execute(DELETE)
+
+    async def started() -> list[str]:
+        async with open_hub(settings, bringing("joinder-strict")[0]) as one:
+            return [vendor.name for vendor in one.registry.vendors]
+
+    assert await asyncio.gather(*(started() for _ in range(4))) == [["strict"]] * 4

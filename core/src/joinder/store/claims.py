@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from joinder.vendors.registry import Registry
 
 _PREFIX = "claim "
+_SETTLED = "claims settled"  # every enrollment was looked at: from then on consents make the claims
 
 
 async def held(session: AsyncSession) -> dict[str, str]:
@@ -39,17 +40,20 @@ async def refuse_others(store: Store, vendors: Registry) -> None:
 
 
 async def _settled(store: Store, brought: Mapping[str, str]) -> dict[str, str]:
-    """Returns the claims. One that nobody holds, and for which grants are stored, goes to who brings it now.
+    """Returns the claims. What was stored before there were any goes, once, to who brings it now.
 
     `brought`: vendor → distribution, of the plugins that work.
     """
     async with store.read() as session:
-        known = await held(session)
-        loose = [name for name in brought if name not in known and await _is_enrolled(session, name)]
-    for name in loose:
-        async with store.write() as session:
+        if await session.get(StoreState, _SETTLED) is not None:
+            return await held(session)
+        loose = [name for name in brought if await _is_enrolled(session, name)]
+    async with store.write(_SETTLED) as session:  # processes that start at once come one after the other
+        for name in loose:
             await put(store, session, name, brought[name])
-    return {**known, **{name: brought[name] for name in loose}}
+        if await session.get(StoreState, _SETTLED) is None:
+            session.add(StoreState(name=_SETTLED, value={"at": now()}))
+        return await held(session)
 
 
 async def put(store: Store, session: AsyncSession, vendor: str, distribution: str) -> None:

@@ -16,9 +16,9 @@ _BY_GROUP = {
     "static": "Look at VENDOR in __init__.py; docs/hooks.md says what each member is for.",
     "authorize": "Leave build_authorize_url out: core makes the URL of VENDOR.oauth2. What is special goes to "
     "oauth.authorize_url as a keyword.",
-    "simulated": "Compare the answer with what the simulator told: `joinder check NAME --html` draws both.",
-    "truth": "Compare with Simulator.home: `joinder check NAME --html` draws what you said beside it. Signs, units, "
-    "the row's time and the zone are what goes wrong most.",
+    "simulated": "Compare the answer with what the simulator told: `joinder check NAME --html pages` draws both.",
+    "truth": "Compare with Simulator.home: `joinder check NAME --html pages` draws what you said beside it. Signs, "
+    "units, the row's time and the zone are what goes wrong most.",
     "owners": "Read every page of the list of sites, and refuse an account without any (ConsentInvalid).",
     "failures": "Raise the class of who must act (joinder.errors): http.Api(refusals=…, judge=…) holds them as data.",
     "costs": "One call for what one call tells; no sleep and no retry in a hook: core waits and repeats.",

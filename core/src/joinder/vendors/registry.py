@@ -194,7 +194,8 @@ class Registry:
 
     def disable(self, name: str, problem: str) -> None:
         """Takes the plugin out of every call; whoever asks for its vendor reads the problem."""
-        self._plugins.pop(name, None)
+        if self._plugins.pop(name, None) is not None:
+            self._manager.unregister(name=name)  # or it would answer for the others
         self.installed = [
             replace(entry, vendor=None, problem=problem) if entry.name == name and entry.vendor else entry
             for entry in self.installed
