@@ -35,6 +35,4 @@ def _extras_with(distribution: str) -> list[str]:
         return []
     name = re.sub("[-_.]+", "[-_.]+", distribution)  # spelled in several ways (PEP 503)
     named = re.compile(rf"{name}\b(?!-).*extra == ['\"]([\w-]+)['\"]", re.IGNORECASE)
-        rf"{re.sub('[-_.]+', '[-_.]+', distribution)}\b(?!-).*extra == ['\"]([\w-]+)['\"]", re.IGNORECASE
-    )
     return [found[1] for one in declared if (found := named.match(one))]
