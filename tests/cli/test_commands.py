@@ -163,6 +163,7 @@ def test_what_one_vendor_asks_of_whom_is_shown_with_its_callback_url(joinder: Sh
     shown = joinder("vendors", "enphase", JOINDER_PUBLIC_URL="https://hub.example").stdout
     assert "https://hub.example/join/enphase/auth-granted" in shown
     assert "joinder credentials create enphase developerapp --from app.json" in shown
+    assert "Reads a site every" in shown
     assert {"clientID", "clientSecret", "apiKey"} <= set(shown.split())
     assert "An owner enters" in joinder("vendors", "iqgateway").stdout
     assert joinder.json("vendors", "iqgateway")[0]["consentFields"][0]["name"] == "host"  # type: ignore[index]

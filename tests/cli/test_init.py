@@ -86,6 +86,9 @@ def test_a_file_in_the_folders_place_is_a_sentence(shell: Shell) -> None:
     Path("hub").write_text("mine")
     done = shell("init", "hub", "--account", "Acme")
     assert (done.returncode, "cannot be a folder" in done.stderr) == (78, True)
+    done = shell("init", "hub/inside", "--account", "Acme")
+    assert (done.returncode, "cannot be written" in done.stderr) == (78, True)
+    assert Path("hub").read_text() == "mine"
 
 
 def test_it_asks_five_questions_when_somebody_is_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

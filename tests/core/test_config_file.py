@@ -176,3 +176,11 @@ def test_a_file_somebody_else_could_have_put_here_is_not_taken(monkeypatch: pyte
         os.chown(path, 4711, -1)
         assert "belongs to another user" in refused({})
     assert settings_from_env({"JOINDER_CONFIG": "joinder.toml"}).port == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_of_somebody_else_is_not_followed(tmp_path: Path) -> None:
+    Path("joinder.toml").symlink_to(written(tmp_path / "mine.toml", "port = 1"))
+    assert settings_from_env({}).port == 1
+    os.lchown("joinder.toml", 4711, -1)
+    assert "belongs to another user" in refused({})

@@ -88,7 +88,7 @@ def _is_there(path: Path) -> bool:
 def _check_owner(path: Path) -> None:
     """Refuses what somebody else could have put where one happens to stand."""
     state = path.stat()
-    if state.st_uid not in (os.geteuid(), 0):
+    if not {state.st_uid, path.lstat().st_uid} <= {os.geteuid(), 0}:  # nor may a link of theirs lead here
         raise ConfigError(f"{path.absolute()} belongs to another user; name it with --config if it is meant")
     if state.st_mode & stat.S_IWOTH:
         raise ConfigError(f"{path.absolute()} can be changed by everybody; run: chmod o-w {path.absolute()}")

@@ -39,6 +39,7 @@ def print_asked(vendor: Vendor, public_url: str) -> None:
     echo(clean_line(f"{vendor.name}: {vendor.label}, {vendor.docs_url}"))
     if callback := _callback(vendor, public_url):
         echo(f"Register there as redirect URI:  {callback}")
+    echo(_pace(vendor))
     for kind in vendor.app_credentials:
         _print_fields(f"App credentials of type {kind.type} ({kind.label})", kind.fields)
         echo(f"  app.json:  {_example(kind)}")
@@ -48,6 +49,15 @@ def print_asked(vendor: Vendor, public_url: str) -> None:
     refers = ":cred-…" if vendor.app_credentials else ""
     echo("")
     echo(f"Then:  joinder flows create --vendor {vendor.name}{refers} --redirect-uri https://your.app.example/back")
+
+
+def _pace(vendor: Vendor) -> str:
+    """Says how often a site is read, and what calls the smallest plan of the vendor allows."""
+    limits = vendor.limits
+    calls = {"minute": limits.calls_per_minute, "day": limits.calls_per_day, "month": limits.calls_per_month}
+    allowed = ", ".join(f"{count} a {span}" for span, count in calls.items() if count is not None)
+    every = int(limits.poll_every.total_seconds()) // 60
+    return f"Reads a site every {every} minutes; calls: {allowed or 'no limit declared'} (call_limits, if yours differ)"
 
 
 def _print_fields(title: str, fields: tuple[Field, ...]) -> None:
