@@ -51,7 +51,7 @@ def _not_acceptable(request: Incoming, offered: Sequence[str]) -> Response[Any]:
 
 async def _refuse_body(request: Incoming) -> Response[Any] | None:
     expects_json = request.method in ("POST", "PUT", "PATCH") and not request.url.path.startswith(
-        ("/oauth2/", "/join/sessions/")
+        ("/oauth2/", "/join/sessions/", "/join/connection/")
     )
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     if not expects_json or not has_body:
