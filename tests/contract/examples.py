@@ -139,11 +139,13 @@ class Recorder:
         text = re.sub(
             r"whsec_[A-Za-z0-9+/=]+", "whsec_" + base64.b64encode(b"an example of a secret, 32 bytes").decode(), text
         )
-        text = re.sub(r"link=[\w.-]+", "link=WyJlbnJsLeKApiJd.c2lnbmF0dXJl", text)
+        text = re.sub(r"link=[\w.%-]+", "link=WyJlbnJsLeKApiJd.c2lnbmF0dXJl", text)
         text = re.sub(r'"(eyJ[\w.-]+)"', '"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjbG50In0.c2lnbmF0dXJl"', text)
         text = re.sub(r'"[0-9A-Fa-f]{24}"', '"5F1C0DE5F1C0DE5F1C0DE5F1"', text)
         text = re.sub(r'("lifetimeProduction": {"kwh": )[\d.]+', r"\g<1>15010.5", text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
+        text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', r'\1"2026-06-02T12:15:00Z"', text)
+        text = re.sub(r'"iat": \d+, "exp": \d+', '"iat": 1780401600, "exp": 1780405200', text)
         text = re.sub(r'"(x|y|kid)": "[\w-]+"', r'"\1": "c2FtZQ"', text)
         text = re.sub(r'("distribution": )"[^"]*"', r'\1"joinder-acme"', text)
         return re.sub(r'("version": )"[^"]*"', r'\1"1.0.0"', text)
@@ -185,6 +187,9 @@ async def _tokens(recorder: Recorder, tenant: Tenant) -> None:
     auth = (tenant.client.client_id, tenant.client.client_secret)
     answer = await recorder.api.post("/oauth2/token", data=form, auth=auth)
     recorder.note("POST", "/oauth2/token", answer, {}, None, form)
+    shown = {"token": answer.json()["access_token"]}
+    for path in ("/oauth2/introspect", "/oauth2/revoke"):
+        recorder.note("POST", path, await recorder.api.post(path, data=shown, auth=auth), {}, None, shown)
     for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/health/live", "/health/ready"):
         await recorder.ask("GET", path)
 
@@ -201,7 +206,8 @@ async def _operator(recorder: Recorder) -> tuple[str, str]:
     await recorder.ask("GET", f"{one}/actions", made["id"])
     await recorder.ask("POST", f"{one}/actions/{{name}}", made["id"], "register", body={"domain": "hub.example"})
     vendors = [{"vendor": "acme", "credentialsID": made["id"]}]
-    flow = await recorder.ask("POST", "/join/flows", body={"vendors": vendors, "redirectURI": BACK})
+    skips = {"skipIntro": True, "skipLanding": True}  # our pages before and after the vendor's
+    flow = await recorder.ask("POST", "/join/flows", body={"vendors": vendors, "redirectURI": BACK, **skips})
     await recorder.ask("GET", "/join/flows")
     await recorder.ask("GET", "/join/flows/{flow_id}", flow["id"])
     return made["id"], flow["id"]
@@ -229,6 +235,8 @@ async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     await hub.store.apply(broken)
     await recorder.ask("POST", f"{one}/release", enrollment_id)
     await recorder.ask("POST", f"{one}/reconnect", enrollment_id, body={"redirectURI": BACK})
+    await recorder.ask("POST", f"{one}/owner-link", enrollment_id)
+    await recorder.ask("POST", f"{one}/browser-keys", enrollment_id)
     asked = {"start": "2026-01-01T00:00:00Z"}
     backfill = await recorder.ask("POST", f"{one}/backfill", enrollment_id, body=asked)
     await recorder.ask("GET", "/backfills", query={"status": "running"})

@@ -21,7 +21,10 @@ from joinder.services.records import accounts
 
 __all__ = ["anonymous", "app", "apps", "browser", "clock", "hub", "new_browser", "new_tenant"]
 DATABASES = ("sqlite",)
-PAGES = ("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm")
+PAGES = (
+    *("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm"),
+    *("showConnection", "showReceipt", "askToEndConnection", "endConnection"),
+)
 REFUSED = ("createJoinSession", "getJoinSessionToken", "getSiteBatteryControl", "putSiteBatteryControl")  # always
 
 

@@ -85,8 +85,9 @@ def with_example(operation: Part) -> Part:
     for parameter in operation.get("parameters", []):
         if parameter.get("name") in given:
             parameter["example"] = _typed(given[parameter["name"]], parameter["schema"])
-    for content in operation.get("requestBody", {}).get("content", {}).values():
-        content["example"] = request["body"]
+    if "body" in request:
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = request["body"]
     told = operation["responses"].get(str(answer["status"]), {}).get("content", {}).get("application/json")
     if told is not None:
         told["example"] = answer["body"]

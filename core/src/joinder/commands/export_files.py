@@ -15,7 +15,7 @@ from msgspec import Struct
 from joinder.wire.export import COLUMNS, ENERGIES, Cell
 
 FLUSH_BYTES = 1 << 20
-PART_ROWS = 500_000  # of one Parquet file
+PART_ROWS = 100_000  # of one Parquet file, held in memory until it is full
 Rows = Sequence[tuple[Cell, ...]]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from joinder.services.readings.export import Energy, Site
 from joinder.services.readings.periods import zone_of
 from joinder.store.readings import METRICS
-from joinder.wire.base import kilo
+from joinder.wire.base import kilo, local_times
 
 _WIRE = {
     "solar_wh": "solarKwh",
@@ -26,13 +24,13 @@ Cell = str | float | None
 
 def cells(site: Site, periods: list[Energy]) -> list[tuple[Cell, ...]]:
     """Returns the rows of these periods, in the order of COLUMNS."""
-    zone = zone_of(site.timezone)
+    when = local_times(zone_of(site.timezone))
     named = (site.id, site.vendor, site.vendor_id, site.reference)
     return [
         (
             *named,
-            datetime.fromtimestamp(one.start, zone).isoformat(),
-            datetime.fromtimestamp(one.end, zone).isoformat(),
+            when(one.start),
+            when(one.end),
             *map(kilo, one.values[:-1]),
             one.values[-1],
             one.quality,

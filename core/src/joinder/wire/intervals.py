@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from functools import cache
 from typing import Annotated, Any, ClassVar, get_args
 
 from msgspec import field
@@ -14,7 +11,7 @@ from joinder.services.readings import silence
 from joinder.services.readings.intervals import Page, Total
 from joinder.services.readings.missing import Why
 from joinder.services.readings.periods import SummaryLevel
-from joinder.wire.base import Moment, Wire, kilo, one_of, page_token, utc
+from joinder.wire.base import Moment, Wire, kilo, local_times, one_of, page_token, utc
 from joinder.wire.provenance import Provenance
 
 
@@ -85,7 +82,7 @@ class SolarIntervals(IntervalPage, kw_only=True):
 
     @staticmethod
     def of(owner_id: str, level: str, page: Page) -> SolarIntervals:
-        when = _local_times(page)
+        when = local_times(page.zone)
         intervals = [
             SolarInterval(
                 kwh=kilo(total.values["solar_wh"]) or 0.0,
@@ -105,7 +102,7 @@ class BatteryIntervals(IntervalPage, kw_only=True):
 
     @staticmethod
     def of(owner_id: str, level: str, page: Page) -> BatteryIntervals:
-        when = _local_times(page)
+        when = local_times(page.zone)
         intervals = [
             BatteryInterval(
                 charge_kwh=kilo(total.values["charge_wh"]) or 0.0,
@@ -127,7 +124,7 @@ class MeterIntervals(IntervalPage, kw_only=True):
 
     @staticmethod
     def of(owner_id: str, level: str, page: Page) -> MeterIntervals:
-        when = _local_times(page)
+        when = local_times(page.zone)
         intervals = [
             MeterInterval(
                 import_kwh=kilo(total.values["import_wh"]),
@@ -150,23 +147,9 @@ def _origin(page: Page, total: Total) -> Provenance | None:
     return Provenance.of(total.origin.fetched_at, found, total.origin.rule)
 
 
-def _local_times(page: Page) -> Callable[[int], str]:
-    """Returns a formatter to ISO 8601 with the zone's numeric offset.
-
-    An interval's end is the next one's start: each is written once.
-    """
-    zone = page.zone
-
-    @cache
-    def when(at: int) -> str:
-        return datetime.fromtimestamp(at, zone).isoformat()
-
-    return when
-
-
 def _page(page: Page) -> dict[str, Any]:
     following = page_token(str(page.next_start)) if page.next_start is not None else None
-    when = _local_times(page)
+    when = local_times(page.zone)
     return {
         "stale": page.as_of is not None,
         "as_of": utc(page.as_of),
