@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from msgspec import structs
 import joinder.api
 from api.fakes import HOME, SUNNY, FakeVendor, Tenant, Vendors
 from api.test_reads import QUARTER, Clock, home_series
+from joinder import virtual
 from joinder.energy import Live, Reading, Readings, ReadingsQuery
 from joinder.grants import Callback, Consent, Context, Grant
 from joinder.hookspecs import hookimpl
@@ -78,6 +79,7 @@ class World(Vendors):
     def registry(self) -> Registry:
         registry = Registry()
         registry.add("acme", self.sunny)
+        registry.add(virtual.NAME, virtual)
         return registry
 
 
@@ -139,6 +141,8 @@ class Recorder:
         )
         text = re.sub(r"link=[\w.-]+", "link=WyJlbnJsLeKApiJd.c2lnbmF0dXJl", text)
         text = re.sub(r'"(eyJ[\w.-]+)"', '"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjbG50In0.c2lnbmF0dXJl"', text)
+        until = r'\1"2026-06-02T12:05:00Z"'
+        text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', until, text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
         text = re.sub(r'"(x|y|kid)": "[\w-]+"', r'"\1": "c2FtZQ"', text)
         text = re.sub(r'("distribution": )"[^"]*"', r'\1"joinder-acme"', text)
@@ -153,7 +157,12 @@ class Recorder:
 
 
 async def record(
-    hub: Hub, tenant: Tenant, browser: httpx.AsyncClient, clock: Clock, document: dict[str, Any]
+    hub: Hub,
+    tenant: Tenant,
+    new_virtual: Callable[[], Awaitable[Tenant]],
+    browser: httpx.AsyncClient,
+    clock: Clock,
+    document: dict[str, Any],
 ) -> Examples:
     """Plays the whole life of an account, and returns what every operation was asked and answered."""
     clock.at = AT
@@ -165,6 +174,9 @@ async def record(
     await _data(recorder, hub, enrollment_id)
     await _told(recorder)
     await _end(recorder, enrollment_id, flow_id, credentials_id)
+    recorder.api = (await new_virtual()).api
+    await _homes(recorder)
+    await _programmes(recorder)
     return dict(sorted(recorder.examples.items()))
 
 
@@ -216,6 +228,7 @@ async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     broken = ("UPDATE enrollment SET health = 'quarantined' WHERE id = :id", {"id": enrollment_id})
     await hub.store.apply(broken)
     await recorder.ask("POST", f"{one}/release", enrollment_id)
+    await recorder.ask("POST", f"{one}/browser-keys", enrollment_id, body={"minutes": 5})
     await recorder.ask("POST", f"{one}/reconnect", enrollment_id, body={"redirectURI": BACK})
     asked = {"start": "2026-01-01T00:00:00Z"}
     backfill = await recorder.ask("POST", f"{one}/backfill", enrollment_id, body=asked)
@@ -262,3 +275,49 @@ async def _end(recorder: Recorder, enrollment_id: str, flow_id: str, credentials
     await recorder.ask(
         "DELETE", "/vendor-credentials/{credentials_id}", credentials_id, query={"includeSecrets": "false"}
     )
+
+
+async def _homes(recorder: Recorder) -> None:
+    """What is simulated of a virtual home differs with its id, so whatever an example shows of it is set."""
+    place = {"lat": -26.2, "lon": 28.0, "timezone": "Africa/Johannesburg"}
+    site = await recorder.ask("POST", "/virtual/sites", body={"name": "Test home", "location": place})
+    made = {"siteID": site["id"], "serialNumber": "T-1"}
+    produced = {"kwh": 5120.5, "start": "2024-01-01T00:00:00Z"}
+    inverter = await recorder.ask("POST", "/virtual/solar-inverters", body={**made, "lifetimeProduction": produced})
+    state = {"nameplateKwh": 10, "mode": "Backup", "stateOfChargePercent": 55}
+    battery = await recorder.ask("POST", "/virtual/batteries", body={**made, **state})
+    for path, name, row_id in (
+        ("/virtual/solar-inverters", "device_id", inverter["id"]),
+        ("/virtual/batteries", "device_id", battery["id"]),
+        ("/virtual/sites", "site_id", site["id"]),
+    ):
+        await recorder.ask("GET", path)
+        await recorder.ask("GET", f"{path}/{{{name}}}", row_id)
+    for path, name, row_id in (
+        ("/virtual/solar-inverters", "device_id", inverter["id"]),
+        ("/virtual/batteries", "device_id", battery["id"]),
+        ("/virtual/sites", "site_id", site["id"]),
+    ):
+        await recorder.ask("DELETE", f"{path}/{{{name}}}", row_id)
+
+
+async def _programmes(recorder: Recorder) -> None:
+    made = await recorder.ask("POST", "/programs", body={"name": "North", "vendors": ["virtual"]})
+    await recorder.ask("GET", "/programs/{program_id}", made["id"])
+    await recorder.ask("DELETE", "/programs/{program_id}", made["id"])
+    (program,) = (await recorder.ask("GET", "/programs"))["programs"]
+    application = {
+        "applicationTime": "2026-06-01T10:00:00Z",
+        "utilityAccountNumber": "100-200",
+        "customer": {"name": "A. Miller"},
+        "address": {"street": "1 Sunny Road"},
+        "additionalInfo": {"segment": "north"},
+    }
+    body = {"programID": program["id"], **application}
+    enrollment = await recorder.ask("POST", "/enrollments/submit", body=body)
+    one = "/enrollments/{enrollment_id}"
+    asked = {"type": "resubmitrequested", "reason": "The account number is missing."}
+    await recorder.ask("POST", f"{one}/events", enrollment["id"], body=asked)
+    later = {**application, "applicationTime": "2026-06-02T10:00:00Z"}
+    await recorder.ask("POST", f"{one}/applications", enrollment["id"], body=later)
+    await recorder.ask("POST", "/virtual/enrollments", body={"programID": program["id"], "status": "enrolled"})
