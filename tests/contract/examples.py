@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,6 +141,8 @@ class Recorder:
         )
         text = re.sub(r"link=[\w.-]+", "link=WyJlbnJsLeKApiJd.c2lnbmF0dXJl", text)
         text = re.sub(r'"(eyJ[\w.-]+)"', '"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjbG50In0.c2lnbmF0dXJl"', text)
+        text = re.sub(r'"[0-9A-Fa-f]{24}"', '"5F1C0DE5F1C0DE5F1C0DE5F1"', text)
+        text = re.sub(r'("lifetimeProduction": {"kwh": )[\d.]+', r"\g<1>15010.5", text)
         until = r'\1"2026-06-02T12:05:00Z"'
         text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', until, text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
@@ -159,7 +161,7 @@ class Recorder:
 async def record(
     hub: Hub,
     tenant: Tenant,
-    new_virtual: Callable[[], Awaitable[Tenant]],
+    virtual_tenant: Tenant,
     browser: httpx.AsyncClient,
     clock: Clock,
     document: dict[str, Any],
@@ -174,9 +176,9 @@ async def record(
     await _data(recorder, hub, enrollment_id)
     await _told(recorder)
     await _end(recorder, enrollment_id, flow_id, credentials_id)
-    recorder.api = (await new_virtual()).api
-    await _homes(recorder)
-    await _programmes(recorder)
+    recorder.api = virtual_tenant.api
+    await _programme(recorder)
+    await _virtual(recorder)
     return dict(sorted(recorder.examples.items()))
 
 
@@ -277,47 +279,39 @@ async def _end(recorder: Recorder, enrollment_id: str, flow_id: str, credentials
     )
 
 
-async def _homes(recorder: Recorder) -> None:
-    """What is simulated of a virtual home differs with its id, so whatever an example shows of it is set."""
-    place = {"lat": -26.2, "lon": 28.0, "timezone": "Africa/Johannesburg"}
-    site = await recorder.ask("POST", "/virtual/sites", body={"name": "Test home", "location": place})
-    made = {"siteID": site["id"], "serialNumber": "T-1"}
-    produced = {"kwh": 5120.5, "start": "2024-01-01T00:00:00Z"}
-    inverter = await recorder.ask("POST", "/virtual/solar-inverters", body={**made, "lifetimeProduction": produced})
-    state = {"nameplateKwh": 10, "mode": "Backup", "stateOfChargePercent": 55}
-    battery = await recorder.ask("POST", "/virtual/batteries", body={**made, **state})
-    for path, name, row_id in (
-        ("/virtual/solar-inverters", "device_id", inverter["id"]),
-        ("/virtual/batteries", "device_id", battery["id"]),
-        ("/virtual/sites", "site_id", site["id"]),
+async def _virtual(recorder: Recorder) -> None:
+    site = await recorder.ask("POST", "/virtual/sites", body={"name": "A house"})
+    ids = {"/virtual/sites/{site_id}": site["id"]}
+    for kind, members in (
+        ("solar-inverters", {"name": "Roof"}),
+        ("batteries", {"nameplateKwh": 13.5, "stateOfChargePercent": 60}),
     ):
-        await recorder.ask("GET", path)
-        await recorder.ask("GET", f"{path}/{{{name}}}", row_id)
-    for path, name, row_id in (
-        ("/virtual/solar-inverters", "device_id", inverter["id"]),
-        ("/virtual/batteries", "device_id", battery["id"]),
-        ("/virtual/sites", "site_id", site["id"]),
-    ):
-        await recorder.ask("DELETE", f"{path}/{{{name}}}", row_id)
+        made = await recorder.ask("POST", f"/virtual/{kind}", body={"siteID": site["id"], **members})
+        ids[f"/virtual/{kind}/{{device_id}}"] = made["id"]
+    for path, row_id in reversed(ids.items()):
+        await recorder.ask("GET", path.rpartition("/")[0])
+        await recorder.ask("GET", path, row_id)
+        await recorder.ask("DELETE", path, row_id)
 
 
-async def _programmes(recorder: Recorder) -> None:
-    made = await recorder.ask("POST", "/programs", body={"name": "North", "vendors": ["virtual"]})
+async def _programme(recorder: Recorder) -> None:
+    members = {"name": "Peak hours", "vendors": ["virtual"], "end": "2027-06-01T00:00:00Z"}
+    await recorder.ask("GET", "/programs")
+    made = await recorder.ask("POST", "/programs", body=members)
     await recorder.ask("GET", "/programs/{program_id}", made["id"])
-    await recorder.ask("DELETE", "/programs/{program_id}", made["id"])
-    (program,) = (await recorder.ask("GET", "/programs"))["programs"]
-    application = {
+    customer = {
         "applicationTime": "2026-06-01T10:00:00Z",
-        "utilityAccountNumber": "100-200",
-        "customer": {"name": "A. Miller"},
-        "address": {"street": "1 Sunny Road"},
-        "additionalInfo": {"segment": "north"},
+        "utilityAccountNumber": "4711",
+        "customer": {"name": "Ada Miller", "email": "ada@example.com"},
+        "address": {"street": "1 Sun Road", "city": "Springfield", "postalCode": "12345"},
+        "additionalInfo": {"meter": "A-1"},
     }
-    body = {"programID": program["id"], **application}
-    enrollment = await recorder.ask("POST", "/enrollments/submit", body=body)
-    one = "/enrollments/{enrollment_id}"
-    asked = {"type": "resubmitrequested", "reason": "The account number is missing."}
-    await recorder.ask("POST", f"{one}/events", enrollment["id"], body=asked)
-    later = {**application, "applicationTime": "2026-06-02T10:00:00Z"}
-    await recorder.ask("POST", f"{one}/applications", enrollment["id"], body=later)
-    await recorder.ask("POST", "/virtual/enrollments", body={"programID": program["id"], "status": "enrolled"})
+    applied = {**customer, "programID": made["id"]}
+    await recorder.ask("POST", "/enrollments/submit", body=applied)
+    enrollment = await recorder.ask("POST", "/virtual/enrollments", body=applied)
+    again = {"type": "resubmitrequested", "reason": "The account number is another customer's."}
+    await recorder.ask("POST", "/enrollments/{enrollment_id}/events", enrollment["id"], body=again)
+    newer = {**customer, "applicationTime": "2026-06-02T10:00:00Z", "utilityAccountNumber": "4712"}
+    await recorder.ask("POST", "/enrollments/{enrollment_id}/applications", enrollment["id"], body=newer)
+    other = await recorder.api.post("/programs", json=members)
+    await recorder.ask("DELETE", "/programs/{program_id}", other.json()["id"])

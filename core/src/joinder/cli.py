@@ -25,7 +25,7 @@ GROUPS = {
     "Run": ("serve", "worker", "config", "doctor", "completion"),
     "Look": ("status", "report", "events", "audit"),
     "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
-    "Data": ("sites", "devices", "readings", "backfills"),
+    "Data": ("sites", "devices", "readings", "backfills", "export"),
     "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),
     "Write a vendor": ("new-vendor", "dev", "check", "record"),

@@ -110,8 +110,10 @@ def _list_available(as_json: bool) -> None:
 def _list_installed(as_json: bool) -> None:
     settings, installed = _installed()
     if not installed and not as_json:
+        from joinder.vendors.catalogue import catalogue
+
         echo("No vendor is installed. joinder vendors --available lists them; then, for example:")
-        echo("  pip install joinder-DISTRIBUTION")
+        echo(f"  pip install {catalogue()[0].distribution}")
         return
     _show(installed, settings, as_json)
     if not as_json:

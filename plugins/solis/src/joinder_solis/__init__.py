@@ -64,6 +64,8 @@ VENDOR = Vendor(
         "Activate the API, confirm the code sent to your e-mail address, and open View Key",
         "Copy the API ID and the API secret",
     ),
+    key_page="https://www.soliscloud.com/",
+    texts=__name__,
     refresh=Refresh.STATIC_KEY,
     limits=Limits(
         poll_every=timedelta(minutes=15),

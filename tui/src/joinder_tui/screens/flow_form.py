@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from joinder.vendor import Vendor
 
 
+_LEFT_OUT = {
+    "/skipIntro": "Leave out our page before the vendor's, which says who asks for what",
+    "/skipLanding": "Leave out our page after it, which says how it went",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     accounts: Sequence[Account] = ()
@@ -66,7 +72,8 @@ class FlowForm(FormScreen):
             example="https://app.example.com/joined",
         )
         vendors = [_ticked(vendor, usable) for vendor in self._answer.vendors]
-        return [Typed("/redirectURI", back), *vendors]
+        pages = [Ticked(place, label) for place, label in _LEFT_OUT.items()]
+        return [Typed("/redirectURI", back), *vendors, *pages]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services.join import join_flows
@@ -80,7 +87,10 @@ class FlowForm(FormScreen):
             ACTOR,
             vendors=[_asked(name, values) for name in ticked],
             redirect_uri=values.get("/redirectURI", ""),
+            skip_intro="/skipIntro" in values,
+            skip_landing="/skipLanding" in values,
         )
+        self.made = flow.id
         return f"Made {flow.id}. Press c to copy the link for owners."
 
     def place_of(self, place: str) -> str:
