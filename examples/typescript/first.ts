@@ -28,7 +28,7 @@ function data<T>(answer: { data?: T; error?: unknown }): T {
 }
 
 const base = needed("JOINDER");
-const api = createClient<paths>({ baseUrl: base, headers: { authorization: `Bearer ${await token(base)}` } });
+const api = createClient<paths, "application/json">({ baseUrl: base, headers: { authorization: `Bearer ${await token(base)}` } });
 
 const inverter = data(await api.POST("/virtual/solar-inverters", { body: { name: "On the roof" } }));
 data(await api.POST("/virtual/batteries", { body: { siteID: inverter.siteID, nameplateKwh: 10 } }));

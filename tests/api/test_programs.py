@@ -29,6 +29,7 @@ from joinder.grants import Callback, Consent, Context, Grant, GrantState
 from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
 
+SKIPS = {"skipIntro": True, "skipLanding": True}
 APPLICATION: dict[str, Any] = {
     "applicationTime": "2023-05-01T10:00:00+02:00",
     "utilityAccountNumber": "canary-utility-7781",
@@ -89,9 +90,14 @@ async def test_an_application_is_submitted_once(virtual_api: httpx.AsyncClient, 
     assert (enrollment["status"], enrollment["programID"]) == ("pendingvendor", await program_of(virtual_api))
     again = await submitted(virtual_api, "customer-7")
     assert (again.status_code, again.json()["id"]) == (201, enrollment["id"])
-    assert_problem(await submitted(virtual_api, "customer-7", utilityAccountNumber="2"), 422, "unprocessable")
+    refused = await submitted(virtual_api, "customer-7", utilityAccountNumber="2")
+    assert_problem(refused, 422, "idempotency-key-reused")
     assert (await submitted(virtual_api, "customer-8")).json()["id"] != enrollment["id"]
     assert await count(hub, "enrollment") == 2
+    await hub.store.apply(("DELETE FROM idempotency", {}))  # a day is over; the enrollment lives on
+    assert (await submitted(virtual_api, "customer-7")).json()["id"] == enrollment["id"]
+    await hub.store.apply(("DELETE FROM idempotency", {}))
+    assert_problem(await submitted(virtual_api, "customer-7", utilityAccountNumber="2"), 422, "unprocessable")
     shown = await got(virtual_api, f"/enrollments/{enrollment['id']}")
     assert shown["additionalInfo"] == {"segment": "north"}
     assert "canary" not in str(shown)
@@ -184,7 +190,12 @@ async def test_a_virtual_enrollment_is_in_any_status(virtual_api: httpx.AsyncCli
 async def test_a_join_through_a_programme(virtual_api: httpx.AsyncClient, new_browser: NewBrowser) -> None:
     program_id = await program_of(virtual_api)
     flow = await made(
-        virtual_api, "/join/flows", vendors=[{"vendor": "virtual"}], redirectURI=REDIRECT_URI, programID=program_id
+        virtual_api,
+        "/join/flows",
+        vendors=[{"vendor": "virtual"}],
+        redirectURI=REDIRECT_URI,
+        programID=program_id,
+        **SKIPS,
     )
     assert flow["programID"] == program_id
     assert_problem(await virtual_api.delete(f"/programs/{program_id}"), 409, "conflict")
@@ -201,7 +212,7 @@ async def test_a_vendors_own_programme_gives_its_options_to_flows(
     api = (await new_tenant()).api
     program = await made(api, "/programs", name="North", vendors=["sunny"], options={"sunny": {"region": "north"}})
     entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
-    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
+    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"], **SKIPS)
     assert flow["vendors"][0]["options"] == {"region": "north"}
     enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
     assert (await got(api, f"/enrollments/{enrollment_id}"))["programID"] == program["id"]
@@ -238,7 +249,7 @@ async def test_a_vendor_that_decides_drives_its_enrollments(
     api = (await new_tenant()).api
     program = await made(api, "/programs", name="North", vendors=["sunny"])
     entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
-    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
+    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"], **SKIPS)
     enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
     shown = await got(api, f"/enrollments/{enrollment_id}")
     assert (shown["status"], shown["programID"]) == ("pendingvendor", program["id"])

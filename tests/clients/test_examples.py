@@ -70,5 +70,6 @@ async def test_a_webhook_receiver_takes_what_is_signed_and_nothing_else(
 
 
 def test_there_is_no_example_that_nobody_runs() -> None:
-    programs = {path.name for path in EXAMPLES.rglob("*") if path.suffix in (".py", ".sh", ".ts", ".js")}
+    folders = (EXAMPLES / name for name in ("curl", "python", "typescript"))
+    programs = {path.name for folder in folders for path in folder.iterdir() if path.suffix in (".py", ".sh", ".ts")}
     assert programs == {"first.sh", "first.py", "webhook_receiver.py", "first.ts"}

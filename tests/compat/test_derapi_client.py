@@ -159,3 +159,13 @@ async def test_a_compatible_client_reads_problems_it_knows(new_tenant: NewTenant
     )
     unknown = (await theirs.get("/sites/site-aaaaaaaaaaaaaaaa")).json()
     assert unknown["type"] == "urn:joinder:problem#not-found"
+
+
+async def test_owners_of_a_compatible_clients_flow_go_straight_to_the_vendor(
+    new_tenant: NewTenant, browser: httpx.AsyncClient
+) -> None:
+    theirs = (await new_tenant(EVERYTHING, compatible=True)).api
+    body = {"vendors": [{"vendor": "cloudy"}], "redirectURI": "https://integrator.example/back"}
+    flow = (await theirs.post("/join/flows", json=body)).json()
+    answer = await browser.get(f"/join/flows/{flow['id']}/authorize", params={"vendor": "cloudy", "state": "s"})
+    assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "https://cloudy.example/authorize")

@@ -143,6 +143,8 @@ class Recorder:
         text = re.sub(r'"(eyJ[\w.-]+)"', '"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjbG50In0.c2lnbmF0dXJl"', text)
         text = re.sub(r'"[0-9A-Fa-f]{24}"', '"5F1C0DE5F1C0DE5F1C0DE5F1"', text)
         text = re.sub(r'("lifetimeProduction": {"kwh": )[\d.]+', r"\g<1>15010.5", text)
+        until = r'\1"2026-06-02T12:05:00Z"'
+        text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', until, text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
         text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', r'\1"2026-06-02T12:15:00Z"', text)
         text = re.sub(r'"iat": \d+, "exp": \d+', '"iat": 1780401600, "exp": 1780405200', text)
@@ -234,6 +236,7 @@ async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     broken = ("UPDATE enrollment SET health = 'quarantined' WHERE id = :id", {"id": enrollment_id})
     await hub.store.apply(broken)
     await recorder.ask("POST", f"{one}/release", enrollment_id)
+    await recorder.ask("POST", f"{one}/browser-keys", enrollment_id, body={"minutes": 5})
     await recorder.ask("POST", f"{one}/reconnect", enrollment_id, body={"redirectURI": BACK})
     await recorder.ask("POST", f"{one}/owner-link", enrollment_id)
     await recorder.ask("POST", f"{one}/browser-keys", enrollment_id)

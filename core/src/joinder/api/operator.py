@@ -224,8 +224,8 @@ class JoinFlowController(Controller):
                 caller.client_id,
                 vendors=vendors,
                 redirect_uri=data.redirect_uri,
-                skip_intro=data.skip_intro,
-                skip_landing=data.skip_landing,
+                skip_intro=data.skip_intro or caller.is_compatible,  # its owners go straight out and back
+                skip_landing=data.skip_landing or caller.is_compatible,
                 program_id=data.program_id,
             )
         )
