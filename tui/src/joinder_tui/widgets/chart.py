@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from joinder.services.admin.detail import Chart
 
 QUARTER_S = 900
-SOLAR, BATTERY, GRID, LOAD, SHARE = "#f0b400", "#8c6cf0", "#3c8ce0", "#e8e8e8", "#d890ff"
+SOLAR, BATTERY, GRID, LOAD, SHARE = "#f0b400", "#8c6cf0", "#3c8ce0", "", "#a868e8"
 READ = {  # metric → its name where a value is read, and how it is coloured
     "solar_wh": ("solar", SOLAR),
     "load_wh": ("home", LOAD),
