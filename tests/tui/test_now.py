@@ -36,7 +36,7 @@ async def fill(hub: Hub, enrollment_id: str) -> None:
         grant = await session.get(GrantRow, enrollment_id)
         assert site is not None
         assert grant is not None
-        site.name, site.timezone = "Müller, Hauptstraße 4", "UTC"
+        site.name, site.timezone, site.fetched_at = "Müller, Hauptstraße 4", "UTC", now()
         grant.refresh_expires_at, grant.refresh_count = now() + 9 * 86400, 214
         for what, count in (("polled", 40), ("failed", 3)):
             session.add(Tally(hour=now() - now() % 3600, vendor="strict", what=what, count=count))
@@ -58,7 +58,7 @@ async def test_a_vendor_is_a_row_with_its_health_failures_quota_and_what_ran(
         assert "▲1" in line
         assert " 3 " in line
         assert " 40" in line
-        assert "% a " in line
+        assert "no limit" in line
         await terminal.press("enter")
         assert isinstance(terminal.page, Enrollments)
         await terminal.sees("sorted by health")
