@@ -241,12 +241,16 @@ async def new_credentials(api: httpx.AsyncClient, kind: str = "oauthclient", **m
     return str(answer.json()["id"])
 
 
-async def new_flow(api: httpx.AsyncClient, *vendors: str, redirect_uri: str = REDIRECT_URI) -> str:
+async def new_flow(
+    api: httpx.AsyncClient, *vendors: str, redirect_uri: str = REDIRECT_URI, with_pages: bool = False
+) -> str:
+    """Without our pages before and after the vendor's, which few tests are about."""
     entries = []
     for vendor in vendors or ("sunny",):
         own = {"credentialsID": await new_credentials(api)} if vendor == "sunny" else {}
         entries.append({"vendor": vendor, **own})
-    answer = await api.post("/join/flows", json={"vendors": entries, "redirectURI": redirect_uri})
+    skips = {} if with_pages else {"skipIntro": True, "skipLanding": True}
+    answer = await api.post("/join/flows", json={"vendors": entries, "redirectURI": redirect_uri, **skips})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 

@@ -102,7 +102,8 @@ async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -
     }  # fmt: skip
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
                      "health", "programID", "flowID", "expand", "provenance", "start", "end", "summaryLevel",
-                     "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error"}  # fmt: skip
+                     "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error",
+                     "ui_locales"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:
@@ -140,7 +141,11 @@ async def test_it_is_the_only_page_of_documentation(anonymous: httpx.AsyncClient
         assert (await anonymous.get(path)).headers["content-type"] == "application/problem+json", path
 
 
-PAGES = ("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm")
+PAGES = (
+    *("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm"),
+    *("showConnection", "askToEndConnection", "endConnection", "showReceipt"),
+)
+OAUTH = ("createAccessToken", "revokeAccessToken", "introspectAccessToken")
 
 
 async def test_every_operation_says_what_its_errors_look_like(document: dict[str, Any]) -> None:
@@ -149,7 +154,7 @@ async def test_every_operation_says_what_its_errors_look_like(document: dict[str
             continue
         assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
         for status, answer in operation["responses"].items():
-            assert status[0] in "23d" or "$ref" in answer or operation["operationId"] == "createAccessToken"
+            assert status[0] in "23d" or "$ref" in answer or operation["operationId"] in OAUTH
     for response in document["components"]["responses"].values():
         reference = response["content"]["application/problem+json"]["schema"]["$ref"]
         assert reference == "#/components/schemas/Problem"
@@ -177,7 +182,7 @@ async def test_tokens_scopes_and_public_operations_are_told(document: dict[str, 
     assert set(flow["scopes"]) == {*SCOPES, REVEAL}
     needed = set()
     for path, method, operation in operations(document):
-        if operation["operationId"] == "createAccessToken":
+        if operation["operationId"] in OAUTH:
             continue
         is_public = path.startswith(("/health", "/.well-known")) or operation["operationId"] in PAGES
         assert (operation["security"] == []) is is_public, (method, path)

@@ -72,7 +72,7 @@ def is_public(path: str) -> bool:
         or "authorize" in path
         or "auth-granted" in path
         or "/join/sessions/" in path
-        or path == "/join/reconnect"
+        or path.startswith(("/join/reconnect", "/join/connection"))
     )
 
 

@@ -21,7 +21,7 @@ from joinder.ids import new_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls import buckets
 from joinder.services.calls.buckets import Buckets
-from joinder.services.join.join_sessions import COOKIES_MOST
+from joinder.services.join.browser_sessions import COOKIES_MOST
 
 At = Callable[..., httpx.AsyncClient]
 HONEST = "198.51.100.77"

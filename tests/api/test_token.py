@@ -341,7 +341,7 @@ FORGED: dict[str, Callable[[Forge], str]] = {
 
 
 async def test_a_forged_token_opens_nothing(hub: Hub, anonymous: httpx.AsyncClient, tenant: Tenant) -> None:
-    forge = Forge(await Tokens(hub)._signing_key(), tenant.api.headers["authorization"].removeprefix("Bearer "))
+    forge = Forge(await Tokens(hub).keys.signing(), tenant.api.headers["authorization"].removeprefix("Bearer "))
     statuses = {}
     for name, forged in FORGED.items():
         bearer = b"Bearer " + forged(forge).encode()
@@ -356,7 +356,7 @@ async def test_a_forged_token_opens_nothing(hub: Hub, anonymous: httpx.AsyncClie
 
 async def test_the_forge_itself_makes_tokens_that_open(hub: Hub, anonymous: httpx.AsyncClient, tenant: Tenant) -> None:
     """Or the table above would prove nothing."""
-    own = await Tokens(hub)._signing_key()
+    own = await Tokens(hub).keys.signing()
     forge = Forge(own, tenant.api.headers["authorization"].removeprefix("Bearer "))
     token = forge.signed(jti="another")
     assert (await anonymous.get("/sites", headers={"authorization": f"Bearer {token}"})).status_code == 200

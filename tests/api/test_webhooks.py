@@ -9,7 +9,18 @@ import httpx
 from sqlalchemy import text
 
 from api.conftest import NewBrowser, NewTenant
-from api.fakes import Vendors, assert_problem, begin, come_back, connect, count, new_credentials, pointers, result_of
+from api.fakes import (
+    Vendors,
+    assert_problem,
+    begin,
+    come_back,
+    connect,
+    count,
+    new_credentials,
+    new_flow,
+    pointers,
+    result_of,
+)
 from api.test_join import assert_page, form_of, send
 from joinder.runtime.hub import Hub
 from joinder.services.events import deliveries
@@ -198,11 +209,8 @@ async def test_another_browser_cannot_end_what_one_began(
 async def test_another_accounts_key_shows_the_form_again(
     api: httpx.AsyncClient, new_browser: NewBrowser, vendors: Vendors
 ) -> None:
-    answer = await api.post(
-        "/join/flows", json={"vendors": [{"vendor": "boxy"}], "redirectURI": "https://integrator.example/x"}
-    )
     browser = await new_browser()
-    token = await begin(browser, answer.json()["id"])
+    token = await begin(browser, await new_flow(api, "boxy"))
     fields = {"host": "192.0.2.9", "token": "canary"}
     first = result_of(await send(browser, token, form_token=await form_of(browser, token), **fields))
     url = (await api.post(f"/enrollments/{first['enrollmentID']}/reconnect", json={})).json()["url"]

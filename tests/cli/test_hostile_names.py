@@ -31,6 +31,7 @@ MORE: dict[str, tuple[str, ...]] = {
     "clients list": (),
     "webhooks deliveries": ("{webhook}",),
     "enrollments reconnect": ("{enrollment}", "--qr"),
+    "enrollments owner-link": ("{enrollment}", "--qr"),
     "credentials reveal": ("{credentials}", "--reason", "a move"),
     "status": (),
     "doctor": (),

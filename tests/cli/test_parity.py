@@ -22,6 +22,7 @@ COMMANDS = {
     "startBackfill": "backfills start",
     "pauseEnrollment": "enrollments pause",
     "createReconnectLink": "enrollments reconnect",
+    "createOwnerLink": "enrollments owner-link",
     "refreshEnrollment": "enrollments refresh",
     "releaseEnrollment": "enrollments release",
     "deleteEnrollment": "enrollments revoke",
@@ -74,7 +75,7 @@ COMMANDS = {
     "sendTestEvent": "webhooks test",
 }
 _VIRTUAL = ("Site", "SolarInverter", "Battery")
-_OWNERS = "a page of the owner's way to consent; `flows link` and `enrollments reconnect` make the links to it"
+_OWNERS = "a page of the owner's; `flows link`, `enrollments reconnect` and `enrollments owner-link` lead to it"
 _TOKENS = "a command opens the database itself and needs no access token"
 _PROBES = "for load balancers; `doctor` looks deeper"
 _HOMES = "a program under test makes its own homes; `sites`, `devices` and `enrollments` show and end them"
@@ -97,7 +98,14 @@ NONE = {
     "showJoinForm": _OWNERS,
     "submitJoinForm": _OWNERS,
     "finishConsent": _OWNERS,
+    "showConnection": _OWNERS,
+    "askToEndConnection": _OWNERS,
+    "endConnection": _OWNERS,
+    "showReceipt": _OWNERS,
+    "createBrowserKey": _TOKENS,
     "createAccessToken": _TOKENS,
+    "revokeAccessToken": _TOKENS,
+    "introspectAccessToken": _TOKENS,
     "getJwks": _TOKENS,
     "getAuthorizationServer": _TOKENS,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from joinder import errors
 from joinder.api import problems
-from joinder.api.pages.texts import PAGES
+from joinder.api.pages import catalogue
 from joinder.services import refusals
 from joinder.services.join import join_ends
 from joinder.trouble import StoreTrouble
@@ -54,10 +54,10 @@ def test_the_page_lists_every_end_of_a_join_and_who_must_act() -> None:
     assert len(join_ends.ENDS) >= 14
 
 
-def test_every_end_that_is_told_by_a_page_has_one() -> None:
-    told = {code for code, end in join_ends.ENDS.items() if not end.is_success and end.error is None}
-    assert told <= set(PAGES)
-    assert set(PAGES) <= set(join_ends.ENDS)
+def test_every_end_has_its_own_page_in_every_language() -> None:
+    for language in catalogue.languages().values():
+        assert set(language.pages) == set(join_ends.ENDS)
+        assert len({(page.title, page.happened) for page in language.pages.values()}) == len(join_ends.ENDS)
 
 
 def test_every_error_of_a_vendor_is_an_end() -> None:

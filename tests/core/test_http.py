@@ -138,14 +138,22 @@ PLAIN_HOSTS = {
     "envoy-2.home.arpa.": "envoy-2.home.arpa",
     "3com.example": "3com.example",
     "xn--bcher-kva.example": "xn--bcher-kva.example",
+    "https://192.168.1.50": "192.168.1.50",
+    "HTTPS://192.168.1.50:443/home#/production": "192.168.1.50",
+    "http://envoy.local/": "envoy.local",
+    "192.168.1.50/admin": "192.168.1.50",
+    "[fd00::1]": "fd00::1",
+    "https://[fd00::1]:443/home": "fd00::1",
 }
 ODD_HOSTS = [
+    "ftp://192.168.1.50", "https://", "https:///home", "https://user@192.168.1.50/", "https://192.168.1.50:8443/home",
+    "https://https://192.168.1.50", "https://192.168.1.50\\@evil.example/", "https://[fd00::1", "https://192.168.1.50/é",
     "", " ", ".", "..", "2130706433", "0x7f000001", "0x7f.1", "0x7f.0.0.1", "0177.0.0.1", "017700000001", "127.1",
     "127.0.1", "10.1", "192.168.1", "192.168.1.050", "192.168.1.256", "192.168.1.1.1", "1e3", "0", "00", "0x0",
-    "10.0.0.0x1", "192.168.1.50:8080", "192.168.1.50/24", "192.168.1.50/admin", "https://192.168.1.50", "//envoy",
+    "10.0.0.0x1", "192.168.1.50:8080", "//envoy",
     "user@envoy", "user:word@192.168.1.50", "envoy#x", "envoy?x", "en voy", "envoy\t", "en\nvoy", "envoy\r\nHost: x",
     "envoy\x00", "envoy\\x", "*.example", "-envoy", "envoy-", "a..b", ".envoy", "_envoy", "en_voy", "a" * 64,
-    ".".join(["a" * 60] * 5), "[::1]", "[fd00::1]", "fd00::1::2", "fd00:::1", "fe80::1%eth0", "fe80::1%25eth0",
+    ".".join(["a" * 60] * 5), "fd00::1::2", "fd00:::1", "fe80::1%eth0", "fe80::1%25eth0",
     "fd00::1%1", "bücher.example", "envоy.local", "１９２.168.1.1", "①②⑦.0.0.1", "127。0。0。1", "envoy%2elocal",
     "%31%32%37.0.0.1", "localhost:80", "envoy,other", "envoy;x", "12345", "a.1", "example.0x1",
 ]  # fmt: skip
@@ -167,6 +175,12 @@ def test_an_odd_device_address_is_refused(typed):
     with pytest.raises(DeviceUnreachable) as caught:
         lan_factory().device(typed)
     assert str(caught.value) == "That is not an IP address or a host name"
+
+
+@pytest.mark.parametrize("typed", ["172.16.0.1", "8.8.8.8", "https://172.16.0.1/home", "169.254.169.254", "[::1]"])
+def test_an_address_outside_the_allowed_networks_is_named_so_before_any_packet(typed):
+    with pytest.raises(DeviceUnreachable, match="lies in no network"):
+        lan_factory().device(typed)
 
 
 def test_without_allowed_networks_no_device_is_reached():
@@ -652,7 +666,7 @@ def test_a_status_has_one_class(status, error):
     with pytest.raises(error) as caught:
         raise_for_status(answer)
     assert type(caught.value) is error
-    assert getattr(caught.value, "retry_after", timedelta(seconds=7)) == timedelta(seconds=7)
+    assert caught.value.retry_after == (timedelta(seconds=7) if issubclass(error, TransientError) else None)
 
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -274,7 +274,12 @@ async def new_flow(here: World, browser: httpx.AsyncClient) -> str:
     token = await browser.post("/oauth2/token", data={"grant_type": "client_credentials"}, auth=login)
     answer = await browser.post(
         "/join/flows",
-        json={"vendors": [{"vendor": "enphase", "credentialsID": here.credentials_id}], "redirectURI": BACK_AT},
+        json={
+            "vendors": [{"vendor": "enphase", "credentialsID": here.credentials_id}],
+            "redirectURI": BACK_AT,
+            "skipIntro": True,
+            "skipLanding": True,
+        },
         headers={"authorization": f"Bearer {token.json()['access_token']}"},
     )
     assert answer.status_code == 201, answer.text

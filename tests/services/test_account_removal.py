@@ -9,10 +9,10 @@ from sqlmodel import SQLModel
 from joinder.clock import now
 from joinder.ids import new_id
 from joinder.runtime.hub import Hub
-from joinder.services.admin import account_removal
+from joinder.services.admin import account_removal, audit_proof
 from joinder.services.events import webhooks
 from joinder.services.join import enrollments, vendor_credentials
-from joinder.services.records import accounts
+from joinder.services.records import accounts, brands
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.store.tables import (
     Application,
@@ -69,6 +69,7 @@ async def add_what_is_under_way(hub: Hub, account_id: str, endpoint_id: str) -> 
             id=new_id("dlvy"), account_id=account_id, endpoint_id=endpoint_id, event_id=event.id, created_at=1, due_at=1
         )
         session.add_all([flow, consent, sent])
+    await brands.change(hub, account_id, "test", colour="#123456")
 
 
 async def add_what_is_read(hub: Hub, account_id: str, enrollment_id: str) -> None:
@@ -123,8 +124,10 @@ async def test_nothing_of_it_is_left_and_nothing_of_another_is_touched(hub: Hub,
     }  # fmt: skip
     assert await removed(hub, account_id) == [(1, 2), (2, 2)]
     after = await rows_of_all_tables(hub)
-    audit = after.pop("audit")
+    audit, heads = after.pop("audit"), after.pop("audit_head")
     assert set(before.pop("audit")) <= set(audit)
+    assert len(heads) == len(before.pop("audit_head")) + 1
+    assert (await audit_proof.verify(hub)).findings == []
     assert after == before
     async with hub.store.read() as session:
         kept = (await session.execute(select(Audit.action).where(Audit.account_id == account_id))).scalars().all()

@@ -337,7 +337,7 @@ async def test_a_vendor_whose_plugin_is_gone_ends_the_attempt(
     settings: Settings, hub: Hub, flow: JoinFlow, vendors: Vendors
 ) -> None:
     async with open_hub(settings, vendors.registry()) as without:
-        with pytest.raises(Exception, match="coded"):
+        with pytest.raises(JoinRefused, match="vendor_missing"):
             await leave(without, flow)
         (attempt,) = await join_attempts.latest(without, flow_id=flow.id)
     assert attempt.code == "vendor_missing"

@@ -232,7 +232,7 @@ async def test_a_link_that_is_changed_old_or_for_nothing_opens_nothing(
     await enrollments.delete(hub, account_id, enrollment_id, "test")
     with pytest.raises(JoinRefused) as caught:
         await join_sessions.start_reconnect(hub, link)
-    assert caught.value.code == "flow_gone"
+    assert caught.value.code == "connection_ended"
     assert vendors.sunny.calls == []
 
 

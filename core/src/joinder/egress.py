@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ import httpcore
 from joinder.errors import DeviceUnreachable
 
 Address = IPv4Address | IPv6Address
+_PASTED = re.compile(  # at most one scheme, the port of https, and a path
+    r"(?i:https?://)?(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9.-]+))(?::443)?(?:/[!-\[\]-~]*)?"
+)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -42,7 +46,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """
         stand_in = self._stand_ins.get((host, port))
         is_stand_in_itself = stand_in == (host, port)
-        if stand_in and (is_stand_in_itself or not _is_literal(host)):
+        if stand_in and (is_stand_in_itself or not is_literal(host)):
             self.reached = host
             return await self._inner.connect_tcp(*stand_in, timeout, local_address, socket_options)
         addresses = await _resolve(host, port)
@@ -98,7 +102,8 @@ def _is_own(address: Address) -> bool:
         return True
 
 
-def _is_literal(host: str) -> bool:
+def is_literal(host: str) -> bool:
+    """Tells whether it is an IP address, not a name."""
     try:
         ip_address(host)
     except ValueError:
@@ -117,10 +122,11 @@ async def _resolve(host: str, port: int) -> list[Address]:
 def plain_host(address: str) -> str:
     """Returns an IP literal in normal form, or a plain DNS or mDNS name. Raises DeviceUnreachable for anything else.
 
-    Odd number forms (0x7f.1, 2130706433) are refused.
+    Of an address as browsers show it, `https://192.168.1.5/home`, the host counts. Odd number forms (0x7f.1,
+    2130706433) are refused.
     """
-    text = address.strip().rstrip(".").lower()
-    if _is_literal(text) and "%" not in text:
+    text = _host_in(address.strip()).rstrip(".").lower()
+    if is_literal(text) and "%" not in text:
         return str(ip_address(text))
     labels = text.split(".")
     plain = all(
@@ -134,6 +140,12 @@ def plain_host(address: str) -> str:
     if not plain or len(text) > 253 or labels[-1][:1].isdigit():
         raise DeviceUnreachable("That is not an IP address or a host name")
     return text
+
+
+def _host_in(pasted: str) -> str:
+    """Cuts scheme, path and the port of https off what was copied out of a browser; anything odd stays as it is."""
+    found = _PASTED.fullmatch(pasted)
+    return found["six"] or found["host"] if found else pasted
 
 
 class PinnedTls:

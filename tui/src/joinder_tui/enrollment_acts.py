@@ -115,7 +115,8 @@ async def _reconnect(page: Page, enrollment_id: str) -> None:
         from joinder.services.join import reconnect
         from joinder.store.tables import Enrollment
 
-        return await reconnect.ask(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id, None)
+        account_id = await account_of(hub, Enrollment, enrollment_id)
+        return await reconnect.ask(hub, account_id, enrollment_id, None, ACTOR)
 
     url = await page.doing("Making the link", ask)
     if url is not None:

@@ -15,16 +15,20 @@ from joinder.api import deps
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
+from joinder.api.browser_keys import BrowserKeyController, shared
+from joinder.api.connections import ConnectionController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.document import describe
 from joinder.api.elsewhere import BatteryControlController, JoinSessionController
 from joinder.api.enrollments import EnrollmentController
+from joinder.api.front_door import HANDLERS, home
 from joinder.api.headers import shielded
+from joinder.api.idempotent import idempotent
 from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
-from joinder.api.problems import HANDLERS, NotReady
+from joinder.api.problems import NotReady
 from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.reference import reference_file, reference_page
 from joinder.api.sites import SiteController
@@ -49,6 +53,7 @@ ROUTES = (
     VendorCredentialsController,
     JoinFlowController,
     JoinController,
+    ConnectionController,
     VendorController,
     EnrollmentController,
     SiteController,
@@ -59,6 +64,7 @@ ROUTES = (
     WebhookController,
     EnrollmentBackfillController,
     BackfillController,
+    BrowserKeyController,
     ProgramController,
     ApplicationController,
     VirtualEnrollmentController,
@@ -83,6 +89,7 @@ def create_app(hub: Hub) -> Litestar:
         route_handlers=[
             *ROUTES,
             virtual_consent,
+            home,
             live,
             ready,
             well_known,
@@ -103,14 +110,15 @@ def create_app(hub: Hub) -> Litestar:
             }
         ),
         dependencies=DEPENDENCIES,
-        middleware=[admitted],
+        middleware=[admitted, idempotent],
         before_request=refuse_early,
         exception_handlers=HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = shielded(observed(transferred(app.asgi_handler)), is_https=hub.settings.is_https)
+    routed = shared(transferred(app.asgi_handler), hub.settings.cors_origins)
+    app.asgi_handler = shielded(observed(routed), is_https=hub.settings.is_https)
     return app
 
 

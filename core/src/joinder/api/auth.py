@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -19,10 +20,15 @@ from joinder.ids import is_id
 from joinder.observe.log_context import bind
 from joinder.runtime.hub import Hub
 from joinder.services.calls.buckets import Buckets
+from joinder.services.readings import sites
 from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
 from joinder.services.records.accounts import REVEAL, SCOPES, Caller
+from joinder.services.refusals import NotForBrowsers, NotFound
+from joinder.store.tables import ApiClient
 
+BROWSERS_ROOTS = ("sites", "solar-inverters", "batteries", "meters")
 FAILURES_PER_MINUTE, FAILURES_OF_ADDRESS = 20, 200
+ASKED_PER_MINUTE = 120  # by one client, of all that these endpoints do; a token lives for an hour
 
 
 async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -36,9 +42,27 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Unauthorized from None
     needed = handler.opt.get("scope")
     if needed is not None and needed not in caller.scopes:
+        tokens_of(connection.app).audit.refused(caller.account_id, caller.client_id, needed)
         raise Forbidden(needed)
     connection.scope["state"]["caller"] = caller
+    if caller.enrollment_id is not None:
+        await _refuse_beyond(connection, caller, caller.enrollment_id)
     bind(account_id=caller.account_id)
+
+
+async def _refuse_beyond(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller, enrollment_id: str) -> None:
+    """Lets a browser key read sites and devices of its enrollment.
+
+    Raises NotForBrowsers, or NotFound for ids of others.
+    """
+    root = connection.url.path.split("/")[1]
+    if connection.scope.get("method") != "GET" or root not in BROWSERS_ROOTS:
+        raise NotForBrowsers("A browser key reads /sites, /solar-inverters, /batteries and /meters, and nothing else.")
+    ids = {name: connection.path_params.get(name) for name in ("site_id", "device_id")}
+    if any(ids.values()) and not await sites.may_read(
+        connection.app.state.hub, caller.account_id, enrollment_id, **ids
+    ):
+        raise NotFound
 
 
 def provide_caller(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Caller:
@@ -51,26 +75,46 @@ class FailedLogins:
 
     def __init__(self) -> None:
         self._of_client, self._of_address = Buckets(FAILURES_PER_MINUTE), Buckets(FAILURES_OF_ADDRESS)
+        self._asked = Buckets(ASKED_PER_MINUTE)
+
+    def spend(self, client_id: str) -> dict[str, str]:
+        """Spends of a client's own budget, once it has proved to be that client. Returns the fields that tell of it.
+
+        Raises TooManyRequests.
+        """
+        wait_s = self._asked.wait_s(client_id)
+        if wait_s > 0:
+            raise TooManyRequests(math.ceil(wait_s), _rate_limit("client", ASKED_PER_MINUTE, 0, wait_s))
+        self._asked.take(client_id)
+        return _rate_limit("client", ASKED_PER_MINUTE, self._asked.left(client_id), 60)
 
     def note(self, client_id: str, address: str) -> None:
         """Counts a log-in that failed; what is no client id, of any length, counts as one. Raises TooManyRequests."""
         client = f"{client_id if is_id(client_id, 'clnt') else ''} {address}"
         wait_s = max(self._of_client.wait_s(client), self._of_address.wait_s(address))
         if wait_s > 0:
-            raise TooManyRequests(math.ceil(wait_s))
+            limits = _rate_limit("failed-logins", FAILURES_PER_MINUTE, 0, wait_s)
+            raise TooManyRequests(math.ceil(wait_s), limits)
         self._of_client.take(client)
         self._of_address.take(address)
 
 
+def _rate_limit(policy: str, quota: int, left: int, reset_s: float) -> dict[str, str]:
+    """Returns the fields of draft-ietf-httpapi-ratelimit-headers."""
+    return {
+        "ratelimit-policy": f'"{policy}";q={quota};w=60',
+        "ratelimit": f'"{policy}";r={left};t={math.ceil(reset_s)}',
+    }
+
+
 class OAuth2Controller(Controller):
-    """The client credentials grant (RFC 6749 §4.4), its metadata (RFC 8414) and keys (RFC 7517)."""
+    """Client credentials (RFC 6749 §4.4), metadata (RFC 8414), keys (RFC 7517), revocation and introspection."""
 
     tags = ["OAuth 2.0"]  # noqa: RUF012 - Litestar's own convention
 
     @post("/oauth2/token", operation_id="createAccessToken", status_code=200, summary="Get an access token")
     async def token(self, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         """Takes the form `grant_type=client_credentials[&scope=…]`, the client by HTTP Basic or in the form."""
-        failures: FailedLogins = request.app.state.failures
         form = _form(request, await request.body())
         if form is None:
             return _oauth_error("invalid_request", "Send application/x-www-form-urlencoded, each parameter once.")
@@ -81,10 +125,11 @@ class OAuth2Controller(Controller):
             code = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
             return _oauth_error(code, "grant_type must be client_credentials.")
         try:
-            token = await tokens_of(request.app).issue(*presented, form.get("scope"))
+            client = await tokens_of(request.app).authenticated(*presented)
+            limits = _failures(request).spend(client.id)
+            token = await tokens_of(request.app).issue_to(client, form.get("scope"))
         except InvalidClient:
-            failures.note(presented[0], address_of(request) or "")
-            return _oauth_error("invalid_client", "Unknown client or wrong secret.")
+            return _not_known(request, presented[0])
         except InvalidScope:
             return _oauth_error("invalid_scope", "The client does not have every scope it asks for.")
         return _no_store(
@@ -94,8 +139,29 @@ class OAuth2Controller(Controller):
                 "token_type": token.token_type,
                 "expires_at": token.expires_at,
                 "scope": token.scope,
-            }
+            },
+            limits,
         )
+
+    @post("/oauth2/revoke", operation_id="revokeAccessToken", status_code=200, summary="End an access token")
+    async def revoke(self, request: Request[Any, Any, Any]) -> Response[Any]:
+        """Form `token`, the client as at `/oauth2/token` (RFC 7009). 200 also for what is no token, or has ended."""
+        asked = await _asked(request)
+        if isinstance(asked, Response):
+            return asked
+        try:
+            await tokens_of(request.app).revoke(asked.client, asked.token)
+        except InvalidClient:
+            return _oauth_error("unauthorized_client", "The token was issued to another client.")
+        return _no_store({}, asked.limits)
+
+    @post("/oauth2/introspect", operation_id="introspectAccessToken", status_code=200, summary="Ask about a token")
+    async def introspect(self, request: Request[Any, Any, Any]) -> Response[Any]:
+        """Form `token`, the client as at `/oauth2/token` (RFC 7662). Tokens of other accounts are never active."""
+        asked = await _asked(request)
+        if isinstance(asked, Response):
+            return asked
+        return _no_store(await tokens_of(request.app).introspect(asked.client, asked.token), asked.limits)
 
     @get("/.well-known/jwks.json", operation_id="getJwks", summary="Keys that verify access tokens")
     async def jwks(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -111,12 +177,51 @@ class OAuth2Controller(Controller):
         return {
             "issuer": issuer,
             "token_endpoint": f"{issuer}/oauth2/token",
+            "revocation_endpoint": f"{issuer}/oauth2/revoke",
+            "introspection_endpoint": f"{issuer}/oauth2/introspect",
             "jwks_uri": f"{issuer}/.well-known/jwks.json",
             "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            **{
+                f"{endpoint}_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"]
+                for endpoint in ("token", "revocation", "introspection")
+            },
             "scopes_supported": [*SCOPES, REVEAL],
             "response_types_supported": [],
         }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request about a token, by a client that proved to be it."""
+
+    client: ApiClient
+    token: str
+    limits: dict[str, str]
+
+
+async def _asked(request: Request[Any, Any, Any]) -> _Asked | Response[dict[str, Any]]:
+    """Returns who asks about which token, or the refusal."""
+    form = _form(request, await request.body())
+    presented = _client(request, form) if form is not None else None
+    if form is None or not form.get("token"):
+        return _oauth_error("invalid_request", "Send application/x-www-form-urlencoded with `token`, each once.")
+    if presented is None:
+        return _oauth_error("invalid_client", "Authenticate by HTTP Basic, or by client_id and client_secret.")
+    try:
+        client = await tokens_of(request.app).authenticated(*presented)
+    except InvalidClient:
+        return _not_known(request, presented[0])
+    return _Asked(client, form["token"], _failures(request).spend(client.id))
+
+
+def _not_known(request: Request[Any, Any, Any], client_id: str) -> Response[dict[str, Any]]:
+    _failures(request).note(client_id, address_of(request) or "")
+    return _oauth_error("invalid_client", "Unknown client or wrong secret.")
+
+
+def _failures(request: Request[Any, Any, Any]) -> FailedLogins:
+    failures: FailedLogins = request.app.state.failures
+    return failures
 
 
 def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None:
@@ -154,5 +259,5 @@ def _oauth_error(code: str, description: str) -> Response[dict[str, Any]]:
     return response
 
 
-def _no_store(body: dict[str, Any]) -> Response[dict[str, Any]]:
-    return Response(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+def _no_store(body: dict[str, Any], limits: dict[str, str] | None = None) -> Response[dict[str, Any]]:
+    return Response(body, headers={"cache-control": "no-store", "pragma": "no-cache", **(limits or {})})

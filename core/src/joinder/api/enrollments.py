@@ -12,13 +12,14 @@ from joinder.api.auth import require_caller
 from joinder.api.deps import NO_STORE, CallerDep, HubDep, OfFlow, OfProgram, Paging, VendorName
 from joinder.errors import HealthState
 from joinder.services.admin import pausing
-from joinder.services.join import applications, enrollments, labels, reconnect, renewal
+from joinder.services.join import applications, enrollments, labels, owner_links, reconnect, renewal
 from joinder.services.records import notices
 from joinder.wire.enrollments import (
     Enrollment,
     EnrollmentPage,
     EnrollmentPatch,
     EnrollmentStatus,
+    OwnerLink,
     Reconnect,
     ReconnectLink,
     TokenList,
@@ -119,7 +120,7 @@ class EnrollmentController(Controller):
     async def renew(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
         """Renews the vendor token; asks whether a pending enrollment is approved; polls one that had stopped."""
         await enrollments.get(hub, caller.account_id, enrollment_id)
-        await renewal.renew(hub, enrollment_id)
+        await renewal.renew(hub, enrollment_id, caller.client_id)
         return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
     @post(
@@ -175,4 +176,18 @@ class EnrollmentController(Controller):
     ) -> ReconnectLink:
         """Makes a link; the enrollment, its sites and history stay. `redirectURI`: the join flow's, when left out."""
         redirect_uri = data.redirect_uri if data is not None else None
-        return ReconnectLink(url=await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri))
+        url = await reconnect.ask(hub, caller.account_id, enrollment_id, redirect_uri, caller.client_id)
+        return ReconnectLink(url=url)
+
+    @post(
+        "/{enrollment_id:str}/owner-link",
+        operation_id="createOwnerLink",
+        cache_control=NO_STORE,
+        opt={"scope": "manage:enrollments"},
+        status_code=200,
+        summary="Make a link to the owner's own page",
+    )
+    async def owner_link(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> OwnerLink:
+        """Makes a link by which the owner sees what is read, and can end it; the landing page has one, too."""
+        url = await owner_links.ask(hub, caller.account_id, enrollment_id, caller.client_id)
+        return OwnerLink(url=url)

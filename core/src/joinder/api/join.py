@@ -2,75 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from joinder.api.addresses import address_of
-from joinder.api.pages import render
-from joinder.errors import ConsentInvalid, TransientError, VendorError
+from joinder.api.owner_answers import (
+    Incoming,
+    answered,
+    asked_locale,
+    look_of,
+    on_bug,
+    on_store_trouble,
+    on_vendor_error,
+)
+from joinder.api.pages import colours, render
+from joinder.errors import VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.strangers import Guest
-from joinder.services.join import join_sessions
+from joinder.services.join import browser_sessions, join_sessions, landings
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.join.join_sessions import Choice, FormRefused, Started
+from joinder.services.join.join_sessions import Choice, Form, Intro, Started
 from joinder.services.join.labels import Labels
-from joinder.trouble import StoreRefused, StoreTrouble
+from joinder.services.join.redirects import with_result
+from joinder.services.records import brands
+from joinder.trouble import StoreTrouble
 
-RETRY_AFTER_S = 60
-log = logging.getLogger("joinder.join")
-Incoming = Request[Any, Any, Any]
-
-
-def on_refused(_: Incoming, error: JoinRefused) -> Response[str]:
-    return render.message(
-        error.code, status=error.status, restart_url=error.restart_url, retry_after_s=error.retry_after_s
-    )
-
-
-def on_vendor_error(_: Incoming, error: VendorError) -> Response[str]:
-    log.warning("join: %s: %s", type(error).__name__, error)
-    if isinstance(error, TransientError):
-        return render.message("vendor_unavailable", status=503, retry_after_s=RETRY_AFTER_S)
-    return render.message("operator_action", status=502)
-
-
-def on_form_refused(_: Incoming, error: FormRefused) -> Response[str]:
-    """What the owner can correct: 422. The vendor is away: 503, and never "wrong key". Others: 5xx."""
-    if isinstance(error.error, ConsentInvalid):
-        errors = error.error.fields or {"": str(error.error)}
-        return render.form(error.form, status=422, values=error.values, errors=errors)
-    if isinstance(error.error, TransientError):
-        errors = {"": f"We could not reach {error.form.vendor.label}. Nothing was saved. Try again in a minute."}
-        return render.form(error.form, status=503, values=error.values, errors=errors, retry_after_s=RETRY_AFTER_S)
-    log.warning("join form: %s: %s", type(error.error).__name__, error.error)
-    status = 422 if error.error.actor == "owner" else error.error.status
-    return render.form(error.form, status=status, values=error.values, errors={"": str(error.error)})
-
-
-def on_store_trouble(request: Incoming, error: StoreTrouble) -> Response[str]:
-    if isinstance(error, StoreRefused):
-        return on_bug(request, error)
-    return render.message("store_unavailable", status=503, retry_after_s=error.retry_after_s)
-
-
-def on_bug(request: Incoming, error: Exception) -> Response[str]:
-    log.error("%s on %s", type(error).__name__, request.route_handler.paths)
-    return render.message("internal_error", status=500)
+ASKED_AGAIN = "go"  # in the query of who has read what is asked
 
 
 class JoinController(Controller):
     path = "/join"
     tags = ["Join"]  # noqa: RUF012 - Litestar's own convention
     exception_handlers = {  # noqa: RUF012 - Litestar's own convention
-        JoinRefused: on_refused,
-        FormRefused: on_form_refused,
         VendorError: on_vendor_error,
         StoreTrouble: on_store_trouble,
         Exception: on_bug,
@@ -83,19 +51,13 @@ class JoinController(Controller):
         summary="Send an owner to the vendor",
     )
     async def authorize(self, request: Incoming, hub: NamedDependency[Hub], flow_id: FromPath[str]) -> Response[str]:
-        """Public. Query: `vendor` (left out: a chooser when there are several), `state`, and `reference`."""
-        query = _single(request)
-        labels = Labels(reference=query.get("reference") or None, state=query.get("state"))
-        started = await join_sessions.start(hub, flow_id, query.get("vendor"), labels, _guest(request, hub))
-        if isinstance(started, Choice):
-            return render.choose(started)
-        return _sent_on(request, hub, started)
+        """Public. Query: `vendor` (left out: a chooser when there are several), `state`, `reference`, `ui_locales`."""
+        return await answered(request, hub, _authorize(request, hub, flow_id))
 
     @get("/reconnect", operation_id="startReconnect", media_type="text/html", summary="Send an owner to consent again")
     async def reconnect(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Public. Query: `link`, as POST /enrollments/{id}/reconnect made it."""
-        link = _single(request).get("link", "")
-        return _sent_on(request, hub, await join_sessions.start_reconnect(hub, link, _guest(request, hub)))
+        return await answered(request, hub, _reconnect(request, hub))
 
     @get(
         "/{vendor:str}/auth-granted",
@@ -105,13 +67,17 @@ class JoinController(Controller):
     )
     async def granted(self, request: Incoming, hub: NamedDependency[Hub], vendor: FromPath[str]) -> Response[str]:
         """Public. On to the flow's redirectURI with `state` and `enrollmentID`, or `error`, `error_description` and
-        `error_code` (docs/errors.md)."""
-        guest, query = _guest(request, hub), _single(request)
-        return render.see_other(await join_sessions.finish_redirect(hub, vendor, query, request.cookies, guest))
+        `error_code` (docs/errors.md): by the session's landing page, unless the flow leaves it out."""
+        return await answered(request, hub, _granted(request, hub, vendor))
 
-    @get("/sessions/{token:str}", operation_id="showJoinForm", media_type="text/html", summary="The hosted form")
+    @get(
+        "/sessions/{token:str}",
+        operation_id="showJoinForm",
+        media_type="text/html",
+        summary="The hosted form, and how it went",
+    )
     async def form(self, request: Incoming, hub: NamedDependency[Hub], token: FromPath[str]) -> Response[str]:
-        return render.form(await join_sessions.show_form(hub, token, request.cookies))
+        return await answered(request, hub, _session(request, hub, token))
 
     @post(
         "/sessions/{token:str}",
@@ -121,22 +87,90 @@ class JoinController(Controller):
         summary="The owner sends the form",
     )
     async def submit(self, request: Incoming, hub: NamedDependency[Hub], token: FromPath[str]) -> Response[str]:
-        _refuse_foreign(request, hub)
-        values = _pairs((await request.body()).decode(errors="replace"))
-        if values.get("action") == "cancel":
-            return render.see_other(await join_sessions.cancel_form(hub, token, request.cookies))
-        form_token = values.pop("form_token", "")
-        guest = _guest(request, hub)
-        return render.see_other(await join_sessions.submit_form(hub, token, request.cookies, values, form_token, guest))
+        return await answered(request, hub, _submit(request, hub, token))
 
     @get("/style.css", media_type="text/css", include_in_schema=False)
     async def style(self) -> Response[bytes]:
         return Response(render.stylesheet(), headers={"cache-control": "max-age=3600"})
 
+    @get("/brands/{account_id:str}/style.css", media_type="text/css", include_in_schema=False)
+    async def brand_style(self, hub: NamedDependency[Hub], account_id: FromPath[str]) -> Response[str]:
+        brand = await brands.of_account(hub, account_id)
+        text = colours.stylesheet(brand.colour) if brand and brand.colour else ""
+        return Response(text, headers={"cache-control": "max-age=3600"})
+
+    @get("/brands/{account_id:str}/logo", include_in_schema=False)
+    async def brand_logo(self, hub: NamedDependency[Hub], account_id: FromPath[str]) -> Response[bytes]:
+        logo = await brands.logo_of(hub, account_id)
+        if logo is None:
+            return Response(b"", status_code=404, media_type="text/plain")
+        return Response(logo.content, media_type=logo.media_type, headers={"cache-control": "max-age=3600"})
+
+
+async def _authorize(request: Incoming, hub: Hub, flow_id: str) -> Response[str]:
+    query, locale = single(request), asked_locale(request)
+    vendor, labels = query.get("vendor"), Labels(reference=query.get("reference") or None, state=query.get("state"))
+    first = None if ASKED_AGAIN in query else await join_sessions.introduce(hub, flow_id, vendor, labels)
+    if first is not None:
+        return await _introduced(request, hub, flow_id, labels, first)
+    begun = await join_sessions.start(hub, flow_id, vendor, labels, guest_of(request, hub), locale=locale)
+    return await _introduced(request, hub, flow_id, labels, begun)
+
+
+async def _introduced(
+    request: Incoming, hub: Hub, flow_id: str, labels: Labels, shown: Started | Choice | Intro
+) -> Response[str]:
+    if isinstance(shown, Started):
+        return _sent_on(request, hub, shown)
+    look = await look_of(request, hub, shown.account_id)
+    if isinstance(shown, Choice):
+        return render.choose(look, shown)
+    path = browser_sessions.authorize_path(flow_id, shown.vendor.name, labels, look.locale)
+    return render.intro(look, shown, with_result(path, **{ASKED_AGAIN: "1"}))
+
+
+async def _reconnect(request: Incoming, hub: Hub) -> Response[str]:
+    query, locale = single(request), asked_locale(request)
+    link = query.get("link", "")
+    shown = None if ASKED_AGAIN in query else await join_sessions.introduce_again(hub, link)
+    if shown is None:
+        started = await join_sessions.start_reconnect(hub, link, guest_of(request, hub), locale=locale)
+        return _sent_on(request, hub, started)
+    go_url = with_result("/join/reconnect", link=link, ui_locales=locale, **{ASKED_AGAIN: "1"})
+    return render.intro(await look_of(request, hub, shown.account_id), shown, go_url)
+
+
+async def _granted(request: Incoming, hub: Hub, vendor: str) -> Response[str]:
+    query = single(request)
+    ended = await join_sessions.finish_redirect(hub, vendor, query, request.cookies, guest_of(request, hub))
+    return await _ended(hub, join_sessions.state_in(hub, vendor, query), ended)
+
+
+async def _session(request: Incoming, hub: Hub, token: str) -> Response[str]:
+    shown = await join_sessions.show(hub, token, request.cookies)
+    look = await look_of(request, hub, shown.account_id, shown.locale)
+    return render.form(look, shown) if isinstance(shown, Form) else render.landing(look, shown)
+
+
+async def _submit(request: Incoming, hub: Hub, token: str) -> Response[str]:
+    refuse_foreign(request, hub)
+    values = pairs((await request.body()).decode(errors="replace"))
+    if values.get("action") == "cancel":
+        return await _ended(hub, token, await join_sessions.cancel_form(hub, token, request.cookies))
+    form_token = values.pop("form_token", "")
+    guest = guest_of(request, hub)
+    ended = await join_sessions.submit_form(hub, token, request.cookies, values, form_token, guest)
+    return await _ended(hub, token, ended)
+
+
+async def _ended(hub: Hub, token: str, target: str) -> Response[str]:
+    """Sends the owner to the integrator, by the session's landing page where the flow has one."""
+    return render.see_other(f"/join/sessions/{token}" if await landings.is_to_land(hub, token) else target)
+
 
 def _sent_on(request: Incoming, hub: Hub, started: Started) -> Response[str]:
-    surplus = join_sessions.surplus_cookies(hub, request.cookies)
-    kept = _cookie(hub, started.cookie_name, started.cookie, join_sessions.LIFE_S)
+    surplus = browser_sessions.surplus_cookies(hub, request.cookies)
+    kept = _cookie(hub, started.cookie_name, started.cookie, browser_sessions.LIFE_S)
     return render.see_other(started.url, [kept, *(_cookie(hub, name, "", 0) for name in surplus)])
 
 
@@ -152,17 +186,19 @@ def _cookie(hub: Hub, name: str, value: str, life_s: int) -> Cookie:
     )
 
 
-def _guest(request: Incoming, hub: Hub) -> Guest:
-    first = next(iter(join_sessions.own_cookies(hub, request.cookies)), None)
+def guest_of(request: Incoming, hub: Hub) -> Guest:
+    """Says who asks, as far as it is known."""
+    first = next(iter(browser_sessions.own_cookies(hub, request.cookies)), None)
     return Guest(address=address_of(request), browser=request.cookies[first] if first else None)
 
 
-def _single(request: Incoming) -> Mapping[str, str]:
-    """The query, each parameter once."""
-    return _pairs(request.scope["query_string"].decode("latin-1"))
+def single(request: Incoming) -> Mapping[str, str]:
+    """Returns the query, each parameter once. Raises JoinRefused."""
+    return pairs(request.scope["query_string"].decode("latin-1"))
 
 
-def _pairs(text: str) -> dict[str, str]:
+def pairs(text: str) -> dict[str, str]:
+    """Reads a form or a query. Raises JoinRefused where a name stands twice, or there are too many."""
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
     except ValueError:
@@ -172,8 +208,8 @@ def _pairs(text: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _refuse_foreign(request: Incoming, hub: Hub) -> None:
-    """A form from another site is not ours, whatever it carries."""
+def refuse_foreign(request: Incoming, hub: Hub) -> None:
+    """Raises JoinRefused for a form from another site: it is not ours, whatever it carries."""
     origin, fetched_from = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
     here = urlsplit(hub.settings.public_url)
     foreign = origin not in (None, "null") and urlsplit(str(origin)).netloc != here.netloc

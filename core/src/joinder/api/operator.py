@@ -224,6 +224,8 @@ class JoinFlowController(Controller):
                 caller.client_id,
                 vendors=vendors,
                 redirect_uri=data.redirect_uri,
+                skip_intro=data.skip_intro,
+                skip_landing=data.skip_landing,
                 program_id=data.program_id,
             )
         )
@@ -301,9 +303,9 @@ def _vendor(
     calls: dict[str, Any] = {
         "pollEverySeconds": int(limits.poll_every.total_seconds()),
         "maxConcurrency": limits.max_concurrency,
-        "callsPerMinute": limits.calls_per_minute,
-        "callsPerDay": limits.calls_per_day,
-        "callsPerMonth": limits.calls_per_month,
+        "callsPerMinute": limits.most("minute"),
+        "callsPerDay": limits.most("day"),
+        "callsPerMonth": limits.most("month"),
     }
     return VendorInfo(
         name=vendor.name,

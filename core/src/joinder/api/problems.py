@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from litestar import Request, Response
@@ -62,9 +64,10 @@ class Forbidden(Exception):
 class TooManyRequests(Exception):
     """`retry_after_s` seconds from now."""
 
-    def __init__(self, retry_after_s: int) -> None:
+    def __init__(self, retry_after_s: int, limits: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__("too many requests")
         self.retry_after_s = retry_after_s
+        self.limits = limits  # RateLimit fields
 
 
 class BodyTooSlow(Exception):
@@ -177,7 +180,7 @@ def on_forbidden(request: Request[Any, Any, Any], error: Forbidden) -> Response[
 
 
 def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Response[Problem]:
-    wait = {"retry-after": str(error.retry_after_s)}
+    wait = {"retry-after": str(error.retry_after_s), **error.limits}
     return _plain(request, 429, f"Try again in {error.retry_after_s} seconds.", wait)
 
 

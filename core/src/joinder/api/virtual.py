@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Controller, Response, delete, get, post
+from litestar import Controller, Request, Response, delete, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
@@ -13,6 +13,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from joinder import virtual
 from joinder.api.auth import require_caller
 from joinder.api.deps import CallerDep, HubDep, Paging
+from joinder.api.owner_answers import look_of
 from joinder.api.pages import render
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
@@ -118,7 +119,7 @@ class VirtualSolarInverterController(Controller):
     )
     async def remove(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> None:
         """Takes it out of its site."""
-        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, caller.client_id)
 
 
 class VirtualBatteryController(Controller):
@@ -157,18 +158,19 @@ class VirtualBatteryController(Controller):
     )
     async def remove(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> None:
         """Takes it out of its site."""
-        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, caller.client_id)
 
 
 @get("/virtual/consent", media_type="text/html", include_in_schema=False)
 async def virtual_consent(
+    request: Request[Any, Any, Any],
     hub: HubDep,
     session: Annotated[str, QueryParameter(name="state", description="Of the join session.")] = "",
     redirect_uri: Annotated[str, QueryParameter(description="Ours; it is not looked at.")] = "",
 ) -> Response[str]:
     """Public. Stands for a vendor's consent page: grants, denies, fails, or lets the vendor decide later."""
     owner = await virtual_homes.owner_of(hub, session)
-    return render.virtual_owner(callback_url(hub, virtual.NAME), session, owner)
+    return render.virtual_owner(await look_of(request, hub), callback_url(hub, virtual.NAME), session, owner)
 
 
 async def _devices(

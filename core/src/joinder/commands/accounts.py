@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -57,6 +58,33 @@ def rename(account_id: str, name: str) -> None:
 
     on_hub(lambda hub: accounts.rename_account(hub, account_id, accounts.COMMAND_LINE, name))
     echo(f"{account_id} is renamed.")
+
+
+@command.command()
+@click.argument("account_id")
+@click.option("--colour", metavar="#RRGGBB", help="Of buttons; moved where it could not be read. '' takes it away.")
+@click.option("--logo", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A PNG, JPEG or WebP file.")
+@click.option("--no-logo", is_flag=True, help="Take the logo away.")
+@json_option
+def brand(account_id: str, colour: str | None, logo: Path | None, no_logo: bool, as_json: bool) -> None:
+    """Set the look of an account's pages for owners. Example:  joinder accounts brand acct-… --colour "#0b5c3b"
+
+    Without options it shows the look.
+    """
+    from joinder.services.records import accounts, brands
+
+    if logo is not None and no_logo:
+        raise click.UsageError("Give --logo, or --no-logo.")
+    picture = b"" if no_logo else logo.read_bytes() if logo is not None else None
+
+    async def set_or_look(hub: Hub) -> brands.Brand:
+        account = await accounts.account_or_only(hub, account_id)
+        if colour is None and picture is None:
+            return await brands.of_account(hub, account.id) or brands.Brand(account_id=account.id, name=account.name)
+        return await brands.change(hub, account.id, accounts.COMMAND_LINE, colour=colour, logo=picture)
+
+    made = on_hub(set_or_look)
+    show([{"id": made.account_id, "name": made.name, "colour": made.colour, "logo": made.has_logo}], as_json)
 
 
 @command.command()

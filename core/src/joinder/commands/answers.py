@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from joinder.services.admin import audit_proof
 from joinder.wire.backfills import Backfill
 from joinder.wire.base import Wire
 from joinder.wire.coverage import Coverage
 from joinder.wire.credentials import ActionInfo, ActionOutcome, Credentials, Quotas
 from joinder.wire.devices import Battery, Meter, SolarInverter
-from joinder.wire.enrollments import Enrollment, ReconnectLink, TokenInfo
+from joinder.wire.enrollments import Enrollment, OwnerLink, ReconnectLink, TokenInfo
 from joinder.wire.events import Event
 from joinder.wire.flows import JoinFlow
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
@@ -73,6 +74,30 @@ class Audit(Wire, kw_only=True):
     action: str
     target: str
     reason: str | None = None
+    result: str | None = None
+    request_id: str | None = None
+
+
+class AuditFinding(Wire, kw_only=True):
+    """What does not hold of an account's chain, at entry `seq` where that is known."""
+
+    account_id: str
+    problem: str
+    seq: int | None = None
+
+
+class AuditProof(Wire, kw_only=True):
+    """`older`: entries from before the chain, for which nobody vouches."""
+
+    entries: int
+    chains: int
+    older: int
+    findings: list[AuditFinding]
+
+
+class Pruned(Wire, kw_only=True):
+    account_id: str
+    erased: int
 
 
 class Deleted(Wire, kw_only=True):
@@ -193,6 +218,7 @@ ANSWERS: dict[str, Answer] = {
     "enrollments release": many(Enrollment),
     "enrollments label": one(Enrollment),
     "enrollments reconnect": one(ReconnectLink),
+    "enrollments owner-link": one(OwnerLink),
     "enrollments revoke": one(Ended),
     "programs create": one(Program),
     "programs list": many(Program),
@@ -228,6 +254,9 @@ ANSWERS: dict[str, Answer] = {
     "webhooks delete": one(Deleted),
     "events list": many(Event),
     "audit list": many(Audit),
+    "audit verify": one(AuditProof),
+    "audit export": many(audit_proof.Line),
+    "audit prune": one(Pruned),
     "backfills start": one(Backfill),
     "backfills list": many(Backfill),
     "backfills show": one(Backfill),

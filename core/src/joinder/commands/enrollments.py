@@ -208,10 +208,29 @@ def reconnect(enrollment_id: str, redirect_uri: str | None, qr: bool, as_json: b
     from joinder.wire.enrollments import ReconnectLink
 
     async def ask(hub: Hub) -> str:
-        return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri)
+        return await reconnect.ask(hub, await _account(hub, enrollment_id), enrollment_id, redirect_uri, ACTOR)
 
     url = on_hub(ask)
     print_link(ReconnectLink(url=url), url, qr=qr, as_json=as_json)
+
+
+@command.command(name="owner-link")
+@click.argument("enrollment_id")
+@qr_option
+@json_option
+def owner_link(enrollment_id: str, qr: bool, as_json: bool) -> None:
+    """Make a link to the owner's own page. Example:  joinder enrollments owner-link enrl-… --qr
+
+    The owner sees there what is read, and can end it. It works for 400 days; send it to nobody else.
+    """
+    from joinder.services.join import owner_links
+    from joinder.wire.enrollments import OwnerLink
+
+    async def ask(hub: Hub) -> str:
+        return await owner_links.ask(hub, await _account(hub, enrollment_id), enrollment_id, ACTOR)
+
+    url = on_hub(ask)
+    print_link(OwnerLink(url=url), url, qr=qr, as_json=as_json)
 
 
 @command.command()

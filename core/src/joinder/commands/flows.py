@@ -64,6 +64,8 @@ def command() -> None:
 )
 @click.option("--redirect-uri", required=True, metavar="URL", help="Where owners come back to.")
 @click.option("--program", "program_id", metavar="PROGRAM_ID", help="The programme its enrollments are in.")
+@click.option("--skip-intro", is_flag=True, help="Without the page that says who asks, before the vendor's.")
+@click.option("--skip-landing", is_flag=True, help="Without the page that says how it went, after the vendor's.")
 @new_account_option
 @json_option
 def create(
@@ -71,6 +73,8 @@ def create(
     options: tuple[str, ...],
     redirect_uri: str,
     program_id: str | None,
+    skip_intro: bool,
+    skip_landing: bool,
     account_id: str | None,
     as_json: bool,
 ) -> None:
@@ -86,7 +90,14 @@ def create(
     async def make(hub: Hub) -> JoinFlow:
         owner = await chosen_account(hub, account_id)
         row = await join_flows.create(
-            hub, owner, ACTOR, vendors=entries, redirect_uri=redirect_uri, program_id=program_id
+            hub,
+            owner,
+            ACTOR,
+            vendors=entries,
+            redirect_uri=redirect_uri,
+            program_id=program_id,
+            skip_intro=skip_intro,
+            skip_landing=skip_landing,
         )
         return JoinFlow.of(row)
 

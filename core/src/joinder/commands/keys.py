@@ -44,12 +44,25 @@ def status(as_json: bool) -> None:
 
 @command.command()
 @click.option("--prepare", is_flag=True, help="Only write the new key; give the file to every machine, then rotate.")
+@click.option("--data-keys", is_flag=True, help="New keys for accounts, instead: all that is stored is sealed again.")
+@click.option("--signing", is_flag=True, help="A new key for access tokens, instead.")
+@click.option("--at-once", is_flag=True, help="With --signing: every access token ends.")
+@click.option("--dry-run", is_flag=True, help="With --data-keys: say what it is about, and change nothing.")
 @json_option
-def rotate(prepare: bool, as_json: bool) -> None:
+def rotate(prepare: bool, data_keys: bool, signing: bool, at_once: bool, dry_run: bool, as_json: bool) -> None:
     """Seal with a new key from now on. Example:  joinder keys rotate
 
     Servers go on. What is cut goes on with the next run. The old key stays in the file until it is retired.
     """
+    _check_rotation(prepare, data_keys, signing, at_once, dry_run)
+    if signing:
+        key_id = on_hub(lambda hub: _new_signing_key(hub, at_once))
+        told = "signs from now on; every access token has ended" if at_once else "signs in ten minutes"
+        _say({"key": key_id}, f"{key_id} {told}.", as_json)
+        return
+    if data_keys:
+        _rotate_data_keys(dry_run, as_json)
+        return
     if prepare:
         key_id, is_new = on_hub(_prepared)
         _say(
@@ -77,6 +90,41 @@ def retire(key_id: str, confirm: str | None, dry_run: bool) -> None:
     if agreed_by_name(key_id, touches, confirm=confirm, dry_run=dry_run):
         on_hub(lambda hub: keys.retire(hub, "command line", key_id))
         echo(f"{key_id} is retired.")
+
+
+def _check_rotation(prepare: bool, data_keys: bool, signing: bool, at_once: bool, dry_run: bool) -> None:
+    if prepare + data_keys + signing > 1:
+        raise click.UsageError("Give one of --prepare, --data-keys and --signing.")
+    if at_once and not signing:
+        raise click.UsageError("--at-once goes with --signing.")
+    if dry_run and not data_keys:
+        raise click.UsageError("--dry-run goes with --data-keys.")
+
+
+async def _new_signing_key(hub: Hub, at_once: bool) -> str:
+    from joinder.services.records import signing_keys
+
+    return await signing_keys.rotate(hub, "command line", at_once=at_once)
+
+
+def _rotate_data_keys(dry_run: bool, as_json: bool) -> None:
+    from joinder.services.admin import data_keys
+
+    if dry_run:
+        accounts, sealed = on_hub(data_keys.foretold)
+        text = f"{accounts} accounts get a new key, and {sealed} sealed values are sealed again. Nothing was changed."
+        _say({"accounts": accounts, "sealed": sealed}, text, as_json)
+        return
+
+    async def run(hub: Hub) -> data_keys.Progress:
+        progress = data_keys.Progress(done=0, total=0)
+        async for progress in data_keys.rotate(hub, "command line"):
+            echo(f"{progress.done} of {progress.total} sealed values", err=True)
+        return progress
+
+    done = on_hub(run)
+    kept = "" if done.ended else " Old keys end with a later run, a day from now at the earliest."
+    _say({"sealed": done.done, "ended": done.ended}, f"{done.done} values are sealed again.{kept}", as_json)
 
 
 def _row(use: KeyUse) -> dict[str, Any]:

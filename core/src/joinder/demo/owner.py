@@ -1,4 +1,4 @@
-"""A system owner's browser without a window: keeps cookies, follows redirects, fills in the form it is shown."""
+"""A system owner's browser without a window: keeps cookies, follows redirects and links on, fills in forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-MAX_HOPS = 8
+MAX_HOPS = 12
 
 
 class OwnerStuck(Exception):
@@ -16,11 +16,12 @@ class OwnerStuck(Exception):
 
 
 class Page(HTMLParser):
-    """The first form of a page: where it goes, and what it already holds."""
+    """The first form of a page: where it goes, and what it already holds; and the link that leads on."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.action: str | None = None
+        self.onward: str | None = None
         self.values: dict[str, str] = {}
         self.heading = ""
         self._in_heading = False
@@ -32,6 +33,8 @@ class Page(HTMLParser):
             self.action = given.get("action", "")
         elif tag in ("input", "textarea") and given.get("name"):
             self.values[given["name"]] = given.get("value", "")
+        elif tag == "a" and "next" in given.get("rel", "").split() and self.onward is None:
+            self.onward = given.get("href")
         self._in_heading = tag == "h1"
 
     def handle_endtag(self, tag: str) -> None:
@@ -47,13 +50,14 @@ async def consent(url: str, *, until: str, entries: Mapping[str, str]) -> str:
     async with httpx.AsyncClient(timeout=60, trust_env=False) as browser:
         answer = await browser.get(url)
         for _ in range(MAX_HOPS):
-            if answer.is_redirect:
-                target = urljoin(str(answer.url), answer.headers["location"])
+            page = Page("" if answer.is_redirect else answer.text)
+            onward = answer.headers["location"] if answer.is_redirect else page.onward
+            if onward is not None and (answer.is_redirect or answer.status_code == 200):
+                target = urljoin(str(answer.url), onward)
                 if target.startswith(until):
                     return target
                 answer = await browser.get(target)
                 continue
-            page = Page(answer.text)
             if answer.status_code != 200 or page.action is None:
                 raise OwnerStuck(f"{answer.status_code} {page.heading or answer.text[:100]}")
             action = urljoin(str(answer.url), page.action)

@@ -7,12 +7,12 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import httpx
 
 from joinder.behind import Behind
-from joinder.egress import Address, GuardedBackend, is_lan, is_public, plain_host
+from joinder.egress import Address, GuardedBackend, is_lan, is_literal, is_public, plain_host
 from joinder.errors import DeviceUnreachable, PluginBug
 from joinder.grants import DeviceAccess
 from joinder.http.client import Http
@@ -102,12 +102,18 @@ class HttpFactory:
     ) -> DeviceHttp:
         """Makes a client for a device an owner named: an address or plain name in the allowed networks.
 
-        Raises DeviceUnreachable for anything else, without saying which rule refused it.
+        Raises DeviceUnreachable for anything else; what it says depends on what was typed and on the settings, never
+        on what is in the network.
         """
         if not self._has_networks:
             raise DeviceUnreachable("This server may not reach devices in any network; its operator must allow one")
         host = plain_host(address)
-        backend = GuardedBackend(self.device_rule, self._stand_ins())
+        stand_ins = self._stand_ins()
+        if is_literal(host) and not self.device_rule(ip_address(host)) and (host, port) not in stand_ins.values():
+            raise DeviceUnreachable(
+                "That address lies in no network that this server may reach; ask those who sent you the link"
+            )
+        backend = GuardedBackend(self.device_rule, stand_ins)
         return DeviceHttp(host, port, pin_sha256, backend, is_plain=is_plain)
 
     def operator_device(self, host: str, port: int = 443, *, pin_sha256: str | None = None) -> DeviceHttp:

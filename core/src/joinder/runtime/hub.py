@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
-from joinder.clock import now
 from joinder.http import HttpFactory
-from joinder.ids import is_id, next_id
+from joinder.ids import is_id
+from joinder.observe.log_context import bound
 from joinder.observe.metrics import Metrics
 from joinder.services.calls.activity import Activity
 from joinder.services.calls.breakers import Breakers
@@ -28,14 +28,14 @@ from joinder.services.calls.single_flight import SingleFlight
 from joinder.services.calls.strangers import Strangers
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
-from joinder.store import claims, epoch
+from joinder.store import audit_chain, claims, epoch
+from joinder.store.audit_chain import Entry
 from joinder.store.engine import open_store
 from joinder.store.epoch import Footing
 from joinder.store.identity import store_identity
 from joinder.store.journal import Journal
 from joinder.store.key_file import read_key_file
 from joinder.store.readiness import Readiness
-from joinder.store.tables import Audit
 from joinder.store.types import Store
 from joinder.store.vault import DATA_KEYS, Vault
 from joinder.trouble import StoreTrouble
@@ -59,6 +59,7 @@ class Hub:
     strangers: Strangers = field(default_factory=Strangers)
     refreshes: dict[str, asyncio.Task[bool]] = field(default_factory=dict)  # by enrollment, in flight here
     joins: set[asyncio.Task[Any]] = field(default_factory=set)  # consents under way here
+    notes: set[asyncio.Task[None]] = field(default_factory=set)  # entries of the audit that nobody waits for
     joins_swept_at: float = float("-inf")  # monotonic
     work: set[asyncio.Task[None]] = field(default_factory=set)  # batches of due work under way here
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # nothing new begins once it is set
@@ -88,7 +89,7 @@ class Hub:
     async def drain(self) -> None:
         """Lets token exchanges in flight end: their answers must reach the store before it closes."""
         await self.fetches.stop()
-        while under_way := (*self.refreshes.values(), *self.joins):
+        while under_way := (*self.refreshes.values(), *self.joins, *self.notes):
             await asyncio.gather(*under_way, return_exceptions=True)
 
 
@@ -105,6 +106,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
     try:
         async with store.write(DATA_KEYS) as session:
             await vault.prepare(session)
+            store.seal = vault.fingerprint
             identity = await store_identity(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         await claims.refuse_others(store, vendors)
@@ -166,18 +168,30 @@ async def account_of(hub: Hub, table: type[SQLModel], row_id: str) -> str:
     return str(getattr(row, "account_id"))  # noqa: B009 - of a table that has the column
 
 
+async def audited(hub: Hub, account_id: str, actor: str, action: str, target: str) -> None:
+    """Writes an entry of what was done without a transaction of its own."""
+    async with hub.store.write(target) as session:
+        audit(session, account_id, actor, action, target)
+
+
 def audit(
-    session: AsyncSession, account_id: str, actor: str, action: str, target: str, *, reason: str | None = None
+    session: AsyncSession,
+    account_id: str,
+    actor: str,
+    action: str,
+    target: str,
+    *,
+    reason: str | None = None,
+    result: str = "ok",
 ) -> None:
-    """Writes the audit's entry as part of the change's own transaction."""
-    session.add(
-        Audit(
-            id=next_id("evnt"),
-            account_id=account_id,
-            actor=actor,
-            action=action,
-            target=target,
-            reason=reason,
-            at=now(),
-        )
+    """Writes the audit's entry as part of the change's own transaction, with the request it came by."""
+    entry = Entry(
+        account_id=account_id,
+        actor=actor,
+        action=action,
+        target=target,
+        reason=reason,
+        result=result,
+        request_id=bound().get("request_id"),
     )
+    audit_chain.note(session, entry)

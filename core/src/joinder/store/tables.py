@@ -15,6 +15,10 @@ def _big(**options: Any) -> Any:
     return Field(sa_type=BigInteger, **options)
 
 
+def _no() -> Any:
+    return Field(default=False, sa_column_kwargs={"server_default": false()})
+
+
 class Account(SQLModel, table=True):
     """A tenant. `mode` is virtual or production; both see only their own rows."""
 
@@ -22,6 +26,17 @@ class Account(SQLModel, table=True):
     name: str
     mode: str = "production"
     created_at: int = _big()
+
+
+class AccountBrand(SQLModel, table=True):
+    """How the account looks on the pages of its owners (services/records/brands.py)."""
+
+    __tablename__ = "account_brand"
+    account_id: str = Field(primary_key=True, foreign_key="account.id", ondelete="CASCADE")
+    colour: str | None = None
+    logo: bytes | None = None
+    logo_type: str | None = None
+    updated_at: int = _big()
 
 
 class ApiClient(SQLModel, table=True):
@@ -36,6 +51,30 @@ class ApiClient(SQLModel, table=True):
     old_secret_until: int | None = _big(default=None)
     created_at: int = _big()
     revoked_at: int | None = _big(default=None)
+
+
+class RevokedToken(SQLModel, table=True):
+    """An access token that ended before its time (RFC 7009), until it would have ended anyway."""
+
+    __tablename__ = "revoked_token"
+    __table_args__ = (Index("revoked_token_by_end", "expires_at"),)
+    jti: str = Field(primary_key=True)
+    expires_at: int = _big()
+
+
+class Idempotency(SQLModel, table=True):
+    """A POST with an Idempotency-Key: in flight, or with its answer, for a day (services/records/idempotency.py)."""
+
+    __table_args__ = (Index("idempotency_by_end", "expires_at"),)
+    client_id: str = Field(primary_key=True)
+    key_hash: str = Field(primary_key=True)
+    account_id: str
+    fingerprint: str  # of the request: method, path, query, body
+    request_id: str  # of the first attempt; its entry in the audit tells whether it took effect
+    status: int | None = None  # None: in flight, or cut
+    answer_sealed: bytes | None = None
+    created_at: int = _big()
+    expires_at: int = _big()
 
 
 class DataKey(SQLModel, table=True):
@@ -104,6 +143,8 @@ class JoinFlow(SQLModel, table=True):
     redirect_uri: str
     vendors: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     program_id: str | None = None
+    skip_intro: bool = _no()  # owners leave for the vendor without a page before
+    skip_landing: bool = _no()  # and come back to redirect_uri without one after
     created_at: int = _big()
 
 
@@ -159,6 +200,8 @@ class JoinSession(SQLModel, table=True):
     ended_at: int | None = _big(default=None)
     end_code: str | None = None  # why it ended (docs/errors.md), "joined" where it went well
     end_text: str | None = None  # the sentence for the person who must act
+    locale: str | None = None  # as the link asked for (`ui_locales`); None: as the browser does
+    lands: bool = _no()  # on a page of ours, before it goes on to client_redirect_uri
     created_at: int = _big()
     expires_at: int = _big(index=True)
 
@@ -516,9 +559,13 @@ class Event(SQLModel, table=True):
 
 
 class Audit(SQLModel, table=True):
-    """Who changed what, written in the change's own transaction."""
+    """Who changed what, written in the change's own transaction, and bound to the entry before (audit_chain.py)."""
 
-    __table_args__ = (Index("audit_by_account", "account_id", "at"), Index("audit_by_time", "at", "id"))
+    __table_args__ = (
+        Index("audit_by_account", "account_id", "at"),
+        Index("audit_by_time", "at", "id"),
+        Index("audit_in_chain", "account_id", "seq", unique=True),
+    )
     id: str = Field(primary_key=True)
     account_id: str
     actor: str
@@ -526,3 +573,22 @@ class Audit(SQLModel, table=True):
     target: str
     reason: str | None = None  # as the person gave it
     at: int = _big()
+    result: str | None = None  # ok | refused
+    request_id: str | None = None  # of the API, as in its logs
+    before_hash: str | None = None  # of the row that was changed; None: it was not there, or is not the target's own
+    after_hash: str | None = None
+    seq: int | None = _big(default=None)  # None: older than the chain
+    hash: bytes | None = None
+
+
+class AuditHead(SQLModel, table=True):
+    """Where an account's chain ends, and begins: at `base_seq`, when older entries were pruned."""
+
+    __tablename__ = "audit_head"
+    account_id: str = Field(primary_key=True)
+    seq: int = _big(default=0)
+    hash: bytes
+    base_seq: int = _big(default=0)
+    base_hash: bytes
+    mac: bytes
+    began_at: int = _big()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from joinder.store import audit_chain
 from joinder.store.ballast import Ballast
 from joinder.store.driver_errors import noted
 from joinder.store.pulse import Pulse
@@ -53,6 +54,7 @@ class Store(ABC):
     file: FileWatch | None = None  # nor are its files
     can_fail_over: ClassVar[bool] = False  # to another server, which may lack the last commits
     server: str | None = None  # which one answers: its cluster and timeline; None: it cannot be told
+    seal: audit_chain.Seal | None = None  # the vault's, once it is open
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
@@ -76,8 +78,10 @@ class Store(ABC):
         """
         with self._telling():
             async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                audit_chain.watch(session)
                 await self.serialise(session, *serialize_on)
                 yield session
+                await audit_chain.close(session, self.seal, self.serialise)
 
     @abstractmethod
     async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:

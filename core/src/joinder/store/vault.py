@@ -12,7 +12,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from joinder.clock import monotonic
 from joinder.ids import new_id
 from joinder.settings import ConfigError
 from joinder.store.key_file import Kek
@@ -28,11 +29,27 @@ from joinder.store.tables import DataKey
 
 SYSTEM = "system"
 DATA_KEYS = "data_key"  # what is written about where one is wrapped
+REREAD_S = 5.0  # how long a process may go on without knowing of a new data key
+KNOWN_AFTER_S = 15  # a new one seals nothing before
 _NONCE = 12
 
 
 class SealBroken(Exception):
     """A ciphertext does not open: changed, moved, or sealed with another key."""
+
+
+class _Ring(NamedTuple):
+    """An owner's keys, the oldest first, and when they were looked at."""
+
+    opened: dict[str, bytes]
+    made_at: list[tuple[str, int]]
+    read_at: float
+
+    def sealing(self) -> tuple[str, bytes]:
+        """Returns the newest key that every process knows by now; the only one needs no age."""
+        old_enough = [key_id for key_id, made_at in self.made_at[1:] if made_at + KNOWN_AFTER_S <= time.time()]
+        key_id = old_enough[-1] if old_enough else self.made_at[0][0]
+        return key_id, self.opened[key_id]
 
 
 class Vault:
@@ -44,7 +61,7 @@ class Vault:
     def __init__(self, read_keks: Callable[[], Sequence[Kek]]) -> None:
         self._read_keks = read_keks
         self._keks = tuple(read_keks())
-        self._keys: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self._keys: dict[tuple[str, str], _Ring] = {}
 
     def __repr__(self) -> str:
         return f"Vault({', '.join(kek.id for kek in self._keks)})"
@@ -57,27 +74,43 @@ class Vault:
         await self.unlock(session, SYSTEM, "pepper", create=True)
 
     async def unlock(self, session: AsyncSession, owner: str, purpose: str = "data", *, create: bool = False) -> None:
-        """Loads the owner's key; with `create` makes it when there is none, in this writing session's transaction.
+        """Loads the owner's keys; with `create` makes one when there is none, in this writing session's transaction.
 
-        What creates is about DATA_KEYS (`Store.write`): a KEK is retired only while nobody wraps with it.
+        They are looked at again now and then: another process may have begun a new one. What creates is about DATA_KEYS
+        (`Store.write`): a KEK is retired only while nobody wraps with it.
         """
-        if (owner, purpose) in self._keys:
+        if self.is_unlocked(owner, purpose):
             return
-        found = (
-            await session.execute(select(DataKey).where(col(DataKey.owner) == owner, col(DataKey.purpose) == purpose))
-        ).scalar_one_or_none()
-        if found is None and not create:
+        rows = await keys_of(session, owner, purpose)
+        if not rows and not create:
             raise SealBroken(f"{owner} has no {purpose} key")
-        if found is None:
-            found = self._new_key(owner, purpose)
-            session.add(found)
+        if not rows:
+            rows = [self.new_key(owner, purpose)]
+            session.add(rows[0])
             await session.flush()
             # Sealed with a key that was rolled back, nothing would ever open again.
             event.listen(session.sync_session, "after_rollback", lambda _: self._keys.pop((owner, purpose), None))
-        self._keys[owner, purpose] = (found.id, self._unwrapped(found))
+        known = self._keys.get((owner, purpose))
+        opened = known.opened if known else {}
+        self._keys[owner, purpose] = _Ring(
+            {row.id: opened.get(row.id) or self._unwrapped(row) for row in rows},
+            [(row.id, row.created_at) for row in rows],
+            monotonic(),
+        )
 
     def is_unlocked(self, owner: str, purpose: str = "data") -> bool:
-        return (owner, purpose) in self._keys
+        """Tells whether the owner's keys are known, and were looked at lately."""
+        ring = self._keys.get((owner, purpose))
+        return ring is not None and (owner == SYSTEM or monotonic() - ring.read_at < REREAD_S)
+
+    def sealing_key(self, owner: str) -> str:
+        """Returns the id of the key that seals now. `unlock` first."""
+        return self._keys[owner, "data"].sealing()[0]
+
+    def forget(self, owner: str) -> None:
+        """Looks at the owner's keys again when they are needed next."""
+        if (owner, "data") in self._keys:
+            self._keys[owner, "data"] = self._keys[owner, "data"]._replace(read_at=float("-inf"))
 
     @property
     def keks(self) -> tuple[Kek, ...]:
@@ -93,7 +126,8 @@ class Vault:
         plain, kek = self._unwrapped(key), self._keks[0]
         key.wrapped, key.kek_id = _wrapped(kek, plain, key.id, key.purpose, key.owner), kek.id
 
-    def _new_key(self, owner: str, purpose: str) -> DataKey:
+    def new_key(self, owner: str, purpose: str) -> DataKey:
+        """Returns a new key, to be stored; of several of an owner the newest seals, once it is old enough."""
         key_id, kek = new_id("dkey"), self.reread()
         wrapped = _wrapped(kek, secrets.token_bytes(32), key_id, purpose, owner)
         return DataKey(
@@ -120,20 +154,18 @@ class Vault:
 
     def seal(self, value: object, *, table: str, row: str, column: str, owner: str) -> bytes:
         """Seals `value` (anything JSON) as ciphertext for exactly this place. `unlock` first."""
-        key_id, key = self._keys[owner, "data"]
+        key_id, key = self._keys[owner, "data"].sealing()
         nonce = secrets.token_bytes(_NONCE)
         sealed = AESGCM(key).encrypt(nonce, msgspec.json.encode(value), _bound(table, row, column, owner, key_id))
         return key_id.encode() + nonce + sealed
 
     def open(self, sealed: bytes, *, table: str, row: str, column: str, owner: str) -> Any:
         """Opens the value sealed for this place. Raises SealBroken."""
-        _, key = self._keys[owner, "data"]
-        key_id, rest = sealed[:21], sealed[21:]
+        key_id, rest = sealed[:21].decode(errors="replace"), sealed[21:]
         try:
-            plain = AESGCM(key).decrypt(
-                rest[:_NONCE], rest[_NONCE:], _bound(table, row, column, owner, key_id.decode())
-            )
-        except (InvalidTag, ValueError):
+            key = self._keys[owner, "data"].opened[key_id]
+            plain = AESGCM(key).decrypt(rest[:_NONCE], rest[_NONCE:], _bound(table, row, column, owner, key_id))
+        except (InvalidTag, ValueError, KeyError):
             raise SealBroken(f"{table}.{column} of {row} does not open with this account's key") from None
         return msgspec.json.decode(plain)
 
@@ -145,7 +177,14 @@ class Vault:
 
         It is what is stored instead of a client secret.
         """
-        return hmac.digest(self._keys[SYSTEM, "pepper"][1], secret.encode(), "sha256")
+        return hmac.digest(self._keys[SYSTEM, "pepper"].sealing()[1], secret.encode(), "sha256")
+
+
+async def keys_of(session: AsyncSession, owner: str, purpose: str = "data") -> list[DataKey]:
+    """Reads the owner's keys, the oldest first. A later one has its number in its purpose: `data 2`."""
+    is_one = (col(DataKey.purpose) == purpose) | col(DataKey.purpose).startswith(f"{purpose} ")
+    query = select(DataKey).where(col(DataKey.owner) == owner, is_one)
+    return list((await session.execute(query.order_by(col(DataKey.created_at), col(DataKey.id)))).scalars())
 
 
 def token_hash(token: str) -> bytes:

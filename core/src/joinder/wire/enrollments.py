@@ -170,5 +170,11 @@ class ReconnectLink(Wire, kw_only=True):
     url: Link
 
 
+class OwnerLink(Wire, kw_only=True):
+    """The owner's own page of a connection; it works for 400 days, and whoever has it is taken for the owner."""
+
+    url: Link
+
+
 class EnrollmentPage(ListPage, kw_only=True):
     enrollments: list[Enrollment]

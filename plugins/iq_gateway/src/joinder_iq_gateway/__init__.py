@@ -33,7 +33,7 @@ VENDOR = Vendor(
         Field(
             name="host",
             label="Address of your IQ Gateway",
-            help="Its IP address in your home network, as your router or the Enphase app shows it; no https://.",
+            help="Its IP address in your home network, as your router or the Enphase app shows it.",
             example="192.168.1.50",
             max_length=253,
         ),
@@ -52,6 +52,8 @@ VENDOR = Vendor(
         "Press “Create access token” and copy the whole text that appears.",
         "Paste it below, together with your gateway's address in your home network.",
     ),
+    key_page="https://entrez.enphaseenergy.com/",
+    texts=__name__,
     data_read=(
         "solar production, and each microinverter's",
         "grid import and export, where your gateway has consumption meters",

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from joinder import Callback, Consent, Context, Grant, Secrets
-from joinder.errors import AuthorizationLost, ConsentInvalid, VendorError
+from joinder.errors import AuthorizationLost, ConsentInvalid, DeviceUnreachable, VendorError
 from joinder_iq_gateway import payloads
 from joinder_iq_gateway.api import METERS, PRODUCTION, Gateway
 from joinder_iq_gateway.info import TOO_OLD, Info, identify
@@ -33,15 +33,15 @@ async def join_gateway(ctx: Context, callback: Callback) -> Consent:
     claims = _checked(token, ctx.now())
     try:
         box = ctx.device(host)
-    except VendorError as error:
-        raise await _not_there(ctx, str(error), asyncio.get_running_loop().time()) from None
+    except DeviceUnreachable as error:  # of what was typed, before any packet: it tells nothing of the network
+        raise ConsentInvalid(str(error), fields={"host": str(error)}) from None
     async with box:
         info = await _proven(ctx, box, claims.serial)
         if info.too_old:
             raise ConsentInvalid(TOO_OLD, fields={"host": TOO_OLD})
         await _probe(box, token, claims, ctx.now())
         facts = {
-            "address": box.address or host,
+            "address": box.address or box.origin.removeprefix("https://"),
             "cert_sha256": box.peer_sha256 or "",
             "serial": info.serial,
             "firmware": info.firmware,

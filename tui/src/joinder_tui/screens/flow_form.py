@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from joinder.vendor import Vendor
 
 
+_LEFT_OUT = {
+    "/skipIntro": "Leave out our page before the vendor's, which says who asks for what",
+    "/skipLanding": "Leave out our page after it, which says how it went",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     accounts: Sequence[Account] = ()
@@ -66,7 +72,8 @@ class FlowForm(FormScreen):
             example="https://app.example.com/joined",
         )
         vendors = [_ticked(vendor, usable) for vendor in self._answer.vendors]
-        return [Typed("/redirectURI", back), *vendors]
+        pages = [Ticked(place, label) for place, label in _LEFT_OUT.items()]
+        return [Typed("/redirectURI", back), *vendors, *pages]
 
     async def save(self, hub: Hub, values: Mapping[str, str]) -> str:
         from joinder.services.join import join_flows
@@ -80,6 +87,8 @@ class FlowForm(FormScreen):
             ACTOR,
             vendors=[_asked(name, values) for name in ticked],
             redirect_uri=values.get("/redirectURI", ""),
+            skip_intro="/skipIntro" in values,
+            skip_landing="/skipLanding" in values,
         )
         self.made = flow.id
         return f"Made {flow.id}. Press c to copy the link for owners."
@@ -101,7 +110,7 @@ def _ticked(vendor: Vendor, credentials: Sequence[VendorCredentials]) -> Ticked:
     from joinder.services.refusals import pointer
 
     fitting = [row for row in credentials if row.vendor == vendor.name and _owners_join(vendor, row.type)]
-    if vendor.app_credentials and not fitting:
+    if vendor.needs_app and not fitting:
         return Ticked(_place(vendor.name), vendor.label, refusal="needs credentials first: 4, then a")
     options = [(f"{row.name or row.id} ({row.type})", row.id) for row in fitting]
     inner: list[Entry] = [Choice(f"{_place(vendor.name)}/credentialsID", "Credentials", options)] if options else []

@@ -44,7 +44,7 @@ class Operation:
 async def _refresh(hub: Hub, _: str, enrollment_id: str, actor: str) -> None:
     from joinder.services.join import renewal
 
-    await renewal.renew(hub, enrollment_id)
+    await renewal.renew(hub, enrollment_id, actor)
 
 
 async def _poll(hub: Hub, _: str, enrollment_id: str, actor: str) -> str | None:

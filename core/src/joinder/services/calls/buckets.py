@@ -30,6 +30,11 @@ class Buckets:
         lacking_s = self._full_at.get(_hashed(key), 0.0) - monotonic()
         return max(0.0, round(lacking_s + self._span_s - MINUTE_S * share, 3))
 
+    def left(self, key: str) -> int:
+        """How many `take`s there are now."""
+        lacking_s = max(0.0, self._full_at.get(_hashed(key), 0.0) - monotonic())
+        return max(0, int((MINUTE_S - lacking_s) / self._span_s + 1e-6))
+
     def is_full(self, key: str) -> bool:
         return self._full_at.get(_hashed(key), 0.0) <= monotonic()
 

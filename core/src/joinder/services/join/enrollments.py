@@ -124,7 +124,7 @@ async def store_consent(
     await session.flush()
     well = await health.begun(session, enrollment.id)
     await _settle(hub, session, enrollment, consent.grant, "pending_approval" if pending else well)
-    if by_operator:
+    if by_operator or hub.registry.lists_sites(vendor):
         await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=enrollment.app)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment
@@ -230,7 +230,9 @@ async def delete(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> H
         await session.execute(sql_delete(Quota).where(col(Quota.app) == enrollment_id))  # of an owner's own key
         revocation = "requested" if how == "requested" else "none"
         await kept_consents.forget(session, enrollment_id)
-        health.write_event(session, row, "enrollment.deleted", {"vendor": row.vendor, "revocation": revocation})
+        told: dict[str, object] = {"vendor": row.vendor, "revocation": revocation}
+        told |= {"by": "owner"} if actor == "owner" else {}
+        health.write_event(session, row, "enrollment.deleted", told)
         if how is not None and how != "requested":
             revocations.tell(session, account_id, enrollment_id, row.vendor, how, health.labels_of(row))
         audit(session, account_id, actor, "enrollment.delete", enrollment_id)

@@ -56,6 +56,20 @@ class JoinRefused(Exception):
         self.status = status or ENDS[code].status
         self.restart_url = restart_url
         self.retry_after_s = AGAIN_AFTER_S if code == "still_running" else retry_after_s
+        self.account_id: str | None = None  # who asked for the consent
+        self.vendor: str | None = None
+        self.way_back: str | None = None
+        self.locale: str | None = None
+
+    def about(self, row: JoinSession) -> JoinRefused:
+        """Says whose session it was, so that the page can tell who asked, in which language."""
+        self.account_id, self.vendor, self.locale = row.account_id, row.vendor, row.locale
+        return self
+
+    def asked_by(self, account_id: str, *, vendor: str | None = None, way_back: str | None = None) -> JoinRefused:
+        """Says who asked where there is no session yet, or none any more."""
+        self.account_id, self.vendor, self.way_back = account_id, vendor, way_back
+        return self
 
 
 class WrongAccount(ConsentDenied):
@@ -95,10 +109,12 @@ ENDS: dict[str, End] = {
     "too_many_tries": End(actor="owner", text="The form was sent five times without success."),
     "session_expired": End(actor="owner", text="The owner did not finish within 30 minutes."),
     "wrong_browser": End(actor="owner", text="The owner came back in another browser than the one of the start."),
+    "unfinished": End(actor="owner", text="The owner has begun, and not come back from the vendor yet."),
     "link_used": End(actor="owner", text="The step was over when its page was opened again."),
     "link_invalid": End(actor="operator", text="The link is incomplete, changed, or was not made here."),
-    "link_expired": End(actor="operator", text="The reconnect link is more than 30 days old; make a new one."),
-    "flow_gone": End(actor="operator", text="The join flow, or the enrollment of the link, is deleted.", status=404),
+    "link_expired": End(actor="operator", text="The link's time is over; make a new one."),
+    "flow_gone": End(actor="operator", text="The join flow is deleted, or was never here.", status=404),
+    "connection_ended": End(actor="nobody", text="The enrollment of the owner's link has ended.", status=404),
     "vendor_not_offered": End(actor="operator", text="The link names a vendor that the flow does not offer."),
     "state_too_long": End(
         actor="operator", text="The link's state is longer than 1,024 characters, or its reference than 256."
@@ -241,7 +257,7 @@ def target(row: JoinSession, restart_url: str) -> str:
     if end.is_success and row.enrollment_id is not None:
         return with_result(row.client_redirect_uri, state=row.client_state, enrollmentID=row.enrollment_id)
     if end.error is None:
-        raise JoinRefused(code, restart_url=restart_url)
+        raise JoinRefused(code, restart_url=restart_url).about(row)
     return with_result(
         row.client_redirect_uri,
         state=row.client_state,

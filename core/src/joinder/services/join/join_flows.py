@@ -39,8 +39,13 @@ async def create(
     vendors: Sequence[FlowVendor],
     redirect_uri: str,
     program_id: str | None = None,
+    skip_intro: bool = False,
+    skip_landing: bool = False,
 ) -> JoinFlow:
-    """Creates a flow. Raises Invalid with a JSON Pointer per member that cannot work."""
+    """Creates a flow, with our pages before and after the vendor's or without.
+
+    Raises Invalid with a JSON Pointer per member that cannot work.
+    """
     errors = {}
     if problem := problem_with(redirect_uri):
         errors["/redirectURI"] = problem
@@ -62,6 +67,8 @@ async def create(
             redirect_uri=redirect_uri,
             vendors=[_stored(entry) for entry in vendors],
             program_id=program_id,
+            skip_intro=skip_intro,
+            skip_landing=skip_landing,
             created_at=now(),
         )
         session.add(flow)
@@ -148,7 +155,7 @@ async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: Flo
 
 async def _credentials_problem(session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor) -> str | None:
     if entry.credentials_id is None:
-        return f"{vendor.name} needs vendor credentials" if vendor.app_credentials else None
+        return f"{vendor.name} needs vendor credentials" if vendor.needs_app else None
     row = await session.get(VendorCredentials, entry.credentials_id)
     if row is None or row.account_id != account_id:
         return "no such vendor credentials in this account"

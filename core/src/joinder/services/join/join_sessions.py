@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from sqlalchemy import CursorResult, update
@@ -41,37 +43,55 @@ from joinder.services.join import (
     join_ends,
     join_flows,
     kept_consents,
+    landings,
     late_consents,
     reconnect,
     session_secrets,
+)
+from joinder.services.join.browser_sessions import (
+    LIFE_S,
+    authorize_path,
+    cookie_name,
+    refused,
+    restart_url,
+    session_of,
 )
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
 from joinder.services.join.kept_consents import KeptConsent
 from joinder.services.join.labels import NO_LABELS, Labels, problem_with
+from joinder.services.join.landings import Landing, landing_of
 from joinder.services.join.late_consents import HELD_MOST_S
 from joinder.services.join.redirects import with_result
+from joinder.services.join.signed_links import BadLink
 from joinder.services.refusals import Invalid
-from joinder.store.tables import Account, Enrollment, JoinSession, VendorCredentials
+from joinder.store.tables import Account, Enrollment, JoinFlow, JoinSession, VendorCredentials
 from joinder.store.vault import token_hash
 from joinder.vendor import Field, Flow, Vendor
 
-LIFE_S = 30 * 60
 MAX_ATTEMPTS = 5
 MAX_STATE = 1024
-COOKIES_MOST = 8  # of one browser
+RETRY_AFTER_S = 60
 LOOK_S = 0.2
 _ANYBODY = Guest()
+Fault = Literal["missing", "too long", "not chosen"]
+log = logging.getLogger("joinder.join")
 
 
 class FormRefused(Exception):
-    """The form is shown again: with what the owner can correct (422), or because the vendor is away (503)."""
+    """The form is shown again: with what the owner can correct (422), or because the vendor is away (503).
 
-    def __init__(self, form: Form, values: Mapping[str, str], error: VendorError) -> None:
+    `faulty`: fields that are `missing`, `too long` or `not chosen`, before anybody was asked.
+    """
+
+    def __init__(
+        self, form: Form, values: Mapping[str, str], error: VendorError, faulty: Mapping[str, Fault] | None = None
+    ) -> None:
         super().__init__(str(error))
         self.form = form
         self.values = values
         self.error = error
+        self.faulty = faulty or {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +99,19 @@ class Choice:
     """Several vendors, none named: the owner picks one."""
 
     flow_id: str
+    account_id: str
     vendors: list[Vendor]
     labels: Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intro:
+    """What the owner reads before leaving for the vendor; `way_back` leads to the integrator with a no."""
+
+    vendor: Vendor
+    account_id: str
+    way_back: str
+    lands: bool  # on a page of ours, at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +128,14 @@ class Form:
     """A hosted form to show; `asked_by` is the account that will read the system."""
 
     vendor: Vendor
+    account_id: str
     asked_by: str
     form_token: str
     leads_to: str  # the integrator's address, when it is over
     fields: tuple[Field, ...]
     question: str | None = None  # of a further step, which the vendor asks
+    locale: str | None = None
+    lands: bool = False
 
 
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS) -> str:
@@ -117,41 +151,123 @@ async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None,
     return hub.settings.public_url + authorize_path(flow_id, vendor_name, labels)
 
 
+async def introduce(hub: Hub, flow_id: str, vendor_name: str | None, labels: Labels) -> Choice | Intro | None:
+    """Returns what the owner reads first: the choice of a vendor, or who asks for what; None where nothing does.
+
+    Nothing is written: programs that look at links begin no session. Raises JoinRefused.
+    """
+    flow, entry = await _entry_of(hub, flow_id, vendor_name, labels)
+    if entry is None:
+        return _choice(hub, flow, labels)
+    vendor = landings.vendor_of(hub, entry.vendor)
+    if flow.skip_intro or vendor is None or vendor.flow is not Flow.REDIRECT:
+        return None
+    no = _refusal(flow, labels.state, "user_denied")
+    return Intro(vendor=vendor, account_id=flow.account_id, way_back=no, lands=not flow.skip_landing)
+
+
+async def introduce_again(hub: Hub, text: str) -> Intro | None:
+    """Returns what the owner of a reconnect link reads first; None where the flow leaves it out. Raises JoinRefused."""
+    link, row = await _reconnected(hub, text)
+    vendor = landings.vendor_of(hub, row.vendor)
+    async with hub.store.read() as session:
+        flow = await session.get(JoinFlow, row.flow_id or "")
+    if vendor is None or vendor.flow is not Flow.REDIRECT or (flow is not None and flow.skip_intro):
+        return None
+    denied = with_result(link.redirect_uri, error="access_denied", error_code="user_denied")
+    lands = flow is not None and not flow.skip_landing
+    return Intro(vendor=vendor, account_id=row.account_id, way_back=denied, lands=lands)
+
+
 async def start(
-    hub: Hub, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS, guest: Guest = _ANYBODY
+    hub: Hub,
+    flow_id: str,
+    vendor_name: str | None,
+    labels: Labels = NO_LABELS,
+    guest: Guest = _ANYBODY,
+    *,
+    locale: str | None = None,
 ) -> Started | Choice:
-    """Begins a session, or asks for the vendor. Raises JoinRefused or the vendor's error."""
+    """Begins a session, or asks for the vendor. Raises JoinRefused."""
+    flow, entry = await _entry_of(hub, flow_id, vendor_name, labels)
+    if entry is None:
+        return _choice(hub, flow, labels)
+    _spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
+    return await _begin(
+        hub,
+        flow.account_id,
+        entry,
+        flow_id=flow.id,
+        redirect_uri=flow.redirect_uri,
+        labels=labels,
+        locale=locale,
+        lands=not flow.skip_landing,
+    )
+
+
+async def _entry_of(
+    hub: Hub, flow_id: str, vendor_name: str | None, labels: Labels
+) -> tuple[JoinFlow, FlowVendor | None]:
+    """Returns the flow, and which of its vendors is meant; None where the owner is to choose. Raises JoinRefused."""
     flow = await consents.flow_of(hub, flow_id)
     if len(labels.state or "") > MAX_STATE or (labels.reference and problem_with(labels.reference)):
-        raise _refused(hub, None, "state_too_long")
+        refusal = refused(hub, None, "state_too_long")
+        raise refusal.asked_by(flow.account_id, way_back=_refusal(flow, None, "state_too_long"))
     offered = {entry.vendor: entry for entry in entries(flow)}
-    if vendor_name is None and len(offered) > 1:
-        vendors = sorted((hub.registry.vendor(name) for name in offered), key=lambda vendor: vendor.label)
-        return Choice(flow_id=flow_id, vendors=vendors, labels=labels)
-    entry = offered.get(vendor_name) if vendor_name is not None else next(iter(offered.values()))
+    if vendor_name is None:
+        return flow, next(iter(offered.values())) if len(offered) == 1 else None
+    entry = offered.get(vendor_name) or offered.get(vendor_name.lower())
     if entry is None:
-        raise _refused(hub, None, "vendor_not_offered")
-    _spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
-    return await _begin(hub, flow.account_id, entry, flow_id=flow.id, redirect_uri=flow.redirect_uri, labels=labels)
+        refusal = refused(hub, None, "vendor_not_offered").asked_by(flow.account_id)
+        refusal.restart_url = authorize_path(flow.id, None, labels)
+        raise refusal
+    return flow, entry
 
 
-async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY) -> Started:
-    """Begins a session that renews one enrollment (reconnect.py). Raises JoinRefused or the vendor's error."""
-    try:
-        link = reconnect.read(hub, text)
-    except reconnect.BadLink:
-        raise _refused(hub, None, "link_invalid") from None
-    if link.expires_at <= now():
-        raise _refused(hub, None, "link_expired")
+def _choice(hub: Hub, flow: JoinFlow, labels: Labels) -> Choice:
+    found = [landings.vendor_of(hub, entry.vendor) for entry in entries(flow)]
+    vendors = sorted((vendor for vendor in found if vendor is not None), key=lambda vendor: vendor.label)
+    return Choice(flow_id=flow.id, account_id=flow.account_id, vendors=vendors, labels=labels)
+
+
+def _refusal(flow: JoinFlow, state: str | None, code: str) -> str:
+    """Returns the integrator's address where no session was begun."""
+    error = "access_denied" if code == "user_denied" else "invalid_request"
+    return with_result(flow.redirect_uri, state=state, error=error, error_code=code)
+
+
+async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY, *, locale: str | None = None) -> Started:
+    """Begins a session that renews one enrollment (reconnect.py). Raises JoinRefused."""
+    link, row = await _reconnected(hub, text)
     async with hub.store.read() as session:
-        row = await session.get(Enrollment, link.enrollment_id)
-    if row is None:
-        raise _refused(hub, None, "flow_gone")
+        flow = await session.get(JoinFlow, row.flow_id or "")
     _spend(hub, hub.strangers.starts, guest, row.id, row.vendor)
     entry = FlowVendor(vendor=row.vendor, credentials_id=row.credentials_id, options=row.options)
     return await _begin(
-        hub, row.account_id, entry, flow_id=row.flow_id or "", redirect_uri=link.redirect_uri, reconnects_id=row.id
+        hub,
+        row.account_id,
+        entry,
+        flow_id=row.flow_id or "",
+        redirect_uri=link.redirect_uri,
+        reconnects_id=row.id,
+        locale=locale,
+        lands=flow is not None and not flow.skip_landing,
     )
+
+
+async def _reconnected(hub: Hub, text: str) -> tuple[reconnect.Link, Enrollment]:
+    """Returns what a reconnect link says, and the enrollment it is for. Raises JoinRefused."""
+    try:
+        link = reconnect.read(hub, text)
+    except BadLink:
+        raise refused(hub, None, "link_invalid") from None
+    if link.expires_at <= now():
+        raise refused(hub, None, "link_expired")
+    async with hub.store.read() as session:
+        row = await session.get(Enrollment, link.enrollment_id)
+    if row is None:
+        raise refused(hub, None, "connection_ended")
+    return link, row
 
 
 async def _begin(
@@ -163,6 +279,8 @@ async def _begin(
     redirect_uri: str,
     labels: Labels = NO_LABELS,
     reconnects_id: str | None = None,
+    locale: str | None = None,
+    lands: bool = False,
 ) -> Started:
     """Begins a session. Whatever stands against it ends the session before the owner leaves."""
     token, cookie, verifier = new_token(), new_token(), new_token()
@@ -185,6 +303,8 @@ async def _begin(
             client_state=labels.state,
             client_reference=labels.reference,
             reconnects_id=reconnects_id,
+            locale=locale,
+            lands=lands,
             created_at=now(),
             expires_at=now() + LIFE_S,
         )
@@ -196,10 +316,19 @@ async def _begin(
     except VendorError as error:
         code = join_ends.code_of(error)
         await consents.end(hub, row, code, join_ends.text_of(error))
-        if code == "app_refused":
-            raise JoinRefused(code) from None
-        raise
+        raise _not_begun(hub, row, code, error) from None
     return Started(url=url, cookie_name=cookie_name(hub, token), cookie=cookie)
+
+
+def _not_begun(hub: Hub, row: JoinSession, code: str, error: VendorError) -> JoinRefused:
+    """Returns what the owner reads who could not even leave."""
+    if isinstance(error, TransientError):
+        log.info("join: %s: %s", type(error).__name__, error)
+        refusal = JoinRefused(code, status=503, restart_url=restart_url(hub, row), retry_after_s=RETRY_AFTER_S)
+    else:
+        log.warning("join: %s: %s", type(error).__name__, error)
+        refusal = JoinRefused(code, status=None if code == "app_refused" else 502)
+    return refusal.about(row)
 
 
 async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, verifier: str) -> str:
@@ -229,10 +358,10 @@ async def finish_redirect(
 ) -> str:
     """Ends a session on the vendor's callback; answers where the owner goes. Raises JoinRefused."""
     carriers = _state_carriers(hub, vendor_name)
-    state = next((query[name] for name in carriers if query.get(name)), "")
-    row = await _session_of(hub, state, cookies)
+    state = state_in(hub, vendor_name, query)
+    row = await session_of(hub, state, cookies)
     if row.vendor != vendor_name:
-        raise _refused(hub, row, "link_invalid")
+        raise refused(hub, row, "link_invalid")
     if row.ended_at is None and await continuations.of(hub, row) is not None:
         return _form_path(state)  # the code is spent: its answer is carried
     spent = _attempt(hub, row, guest)
@@ -273,12 +402,17 @@ async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str], spent: 
 
 
 async def _finished(hub: Hub, row: JoinSession, values: Mapping[str, str], spent: Spent) -> VendorError | None:
-    refused = await consents.finish(hub, row, values)
+    error = await consents.finish(hub, row, values)
     async with hub.store.read() as session:
         found = await session.get(JoinSession, row.token_hash)
     if found is not None and found.enrollment_id is not None:
         spent.give_back()
-    return refused
+    return error
+
+
+def state_in(hub: Hub, vendor_name: str, query: Mapping[str, str]) -> str:
+    """Returns the session's token from a callback, wherever this vendor puts it."""
+    return next((query[name] for name in _state_carriers(hub, vendor_name) if query.get(name)), "")
 
 
 def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
@@ -287,12 +421,22 @@ def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
     return vendor.oauth2.state_returned_as if vendor and vendor.oauth2 else ("state",)
 
 
+async def show(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form | Landing:
+    """Returns the page of a session as it stands: its form, or how it ended. Raises JoinRefused."""
+    row = await session_of(hub, token, cookies)
+    return await (landing_of(hub, row) if row.ended_at is not None else show_form(hub, token, cookies))
+
+
 async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
     """Returns the hosted form of a session. Raises JoinRefused."""
-    row = await _session_of(hub, token, cookies)
+    row = await session_of(hub, token, cookies)
     vendor = hub.registry.vendor(row.vendor)
-    if row.used_at is not None or row.ended_at is not None:
-        raise _refused(hub, row, "link_used")
+    if row.ended_at is not None:
+        raise refused(hub, row, "link_used")
+    if row.used_at is not None:
+        raise refused(hub, row, "still_running")
+    if vendor.flow is not Flow.FORM and await continuations.of(hub, row) is None:
+        raise refused(hub, row, "unfinished")
     return await _form(hub, row, vendor)
 
 
@@ -305,20 +449,20 @@ async def submit_form(
     guest: Guest = _ANYBODY,
 ) -> str:
     """Ends a session with the owner's entries; answers where the owner goes. Raises JoinRefused or FormRefused."""
-    row = await _session_of(hub, token, cookies)
+    row = await session_of(hub, token, cookies)
     if row.ended_at is not None:
         return await _same_end(hub, row)
     form = await _form(hub, row, hub.registry.vendor(row.vendor))
     if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
-        raise _refused(hub, row, "wrong_browser", status=403)
+        raise refused(hub, row, "wrong_browser", status=403)
     entered = _entered(form, values)
     spent = _attempt(hub, row, guest)
     if await _claim(hub, row, entered, keeps=form.question is None):
-        refused = await _finish(hub, row, entered, spent)
-        if isinstance(refused, ConsentContinues):
+        error = await _finish(hub, row, entered, spent)
+        if isinstance(error, ConsentContinues):
             return _form_path(token)
-        if refused is not None:
-            raise FormRefused(form, values, refused)
+        if error is not None:
+            raise FormRefused(form, values, error)
     else:
         spent.give_back()
     try:
@@ -334,52 +478,10 @@ async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
 
     Raises JoinRefused.
     """
-    row = await _session_of(hub, token, cookies)
+    row = await session_of(hub, token, cookies)
     if await _claim(hub, row):
         await consents.end(hub, row, "user_denied", "The owner did not give consent")
     return await _same_end(hub, row)
-
-
-def cookie_name(hub: Hub, token: str) -> str:
-    """Names one cookie per session, so that two tabs do not disturb each other. `__Host-` needs https."""
-    return f"{_cookie_prefix(hub)}{token_hash(token).hex()[:12]}"
-
-
-def own_cookies(hub: Hub, cookies: Mapping[str, str]) -> list[str]:
-    """Names of this browser's sessions, in its order: the oldest first."""
-    return [name for name in cookies if name.startswith(_cookie_prefix(hub))]
-
-
-def surplus_cookies(hub: Hub, cookies: Mapping[str, str]) -> list[str]:
-    """Names to be forgotten so that one more fits. The first stays: it tells this browser from others."""
-    names = own_cookies(hub, cookies)
-    return names[1 : 1 + max(0, len(names) + 1 - COOKIES_MOST)]
-
-
-def _cookie_prefix(hub: Hub) -> str:
-    return "__Host-join-" if hub.settings.is_https else "join-"
-
-
-async def _session_of(hub: Hub, token: str, cookies: Mapping[str, str]) -> JoinSession:
-    """Returns the live session of this token in this browser. Raises JoinRefused."""
-    async with hub.store.read() as session:
-        row = await session.get(JoinSession, token_hash(token)) if 20 <= len(token) <= 100 else None
-    if row is None:
-        raise _refused(hub, None, "link_invalid")
-    if row.expires_at <= now():
-        if row.ended_at is None and row.used_at is None:
-            await consents.end(hub, row, row.end_code or "session_expired", row.end_text)
-        raise JoinRefused("session_expired", restart_url=_restart_url(hub, row))
-    cookie = cookies.get(cookie_name(hub, token), "")
-    if not hmac.compare_digest(token_hash(cookie), row.cookie_hash):
-        raise _refused(hub, row, "wrong_browser")
-    return row
-
-
-def _refused(hub: Hub, row: JoinSession | None, code: str, *, status: int | None = None) -> JoinRefused:
-    """Counts and returns the refusal of a request that leaves the session as it is."""
-    join_ends.count_refusal(hub, row.vendor if row else None, code)
-    return JoinRefused(code, status=status, restart_url=_restart_url(hub, row) if row else None)
 
 
 class _Reopened(Exception):
@@ -397,9 +499,9 @@ async def _same_end(hub: Hub, row: JoinSession) -> str:
         async with hub.store.read() as session:
             found = await session.get(JoinSession, row.token_hash)
         if found is None:
-            raise _refused(hub, None, "link_invalid")
+            raise refused(hub, None, "link_invalid")
         if found.ended_at is not None or found.enrollment_id is not None:
-            return join_ends.target(found, _restart_url(hub, found))
+            return join_ends.target(found, restart_url(hub, found))
         if found.used_at is None and found.end_code is not None and found.attempts < MAX_ATTEMPTS:
             raise _Reopened(_told(found))
         if found.used_at is None and found.attempts >= MAX_ATTEMPTS:
@@ -407,7 +509,7 @@ async def _same_end(hub: Hub, row: JoinSession) -> str:
         elif found.used_at is not None and found.used_at < now() - HELD_MOST_S:
             await late_consents.recover(hub, found)
         elif monotonic() > until or hub.stopping.is_set():
-            raise _refused(hub, found, "still_running")
+            raise refused(hub, found, "still_running")
         else:
             await asyncio.sleep(LOOK_S)
 
@@ -446,14 +548,17 @@ async def _form(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
     secrets = await session_secrets.of(hub, row)
     further = continuations.in_secrets(secrets)
     if further is None and vendor.flow is not Flow.FORM:
-        raise _refused(hub, row, "link_invalid")
+        raise refused(hub, row, "link_invalid")
     return Form(
         vendor=vendor,
+        account_id=row.account_id,
         asked_by=account.name if account else "",
         form_token=secrets["form"],
         leads_to=row.client_redirect_uri,
         fields=vendor.consent_fields if further is None else further.fields,
         question=further.question if further is not None else None,
+        locale=row.locale,
+        lands=row.lands,
     )
 
 
@@ -464,29 +569,18 @@ def _form_path(token: str) -> str:
 def _entered(form: Form, values: Mapping[str, str]) -> dict[str, str]:
     """Returns the form's own fields, pasted blanks trimmed. Raises FormRefused for a missing or overlong one."""
     entered = {entry.name: values.get(entry.name, "").strip() for entry in form.fields}
-    errors = {}
-    for entry in form.fields:
-        if entry.required and not entered[entry.name]:
-            errors[entry.name] = f"{'Choose' if entry.choices else 'Enter'} the {entry.label}"
-        elif len(entered[entry.name]) > entry.max_length:
-            errors[entry.name] = f"The {entry.label} must be at most {entry.max_length} characters long"
-        elif entry.choices and entered[entry.name] and entry.problem(entered[entry.name]):
-            errors[entry.name] = f"Choose one of the values for {entry.label}"
-    if errors:
-        raise FormRefused(form, values, ConsentInvalid("Some entries are missing", fields=errors))
+    faulty = {entry.name: fault for entry in form.fields if (fault := _fault(entry, entered[entry.name]))}
+    if faulty:
+        raise FormRefused(form, values, ConsentInvalid("Some entries are missing, or too long"), faulty)
     return {name: value for name, value in entered.items() if value}
 
 
-def _restart_url(hub: Hub, row: JoinSession) -> str:
-    if row.reconnects_id is not None:
-        return reconnect.path(hub, row.reconnects_id, row.client_redirect_uri, LIFE_S)
-    return authorize_path(row.flow_id, row.vendor, Labels.of(row))
-
-
-def authorize_path(flow_id: str, vendor_name: str | None, labels: Labels) -> str:
-    """Returns the path that begins a join at a vendor; None: a page where the owner chooses one."""
-    path = f"/join/flows/{flow_id}/authorize"
-    return with_result(path, vendor=vendor_name, state=labels.state, reference=labels.reference)
+def _fault(entry: Field, value: str) -> Fault | None:
+    if entry.required and not value:
+        return "not chosen" if entry.choices else "missing"
+    if len(value) > entry.max_length:
+        return "too long"
+    return "not chosen" if entry.choices and value and entry.problem(value) else None
 
 
 def _rerouted(hub: Hub, url: str) -> str:

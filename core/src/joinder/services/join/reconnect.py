@@ -6,26 +6,24 @@ same owner at the vendor counts (is_same_owner). Another owner's renews the enro
 
 from __future__ import annotations
 
-import base64
-import hmac
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
 from joinder.grants import Consent
-from joinder.runtime.hub import Hub, owned
+from joinder.runtime.hub import Hub, audited, owned
 from joinder.services.grants import site_rights
+from joinder.services.join import signed_links
 from joinder.services.join.redirects import problem_with
 from joinder.services.refusals import Conflict, Invalid, Unprocessable
 from joinder.store.tables import Enrollment, JoinFlow, VendorCredentials
 from joinder.vendor import Flow
 
 LIFE_S = 30 * 86400
-MAX_LENGTH = 4096
+_PURPOSE = "reconnect link"
 
 
 class Link(Struct, frozen=True, array_like=True):
@@ -36,18 +34,22 @@ class Link(Struct, frozen=True, array_like=True):
     redirect_uri: str
 
 
-class BadLink(Exception):
-    """Not made here, or changed."""
-
-
-async def ask(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None) -> str:
+async def ask(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None, actor: str | None = None) -> str:
     """Returns the link for the owner. Raises NotFound, Conflict where no owner consents, Invalid, or Unprocessable.
 
-    `redirect_uri` None: that of the enrollment's flow. Given, it must be one of the account's flows'.
+    `redirect_uri` None: that of the enrollment's flow. Given, it must be one of the account's flows'. `actor`: who
+    asked for the link.
     """
+    made = await _asked(hub, account_id, enrollment_id, redirect_uri)
+    if actor is not None:
+        await audited(hub, account_id, actor, "enrollment.reconnect-link", enrollment_id)
+    return made
+
+
+async def _asked(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: str | None) -> str:
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
-        await _refuse_operators(hub, session, row)
+        await refuse_operators(hub, session, row)
         if redirect_uri is not None:
             await _check_redirect(session, account_id, redirect_uri)
             return url(hub, enrollment_id, redirect_uri)
@@ -74,20 +76,13 @@ def url(hub: Hub, enrollment_id: str, redirect_uri: str) -> str:
 
 def path(hub: Hub, enrollment_id: str, redirect_uri: str, life_s: int) -> str:
     """Returns the path of a link that lives `life_s`. What it says is in the query, which access logs leave out."""
-    content = base64.urlsafe_b64encode(msgspec.json.encode(Link(enrollment_id, now() + life_s, redirect_uri)))
-    plain = content.decode().rstrip("=")
-    return f"/join/reconnect?link={plain}.{_signature(hub, plain).decode()}"
+    content = signed_links.signed(hub, _PURPOSE, Link(enrollment_id, now() + life_s, redirect_uri))
+    return f"/join/reconnect?link={content}"
 
 
 def read(hub: Hub, text: str) -> Link:
     """Returns what an untouched link says, also when its time is over. Raises BadLink."""
-    content, _, signature = text.rpartition(".")
-    if len(text) > MAX_LENGTH or not hmac.compare_digest(_signature(hub, content), signature.encode()):
-        raise BadLink
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(content + "=="), type=Link)
-    except (msgspec.DecodeError, ValueError):
-        raise BadLink from None
+    return signed_links.read(hub, _PURPOSE, text, Link)
 
 
 async def is_same_owner(session: AsyncSession, enrollment: Enrollment, consent: Consent) -> bool:
@@ -110,15 +105,10 @@ async def _check_redirect(session: AsyncSession, account_id: str, redirect_uri: 
         raise Invalid("The owner cannot be sent there", errors={"/redirectURI": problem})
 
 
-async def _refuse_operators(hub: Hub, session: AsyncSession, row: Enrollment) -> None:
+async def refuse_operators(hub: Hub, session: AsyncSession, row: Enrollment) -> None:
+    """Raises Conflict where no owner gave the consent."""
     credentials = await session.get(VendorCredentials, row.credentials_id or "")
     vendor = hub.registry.vendor(row.vendor)
     kind = vendor.app_credential(credentials.type) if credentials is not None else None
     if (kind.flow if kind is not None else vendor.flow) is Flow.OPERATOR:
         raise Conflict("No owner consents to this enrollment: it lives on the operator's vendor credentials.")
-
-
-def _signature(hub: Hub, content: str) -> bytes:
-    """Begins as no client secret does, which the same pepper is for."""
-    mac = hub.vault.fingerprint(f"reconnect link {content}")
-    return base64.urlsafe_b64encode(mac).rstrip(b"=")

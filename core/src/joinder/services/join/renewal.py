@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, account_of, audited
 from joinder.services.grants import approvals, refresh
 from joinder.services.join import consents, late_consents
 from joinder.services.readings import poll
@@ -11,11 +11,14 @@ from joinder.services.refusals import Conflict, NotFound
 from joinder.store.tables import Enrollment
 
 
-async def renew(hub: Hub, enrollment_id: str) -> None:
-    """Renews now, or asks again for what the vendor has not approved or listed yet.
+async def renew(hub: Hub, enrollment_id: str, actor: str | None = None) -> None:
+    """Renews now, or asks again for what the vendor has not approved or listed yet; `actor`: who asked for it.
 
     Raises NotFound, Conflict where there is nothing to renew, or the vendor's error.
     """
+    if actor is not None:
+        account_id = await account_of(hub, Enrollment, enrollment_id)
+        await audited(hub, account_id, actor, "enrollment.refresh", enrollment_id)
     async with hub.store.read() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
         is_kept = enrollment is not None and await consents.is_empty(session, enrollment)

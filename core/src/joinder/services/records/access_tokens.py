@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import hmac
 import time
 from collections import OrderedDict
+from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet
 from msgspec import Struct
-from sqlmodel import col, select
+from sqlalchemy import delete
+from sqlmodel import col
 
 from joinder.clock import now
 from joinder.ids import is_id, new_id
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.records.accounts import Caller
-from joinder.store.tables import Account, ApiClient, SigningKey
-from joinder.store.vault import SYSTEM
+from joinder.services.records.login_audit import LoginAudit
+from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
+from joinder.store.tables import Account, ApiClient, Enrollment, RevokedToken
 
-TOKEN_LIFE_S = 3600
-_RECHECK_S = 30  # a revoked client's token works at most this long in another process
+BROWSERS_SCOPE = "read:sites"
+_RECHECK_S = 30  # how long a process may go on with an earlier look at the client and its account
 _CACHE_SIZE = 10_000
+_COUNTS = (
+    "SELECT 1 FROM api_client WHERE id = :client AND revoked_at IS NULL "
+    "AND NOT EXISTS (SELECT 1 FROM revoked_token WHERE jti = :jti)"
+)
 _NO_SECRET = bytes(32)
 
 
@@ -53,68 +59,127 @@ class Tokens:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._issuer = hub.settings.public_url
-        self._signing: ECKey | None = None
-        self._public = KeySet([])
-        self._loading = asyncio.Lock()
-        self._seen: OrderedDict[str, tuple[Caller, float, float]] = OrderedDict()
+        self.keys = SigningKeys(hub)
+        self.audit = LoginAudit(hub)
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
 
     async def issue(self, client_id: str, client_secret: str, scope: str | None) -> AccessToken:
-        """Issues an access token; `scope`: blank-separated, None for all the client has.
+        """Issues an access token to whose secret this is. Raises InvalidClient or InvalidScope."""
+        return await self.issue_to(await self.authenticated(client_id, client_secret), scope)
 
-        Raises InvalidClient or InvalidScope.
-        """
-        client = await self._authenticated(client_id, client_secret)
+    async def issue_to(self, client: ApiClient, scope: str | None) -> AccessToken:
+        """Issues an access token; `scope`: blank-separated, None for all the client has. Raises InvalidScope."""
         held = client.scopes.split()
         wanted = scope.split() if scope else held
         if not wanted or set(wanted) - set(held):
+            self.audit.login(client, "refused", "it asked for scopes it does not have")
             raise InvalidScope
-        key, issued = await self._signing_key(), int(time.time())
-        claims = {
+        self.audit.login(client, "ok")
+        return await self._signed(self._claims(client.id, client.account_id, " ".join(wanted), TOKEN_LIFE_S))
+
+    def _claims(self, client_id: str, account_id: str, scope: str, life_s: int) -> dict[str, Any]:
+        issued = int(time.time())
+        return {
             "iss": self._issuer,
             "aud": self._issuer,
-            "sub": client.id,
-            "client_id": client.id,
-            "account": client.account_id,
-            "scope": " ".join(wanted),
+            "sub": client_id,
+            "client_id": client_id,
+            "account": account_id,
+            "scope": scope,
             "iat": issued,
-            "exp": issued + TOKEN_LIFE_S,
+            "exp": issued + life_s,
             "jti": new_id("evnt"),
         }
+
+    async def _signed(self, claims: dict[str, Any]) -> AccessToken:
+        key = await self.keys.signing()
         token = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=["ES256"])
-        return AccessToken(token, TOKEN_LIFE_S, "Bearer", float(issued + TOKEN_LIFE_S), " ".join(wanted))
+        return AccessToken(token, claims["exp"] - claims["iat"], "Bearer", float(claims["exp"]), claims["scope"])
+
+    async def for_browser(self, caller: Caller, enrollment_id: str, life_s: int) -> AccessToken:
+        """Issues a key that reads the sites of one enrollment, and nothing else, in the caller's name.
+
+        Raises NotFound.
+        """
+        async with self._hub.store.write(caller.account_id) as session:
+            await owned(session, Enrollment, enrollment_id, caller.account_id)
+            audit(session, caller.account_id, caller.client_id, "enrollment.browser_key", enrollment_id)
+        claims = self._claims(caller.client_id, caller.account_id, BROWSERS_SCOPE, life_s)
+        return await self._signed({**claims, "enrollment": enrollment_id})
 
     async def verify(self, token: str) -> Caller:
-        """Raises InvalidToken. A verified token is remembered until it expires, its client looked up every 30 s."""
+        """Raises InvalidToken. What a token says is remembered; whether it still counts is asked every time."""
         known = self._seen.get(token)
         moment = time.time()
-        if known and moment < known[1] and moment < known[2]:
-            return known[0]
-        caller, expires = await self._verified(token)
-        self._seen[token] = (caller, expires, moment + _RECHECK_S)
+        if known and moment < known.claims.exp and moment < known.again_at:
+            await self._refuse_ended(known.claims)
+            return known.caller
+        claims = await self._verified(token)
+        await self._refuse_ended(claims)
+        caller = await self._caller(claims)
+        self._seen[token] = _Seen(caller, claims, moment + _RECHECK_S)
         self._seen.move_to_end(token)
         if len(self._seen) > _CACHE_SIZE:
             self._seen.popitem(last=False)
         return caller
 
-    async def jwks(self) -> dict[str, list[dict[str, object]]]:
-        await self._signing_key()
-        return {"keys": [dict(key.as_dict(private=False)) for key in self._public.keys]}
+    async def revoke(self, client: ApiClient, token: str) -> None:
+        """Ends one of the client's own access tokens (RFC 7009), everywhere at once; what is no token has ended.
 
-    async def _authenticated(self, client_id: str, client_secret: str) -> ApiClient:
+        Raises InvalidClient for another client's.
+        """
+        try:
+            claims = await self._verified(token)
+        except InvalidToken:
+            return
+        if claims.client_id != client.id:
+            raise InvalidClient
+        async with self._hub.store.write(claims.jti) as session:
+            await session.execute(delete(RevokedToken).where(col(RevokedToken.expires_at) < now()))
+            if await session.get(RevokedToken, claims.jti) is None:
+                session.add(RevokedToken(jti=claims.jti, expires_at=claims.exp))
+                audit(session, client.account_id, client.id, "token.revoke", client.id)
+
+    async def introspect(self, client: ApiClient, token: str) -> dict[str, object]:
+        """Says what a token of the client's account is worth (RFC 7662); of any other only that it is not active."""
+        try:
+            claims = await self._verified(token)
+            await self._refuse_ended(claims)
+        except InvalidToken:
+            return {"active": False}
+        if claims.account != client.account_id:
+            return {"active": False}
+        told = {
+            name: getattr(claims, name) for name in ("iss", "aud", "sub", "client_id", "scope", "iat", "exp", "jti")
+        }
+        return {"active": True, "token_type": "Bearer", **told}
+
+    async def _refuse_ended(self, claims: _Claims) -> None:
+        """Raises InvalidToken where the client or this token was revoked, in whichever process."""
+        if not await self._hub.store.rows(_COUNTS, {"client": claims.client_id, "jti": claims.jti}):
+            raise InvalidToken
+
+    async def jwks(self) -> dict[str, list[dict[str, object]]]:
+        public = await self.keys.public()
+        return {"keys": [dict(key.as_dict(private=False)) for key in public.keys]}
+
+    async def authenticated(self, client_id: str, client_secret: str) -> ApiClient:
+        """Returns the client whose secret this is. Raises InvalidClient."""
         presented = self._hub.vault.fingerprint(client_secret)
         async with self._hub.store.read() as session:
             client = await session.get(ApiClient, client_id) if is_id(client_id, "clnt") else None
         fits = [hmac.compare_digest(presented, stored) for stored in _secret_hashes(client)]
         if not any(fits) or client is None or client.revoked_at:
+            self.audit.login(client, "refused", "it is revoked" if client and client.revoked_at else "wrong secret")
             raise InvalidClient
         return client
 
-    async def _verified(self, token: str) -> tuple[Caller, float]:
-        await self._signing_key()
+    async def _verified(self, token: str) -> _Claims:
         if len(token) > 4096 or token.count(".") != 2:
             raise InvalidToken
         try:
-            decoded = jwt.decode(token, self._public, algorithms=["ES256"])
+            public = await self.keys.public(_kid(token))
+            decoded = jwt.decode(token, public, algorithms=["ES256"])
             claims = msgspec.convert(decoded.claims, _Claims)
         except (JoseError, msgspec.ValidationError, ValueError, TypeError, KeyError):
             raise InvalidToken from None
@@ -123,16 +188,16 @@ class Tokens:
             raise InvalidToken
         if not 0 < claims.exp - claims.iat <= TOKEN_LIFE_S:
             raise InvalidToken
-        if claims.exp <= time.time():
+        if claims.exp <= time.time() or claims.nbf > time.time() + 60 or claims.sub != claims.client_id:
             raise InvalidToken
-        return await self._caller(claims), float(claims.exp)
+        return claims
 
     async def _caller(self, claims: _Claims) -> Caller:
         """Raises InvalidToken where the client is no more."""
         async with self._hub.store.read() as session:
             client = await session.get(ApiClient, claims.client_id)
             account = await session.get(Account, client.account_id) if client is not None else None
-        if client is None or account is None or client.revoked_at is not None:
+        if client is None or account is None or client.revoked_at is not None or claims.account != account.id:
             raise InvalidToken
         known = [vendor for vendor in self._hub.registry.vendors if client.compatible and vendor.compatible]
         types = frozenset((one.name, kind.type) for one in known for kind in one.app_credentials if kind.compatible)
@@ -143,37 +208,7 @@ class Tokens:
             mode=account.mode,
             vendors=frozenset(vendor.name for vendor in known) if client.compatible else None,
             types=types if client.compatible else None,
-        )
-
-    async def _signing_key(self) -> ECKey:
-        """Returns the newest stored key, made on first use."""
-        if self._signing is None:
-            async with self._loading:
-                if self._signing is None:
-                    await self._load_keys()
-        if self._signing is None:
-            raise LookupError("no signing key")
-        return self._signing
-
-    async def _load_keys(self) -> None:
-        async with self._hub.store.write("signing_key") as session:
-            rows = list((await session.execute(select(SigningKey).order_by(col(SigningKey.created_at)))).scalars())
-            if not rows:
-                rows = [self._new_signing_key()]
-                session.add(rows[0])
-        newest = rows[-1]
-        place = {"table": "signing_key", "row": newest.id, "column": "private_sealed", "owner": SYSTEM}
-        self._signing = ECKey.import_key(self._hub.vault.open(newest.private_sealed, **place))
-        self._public = KeySet([ECKey.import_key(row.public_jwk) for row in rows])
-
-    def _new_signing_key(self) -> SigningKey:
-        key_id = new_id("jkey")
-        key = ECKey.generate_key("P-256", parameters={"kid": key_id, "use": "sig", "alg": "ES256"})
-        sealed = self._hub.vault.seal(
-            key.as_dict(private=True), table="signing_key", row=key_id, column="private_sealed", owner=SYSTEM
-        )
-        return SigningKey(
-            id=key_id, private_sealed=sealed, public_jwk=dict(key.as_dict(private=False)), created_at=now()
+            enrollment_id=claims.enrollment,
         )
 
 
@@ -188,6 +223,15 @@ def _secret_hashes(client: ApiClient | None) -> tuple[bytes, bytes]:
     return client.secret_hash, (client.old_secret_hash if is_old_valid else None) or _NO_SECRET
 
 
+def _kid(token: str) -> str | None:
+    """Returns the key a token names, before anything of it is believed."""
+    try:
+        header = msgspec.json.decode(base64.urlsafe_b64decode(token.partition(".")[0] + "=="), type=dict[str, object])
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return None
+    return str(header.get("kid"))
+
+
 class _Claims(Struct):
     iss: str
     aud: str
@@ -196,3 +240,15 @@ class _Claims(Struct):
     scope: str
     iat: int
     exp: int
+    sub: str
+    jti: str
+    nbf: int = 0
+    enrollment: str | None = None
+
+
+class _Seen(NamedTuple):
+    """A token that was verified, and when its client is looked up again."""
+
+    caller: Caller
+    claims: _Claims
+    again_at: float

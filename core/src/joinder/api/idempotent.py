@@ -1,0 +1,149 @@
+"""`Idempotency-Key` on every POST of the API (draft-ietf-httpapi-idempotency-key-header): done once, answered alike.
+
+Only what succeeded is kept: after any refusal nothing was done, so the key may be used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from litestar import Request
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
+
+from joinder.api.deps import tokens_of
+from joinder.api.problems import problem
+from joinder.observe.log_context import bound
+from joinder.runtime.hub import Hub
+from joinder.services.records import idempotency
+from joinder.services.records.access_tokens import InvalidToken
+from joinder.services.records.accounts import Caller
+from joinder.services.records.idempotency import Answer, AnswerLost, InFlight, OtherRequest, Place
+
+BODY_MOST_BYTES = 256 * 1024  # as of any request
+_KEY = re.compile(r'"?[\x21\x23-\x5b\x5d-\x7e]{1,255}"?')
+_TITLES = {400: "The request cannot be understood", 409: "The request is repeated", 422: "The key is taken"}
+_KEPT = (b"content-type", b"cache-control", b"location")
+
+
+def idempotent(app: ASGIApp) -> ASGIApp:
+    """Makes a middleware; it stands inside of what bounds the intake."""
+
+    async def handling(scope: Scope, receive: Receive, send: Send) -> None:
+        key = dict(scope["headers"]).get(b"idempotency-key") if scope.get("method") == "POST" else None
+        caller = await _caller(scope) if key is not None else None
+        if key is None or caller is None:
+            await app(scope, receive, send)  # or refused as any other
+            return
+        await _Repeatable(app, scope, caller, key.decode("latin-1")).handle(receive, send)
+
+    return handling
+
+
+async def _caller(scope: Scope) -> Caller | None:
+    """Returns who asks; None where that is to be found out, and refused, further in."""
+    if not scope["route_handler"].resolve_guards():
+        return None
+    scheme, _, token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
+    try:
+        return await tokens_of(scope["litestar_app"]).verify(token.strip()) if scheme.lower() == "bearer" else None
+    except InvalidToken:
+        return None
+
+
+class _Repeatable:
+    """One POST under a key."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, caller: Caller, key: str) -> None:
+        self._app, self._scope, self._key = app, scope, key
+        self._hub: Hub = scope["litestar_app"].state.hub
+        self._place = Place.of(caller, key.strip('"'))
+        self._messages: list[ReceiveMessage] = []
+        self._status, self._headers, self._sent = 0, list[tuple[bytes, bytes]](), b""
+
+    async def handle(self, receive: Receive, send: Send) -> None:
+        if not _KEY.fullmatch(self._key):
+            await self._refuse(receive, send, "bad-request", 400, "Idempotency-Key has 1 to 255 visible characters.")
+            return
+        body = await self._read(receive)
+        if len(body) > BODY_MOST_BYTES:
+            await self._app(self._scope, self._again(receive), send)
+            return
+        try:
+            known = await idempotency.begin(
+                self._hub, self._place, _fingerprint(self._scope, body), bound().get("request_id", "")
+            )
+        except InFlight:
+            await self._refuse(
+                receive, send, "idempotency-in-flight", 409, "Wait for the answer of the first request.", 1
+            )
+            return
+        except OtherRequest:
+            told = "The key was used for another request; every request has a key of its own."
+            await self._refuse(receive, send, "idempotency-key-reused", 422, told)
+            return
+        except AnswerLost as error:
+            told = f"The first request took effect, but its answer was lost. It changed: {error}."
+            await self._refuse(receive, send, "idempotency-answer-lost", 409, told)
+            return
+        await (self._run(receive, send) if known is None else _replay(known, send))
+
+    async def _read(self, receive: Receive) -> bytes:
+        """Reads the body, or as much of it as tells that it is too large."""
+        body = b""
+        while len(body) <= BODY_MOST_BYTES:
+            message = await receive()
+            self._messages.append(message)
+            body += message.get("body", b"")  # type: ignore[operator]
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+        return body
+
+    def _again(self, receive: Receive) -> Receive:
+        async def receiving() -> ReceiveMessage:
+            return self._messages.pop(0) if self._messages else await receive()
+
+        return receiving
+
+    async def _run(self, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._status, self._headers = message["status"], list(message.get("headers", []))
+            elif message["type"] == "http.response.body":
+                self._sent += message.get("body", b"")
+            await send(message)
+
+        try:
+            await self._app(self._scope, self._again(receive), sending)
+        finally:
+            is_cut = not 200 <= self._status < 500
+            await idempotency.end(self._hub, self._place, self._answer(), is_cut=is_cut)
+
+    def _answer(self) -> Answer | None:
+        if not 200 <= self._status < 300:
+            return None
+        headers = [(name.decode(), value.decode("latin-1")) for name, value in self._headers if name.lower() in _KEPT]
+        return Answer(self._status, headers, self._sent.decode())
+
+    async def _refuse(
+        self, receive: Receive, send: Send, name: str, status: int, detail: str, wait_s: int | None = None
+    ) -> None:
+        request: Request[object, object, object] = Request(self._scope, receive, send)  # type: ignore[type-var]
+        wait = {"retry-after": str(wait_s)} if wait_s is not None else None
+        title = {400: "The request cannot be understood", 409: "The request is repeated", 422: "The key is taken"}[
+            status
+        ]
+        answer = problem(request, name, title, status, detail, headers=wait)
+        await answer.to_asgi_response(app=None, request=request)(self._scope, receive, send)
+
+
+async def _replay(known: Answer, send: Send) -> None:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in known.headers]
+    headers += [(b"idempotency-replayed", b"true"), (b"content-length", str(len(known.body.encode())).encode())]
+    await send({"type": "http.response.start", "status": known.status, "headers": headers})
+    await send({"type": "http.response.body", "body": known.body.encode(), "more_body": False})
+
+
+def _fingerprint(scope: Scope, body: bytes) -> str:
+    asked = b"\n".join((scope["path"].encode(), scope.get("query_string", b""), body))
+    return hashlib.sha256(asked).hexdigest()
