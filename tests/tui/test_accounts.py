@@ -176,7 +176,7 @@ async def test_deleting_an_account_says_what_goes_and_wants_its_name(
         terminal.app.account_id = account_id
         await terminal.press("8", "d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
-        await terminal.sees("1 enrollments")
+        await terminal.sees("1 enrollment")
         await enter(terminal, "name", "zeta")
         assert len(await accounts.list_accounts(hub)) == 2
         await enter(terminal, "name", "test")

@@ -220,7 +220,7 @@ async def test_enter_leads_to_the_enrollments_of_the_flow(
     async with open_terminal() as terminal:
         await terminal.press("3", "enter")
         assert isinstance(terminal.app.screen, Enrollments)
-        await terminal.until(lambda: "1–1 of 1" in terminal.text())
+        await terminal.until(lambda: "1 enrollment" in terminal.text())
         await terminal.sees(made)
         await terminal.until(lambda: other not in terminal.text())
 

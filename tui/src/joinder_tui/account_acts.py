@@ -112,7 +112,7 @@ async def _delete(page: Page, account: Account) -> None:
     held = await page.joinder.asked(lambda hub: account_removal.holdings(hub, account.id))
     if held is None:
         return
-    counts = ", ".join(f"{texts.count(count)} {what}" for what, count in held.items())
+    counts = ", ".join(texts.counted(count, _one_of(what)) for what, count in held.items())
     touches = [
         f"Erased: {counts}, with every token, key and reading.",
         "The audit stays. What is cut goes on next time.",
@@ -123,6 +123,11 @@ async def _delete(page: Page, account: Account) -> None:
     if problem is None and page.joinder.account_id == account.id:
         page.joinder.account_id = None
     _tell(page, problem, "Deleted")
+
+
+def _one_of(what: str) -> str:
+    """Returns the singular of what is held: flows, enrollments, deliveries."""
+    return f"{what.removesuffix('ies')}y" if what.endswith("ies") else what.removesuffix("s")
 
 
 async def _removed(hub: Hub, account_id: str) -> None:

@@ -17,6 +17,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from joinder.clean import clean_line
+from joinder_tui import themes
 from joinder_tui.acts import Act, acts_of
 from joinder_tui.pages import PAGES, Page
 from joinder_tui.screens.help import Help
@@ -62,6 +63,8 @@ class JoinderApp(App[int]):
 
     def __init__(self, opening: OpenHub, *, readonly: bool = False) -> None:
         super().__init__()
+        for theme in themes.own():
+            self.register_theme(theme)
         self.readonly = readonly
         self.account_id: str | None = None  # whose flows, credentials and webhooks are shown; None: the only one's
         self.checked: dict[str, Result] = {}  # by vendor: what the last conformance check of this session found

@@ -7,7 +7,7 @@ import rich_click as click
 
 @click.command(name="tui")
 @click.option("--readonly", is_flag=True, help="Look only: every key that changes something is off.")
-@click.option("--theme", help="One of Textual's themes, such as textual-light, nord or textual-ansi.")
+@click.option("--theme", help="light, dark, high-contrast, ansi, or one of Textual's such as nord.")
 @click.option("--serve", is_flag=True, help="Show it in a browser on this machine, at http://127.0.0.1:PORT.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --serve; anything but loopback is refused.")
 @click.option("--port", default=8090, type=click.IntRange(1, 65535), show_default=True, help="With --serve.")

@@ -271,7 +271,8 @@ class Credentials(Page):
             return
         if used.flows or used.enrollments:
             self.app.notify(
-                f"Not deleted: {used.flows} flows and {texts.count(used.enrollments)} enrollments depend on {row.id}. "
+                f"Not deleted: {row.id} is used by {texts.counted(used.flows, 'flow')} and "
+                f"{texts.counted(used.enrollments, 'enrollment')}. "
                 "Enter shows the enrollments, 3 the flows.",
                 severity="error",
                 timeout=10,

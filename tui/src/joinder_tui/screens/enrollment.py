@@ -52,8 +52,16 @@ class Enrollment(Page):
             "Later",
             show=False,
             tooltip="Read a chart further on; elsewhere the next tab",
+            priority=True,
         ),
-        Act("left", "read(-1)", "Earlier", show=False, tooltip="Read a chart further back; elsewhere the tab before"),
+        Act(
+            "left",
+            "read(-1)",
+            "Earlier",
+            show=False,
+            tooltip="Read a chart further back; elsewhere the tab before",
+            priority=True,
+        ),
         Act("right_square_bracket", "site(1)", "Next site", show=False, tooltip="The next site of several"),
         Act("left_square_bracket", "site(-1)", "Site before", show=False, tooltip="The site before of several"),
         Act("comma", "day(1)", "Day before", show=False, tooltip="The power of the day before"),
@@ -176,9 +184,7 @@ class Enrollment(Page):
         """Moves the cursor of a chart, and else from tab to tab."""
         active = self.query_one(TabbedContent).active
         charts = {"day": PowerChart, "month": EnergyChart}
-        if active in charts:
-            self.query_one(charts[active]).move(step)
-        else:
+        if active not in charts or not self.query_one(charts[active]).move(step):
             self.action_tab(step)
 
     def action_site(self, step: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from joinder.services.admin.site_powers import SitePower
 
 ROWS = 100  # of a page; 500 are the most anything loads
-COLUMNS = ("", "Health", "Site", "Vendor", "Now", "24 h", "Last 24 h", "Since", "Last read", "Enrollment")
+COLUMNS = ("", "Health", "Site", "Vendor", "Now", "24 h", "Energy", "Since", "Last read", "Enrollment")
 POWER_TURNS = 15  # ticks between two looks at what the sites give
 
 
@@ -71,7 +71,7 @@ class Enrollments(Page):
 
     faults: reactive[bool] = reactive(False)
 
-    def __init__(self, looked_for: str = "") -> None:
+    def __init__(self, looked_for: str = "", *, order: str = "newest") -> None:
         super().__init__()
         self._looked_for = looked_for
         self._place: Place | None = None  # the page begins after it
@@ -81,7 +81,7 @@ class Enrollments(Page):
         self._total: int | None = None
         self._more = False
         self._hint = ""  # what is wrong with the filter as it is typed
-        self._order = "newest"
+        self._order = order
         self._answer: Sequence[EnrollmentListRow] = ()
         self._powers: Mapping[str, SitePower] = {}
 
@@ -93,6 +93,7 @@ class Enrollments(Page):
 
     def on_mount(self) -> None:
         self.query_one("#enrollments").focus()
+        self._mark_order()
 
     @property
     def crumb(self) -> str:
@@ -198,12 +199,15 @@ class Enrollments(Page):
             self._sort("newest" if name == self._order else name)
 
     def _sort(self, name: str) -> None:
+        self._order = name
+        self._mark_order()
+        self._begin_again()
+
+    def _mark_order(self) -> None:
         from joinder.services.admin import search
 
-        self._order = name
-        order = search.ORDERS[name]
+        order = search.ORDERS[self._order]
         self.query_one("#enrollments", Table).mark(order.head, DOWN if order.is_falling else UP)
-        self._begin_again()
 
     def on_data_table_row_highlighted(self) -> None:
         self._tell_reason()

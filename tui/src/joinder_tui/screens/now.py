@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,11 +12,11 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import DataTable, Sparkline
 
-from joinder_tui import texts
+from joinder_tui import board, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Rows, Table
+from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -38,7 +38,8 @@ class Answer:
     """What a tick brought; the others are as they were."""
 
     counts: Sequence[Count] | None = None
-    ran: Mapping[str, list[int]] | None = None
+    ran: board.Ran | None = None
+    quotas: board.Quotas | None = None
     ending: Sequence[Ending] | None = None
     faults: Sequence[Fault] | None = None
 
@@ -64,14 +65,14 @@ class Now(Page):
             "enter",
             "open",
             "Open",
-            tooltip="The enrollments of the row, or the one that ends",
+            tooltip="The enrollments of the vendor, most urgent first, or the one that ends",
             twin="joinder enrollments list --filter …",
         ),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: Sequence[Count] = ()
+        self._board = board.Board()
         self._ending: Sequence[Ending] = ()
         self._faults: Sequence[Fault] = ()
 
@@ -85,22 +86,24 @@ class Now(Page):
                     with Vertical(classes="run"):
                         yield Static(label, id=f"label-{what}")
                         yield Sparkline([0.0] * 24, id=f"ran-{what}")
-            yield Table("Vendor", "Health", "Count", "Paused", id="counts")
+            yield Listed(Table(*board.COLUMNS, id="counts", keep=3))
             yield Static("Consents that end next", classes="heading")
-            yield Table("Ends", "Vendor", "Enrollment", id="ending")
+            yield Listed(Table("Ends", "Site", "Vendor", "Enrollment", id="ending", keep=2))
 
     def on_mount(self) -> None:
-        self.query_one("#counts").focus()
+        self.query_one("#counts").focus(scroll_visible=False)
 
     async def load(self, hub: Hub) -> Answer:
         """Loads the counts, each second tick what ran; the first time, everything."""
-        from joinder.services.admin import enrollment_stats, join_attempts
+        from joinder.services.admin import enrollment_stats, gauges, join_attempts
         from joinder.services.calls import activity
 
         if self.turn == 0:
+            known = await board.read(hub)
             return Answer(
-                counts=await enrollment_stats.counts(hub),
-                ran=await activity.last_day(hub.store),
+                counts=known.counts,
+                ran=known.ran,
+                quotas=known.quotas,
                 ending=await enrollment_stats.ending(hub),
                 faults=await join_attempts.faults(hub),
             )
@@ -108,42 +111,42 @@ class Now(Page):
             return Answer(ending=await enrollment_stats.ending(hub))
         if self.turn % SLOW_TURNS == 1:
             return Answer(faults=await join_attempts.faults(hub))
+        if self.turn % SLOW_TURNS == 2:
+            return Answer(quotas=await gauges.quota_left(hub))
         if self.turn % 2:
-            return Answer(ran=await activity.last_day(hub.store))
+            return Answer(ran=await activity.last_day_by_vendor(hub.store))
         return Answer(counts=await enrollment_stats.counts(hub))
 
     def show(self, answer: Answer) -> None:
-        if answer.counts is not None or answer.faults is not None:
-            self._counts = self._counts if answer.counts is None else answer.counts
-            self._faults = self._faults if answer.faults is None else answer.faults
-            self._show_counts()
+        known = self._board
+        known.counts = known.counts if answer.counts is None else answer.counts
+        known.ran = known.ran if answer.ran is None else answer.ran
+        known.quotas = known.quotas if answer.quotas is None else answer.quotas
+        self._faults = self._faults if answer.faults is None else answer.faults
+        self._show_who()
+        rows: Rows = {vendor: known.cells(vendor) for vendor in known.vendors}
+        none = ("No enrollment yet: press 3 for a flow to send owners to.", "", "", "", "", "")
+        self.query_one("#counts", Table).fill(rows or {"": none})
         if answer.ran is not None:
             self._show_runs(answer.ran)
         if answer.ending is not None:
             self._ending = answer.ending
             self._show_ending()
 
-    def _show_counts(self) -> None:
+    def _show_who(self) -> None:
+        self.joinder.waiting = board.waiting(self._board.counts)
         for who, states in GROUPS.items():
             faults = self._faults if who == "operator" else ()
             self.query_one(f"#who-{who}", Static).update(
-                _who(who, [one for one in self._counts if one.health in states], faults)
+                _who(who, [one for one in self._board.counts if one.health in states], faults)
             )
-        rows: Rows = {
-            f"{one.vendor} {one.health}": (
-                one.vendor,
-                texts.health(one.health),
-                texts.count(one.count),
-                texts.count(one.paused) if one.paused else "",
-            )
-            for one in sorted(self._counts, key=lambda one: (one.health == "ok", one.vendor, one.health))
-        }
-        table = self.query_one("#counts", Table)
-        table.fill(rows or {"": ("No enrollment yet: press 3 for a flow to send owners to.", "", "", "")})
 
-    def _show_runs(self, ran: Mapping[str, list[int]]) -> None:
+    def _show_runs(self, by_vendor: board.Ran) -> None:
+        from joinder.services.calls import activity
+
+        ran = activity.in_all(by_vendor)
         for what, label in RUNS.items():
-            counts = ran.get(what, [0] * 24)
+            counts = ran[what]
             self.query_one(f"#ran-{what}", Sparkline).data = [float(count) for count in counts]
             total = texts.count(sum(counts))
             self.query_one(f"#label-{what}", Static).update(
@@ -152,14 +155,15 @@ class Now(Page):
 
     def _show_ending(self) -> None:
         rows: Rows = {
-            one.enrollment_id: (texts.ago(one.ends_at), one.vendor, one.enrollment_id) for one in self._ending
+            one.enrollment_id: (texts.ago(one.ends_at), one.site_name or "–", one.vendor, one.enrollment_id)
+            for one in self._ending
         }
-        self.query_one("#ending", Table).fill(rows or {"": ("none", "", "")})
+        self.query_one("#ending", Table).fill(rows or {"": ("none", "", "", "")})
 
     def action_only(self, who: str) -> None:
         from joinder_tui.screens.enrollments import Enrollments
 
-        states = [state for state in GROUPS[who] if any(one.health == state for one in self._counts)]
+        states = [state for state in GROUPS[who] if any(one.health == state for one in self._board.counts)]
         self.app.switch_screen(Enrollments(f"health:{','.join(states or GROUPS[who])}"))
 
     def action_open(self) -> None:
@@ -178,8 +182,7 @@ class Now(Page):
         if table.id == "ending":
             self.app.push_screen(Enrollment(table.selected))
             return
-        vendor, health = table.selected.split(" ")
-        self.app.switch_screen(Enrollments(f"vendor:{vendor} health:{health}"))
+        self.app.switch_screen(Enrollments(f"vendor:{table.selected}", order="health"))
 
 
 def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault] = ()) -> Text:

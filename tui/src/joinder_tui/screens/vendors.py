@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
@@ -13,12 +13,12 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable
 
-from joinder_tui import texts
+from joinder_tui import board, texts
 from joinder_tui.acts import Act
 from joinder_tui.conformance import FAILED_SHOWN, CheckBroke, Result, check
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Rows, Table
+from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CHECK_TWIN = "joinder check VENDOR"
 SLOW_TURNS = 15  # plugins change with a restart only, and counting enrollments walks them all
+COLUMNS = ("Vendor", "State", *board.COLUMNS[1:], "Conformance", "Version", "Consent", "Refresh")
 SUPPORT = {
     "yes": ("●", "green", "can"),
     "vendor_has_none": ("–", "dim", "vendor has none"),
@@ -39,7 +40,7 @@ class Answer:
     """None: nothing was asked this time."""
 
     installed: Sequence[Installed]
-    enrolled: Mapping[str, int] | None = None
+    board: board.Board | None = None
 
 
 class Vendors(Page):
@@ -65,30 +66,25 @@ class Vendors(Page):
     def __init__(self) -> None:
         super().__init__()
         self._installed: dict[str, Installed] = {}
-        self._enrolled: Mapping[str, int] = {}
+        self._board = board.Board()
 
     def body(self) -> ComposeResult:
-        yield Table("Vendor", "State", "Version", "Enrolled", "Can", "Conformance", "Consent", "Refresh", id="vendors")
+        yield Listed(Table(*COLUMNS, id="vendors", keep=3))
         with VerticalScroll(classes="facts"):
             yield Static("", id="facts")
 
     async def load(self, hub: Hub) -> Answer:
-        from joinder.services.admin import enrollment_stats
-
         if self.turn % SLOW_TURNS:
             return Answer(installed=hub.registry.installed)
-        enrolled: dict[str, int] = {}
-        for one in await enrollment_stats.counts(hub):
-            enrolled[one.vendor] = enrolled.get(one.vendor, 0) + one.count
-        return Answer(installed=hub.registry.installed, enrolled=enrolled)
+        return Answer(installed=hub.registry.installed, board=await board.read(hub))
 
     def show(self, answer: Answer) -> None:
         self._installed = {entry.name: entry for entry in answer.installed}
-        if answer.enrolled is not None:
-            self._enrolled = answer.enrolled
-        gone = sorted(set(self._enrolled) - set(self._installed))
+        if answer.board is not None:
+            self._board = answer.board
+        gone = sorted(set(self._board.vendors) - set(self._installed))
         rows: Rows = {name: self._cells(name) for name in [*self._installed, *gone]}
-        self.query_one(Table).fill(rows or {"": ("none installed", "", "", "", "", "", "", "")})
+        self.query_one(Table).fill(rows or {"": ("none installed", *[""] * (len(COLUMNS) - 1))})
         self._show_facts()
 
     def _cells(self, name: str) -> tuple[str | Text, ...]:
@@ -97,10 +93,9 @@ class Vendors(Page):
         return (
             name,
             _state(entry),
-            entry.version if entry else "–",
-            texts.count(self._enrolled.get(name, 0)),
-            _signs(vendor) if vendor else "",
+            *self._board.cells(name)[1:],
             _conformance(self.joinder.checked.get(name)),
+            entry.version if entry else "–",
             str(vendor.flow) if vendor else "–",
             str(vendor.refresh) if vendor else "–",
         )
@@ -157,14 +152,6 @@ def _state(entry: Installed | None) -> Text:
         return Text.assemble(("●", "green"), " ok")
     off = "not enabled" in entry.problem
     return Text.assemble(("○", "dim") if off else ("■", "red"), " not enabled" if off else " broken")
-
-
-def _signs(vendor: Vendor) -> Text:
-    """Returns one sign a capability, in the order of the contract."""
-    from joinder.vendor import Capability
-
-    signs = (SUPPORT[_support(vendor, capability)] for capability in Capability)
-    return Text.assemble(*((sign, colour) for sign, colour, _ in signs))
 
 
 def _conformance(result: Result | None) -> Text:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from joinder.services.admin.detail import Chart
 
 QUARTER_S = 900
-SOLAR, BATTERY, GRID, LOAD, SHARE = "#f0b400", "#8c6cf0", "#3c8ce0", "#e8e8e8", "#d890ff"
+SOLAR, BATTERY, GRID, LOAD, SHARE = "#f0b400", "#8c6cf0", "#3c8ce0", "", "#a868e8"
 READ = {  # metric → its name where a value is read, and how it is coloured
     "solar_wh": ("solar", SOLAR),
     "load_wh": ("home", LOAD),
@@ -64,17 +64,18 @@ class EnergyPicture(Widget):
         """Returns Wh of all that is shown."""
         raise NotImplementedError
 
-    def move(self, step: int) -> None:
-        """Moves the cursor to another slot with anything to read; beyond the last one it is gone."""
+    def move(self, step: int) -> bool:
+        """Moves the cursor to another slot with anything to read; beyond the last it is gone. False: there is none."""
         known = self._known()
         if not known:
-            return
+            return False
         if self._cursor not in known:
             self._cursor = known[-1] if step < 0 else known[0]
         else:
             at = known.index(self._cursor) + step
             self._cursor = known[at] if 0 <= at < len(known) else None
         self.refresh()
+        return True
 
     def _known(self) -> list[int]:
         count = self._plot.count if self._plot else 0

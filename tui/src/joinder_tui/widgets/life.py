@@ -105,7 +105,7 @@ def _timeline(detail: Detail, width: int) -> Text | None:
     """Draws a column for some days each; the most urgent of what happened in them."""
     began = max(detail.overview.row.created_at, now() - DAYS * DAY_S)
     span = max(DAY_S, now() - began)
-    room = max(10, width - NAME - 34)
+    room = max(10, width - NAME - 48)
     columns: list[str] = [""] * room
     ranks = list(SIGNS)
     for at, what in _happened(detail):

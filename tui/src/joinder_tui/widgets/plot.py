@@ -158,7 +158,7 @@ def _mark(
     was, style = cells[row]
     ground = style.color if was == "█" else style.bgcolor
     line = "▁" if part < 3 else "─" if part < 6 else "▔"
-    cells[row] = (sign or line, Style(color=mark.colour, bgcolor=getattr(ground, "name", None)))
+    cells[row] = (sign or line, Style(color=mark.colour or None, bgcolor=getattr(ground, "name", None)))
 
 
 def _tick(row: int, frame: _Frame) -> str:

@@ -80,7 +80,7 @@ class Gauges:
         _fill(metrics.due_age, oldest | {("delivery",): await self._delivery_age()})
         counts = await hub.store.scan(_HEALTHS, {})
         _fill(metrics.enrollments, {(row[0], row[1]): row[2] for row in counts})
-        _fill(metrics.quota_left, await self._quota_left())
+        _fill(metrics.quota_left, await quota_left(self.hub))
 
     async def _ages(self, kind: str) -> dict[str, float]:
         """Reads vendor → seconds for which its oldest work of the kind has been due."""
@@ -93,16 +93,17 @@ class Gauges:
         ((oldest,),) = await self.hub.store.scan(_OLDEST_DELIVERY, {"now": now()})
         return 0.0 if oldest is None else float(now() - oldest)
 
-    async def _quota_left(self) -> dict[tuple[str, str], float]:
-        """Reads (vendor, span) → the least left of any app, 0 to 1, in the running window."""
-        limited = [(vendor.name, span) for vendor in self.hub.registry.vendors for span in spans(vendor.limits, now())]
-        since = min((span.start for _, span in limited), default=now())
-        rows = await self.hub.store.scan(_USED, {"since": since})
-        used = {(row[0], row[1], row[2]): row[3] for row in rows}
-        return {
-            (vendor, span.name): max(0.0, 1 - used.get((vendor, span.name, span.start), 0) / span.limit)
-            for vendor, span in limited
-        }
+
+async def quota_left(hub: Hub) -> dict[tuple[str, str], float]:
+    """Reads (vendor, span) → the least left of any app, 0 to 1, in the running window."""
+    limited = [(vendor.name, span) for vendor in hub.registry.vendors for span in spans(vendor.limits, now())]
+    since = min((span.start for _, span in limited), default=now())
+    rows = await hub.store.scan(_USED, {"since": since})
+    used = {(row[0], row[1], row[2]): row[3] for row in rows}
+    return {
+        (vendor, span.name): max(0.0, 1 - used.get((vendor, span.name, span.start), 0) / span.limit)
+        for vendor, span in limited
+    }
 
 
 def _fill(gauge: Gauge, values: Mapping[Labels, float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from joinder.clock import now
 from joinder.observe.metrics import Metrics
@@ -21,7 +21,7 @@ _ADD = (
     'ON CONFLICT (hour, vendor, what) DO UPDATE SET "count" = tally."count" + excluded."count"'
 )
 _FORGET = "DELETE FROM tally WHERE hour < :before"
-_SINCE = 'SELECT what, hour, sum("count") FROM tally WHERE hour >= :since GROUP BY what, hour'
+_SINCE = 'SELECT vendor, what, hour, "count" FROM tally WHERE hour >= :since'
 log = logging.getLogger("joinder.activity")
 
 
@@ -57,12 +57,25 @@ class Activity:
 
 async def last_day(store: Store) -> Mapping[str, list[int]]:
     """Reads for each of KINDS 24 counts over all vendors, the running hour last. Workers write every 15 s."""
+    return in_all(await last_day_by_vendor(store))
+
+
+def in_all(by_vendor: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, list[int]]:
+    """Adds up the counts of all vendors, for each of KINDS."""
+    return {
+        what: [sum(counts) for counts in zip([0] * HOURS, *(found[what] for found in by_vendor.values()), strict=True)]
+        for what in KINDS
+    }
+
+
+async def last_day_by_vendor(store: Store) -> dict[str, dict[str, list[int]]]:
+    """Reads vendor → for each of KINDS 24 counts, the running hour last."""
     first = _hour() - (HOURS - 1) * HOUR_S
-    found = {what: [0] * HOURS for what in KINDS}
-    for what, at, count in await store.rows(_SINCE, {"since": first}):
+    found: dict[str, dict[str, list[int]]] = {}
+    for vendor, what, at, count in await store.rows(_SINCE, {"since": first}):
         index = (int(at) - first) // HOUR_S
-        if what in found and 0 <= index < HOURS:
-            found[what][index] = int(count)
+        if what in KINDS and 0 <= index < HOURS:
+            found.setdefault(vendor, {kind: [0] * HOURS for kind in KINDS})[what][index] = int(count)
     return found
 
 

@@ -1,0 +1,110 @@
+"""The first screen as a board, an enrollment as a picture, and both at every size and in every theme."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from joinder_tui import themes
+from joinder_tui.screens.enrollment import Enrollment
+from joinder_tui.screens.enrollments import Enrollments
+from joinder_tui.screens.now import Now
+from joinder_tui.widgets.table import Table
+from textual.widgets import TabbedContent
+
+from joinder.clock import now
+from joinder.energy import Live, Reading
+from joinder.runtime.hub import Hub
+from joinder.store import readings
+from joinder.store.tables import Enrollment as Row
+from joinder.store.tables import GrantRow, SiteRow, Tally
+from services.conftest import Enroll
+from tui.terminal import OpenTerminal
+
+
+async def fill(hub: Hub, enrollment_id: str) -> None:
+    """A home that gives power today, whose token was renewed, and a vendor that failed now and then."""
+    ((site_id,),) = await hub.store.rows("SELECT id FROM site WHERE enrollment_id = :id", {"id": enrollment_id})
+    moment = datetime.fromtimestamp(now(), UTC)
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    quarters = [midnight + timedelta(minutes=15 * index) for index in range(2)]  # of today, whatever the time is
+    rows = [(str(site_id), Reading(start=at, end=at + timedelta(minutes=15), solar_wh=500.0)) for at in quarters]
+    power = Live(measured_at=moment, solar_w=4200.0, battery_w=-1400.0, grid_w=-900.0, soc_percent=64.0)
+    await hub.store.apply(readings.intervals("15mins", rows, now()), readings.live(str(site_id), power, now()))
+    async with hub.store.write() as session:
+        site = await session.get(SiteRow, site_id)
+        grant = await session.get(GrantRow, enrollment_id)
+        assert site is not None
+        assert grant is not None
+        site.name, site.timezone, site.fetched_at = "Müller, Hauptstraße 4", "UTC", now()
+        grant.refresh_expires_at, grant.refresh_count = now() + 9 * 86400, 214
+        for what, count in (("polled", 40), ("failed", 3)):
+            session.add(Tally(hour=now() - now() % 3600, vendor="strict", what=what, count=count))
+
+
+async def test_a_vendor_is_a_row_with_its_health_failures_quota_and_what_ran(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    lost, _ = await enroll("ada"), await enroll("bob")
+    await fill(hub, lost)
+    async with hub.store.write() as session:
+        row = await session.get(Row, lost)
+        assert row is not None
+        row.health, row.health_actor = "needs_consent", "owner"
+    async with open_terminal(size=(140, 40)) as terminal:
+        assert isinstance(terminal.page, Now)
+        await terminal.sees("1 Now ▲1")
+        [line] = [line for line in terminal.text().splitlines() if line.strip().startswith("strict  ")][:1]
+        assert "▲1" in line
+        assert " 3 " in line
+        assert " 40" in line
+        assert "no limit" in line
+        await terminal.press("enter")
+        assert isinstance(terminal.page, Enrollments)
+        await terminal.sees("sorted by health")
+        assert "Müller, Hauptstraße 4" in str(terminal.page.query_one(Table).get_row_at(0)[2])
+
+
+async def test_the_list_and_the_enrollment_are_pictures_under_the_name_of_the_site(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    await fill(hub, await enroll("ada"))
+    async with open_terminal(size=(140, 40)) as terminal:
+        await terminal.press("2")
+        await terminal.sees("4.2 kW")
+        await terminal.sees("1.0 kWh")
+        await terminal.press("enter")
+        assert isinstance(terminal.page, Enrollment)
+        await terminal.sees("Enrollments › Müller, Hauptstraße 4")
+        for words in ("solar 4.2 kW", "battery ⇣1.4 kW 64 %", "grid ⇡0.9 kW", "refresh token ends in", "214 times"):
+            await terminal.sees(words)
+        await terminal.press("right", "tab")
+        assert terminal.page.query_one(TabbedContent).active == "day"
+        await terminal.sees("█ used at home")
+        await terminal.press("left")
+        await terminal.sees("solar 2.0 kW")
+        await terminal.press("tab", "right")
+        await terminal.sees("solar 1.0 kWh")
+        await terminal.press("shift+tab", "right_square_bracket", "left_square_bracket")
+        await terminal.sees("Müller, Hauptstraße 4")
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in themes.own()])
+async def test_every_theme_has_a_plain_name(open_terminal: OpenTerminal, theme: str) -> None:
+    async with open_terminal(size=(80, 24)) as terminal:
+        terminal.app.theme = theme
+        await terminal.settled()
+        await terminal.sees("Needs you")
+
+
+@pytest.mark.parametrize("size", [(200, 60), (80, 24), (60, 16), (40, 10)])
+async def test_an_enrollment_is_drawn_in_any_room(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, size: tuple[int, int]
+) -> None:
+    await fill(hub, await enroll("ada"))
+    async with open_terminal(size=size) as terminal:
+        await terminal.press("2", "enter")
+        for _ in range(6):
+            await terminal.press("tab")
+            assert all(len(line) <= size[0] for line in terminal.text().splitlines())
+            await terminal.sees(" 2 Enrollments ")
