@@ -14,6 +14,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.admin import audit_proof
 
 BODY = {**BODIES, ("post", "/vendor-credentials"): {"credentials": app_credentials()}}
+VIRTUAL = ("/virtual/", "/programs", "/join/session")  # clients of the other mode, and what is refused for everybody
 NOT_THERE = {"/webhooks/{webhook_id}/deliveries/{delivery_id}/replay", "/enrollments/{enrollment_id}/release"}
 
 
@@ -48,7 +49,7 @@ async def test_every_operation_that_changes_something_is_noted_with_its_request(
     unnoted = []
     turns = {"post": 0, "patch": 1, "delete": 2}
     for method, template in sorted(changing, key=lambda one: (turns[one[0]], order.get(one[1], 0))):
-        if template in NOT_THERE:
+        if template in NOT_THERE or "/applications" in template or template.startswith(VIRTUAL):
             continue
         path, request_id = template, f"request-{len(unnoted)}-{method}-{hash(template) & 0xFFFFFF:x}"
         for name, value in known.items():

@@ -180,7 +180,7 @@ async def test_only_one_of_the_choices_reaches_the_vendor(
     hub.registry.change("boxy", with_consent(SITE))
     token = await begin(browser, await new_flow(api, "boxy"))
     form_token = await form_of(browser, token)
-    for wrong, told in (("c", "Choose: Site"), ("", "Choose the Site")):
+    for wrong, told in (("c", "Choose: Site"), ("", "Choose: Site")):
         html = unescape(assert_page(await send(browser, token, form_token=form_token, site=wrong), 422))
         assert told in html
     assert vendors.boxy.calls == []

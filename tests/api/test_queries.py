@@ -25,9 +25,9 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 
 def is_public(path: str) -> bool:
-    return path.startswith(("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/{vendor}")) or (
-        "authorize" in path
-    )
+    return path.startswith(
+        ("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/connection", "/join/{vendor}")
+    ) or ("authorize" in path)
 
 
 async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(
