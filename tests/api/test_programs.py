@@ -184,7 +184,13 @@ async def test_a_virtual_enrollment_is_in_any_status(virtual_api: httpx.AsyncCli
 async def test_a_join_through_a_programme(virtual_api: httpx.AsyncClient, new_browser: NewBrowser) -> None:
     program_id = await program_of(virtual_api)
     flow = await made(
-        virtual_api, "/join/flows", vendors=[{"vendor": "virtual"}], redirectURI=REDIRECT_URI, programID=program_id
+        virtual_api,
+        "/join/flows",
+        vendors=[{"vendor": "virtual"}],
+        redirectURI=REDIRECT_URI,
+        programID=program_id,
+        skipIntro=True,
+        skipLanding=True,
     )
     assert flow["programID"] == program_id
     assert_problem(await virtual_api.delete(f"/programs/{program_id}"), 409, "conflict")
@@ -201,7 +207,15 @@ async def test_a_vendors_own_programme_gives_its_options_to_flows(
     api = (await new_tenant()).api
     program = await made(api, "/programs", name="North", vendors=["sunny"], options={"sunny": {"region": "north"}})
     entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
-    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
+    flow = await made(
+        api,
+        "/join/flows",
+        vendors=[entry],
+        redirectURI=REDIRECT_URI,
+        programID=program["id"],
+        skipIntro=True,
+        skipLanding=True,
+    )
     assert flow["vendors"][0]["options"] == {"region": "north"}
     enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
     assert (await got(api, f"/enrollments/{enrollment_id}"))["programID"] == program["id"]

@@ -33,10 +33,9 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 
 def is_public(path: str) -> bool:
-    """Tells what knows no query, or nobody but a virtual client."""
-    own = ("/join/reconnect", "/join/session", "/join/connection", "/join/{vendor}")
-    others = ("/.well-known", "/health", "/virtual", *own)
-    return path.startswith(others) or "authorize" in path
+    return path.startswith(
+        ("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/connection", "/join/{vendor}")
+    ) or ("authorize" in path)
 
 
 async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(
