@@ -8,17 +8,11 @@ import httpx
 import pytest
 
 from api.conftest import NewTenant
-from api.fakes import Tenant, assert_problem
+from api.fakes import assert_problem
 from api.test_problems import filled
 from joinder.services.records import accounts
 
 DATABASES = ("sqlite",)  # nothing here reads the database
-
-
-@pytest.fixture
-async def tenant(new_tenant: NewTenant) -> Tenant:
-    """Of a virtual account, for which everything is there."""
-    return await new_tenant(mode=accounts.VIRTUAL)
 
 
 def told(answer: httpx.Response) -> dict[str, str]:

@@ -22,6 +22,7 @@ from msgspec import structs
 
 import joinder.api
 from api.fakes import HOME, SUNNY, FakeVendor, Tenant, Vendors
+from api.test_owner_pages import link_in
 from api.test_reads import QUARTER, Clock, home_series
 from joinder import virtual
 from joinder.energy import Live, Reading, Readings, ReadingsQuery
@@ -144,6 +145,9 @@ class Recorder:
         text = re.sub(r'"[0-9A-Fa-f]{24}"', '"5F1C0DE5F1C0DE5F1C0DE5F1"', text)
         text = re.sub(r'("lifetimeProduction": {"kwh": )[\d.]+', r"\g<1>15010.5", text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
+        text = re.sub(r'"iat": \d+', '"iat": 1780401600', text)
+        text = re.sub(r'"exp": \d+', '"exp": 1780405200', text)
+        text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', r'\1"2026-06-02T12:15:00Z"', text)
         text = re.sub(r'"(x|y|kid)": "[\w-]+"', r'"\1": "c2FtZQ"', text)
         text = re.sub(r'("distribution": )"[^"]*"', r'\1"joinder-acme"', text)
         return re.sub(r'("version": )"[^"]*"', r'\1"1.0.0"', text)
@@ -185,6 +189,9 @@ async def _tokens(recorder: Recorder, tenant: Tenant) -> None:
     auth = (tenant.client.client_id, tenant.client.client_secret)
     answer = await recorder.api.post("/oauth2/token", data=form, auth=auth)
     recorder.note("POST", "/oauth2/token", answer, {}, None, form)
+    about = {"token": answer.json()["access_token"]}
+    for path in ("/oauth2/introspect", "/oauth2/revoke"):
+        recorder.note("POST", path, await recorder.api.post(path, data=about, auth=auth), {}, None, about)
     for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/health/live", "/health/ready"):
         await recorder.ask("GET", path)
 
@@ -209,11 +216,12 @@ async def _operator(recorder: Recorder) -> tuple[str, str]:
 
 async def _owner(recorder: Recorder, browser: httpx.AsyncClient, flow_id: str) -> str:
     labels = {"state": "random-8f2c", "reference": "customer-7"}
-    out = await browser.get(f"/join/flows/{flow_id}/authorize", params=labels)
+    intro = await browser.get(f"/join/flows/{flow_id}/authorize", params=labels)
+    out = await browser.get(link_in(intro.text, "Go on to Acme Solar"))
     state = httpx.URL(out.headers["location"]).params["state"]
     back = await browser.get("/join/acme/auth-granted", params={"state": state, "code": "from-the-vendor"})
-    assert "enrollmentID" in back.headers["location"], back.headers["location"]
-    return str(httpx.URL(back.headers["location"]).params["enrollmentID"])
+    landing = await browser.get(back.headers["location"])
+    return str(httpx.URL(link_in(landing.text, "Go back to test")).params["enrollmentID"])
 
 
 async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
@@ -229,6 +237,8 @@ async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     await hub.store.apply(broken)
     await recorder.ask("POST", f"{one}/release", enrollment_id)
     await recorder.ask("POST", f"{one}/reconnect", enrollment_id, body={"redirectURI": BACK})
+    await recorder.ask("POST", f"{one}/owner-link", enrollment_id)
+    await recorder.ask("POST", f"{one}/browser-keys", enrollment_id, body={"minutes": 15})
     asked = {"start": "2026-01-01T00:00:00Z"}
     backfill = await recorder.ask("POST", f"{one}/backfill", enrollment_id, body=asked)
     await recorder.ask("GET", "/backfills", query={"status": "running"})
