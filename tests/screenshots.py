@@ -46,8 +46,8 @@ BROKEN = (
 STEPS: dict[str, tuple[str, ...]] = {
     **{page.name: (page.key,) for page in PAGES},
     "enrollment": ("2", "end", "enter"),
-    "day": ("2", "end", "enter", "right", "right", "comma"),
-    "month": ("2", "end", "enter", "right", "right", "right"),
+    "day": ("2", "end", "enter", "tab", "tab", "comma"),
+    "month": ("2", "end", "enter", "tab", "tab", "tab"),
     "help": ("2", "question_mark"),
     "palette": ("ctrl+p",),
     "confirm": ("2", "p"),

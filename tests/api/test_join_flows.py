@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from api.fakes import (
+    BOXY,
     CLOUDY,
     REDIRECT_URI,
     FakeVendor,
@@ -20,7 +21,7 @@ from api.fakes import (
     pointers,
 )
 from joinder.runtime.hub import Hub
-from joinder.vendor import Field
+from joinder.vendor import AppCredentialType, Field, Flow
 
 
 async def test_created_listed_shown_and_deleted(api: httpx.AsyncClient) -> None:
@@ -30,7 +31,7 @@ async def test_created_listed_shown_and_deleted(api: httpx.AsyncClient) -> None:
     assert (made.status_code, made.json()) == (201, {"id": made.json()["id"], **body})
     path = f"/join/flows/{made.json()['id']}"
     assert (await api.get(path)).json() == made.json()
-    assert (await api.get("/join/flows")).json() == {"joinFlows": [made.json()]}
+    assert (await api.get("/join/flows")).json() == {"joinFlows": [made.json()], "totalSize": 1}
     deleted = await api.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert_problem(await api.get(path), 404, "not-found")
@@ -156,3 +157,10 @@ async def test_ordinary_redirect_uris_are_kept_to_the_letter(api: httpx.AsyncCli
     for uri in ORDINARY:
         made = await api.post("/join/flows", json={"vendors": [{"vendor": "boxy"}], "redirectURI": uri})
         assert (made.status_code, made.json().get("redirectURI")) == (201, uri), made.text
+
+
+async def test_credentials_that_need_no_owner_are_none_that_owners_need(api: httpx.AsyncClient, hub: Hub) -> None:
+    keys = AppCredentialType(type="key", label="Key", fields=(Field(name="key", label="Key"),), flow=Flow.OPERATOR)
+    added = hub.registry.add("keyed", FakeVendor(replace(BOXY, name="keyed", app_credentials=(keys,))))
+    assert added.problem is None
+    assert await new_flow(api, "keyed")

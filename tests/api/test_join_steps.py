@@ -180,9 +180,9 @@ async def test_only_one_of_the_choices_reaches_the_vendor(
     hub.registry.change("boxy", with_consent(SITE))
     token = await begin(browser, await new_flow(api, "boxy"))
     form_token = await form_of(browser, token)
-    for wrong, told in (("c", "Choose: Site"), ("", "Choose: Site")):
+    for wrong in ("c", ""):
         html = unescape(assert_page(await send(browser, token, form_token=form_token, site=wrong), 422))
-        assert told in html
+        assert "Choose: Site" in html
     assert vendors.boxy.calls == []
     result_of(await send(browser, token, form_token=form_token, site=" b "))
     assert dict(vendors.boxy.exchanges[0].values) == {"site": "b"}

@@ -102,7 +102,8 @@ async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -
     }  # fmt: skip
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
                      "health", "programID", "flowID", "expand", "provenance", "start", "end", "summaryLevel",
-                     "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error"}  # fmt: skip
+                     "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error",
+                     "ui_locales"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:

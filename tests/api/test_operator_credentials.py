@@ -35,7 +35,8 @@ async def test_ordinary_ones_call_no_vendor(api: httpx.AsyncClient, vendors: Ven
 @pytest.mark.parametrize(
     ("error", "status", "name"),
     [
-        (errors.AppCredentialsRejected("no"), 502, "app-credentials-rejected"),
+        (errors.AppCredentialsRejected("no"), 422, "unprocessable"),
+        (errors.AuthorizationLost("no"), 422, "unprocessable"),
         (errors.TransientError("away"), 502, "vendor-unavailable"),
         (errors.VendorTimeout("slow", retry_after=timedelta(seconds=9)), 504, "vendor-timeout"),
         (errors.UnexpectedPayload("html"), 502, "vendor-unexpected-answer"),
@@ -58,7 +59,8 @@ async def test_a_change_is_tried_before_it_is_kept(api: httpx.AsyncClient, vendo
     path = f"/vendor-credentials/{await new_credentials(api, 'customgrant')}"
     vendors.sunny.failures["handle_callback"] = errors.AppCredentialsRejected("no")
     refused = await api.patch(path, json={"name": "new", "credentials": {"clientSecret": "wrong-secret"}})
-    assert_problem(refused, 502, "app-credentials-rejected")
+    assert_problem(refused, 422, "unprocessable")
+    assert pointers(refused) == ["/credentials"]
     assert (await api.get(path)).json()["name"] == ""
     vendors.sunny.failures.clear()
     assert (await api.patch(path, json={"credentials": {"clientSecret": "right-secret"}})).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from api.conftest import NewBrowser, NewTenant
 from api.fakes import (
     REDIRECT_URI,
     SUNNY,
+    FakeVendor,
     Tenant,
     Vendors,
     assert_problem,
@@ -21,19 +23,26 @@ from api.fakes import (
     pointers,
     result_of,
 )
-from api.test_virtual import choices, got, made, vendors
+from api.test_virtual import WithVirtual, choices, got, made
+from joinder import hookimpl
+from joinder.grants import Callback, Consent, Context, Grant, GrantState
 from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
 
-__all__ = ["vendors"]
 APPLICATION: dict[str, Any] = {
-    "applicationTime": "2026-05-01T10:00:00+02:00",
+    "applicationTime": "2023-05-01T10:00:00+02:00",
     "utilityAccountNumber": "canary-utility-7781",
     "termsAccepted": True,
     "customer": {"name": "canary-customer-5512"},
     "address": {"street": "canary-street-9913"},
     "additionalInfo": {"segment": "north"},
 }
+
+
+@pytest.fixture
+def vendors(request: pytest.FixtureRequest) -> Vendors:
+    decides = "that_decides" in request.node.name
+    return WithVirtual(sunny=Deciding(SUNNY) if decides else FakeVendor(SUNNY))
 
 
 @pytest.fixture
@@ -99,10 +108,10 @@ async def test_what_an_operator_decides_follows_the_status(virtual_api: httpx.As
     assert (await decided(virtual_api, enrollment_id, "resubmitrequested", "Sign it")).status_code == 204
     shown = await got(virtual_api, path)
     assert (shown["status"], shown["statusReason"]) == ("resubmitrequested", "Sign it")
-    older = {**APPLICATION, "applicationTime": "2026-04-01T10:00:00Z"}
+    older = {**APPLICATION, "applicationTime": "2023-04-01T10:00:00Z"}
     refused = await virtual_api.post(f"{path}/applications", json=older)
     assert_problem(refused, 409, "invalid-enrollment-application-time")
-    newer = {**APPLICATION, "applicationTime": "2026-06-01T10:00:00Z", "additionalInfo": {"segment": "south"}}
+    newer = {**APPLICATION, "applicationTime": "2023-06-01T10:00:00Z", "additionalInfo": {"segment": "south"}}
     assert (await virtual_api.post(f"{path}/applications", json=newer)).status_code == 204
     shown = await got(virtual_api, path)
     assert (shown["status"], shown["additionalInfo"], "statusReason" in shown) == (
@@ -141,7 +150,7 @@ async def test_what_cannot_be_taken_is_named(virtual_api: httpx.AsyncClient, hub
         ({"additionalInfo": {long: "a"}}, f"/additionalInfo/{long}"),
         ({"additionalInfo": {str(number): "" for number in range(51)}}, "/additionalInfo"),
         ({"customer": {"name": "x" * 5000}}, "/customer"),
-        ({"applicationTime": "2026-05-01T10:00:00"}, "/applicationTime"),
+        ({"applicationTime": "2023-05-01T10:00:00"}, "/applicationTime"),
         ({"colour": "red"}, "/colour"),
     ):
         answer = await submitted(virtual_api, **members)
@@ -175,13 +184,7 @@ async def test_a_virtual_enrollment_is_in_any_status(virtual_api: httpx.AsyncCli
 async def test_a_join_through_a_programme(virtual_api: httpx.AsyncClient, new_browser: NewBrowser) -> None:
     program_id = await program_of(virtual_api)
     flow = await made(
-        virtual_api,
-        "/join/flows",
-        vendors=[{"vendor": "virtual"}],
-        redirectURI=REDIRECT_URI,
-        programID=program_id,
-        skipIntro=True,
-        skipLanding=True,
+        virtual_api, "/join/flows", vendors=[{"vendor": "virtual"}], redirectURI=REDIRECT_URI, programID=program_id
     )
     assert flow["programID"] == program_id
     assert_problem(await virtual_api.delete(f"/programs/{program_id}"), 409, "conflict")
@@ -198,15 +201,7 @@ async def test_a_vendors_own_programme_gives_its_options_to_flows(
     api = (await new_tenant()).api
     program = await made(api, "/programs", name="North", vendors=["sunny"], options={"sunny": {"region": "north"}})
     entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
-    flow = await made(
-        api,
-        "/join/flows",
-        vendors=[entry],
-        redirectURI=REDIRECT_URI,
-        programID=program["id"],
-        skipIntro=True,
-        skipLanding=True,
-    )
+    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
     assert flow["vendors"][0]["options"] == {"region": "north"}
     enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
     assert (await got(api, f"/enrollments/{enrollment_id}"))["programID"] == program["id"]
@@ -219,6 +214,41 @@ async def test_a_vendors_own_programme_gives_its_options_to_flows(
     )
     assert pointers(foreign) == ["/vendors/0/vendor"]
     assert SUNNY.name in program["vendors"]
+
+
+class Deciding(FakeVendor):
+    """A vendor that approves when it is asked, like Enphase's Grid Services; plugins are called, not we."""
+
+    is_approved = False
+
+    @hookimpl
+    async def handle_callback(self, ctx: Context, callback: Callback) -> Consent:
+        consent = await super().handle_callback(ctx, callback)
+        return replace(consent, grant=replace(consent.grant, state=GrantState.PENDING_APPROVAL))
+
+    @hookimpl
+    async def refresh(self, ctx: Context, grant: Grant) -> Grant:
+        return replace(grant, state=GrantState.ACTIVE) if self.is_approved else grant
+
+
+async def test_a_vendor_that_decides_drives_its_enrollments(
+    new_tenant: NewTenant, browser: httpx.AsyncClient, vendors: Vendors
+) -> None:
+    assert isinstance(vendors.sunny, Deciding)
+    api = (await new_tenant()).api
+    program = await made(api, "/programs", name="North", vendors=["sunny"])
+    entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
+    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
+    enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
+    shown = await got(api, f"/enrollments/{enrollment_id}")
+    assert (shown["status"], shown["programID"]) == ("pendingvendor", program["id"])
+    for refused in (await decided(api, enrollment_id, "approved"), await decided(api, enrollment_id, "rejected")):
+        assert "itself decides" in assert_problem(refused, 422, "not-supported")["detail"]
+    again = await api.post(f"/enrollments/{enrollment_id}/applications", json=APPLICATION)
+    assert "consent" in assert_problem(again, 422, "not-supported")["detail"]
+    assert (await got(api, f"/enrollments/{enrollment_id}"))["status"] == "pendingvendor"
+    vendors.sunny.is_approved = True
+    assert (await api.post(f"/enrollments/{enrollment_id}/refresh")).json()["status"] == "enrolled"
 
 
 async def test_programmes_that_cannot_be_are_refused(new_tenant: NewTenant, vendors: Vendors) -> None:

@@ -7,10 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from api.fakes import assert_problem
+from api.conftest import NewTenant
+from api.fakes import Tenant, assert_problem
 from api.test_problems import filled
+from joinder.services.records import accounts
 
 DATABASES = ("sqlite",)  # nothing here reads the database
+
+
+@pytest.fixture
+async def tenant(new_tenant: NewTenant) -> Tenant:
+    """Of a virtual account, for which everything is there."""
+    return await new_tenant(mode=accounts.VIRTUAL)
 
 
 def told(answer: httpx.Response) -> dict[str, str]:
@@ -25,23 +33,26 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 
 def is_public(path: str) -> bool:
-    return path.startswith(
-        ("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/connection", "/join/{vendor}")
-    ) or ("authorize" in path)
+    """Tells what knows no query, or nobody but a virtual client."""
+    own = ("/join/reconnect", "/join/session", "/join/connection", "/join/{vendor}")
+    others = ("/.well-known", "/health", "/virtual", *own)
+    return path.startswith(others) or "authorize" in path
 
 
 async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(
-    api: httpx.AsyncClient,
+    api: httpx.AsyncClient, new_tenant: NewTenant
 ) -> None:
     known = await gets(api)
+    virtual = (await new_tenant(mode=accounts.VIRTUAL)).api  # what is under /virtual answers no other
     assert len(known) > 20
     for template, operation in known:
         path = filled(template, "a" * 16)
-        errors = told(await api.get(f"{path}?nonsense=1&x%2Fy=2"))
+        asker = virtual if path.startswith("/virtual/") else api
+        errors = told(await asker.get(f"{path}?nonsense=1&x%2Fy=2"))
         assert errors.keys() == {"/nonsense", "/x~1y"}, path
         assert all(one.startswith("unknown parameter") for one in errors.values())
         for name in (entry["name"] for entry in operation.get("parameters", []) if entry.get("in") == "query"):
-            twice = told(await api.get(f"{path}?{name}=5&{name}=6"))
+            twice = told(await asker.get(f"{path}?{name}=5&{name}=6"))
             assert "may be given once" in twice[f"/{name}"], (path, name)
 
 

@@ -634,7 +634,7 @@ async def test_without_any_live_power_the_reason_is_told(
     vendors.sunny.failures["fetch_readings"] = errors.TransientError("away")
     assert_problem(await api.get(path), 502, "vendor-unavailable")
     vendors.sunny.failures.clear()
-    assert_problem(await api.get(path), 404, "not-supported")
+    assert_problem(await api.get(path), 422, "not-supported")
 
 
 async def test_a_withdrawn_consent_is_not_hidden_behind_old_power(

@@ -46,7 +46,7 @@ async def test_created_listed_shown_changed_and_deleted(api: httpx.AsyncClient) 
     assert (made.status_code, made.json()) == (201, shown)
     path = f"/vendor-credentials/{shown['id']}"
     assert (await api.get(path)).json() == shown
-    assert (await api.get("/vendor-credentials")).json() == {"vendorCredentials": [shown]}
+    assert (await api.get("/vendor-credentials")).json() == {"vendorCredentials": [shown], "totalSize": 1}
     changed = await api.patch(path, json={"name": "ours"})
     assert (changed.status_code, changed.json()) == (200, {**shown, "name": "ours"})
     deleted = await api.delete(path)

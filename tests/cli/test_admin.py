@@ -119,7 +119,7 @@ def test_lists_of_an_account_that_is_not_there(world: World) -> None:
     ("arguments", "code", "says"),
     [
         (("enrollments", "release", "{enrollment}"), 4, "not in quarantine"),
-        (("enrollments", "list", "--filter", "vender:x"), 1, "did you mean vendor:?"),
+        (("enrollments", "list", "--filter", "vender:x"), 1, "Did you mean vendor:…?"),
         (("enrollments", "pause"), 2, "ids, or --filter"),
         (("enrollments", "pause", "{enrollment}", "--filter", "x"), 2, "ids, or --filter"),
         (("enrollments", "pause", "--filter", "vendor:sunny"), 2, "give --yes"),

@@ -145,7 +145,7 @@ def test_vendors_that_can_be_installed_are_listed_and_found_by_name(joinder: She
 
 def test_vendors_are_listed(joinder: Shell) -> None:
     rows = joinder.json("vendors")
-    names = ("enphase", "enphasevpp", "iqgateway", "sma", "smasbox", "solaredge", "solis", "tesla")
+    names = ("enphase", "enphasevpp", "iqgateway", "sma", "smasbox", "solaredge", "solis", "tesla", "virtual")
     assert [(row["vendor"], row["state"]) for row in rows] == [(name, "ok") for name in names]
     only = joinder("vendors", JOINDER_PLUGINS="joinder-enphase")
     assert only.returncode == 0

@@ -34,7 +34,7 @@ def test_one_command_makes_what_all_others_then_use(shell: Shell) -> None:
     made = json.loads(done.stdout)
     assert [Path(name).exists() for name in NAMES] == [True] * 3
     assert [stat.S_IMODE(Path(name).stat().st_mode) & 0o077 for name in NAMES] == [0] * 3
-    assert shell.json("accounts", "list") == [{"id": made["accountID"], "name": "Acme Energy"}]
+    assert shell.json("accounts", "list") == [{"id": made["accountID"], "name": "Acme Energy", "mode": "production"}]
     assert [row["id"] for row in shell.json("clients", "list")] == [made["clientID"]]
     shown = {row["setting"]: row for row in shell.json("config", "show", "--origin")}
     assert shown["JOINDER_PUBLIC_URL"]["value"] == "https://join.example.com"

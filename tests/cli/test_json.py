@@ -23,7 +23,19 @@ DATABASES = ("sqlite",)  # the services' own tests ask both
 # Groups without a twin in the REST API; what they print with --json is rows of their own.
 ELSEWHERE = (
     *("serve", "worker", "demo", "simulate", "vendors", "check", "record", "new-vendor", "dev", "accounts", "clients"),
-    *("keys", "init", "report", "config", "completion", "backup", "restore", "reconcile", "doctor", "openapi"),
+    *(
+        "keys",
+        "init",
+        "report",
+        "config",
+        "completion",
+        "backup",
+        "restore",
+        "reconcile",
+        "doctor",
+        "openapi",
+        "export",
+    ),
 )
 NEW = ("--redirect-uri", "https://a.example/")
 RUNS: dict[str, tuple[str, ...]] = {

@@ -102,6 +102,7 @@ NONE = {
     "askToEndConnection": _OWNERS,
     "endConnection": _OWNERS,
     "showReceipt": _OWNERS,
+    "createBrowserKey": _TOKENS,
     "createAccessToken": _TOKENS,
     "revokeAccessToken": _TOKENS,
     "introspectAccessToken": _TOKENS,

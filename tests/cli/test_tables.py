@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from cli.conftest import Shell
@@ -31,7 +33,9 @@ def test_a_pipe_gets_one_line_a_row(joinder: Shell) -> None:
     joinder.env.pop("COLUMNS", None)
     row = joinder.json("accounts", "create", "A name that is rather long for a narrow terminal")[0]
     lines = joinder("accounts", "list").stdout.splitlines()
-    assert lines[1] == f"{row['id']}  {row['name']}"
+    assert lines[1] == f"{row['id']}  {row['name']}  production"
     narrow = joinder("accounts", "list", COLUMNS="50").stdout.splitlines()
     assert max(map(len, narrow)) <= 50
-    assert " ".join(" ".join(narrow).split()) == f"id name {row['id']} A name that is rather long for a narrow terminal"
+    columns = [narrow[0].index(title) for title in ("id", "name", "mode")]
+    cells = [" ".join(line[of:to].strip() for line in narrow[1:]) for of, to in pairwise([*columns, None])]
+    assert [cell.strip() for cell in cells] == [row["id"], row["name"], "production"]

@@ -23,6 +23,7 @@ from msgspec import structs
 import joinder.api
 from api.fakes import HOME, SUNNY, FakeVendor, Tenant, Vendors
 from api.test_reads import QUARTER, Clock, home_series
+from joinder import virtual
 from joinder.energy import Live, Reading, Readings, ReadingsQuery
 from joinder.grants import Callback, Consent, Context, Grant
 from joinder.hookspecs import hookimpl
@@ -78,6 +79,7 @@ class World(Vendors):
     def registry(self) -> Registry:
         registry = Registry()
         registry.add("acme", self.sunny)
+        registry.add(virtual.NAME, virtual)
         return registry
 
 
@@ -139,6 +141,8 @@ class Recorder:
         )
         text = re.sub(r"link=[\w.-]+", "link=WyJlbnJsLeKApiJd.c2lnbmF0dXJl", text)
         text = re.sub(r'"(eyJ[\w.-]+)"', '"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjbG50In0.c2lnbmF0dXJl"', text)
+        text = re.sub(r'"[0-9A-Fa-f]{24}"', '"5F1C0DE5F1C0DE5F1C0DE5F1"', text)
+        text = re.sub(r'("lifetimeProduction": {"kwh": )[\d.]+', r"\g<1>15010.5", text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
         text = re.sub(r'"(x|y|kid)": "[\w-]+"', r'"\1": "c2FtZQ"', text)
         text = re.sub(r'("distribution": )"[^"]*"', r'\1"joinder-acme"', text)
@@ -153,7 +157,12 @@ class Recorder:
 
 
 async def record(
-    hub: Hub, tenant: Tenant, browser: httpx.AsyncClient, clock: Clock, document: dict[str, Any]
+    hub: Hub,
+    tenant: Tenant,
+    virtual_tenant: Tenant,
+    browser: httpx.AsyncClient,
+    clock: Clock,
+    document: dict[str, Any],
 ) -> Examples:
     """Plays the whole life of an account, and returns what every operation was asked and answered."""
     clock.at = AT
@@ -165,6 +174,9 @@ async def record(
     await _data(recorder, hub, enrollment_id)
     await _told(recorder)
     await _end(recorder, enrollment_id, flow_id, credentials_id)
+    recorder.api = virtual_tenant.api
+    await _programme(recorder)
+    await _virtual(recorder)
     return dict(sorted(recorder.examples.items()))
 
 
@@ -262,3 +274,41 @@ async def _end(recorder: Recorder, enrollment_id: str, flow_id: str, credentials
     await recorder.ask(
         "DELETE", "/vendor-credentials/{credentials_id}", credentials_id, query={"includeSecrets": "false"}
     )
+
+
+async def _virtual(recorder: Recorder) -> None:
+    site = await recorder.ask("POST", "/virtual/sites", body={"name": "A house"})
+    ids = {"/virtual/sites/{site_id}": site["id"]}
+    for kind, members in (
+        ("solar-inverters", {"name": "Roof"}),
+        ("batteries", {"nameplateKwh": 13.5, "stateOfChargePercent": 60}),
+    ):
+        made = await recorder.ask("POST", f"/virtual/{kind}", body={"siteID": site["id"], **members})
+        ids[f"/virtual/{kind}/{{device_id}}"] = made["id"]
+    for path, row_id in reversed(ids.items()):
+        await recorder.ask("GET", path.rpartition("/")[0])
+        await recorder.ask("GET", path, row_id)
+        await recorder.ask("DELETE", path, row_id)
+
+
+async def _programme(recorder: Recorder) -> None:
+    members = {"name": "Peak hours", "vendors": ["virtual"], "end": "2027-06-01T00:00:00Z"}
+    await recorder.ask("GET", "/programs")
+    made = await recorder.ask("POST", "/programs", body=members)
+    await recorder.ask("GET", "/programs/{program_id}", made["id"])
+    customer = {
+        "applicationTime": "2026-06-01T10:00:00Z",
+        "utilityAccountNumber": "4711",
+        "customer": {"name": "Ada Miller", "email": "ada@example.com"},
+        "address": {"street": "1 Sun Road", "city": "Springfield", "postalCode": "12345"},
+        "additionalInfo": {"meter": "A-1"},
+    }
+    applied = {**customer, "programID": made["id"]}
+    await recorder.ask("POST", "/enrollments/submit", body=applied)
+    enrollment = await recorder.ask("POST", "/virtual/enrollments", body=applied)
+    again = {"type": "resubmitrequested", "reason": "The account number is another customer's."}
+    await recorder.ask("POST", "/enrollments/{enrollment_id}/events", enrollment["id"], body=again)
+    newer = {**customer, "applicationTime": "2026-06-02T10:00:00Z", "utilityAccountNumber": "4712"}
+    await recorder.ask("POST", "/enrollments/{enrollment_id}/applications", enrollment["id"], body=newer)
+    other = await recorder.api.post("/programs", json=members)
+    await recorder.ask("DELETE", "/programs/{program_id}", other.json()["id"])

@@ -20,9 +20,11 @@ from core.conftest import InstallPlugin
 from joinder import errors, skew
 from joinder.clock import now
 from joinder.errors import TransientError, VendorError
+from joinder.grants import Grant
 from joinder.http import HttpFactory
 from joinder.observe.log_context import log_context
 from joinder.observe.metrics import Metrics, outcome
+from joinder.redact import Secrets
 from joinder.runtime.exposition import exposed
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin.gauges import Gauges
@@ -96,7 +98,7 @@ async def test_hook_calls_are_counted_by_how_they_end(install_plugin: InstallPlu
     registry.observer = metrics = Metrics()
     for site_id in ("one", "two", "bug", "odd"):
         try:
-            await registry.fetch_site("acme", None, None, site_id)  # type: ignore[arg-type]
+            await registry.fetch_site("acme", None, Grant(secrets=Secrets({})), site_id)  # type: ignore[arg-type]
         except VendorError:
             pass
     counted = {
@@ -160,7 +162,7 @@ async def exercise(hub: Hub, count: int) -> None:
         vendor = ("sunny", "cloudy")[number % 2]
         with log_context(enrollment_id=f"enrl-{number}"), hub.metrics.refreshing(vendor):
             ctx = vendor_context(hub, vendor, None)
-            await hub.registry.fetch_site(vendor, ctx, None, f"site-{number}")  # type: ignore[arg-type]
+            await hub.registry.fetch_site(vendor, ctx, Grant(secrets=Secrets({})), f"site-{number}")
             hub.metrics.refreshed(vendor, "renewed")
             hub.metrics.made_durable(vendor, 0.01 * number)
             hub.metrics.lost_in_flight(vendor)

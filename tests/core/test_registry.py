@@ -25,6 +25,7 @@ from joinder import (
     Flow,
     Grant,
     Limits,
+    MachineToken,
     OAuth2,
     Readings,
     ReadingsQuery,
@@ -433,6 +434,30 @@ async def test_what_oauth_data_says_needs_no_hook():
     assert parse_qs(urlsplit(url).query)["client_id"] == ["client-1"]
     with pytest.raises(AuthorizationLost):  # of oauth.renewed: this grant has no refresh token
         await registry.refresh("plain", context(clientID="client-1"), GRANT)
+
+
+class LogsIn(FakePlugin):
+    """Makes a session of the grant's key before it reads."""
+
+    sessions: list[str]
+
+    @hookimpl
+    async def fetch_site(self, ctx: Context, grant: Grant, site_id: str) -> Site:
+        self.sessions.append(await ctx.grant_token(self._log_in))
+        return SITE
+
+    async def _log_in(self) -> MachineToken:
+        return MachineToken(value=f"session-{len(self.sessions)}")
+
+
+async def test_a_session_of_a_grant_is_made_once_and_for_that_grant_alone():
+    registry, plugin = Registry(), LogsIn("fake")
+    plugin.sessions = []
+    assert registry.add("fake", plugin).problem is None
+    other = replace(GRANT, secrets=Secrets({"access_token": "of-another-owner"}))
+    for grant in (GRANT, GRANT, other, GRANT):
+        await registry.fetch_site("fake", context(), grant, "1")
+    assert plugin.sessions == ["session-0", "session-0", "session-2", "session-0"]
 
 
 def test_without_oauth_data_the_hooks_are_missing():

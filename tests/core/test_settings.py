@@ -27,6 +27,7 @@ def test_every_setting_is_read():
         "JOINDER_PUBLIC_FILES": "/etc/joinder/public",
         "JOINDER_LOG_LEVEL": "DEBUG",
         "JOINDER_LOG_FORMAT": "json",
+        "JOINDER_CORS_ORIGINS": "https://app.example, http://127.0.0.1:3000",
         "JOINDER_METRICS_PORT": "9464",
         "JOINDER_METRICS_HOST": "::",
         "JOINDER_METRICS_TOKEN_FILE": "/etc/joinder/metrics",
@@ -44,6 +45,7 @@ def test_every_setting_is_read():
         port=8443,
         plugins=("joinder-enphase", "joinder-iqgateway"),
         trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"),
+        cors_origins=("https://app.example", "http://127.0.0.1:3000"),
         allowed_networks=("192.168.1.0/24", "fd00::/64"),
         reroute={"api.vendor.example": "http://127.0.0.1:9001"},
         call_limits={"enphase": {"minute": 100, "month": 300000}, "acme": {"day": 5}},
@@ -82,6 +84,7 @@ def test_every_setting_may_come_from_a_file(name, tmp_path):
         "plugins": "joinder-acme",
         "allowed_networks": "10.0.0.0/8",
         "trusted_proxies": "::1",
+        "cors_origins": "https://app.example",
         "reroute": "a=http://127.0.0.1:1",
     }
     values |= {

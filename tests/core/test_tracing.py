@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from core.conftest import InstallPlugin
 from joinder.errors import PluginBug
+from joinder.grants import Grant
 from joinder.observe import tracing
 from joinder.observe.tracing import exporting, rename, span, tracing_to
 from joinder.redact import Secrets
@@ -74,7 +75,7 @@ async def test_a_hook_call_is_a_span(install_plugin: InstallPlugin) -> None:
     registry = Registry.load(found=[install_plugin("acme", more=broken)])
     exporter = InMemorySpanExporter()
     with tracing_to(exporter), pytest.raises(PluginBug):
-        await registry.fetch_site("acme", None, None, "site-secret")  # type: ignore[arg-type]
+        await registry.fetch_site("acme", None, Grant(secrets=Secrets({})), "site-secret")  # type: ignore[arg-type]
     (seen,) = exporter.get_finished_spans()
     assert seen.name == "hook fetch_site"
     assert attributes(seen) == {"joinder.vendor": "acme", "joinder.hook": "fetch_site"}

@@ -97,7 +97,7 @@ async def test_the_enrollments_of_a_flow_of_credentials_or_in_a_state_are_read_b
     if not isinstance(hub.store, SqliteStore):
         pytest.skip("PostgreSQL chooses by what is stored")
     query = search.parse(word)
-    sql = search._PAGE.format(where=query.where(), way="DESC")
+    sql = search._PAGE.format(where=query.where("sqlite"), way="DESC", key=search.NEWEST.key)
     plan = await hub.store.rows(f"EXPLAIN QUERY PLAN {sql}", {**query.values, "limit": 10})
     steps = [str(row[3]) for row in plan]
     assert any(f"SEARCH e USING INDEX {index}" in step for step in steps), steps

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from msgspec import structs
 
 from api.fakes import HOME, Vendors
 from joinder.clock import now
 from joinder.errors import TransientError
-from joinder.grants import Callback
+from joinder.grants import Callback, Consent, Grant
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing
@@ -16,6 +19,7 @@ from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.join import enrollments, site_lists, vendor_credentials
 from joinder.services.work import leases
 from joinder.store.tables import VendorCredentials
+from joinder.vendor import Refresh
 from joinder.vendors.registry import Registry
 from services.sharing import due_at, site_of, told
 
@@ -112,3 +116,22 @@ async def test_an_owners_consent_is_not_listed_again(hub: Hub, vendors: Vendors,
     await site_lists.list_again(hub, row.id)
     assert len(vendors.sunny.exchanges) == asked
     assert await due_at(hub, site_lists.KIND, row.id) == leases.NEVER
+
+
+async def test_what_a_lasting_key_opens_is_listed_again_every_day(
+    hub: Hub, vendors: Vendors, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.registry.change("boxy", lambda vendor: structs.replace(vendor, refresh=Refresh.STATIC_KEY))
+    grant = Grant(secrets=Secrets({"key": "k"}), site_ids=("a", "b"))
+    async with hub.store.write() as session:
+        made = await enrollments.store_consent(hub, session, account_id, Consent(grant=grant), vendor="boxy")
+    assert now() < await due_at(hub, site_lists.KIND, made.id) <= now() + DAY_S
+
+    async def listed(*_: object) -> Grant:
+        return replace(grant, site_ids=("b", "c"))
+
+    monkeypatch.setattr(hub.registry, "refresh", listed)
+    await site_lists.list_again(hub, made.id)
+    assert (await site_of(hub, "a")).gone_at is not None
+    assert (await site_of(hub, "c")).enrollment_id == made.id
+    assert now() + DAY_S / 2 < await due_at(hub, site_lists.KIND, made.id) <= now() + DAY_S

@@ -67,6 +67,23 @@ async def test_an_account_is_made_and_a_name_that_is_none_is_asked_for_again(
         assert await actors(hub, "account.create") == {("account.create", "terminal")}
 
 
+async def test_the_next_key_is_about_the_account_that_was_just_made(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("8", "a")
+        await enter(terminal, "called", "Zeta")
+        await terminal.until(lambda: "Clients of Zeta" in terminal.text())
+        await terminal.press("n")
+        await terminal.until(lambda: isinstance(terminal.app.screen, Ask) and "of Zeta" in terminal.text())
+        await enter(terminal, "called", "backend")
+        await terminal.press("enter")
+        await shown_secret(terminal)
+        [zeta] = [one.id for one in await accounts.list_accounts(hub) if one.id != account_id]
+        assert [one.name for one in await accounts.list_clients(hub, zeta)] == ["backend"]
+        assert await accounts.list_clients(hub, account_id) == []
+
+
 async def test_a_client_gets_the_ticked_scopes_and_a_secret_that_works(
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
@@ -175,12 +192,12 @@ async def test_only_one_account_is_shown_elsewhere_until_all_are_again(
 ) -> None:
     other = (await accounts.create_account(hub, "zeta")).id
     async with open_terminal() as terminal:
-        await terminal.press("8", "down", "s")
+        await terminal.press("8", "down", "f")
         assert terminal.app.account_id == other
         await terminal.sees("◆")
-        await terminal.press("up", "s")
+        await terminal.press("up", "f")
         assert terminal.app.account_id == account_id
-        await terminal.press("s")
+        await terminal.press("f")
         assert terminal.app.account_id is None
         await terminal.until(lambda: "◆" not in terminal.text())
 

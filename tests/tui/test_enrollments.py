@@ -202,5 +202,54 @@ async def test_warnings_appear_by_themselves_and_steer_nothing(
         await terminal.until(lambda: any("turned round" in line and " 2 " in line for line in lines(terminal)))
 
 
+async def test_the_reason_and_what_has_no_room_stand_below_the_list(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    await break_down(hub, enrollment_id, "needs_consent", "The vendor refused it twice.")
+    async with hub.store.write() as session:
+        site = (await session.execute(select(SiteRow))).scalar_one()
+        site.name = "Hauptstraße 4, the long house behind the church"
+    async with open_terminal(size=(60, 16)) as terminal:
+        await terminal.press("2")
+        await terminal.sees("refused it twice.")
+        heads = next(line for line in lines(terminal) if "Health" in line)
+        assert "Site" in heads
+        assert "Enrollment" not in heads
+        await terminal.sees("needs consent")
+    async with open_terminal(size=(160, 40)) as terminal:
+        await terminal.press("2")
+        await terminal.sees("Send the owner the reconnect link")
+        await terminal.sees("1 enrollment")
+
+
+async def test_the_list_is_sorted_over_every_page(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    first, second, third = [await enroll(owner) for owner in ("ada", "bob", "cyd")]
+    await break_down(hub, second, "operator_action", "The app was refused.")
+    await break_down(hub, third, "needs_consent", "The vendor refused it twice.")
+    async with open_terminal() as terminal:
+        await terminal.press("2", "s")
+        await terminal.sees("sorted by health")
+        await terminal.sees("Health ▲")
+        table = terminal.page.query_one(Table)
+        assert [str(table.get_row_at(at)[-1]) for at in range(3)] == [second, third, first]
+        await terminal.press("s")
+        await terminal.sees("sorted by site")
+
+
+async def test_an_application_the_vendor_refused_has_a_way_on(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    await break_down(hub, enrollment_id, "operator_action", "The vendor rejected the application.")
+    async with hub.store.write() as session:
+        found = await session.get(Row, enrollment_id)
+        assert found is not None
+        found.status = "rejected"
+    async with open_terminal() as terminal:
+        await terminal.press("2", "enter")
+        await terminal.sees("through the join flow anew")
+
+
 def lines(terminal: Terminal) -> list[str]:
     return terminal.text().splitlines()

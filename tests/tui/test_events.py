@@ -150,7 +150,7 @@ async def test_enter_leads_to_the_enrollment_or_shows_the_whole_event(
             "data": {"reason": "It answered 410."},
         }
         assert "JSON copied." in terminal.said()
-        await terminal.press("escape", "up", "j")
+        await terminal.press("escape", "up", "J")
         assert isinstance(terminal.app.screen, Whole)
         await terminal.sees(enrollment_id)
         await terminal.press("escape", "enter")
@@ -199,7 +199,7 @@ async def test_what_is_shown_is_exported_and_no_file_is_overwritten(
             await terminal.until(lambda answer=answer: answer in " ".join(terminal.text().split()))  # type: ignore[misc]
         terminal.app.screen.query_one("#path", Input).value = str(fresh)
         await terminal.press("enter")
-        await terminal.until(lambda: any(note.startswith("3 rows are in") for note in terminal.said()))
+        await terminal.until(lambda: any(note.startswith("3 rows written to") for note in terminal.said()))
     assert taken.read_text() == "mine"
     assert [row["id"] for row in json.loads(fresh.read_text())] == rows[::-1]
 
@@ -213,4 +213,4 @@ async def test_small_terminals(hub: Hub, enroll: Enroll, open_terminal: OpenTerm
             await terminal.sees(wanted)
         await terminal.press("tab")
         await terminal.sees("account.create")
-        await terminal.press("j")
+        await terminal.press("J")

@@ -194,8 +194,8 @@ async def test_a_deletion_says_whom_it_sends_away_and_wants_the_id(
         await terminal.press("3")
         await terminal.press("d")
         await shown(terminal, ConfirmByName)
-        await terminal.sees("1 owners under way are sent away")
-        await terminal.sees("1 enrollments it made stay")
+        await terminal.sees("1 owner under way must begin again")
+        await terminal.sees("What it made stays: 1 enrollment.")
         await terminal.press("escape")
         await shown(terminal, Flows)
         assert len(await flows(hub)) == 1
@@ -246,7 +246,7 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
             terminal.page.tick()
             await terminal.settled()
         await terminal.sees("joined")
-        await terminal.press("s", "home")
+        await terminal.press("tab", "home")
         while "joined" not in str(attempts.get_row_at(attempts.cursor_row)):
             await terminal.press("down")
         await terminal.press("enter")

@@ -42,7 +42,7 @@ ACTS = {  # keys of each page that ask, and so show names; escape leaves each
     "credentials": ("n", "v", "o", "d", "a", "x"),
     "vendors": (),
     "webhooks": ("d", "o", "a", "R"),
-    "events": ("j", "x", "tab", "j", "enter"),
+    "events": ("J", "x", "tab", "J", "enter"),
     "accounts": ("e", "d", "n", "tab", "o", "x"),
     "keys": (),
 }
@@ -111,7 +111,7 @@ async def test_every_screen_stands_every_name(world: World, kind: str) -> None:
                     visited.add(type(terminal.app.screen).__name__)
                     if isinstance(terminal.app.screen, Enrollment):
                         for _ in range(6):
-                            await terminal.press("right")
+                            await terminal.press("tab")
                             seen += looked(terminal)
                     if key != "tab":
                         await leave(terminal, page.name)

@@ -59,7 +59,7 @@ async def test_a_rotation_asks_shows_its_progress_and_leaves_the_old_key(
         for name in ("progress", "total"):
             terminal.page.watch(bar, name, lambda: seen.append((bar.progress, bar.total, bar.display)), init=False)
         await terminal.press("o", "y")
-        await terminal.until(lambda: any("wraps all" in note for note in terminal.said()))
+        await terminal.until(lambda: any(" wraps " in note for note in terminal.said()))
         new, kept = in_file(settings)
         assert kept == old
         assert set(await wrapped_by(hub)) == {new}
@@ -94,7 +94,7 @@ async def test_a_rotation_that_is_cut_goes_on_with_the_next(
 
         monkeypatch.setattr(keys, "_rewrap_some", rewrap)
         await terminal.press("o", "y")
-        await terminal.until(lambda: any("wraps all" in note for note in terminal.said()))
+        await terminal.until(lambda: any(" wraps " in note for note in terminal.said()))
         assert set(await wrapped_by(hub)) == {in_file(settings)[0]}
         assert len(in_file(settings)) == 2
 

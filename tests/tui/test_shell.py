@@ -15,6 +15,7 @@ from joinder_tui.pages import PAGES
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.now import Now
 from joinder_tui.screens.opening import Opening, TooSmall
+from joinder_tui.widgets.crumbs import Crumbs
 from msgspec import structs
 
 from joinder.runtime.hub import Hub, open_hub
@@ -135,10 +136,23 @@ async def test_every_screen_opens_at_every_size(
     async with open_terminal(size=size) as terminal:
         await terminal.press(page.key)
         assert type(terminal.page).__module__.endswith(f".{page.name}")
-        await terminal.sees(f"› {page.label.split()[0]}")
+        await terminal.sees(f" {page.key} {page.label} ")
         await terminal.press("question_mark")
         await terminal.sees("Command")
         await terminal.press("escape")
+
+
+@pytest.mark.parametrize("width", [200, 120, 80, 60, 40])
+async def test_every_digit_is_on_top_at_every_width_and_a_click_leads_there(
+    open_terminal: OpenTerminal, width: int
+) -> None:
+    async with open_terminal(size=(width, 20)) as terminal:
+        await terminal.until(lambda: " 1 Now " in terminal.text())
+        top = terminal.text().splitlines()[0]
+        assert all(f" {page.key}" in top for page in PAGES)
+        assert ("9 Keys" in top) == (width >= 120)
+        await terminal.pilot.click(Crumbs, offset=(top.index(" 2") + 1, 0))
+        await terminal.until(lambda: " 2 Enrollments " in terminal.text())
 
 
 async def test_no_colour_is_asked_for_and_states_keep_their_signs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joinder_tui.widgets.table import Table
+from joinder_tui.widgets.table import Listed, Rows, Table
 from textual.app import App, ComposeResult
 from textual.widgets.data_table import ColumnKey
 
@@ -39,3 +39,86 @@ async def test_what_is_drawn_at_once_is_as_wide_as_what_is_drawn_later() -> None
         table = app.query_one(Table)
         table.fill({"row": ("disabled 3 h",)})
         assert "disabled 3 h" in table.render_line(1).text
+
+
+class Places(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Listed(Table("Name", "Count", "Since", "Where it is", id="table", keep=2))
+
+
+ROWS: Rows = {
+    "a": ("beta", "1 200", "3 h", "far away in the north of the country"),
+    "b": ("alpha", "90", "12 d", "here"),
+    "c": ("Gamma", "–", "40 min", "nowhere"),
+}
+
+
+async def test_a_list_sorts_by_what_its_cells_amount_to_and_shows_by_which() -> None:
+    app = Places()
+    async with app.run_test(size=(120, 20)) as pilot:
+        table = app.query_one(Table)
+        table.fill(ROWS)
+        names = []
+        for _ in range(7):
+            await pilot.press("s")
+            names.append("".join(str(table.get_row_at(row)[0])[0] for row in range(3)))
+        assert names[:6] == ["abG", "Gba", "abG", "Gba", "Gba", "abG"]
+        assert "Where it is ▲" in table.render_line(0).text
+        for _ in range(2):
+            await pilot.press("s")
+        assert str(table.get_row_at(0)[0]) == "beta"
+        assert "▲" not in table.render_line(0).text
+        await pilot.click(Table, offset=(2, 0))
+        await pilot.pause()
+        assert "Name ▲" in table.render_line(0).text
+
+
+async def test_letters_move_as_the_arrows_do() -> None:
+    app = Places()
+    async with app.run_test() as pilot:
+        table = app.query_one(Table)
+        table.fill(ROWS)
+        seen = []
+        for key in ("j", "k", "G", "g"):
+            await pilot.press(key)
+            await pilot.pause()
+            seen.append(table.selected)
+        assert seen == ["b", "a", "c", "a"]
+
+
+async def test_columns_without_room_fall_away_from_the_right_and_are_told_below() -> None:
+    app = Places()
+    async with app.run_test(size=(30, 20)) as pilot:
+        table, below = app.query_one(Table), app.query_one(".fallen")
+        table.fill(ROWS)
+        await pilot.pause()
+        assert "Where" not in table.render_line(0).text
+        assert "Count" in table.render_line(0).text
+        await pilot.press("j")
+        await pilot.pause()
+        assert "where it is here" in str(below.render())
+        table.fill({**ROWS, "b": ("alpha", "90", "12 d", "there")})
+        await pilot.pause()
+        assert "where it is there" in str(below.render())
+        await pilot.resize_terminal(120, 20)
+        await pilot.pause()
+        assert "Where it is" in table.render_line(0).text
+        assert not below.display
+        await pilot.resize_terminal(12, 20)
+        await pilot.pause()
+        assert [str(column.label) for column in table.ordered_columns] == ["Name", "Count"]
+
+
+async def test_what_is_made_is_selected_when_it_comes() -> None:
+    app = Places()
+    async with app.run_test() as pilot:
+        table = app.query_one(Table)
+        table.fill(ROWS)
+        table.choose("d")
+        await pilot.pause()
+        assert table.selected == "a"
+        table.fill({**ROWS, "d": ("delta", "1", "1 s", "new")})
+        await pilot.pause()
+        assert table.selected == "d"
+        table.choose("b")
+        assert table.selected == "b"

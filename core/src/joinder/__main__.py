@@ -1,5 +1,6 @@
 """`python -m joinder`."""
 
-from joinder.cli import main
+from joinder.start import main
 
-main()
+if __name__ == "__main__":
+    main()

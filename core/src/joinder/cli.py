@@ -25,7 +25,7 @@ GROUPS = {
     "Run": ("serve", "worker", "config", "doctor", "completion"),
     "Look": ("status", "report", "events", "audit"),
     "Owners": ("flows", "programs", "enrollments", "credentials", "vendors"),
-    "Data": ("sites", "devices", "readings", "backfills"),
+    "Data": ("sites", "devices", "readings", "backfills", "export"),
     "Integrators": ("accounts", "clients", "webhooks", "openapi"),
     "Keep": ("keys", "backup", "restore", "reconcile"),
     "Write a vendor": ("new-vendor", "dev", "check", "record"),
@@ -73,6 +73,8 @@ class Commands(click.RichGroup):
             return one.entry.name, one.entry.load(), args[1:]
         if args[0].startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
+        if args[0] in SHIPPED:
+            raise click.UsageError(f"{args[0]} comes with {SHIPPED[args[0]]}: pip install {SHIPPED[args[0]]}", ctx)
         raise click.UsageError(f"No such command '{args[0]}'.{_meant(args[0], self.list_commands(ctx))}", ctx)
 
 

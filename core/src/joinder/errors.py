@@ -22,7 +22,7 @@ The class alone decides HTTP status, enrollment health, retry and polling:
     │  └─ ConsentIncomplete        operator   operator_action     502   no   (the app's scopes or registration)
     ├─ DeviceIdentityChanged       operator   operator_action     502   no
     ├─ SiteGone                    owner      –                   410   no   (until a consent lists it again)
-    ├─ NotSupported                nobody     –                   404   no
+    ├─ NotSupported                nobody     –                   422   no
     ├─ UnknownVendor               operator   degraded            502   when its plugin is back
     └─ PluginBug                   operator   degraded            500   yes, then quarantined
 

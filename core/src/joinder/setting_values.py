@@ -133,6 +133,13 @@ def _wrong_origin(url: str) -> str | None:
     return "must be an https origin without a path (http only for 127.0.0.1)"
 
 
+def _wrong_origins(origins: Sequence[str]) -> str | None:
+    for origin in origins:
+        if not _is_origin(origin) or origin.endswith("/"):
+            return f"must hold https origins without a path (http only for 127.0.0.1), not {origin}"
+    return None
+
+
 def _is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -160,6 +167,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "plugins": _requirements,
     "allowed_networks": _listed,
     "trusted_proxies": _listed,
+    "cors_origins": _listed,
     "password_grants": _listed,
     "reroute": _stand_ins,
     "call_limits": _call_limits,
@@ -169,6 +177,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "plugins": _wrong_requirements,
     "allowed_networks": _wrong_networks,
     "trusted_proxies": _wrong_networks,
+    "cors_origins": _wrong_origins,
     "reroute": _wrong_stand_ins,
     "call_limits": _wrong_limits,
     "port": _within(0, 65535),

@@ -64,6 +64,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         told("CIDRs of your proxies, as `127.0.0.1/32`: only their `X-Forwarded-For` counts.", more="strangers"),
     ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        told(
+            "Origins whose pages may read with a browser key, as `https://app.example`; empty: none.",
+            more="browser-keys",
+        ),
+    ] = ()
     allowed_networks: Annotated[
         tuple[str, ...], told("CIDRs in which owners may name devices, as `192.168.10.0/24`; empty: nowhere.")
     ] = ()

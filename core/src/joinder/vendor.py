@@ -136,14 +136,37 @@ class History(Struct, frozen=True, kw_only=True):
     settles_after: timedelta = timedelta(hours=48)  # younger rows may still be filled in or corrected
 
 
+Per = Literal["second", "minute", "hour", "day", "month"]
+Scope = Literal["app", "grant", "site"]
+
+
+class Rate(Struct, frozen=True):
+    """So many calls in so long, of the app, of each grant, or of each site. Days and months are of UTC."""
+
+    number: int
+    per: Per
+    scope: Scope = "app"
+
+
 class Limits(Struct, frozen=True, kw_only=True):
+    """`calls` are all limits of calls; `calls_per_…` are the short way to say those of an app."""
+
     poll_every: timedelta
     live_max_age: timedelta = timedelta(minutes=5)  # older live power is fetched again when somebody asks
     max_concurrency: int = 4
     calls_per_minute: int | None = None
     calls_per_day: int | None = None
     calls_per_month: int | None = None
+    calls: tuple[Rate, ...] = ()
     history: tuple[History, ...] = ()  # empty: no history; intervals come from polled counters
+
+    def most(self, per: Per, scopes: tuple[Scope, ...] = ("app",)) -> int | None:
+        """Returns the least of what is allowed in so long, of any of these; None without a limit."""
+        short = {"minute": self.calls_per_minute, "day": self.calls_per_day, "month": self.calls_per_month}
+        told = [rate.number for rate in self.calls if rate.per == per and rate.scope in scopes]
+        if "app" in scopes and (most := short.get(per)) is not None:
+            told.append(most)
+        return min(told, default=None)
 
     def resolution(self, name: Resolution) -> History | None:
         return next((entry for entry in self.history if entry.resolution == name), None)
@@ -218,6 +241,11 @@ class Vendor(Struct, frozen=True, kw_only=True):
     def reachable_ports(self) -> tuple[int, ...]:
         """Returns the ports of a device that ctx.device opens, the one it takes by itself first."""
         return self.device_ports or ((80,) if self.device_access == "plain" else (443,))
+
+    @property
+    def needs_app(self) -> bool:
+        """Tells whether owners join only with app credentials, besides those that open sites by themselves."""
+        return any(kind.flow is not Flow.OPERATOR for kind in self.app_credentials)
 
     def app_credential(self, type_name: str) -> AppCredentialType | None:
         return next((kind for kind in self.app_credentials if kind.type == type_name), None)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from joinder import Callback, Secrets
 from joinder.errors import ConsentInvalid, NotSupported, OperatorActionNeeded, RateLimited, TransientError
+from joinder_solis import VENDOR
 from joinder_solis.api import sign
 from joinder_solis.simulator import EMPTY, GRANTS, HOME, OLDER, TWO
+from support import make_context
 
 
 async def test_ids_of_19_digits_stay_texts(stand: Any) -> None:
@@ -19,6 +22,13 @@ async def test_ids_of_19_digits_stay_texts(stand: Any) -> None:
     assert consent.grant.site_ids == (HOME.id, OLDER.id)
     assert consent.account_id == TWO["keyID"]
     assert TWO["keySecret"] not in repr(consent)
+
+
+async def test_a_key_the_operator_stored_opens_the_same(stand: Any) -> None:
+    app = {"vendor": "solis", "type": "apikeysecret", **TWO}
+    ctx = make_context(VENDOR, stand.factory, app=app, now=stand.server_clock)
+    consent = await stand.registry.handle_callback("solis", ctx, Callback(values=Secrets({})))
+    assert consent == await stand.consent(TWO)
 
 
 async def test_spaces_around_a_pasted_key_are_cut(stand: Any) -> None:

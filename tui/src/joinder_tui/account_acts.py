@@ -88,6 +88,7 @@ async def add_account(page: Page) -> None:
     name = Line("called", "Name, as owners read it", placeholder="Acme Energy")
     made = await ask(page, "A new account", (name,), "Making the account", create)
     if made is not None:
+        page.choose("#above", made.id)
         page.notify(f"{made.name} is {made.id}; n makes a client of it.")
 
 
@@ -145,6 +146,7 @@ async def _add_client(page: Page, account: Account) -> None:
     )
     made = await ask(page, f"A new client of {account.name}", fields, "Making the client", create)
     if made is not None:
+        page.choose("#below", made.client_id)
         _show_secret(page, made)
 
 

@@ -25,6 +25,7 @@ from joinder_tui.screens.reveal import Reveal
 from joinder_tui.screens.secret import Secret
 from joinder_tui.widgets.doing import Deed
 from joinder_tui.widgets.plain import Visible
+from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -57,6 +58,7 @@ class JoinderApp(App[int]):
     ]
 
     trouble: reactive[str] = reactive("")  # why the store cannot be read now
+    waiting: reactive[int] = reactive(0)  # enrollments that wait for the operator or an owner
 
     def __init__(self, opening: OpenHub, *, readonly: bool = False) -> None:
         super().__init__()
@@ -138,7 +140,8 @@ class JoinderApp(App[int]):
 
     def action_help(self) -> None:
         if not isinstance(self.screen, Help):
-            self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(self.BINDINGS)]))
+            lists = Table.BINDINGS if self.screen.query(Table) else []
+            self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(lists), *acts_of(self.BINDINGS)]))
 
     def action_stop_waiting(self) -> None:
         """Stops waiting for the newest; what a vendor was asked ends by itself."""

@@ -40,6 +40,7 @@ class Log(ABC, Generic[R]):
     wanted: EventFilter = EventFilter()
     begins: list[R | None] = field(default_factory=lambda: [None])
     found: dict[str, R] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)  # of the sites of those it is about
     more: bool = False
 
     @abstractmethod
@@ -65,7 +66,14 @@ class Log(ABC, Generic[R]):
         """Returns a row as the command line tells it, with the account."""
 
     async def load(self, hub: Hub) -> Sequence[R]:
-        return await self.fetch(hub, ROWS + 1)
+        from joinder.services.admin import site_names
+
+        rows = await self.fetch(hub, ROWS + 1)
+        self.names = await site_names.of_enrollments(hub, map(self.enrollment_id, rows))
+        return rows
+
+    def site(self, row: R) -> str:
+        return self.names.get(self.enrollment_id(row), "–")
 
     def take(self, rows: Sequence[R]) -> None:
         self.found = {self.key(row): row for row in rows[:ROWS]}
@@ -87,7 +95,7 @@ class Log(ABC, Generic[R]):
 
 
 class EventLog(Log["EventView"]):
-    columns = ("When", "Type", "Enrollment", "What", "Account")
+    columns = ("When", "Type", "Site", "What", "Enrollment", "Account")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[EventView]:
         from joinder.services.records import events
@@ -120,8 +128,9 @@ class EventLog(Log["EventView"]):
         return (
             texts.moment(event.at),
             event.type,
-            event.enrollment_id or "–",
+            self.site(row),
             texts.details(row.data),
+            event.enrollment_id or "–",
             event.account_id,
         )
 
@@ -140,7 +149,7 @@ class EventLog(Log["EventView"]):
 
 
 class AuditLog(Log["Audit"]):
-    columns = ("When", "Who", "Did", "To", "Reason", "Account")
+    columns = ("When", "Who", "Did", "Site", "Reason", "To", "Account")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[Audit]:
         from joinder.services.admin import audits
@@ -162,7 +171,7 @@ class AuditLog(Log["Audit"]):
         """Actions have no list."""
 
     def cells(self, row: Audit) -> tuple[str, ...]:
-        return texts.moment(row.at), row.actor, row.action, row.target, row.reason or "", row.account_id
+        return texts.moment(row.at), row.actor, row.action, self.site(row), row.reason or "", row.target, row.account_id
 
     def enrollment_id(self, row: Audit) -> str:
         from joinder.ids import is_id

@@ -17,6 +17,7 @@ from textual.worker import Worker
 from joinder_tui.acts import acts_of
 from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.doing import Deed, Doing
+from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -126,6 +127,11 @@ class Page(Screen[None]):
         ):
             return None
         return True
+
+    def choose(self, table: str, key: str) -> None:
+        """Selects a row of one of its tables: what was just made, so that the next key is about it."""
+        if self.is_attached:
+            self.query_one(table, Table).choose(key)
 
     async def outcome(self, what: str, work: Callable[[Hub], Awaitable[object]]) -> str | None:
         """Makes one call of a service, shown while it takes: None when it went well, else the sentence."""

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable
 
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static, line
-from joinder_tui.widgets.table import Table
+from joinder_tui.widgets.table import Cells, Listed, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
 
 U = TypeVar("U")
 L = TypeVar("L")
-Cells = tuple[str | Text, ...]
 MOVES: tuple[Act, ...] = (
     Act("tab,shift+tab", "other", "Other table", show=False, tooltip="To the table below, and back"),
     Act("escape", "app.go('now')", "Back", show=False, tooltip="To the first screen"),
@@ -70,9 +68,9 @@ class Pair(Page, Generic[U, L]):
         raise NotImplementedError
 
     def body(self) -> ComposeResult:
-        yield Table(*self.columns_above, id="above")
+        yield Listed(Table(*self.columns_above, id="above", keep=2))
         yield Static("", id="between")
-        yield Table(*self.columns_below, id="below")
+        yield Listed(Table(*self.columns_below, id="below", keep=2))
 
     def on_mount(self) -> None:
         self.query_one("#above").focus()
@@ -93,8 +91,8 @@ class Pair(Page, Generic[U, L]):
         part, self._part = self._part, ""
         above = await self.load_above(hub) if part != "below" else None
         known = self._above if above is None else above
-        selected = self.query_one("#above", Table).selected
-        key = selected if selected in known else next(iter(known), "")
+        table = self.query_one("#above", Table)
+        key = next((key for key in (table.wanted, table.selected) if key in known), next(iter(known), ""))
         below = await self.load_below(hub, known[key]) if key and part != "above" else None
         return Answer(above, key, below)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.text import Text
@@ -22,7 +22,9 @@ SIGNS: dict[str, tuple[str, str]] = {
     "quarantined": ("■", "red"),
     "paused": ("‖", "cyan"),
 }
+BLOCKS = "▁▂▃▄▅▆▇█"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+UNITS = {unit: size for size, unit in _UNITS}  # in seconds
 
 
 def health(state: str, *, paused: bool = False) -> Text:
@@ -81,7 +83,10 @@ def count(number: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+    if number == 1:
+        return f"1 {noun}"
+    several = f"{noun.removesuffix('y')}ies" if noun.endswith("y") and not noun.endswith("ey") else f"{noun}s"
+    return f"{count(number)} {several}"
 
 
 def bar(part: int, whole: int, width: int = 6) -> Text:
@@ -92,11 +97,29 @@ def bar(part: int, whole: int, width: int = 6) -> Text:
     return Text.assemble(("▰" * full, colour), ("▱" * (width - full), "dim"), f" {share:.0%}")
 
 
+def sparkline(values: Sequence[float | None]) -> str:
+    """Draws a value a letter, the highest one full; a gap where nothing is known."""
+    highest = max((value for value in values if value is not None), default=0.0)
+    return "".join(" " if value is None else _spark(value, highest) for value in values)
+
+
+def _spark(value: float, highest: float) -> str:
+    return BLOCKS[min(7, round(value / highest * 7))] if highest else BLOCKS[0]
+
+
+def power(watts: float | None) -> str:
+    return "–" if watts is None else f"{watts / 1000:.1f} kW"
+
+
+def energy(watt_hours: float | None) -> str:
+    return "–" if watt_hours is None else f"{watt_hours / 1000:.1f} kWh"
+
+
 def since(text: str) -> int:
     """Reads epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
     distance = re.fullmatch(r"(\d+)\s*(d|h|min|s)", text.strip())
     if distance:
-        return now() - int(distance[1]) * next(size for size, unit in _UNITS if unit == distance[2])
+        return now() - int(distance[1]) * UNITS[distance[2]]
     found = datetime.fromisoformat(text.strip())
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 

@@ -88,6 +88,7 @@ async def add(page: Page) -> None:
     )
     made = await ask(page, "A new webhook", fields, "Adding the webhook", create)
     if made is not None:
+        page.choose("#above", made.row.id)
         _show_secret(page, made)
 
 
@@ -139,7 +140,7 @@ async def _replay_since(page: Page, row: WebhookEndpoint) -> None:
     since = Line("since", "Since when: 3 h, 2 d, or a time of UTC", placeholder="2026-06-01 12:00")
     count = await ask(page, f"Send again what {row.id} did not get", (since,), "Replaying", again)
     if count is not None:
-        page.notify(f"{texts.count(count)} deliveries are due now.")
+        page.notify(f"{texts.counted(count, 'delivery')} due now.")
 
 
 async def _delete(page: Page, row: WebhookEndpoint) -> None:
@@ -148,7 +149,7 @@ async def _delete(page: Page, row: WebhookEndpoint) -> None:
     count = await page.joinder.asked(lambda hub: webhook_list.count_sent(hub, row.id))
     if count is None:
         return
-    touches = [row.url.partition("?")[0], f"{texts.count(count)} deliveries go with it."]
+    touches = [row.url.partition("?")[0], f"{texts.counted(count, 'delivery')} with it."]
     if await page.confirmed_by_name(f"Delete {row.id}?", row.id, touches):
         problem = await page.outcome("Deleting", lambda hub: webhooks.delete(hub, row.account_id, row.id, ACTOR))
         page.notify(problem or "Deleted", severity="error" if problem else "information")

@@ -19,6 +19,6 @@ async def account(page: Page) -> str | None:
         return None
     if len(known) == 1:
         return known[0].id
-    advice = "choose one with 8 and s" if known else "make the first with 8 and a"
+    advice = "choose one with 8 and f" if known else "make the first with 8 and a"
     page.notify(f"There are {len(known) or 'no'} accounts: {advice}.", severity="warning")
     return None

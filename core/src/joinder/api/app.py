@@ -15,6 +15,7 @@ from joinder.api import deps
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
+from joinder.api.browser_keys import BrowserKeyController, shared
 from joinder.api.connections import ConnectionController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.document import describe
@@ -63,6 +64,7 @@ ROUTES = (
     WebhookController,
     EnrollmentBackfillController,
     BackfillController,
+    BrowserKeyController,
     ProgramController,
     ApplicationController,
     VirtualEnrollmentController,
@@ -115,7 +117,8 @@ def create_app(hub: Hub) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = shielded(observed(transferred(app.asgi_handler)), is_https=hub.settings.is_https)
+    routed = shared(transferred(app.asgi_handler), hub.settings.cors_origins)
+    app.asgi_handler = shielded(observed(routed), is_https=hub.settings.is_https)
     return app
 
 

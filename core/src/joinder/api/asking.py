@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
 
+from joinder import virtual
 from joinder.api import queries
 from joinder.api.formats import JSON, chosen
 from joinder.api.problems import problem
 from joinder.runtime.hub import Hub
+from joinder.services.records.accounts import Caller
 from joinder.services.refusals import pointer
 
 API_VERSION = "v2024-09-01"
@@ -26,14 +28,20 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
         wants = f"The only API version is {API_VERSION}; or leave it out."
         return problem(request, "bad-request", "Unknown API version", 400, wants)
     if request.route_handler.resolve_guards():  # else an owner's page, or for machines
-        hub: Hub = request.app.state.hub
-        queries.refuse(request, [entry.name for entry in hub.registry.installed])
+        queries.refuse(request, _vendors(request.app.state.hub, request.scope["state"]["caller"]))
         offered = request.route_handler.opt.get("formats", (JSON,))
         media_type = chosen(request.headers.get("accept", "*/*"), offered)
         if media_type is None:
             return _not_acceptable(request, offered)
         request.scope["state"]["media_type"] = media_type
     return await _refuse_body(request)
+
+
+def _vendors(hub: Hub, caller: Caller) -> Collection[str]:
+    """Returns the names a caller may ask for; a client of Derapi knows some that are not installed."""
+    if caller.vendors is not None:
+        return caller.vendors
+    return [entry.name for entry in hub.registry.installed if (entry.name == virtual.NAME) == caller.is_virtual]
 
 
 def _not_acceptable(request: Incoming, offered: Sequence[str]) -> Response[Any]:

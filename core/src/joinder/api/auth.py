@@ -20,10 +20,13 @@ from joinder.ids import is_id
 from joinder.observe.log_context import bind
 from joinder.runtime.hub import Hub
 from joinder.services.calls.buckets import Buckets
+from joinder.services.readings import sites
 from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
 from joinder.services.records.accounts import REVEAL, SCOPES, Caller
+from joinder.services.refusals import NotForBrowsers, NotFound
 from joinder.store.tables import ApiClient
 
+BROWSERS_ROOTS = ("sites", "solar-inverters", "batteries", "meters")
 FAILURES_PER_MINUTE, FAILURES_OF_ADDRESS = 20, 200
 ASKED_PER_MINUTE = 120  # by one client, of all that these endpoints do; a token lives for an hour
 
@@ -42,7 +45,24 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
         tokens_of(connection.app).audit.refused(caller.account_id, caller.client_id, needed)
         raise Forbidden(needed)
     connection.scope["state"]["caller"] = caller
+    if caller.enrollment_id is not None:
+        await _refuse_beyond(connection, caller, caller.enrollment_id)
     bind(account_id=caller.account_id)
+
+
+async def _refuse_beyond(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller, enrollment_id: str) -> None:
+    """Lets a browser key read sites and devices of its enrollment.
+
+    Raises NotForBrowsers, or NotFound for ids of others.
+    """
+    root = connection.url.path.split("/")[1]
+    if connection.scope.get("method") != "GET" or root not in BROWSERS_ROOTS:
+        raise NotForBrowsers("A browser key reads /sites, /solar-inverters, /batteries and /meters, and nothing else.")
+    ids = {name: connection.path_params.get(name) for name in ("site_id", "device_id")}
+    if any(ids.values()) and not await sites.may_read(
+        connection.app.state.hub, caller.account_id, enrollment_id, **ids
+    ):
+        raise NotFound
 
 
 def provide_caller(request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Caller:

@@ -198,8 +198,19 @@ def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Interva
 
 
 def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
-    """Returns the `errors` of a list as far as the caller knows the vendors."""
+    """Returns the `errors` of a list as far as the caller knows the vendors; a browser hears of none."""
+    if caller.enrollment_id is not None:
+        return {}
     return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+
+
+def opened_by(caller: Caller, enrollment_id: str | None) -> str | None:
+    """Returns the enrollment a list is of: a browser key's own, whatever was asked. Raises NotFound for another."""
+    if caller.enrollment_id is None:
+        return enrollment_id
+    if enrollment_id not in (None, caller.enrollment_id):
+        raise NotFound
+    return caller.enrollment_id
 
 
 def refuse_unknown(caller: Caller, vendor: str) -> None:

@@ -19,6 +19,7 @@ from joinder.api.deps import (
     WindowDep,
     answered,
     known_errors,
+    opened_by,
     refuse_unknown,
     source_of,
 )
@@ -199,7 +200,7 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         vendor_id=asked.vendor_id,
         vendor_site_id=asked.vendor_site_id,
         site_id=asked.site_id,
-        enrollment_id=asked.enrollment_id,
+        enrollment_id=opened_by(caller, asked.enrollment_id),
     )
     page, rest = paging.cut(found, str)
     errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor))

@@ -121,14 +121,18 @@ def _sent(description: str) -> Part:
 
 
 _REFUSED = _page(400, "A page for the owner that says what happened and what to do.")
-_OUT = {**_sent("On to the vendor's consent, or to our form."), **_REFUSED, "default": {"description": "Such a page."}}
+_ELSE: Part = {**_REFUSED, "default": {"description": "Such a page."}}
+_OUT = {**_sent("On to the vendor's consent, or to our form."), **_ELSE}
 _BACK = {
     **_sent(
-        "Back to `redirectURI` with `state` and `enrollmentID`, or with `error`, `error_description`, `error_code`."
+        "To the page that says how it went, or, where the flow has `skipLanding`, at once: back to `redirectURI` with "
+        "`state` and `enrollmentID`, or with `error`, `error_description`, `error_code`."
     ),
-    **_REFUSED,
-    "default": {"description": "Such a page."},
+    **_ELSE,
 }
+_INTRO = "Who asks, and what will be read; a click goes on. Left out by the flow's `skipIntro`."
+_LOCALE = _query("ui_locales", "Languages of the pages, the best first, as BCP 47 tags; else what the browser prefers.")
+_LINK = _query("link", "As `createOwnerLink`, or the landing page, made it.", required=True)
 _TOKEN = _object(
     ("access_token", "token_type", "expires_in", "expires_at", "scope"),
     access_token=TEXT,
@@ -146,6 +150,7 @@ _TOKEN_REQUEST = _object(
     client_secret=TEXT,
 )
 _FORM = {"type": "object", "additionalProperties": TEXT, "description": "The fields of the form."}
+_END = _object(("link",), link=TEXT, ui_locales=TEXT)
 _OK = _object(("status",), status={"type": "string", "enum": ["ok"]})
 _METADATA = _object(
     ("issuer", "token_endpoint", "jwks_uri"),
@@ -158,7 +163,6 @@ _METADATA = _object(
     response_types_supported={"type": "array", "items": TEXT},
 )
 _JWKS = _object(("keys",), keys={"type": "array", "items": {"type": "object", "additionalProperties": True}})
-_OWNER_LINK = _query("link", "As `createOwnerLink`, or the landing page, made it.", required=True)
 _ABOUT_TOKEN = {
     "required": True,
     "content": {
@@ -218,27 +222,37 @@ PARTS: dict[str, Part] = {  # what replaces parts of an operation, by its id
             _query("vendor", "One of the flow's vendors. Left out: a page to choose one, where there are several."),
             _query("state", "Yours, opaque, at most 1,024 characters; it comes back with the owner."),
             _query("reference", "Your own word for the enrollment, at most 256 characters of one line."),
+            _LOCALE,
         ],
-        "responses": {**_page(200, "The owner chooses a vendor."), **_OUT},
+        "responses": {**_page(200, f"The owner chooses a vendor, or reads: {_INTRO}"), **_OUT},
     },
     "startReconnect": {
-        "query": [_query("link", "As `createReconnectLink` made it.", required=True)],
-        "responses": _OUT,
+        "query": [_query("link", "As `createReconnectLink` made it.", required=True), _LOCALE],
+        "responses": {**_page(200, _INTRO), **_OUT},
     },
     "finishConsent": {
         "query": [_query("state", "Ours."), _query("code", "The vendor's."), _query("error", "The vendor's.")],
         "responses": _BACK,
     },
-    "showConnection": {"query": [_OWNER_LINK], "responses": {**_page(200, "What is read, by whom."), **_REFUSED}},
-    "askToEndConnection": {"query": [_OWNER_LINK], "responses": {**_page(200, "Whether it is to end."), **_REFUSED}},
-    "endConnection": {
-        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}},
-        "responses": {"303": {"description": "On to the receipt."}, **_REFUSED},
-    },
-    "showReceipt": {"query": [_OWNER_LINK], "responses": {**_page(200, "What was agreed, or ended."), **_REFUSED}},
-    "showJoinForm": {"responses": {**_page(200, "The form."), **_REFUSED, "default": {"description": "Such a page."}}},
+    "showJoinForm": {"responses": {**_page(200, "The form; after the end, how it went."), **_ELSE}},
     "submitJoinForm": {
         "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}},
         "responses": {**_BACK, **_page(422, "The form again, with what can be corrected.")},
+    },
+    "showConnection": {
+        "query": [_LINK, _LOCALE],
+        "responses": {**_page(200, "What is read, by whom, since when; its receipts; its end."), **_ELSE},
+    },
+    "askToEndConnection": {
+        "query": [_LINK, _LOCALE],
+        "responses": {**_page(200, "Whether it is to end."), **_ELSE},
+    },
+    "endConnection": {
+        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _END}}},
+        "responses": {**_sent("To the receipt of the end."), **_ELSE},
+    },
+    "showReceipt": {
+        "query": [_query("link", "Of the page that shows it.", required=True), _LOCALE],
+        "responses": {**_page(200, "What was agreed, or ended, and when; to print or keep."), **_ELSE},
     },
 }

@@ -303,9 +303,9 @@ def _vendor(
     calls: dict[str, Any] = {
         "pollEverySeconds": int(limits.poll_every.total_seconds()),
         "maxConcurrency": limits.max_concurrency,
-        "callsPerMinute": limits.calls_per_minute,
-        "callsPerDay": limits.calls_per_day,
-        "callsPerMonth": limits.calls_per_month,
+        "callsPerMinute": limits.most("minute"),
+        "callsPerDay": limits.most("day"),
+        "callsPerMonth": limits.most("month"),
     }
     return VendorInfo(
         name=vendor.name,

@@ -20,6 +20,7 @@ from joinder.api.deps import (
     WindowDep,
     answered,
     known_errors,
+    opened_by,
     refuse_unknown,
     source_of,
 )
@@ -58,7 +59,7 @@ class SiteController(Controller):
             known=caller.vendors,
             vendor=vendor,
             vendor_id=vendor_id,
-            enrollment_id=enrollment_id,
+            enrollment_id=opened_by(caller, enrollment_id),
         )
         page, rest = paging.cut(found, str)
         errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))

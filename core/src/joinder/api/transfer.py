@@ -24,7 +24,9 @@ DRAINED_BYTES = 64 * 1024  # of an unread body: the web server reads them away i
 NOBODYS = "NOBODYS-METHOD"
 Headers = list[tuple[bytes, bytes]]
 _TEXT = re.compile(rb"(application/([a-z.-]+\+)?json|application/x-ndjson|text/[a-z]+)\b")
-_OWNERS = re.compile(r"/join/(?!flows/?$|flows/[^/]+/?$)")  # pages where a GET may begin a consent: HEAD never does
+_OWNERS = re.compile(  # pages where a GET may begin a consent: HEAD never does
+    r"/join/(?!flows/?$|flows/[^/]+/?$|session/[^/]+/fetch-token/?$)"
+)
 _CODINGS: dict[str, Callable[[bytes], bytes]] = {  # the best first
     "zstd": lambda body: zstd.compress(body, 3),
     "gzip": lambda body: zlib.compress(body, 5, wbits=31),

@@ -119,7 +119,7 @@ class VirtualSolarInverterController(Controller):
     )
     async def remove(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> None:
         """Takes it out of its site."""
-        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.INVERTER)
+        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, caller.client_id)
 
 
 class VirtualBatteryController(Controller):
@@ -158,7 +158,7 @@ class VirtualBatteryController(Controller):
     )
     async def remove(self, hub: HubDep, caller: CallerDep, device_id: FromPath[str]) -> None:
         """Takes it out of its site."""
-        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.BATTERY)
+        await virtual_homes.remove_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, caller.client_id)
 
 
 @get("/virtual/consent", media_type="text/html", include_in_schema=False)

@@ -110,8 +110,10 @@ def _list_available(as_json: bool) -> None:
 def _list_installed(as_json: bool) -> None:
     settings, installed = _installed()
     if not installed and not as_json:
+        from joinder.vendors.catalogue import catalogue
+
         echo("No vendor is installed. joinder vendors --available lists them; then, for example:")
-        echo("  pip install joinder-DISTRIBUTION")
+        echo(f"  pip install {catalogue()[0].distribution}")
         return
     _show(installed, settings, as_json)
     if not as_json:
@@ -179,8 +181,10 @@ def _show(installed: list[Installed], settings: Settings, as_json: bool) -> None
 
 def _missing_files(vendors: list[Vendor], folder: str | None) -> list[str]:
     """Lists the public files a vendor wants to fetch, and whether they would be served."""
-    from joinder.services.admin.public_files import found
-
+    try:
+        from joinder.services.admin.public_files import found
+    except ImportError:  # an author's installation serves nothing
+        return []
     return [
         f"{vendor.name}: {declared.label} at {declared.path}: "
         + ("served" if found(folder, declared) else f"not there (JOINDER_PUBLIC_FILES is {folder or 'not set'})")

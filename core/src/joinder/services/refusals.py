@@ -47,6 +47,12 @@ class WrongMode(Refusal):
     title = "This is for clients of the other mode"
 
 
+class NotForBrowsers(Refusal):
+    status = 403
+    problem = "forbidden"
+    title = "The access token does not allow this"
+
+
 class Conflict(Refusal):
     status = 409
     problem = "conflict"

@@ -12,18 +12,20 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import asyncpg
 from sqlalchemy.engine import URL
 
 from joinder.settings import ConfigError
 from joinder.store.driver_errors import unusable
 from joinder.store.facts import Facts, facts_from
 
+if TYPE_CHECKING:
+    import asyncpg
+
 CONNECT_S = 10
 APPLICATION = "joinder backup"
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/pgsql/bin")
-_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError)
 
 
 class InUse(Exception):
@@ -32,6 +34,8 @@ class InUse(Exception):
 
 async def dump(url: URL, target: Path) -> Facts:
     """Dumps one consistent state, and returns what is in exactly that state. Raises ConfigError."""
+    import asyncpg  # an extra
+
     program = find_tool("pg_dump")
     async with _connected(url) as live, live.transaction(isolation="repeatable_read", readonly=True):
         snapshot = await live.fetchval("SELECT pg_export_snapshot()")
@@ -45,6 +49,8 @@ async def dump(url: URL, target: Path) -> Facts:
 
 async def create_beside(url: URL, begins: str) -> URL:
     """Creates an empty database on the same server, and returns its URL. Raises ConfigError."""
+    import asyncpg  # an extra
+
     name = f"{begins}_{secrets.token_hex(4)}"
     async with _maintenance(url) as server:
         try:
@@ -105,6 +111,8 @@ async def put_in_place(part: URL, target: URL, *, keep_as: str | None) -> None:
 
     `keep_as`: the name under which the old one stays; None: there is no old one.
     """
+    import asyncpg  # an extra
+
     async with _maintenance(target) as server:
         try:
             async with server.transaction():
@@ -175,13 +183,15 @@ def _passfile(url: URL) -> Iterator[dict[str, str]]:
 @asynccontextmanager
 async def _connected(url: URL) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """Raises ConfigError or StoreAway, without the URL."""
+    import asyncpg  # an extra
+
     try:
         connection = await asyncpg.connect(
             url.render_as_string(hide_password=False),
             timeout=CONNECT_S,
             server_settings={"application_name": APPLICATION, "idle_in_transaction_session_timeout": "0"},
         )
-    except _ERRORS as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
         raise unusable(error, _place(url)) from None
     try:
         yield connection

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from joinder.settings import ConfigError
+from joinder.store import folding
 
 WAIT_MS = 8_000  # for another process's lock: well within half a lease, and then it is tried again
 # Read back after they are set: a file system without shared memory has no WAL, and with less than FULL a power cut
@@ -24,7 +25,9 @@ def address(path: Path, mode: str) -> str:
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Connects in autocommit, to be used from any one thread at a time."""
-    return sqlite3.connect(address(path, mode), uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(address(path, mode), uri=True, isolation_level=None, check_same_thread=False)
+    folding.register(connection)
+    return connection
 
 
 def prepare(cursor: Any, path: Path) -> None:

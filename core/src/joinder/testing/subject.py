@@ -89,10 +89,15 @@ class Subject:
 
 
 def _brought(entry: EntryPoint) -> Path | None:
-    """Returns the folder of cassettes inside an installed plugin's package, so that an operator can check it."""
+    """Returns the folder of cassettes inside an installed plugin's package, so that an operator can check it.
+
+    A distribution of several vendors keeps one for each inside, by name.
+    """
     spec = find_spec(entry.value.partition(":")[0].partition(".")[0])
-    folder = Path(spec.origin).parent / "cassettes" if spec is not None and spec.origin is not None else None
-    return folder if folder is not None and folder.is_dir() else None
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "cassettes"
+    return next((place for place in (folder / entry.name, folder) if place.is_dir()), None)
 
 
 def _why_not(name: str, allow: Collection[str] | None) -> str | None:

@@ -25,7 +25,8 @@ from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
 from joinder.redact import Secrets
-from joinder.vendor import OperatorAction, Vendor
+from joinder.vendor import OperatorAction, Refresh, Vendor
+from joinder.vendors import asked
 from joinder.vendors.admission import (
     BY_DESCRIPTION,
     HOOKS,
@@ -185,6 +186,12 @@ class Registry:
         """Returns vendor → distribution, of the plugins that work."""
         return {entry.name: entry.distribution for entry in self.installed if entry.vendor is not None}
 
+    def lists_sites(self, name: str) -> bool:
+        """Tells whether `refresh` of this vendor renews nothing and tells the sites alone: its keys do not end."""
+        plugin = self._plugins.get(name)
+        has_hook = plugin is not None and self._manager.parse_hookimpl_opts(plugin, "refresh") is not None
+        return has_hook and self.vendor(name).refresh is Refresh.STATIC_KEY
+
     def disable(self, name: str, problem: str) -> None:
         """Takes the plugin out of every call; whoever asks for its vendor reads the problem."""
         self._plugins.pop(name, None)
@@ -272,7 +279,8 @@ class Registry:
         def check(site: Site) -> Site:
             return self._noted(name, checked_site(site, site_id, now=_now(ctx)))
 
-        return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
+        with asked.about(site_id):
+            return await self._call(name, "fetch_site", Site, check, ctx=ctx, grant=grant, site_id=site_id)
 
     async def fetch_readings(self, name: str, ctx: Context, grant: Grant, query: ReadingsQuery) -> Readings:
         ctx, grant = self._with_session(name, ctx, grant), up_to_date(self.vendor(name), grant)
@@ -280,7 +288,8 @@ class Registry:
         def check(readings: Readings) -> Readings:
             return self._noted(name, checked_readings(readings, query, now=_now(ctx)))
 
-        return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
+        with asked.about(query.site.vendor_id):
+            return await self._call(name, "fetch_readings", Readings, check, ctx=ctx, grant=grant, query=query)
 
     def _with_session(self, name: str, ctx: Context, grant: Grant) -> Context:
         """Lends the hook the session token of this grant alone."""

@@ -11,7 +11,7 @@ from joinder.clean import clean_line
 from joinder.errors import Actor, HealthState
 from joinder.services.grants import expiry
 from joinder.services.join.enrollments import Overview
-from joinder.services.records.health import NEXT_STEP
+from joinder.services.records.health import next_step
 from joinder.services.records.notices import Notice
 from joinder.store.tables import GrantRow, GrantVersion
 from joinder.wire.base import Body, Link, ListPage, Moment, Reference, Wire, one_of, references, utc, utc_text
@@ -141,7 +141,7 @@ class Enrollment(Wire, kw_only=True):
                 since=utc_text(row.health_since),
                 reason=shown.reason if shown else row.health_reason,
                 actor=shown.actor if shown else row.health_actor,
-                next_step=shown.next_step if shown else NEXT_STEP.get(row.health),
+                next_step=shown.next_step if shown else next_step(row.health, row.status),
                 reconnect_url=overview.reconnect_url,
                 last_success_at=utc(row.last_success_at),
                 last_attempt_at=utc(row.last_attempt_at),

@@ -112,7 +112,7 @@ class BatteryIntervals(IntervalPage, kw_only=True):
                 discharge_kwh=kilo(total.values["discharge_wh"]) or 0.0,
                 start=when(total.start),
                 end=when(total.end),
-                state_of_charge_percent=total.values["soc_percent"],
+                state_of_charge_percent=_percent(total.values["soc_percent"]),
                 quality=total.quality,
                 provenance=_origin(page, total) if total.origin else None,
             )
@@ -178,3 +178,7 @@ def _page(page: Page) -> dict[str, Any]:
             SilentDevice(id=one.device.id, name=silence.named(one.device), since=when(one.since)) for one in page.silent
         ],
     }
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from joinder import (
+    AppCredentialType,
     Callback,
     Capability,
     Consent,
@@ -37,16 +38,26 @@ from joinder_solis.doubt import Say
 
 _KEY_ID = re.compile(r"[0-9A-Za-z_-]+", re.ASCII)  # it travels in a header; a paste may bring invisible characters
 
+_KEY = (
+    Field(name="keyID", label="API ID", help="19 digits", example="1300386381676488475"),
+    Field(name="keySecret", label="API secret", secret=True, help="32 letters and digits"),
+)
 VENDOR = Vendor(
     name="solis",
     label="SolisCloud",
     docs_url="https://solis-service.solisinverters.com/en/support/solutions/articles/44002212561",
     flow=Flow.FORM,
     hosts=(api.HOST,),
-    consent_fields=(
-        Field(name="keyID", label="API ID", help="19 digits", example="1300386381676488475"),
-        Field(name="keySecret", label="API secret", secret=True, help="32 letters and digits"),
+    app_credentials=(
+        AppCredentialType(
+            type="apikeysecret",
+            label="Key of one SolisCloud account",
+            fields=_KEY,
+            flow=Flow.OPERATOR,
+            compatible=True,
+        ),
     ),
+    consent_fields=_KEY,
     consent_steps=(
         "Sign in at www.soliscloud.com",
         "Open Account, then Basic Settings, then API Management",
@@ -78,7 +89,9 @@ def describe_vendor() -> Vendor:
 
 @hookimpl
 async def handle_callback(ctx: Context, callback: Callback) -> Consent:
-    key_id, secret = callback.values.get("keyID", "").strip(), callback.values.get("keySecret", "").strip()
+    """Opens the account of a key, which its owner enters, or the operator stored."""
+    entered = callback.values if ctx.app is None else ctx.app.secrets
+    key_id, secret = entered.get("keyID", "").strip(), entered.get("keySecret", "").strip()
     if not _KEY_ID.fullmatch(key_id):
         wrong = "This is not an API ID; copy its digits again, without spaces"
         raise ConsentInvalid(wrong, fields={"keyID": wrong})

@@ -10,7 +10,8 @@ from textual.binding import BindingType
 
 from joinder_tui import account_acts, texts
 from joinder_tui.acts import Act
-from joinder_tui.pairs import MOVES, Cells, Pair
+from joinder_tui.pairs import MOVES, Pair
+from joinder_tui.widgets.table import Cells
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -26,7 +27,7 @@ class Accounts(Pair["Tenant", "ApiClient"]):
     none_below = ("none", "", "", "", "", "")
     BINDINGS: ClassVar[list[BindingType]] = [
         *account_acts.ACTS,
-        Act("s", "only", "Only this", tooltip="Show only its flows, credentials and webhooks, or all again"),
+        Act("f", "only", "Only this", tooltip="Show only its flows, credentials and webhooks, or all again"),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the id under the cursor"),
         *MOVES,
     ]

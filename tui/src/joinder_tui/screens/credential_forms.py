@@ -73,6 +73,7 @@ class CredentialForm(FormScreen):
         vendor, kind = self._kinds[values[KIND]]
         given = {"vendor": vendor.name, "type": kind.type, **named(values, "/credentials/", without=KIND)}
         made = await vendor_credentials.create(hub, account_id, ACTOR, name=values.get("/name"), credentials=given)
+        self.made = made.id
         return f"Stored as {made.id}. Press t to ask {vendor.label} whether it knows them."
 
 

@@ -15,7 +15,7 @@ from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Rows, Table
+from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -111,7 +111,8 @@ class Credentials(Page):
         self._quotas: Mapping[str, Quotas] = {}
 
     def body(self) -> ComposeResult:
-        yield Table("Vendor", "State", "Quota used", "Name", "Used by", "Type", "Credentials", id="credentials")
+        columns = ("Vendor", "State", "Quota used", "Name", "Used by", "Type", "Credentials")
+        yield Listed(Table(*columns, id="credentials", keep=2))
         yield Static("", id="facts", classes="facts")
 
     async def load(self, hub: Hub) -> Answer:
@@ -162,7 +163,8 @@ class Credentials(Page):
     def action_add(self) -> None:
         from joinder_tui.screens.credential_forms import CredentialForm
 
-        self.app.push_screen(CredentialForm())
+        form = CredentialForm()
+        self.app.push_screen(form, lambda _: self.query_one(Table).choose(form.made))
 
     def action_test(self) -> None:
         if row := self._selected:

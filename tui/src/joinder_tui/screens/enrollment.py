@@ -16,7 +16,9 @@ from joinder.clean import clean_line
 from joinder_tui import enrollment_acts, lacks, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
+from joinder_tui.widgets import life
 from joinder_tui.widgets.chart import EnergyChart, PowerChart
+from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.plain import Static, line
 from joinder_tui.widgets.table import Table
 
@@ -30,7 +32,7 @@ GONE = "This enrollment has ended; escape goes back."
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`detail` None: nothing has changed. Charts are of the first site."""
+    """`detail` None: nothing has changed. Charts are of the site that is shown."""
 
     detail: Detail | None = None
     day: Chart | None = None
@@ -42,8 +44,18 @@ class Answer:
 class Enrollment(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
         *enrollment_acts.ACTS,
-        Act("right,tab", "tab(1)", "Next tab", show=False, tooltip="The next tab"),
-        Act("left,shift+tab", "tab(-1)", "Tab before", show=False, tooltip="The tab before"),
+        Act("tab", "tab(1)", "Next tab", tooltip="The next tab"),
+        Act("shift+tab", "tab(-1)", "Tab before", show=False, tooltip="The tab before"),
+        Act(
+            "right",
+            "read(1)",
+            "Later",
+            show=False,
+            tooltip="Read a chart further on; elsewhere the next tab",
+        ),
+        Act("left", "read(-1)", "Earlier", show=False, tooltip="Read a chart further back; elsewhere the tab before"),
+        Act("right_square_bracket", "site(1)", "Next site", show=False, tooltip="The next site of several"),
+        Act("left_square_bracket", "site(-1)", "Site before", show=False, tooltip="The site before of several"),
         Act("comma", "day(1)", "Day before", show=False, tooltip="The power of the day before"),
         Act("full_stop", "day(-1)", "Day after", show=False, tooltip="The power of the day after"),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the enrollment's id"),
@@ -55,15 +67,19 @@ class Enrollment(Page):
         self.enrollment_id = enrollment_id
         self._mark: Any = None
         self._days_ago = 0
+        self._site = 0  # which of several is shown
+        self._shown: tuple[Detail, Chart | None] | None = None
+        self._name = ""
 
     @property
     def crumb(self) -> str:
-        return self.enrollment_id
+        return self._name or self.enrollment_id
 
     def body(self) -> ComposeResult:
         with TabbedContent(initial="health"):
-            with TabPane("Health", id="health"), VerticalScroll():
-                yield Static("…", id="facts")
+            with TabPane("Now", id="health"), VerticalScroll():
+                yield Static("…", id="picture")
+                yield Static(id="facts")
                 yield Static(id="warnings")
             with TabPane("Sites", id="sites"), VerticalScroll():
                 yield Static("…", id="site-list")
@@ -84,28 +100,40 @@ class Enrollment(Page):
         mark = await detail.mark(hub, self.enrollment_id)
         if mark is None:
             return Answer(gone=True)
-        mark = (*mark, self._days_ago)
+        mark = (*mark, self._days_ago, self._site)
         if mark == self._mark:
             return Answer()
         found = await detail.load(hub, self.enrollment_id)
         if not found.sites:
             return Answer(detail=found, mark=mark)
-        site = found.sites[0][0]
+        site = found.sites[self._site % len(found.sites)][0]
         day = await detail.day(hub, site, days_ago=self._days_ago)
         return Answer(detail=found, day=day, month=await detail.month(hub, site), mark=mark)
 
     def show(self, answer: Answer) -> None:
         if answer.gone:
-            self.query_one("#facts", Static).update(GONE)
+            self.query_one("#picture", Static).update(GONE)
+            self.query_one("#facts", Static).update("")
         if answer.detail is not None:
             self._mark = answer.mark
+            self._shown = (answer.detail, answer.day)
             self._show_detail(answer.detail)
+            self._draw_picture()
         if answer.day is not None and answer.month is not None:
             self.query_one(PowerChart).draw(answer.day)
             self.query_one("#power-notes", Static).update(Text("\n".join(lacks.lines(answer.day))))
             self.query_one(EnergyChart).draw(answer.month)
 
+    def on_resize(self) -> None:
+        self._draw_picture()
+
+    def _draw_picture(self) -> None:
+        if self._shown is not None:
+            self.query_one("#picture", Static).update(life.picture(*self._shown, self.size.width - 4))
+
     def _show_detail(self, detail: Detail) -> None:
+        self._name = self._named(detail)
+        self.query_one(Crumbs).redraw()
         self.query_one("#facts", Static).update(_facts(detail))
         self.query_one("#warnings", Static).update(_warnings(detail) if detail.notices else "")
         self.query_one("#site-list", Static).update(_sites(detail))
@@ -136,6 +164,27 @@ class Enrollment(Page):
         tabs = self.query_one(TabbedContent)
         tabs.active = TABS[(TABS.index(tabs.active) + step) % len(TABS)]
 
+    def _named(self, detail: Detail) -> str:
+        """Returns the name of the site that is shown, and which of several it is."""
+        if not detail.sites:
+            return ""
+        at = self._site % len(detail.sites)
+        several = f" ({at + 1} of {len(detail.sites)})" if len(detail.sites) > 1 else ""
+        return (detail.sites[at][0].name or self.enrollment_id) + several
+
+    def action_read(self, step: int) -> None:
+        """Moves the cursor of a chart, and else from tab to tab."""
+        active = self.query_one(TabbedContent).active
+        charts = {"day": PowerChart, "month": EnergyChart}
+        if active in charts:
+            self.query_one(charts[active]).move(step)
+        else:
+            self.action_tab(step)
+
+    def action_site(self, step: int) -> None:
+        self._site += step
+        self.reload()
+
     def action_day(self, step: int) -> None:
         self._days_ago = max(0, self._days_ago + step)
         self.query_one(TabbedContent).active = "day"
@@ -158,7 +207,7 @@ def _facts(detail: Detail) -> RichTable:
         ),
         ("Reason", (warned.reason if warned else row.health_reason) or "–"),
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
-        ("Next step", (warned.next_step if warned else health.NEXT_STEP.get(row.health)) or "none"),
+        ("Next step", (warned.next_step if warned else health.next_step(row.health, row.status)) or "none"),
         ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
         ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),
         ("Last read", f"{texts.ago(row.last_success_at)}; last try {texts.ago(row.last_attempt_at)}"),

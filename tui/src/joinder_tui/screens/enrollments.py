@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -16,13 +16,16 @@ from joinder_tui import enrollment_acts, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Rows, Table
+from joinder_tui.widgets.table import DOWN, UP, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.search import EnrollmentListRow, Place, Query
+    from joinder.services.admin.site_powers import SitePower
 
 ROWS = 100  # of a page; 500 are the most anything loads
+COLUMNS = ("", "Health", "Site", "Vendor", "Now", "24 h", "Last 24 h", "Since", "Last read", "Enrollment")
+POWER_TURNS = 15  # ticks between two looks at what the sites give
 
 
 class Enrollments(Page):
@@ -45,6 +48,12 @@ class Enrollments(Page):
             twin="joinder enrollments list --faults",
         ),
         Act("enter", "open", "Open", tooltip="One enrollment, whole", twin="joinder enrollments show ID"),
+        Act(
+            "s",
+            "sort",
+            "Sort",
+            tooltip="Newest first, most urgent first, by site, by vendor, since when, longest unread; or click a head",
+        ),
         Act("space", "mark", "Mark", show=False, tooltip="Mark the row; acts are for all marked ones"),
         Act("ctrl+a", "mark_page", "Mark all", show=False, tooltip="Mark the whole page, or none of it"),
         Act(
@@ -72,10 +81,14 @@ class Enrollments(Page):
         self._total: int | None = None
         self._more = False
         self._hint = ""  # what is wrong with the filter as it is typed
+        self._order = "newest"
+        self._answer: Sequence[EnrollmentListRow] = ()
+        self._powers: Mapping[str, SitePower] = {}
 
     def body(self) -> ComposeResult:
         yield Input(self._looked_for, placeholder="filter: vendor:acme health:needs_consent !roof", id="filter")
-        yield Table("", "Health", "Vendor", "Site", "Since", "Last read", "Enrollment", "Reason", id="enrollments")
+        yield Table(*COLUMNS, id="enrollments", keep=3, is_sorted_here=False)
+        yield Static("", id="reason")
         yield Static("", id="summary")
 
     def on_mount(self) -> None:
@@ -91,17 +104,25 @@ class Enrollments(Page):
         return search.parse(self._looked_for, faults_only=self.faults)
 
     async def load(self, hub: Hub) -> list[EnrollmentListRow]:
-        """Loads one page."""
-        from joinder.services.admin import search
+        """Loads one page; what its sites give now and then, in a tick of its own."""
+        from joinder.services.admin import search, site_powers
 
-        return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1)
+        if self.turn % POWER_TURNS == 1:
+            self._powers = await site_powers.of_enrollments(hub, [row.id for row in self._found])
+            return list(self._answer)
+        order = search.ORDERS[self._order]
+        return await search.page(hub, self._query(), after=self._place, limit=ROWS + 1, order=order)
 
     def show(self, answer: list[EnrollmentListRow]) -> None:
+        self._answer = answer
         self._found, self._more = answer[:ROWS], len(answer) > ROWS
         self.query_one("#enrollments", Table).fill(self._rows())
         self._summarise()
+        self._tell_reason()
         if self._total is None:
             self._show_total()
+        if self.turn == 1:
+            self.call_after_refresh(self.tick)  # what they give comes after what they are
 
     @work(group="count", exclusive=True, exit_on_error=False)
     async def _show_total(self) -> None:
@@ -115,14 +136,17 @@ class Enrollments(Page):
             self._summarise()
 
     def _rows(self) -> Rows:
-        return {row.id: ("◆" if row.id in self._marked else " ", *_cells(row)) for row in self._found}
+        marks = {row.id: "◆" if row.id in self._marked else " " for row in self._found}
+        return {row.id: (marks[row.id], *_cells(row, self._powers.get(row.id))) for row in self._found}
 
     def _summarise(self) -> None:
         first = len(self._places) * ROWS + 1 if self._found else 0
         total = "…" if self._total is None else texts.count(self._total)
         text = f"{texts.count(first)}–{texts.count(first + len(self._found) - 1)} of {total}"
+        text = "1 enrollment" if self._total == 1 else text
         parts = [text if self._found else "nothing fits", *([f"{len(self._marked)} marked"] if self._marked else [])]
         parts += ["faults only"] if self.faults else []
+        parts += [f"sorted by {self._order}"] if self._order != "newest" else []
         told = "   ".join([*parts, "] next page" if self._more else ""])
         self.query_one("#summary", Static).update(Text(self._hint, "yellow") if self._hint else Text(told))
 
@@ -158,6 +182,37 @@ class Enrollments(Page):
 
     def on_input_submitted(self) -> None:
         self.query_one("#enrollments").focus()
+
+    def action_sort(self) -> None:
+        from joinder.services.admin import search
+
+        names = list(search.ORDERS)
+        self._sort(names[(names.index(self._order) + 1) % len(names)])
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        from joinder.services.admin import search
+
+        heads = {order.head: name for name, order in search.ORDERS.items()}
+        name = heads.get(str(event.column_key.value), "")
+        if name:
+            self._sort("newest" if name == self._order else name)
+
+    def _sort(self, name: str) -> None:
+        from joinder.services.admin import search
+
+        self._order = name
+        order = search.ORDERS[name]
+        self.query_one("#enrollments", Table).mark(order.head, DOWN if order.is_falling else UP)
+        self._begin_again()
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._tell_reason()
+
+    def _tell_reason(self) -> None:
+        """Says below the list, whole, why the enrollment under the cursor is as it is, and what has no room above."""
+        table = self.query_one("#enrollments", Table)
+        row = next((row for row in self._found if row.id == table.selected), None)
+        self.query_one("#reason", Static).update(_reason(row, table.fallen) if row is not None else "")
 
     def action_next_page(self) -> None:
         if self._more:
@@ -215,13 +270,26 @@ class Enrollments(Page):
             self.act(enrollment_acts.run(self, name, chosen))
 
 
-def _cells(row: EnrollmentListRow) -> tuple[str | Text, ...]:
+def _cells(row: EnrollmentListRow, power: SitePower | None) -> tuple[str | Text, ...]:
     return (
         texts.health(row.health, paused=row.paused_at is not None),
-        row.vendor,
         row.site_name or "–",
+        row.vendor,
+        texts.power(power.solar_w if power else None),
+        Text(texts.sparkline(power.hours_wh) if power else "", "yellow"),
+        texts.energy(power.day_wh if power else None),
         texts.short_ago(row.health_since),
         texts.short_ago(row.last_success_at),
         row.id,
-        row.health_reason or "",
     )
+
+
+def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
+    from joinder.services.records import health
+
+    text = Text.assemble((row.site_name or row.id, "bold"))
+    for sentence in (row.health_reason, health.next_step(row.health, row.status)):
+        text.append(f"  {sentence}" if sentence else "")
+    for heading, cell in fallen:
+        text.append(f"   {heading.lower()} ", "dim").append_text(cell)
+    return text

@@ -18,7 +18,7 @@ from joinder_tui.acts import Act
 from joinder_tui.event_log import AuditLog, EventLog, Log, export
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Table
+from joinder_tui.widgets.table import Listed, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -52,7 +52,7 @@ class Events(Page):
             tooltip="The enrollment, or else all that is known",
             twin="joinder enrollments show ID",
         ),
-        Act("j", "whole", "JSON", tooltip="All that is known of it, to copy", twin="joinder events list --json"),
+        Act("J", "whole", "JSON", tooltip="All that is known of it, to copy", twin="joinder events list --json"),
         Act("space", "hold", "Hold", tooltip="Hold what is shown, or follow what happens again"),
         Act("right_square_bracket", "turn(1)", "Next", show=False, tooltip="The page before in time"),
         Act("left_square_bracket", "turn(-1)", "Previous", show=False, tooltip="The page after in time"),
@@ -71,9 +71,9 @@ class Events(Page):
         yield Input(placeholder="filter: enrl-… enrollment.health acct-…", id="filter")
         with TabbedContent(initial="happened"):
             with TabPane("Events", id="happened"):
-                yield Table(*EventLog.columns, id="table-happened")
+                yield Listed(Table(*EventLog.columns, id="table-happened", keep=3, is_sorted_here=False))
             with TabPane("Audit", id="changed"):
-                yield Table(*AuditLog.columns, id="table-changed")
+                yield Listed(Table(*AuditLog.columns, id="table-changed", keep=3, is_sorted_here=False))
         yield Static("", id="summary")
 
     def on_mount(self) -> None:
@@ -204,7 +204,7 @@ class Events(Page):
             return path
 
         path = await ask(
-            self, f"Export {texts.count(len(rows))} rows", (Line("path", "To a new file"),), "Export", write
+            self, f"Export {texts.counted(len(rows), 'row')}", (Line("path", "To a new file"),), "Export", write
         )
         if path is not None:
-            self.notify(f"{texts.count(len(rows))} rows are in {path}.")
+            self.notify(f"{texts.counted(len(rows), 'row')} written to {path}.")

@@ -90,6 +90,7 @@ class FlowForm(FormScreen):
             skip_intro="/skipIntro" in values,
             skip_landing="/skipLanding" in values,
         )
+        self.made = flow.id
         return f"Made {flow.id}. Press c to copy the link for owners."
 
     def place_of(self, place: str) -> str:
@@ -109,7 +110,7 @@ def _ticked(vendor: Vendor, credentials: Sequence[VendorCredentials]) -> Ticked:
     from joinder.services.refusals import pointer
 
     fitting = [row for row in credentials if row.vendor == vendor.name and _owners_join(vendor, row.type)]
-    if vendor.app_credentials and not fitting:
+    if vendor.needs_app and not fitting:
         return Ticked(_place(vendor.name), vendor.label, refusal="needs credentials first: 4, then a")
     options = [(f"{row.name or row.id} ({row.type})", row.id) for row in fitting]
     inner: list[Entry] = [Choice(f"{_place(vendor.name)}/credentialsID", "Credentials", options)] if options else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Rows, Table
+from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -35,6 +35,7 @@ class Answer:
 
     flows: Sequence[ListedFlow] | None = None
     attempts: Sequence[JoinAttempt] | None = None
+    names: Mapping[str, str] | None = None  # of the sites of their enrollments
 
 
 class Flows(Page):
@@ -71,7 +72,7 @@ class Flows(Page):
             twin="joinder enrollments list --filter flow:ID",
         ),
         Act(
-            "s",
+            "tab,shift+tab",
             "attempts",
             "Attempts",
             show=False,
@@ -88,19 +89,22 @@ class Flows(Page):
         self._attempts: dict[str, JoinAttempt] = {}
 
     def body(self) -> ComposeResult:
-        yield Table("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account", id="flows")
+        columns = ("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account")
+        yield Listed(Table(*columns, id="flows", keep=2))
         yield Static("Owners' attempts of the last 30 days", classes="heading")
-        yield Table("Began", "Outcome", "Vendor", "What happened", "Tries", "Enrollment", "Flow", id="attempts")
+        of_attempts = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Enrollment", "Flow")
+        yield Listed(Table(*of_attempts, id="attempts", keep=3))
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts; the first time, both."""
-        from joinder.services.admin import flow_list, join_attempts
+        from joinder.services.admin import flow_list, join_attempts, site_names
 
         account_id = self.joinder.account_id
         flows = None if self.turn % 2 else await flow_list.flows(hub, account_id)
         if self.turn == 0 or self.turn % 2:
             attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
-            return Answer(flows=flows, attempts=attempts)
+            names = await site_names.of_enrollments(hub, [_enrollment(one) for one in attempts])
+            return Answer(flows=flows, attempts=attempts, names=names)
         return Answer(flows=flows)
 
     def show(self, answer: Answer) -> None:
@@ -110,8 +114,9 @@ class Flows(Page):
             self.query_one("#flows", Table).fill(rows or {"": ("none yet", "", "", "", "a adds one", "", "")})
         if answer.attempts is not None:
             self._attempts = _keyed(answer.attempts)
-            rows = {key: _attempt_cells(one) for key, one in self._attempts.items()}
-            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "", "")})
+            names = answer.names or {}
+            rows = {key: _attempt_cells(one, names.get(_enrollment(one), "–")) for key, one in self._attempts.items()}
+            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "", "", "")})
 
     @property
     def _selected(self) -> JoinFlow | None:
@@ -120,7 +125,8 @@ class Flows(Page):
     def action_add(self) -> None:
         from joinder_tui.screens.flow_form import FlowForm
 
-        self.app.push_screen(FlowForm())
+        form = FlowForm()
+        self.app.push_screen(form, lambda _: self.query_one("#flows", Table).choose(form.made))
 
     def action_copy_link(self) -> None:
         if flow := self._selected:
@@ -154,8 +160,8 @@ class Flows(Page):
         if used is None:
             return
         touches = [
-            f"{used.under_way} owners under way are sent away, and its links stop working.",
-            f"{texts.count(used.enrollments)} enrollments it made stay.",
+            f"{texts.counted(used.under_way, 'owner')} under way must begin again, and its links stop working.",
+            f"What it made stays: {texts.counted(used.enrollments, 'enrollment')}.",
         ]
         if not await self.confirmed_by_name(f"Delete the flow of {_vendors(flow)}?", flow.id, touches):
             return
@@ -176,7 +182,7 @@ class Flows(Page):
         attempts = self.query_one("#attempts", Table)
         if attempts.has_focus:
             attempt = self._attempts.get(attempts.selected)
-            enrollment_id = (attempt.enrollment_id or attempt.reconnects_id) if attempt else None
+            enrollment_id = _enrollment(attempt) if attempt else ""
             if enrollment_id:
                 self.app.push_screen(Enrollment(enrollment_id))
         elif flow := self._selected:
@@ -221,13 +227,18 @@ def _keyed(attempts: Sequence[JoinAttempt]) -> dict[str, JoinAttempt]:
     return keyed
 
 
-def _attempt_cells(one: JoinAttempt) -> tuple[str | Text, ...]:
+def _enrollment(one: JoinAttempt) -> str:
+    return one.enrollment_id or one.reconnects_id or ""
+
+
+def _attempt_cells(one: JoinAttempt, site: str) -> tuple[str | Text, ...]:
     return (
         texts.short_ago(one.began_at),
         Text.assemble(SIGNS[one.outcome], f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),
         one.vendor,
-        one.text or "–",
+        site,
         str(one.tries),
-        one.enrollment_id or one.reconnects_id or "–",
+        one.text or "–",
+        _enrollment(one) or "–",
         one.flow_id or "–",
     )

@@ -46,6 +46,7 @@ class FormScreen(Page, ModalScreen[None]):
         super().__init__()
         self._chosen: dict[str, str] | None = None  # None: the form is not drawn yet
         self._is_saving = False
+        self.made = ""  # the id of what it made; the screen below selects it
 
     def body(self) -> ComposeResult:
         with Container(id="form-space"), VerticalScroll(classes="dialog form", can_focus=False):

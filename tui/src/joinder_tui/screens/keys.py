@@ -14,7 +14,7 @@ from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
-from joinder_tui.widgets.table import Rows, Table
+from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -59,7 +59,7 @@ class Keys(Page):
         self._uses: Sequence[KeyUse] = ()
 
     def body(self) -> ComposeResult:
-        yield Table("Key", "Data keys", "State", id="keys")
+        yield Listed(Table("Key", "Data keys", "State", id="keys", keep=1))
         yield ProgressBar(show_eta=False, id="rotation")
         yield Static("", id="summary")
 
@@ -77,7 +77,7 @@ class Keys(Page):
         rows: Rows = {use.id: (use.id, texts.count(use.wraps), _state(use)) for use in answer}
         self.query_one("#keys", Table).fill(rows)
         left = sum(use.wraps for use in answer if not use.first)
-        told = f"{texts.count(left)} data keys still need an older key: o rotates. " if left else ""
+        told = f"Wrapped by an older key: {texts.counted(left, 'data key')}; o rotates. " if left else ""
         self.query_one("#summary", Static).update(told + COPY)
 
     def action_copy_id(self) -> None:
@@ -103,8 +103,8 @@ class Keys(Page):
 
     async def _rotate(self) -> None:
         touches = [
-            f"{texts.count(sum(use.wraps for use in self._uses))} data keys are wrapped by a new key, or by the "
-            "one that was prepared. Servers go on.",
+            f"A new key wraps {texts.counted(sum(use.wraps for use in self._uses), 'data key')}, or the "
+            "one that was prepared does. Servers go on.",
             "Those on other machines need the key file first: p prepares it.",
             COPY,
         ]
@@ -115,7 +115,7 @@ class Keys(Page):
         done = await self.doing("Rotating the key", self._rotated)
         bar.display = False
         if done is not None:
-            self.notify(f"{done.key_id} wraps all {texts.count(done.total)} data keys. {COPY}")
+            self.notify(f"{done.key_id} wraps {texts.counted(done.total, 'data key')}. {COPY}")
 
     async def _rotated(self, hub: Hub) -> Progress:
         from joinder.services.admin import keys

@@ -22,7 +22,7 @@ from joinder_tui.widgets.table import Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
-    from joinder.vendor import Capability, Limits, Vendor
+    from joinder.vendor import Capability, Limits, Per, Vendor
     from joinder.vendors.registry import Installed
 
 CHECK_TWIN = "joinder check VENDOR"
@@ -204,8 +204,11 @@ def _support(vendor: Vendor, capability: Capability) -> str:
 
 
 def _limits(limits: Limits) -> str:
-    calls = {"minute": limits.calls_per_minute, "day": limits.calls_per_day, "month": limits.calls_per_month}
+    spans: tuple[Per, ...] = ("minute", "hour", "day", "month")
+    calls = {span: limits.most(span) for span in spans}
     stated = [f"{texts.count(most)} calls a {span}" for span, most in calls.items() if most is not None]
+    beside = [rate for rate in limits.calls if rate.scope != "app" or rate.per == "second"]
+    stated += [f"{texts.count(rate.number)} a {rate.per} of each {rate.scope}" for rate in beside]
     history = [f"{entry.resolution} history {_reach(entry.reach)}" for entry in limits.history]
     every = f"read every {texts.span(limits.poll_every.total_seconds())}"
     return "; ".join([every, *(stated or ["no limit of calls stated"]), *(history or ["no history"])])

@@ -12,7 +12,8 @@ from textual.reactive import reactive
 from joinder.clean import clean_line
 from joinder_tui import texts, webhook_acts
 from joinder_tui.acts import Act
-from joinder_tui.pairs import MOVES, Cells, Pair
+from joinder_tui.pairs import MOVES, Pair
+from joinder_tui.widgets.table import Cells
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub

@@ -1,18 +1,32 @@
-"""A table that is filled anew every few seconds without losing the cursor, and draws only what changed."""
+"""A table that is filled anew every few seconds without losing the cursor, and draws only what changed.
+
+It sorts by any column, and where it is `Listed`, columns without room fall away and are told below.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.events import Resize
+from textual.message import Message
 from textual.widgets import DataTable
 from textual.widgets.data_table import ColumnKey
 
-from joinder_tui.widgets.plain import line
+from joinder_tui import texts
+from joinder_tui.acts import Act
+from joinder_tui.widgets.plain import Static, line
 
-Rows = Mapping[str, tuple[str | Text, ...]]  # by a key of the row, in order
+Cells = tuple[str | Text, ...]
+Rows = Mapping[str, Cells]  # by a key of the row, in order
+UP, DOWN = "▲", "▼"
+_NUMBER = re.compile(r"\W*(\d[\d ]*(?:\.\d+)?)( ?(?:d|h|min|s)\b)?")
 
 
 class Table(DataTable[Any]):
@@ -20,16 +34,42 @@ class Table(DataTable[Any]):
 
     Columns are as wide as we say: a DataTable measures new rows when it is idle, and what it drew before that stays as
     narrow as the headings, because the lines it keeps do not know of widths (Textual 8.2, `_update_dimensions`).
+
+    `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. `is_sorted_here`: what
+    is shown is all there is, so it can be sorted by what is shown.
     """
 
-    def __init__(self, *columns: str, id: str | None = None, classes: str | None = None) -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Act("j", "cursor_down", "Down", show=False, tooltip="The next row, as the arrow does"),
+        Act("k", "cursor_up", "Up", show=False, tooltip="The row before, as the arrow does"),
+        Act("g", "scroll_top", "First", show=False, tooltip="The first row"),
+        Act("G", "scroll_bottom", "Last", show=False, tooltip="The last row"),
+        Act("s", "sort", "Sort", show=False, tooltip="Sort by the next column, down, and as it was; or click its head"),
+    ]
+
+    class Filled(Message):
+        """Says that what is shown may be other than it was."""
+
+    def __init__(
+        self,
+        *columns: str,
+        id: str | None = None,
+        classes: str | None = None,
+        keep: int | None = None,
+        is_sorted_here: bool = True,
+    ) -> None:
         super().__init__(cursor_type="row", zebra_stripes=True, id=id, classes=classes)
         self._headings = columns
-        self._shown: dict[str, tuple[str | Text, ...]] = {}
+        self._keep = keep
+        self._is_sorted_here = is_sorted_here
+        self._marks: dict[str, str] = {}  # heading → the arrow beside it
+        self._there: Sequence[str] = ()  # headings that are drawn
+        self._rows: Rows = {}  # as they were given
+        self._shown: dict[str, Cells] = {}  # as they are drawn
+        self._wanted = ""  # a row that is to be selected once it is there
 
     def on_mount(self) -> None:
-        for heading in self._headings:
-            self.add_column(heading, key=heading, width=cell_len(heading))
+        self._set_columns(self._headings)
 
     @property
     def selected(self) -> str:
@@ -38,37 +78,164 @@ class Table(DataTable[Any]):
             return ""
         return str(self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value or "")
 
+    @property
+    def wanted(self) -> str:
+        """Returns the key of the row that is selected as soon as it is there."""
+        return self._wanted
+
+    @property
+    def fallen(self) -> list[tuple[str, Text]]:
+        """Returns headings without room, with what the row under the cursor has there."""
+        cells = self._shown.get(self.selected, ())
+        pairs = zip(self._headings, cells, strict=False)
+        return [(heading, line(cell)) for heading, cell in pairs if heading not in self._there]
+
+    def choose(self, key: str) -> None:
+        """Moves the cursor to a row, now or when it comes: a made thing is selected."""
+        if key in self._shown:
+            self.move_cursor(row=list(self._shown).index(key), animate=False)
+        else:
+            self._wanted = key
+
     def fill(self, rows: Rows) -> None:
-        if list(rows) == list(self._shown):
+        self._rows = rows
+        self._draw()
+
+    def mark(self, heading: str, arrow: str) -> None:
+        """Shows by which column the rows are sorted; an empty heading: by none that is drawn."""
+        self._marks = {heading: arrow} if heading else {}
+        self._there = ()  # so that the heads are drawn anew
+        self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self._is_sorted_here if action == "sort" else True
+
+    def action_sort(self) -> None:
+        """Goes from column to column, up and then down, and back to the order in which they came."""
+        steps = [("", ""), *((heading, arrow) for heading in self._headings if heading for arrow in (UP, DOWN))]
+        at = next(iter(self._marks.items()), ("", ""))
+        self.mark(*steps[(steps.index(at) + 1) % len(steps)])
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        heading = str(event.column_key.value)
+        if self._is_sorted_here and heading:
+            self.mark(heading, DOWN if self._marks.get(heading) == UP else UP)
+
+    def on_resize(self, _: Resize) -> None:
+        if self._keep is not None:
+            self._draw()
+
+    def _draw(self) -> None:
+        rows = self._in_order()
+        there = self._fitting(rows)
+        if there == self._there and list(rows) == list(self._shown) and not self._wanted:
             self._change(rows)
         else:
-            self._replace(rows)
-        self._shown = dict(rows)
+            self._replace(rows, there)
+        self.post_message(self.Filled())
+
+    def _in_order(self) -> dict[str, Cells]:
+        if not self._is_sorted_here or not self._marks or len(self._rows) < 2:
+            return dict(self._rows)
+        heading, arrow = next(iter(self._marks.items()))
+        index = self._headings.index(heading)
+        pairs = sorted(self._rows.items(), key=lambda pair: _weight(pair[1][index]), reverse=arrow == DOWN)
+        return dict(pairs)
+
+    def _fitting(self, rows: Rows) -> list[str]:
+        """Returns the headings there is room for; those on the right fall away first."""
+        there = list(self._headings)
+        room = self.size.width
+        while self._keep is not None and room and len(there) > self._keep and self._needs(there, rows) > room:
+            there.pop()
+        return there
+
+    def _needs(self, headings: Sequence[str], rows: Rows) -> int:
+        return sum(self._width(heading, rows) + 2 * self.cell_padding for heading in headings)
+
+    def _width(self, heading: str, rows: Rows) -> int:
+        index = self._headings.index(heading)
+        cells = (line(row[index]).cell_len for row in rows.values() if index < len(row))
+        return max(cell_len(self._label(heading)), max(cells, default=0))
+
+    def _label(self, heading: str) -> str:
+        return f"{heading} {self._marks[heading]}" if heading in self._marks else heading
+
+    def _set_columns(self, headings: Sequence[str]) -> None:
+        self.clear(columns=True)
+        for heading in headings:
+            label = self._label(heading)
+            self.add_column(label, key=heading, width=cell_len(label))
+        self.fixed_columns = min(self._keep or 0, len(headings))
+        self._there = list(headings)
 
     def _change(self, rows: Rows) -> None:
         """Columns grow but do not shrink: the eye would have to follow."""
         self._widen(rows)
         for key, cells in rows.items():
-            before = self._shown[key]
-            for heading, old, new in zip(self._headings, before, cells, strict=True):
-                if old != new:
+            for heading, old, new in zip(self._headings, self._shown[key], cells, strict=True):
+                if old != new and heading in self._there:
                     self.update_cell(key, heading, line(new))
+        self._shown = dict(rows)
 
-    def _replace(self, rows: Rows) -> None:
+    def _replace(self, rows: Rows, there: Sequence[str]) -> None:
         """Leaves the cursor on its row, or where it was when that row is gone."""
         selected, at = self.selected, self.cursor_row
-        self.clear()
-        for heading in self._headings:
-            self.columns[ColumnKey(heading)].width = cell_len(heading)
+        if list(there) != self._there:
+            self._set_columns(there)
+        else:
+            self.clear()
+        for heading in there:
+            self.columns[ColumnKey(heading)].width = cell_len(self._label(heading))
+        self._shown = dict(rows)
         self._widen(rows)
         for key, cells in rows.items():
-            self.add_row(*(line(cell) for cell in cells), key=key)
+            pairs = zip(self._headings, cells, strict=True)
+            self.add_row(*(line(cell) for heading, cell in pairs if heading in there), key=key)
+        if self._wanted in rows:
+            selected, self._wanted = self._wanted, ""
         if rows:
             keys = list(rows)
             self.move_cursor(row=keys.index(selected) if selected in rows else min(at, len(keys) - 1), animate=False)
 
     def _widen(self, rows: Rows) -> None:
-        for index, heading in enumerate(self._headings):
+        for heading in self._there:
             column = self.columns[ColumnKey(heading)]
-            widest = max((line(cells[index]).cell_len for cells in rows.values()), default=0)
-            column.width = max(column.width, widest)
+            column.width = max(column.width, self._width(heading, rows))
+
+
+class Listed(Vertical):
+    """A table whose columns fall away from the right, and below it what they say of the row under the cursor."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(classes="listed")
+        self._table = table
+
+    def compose(self) -> ComposeResult:
+        yield self._table
+        yield Static("", classes="fallen")
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._tell()
+
+    def on_table_filled(self) -> None:
+        self._tell()
+
+    def _tell(self) -> None:
+        below = self.query_one(".fallen", Static)
+        told = [(heading, cell) for heading, cell in self._table.fallen if cell.plain.strip()]
+        below.display = bool(self._table.fallen)
+        text = Text()
+        for heading, cell in told:
+            text.append(f"{heading.lower()} ", "dim").append_text(cell).append("   ")
+        below.update(text)
+
+
+def _weight(cell: str | Text) -> tuple[int, float, str]:
+    """Sorts amounts by what they amount to, before words; what is unknown comes last."""
+    text = cell.plain if isinstance(cell, Text) else cell
+    number = _NUMBER.match(text)
+    if number:
+        amount = float(number[1].replace(" ", ""))
+        return 0, amount * texts.UNITS.get((number[2] or "").strip(), 1), text.casefold()
+    return (2 if text.strip(" –") == "" else 1), 0.0, text.casefold()

@@ -226,14 +226,10 @@ def receipt(look: Look, shown: Receipt, vendor: Vendor | None) -> Response[str]:
 
 def virtual_owner(look: Look, back: str, state: str, owner: str) -> Response[str]:
     """The page on which a virtual owner decides: every choice is a link to the callback, as a vendor would answer."""
-    ways = [
-        (
-            look.label(label),
-            with_result(back, state=state, **{**answer, "owner": owner} if "code" in answer else answer),
-        )
+    choices = [
+        {"label": look.label(label), "url": with_result(back, state=state, **_as_owner(answer, owner))}
         for label, answer in VIRTUAL_CHOICES
     ]
-    choices = [{"label": label, "url": url} for label, url in ways]
     return _html(_page("virtual.html", look, choices=choices, owner=owner), 200)
 
 

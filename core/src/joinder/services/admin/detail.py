@@ -15,6 +15,7 @@ from joinder.services.join.enrollments import Overview
 from joinder.services.readings import backfill, intervals
 from joinder.services.readings.backfill import BackfillProgress
 from joinder.services.readings.intervals import Window
+from joinder.services.readings.live import LivePower, stored_live
 from joinder.services.readings.missing import Missing
 from joinder.services.readings.periods import SummaryLevel, floor, zone_of
 from joinder.services.readings.silence import Silent
@@ -27,6 +28,7 @@ from joinder.store.types import Row
 
 EVENTS_SHOWN = 50
 DAYS_SHOWN = 30
+LIVES_MOST = 8  # sites whose power is read
 _MARK = (
     "SELECT e.health, e.health_since, e.health_reason, e.failures, e.last_success_at, e.last_attempt_at, e.paused_at, "
     "e.status, g.version, g.intent_at, (SELECT max(f.updated_at) FROM backfill f WHERE f.enrollment_id = e.id), "
@@ -40,11 +42,14 @@ _RUNNING = "SELECT id FROM backfill WHERE enrollment_id = :id AND status = 'runn
 class Chart:
     """Metric → its values over `starts` (epoch seconds), None where unknown: W in a day, Wh in a month.
 
+    It goes from `start` to `end`, whatever is stored. `soc_percent` is among the metrics of a day.
+
     `missing`: what no value tells, by kind. `partial`: what lacks a part, each with the rule that says why.
     """
 
     zone: ZoneInfo
     start: int
+    end: int
     starts: Sequence[int]
     values: Mapping[str, Sequence[float | None]]
     missing: Mapping[DeviceKind, Sequence[Missing]] = field(default_factory=dict)
@@ -71,6 +76,12 @@ class Detail:
     events: Sequence[EventView]
     backfill: BackfillProgress | None
     notices: Sequence[Notice] = ()
+    lives: Mapping[str, LivePower] = field(default_factory=dict)  # site id → what is stored
+
+    @property
+    def name(self) -> str | None:
+        """Returns what people call it: the name of its first site."""
+        return self.sites[0][0].name if self.sites else None
 
 
 async def mark(hub: Hub, enrollment_id: str) -> Row | None:
@@ -84,11 +95,14 @@ async def load(hub: Hub, enrollment_id: str) -> Detail:
     account_id = await account_of(hub, Enrollment, enrollment_id)
     overview = await enrollments.get(hub, account_id, enrollment_id)
     running = await hub.store.rows(_RUNNING, {"id": enrollment_id})
+    sites = await read_sites(hub.store, account_id, overview.site_ids)
+    lives = {site.id: await stored_live(hub, site) for site, _ in sites[:LIVES_MOST]}
     return Detail(
         account_id=account_id,
         overview=overview,
         lineage=await enrollments.lineage(hub, account_id, enrollment_id),
-        sites=await read_sites(hub.store, account_id, overview.site_ids),
+        sites=sites,
+        lives={site_id: live for site_id, live in lives.items() if live is not None},
         events=await events.latest(hub, enrollment_id=enrollment_id, limit=EVENTS_SHOWN),
         backfill=await backfill.get(hub, account_id, str(running[0][0])) if running else None,
         notices=await notices.of_enrollment(hub, enrollment_id),
@@ -99,7 +113,8 @@ async def day(hub: Hub, site: StoredSite, *, days_ago: int = 0) -> Chart:
     """Charts the power of one day of the site's own time, out of its quarter hours."""
     zone = zone_of(site.timezone)
     start = floor(now() - days_ago * 86400, "day", zone)
-    return await _chart(hub, site, "15mins", start, start + 86400, per_hour=4.0)
+    end = floor(start + 36 * 3600, "day", zone)  # a day of 23 or 25 hours ends where the next one begins
+    return await _chart(hub, site, "15mins", start, end, per_hour=4.0)
 
 
 async def month(hub: Hub, site: StoredSite) -> Chart:
@@ -129,12 +144,15 @@ async def _chart(hub: Hub, site: StoredSite, level: SummaryLevel, start: int, en
             for name, value in total.values.items():
                 if value is not None and name.endswith("_wh"):
                     found.setdefault(name, {})[total.start] = value * per_hour
+                elif value is not None and name == "soc_percent" and level == "15mins":
+                    found.setdefault(name, {})[total.start] = value
     starts = sorted({at for values in found.values() for at in values})
     values = {name: [known.get(at) for at in starts] for name, known in found.items()}
     zone = zone_of(site.timezone)
     return Chart(
         zone=zone,
         start=start,
+        end=end,
         starts=starts,
         values=values,
         missing=missing,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from joinder.clock import now
 from joinder.errors import Actor
 from joinder.runtime.hub import Hub
+from joinder.services.admin import site_names
 from joinder.services.records import health
 
 ENDING_SHOWN = 8
@@ -45,6 +46,7 @@ class Ending:
     enrollment_id: str
     vendor: str
     ends_at: int
+    site_name: str | None = None
 
 
 async def counts(hub: Hub) -> list[Count]:
@@ -61,4 +63,10 @@ async def ending(hub: Hub) -> list[Ending]:
     names = {f"vendor_{index}": name for index, name in enumerate(renewable)}
     sql = _ENDING.format(renewable=", ".join(f":{name}" for name in names) or "''")
     rows: Sequence[Sequence[object]] = await hub.store.scan(sql, {**names, "now": now(), "most": ENDING_SHOWN})
-    return [Ending(enrollment_id=str(row[0]), vendor=str(row[1]), ends_at=int(str(row[2]))) for row in rows]
+    names = await site_names.of_enrollments(hub, [str(row[0]) for row in rows])
+    return [
+        Ending(
+            enrollment_id=str(row[0]), vendor=str(row[1]), ends_at=int(str(row[2])), site_name=names.get(str(row[0]))
+        )
+        for row in rows
+    ]

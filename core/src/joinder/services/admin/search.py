@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from joinder.runtime.hub import Hub
+from joinder.services.records import health
 from joinder.services.refusals import Invalid
+from joinder.store.folding import folded, forms
 
 PAGE = 500
 _COLUMNS = {
@@ -24,17 +25,40 @@ _FAULTS = "e.health NOT IN ('ok', 'connecting')"
 _PAUSED = "e.paused_at IS NOT NULL"
 _TEXT = (
     "(e.id LIKE {term} ESCAPE '!' OR e.vendor LIKE {term} ESCAPE '!' OR "
-    "lower(coalesce(e.vendor_account_id, '')) LIKE {term} ESCAPE '!' OR e.id IN "
-    "(SELECT s.enrollment_id FROM site s WHERE lower(s.name) LIKE {term} ESCAPE '!' "
+    "{{owner}} LIKE {term} ESCAPE '!' OR e.id IN "
+    "(SELECT s.enrollment_id FROM site s WHERE {{site}} LIKE {term} ESCAPE '!' "
     "OR lower(s.vendor_id) LIKE {term} ESCAPE '!'))"
 )
-_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _PAGE = (
     "SELECT e.id, e.account_id, e.vendor, e.status, e.health, e.health_since, e.health_reason, e.health_actor, "
     "e.failures, e.paused_at, e.last_success_at, e.created_at, "
-    "(SELECT min(s.name) FROM site s WHERE s.enrollment_id = e.id) "
-    "FROM enrollment e WHERE {where} ORDER BY e.created_at {way}, e.id {way} LIMIT :limit"
+    "(SELECT min(s.name) FROM site s WHERE s.enrollment_id = e.id), {key} "
+    "FROM enrollment e WHERE {where} ORDER BY {key} {way}, e.id {way} LIMIT :limit"
 )
+_RANKS = " ".join(f"WHEN '{state}' THEN {rank}" for rank, state in enumerate(health.BY_URGENCY))
+
+
+@dataclass(frozen=True)
+class Order:
+    """One value of a row, which pages are sorted by; its id decides between equals. `head`: its column, if any."""
+
+    key: str
+    head: str
+    is_falling: bool = False
+
+
+ORDERS = {
+    "newest": Order("e.created_at", "", is_falling=True),
+    "health": Order(f"CASE e.health {_RANKS} ELSE 9 END * 100000000000 + e.health_since", "Health"),
+    "site": Order(
+        "coalesce((SELECT min(lower(s.name)) FROM site s WHERE s.enrollment_id = e.id), '')",
+        "Site",
+    ),
+    "vendor": Order("e.vendor", "Vendor"),
+    "since": Order("e.health_since", "Since", is_falling=True),
+    "last read": Order("coalesce(e.last_success_at, 0)", "Last read"),
+}
+NEWEST = ORDERS["newest"]
 
 
 class EnrollmentListRow(NamedTuple):
@@ -53,16 +77,17 @@ class EnrollmentListRow(NamedTuple):
     last_success_at: int | None
     created_at: int
     site_name: str | None
+    key: int | str  # by which it was sorted
 
     @property
     def place(self) -> Place:
-        return Place(self.created_at, self.id)
+        return Place(self.key, self.id)
 
 
 class Place(NamedTuple):
     """Where a page begins or ends."""
 
-    created_at: int
+    key: int | str
     id: str
 
 
@@ -73,8 +98,10 @@ class Query:
     conditions: tuple[str, ...] = ()
     values: dict[str, str] = field(default_factory=dict)
 
-    def where(self, *more: str) -> str:
-        return " AND ".join((*self.conditions, *more)) or "1 = 1"
+    def where(self, dialect: str, *more: str) -> str:
+        owner = folded(dialect, "coalesce(e.vendor_account_id, '')")
+        found = " AND ".join((*self.conditions, *more)) or "1 = 1"
+        return found.format(owner=owner, site=folded(dialect, "s.name"))
 
 
 def parse(text: str, *, faults_only: bool = False) -> Query:
@@ -97,25 +124,16 @@ def parse(text: str, *, faults_only: bool = False) -> Query:
 def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
     key, colon, value = word.partition(":")
     if not colon:
-        terms = {f"{name}_{index}": f"%{_escaped(text)}%" for index, text in enumerate(_spellings(word))}
+        terms = {f"{name}_{index}": f"%{_escaped(text)}%" for index, text in enumerate(forms(word))}
         return "(" + " OR ".join(_TEXT.format(term=f":{term}") for term in terms) + ")", terms
     if (key, value) == ("is", "paused"):
         return _PAUSED, {}
     if key not in _COLUMNS or not value.strip(","):
         near = difflib.get_close_matches(key, (*_COLUMNS, "is"), 1)
-        hint = f"; did you mean {near[0]}:?" if near and near[0] != key else ""
-        raise Invalid(f"{word} is no filter{hint}. Known: {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
+        hint = f"Did you mean {near[0]}:…? " if near and near[0] != key else ""
+        raise Invalid(f"{word} is no filter. {hint}Known are {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
     wanted = {f"{name}_{index}": one for index, one in enumerate(filter(None, value.split(",")))}
     return f"{_COLUMNS[key]} IN ({', '.join(f':{each}' for each in wanted)})", wanted
-
-
-def _spellings(word: str) -> list[str]:
-    """Spells a word in several ways, so that `ärger` is found in `Ärgernis`.
-
-    The database may lower ASCII only (SQLite, or PostgreSQL in the C locale).
-    """
-    spelled = (word.lower(), word, word.capitalize())
-    return list(dict.fromkeys(text.translate(_ASCII_LOWER) for text in spelled))
 
 
 def _escaped(text: str) -> str:
@@ -123,18 +141,26 @@ def _escaped(text: str) -> str:
 
 
 async def page(
-    hub: Hub, query: Query, *, after: Place | None = None, before: Place | None = None, limit: int = PAGE
+    hub: Hub,
+    query: Query,
+    *,
+    after: Place | None = None,
+    before: Place | None = None,
+    limit: int = PAGE,
+    order: Order = NEWEST,
 ) -> list[EnrollmentListRow]:
-    """Lists what fits, newest first: those after a place, or the ones that come just before it."""
-    place, way, sign = (before, "ASC", ">") if before is not None else (after, "DESC", "<")
-    beyond = f"(e.created_at, e.id) {sign} (:at, :id)" if place is not None else ""
-    sql = _PAGE.format(where=query.where(*([beyond] if beyond else [])), way=way)
-    values = {**query.values, **({"at": place.created_at, "id": place.id} if place else {}), "limit": min(limit, PAGE)}
+    """Lists what fits, newest first or as `order` says: those after a place, or the ones that come just before it."""
+    place = after if before is None else before
+    is_falling = order.is_falling == (before is None)
+    beyond = f"({order.key}, e.id) {'<' if is_falling else '>'} (:at, :id)" if place is not None else ""
+    where = query.where(hub.store.dialect, *([beyond] if beyond else []))
+    sql = _PAGE.format(where=where, way="DESC" if is_falling else "ASC", key=order.key)
+    values = {**query.values, **({"at": place.key, "id": place.id} if place else {}), "limit": min(limit, PAGE)}
     rows: Sequence[Sequence[object]] = await hub.store.scan(sql, values)
     found = [EnrollmentListRow(*row) for row in rows]  # type: ignore[arg-type]
     return found[::-1] if before is not None else found
 
 
 async def count(hub: Hub, query: Query) -> int:
-    sql = f"SELECT count(*) FROM enrollment e WHERE {query.where()}"  # noqa: S608 - conditions of our own
+    sql = f"SELECT count(*) FROM enrollment e WHERE {query.where(hub.store.dialect)}"  # noqa: S608 - conditions of our own
     return int((await hub.store.scan(sql, query.values))[0][0])

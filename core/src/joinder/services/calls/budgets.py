@@ -19,14 +19,17 @@ from typing import Literal
 
 from joinder.clock import monotonic, now
 from joinder.errors import VendorError, VendorTimeout
+from joinder.http import Meter
 from joinder.services.calls.call_refusals import BudgetSpent
-from joinder.services.calls.call_windows import CallWindow, spans, statement, taking
+from joinder.services.calls.call_windows import CallWindow, Scopes, spans, statement, taking
 from joinder.services.calls.fair_shares import FairShares
+from joinder.services.calls.rates import RatedMeter, Rates
 from joinder.store.driver_errors import said, trouble_from
 from joinder.store.types import Store
 from joinder.trouble import StoreTrouble
 from joinder.vendor import Limits
 
+__all__ = ["AppMeter", "BudgetSpent", "Budgets", "QuotaLeft", "Quotas", "Uncounted", "at_fault", "purpose", "spending"]
 Purpose = Literal["read", "poll", "backfill"]
 SHARES: dict[Purpose, float] = {"backfill": 0.5, "poll": 0.9, "read": 1.0}
 UNSTATED_PAUSE = timedelta(minutes=5)  # a 429 without Retry-After
@@ -100,12 +103,25 @@ class Budgets:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._meters: dict[str, AppMeter] = {}
+        self._rates = Rates()
 
-    def meter(self, app: str, limits: Limits) -> AppMeter:
+    def meter(self, app: str, limits: Limits, scopes: Scopes = ("app",)) -> AppMeter:
         made = self._meters.get(app)
         if made is None or made.limits != limits:
-            made = self._meters[app] = AppMeter(self._store, app, limits)
+            made = self._meters[app] = AppMeter(self._store, app, limits, scopes)
         return made
+
+    def of_grant(self, app: str, limits: Limits, grant: str | None) -> Meter:
+        """Returns what counts the calls for one grant, an enrollment's id; None: there is none yet.
+
+        Where the app is the owner's own key, the grant's limits and the app's are the same thing.
+        """
+        if not limits.calls:
+            return self.meter(app, limits)
+        meters = [self.meter(app, limits, ("app", "grant") if app == grant else ("app",))]
+        if grant is not None and grant != app and spans(limits, now(), ("grant",)):
+            meters.append(self.meter(grant, limits, ("grant",)))
+        return RatedMeter(meters, self._rates, limits.calls, {"app": app, "grant": grant or app})
 
     async def left(self, app: str, limits: Limits) -> Quotas:
         return (await self.left_of({app: limits}))[app]
@@ -140,12 +156,13 @@ class Budgets:
 class AppMeter:
     """Lets calls of one app through: so many at once in this process, so many in a window over all."""
 
-    def __init__(self, store: Store, app: str, limits: Limits) -> None:
+    def __init__(self, store: Store, app: str, limits: Limits, scopes: Scopes = ("app",)) -> None:
         self.limits = limits
+        self._scopes = scopes
         self._store = store
         self._app = app
         self._slots = asyncio.Semaphore(limits.max_concurrency)
-        self._spans: list[CallWindow] = spans(limits, now())
+        self._spans: list[CallWindow] = spans(limits, now(), scopes)
         self._hand: dict[Purpose, int] = {}  # calls taken for the running windows, not yet made
         self._spent: dict[Purpose, CallWindow] = {}
         self._used: dict[str, int] = {}  # of the running windows, as last written
@@ -165,7 +182,7 @@ class AppMeter:
             return
         await self._slot()
         try:
-            await self._take()
+            await self.take()
             yield
         finally:
             self._slots.release()
@@ -198,7 +215,7 @@ class AppMeter:
         except TimeoutError:
             raise VendorTimeout("The vendor has not answered earlier calls of this app") from None
 
-    async def _take(self) -> None:
+    async def take(self) -> None:
         """Takes a call once, or for a reader once more when the refusal is over soon.
 
         Fails closed without a database.
@@ -260,7 +277,7 @@ class AppMeter:
         """Forgets what was taken or spent in windows that are over."""
         moment = now()
         if not all(span.start <= moment < span.end for span in self._spans):
-            self._spans = spans(self.limits, moment)
+            self._spans = spans(self.limits, moment, self._scopes)
             self._hand.clear()
             self._spent.clear()
             self._used.clear()

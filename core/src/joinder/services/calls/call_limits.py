@@ -28,5 +28,7 @@ def apply_call_limits(registry: Registry, limits: Mapping[str, Mapping[str, int]
 
 
 def _limited(vendor: Vendor, spans: Mapping[str, int]) -> Vendor:
-    calls = {f"calls_per_{span}": most for span, most in spans.items()}
-    return structs.replace(vendor, limits=structs.replace(vendor.limits, **calls))
+    """Puts the operator's numbers in place of the app's; those of grants and sites stay the vendor's."""
+    named = {f"calls_per_{span}": most for span, most in spans.items()}
+    left = tuple(rate for rate in vendor.limits.calls if rate.scope != "app" or rate.per not in spans)
+    return structs.replace(vendor, limits=structs.replace(vendor.limits, calls=left, **named))

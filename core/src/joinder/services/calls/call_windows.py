@@ -8,7 +8,7 @@ from functools import cache
 
 from sqlalchemy import BigInteger, TextClause, bindparam, text
 
-from joinder.vendor import Limits
+from joinder.vendor import Limits, Per, Scope
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,28 @@ class CallWindow:
     end: int
 
 
-def spans(limits: Limits, moment: int) -> list[CallWindow]:
-    """Returns the limits a vendor declares, each with the window `moment` (epoch seconds) falls into."""
+Scopes = tuple[Scope, ...]
+
+
+def spans(limits: Limits, moment: int, scopes: Scopes = ("app",)) -> list[CallWindow]:
+    """Returns the limits a vendor declares of these, each with the window `moment` (epoch seconds) falls into."""
     day = moment - moment % 86400
     at = datetime.fromtimestamp(moment, UTC)
     month = int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp())
     next_month = int(datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC).timestamp())
     minute = moment - moment % 60
-    windows = (
-        ("minute", limits.calls_per_minute, minute, minute + 60),
-        ("day", limits.calls_per_day, day, day + 86400),
-        ("month", limits.calls_per_month, month, next_month),
+    hour = moment - moment % 3600
+    windows: tuple[tuple[Per, int, int], ...] = (
+        ("minute", minute, minute + 60),
+        ("hour", hour, hour + 3600),
+        ("day", day, day + 86400),
+        ("month", month, next_month),
     )
-    return [CallWindow(name, limit, start, end) for name, limit, start, end in windows if limit is not None]
+    return [
+        CallWindow(name, limit, start, end)
+        for name, start, end in windows
+        if (limit := limits.most(name, scopes)) is not None
+    ]
 
 
 def statement(sql: str, *numbers: str) -> TextClause:

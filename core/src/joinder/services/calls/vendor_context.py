@@ -24,16 +24,17 @@ def vendor_context(
     options: Mapping[str, str] | None = None,
     *,
     budget: str | None = None,
+    grant: str | None = None,
 ) -> Context:
     """Makes the context of a vendor's hooks. Raises UnknownVendor.
 
     `budget`: whose calls these are, the id of the vendor credentials or else of the enrollment; None: not known yet, as
-    of an owner's key that the vendor has not accepted.
+    of an owner's key that the vendor has not accepted. `grant`: the id of the enrollment, for limits of each grant.
     """
     described = hub.registry.vendor(vendor)
     http = hub.http.vendor(described.hosts + endpoint_hosts(described, app))
     return Context(
-        http=http if budget is None else http.metered(hub.budgets.meter(budget, described.limits)),
+        http=http if budget is None else http.metered(hub.budgets.of_grant(budget, described.limits, grant)),
         device=hub.http.device_access(described) if described.device_access else _undeclared,
         app=app,
         app_token=hub.app_tokens.of(vendor, app),

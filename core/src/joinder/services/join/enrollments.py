@@ -124,7 +124,7 @@ async def store_consent(
     await session.flush()
     well = await health.begun(session, enrollment.id)
     await _settle(hub, session, enrollment, consent.grant, "pending_approval" if pending else well)
-    if by_operator:
+    if by_operator or hub.registry.lists_sites(vendor):
         await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=enrollment.app)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
     return enrollment

@@ -155,7 +155,7 @@ async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: Flo
 
 async def _credentials_problem(session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor) -> str | None:
     if entry.credentials_id is None:
-        return f"{vendor.name} needs vendor credentials" if vendor.app_credentials else None
+        return f"{vendor.name} needs vendor credentials" if vendor.needs_app else None
     row = await session.get(VendorCredentials, entry.credentials_id)
     if row is None or row.account_id != account_id:
         return "no such vendor credentials in this account"

@@ -1,14 +1,18 @@
-"""What app credentials open by themselves, listed again every day: sites of a fleet come and go without a consent."""
+"""What opens sites without a token that is renewed, listed again every day: they come and go without a consent.
+
+App credentials that open them by themselves are asked by handle_callback, an owner's lasting key by `refresh`.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 
 from joinder.clock import now
 from joinder.errors import VendorError
-from joinder.grants import Callback
+from joinder.grants import Callback, GrantState
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import spending
@@ -40,20 +44,29 @@ async def list_again(hub: Hub, enrollment_id: str) -> None:
 async def _listed(hub: Hub, held: OpenedGrant) -> int:
     """Lists the sites, and says when they are listed next, in epoch seconds."""
     row = held.row
-    if hub.registry.vendor(row.vendor).flow_with(row.app_type) is not Flow.OPERATOR:
+    by_app = hub.registry.vendor(row.vendor).flow_with(row.app_type) is Flow.OPERATOR
+    if not by_app and not hub.registry.lists_sites(row.vendor):
         return leases.NEVER
-    if row.paused_at is not None or row.app_rejected_at is not None:
+    is_pending = held.grant.state is GrantState.PENDING_APPROVAL  # its `refresh` asks about something else
+    if row.paused_at is not None or row.app_rejected_at is not None or is_pending:
         return _tomorrow()
     try:
         with spending("poll"):
-            consent = await hub.registry.handle_callback(row.vendor, held.ctx, Callback(values=Secrets({})))
+            site_ids = await _asked(hub, held, by_app=by_app)
     except VendorError as error:
         log.warning("the sites of %s could not be listed: %s", row.id, error)
         return now() + int(max(AGAIN_AFTER, error.retry_after or AGAIN_AFTER).total_seconds())
-    if not consent.grant.site_ids:  # the vendor's trouble rather than the end of a whole fleet
+    if not site_ids:  # the vendor's trouble rather than the end of a whole fleet
         log.warning("%s lists no site for %s; those that are known stay", row.vendor, row.id)
-    await site_rights.list_now(hub, row.id, consent.grant.site_ids)
+    await site_rights.list_now(hub, row.id, site_ids)
     return _tomorrow()
+
+
+async def _asked(hub: Hub, held: OpenedGrant, *, by_app: bool) -> Sequence[str]:
+    if by_app:
+        callback = Callback(values=Secrets({}))
+        return (await hub.registry.handle_callback(held.row.vendor, held.ctx, callback)).grant.site_ids
+    return (await hub.registry.refresh(held.row.vendor, held.ctx, held.grant)).site_ids
 
 
 def _tomorrow() -> int:

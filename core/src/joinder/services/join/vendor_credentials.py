@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import UnknownVendor
-from joinder.grants import AppCredentials
+from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentInvalid, UnknownVendor
+from joinder.grants import AppCredentials, Consent
 from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
@@ -22,7 +22,7 @@ from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
 from joinder.services.join import enrollments
 from joinder.services.records import accounts
-from joinder.services.refusals import Conflict, Invalid, pointer
+from joinder.services.refusals import Conflict, Invalid, Unprocessable, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, checked_values
 
@@ -60,7 +60,7 @@ async def create(
     consent = None
     if kind.flow is Flow.OPERATOR:
         await accounts.refuse_virtual(hub, account_id)
-        consent = await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
+        consent = await _tried(hub, vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         await hub.vault.unlock(session, account_id)
         row = VendorCredentials(
@@ -81,6 +81,15 @@ async def create(
                 hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id, by_operator=True
             )
     return _shown(row)
+
+
+async def _tried(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: str) -> Consent:
+    """Opens what was just sent opens by itself. Raises Unprocessable where the vendor refuses it."""
+    try:
+        return await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
+    except (AppCredentialsRejected, AuthorizationLost, ConsentInvalid) as error:
+        refused = {"/credentials": f"the vendor refuses them: {error}"}
+        raise Unprocessable("The vendor refuses these credentials; nothing was stored.", errors=refused) from None
 
 
 async def list_page(
@@ -155,7 +164,7 @@ async def change(
     if kind.flow is Flow.OPERATOR and changed:
         await accounts.refuse_virtual(hub, account_id)
         app = AppCredentials(type=kind.type, secrets=Secrets(values))
-        consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=credentials_id)
+        consent = await _tried(hub, row.vendor, app, credentials_id=credentials_id)
     async with hub.store.write(account_id) as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         if "name" in patch:

@@ -110,7 +110,7 @@ async def add_device(hub: Hub, account_id: str, actor: str, device: VirtualDevic
     if site_id is None:
         _, devices = await create(hub, account_id, actor, structs.replace(new_home(), devices=(device,)))
     else:
-        _, devices = await _change(hub, account_id, site_id, lambda home: _with(home, device))
+        _, devices = await _change(hub, account_id, site_id, actor, lambda home: _with(home, device))
     return ShownDevice(row=_row_of(devices, device), set_up=device)
 
 
@@ -132,10 +132,10 @@ async def get_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind
     return ShownDevice(row=row, set_up=set_up)
 
 
-async def remove_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind) -> None:
+async def remove_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, actor: str) -> None:
     """Takes a device out of its home. Raises NotFound."""
     shown = await get_device(hub, account_id, device_id, kind)
-    await _change(hub, account_id, shown.row.site_id, lambda home: _without(home, shown.row.vendor_id))
+    await _change(hub, account_id, shown.row.site_id, actor, lambda home: _without(home, shown.row.vendor_id))
 
 
 async def owner_of(hub: Hub, state: str) -> str:
@@ -158,7 +158,9 @@ async def _home(hub: Hub, account_id: str, site_id: str) -> VirtualHome:
     return home_of(open_grant(hub, account_id, row).facts)
 
 
-async def _change(hub: Hub, account_id: str, site_id: str, change: Callable[[VirtualHome], VirtualHome]) -> Place:
+async def _change(
+    hub: Hub, account_id: str, site_id: str, actor: str, change: Callable[[VirtualHome], VirtualHome]
+) -> Place:
     """Changes a home in every grant that opens it, and reads it anew: its whole history follows from what it is."""
     async with hub.store.write(account_id) as session:
         try:
@@ -169,6 +171,7 @@ async def _change(hub: Hub, account_id: str, site_id: str, change: Callable[[Vir
         for enrollment in await site_rights.sharing(session, account_id, virtual.NAME, [site.vendor_id]):
             home = await _changed(hub, session, enrollment, change)
             await enrollments.forget_series(session, enrollment.id)
+        audit(session, account_id, actor, "virtual.change", site_id)
     return await _read(hub, account_id, home, anew=True)
 
 

@@ -63,7 +63,17 @@ async def get_live(hub: Hub, account_id: str, site_id: str) -> LivePower:
         row = await _stored(hub, site)
     if row is None:
         raise NotSupported("The vendor reports no live power for this site")
-    is_old = failed or site.gone_at is not None or now() - row.measured_at > STALE_AFTER_S
+    return await _shown(hub, site, row, is_old=failed)
+
+
+async def stored_live(hub: Hub, site: StoredSite) -> LivePower | None:
+    """Reads what is stored, for the admin: no vendor is asked."""
+    row = await _stored(hub, site)
+    return None if row is None else await _shown(hub, site, row)
+
+
+async def _shown(hub: Hub, site: StoredSite, row: LiveRow, *, is_old: bool = False) -> LivePower:
+    is_old = is_old or site.gone_at is not None or now() - row.measured_at > STALE_AFTER_S
     stale = is_old or await _is_paused(hub, site.enrollment_id)
     stamps = {"measured_at": row.measured_at, "fetched_at": row.fetched_at}
     return LivePower(**stamps, stale=stale, source=row.source, **_values(row))

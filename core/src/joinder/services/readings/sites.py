@@ -50,6 +50,8 @@ _OPENED = (  # by an enrollment; those it reads are among them, whichever versio
     "JOIN site o ON o.account_id = e.account_id AND o.vendor = e.vendor AND o.vendor_id = r.vendor_site_id "
     "WHERE r.enrollment_id = :enrollment"
 )
+_MAY_READ_SITE = f"SELECT 1 FROM site WHERE account_id = :account AND id = :id AND id IN ({_OPENED})"  # noqa: S608
+_MAY_READ_DEVICE = f"SELECT 1 FROM device WHERE account_id = :account AND id = :id AND site_id IN ({_OPENED})"  # noqa: S608
 _SITE = (
     "SELECT id, enrollment_id, vendor, timezone, operational_since, fetched_at, gone_at FROM site "
     "WHERE id = :id AND account_id = :account"
@@ -102,6 +104,14 @@ async def device_head(hub: Hub, account_id: str, device_id: str, kind: DeviceKin
     for row in await hub.store.rows(_DEVICE, {"id": device_id, "account": account_id, "kind": str(kind)}):
         return DeviceHead(*row)
     raise NotFound
+
+
+async def may_read(
+    hub: Hub, account_id: str, enrollment_id: str, *, site_id: str | None = None, device_id: str | None = None
+) -> bool:
+    """Tells whether an enrollment may open a site, or the site of a device."""
+    values = {"id": device_id or site_id, "account": account_id, "enrollment": enrollment_id}
+    return bool(await hub.store.rows(_MAY_READ_DEVICE if device_id else _MAY_READ_SITE, values))
 
 
 async def site_ids(

@@ -6,7 +6,7 @@ import base64
 import hmac
 import time
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jwt
@@ -17,12 +17,13 @@ from sqlmodel import col
 
 from joinder.clock import now
 from joinder.ids import is_id, new_id
-from joinder.runtime.hub import Hub, audit
+from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.records.accounts import Caller
 from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
-from joinder.store.tables import Account, ApiClient, RevokedToken
+from joinder.store.tables import Account, ApiClient, Enrollment, RevokedToken
 
+BROWSERS_SCOPE = "read:sites"
 _RECHECK_S = 30  # how long a process may go on with an earlier look at the client and its account
 _CACHE_SIZE = 10_000
 _COUNTS = (
@@ -74,20 +75,37 @@ class Tokens:
             self.audit.login(client, "refused", "it asked for scopes it does not have")
             raise InvalidScope
         self.audit.login(client, "ok")
-        key, issued = await self.keys.signing(), int(time.time())
-        claims = {
+        return await self._signed(self._claims(client.id, client.account_id, " ".join(wanted), TOKEN_LIFE_S))
+
+    def _claims(self, client_id: str, account_id: str, scope: str, life_s: int) -> dict[str, Any]:
+        issued = int(time.time())
+        return {
             "iss": self._issuer,
             "aud": self._issuer,
-            "sub": client.id,
-            "client_id": client.id,
-            "account": client.account_id,
-            "scope": " ".join(wanted),
+            "sub": client_id,
+            "client_id": client_id,
+            "account": account_id,
+            "scope": scope,
             "iat": issued,
-            "exp": issued + TOKEN_LIFE_S,
+            "exp": issued + life_s,
             "jti": new_id("evnt"),
         }
+
+    async def _signed(self, claims: dict[str, Any]) -> AccessToken:
+        key = await self.keys.signing()
         token = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=["ES256"])
-        return AccessToken(token, TOKEN_LIFE_S, "Bearer", float(issued + TOKEN_LIFE_S), " ".join(wanted))
+        return AccessToken(token, claims["exp"] - claims["iat"], "Bearer", float(claims["exp"]), claims["scope"])
+
+    async def for_browser(self, caller: Caller, enrollment_id: str, life_s: int) -> AccessToken:
+        """Issues a key that reads the sites of one enrollment, and nothing else, in the caller's name.
+
+        Raises NotFound.
+        """
+        async with self._hub.store.write(caller.account_id) as session:
+            await owned(session, Enrollment, enrollment_id, caller.account_id)
+            audit(session, caller.account_id, caller.client_id, "enrollment.browser_key", enrollment_id)
+        claims = self._claims(caller.client_id, caller.account_id, BROWSERS_SCOPE, life_s)
+        return await self._signed({**claims, "enrollment": enrollment_id})
 
     async def verify(self, token: str) -> Caller:
         """Raises InvalidToken. What a token says is remembered; whether it still counts is asked every time."""
@@ -190,6 +208,7 @@ class Tokens:
             mode=account.mode,
             vendors=frozenset(vendor.name for vendor in known) if client.compatible else None,
             types=types if client.compatible else None,
+            enrollment_id=claims.enrollment,
         )
 
 
@@ -224,6 +243,7 @@ class _Claims(Struct):
     sub: str
     jti: str
     nbf: int = 0
+    enrollment: str | None = None
 
 
 class _Seen(NamedTuple):

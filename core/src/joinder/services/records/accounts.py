@@ -44,6 +44,7 @@ class Caller:
     mode: str = PRODUCTION
     vendors: frozenset[str] | None = None  # the only ones a client of Derapi is told of; None: all
     types: frozenset[tuple[str, str]] | None = None  # of credentials, as (vendor, type), likewise
+    enrollment_id: str | None = None  # of a browser key: all it may read of
 
     @property
     def is_compatible(self) -> bool:

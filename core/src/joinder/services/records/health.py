@@ -22,6 +22,17 @@ _ONE_READ = text(
     "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
     "WHERE e.id = :id AND s.fetched_at IS NOT NULL LIMIT 1"
 )
+BY_URGENCY = (  # those that wait for the operator first, then for an owner
+    "quarantined",
+    "operator_action",
+    "lost_in_flight",
+    "needs_consent",
+    "suspected",
+    "degraded",
+    "pending_approval",
+    "connecting",
+    "ok",
+)
 WELL = ("ok", "connecting")  # nobody must act, and nothing has gone wrong
 NEXT_STEP: dict[str, str] = {
     "connecting": "Wait: its sites are being read for the first time.",
@@ -41,6 +52,10 @@ NEXT_STEP: dict[str, str] = {
     ),
     "quarantined": "It keeps failing; look at the log, then release it.",
 }
+_REFUSED = (
+    "If the vendor should have changed its mind, refresh the enrollment: it is asked again. Else send the owner "
+    "through the join flow anew, which makes another application, and revoke this one."
+)
 _ACTOR: dict[str, Actor] = {
     "connecting": "nobody",
     "pending_approval": "vendor",
@@ -51,6 +66,11 @@ _ACTOR: dict[str, Actor] = {
     "lost_in_flight": "owner",
     "quarantined": "operator",
 }
+
+
+def next_step(state: str, status: str) -> str | None:
+    """Says what leads on from a state of health; an application that the vendor refused has a way of its own."""
+    return _REFUSED if (state, status) == ("operator_action", "rejected") else NEXT_STEP.get(state)
 
 
 def actor_of(state: str) -> Actor:

@@ -89,7 +89,7 @@ async def open_for_call(hub: Hub, enrollment_id: str) -> OpenedGrant:
     return OpenedGrant(
         row=row,
         grant=await _current(hub, row),
-        ctx=vendor_context(hub, row.vendor, _app(hub, row), options, budget=budget),
+        ctx=vendor_context(hub, row.vendor, _app(hub, row), options, budget=budget, grant=row.id),
         budget=budget,
     )
 

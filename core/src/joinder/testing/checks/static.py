@@ -125,6 +125,9 @@ def _limits(vendor: Vendor) -> list[str]:
     wrong = [] if limits.poll_every.total_seconds() >= 60 else ["poll_every is below a minute"]
     if limits.max_concurrency < 1:
         wrong.append("max_concurrency is below 1")
+    wrong += [
+        f"a limit of {rate.number} calls a {rate.per} lets none through" for rate in limits.calls if rate.number < 1
+    ]
     wrong += [f"history window of {entry.resolution} is empty" for entry in limits.history if not entry.window]
     if vendor.refresh_grace is not None and vendor.refresh is not Refresh.ROTATING:
         wrong.append("refresh_grace without ROTATING")

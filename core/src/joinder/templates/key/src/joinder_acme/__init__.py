@@ -50,6 +50,7 @@ VENDOR = Vendor(
     # grant_version=2, migrate=…     when a release stores other secrets or facts than the one before
     limits=Limits(
         poll_every=timedelta(minutes=15),
+        # calls=(Rate(60, "minute"), Rate(1440, "day", "grant")),     where Acme's documents name limits
         history=(
             History(resolution="15mins", window=timedelta(days=7)),
             History(resolution="day", window=timedelta(days=31)),

@@ -36,6 +36,7 @@ _OAUTH2 = OAuth2(  # consent URL and renewal come from it; write build_authorize
     token_url="https://auth.acme.example/token",  # noqa: S106 - an address
     scopes=("energy", "offline_access"),
     pkce=True,
+    # redirect_parameter=, state_in=, fragment=     where the consent page wants other names, or returns no state
     revocation_url="https://auth.acme.example/revoke",
 )
 VENDOR = Vendor(
@@ -59,6 +60,7 @@ VENDOR = Vendor(
     refresh=Refresh.ROTATING,  # single use: each refresh answers a new refresh token
     limits=Limits(
         poll_every=timedelta(minutes=15),
+        # calls=(Rate(60, "minute"), Rate(1440, "day", "grant")),     where Acme's documents name limits
         history=(
             History(resolution="15mins", window=timedelta(days=7)),
             History(resolution="day", window=timedelta(days=31)),

@@ -1,0 +1,163 @@
+"""Files an export writes: it goes on after a cut, behind the last site that is whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from joinder.wire.export import COLUMNS, ENERGIES, Cell
+
+FLUSH_BYTES = 1 << 20
+PART_ROWS = 500_000  # of one Parquet file
+Rows = Sequence[tuple[Cell, ...]]
+
+
+class Progress(Struct):
+    """What is written whole: up to which site, and how much. `asked` tells one export from another."""
+
+    asked: str
+    after: str = ""
+    sites: int = 0
+    rows: int = 0
+    size: int = 0  # bytes of a file, or files of a folder
+
+
+class Sink(Protocol):
+    """Takes rows; `keep` writes down that everything up to a site is there."""
+
+    progress: Progress
+
+    def add(self, rows: Rows) -> None: ...
+    def keep(self, site_id: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class LinesFile:
+    """CSV or JSON lines, appended to one file; what a cut left half is cut off."""
+
+    def __init__(self, path: Path, progress: Progress, encode: Callable[[Rows], bytes], head: bytes) -> None:
+        self._path, self.progress, self._encode = path, progress, encode
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._file.truncate(progress.size)
+        self._file.seek(progress.size)
+        self._waiting = [] if progress.size else [head]
+        self._of_site: list[tuple[Cell, ...]] = []
+
+    def add(self, rows: Rows) -> None:
+        self._of_site += rows
+
+    def keep(self, site_id: str) -> None:
+        self._waiting.append(self._encode(self._of_site))
+        self.progress.rows += len(self._of_site)
+        self._of_site.clear()
+        self.progress.after, self.progress.sites = site_id, self.progress.sites + 1
+        if sum(map(len, self._waiting)) >= FLUSH_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        self._file.write(b"".join(self._waiting))
+        self._file.flush()
+        self._waiting.clear()
+        self.progress.size = self._file.tell()
+        write_progress(self._path, self.progress)
+
+
+class ParquetFolder:
+    """Parts of a folder, each written under another name first; `pyarrow` is an extra."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        import pyarrow
+
+        self._path, self.progress = path, progress
+        path.mkdir(exist_ok=True)
+        names = [(name, pyarrow.float64() if name in ENERGIES else pyarrow.string()) for name in COLUMNS]
+        self._schema = pyarrow.schema(names)
+        self._rows: list[tuple[Cell, ...]] = []
+        self._of_site: list[tuple[Cell, ...]] = []
+
+    def add(self, rows: Rows) -> None:
+        self._of_site += rows
+
+    def keep(self, site_id: str) -> None:
+        self._rows += self._of_site
+        self._of_site.clear()
+        self.progress.after, self.progress.sites = site_id, self.progress.sites + 1
+        if len(self._rows) >= PART_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        if not self._rows:
+            return
+        cells = zip(*self._rows, strict=True)
+        columns = [pyarrow.array(column, kind.type) for column, kind in zip(cells, self._schema, strict=True)]
+        part = self._path / f"part-{self.progress.size:05}.parquet"
+        half = part.with_suffix(".half")
+        parquet.write_table(pyarrow.table(columns, schema=self._schema), half, compression="zstd")
+        half.replace(part)
+        self.progress.rows += len(self._rows)
+        self.progress.size += 1
+        self._rows.clear()
+        write_progress(self._path, self.progress)
+
+
+def open_sink(path: Path, progress: Progress) -> Sink:
+    """Opens what the name asks for: `.parquet` a folder of parts, `.jsonl` JSON lines, else CSV."""
+    if path.suffix == ".parquet":
+        return ParquetFolder(path, progress)
+    if path.suffix in (".jsonl", ".ndjson"):
+        return LinesFile(path, progress, _json_lines, b"")
+    return LinesFile(path, progress, _csv, _csv([COLUMNS]))
+
+
+def progress_of(path: Path, asked: str) -> Progress | None:
+    """Reads how far an earlier run of the same export came; None where something else lies there."""
+    notes = _notes(path)
+    if not notes.exists():
+        return None if path.exists() else Progress(asked)
+    found = msgspec.json.decode(notes.read_bytes(), type=Progress)
+    return found if found.asked == asked else None
+
+
+def write_progress(path: Path, progress: Progress) -> None:
+    half = _notes(path).with_suffix(".half")
+    half.write_bytes(msgspec.json.encode(progress))
+    os.replace(half, _notes(path))
+
+
+def forget_progress(path: Path) -> None:
+    _notes(path).unlink(missing_ok=True)
+
+
+def _notes(path: Path) -> Path:
+    return path.with_name(f"{path.name}.progress")
+
+
+def _csv(rows: Rows) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows(rows)
+    return out.getvalue().encode()
+
+
+def _json_lines(rows: Rows) -> bytes:
+    return b"".join(msgspec.json.encode(_known(row)) + b"\n" for row in rows)
+
+
+def _known(row: tuple[Cell, ...]) -> dict[str, Any]:
+    return {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None}
