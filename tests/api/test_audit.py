@@ -22,6 +22,7 @@ from joinder.services.records import accounts
 __all__ = ["vendors"]
 
 BODY = {**BODIES, ("post", "/vendor-credentials"): {"credentials": app_credentials()}}
+VIRTUAL = ("/virtual/", "/programs", "/join/session")  # clients of the other mode, and what is refused for everybody
 NOT_THERE = {
     "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay",
     "/enrollments/{enrollment_id}/release",
