@@ -89,7 +89,7 @@ async def test_an_application_is_submitted_once(virtual_api: httpx.AsyncClient, 
     assert (enrollment["status"], enrollment["programID"]) == ("pendingvendor", await program_of(virtual_api))
     again = await submitted(virtual_api, "customer-7")
     assert (again.status_code, again.json()["id"]) == (201, enrollment["id"])
-    assert_problem(await submitted(virtual_api, "customer-7", utilityAccountNumber="2"), 422, "unprocessable")
+    assert_problem(await submitted(virtual_api, "customer-7", utilityAccountNumber="2"), 422, "idempotency-key-reused")
     assert (await submitted(virtual_api, "customer-8")).json()["id"] != enrollment["id"]
     assert await count(hub, "enrollment") == 2
     shown = await got(virtual_api, f"/enrollments/{enrollment['id']}")
@@ -252,7 +252,15 @@ async def test_a_vendor_that_decides_drives_its_enrollments(
     api = (await new_tenant()).api
     program = await made(api, "/programs", name="North", vendors=["sunny"])
     entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
-    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, programID=program["id"])
+    flow = await made(
+        api,
+        "/join/flows",
+        vendors=[entry],
+        redirectURI=REDIRECT_URI,
+        programID=program["id"],
+        skipIntro=True,
+        skipLanding=True,
+    )
     enrollment_id = result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]
     shown = await got(api, f"/enrollments/{enrollment_id}")
     assert (shown["status"], shown["programID"]) == ("pendingvendor", program["id"])
