@@ -37,7 +37,7 @@ from halts import Halt
 from joinder import errors
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.join.join_sessions import MAX_ATTEMPTS
+from joinder.services.join.session_claims import MAX_ATTEMPTS
 
 ENTRIES = {"host": "192.0.2.9", "token": OWNER_TOKEN, "note": "in the cellar"}
 EVIL = '"><script>alert(1)</script>'

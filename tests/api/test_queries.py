@@ -8,17 +8,11 @@ import httpx
 import pytest
 
 from api.conftest import NewTenant
-from api.fakes import Tenant, assert_problem
+from api.fakes import assert_problem
 from api.test_problems import filled
 from joinder.services.records import accounts
 
 DATABASES = ("sqlite",)  # nothing here reads the database
-
-
-@pytest.fixture
-async def tenant(new_tenant: NewTenant) -> Tenant:
-    """Of a virtual account, for which everything is there."""
-    return await new_tenant(mode=accounts.VIRTUAL)
 
 
 def told(answer: httpx.Response) -> dict[str, str]:
@@ -33,10 +27,9 @@ async def gets(api: httpx.AsyncClient) -> list[tuple[str, dict[str, Any]]]:
 
 
 def is_public(path: str) -> bool:
-    """Tells what knows no query, or nobody but a virtual client."""
-    own = ("/join/reconnect", "/join/session", "/join/connection", "/join/{vendor}")
-    others = ("/.well-known", "/health", "/virtual", *own)
-    return path.startswith(others) or "authorize" in path
+    return path.startswith(
+        ("/.well-known", "/health", "/join/reconnect", "/join/sessions", "/join/connection", "/join/{vendor}")
+    ) or ("authorize" in path)
 
 
 async def test_every_operation_refuses_names_it_does_not_know_and_names_that_come_twice(

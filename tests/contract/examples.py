@@ -22,6 +22,7 @@ from msgspec import structs
 
 import joinder.api
 from api.fakes import HOME, SUNNY, FakeVendor, Tenant, Vendors
+from api.test_owner_pages import link_in
 from api.test_reads import QUARTER, Clock, home_series
 from joinder import virtual
 from joinder.energy import Live, Reading, Readings, ReadingsQuery
@@ -143,8 +144,6 @@ class Recorder:
         text = re.sub(r'"(eyJ[\w.-]+)"', '"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjbG50In0.c2lnbmF0dXJl"', text)
         text = re.sub(r'"[0-9A-Fa-f]{24}"', '"5F1C0DE5F1C0DE5F1C0DE5F1"', text)
         text = re.sub(r'("lifetimeProduction": {"kwh": )[\d.]+', r"\g<1>15010.5", text)
-        until = r'\1"2026-06-02T12:05:00Z"'
-        text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', until, text)
         text = re.sub(r'"expires_at": [\d.]+', '"expires_at": 1780405200.0', text)
         text = re.sub(r'("accessToken": "[^"]*", "expiresAt": )"[^"]*"', r'\1"2026-06-02T12:15:00Z"', text)
         text = re.sub(r'"iat": \d+, "exp": \d+', '"iat": 1780401600, "exp": 1780405200', text)
@@ -217,11 +216,12 @@ async def _operator(recorder: Recorder) -> tuple[str, str]:
 
 async def _owner(recorder: Recorder, browser: httpx.AsyncClient, flow_id: str) -> str:
     labels = {"state": "random-8f2c", "reference": "customer-7"}
-    out = await browser.get(f"/join/flows/{flow_id}/authorize", params=labels)
+    intro = await browser.get(f"/join/flows/{flow_id}/authorize", params=labels)
+    out = await browser.get(link_in(intro.text, "Go on to Acme Solar"))
     state = httpx.URL(out.headers["location"]).params["state"]
     back = await browser.get("/join/acme/auth-granted", params={"state": state, "code": "from-the-vendor"})
-    assert "enrollmentID" in back.headers["location"], back.headers["location"]
-    return str(httpx.URL(back.headers["location"]).params["enrollmentID"])
+    landing = await browser.get(back.headers["location"])
+    return str(httpx.URL(link_in(landing.text, "Go back to test")).params["enrollmentID"])
 
 
 async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
@@ -239,7 +239,6 @@ async def _enrollment(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     await recorder.ask("POST", f"{one}/browser-keys", enrollment_id, body={"minutes": 5})
     await recorder.ask("POST", f"{one}/reconnect", enrollment_id, body={"redirectURI": BACK})
     await recorder.ask("POST", f"{one}/owner-link", enrollment_id)
-    await recorder.ask("POST", f"{one}/browser-keys", enrollment_id)
     asked = {"start": "2026-01-01T00:00:00Z"}
     backfill = await recorder.ask("POST", f"{one}/backfill", enrollment_id, body=asked)
     await recorder.ask("GET", "/backfills", query={"status": "running"})

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from api.conftest import NewTenant, anonymous, app, apps, browser, hub, new_browser, new_tenant
 from api.fakes import EVERYTHING, Tenant, Vendors
+from api.test_openapi import PAGES
 from api.test_reads import Clock, clock
 from contract.examples import AT, FILE, World, record
 from joinder.api.app import openapi_document
@@ -21,10 +22,6 @@ from joinder.services.records import accounts
 
 __all__ = ["anonymous", "app", "apps", "browser", "clock", "hub", "new_browser", "new_tenant"]
 DATABASES = ("sqlite",)
-PAGES = (
-    *("startJoin", "startReconnect", "finishConsent", "showJoinForm", "submitJoinForm"),
-    *("showConnection", "showReceipt", "askToEndConnection", "endConnection"),
-)
 REFUSED = ("createJoinSession", "getJoinSessionToken", "getSiteBatteryControl", "putSiteBatteryControl")  # always
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from joinder.settings import ConfigError
+from joinder.runtime.hub import open_hub
+from joinder.settings import ConfigError, Settings
 from joinder.store.engine import open_store
-from joinder.store.key_file import Kek, add_key, create_key_file, read_key_file, remove_key
+from joinder.store.key_file import Kek, add_key, create_key_file, key_path, read_key_file, remove_key
 from joinder.store.tables import Account, DataKey
 from joinder.store.types import Store
 from joinder.store.vault import SealBroken, Vault, token_hash
+from joinder.vendors.registry import Registry
 
 KEK = bytes(range(32))
 CANARY = "canary-2f9d7c41e8b3"
@@ -394,3 +396,39 @@ def test_a_line_that_is_no_key_is_refused_beside_one_that_is(tmp_path, content):
 def test_no_key_is_in_a_repr(tmp_path):
     kek = Kek(KEK)
     assert repr(kek) == f"Kek({kek.id})"
+
+
+# The key as a systemd credential --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def credential(tmp_path, monkeypatch):
+    """As systemd gives it: a folder that only this unit sees, its files read-only."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    create_key_file(folder / "joinder.key")
+    (folder / "joinder.key").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    return folder / "joinder.key"
+
+
+async def test_a_systemd_credential_of_its_name_counts_before_the_key_file(tmp_path, credential):
+    create_key_file(tmp_path / "joinder.key")
+    assert key_path(str(tmp_path / "joinder.key")) == credential
+    (kek,) = read_key_file(key_path("joinder.key"))
+    assert kek.id != read_key_file(tmp_path / "joinder.key")[0].id
+    async with open_hub(Settings(database_url=f"sqlite:///{tmp_path}/db", key_file="joinder.key"), Registry()) as hub:
+        assert [one.id for one in hub.vault.keks] == [kek.id]
+
+
+def test_without_a_credential_of_its_name_the_file_counts(tmp_path, credential, monkeypatch):
+    assert key_path(str(tmp_path / "other.key")) == tmp_path / "other.key"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert key_path(str(tmp_path / "joinder.key")) == tmp_path / "joinder.key"
+
+
+def test_a_credential_is_not_written_and_it_is_said_who_does(credential):
+    before = credential.read_bytes()
+    with pytest.raises(ConfigError, match="systemd credential"):
+        add_key(credential)
+    assert credential.read_bytes() == before

@@ -9,8 +9,8 @@ from joinder.runtime.hub import Hub
 from joinder.services.admin import removal
 from joinder.services.events import replays, webhooks
 from joinder.services.join import enrollments, join_flows, join_sessions, vendor_credentials
+from joinder.services.join.intros import MAX_STATE
 from joinder.services.join.join_flows import FlowVendor
-from joinder.services.join.join_sessions import MAX_STATE
 from joinder.services.join.labels import Labels
 from joinder.services.records import events
 from joinder.services.records.event_types import TEST

@@ -18,8 +18,9 @@ from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin import account_removal, join_attempts
 from joinder.services.events import deliveries
 from joinder.services.join import enrollments, join_ends, join_flows, join_sessions, late_consents, vendor_credentials
+from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import ENDS, JoinRefused
-from joinder.services.join.join_sessions import MAX_ATTEMPTS, FormRefused
+from joinder.services.join.session_claims import MAX_ATTEMPTS
 from joinder.settings import Settings
 from joinder.store.tables import JoinFlow, JoinSession, VendorCredentials
 from joinder.vendors.registry import Registry

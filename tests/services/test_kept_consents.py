@@ -31,8 +31,8 @@ from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin import pausing
 from joinder.services.grants import barrier, standing
 from joinder.services.join import consents, enrollments, join_flows, kept_consents, late_consents, reconnect, renewal
+from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.join.join_sessions import FormRefused
 from joinder.services.records.sealed_grants import open_grant
 from joinder.services.work import leases
 from joinder.settings import Settings

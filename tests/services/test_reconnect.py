@@ -13,11 +13,12 @@ from joinder.errors import TransientError
 from joinder.runtime.hub import Hub
 from joinder.services.events import deliveries
 from joinder.services.grants import standing
-from joinder.services.join import enrollments, join_flows, join_sessions, reconnect
+from joinder.services.join import enrollments, intros, join_flows, join_sessions, reconnect
 from joinder.services.join import vendor_credentials as credentials
+from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor
-from joinder.services.join.join_sessions import FormRefused, Started
+from joinder.services.join.join_sessions import Started
 from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, NotFound, Unprocessable
 from joinder.store.tables import Enrollment, Event, GrantRow, JoinFlow
@@ -225,7 +226,7 @@ async def test_a_link_that_is_changed_old_or_for_nothing_opens_nothing(
         assert caught.value.code == "link_invalid"
     real = reconnect.now
     with monkeypatch.context() as patched:
-        patched.setattr(join_sessions, "now", lambda: real() + reconnect.LIFE_S)
+        patched.setattr(intros, "now", lambda: real() + reconnect.LIFE_S)
         with pytest.raises(JoinRefused) as caught:
             await join_sessions.start_reconnect(hub, link)
         assert caught.value.code == "link_expired"

@@ -8,21 +8,19 @@ from __future__ import annotations
 import hashlib
 import re
 
-from litestar import Request
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from joinder.api.deps import tokens_of
-from joinder.api.problems import problem
 from joinder.observe.log_context import bound
 from joinder.runtime.hub import Hub
 from joinder.services.records import idempotency
 from joinder.services.records.access_tokens import InvalidToken
 from joinder.services.records.accounts import Caller
-from joinder.services.records.idempotency import Answer, AnswerLost, InFlight, OtherRequest, Place
+from joinder.services.records.idempotency import Answer, Place
+from joinder.services.refusals import Refusal
 
 BODY_MOST_BYTES = 256 * 1024  # as of any request
 _KEY = re.compile(r'"?[\x21\x23-\x5b\x5d-\x7e]{1,255}"?')
-_TITLES = {400: "The request cannot be understood", 409: "The request is repeated", 422: "The key is taken"}
 _KEPT = (b"content-type", b"cache-control", b"location")
 
 
@@ -63,29 +61,13 @@ class _Repeatable:
 
     async def handle(self, receive: Receive, send: Send) -> None:
         if not _KEY.fullmatch(self._key):
-            await self._refuse(receive, send, "bad-request", 400, "Idempotency-Key has 1 to 255 visible characters.")
-            return
+            raise Refusal("Idempotency-Key has 1 to 255 visible characters.")
         body = await self._read(receive)
         if len(body) > BODY_MOST_BYTES:
             await self._app(self._scope, self._again(receive), send)
             return
-        try:
-            known = await idempotency.begin(
-                self._hub, self._place, _fingerprint(self._scope, body), bound().get("request_id", "")
-            )
-        except InFlight:
-            await self._refuse(
-                receive, send, "idempotency-in-flight", 409, "Wait for the answer of the first request.", 1
-            )
-            return
-        except OtherRequest:
-            told = "The key was used for another request; every request has a key of its own."
-            await self._refuse(receive, send, "idempotency-key-reused", 422, told)
-            return
-        except AnswerLost as error:
-            told = f"The first request took effect, but its answer was lost. It changed: {error}."
-            await self._refuse(receive, send, "idempotency-answer-lost", 409, told)
-            return
+        request_id = bound().get("request_id", "")
+        known = await idempotency.begin(self._hub, self._place, _fingerprint(self._scope, body), request_id)
         await (self._run(receive, send) if known is None else _replay(known, send))
 
     async def _read(self, receive: Receive) -> bytes:
@@ -124,17 +106,6 @@ class _Repeatable:
             return None
         headers = [(name.decode(), value.decode("latin-1")) for name, value in self._headers if name.lower() in _KEPT]
         return Answer(self._status, headers, self._sent.decode())
-
-    async def _refuse(
-        self, receive: Receive, send: Send, name: str, status: int, detail: str, wait_s: int | None = None
-    ) -> None:
-        request: Request[object, object, object] = Request(self._scope, receive, send)  # type: ignore[type-var]
-        wait = {"retry-after": str(wait_s)} if wait_s is not None else None
-        title = {400: "The request cannot be understood", 409: "The request is repeated", 422: "The key is taken"}[
-            status
-        ]
-        answer = problem(request, name, title, status, detail, headers=wait)
-        await answer.to_asgi_response(app=None, request=request)(self._scope, receive, send)
 
 
 async def _replay(known: Answer, send: Send) -> None:

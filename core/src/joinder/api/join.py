@@ -24,9 +24,11 @@ from joinder.api.pages import colours, render
 from joinder.errors import VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.strangers import Guest
-from joinder.services.join import browser_sessions, join_sessions, landings
+from joinder.services.join import browser_sessions, intros, join_sessions, landings
+from joinder.services.join.hosted_forms import Form
+from joinder.services.join.intros import Choice, Intro
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.join.join_sessions import Choice, Form, Intro, Started
+from joinder.services.join.join_sessions import Started
 from joinder.services.join.labels import Labels
 from joinder.services.join.redirects import with_result
 from joinder.services.records import brands
@@ -110,7 +112,7 @@ class JoinController(Controller):
 async def _authorize(request: Incoming, hub: Hub, flow_id: str) -> Response[str]:
     query, locale = single(request), asked_locale(request)
     vendor, labels = query.get("vendor"), Labels(reference=query.get("reference") or None, state=query.get("state"))
-    first = None if ASKED_AGAIN in query else await join_sessions.introduce(hub, flow_id, vendor, labels)
+    first = None if ASKED_AGAIN in query else await intros.introduce(hub, flow_id, vendor, labels)
     if first is not None:
         return await _introduced(request, hub, flow_id, labels, first)
     begun = await join_sessions.start(hub, flow_id, vendor, labels, guest_of(request, hub), locale=locale)
@@ -132,7 +134,7 @@ async def _introduced(
 async def _reconnect(request: Incoming, hub: Hub) -> Response[str]:
     query, locale = single(request), asked_locale(request)
     link = query.get("link", "")
-    shown = None if ASKED_AGAIN in query else await join_sessions.introduce_again(hub, link)
+    shown = None if ASKED_AGAIN in query else await intros.introduce_again(hub, link)
     if shown is None:
         started = await join_sessions.start_reconnect(hub, link, guest_of(request, hub), locale=locale)
         return _sent_on(request, hub, started)

@@ -15,8 +15,9 @@ from joinder.api.pages.render import Look
 from joinder.errors import ConsentInvalid, TransientError, VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.join import landings
+from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.join.join_sessions import RETRY_AFTER_S, FormRefused
+from joinder.services.join.join_sessions import RETRY_AFTER_S
 from joinder.services.records import brands
 from joinder.trouble import StoreRefused, StoreTrouble
 

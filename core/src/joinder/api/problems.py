@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from joinder.clean import clean_line
 from joinder.errors import TransientError, VendorError
-from joinder.services.refusals import Refusal, pointer
+from joinder.services.refusals import InFlight, Refusal, pointer
 from joinder.store.advice import trouble_of
 from joinder.store.types import NotText
 from joinder.trouble import StoreRefused, StoreTrouble
@@ -148,7 +148,8 @@ def problem(
 
 
 def on_refusal(request: Request[Any, Any, Any], error: Refusal) -> Response[Problem]:
-    return problem(request, error.problem, error.title, error.status, error.detail, errors=error.errors)
+    wait = {"retry-after": "1"} if isinstance(error, InFlight) else None
+    return problem(request, error.problem, error.title, error.status, error.detail, errors=error.errors, headers=wait)
 
 
 def on_vendor_error(request: Request[Any, Any, Any], error: VendorError) -> Response[Problem]:

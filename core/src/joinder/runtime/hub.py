@@ -34,7 +34,7 @@ from joinder.store.engine import open_store
 from joinder.store.epoch import Footing
 from joinder.store.identity import store_identity
 from joinder.store.journal import Journal
-from joinder.store.key_file import read_key_file
+from joinder.store.key_file import key_path, read_key_file
 from joinder.store.readiness import Readiness
 from joinder.store.types import Store
 from joinder.store.vault import DATA_KEYS, Vault
@@ -96,7 +96,7 @@ class Hub:
 @asynccontextmanager
 async def open_hub(settings: Settings, registry: Registry | None = None) -> AsyncIterator[Hub]:
     """Opens the store and proves the key. Raises ConfigError, or StoreTrouble while the database is away."""
-    vault = Vault(lambda: read_key_file(Path(settings.key_file)))
+    vault = Vault(lambda: read_key_file(key_path(settings.key_file)))
     store = await open_store(settings.database_url)
     http = HttpFactory(
         allowed_networks=settings.allowed_networks,

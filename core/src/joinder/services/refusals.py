@@ -83,3 +83,27 @@ class Unprocessable(Refusal):
     status = 422
     problem = "unprocessable"
     title = "The request is well-formed, but cannot work"
+
+
+class InFlight(Refusal):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    status = 409
+    problem = "idempotency-in-flight"
+    title = "The first request with this key has no answer yet"
+
+
+class KeyReused(Refusal):
+    """The Idempotency-Key was used for another request."""
+
+    status = 422
+    problem = "idempotency-key-reused"
+    title = "The key belongs to another request"
+
+
+class AnswerLost(Refusal):
+    """The first request took effect, and its server was gone before the answer."""
+
+    status = 409
+    problem = "idempotency-answer-lost"
+    title = "The request took effect, and its answer was lost"

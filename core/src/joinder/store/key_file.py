@@ -32,6 +32,17 @@ class Kek:
         return f"Kek({self.id})"
 
 
+def key_path(named: str) -> Path:
+    """Returns where the keys are: in a systemd credential of the file's name, if there is one, else in the file.
+
+    systemd keeps credentials in memory that nobody else can read, and decrypts those made by `systemd-creds encrypt`
+    with the machine's TPM. Another source, such as a KMS, needs no more than a unit that puts such a file there.
+    """
+    folder, path = os.environ.get("CREDENTIALS_DIRECTORY"), Path(named)
+    given = Path(folder) / path.name if folder else path
+    return given if given.is_file() else path
+
+
 def create_key_file(path: Path) -> None:
     """Writes a new key, readable by its owner only. Raises ConfigError when the file exists."""
     try:
@@ -66,6 +77,7 @@ def read_key_file(path: Path) -> tuple[Kek, ...]:
 
 def add_key(path: Path) -> Kek:
     """Adds a new key that wraps from now on; the others stay. Only under the store's lock. Raises ConfigError."""
+    _refuse_credential(path)
     new = _new_key()
     _replace(path, [new, *read_key_file(path)])
     return new
@@ -73,14 +85,31 @@ def add_key(path: Path) -> Kek:
 
 def remove_key(path: Path, kek_id: str) -> None:
     """Takes out a key that wraps nothing. Only under the store's lock. Raises ConfigError."""
+    _refuse_credential(path)
     _replace(path, [kek for kek in read_key_file(path) if kek.id != kek_id])
+
+
+def _refuse_credential(path: Path) -> None:
+    """Raises ConfigError for a file that only systemd replaces."""
+    if _is_credential(path):
+        raise ConfigError(
+            f"{path} is a systemd credential: write the new key as its first line, encrypt it again, restart the "
+            "unit, then: joinder keys rotate"
+        )
+
+
+def _is_credential(path: Path) -> bool:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and path.parent == Path(folder)
 
 
 def make_durable(path: Path) -> None:
     """Syncs the file before anything is wrapped by a key in it: a change may have been cut before it was on the disk.
 
-    Raises ConfigError.
+    A credential of systemd is not ours to sync. Raises ConfigError.
     """
+    if _is_credential(path):
+        return
     try:
         sync(path)
         sync(path.resolve().parent)

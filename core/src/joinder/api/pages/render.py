@@ -18,8 +18,9 @@ from joinder import virtual
 from joinder.api.pages.catalogue import Catalogue
 from joinder.clean import clean_text
 from joinder.services.join.browser_sessions import authorize_path
+from joinder.services.join.hosted_forms import Fault, Form
+from joinder.services.join.intros import Choice, Intro
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.join.join_sessions import Choice, Fault, Form, Intro
 from joinder.services.join.landings import Landing
 from joinder.services.join.owner_links import Connection, Receipt
 from joinder.services.join.redirects import with_result

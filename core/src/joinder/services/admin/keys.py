@@ -16,7 +16,7 @@ from sqlmodel import col, select
 
 from joinder.runtime.hub import Hub, audit
 from joinder.services.refusals import Conflict, NotFound
-from joinder.store.key_file import add_key, make_durable, remove_key
+from joinder.store.key_file import add_key, key_path, make_durable, remove_key
 from joinder.store.tables import DataKey
 from joinder.store.vault import DATA_KEYS, SYSTEM
 
@@ -127,4 +127,4 @@ def _check_retirable(uses: list[KeyUse], key_id: str) -> None:
 
 
 def _path(hub: Hub) -> Path:
-    return Path(hub.settings.key_file)
+    return key_path(hub.settings.key_file)

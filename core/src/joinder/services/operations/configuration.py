@@ -12,7 +12,7 @@ from joinder.redact import Secrets
 from joinder.services.calls.call_limits import apply_call_limits
 from joinder.settings import ConfigError, Meaning, Settings, meaning, shown_value
 from joinder.store.engine import parsed_url
-from joinder.store.key_file import read_key_file
+from joinder.store.key_file import key_path, read_key_file
 from joinder.vendors.registry import Registry
 
 HIDDEN = "***"
@@ -71,7 +71,7 @@ def problems(settings: Settings) -> list[str]:
     """Lists what stops a start before a store is opened."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: parsed_url(settings.database_url),
-        lambda: read_key_file(Path(settings.key_file)),
+        lambda: read_key_file(key_path(settings.key_file)),
         lambda: read_metrics_token(settings),
         lambda: apply_call_limits(Registry.load(allow=settings.plugins), settings.call_limits),
     )

@@ -27,7 +27,7 @@ from joinder.store import copies, dumps
 from joinder.store.advice import trouble_of
 from joinder.store.engine import parsed_url
 from joinder.store.file_watch import refuse_strays
-from joinder.store.key_file import read_key_file
+from joinder.store.key_file import key_path, read_key_file
 from joinder.store.migrate import migrations
 from joinder.store.sqlite import SqliteStore, sqlite_path
 from joinder.trouble import StoreTrouble
@@ -45,7 +45,7 @@ async def before_opening(settings: Settings) -> list[Finding]:
     Raises ConfigError for what stops every start, or StoreTrouble.
     """
     url = parsed_url(settings.database_url)
-    read_key_file(Path(settings.key_file))
+    read_key_file(key_path(settings.key_file))
     if url.get_backend_name() == "sqlite":
         path = sqlite_path(url)
         refuse_strays(path)

@@ -15,6 +15,7 @@ from sqlmodel import col, select
 from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
+from joinder.services.refusals import AnswerLost, InFlight, KeyReused
 from joinder.store.tables import Audit, Idempotency
 from joinder.store.vault import SealBroken
 
@@ -29,18 +30,6 @@ class Answer(Struct, frozen=True):
     status: int
     headers: list[tuple[str, str]]
     body: str
-
-
-class InFlight(Exception):
-    """The first request with this key has not been answered yet."""
-
-
-class OtherRequest(Exception):
-    """The key was used for another request."""
-
-
-class AnswerLost(Exception):
-    """The first request took effect, and its server was gone before the answer; the text names what it changed."""
 
 
 class Place(Struct, frozen=True):
@@ -58,7 +47,7 @@ class Place(Struct, frozen=True):
 async def begin(hub: Hub, place: Place, fingerprint: str, request_id: str) -> Answer | None:
     """Notes that the request begins; returns the answer where it was given before.
 
-    Raises InFlight, OtherRequest or AnswerLost.
+    Raises InFlight, KeyReused or AnswerLost.
     """
     moment = now()
     async with hub.store.write(f"{place.client_id} {place.key_hash}") as session:
@@ -66,18 +55,18 @@ async def begin(hub: Hub, place: Place, fingerprint: str, request_id: str) -> An
         await hub.vault.unlock(session, place.account_id)
         row = await session.get(Idempotency, (place.client_id, place.key_hash))
         if row is not None and row.fingerprint != fingerprint:
-            raise OtherRequest
+            raise KeyReused("Every request has a key of its own.")
         if row is not None and row.status is not None and row.answer_sealed is not None:
             return _opened(hub, place, row.answer_sealed)
         if row is not None and row.created_at > moment - CUT_AFTER_S:
-            raise InFlight
+            raise InFlight("Wait for the answer of the first request, then send it again.")
         if row is not None:
             query = select(Audit.target).where(
                 col(Audit.account_id) == place.account_id, col(Audit.request_id) == row.request_id
             )
             changed = sorted(set((await session.execute(query)).scalars()))
             if changed:
-                raise AnswerLost(", ".join(changed))
+                raise AnswerLost(f"It changed: {', '.join(changed)}.")
         row = row or Idempotency(
             client_id=place.client_id,
             key_hash=place.key_hash,
@@ -117,7 +106,7 @@ def _opened(hub: Hub, place: Place, sealed: bytes) -> Answer:
     try:
         status, headers, body = hub.vault.open(sealed, **where).values()
     except SealBroken:
-        raise AnswerLost("what it made") from None
+        raise AnswerLost("It was sealed with a key that has ended.") from None
     return Answer(status, [(name, value) for name, value in headers], body)
 
 

@@ -1,0 +1,80 @@
+"""Of several requests that end a session at once, one goes on; the others wait for it and lead to the same end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from sqlalchemy import CursorResult, update
+from sqlmodel import col
+
+from joinder.clock import monotonic, now
+from joinder.errors import ConsentContinues, ConsentInvalid, TransientError, VendorError
+from joinder.redact import Secrets
+from joinder.runtime.hub import Hub
+from joinder.services.join import consents, continuations, join_ends, kept_consents, late_consents
+from joinder.services.join.browser_sessions import refused, restart_url
+from joinder.services.join.kept_consents import KeptConsent
+from joinder.services.join.late_consents import HELD_MOST_S
+from joinder.store.tables import JoinSession
+
+MAX_ATTEMPTS = 5
+LOOK_S = 0.2
+
+
+class Reopened(Exception):
+    """The request that was waited for left the form open, and this is why."""
+
+    def __init__(self, error: VendorError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def same_end(hub: Hub, row: JoinSession) -> str:
+    """Tells where the session leads, once whoever holds it has ended it. Raises JoinRefused, or Reopened."""
+    until = monotonic() + HELD_MOST_S
+    while True:
+        async with hub.store.read() as session:
+            found = await session.get(JoinSession, row.token_hash)
+        if found is None:
+            raise refused(hub, None, "link_invalid")
+        if found.ended_at is not None or found.enrollment_id is not None:
+            return join_ends.target(found, restart_url(hub, found))
+        if found.used_at is None and found.end_code is not None and found.attempts < MAX_ATTEMPTS:
+            raise Reopened(_told(found))
+        if found.used_at is None and found.attempts >= MAX_ATTEMPTS:
+            await consents.end(hub, found, "too_many_tries")
+        elif found.used_at is not None and found.used_at < now() - HELD_MOST_S:
+            await late_consents.recover(hub, found)
+        elif monotonic() > until or hub.stopping.is_set():
+            raise refused(hub, found, "still_running")
+        else:
+            await asyncio.sleep(LOOK_S)
+
+
+def _told(row: JoinSession) -> VendorError:
+    """Returns the refusal as the other request noted it."""
+    text = row.end_text or ""
+    if row.end_code == continuations.CONTINUES:
+        return ConsentContinues(text, fields=())
+    return ConsentInvalid(text) if row.end_code == "wrong_entries" else TransientError(text)
+
+
+async def claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None, *, keeps: bool = True) -> bool:
+    """Claims the session; of two requests at once, one gets True and goes on.
+
+    What was `entered` is kept until it is known to work, or not; an answer to a further question is not (`keeps`).
+    """
+    kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered and keeps else None
+    async with hub.store.write(row.account_id) as session:
+        claimed = await session.execute(
+            update(JoinSession)
+            .where(
+                col(JoinSession.token_hash) == row.token_hash,
+                col(JoinSession.used_at).is_(None),
+                col(JoinSession.ended_at).is_(None),
+                col(JoinSession.attempts) < MAX_ATTEMPTS,
+            )
+            .values(used_at=now(), attempts=JoinSession.attempts + 1, kept_sealed=kept)
+        )
+    return isinstance(claimed, CursorResult) and bool(claimed.rowcount)
