@@ -14,6 +14,7 @@ from api.conftest import NewBrowser
 from api.fakes import OWNER_TOKEN, Tenant, Vendors, come_back, count, new_flow
 from api.test_join import ENTRIES, EVIL, assert_page, send, token_of
 from joinder import errors
+from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.join import join_ends
 from joinder.services.records import accounts, brands
@@ -298,7 +299,7 @@ async def test_a_link_that_is_changed_old_or_made_for_something_else_opens_nothi
         await browser.post("/join/connection/end", data={"link": link}, headers={"sec-fetch-site": "cross-site"}), 403
     )
     assert await count(hub, "enrollment") == 1
-    monkeypatch.setattr("joinder.services.join.owner_links.now", lambda: 4_000_000_000)
+    monkeypatch.setattr("joinder.services.join.owner_links.now", lambda: now() + 400 * 86400)
     assert "too old" in assert_page(await browser.get(own), 400)
 
 

@@ -23,6 +23,7 @@ from joinder.store.tables import (
     Delivery,
     DeviceRow,
     Event,
+    Idempotency,
     Interval,
     JoinFlow,
     JoinSession,
@@ -34,7 +35,9 @@ from joinder.store.tables import (
 )
 from services.strict_vendor import StrictVendor
 
-OF_NO_ACCOUNT = {"reading_source", "revocation", "signing_key", "store_state", "tally"}  # a revocation outlives its own
+OF_NO_ACCOUNT = {  # a revocation outlives its own; a token that ended is known by its id alone
+    "reading_source", "revocation", "revoked_token", "signing_key", "store_state", "tally",
+}  # fmt: skip
 Rows = dict[str, list[str]]
 
 
@@ -68,7 +71,11 @@ async def add_what_is_under_way(hub: Hub, account_id: str, endpoint_id: str) -> 
         sent = Delivery(
             id=new_id("dlvy"), account_id=account_id, endpoint_id=endpoint_id, event_id=event.id, created_at=1, due_at=1
         )
-        session.add_all([flow, consent, sent])
+        asked = Idempotency(
+            client_id=f"clnt of {account_id}", key_hash="k", account_id=account_id, fingerprint="f", request_id="r",
+            created_at=1, expires_at=1,
+        )  # fmt: skip
+        session.add_all([flow, consent, sent, asked])
     await brands.change(hub, account_id, "test", colour="#123456")
 
 

@@ -25,6 +25,7 @@ from joinder.store.tables import (
     Delivery,
     Enrollment,
     Event,
+    Idempotency,
     JoinFlow,
     JoinSession,
     Program,
@@ -43,7 +44,7 @@ HELD: dict[str, type[Any]] = {
     "API clients": ApiClient,
 }
 _DOORS = (ApiClient, JoinSession, JoinFlow, Program)
-_REST = (Delivery, WebhookEndpoint, Event, VendorCredentials)
+_REST = (Delivery, WebhookEndpoint, Event, VendorCredentials, Idempotency)
 
 
 @dataclass(frozen=True, kw_only=True)

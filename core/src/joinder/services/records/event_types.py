@@ -37,7 +37,8 @@ EVENT_TYPES: dict[str, str] = {
     "backfill.failed": "The job `backfillID` gave up after a day without progress, for a `reason`.",
     "enrollment.deleted": (
         "The enrollment ended; its tokens, sites, devices and readings are erased. `revocation`: `requested` where its "
-        "vendor is told, else `none`. `continuesAs`: the owner's other one, which has the grant."
+        "vendor is told, else `none`. `by: owner` where the owner ended it on a page of ours. `continuesAs`: the "
+        "owner's other one, which has the grant."
     ),
     "enrollment.revoked": (
         "What became of an ended enrollment's consent, by `how`: `at vendor`, `failed` (the vendor could not be told "
