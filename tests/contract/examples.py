@@ -207,8 +207,7 @@ async def _operator(recorder: Recorder) -> tuple[str, str]:
     await recorder.ask("GET", f"{one}/actions", made["id"])
     await recorder.ask("POST", f"{one}/actions/{{name}}", made["id"], "register", body={"domain": "hub.example"})
     vendors = [{"vendor": "acme", "credentialsID": made["id"]}]
-    skips = {"skipIntro": True, "skipLanding": True}  # our pages before and after the vendor's
-    flow = await recorder.ask("POST", "/join/flows", body={"vendors": vendors, "redirectURI": BACK, **skips})
+    flow = await recorder.ask("POST", "/join/flows", body={"vendors": vendors, "redirectURI": BACK})
     await recorder.ask("GET", "/join/flows")
     await recorder.ask("GET", "/join/flows/{flow_id}", flow["id"])
     return made["id"], flow["id"]

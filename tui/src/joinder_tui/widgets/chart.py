@@ -90,7 +90,7 @@ class EnergyPicture(Widget):
         if self._chart is None or self._plot is None:
             return Text("…")
         has_colours = not self.app.no_color
-        text = Text(self.title(self._chart), "bold", no_wrap=True, overflow="ellipsis").append("\n")
+        text = Text(no_wrap=True, overflow="ellipsis").append(f"{self.title(self._chart)}\n", "bold")
         text.append_text(self._reading(self._chart)).append("\n")
         text.append_text(drawing.legend(self._plot, has_colours=has_colours)).append("\n")
         room = (self.size.width, max(3, self.size.height - 3))
