@@ -78,7 +78,7 @@ class Page(Screen[None]):
         return cast("JoinderApp", self.app)
 
     def compose(self) -> ComposeResult:
-        yield Crumbs()
+        yield Crumbs(PAGES)
         yield from self.body()
         yield Doing()
         yield Footer()

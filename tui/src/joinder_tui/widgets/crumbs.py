@@ -20,6 +20,10 @@ SHORT = 4  # letters of a name where there is no room for all
 class Crumbs(Static):
     """A click on a name leads there, as its digit does."""
 
+    def __init__(self, pages: Sequence[MainPage]) -> None:
+        super().__init__()
+        self._pages = pages
+
     def on_mount(self) -> None:
         self.watch(self.app, "trouble", self._draw)
         self.watch(self.app, "waiting", self._draw)
@@ -62,21 +66,19 @@ class Crumbs(Static):
         return labels
 
     def _drawn(self, letters: int, *, is_titled: bool) -> list[tuple[str, Text]]:
-        from joinder_tui.pages import PAGES
-
-        here = self._here(PAGES)
+        here = self._here()
         labels = [("", Text("Joinder ", "bold"))] if is_titled else []
-        for page in PAGES:
+        for page in self._pages:
             name = page.label if page.name == here else page.label[:letters]
             waits = f" ▲{self.joinder.waiting}" if page.name == "now" and self.joinder.waiting else ""
             style = "reverse bold" if page.name == here else ""
             labels.append((page.name, Text.assemble((f" {page.key} {name}".rstrip() + f"{waits} ", style))))
         return labels
 
-    def _here(self, pages: Sequence[MainPage]) -> str:
+    def _here(self) -> str:
         """Returns the main screen that is in front, or below what is."""
         modules = [type(screen).__module__.rpartition(".")[2] for screen in self.joinder.screen_stack]
-        return next((page.name for page in pages if page.name in modules), "")
+        return next((page.name for page in self._pages if page.name in modules), "")
 
     def on_click(self, event: events.Click) -> None:
         at = event.x - 1
