@@ -99,7 +99,7 @@ async def test_of_several_accounts_one_must_be_chosen(hub: Hub, account_id: str,
     mine, theirs = await endpoint(hub, account_id, "mine"), await endpoint(hub, other, "theirs")
     async with open_terminal() as terminal:
         await terminal.press("6", "a")
-        await terminal.until(lambda: "There are 2 accounts: choose one with 8 and s." in terminal.said())
+        await terminal.until(lambda: "There are 2 accounts: choose one with 8 and f." in terminal.said())
         await terminal.sees(mine)
         await terminal.sees(theirs)
         terminal.app.account_id = other
