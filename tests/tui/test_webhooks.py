@@ -198,7 +198,7 @@ async def test_deletion_wants_the_id_and_says_what_goes(hub: Hub, account_id: st
     async with open_terminal() as terminal:
         await terminal.press("6", "d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
-        await terminal.sees("2 deliveries go with it.")
+        await terminal.sees("Deleted with it: 2 deliveries.")
         await terminal.press("enter")
         assert await stored(hub, row_id) is not None
         asked(terminal, "name").value = row_id
