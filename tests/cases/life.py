@@ -14,8 +14,9 @@ from joinder.runtime.hub import Hub, open_hub
 from joinder.services.join import enrollments
 from joinder.services.readings import backfill, backfill_steps, intervals, poll, sites
 from joinder.services.readings import live as live_power
-from joinder.services.readings.intervals import Page, Total, Window
+from joinder.services.readings.intervals import Page, Window
 from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following
+from joinder.services.readings.totals import Total
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry

@@ -72,8 +72,8 @@ def test_only_declared_ports_are_opened() -> None:
 
 
 async def test_plain_http_stays_in_the_operators_networks() -> None:
-    async with access()("10.1.2.3") as box:
-        with pytest.raises(DeviceUnreachable):
+    with pytest.raises(DeviceUnreachable):
+        async with access()("10.1.2.3") as box:
             await box.request("GET", f"{box.origin}/info")
 
 

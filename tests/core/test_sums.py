@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from effort import examples
 from joinder.energy import DeviceKind
-from joinder.services.readings.intervals import Asked, Total, _summed
 from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following
-from joinder.services.readings.sites import SiteHead
+from joinder.services.readings.totals import Total, summed
 from joinder.store.types import Row
 
 # A month of each in which clocks change, where they do.
@@ -28,7 +27,6 @@ ENERGIES = {
     DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
     DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
 }
-SITE = SiteHead("site", "enrl", "vendor", None, None, 1)
 
 
 @st.composite
@@ -62,13 +60,6 @@ def rows(start: int, end: int, level: SummaryLevel, zone: ZoneInfo, seed: int) -
     return found
 
 
-def summed(
-    found: list[Row], level: SummaryLevel, kind: DeviceKind, zone: ZoneInfo, start: int, end: int
-) -> list[Total]:
-    asked = Asked(account_id="a", site=SITE, device=None, kind=kind, level=level, start=start, end=end, zone=zone)
-    return _summed(found, asked, False)
-
-
 def by_period(parts: list[Total], level: SummaryLevel, zone: ZoneInfo, name: str) -> dict[int, float]:
     sums: dict[int, float] = {}
     for part in parts:
@@ -85,7 +76,7 @@ def test_quarter_hours_hours_days_and_the_month_hold_the_same_energy(kind, month
     zone, start, end = month
     quarters = rows(start, end, "15mins", zone, seed)
     levels: tuple[SummaryLevel, ...] = ("15mins", "hour", "day", "month")
-    of = {level: summed(quarters, level, kind, zone, start, end) for level in levels}
+    of = {level: summed(quarters, kind, level, zone, False) for level in levels}
     for smaller, larger in (("15mins", "hour"), ("hour", "day"), ("15mins", "day"), ("day", "month")):
         for name in ENERGIES[kind]:
             whole = {total.start: total.values[name] for total in of[larger]}
@@ -100,7 +91,7 @@ def test_quarter_hours_hours_days_and_the_month_hold_the_same_energy(kind, month
 def test_a_month_out_of_daily_values_is_their_sum(kind, month, seed):
     zone, start, end = month
     days = rows(start, end, "day", zone, seed)
-    (whole,) = summed(days, "month", kind, zone, start, end)
+    (whole,) = summed(days, kind, "month", zone, False)
     for name in ENERGIES[kind]:
-        assert whole.values[name] == sum(total.values[name] for total in summed(days, "day", kind, zone, start, end))
+        assert whole.values[name] == sum(total.values[name] for total in summed(days, kind, "day", zone, False))
     assert whole.quality == "measured"

@@ -89,7 +89,7 @@ async def test_a_rotation_that_is_cut_goes_on_with_the_next(
         await terminal.press("ctrl+x")
         await terminal.until(lambda: any("not waited for any more" in note for note in terminal.said()))
         assert len(set(await wrapped_by(hub))) == 2
-        await terminal.until(lambda: "still need an older key: o rotates" in terminal.text())
+        await terminal.until(lambda: "2 data keys; o rotates" in terminal.text())
         assert not terminal.page.query_one(ProgressBar).display
 
         monkeypatch.setattr(keys, "_rewrap_some", rewrap)

@@ -99,7 +99,7 @@ async def test_of_several_accounts_one_must_be_chosen(hub: Hub, account_id: str,
     mine, theirs = await endpoint(hub, account_id, "mine"), await endpoint(hub, other, "theirs")
     async with open_terminal() as terminal:
         await terminal.press("6", "a")
-        await terminal.until(lambda: "There are 2 accounts: choose one with 8 and s." in terminal.said())
+        await terminal.until(lambda: "There are 2 accounts: choose one with 8 and f." in terminal.said())
         await terminal.sees(mine)
         await terminal.sees(theirs)
         terminal.app.account_id = other
@@ -198,7 +198,7 @@ async def test_deletion_wants_the_id_and_says_what_goes(hub: Hub, account_id: st
     async with open_terminal() as terminal:
         await terminal.press("6", "d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
-        await terminal.sees("2 deliveries go with it.")
+        await terminal.sees("Deleted with it: 2 deliveries.")
         await terminal.press("enter")
         assert await stored(hub, row_id) is not None
         asked(terminal, "name").value = row_id

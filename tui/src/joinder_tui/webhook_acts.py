@@ -149,7 +149,7 @@ async def _delete(page: Page, row: WebhookEndpoint) -> None:
     count = await page.joinder.asked(lambda hub: webhook_list.count_sent(hub, row.id))
     if count is None:
         return
-    touches = [row.url.partition("?")[0], f"{texts.counted(count, 'delivery')} with it."]
+    touches = [row.url.partition("?")[0], f"Deleted with it: {texts.counted(count, 'delivery')}."]
     if await page.confirmed_by_name(f"Delete {row.id}?", row.id, touches):
         problem = await page.outcome("Deleting", lambda hub: webhooks.delete(hub, row.account_id, row.id, ACTOR))
         page.notify(problem or "Deleted", severity="error" if problem else "information")

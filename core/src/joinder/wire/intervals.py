@@ -8,9 +8,10 @@ from msgspec import field
 
 from joinder.energy import Quality
 from joinder.services.readings import silence
-from joinder.services.readings.intervals import Page, Total
+from joinder.services.readings.intervals import Page
 from joinder.services.readings.missing import Why
 from joinder.services.readings.periods import SummaryLevel
+from joinder.services.readings.totals import Total
 from joinder.wire.base import Moment, Wire, kilo, local_times, one_of, page_token, utc
 from joinder.wire.provenance import Provenance
 

@@ -12,8 +12,9 @@ from msgspec import Struct
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals
-from joinder.services.readings.intervals import MAX_SPAN_DAYS, Total, Window
+from joinder.services.readings.intervals import MAX_SPAN_DAYS, Window
 from joinder.services.readings.periods import SummaryLevel
+from joinder.services.readings.totals import Total
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.types import Row
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from joinder.clock import now
-from joinder.energy import ROWS_MISSING, DeviceKind, Quality
+from joinder.energy import DeviceKind
 from joinder.errors import UnknownVendor, VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.call_refusals import ShareSpent
@@ -20,33 +19,26 @@ from joinder.services.readings.periods import SummaryLevel, ceiling, floor, foll
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.readings.silence import Silent
 from joinder.services.readings.sites import DeviceHead, SiteHead, device_head, get_site, refuse_gone, site_head
+from joinder.services.readings.totals import (
+    COLUMN,
+    ENERGIES,
+    FETCHED_AT,
+    METRICS_OF,
+    REFUSED_BY,
+    RULE,
+    Total,
+    summed,
+    tell,
+)
 from joinder.services.refusals import Unprocessable
-from joinder.store.readings import METRICS, read_intervals
+from joinder.store.readings import read_intervals
 from joinder.store.sites import read_devices
 from joinder.store.types import Row
 from joinder.trouble import StoreTrouble
 from joinder.vendor import History, Resolution
-from joinder.vendors.gate.rules import Rule
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
-# What each kind is asked for; a period without any of it is left out, a battery's also when one direction is unknown:
-# the wire format has no interval of half a battery, and 0 would not be true.
-_ENERGIES = {
-    DeviceKind.INVERTER: ("solar_wh",),
-    DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
-    DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
-}
-_METRICS = {kind: (*names, "soc_percent") if kind is DeviceKind.BATTERY else names for kind, names in _ENERGIES.items()}
-_COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
-_FETCHED_AT = 2 + len(METRICS)
-_RULE, _SOURCE = _FETCHED_AT + 1, _FETCHED_AT + 2
-# By the rules that say no more than that: what of a meter may be unknown because it was refused.
-_REFUSED_BY = {
-    str(Rule.LOAD): (_COLUMN["load_wh"],),
-    str(Rule.NUMBER): tuple(_COLUMN[name] for name in _ENERGIES[DeviceKind.METER]),
-    str(Rule.TWICE): (_COLUMN["import_wh"], _COLUMN["export_wh"]),
-}
 MISSING_MOST = 100  # spans named in one answer
 
 
@@ -58,24 +50,6 @@ class Window(Struct, frozen=True):
     end: int
     limit: int
     provenance: bool = False
-
-
-class Origin(Struct, frozen=True):
-    """Where a period's values came from: the oldest fetch, its sources, and the rule that made it what it is."""
-
-    fetched_at: int
-    sources: tuple[int, ...]
-    rule: str | None
-
-
-class Total(Struct, frozen=True):
-    """Energy of one period (Wh); None where nothing is known. Times are epoch seconds."""
-
-    start: int
-    end: int
-    values: dict[str, float | None]
-    quality: Quality
-    origin: Origin | None = None  # where it was asked for
 
 
 class Page(Struct, frozen=True):
@@ -194,10 +168,10 @@ async def _stored_page(
 ) -> Page:
     read = [(part, resolution, *await _rows(hub, part, resolution)) for part, resolution in parts]
     rows = [row for _, _, _, found in read for row in found]
-    totals = _summed(rows, asked, window.provenance)
+    totals = summed(rows, asked.kind, asked.level, asked.zone, window.provenance)
     if failure is not None and not totals and not isinstance(failure, ShareSpent):
         raise failure
-    as_of = min((row[_FETCHED_AT] for row in rows), default=None) if failure is not None else None
+    as_of = min((row[FETCHED_AT] for row in rows), default=None) if failure is not None else None
     following_page = totals[window.limit].start if len(totals) > window.limit else None
     shown = totals[: window.limit]
     missing = await _missing(hub, read, following_page)
@@ -256,10 +230,10 @@ def _columns_told(rows: Sequence[Row], kind: DeviceKind) -> list[int]:
 
     What was refused of it counts too, or the shortest range would be complete without it.
     """
-    columns = [_COLUMN[name] for name in _ENERGIES[kind]]
+    columns = [COLUMN[name] for name in ENERGIES[kind]]
     if kind is not DeviceKind.METER:
         return columns
-    refused = {column for row in rows for column in _REFUSED_BY.get(row[_RULE], ()) if row[column] is None}
+    refused = {column for row in rows for column in REFUSED_BY.get(row[RULE], ()) if row[column] is None}
     return [one for one in columns if one in refused or any(row[one] is not None for row in rows)] or columns
 
 
@@ -324,7 +298,7 @@ async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, li
     own = await _whole_rows(hub, asked, asked.device.id, resolution) if asked.device is not None else []
     if asked.own_device is not None:
         return asked.own_device.id, own
-    told = {row[0]: row for row in own if _tell([row], asked.kind)}
+    told = {row[0]: row for row in own if tell([row], asked.kind)}
     rows = await _whole_rows(hub, asked, asked.site.id, resolution)
     if told:
         found = {row[0]: row for row in rows} | told
@@ -333,92 +307,10 @@ async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, li
 
 
 async def _whole_rows(hub: Hub, asked: Asked, subject_id: str, resolution: Resolution) -> list[Row]:
-    rows = await read_intervals(hub.store, subject_id, resolution, asked.start, asked.end, _METRICS[asked.kind])
+    rows = await read_intervals(hub.store, subject_id, resolution, asked.start, asked.end, METRICS_OF[asked.kind])
     return list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
 
 
 def _of_zone(rows: Sequence[Row], zone: ZoneInfo) -> list[Row]:
     """Keeps day rows of the site's own midnights: one made in another zone is no day of it, nor of its devices."""
     return [row for row in rows if floor(row[0], "day", zone) == row[0] and following(row[0], "day", zone) == row[1]]
-
-
-def _tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
-    columns = [_COLUMN[name] for name in _ENERGIES[kind]]
-    return any(row[column] is not None for row in rows for column in columns)
-
-
-def _summed(rows: Sequence[Row], asked: Asked, with_origin: bool) -> list[Total]:
-    """Sums rows, in order, by the periods they fall into."""
-    if asked.level == "15mins":  # each row is one
-        return _each(rows, asked.kind, with_origin)
-    totals: list[Total] = []
-    part: list[Row] = []
-    start = end = 0
-    for row in rows:
-        if row[0] >= end:
-            totals.extend(_total(part, start, end, asked.kind, with_origin))
-            part = []
-            start = floor(row[0], asked.level, asked.zone)
-            end = following(start, asked.level, asked.zone)
-        part.append(row)
-    totals.extend(_total(part, start, end, asked.kind, with_origin))
-    return totals
-
-
-def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> list[Total]:
-    """Makes totals of rows that are periods of their own, by the rules of `_total`; most of what is read is."""
-    pairs = [(name, _COLUMN[name]) for name in _METRICS[kind]]
-    first, *others = (_COLUMN[name] for name in _ENERGIES[kind])
-    enough = all if kind is DeviceKind.BATTERY else any
-    if others:
-        told = [row for row in rows if enough([row[column] is not None for column in (first, *others)])]
-    else:
-        told = [row for row in rows if row[first] is not None]
-    values = ({name: row[column] for name, column in pairs} for row in told)
-    origins = (_origin([row], row[-1]) for row in told) if with_origin else repeat(None)
-    return [
-        Total(row[0], row[1], known, row[-1], origin) for row, known, origin in zip(told, values, origins, strict=False)
-    ]
-
-
-def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind, with_origin: bool) -> list[Total]:
-    """Makes one period, or nothing when it holds none of the asked energies."""
-    values = {name: _sum(part, _COLUMN[name]) for name in _ENERGIES[kind]}
-    known = [value is not None for value in values.values()]
-    if not (all(known) if kind is DeviceKind.BATTERY else any(known)):
-        return []
-    quality = _quality(part, start, end, [_COLUMN[name] for name, value in values.items() if value is not None])
-    if kind is DeviceKind.BATTERY:
-        soc = [row[_COLUMN["soc_percent"]] for row in part if row[_COLUMN["soc_percent"]] is not None]
-        values["soc_percent"] = sum(soc) / len(soc) if soc else None
-    return [Total(start, end, values, quality, _origin(part, quality) if with_origin else None)]
-
-
-def _origin(part: Sequence[Row], quality: Quality) -> Origin:
-    told = tuple(dict.fromkeys(row[_SOURCE] for row in part if row[_SOURCE] is not None))
-    rule = next((row[_RULE] for row in part if row[_RULE] is not None), None)
-    if rule is None and quality == "partial":
-        rule = ROWS_MISSING
-    return Origin(min(row[_FETCHED_AT] for row in part), told, rule)
-
-
-def _sum(part: Sequence[Row], column: int) -> float | None:
-    if len(part) == 1:
-        value: float | None = part[0][column]
-        return value
-    known = [row[column] for row in part if row[column] is not None]
-    return sum(known) if known else None
-
-
-def _quality(part: Sequence[Row], start: int, end: int, columns: Sequence[int]) -> Quality:
-    """Says `partial` when a piece of the period is missing in one of the values, `estimated` when a piece is."""
-    if len(part) == 1 and (part[0][0], part[0][1]) == (start, end):
-        whole: Quality = part[0][-1]
-        return whole
-    length_s = end - start
-    for column in columns:
-        if sum(row[1] - row[0] for row in part if row[column] is not None) < length_s:
-            return "partial"
-    if any(row[-1] == "partial" for row in part):
-        return "partial"
-    return "estimated" if any(row[-1] == "estimated" for row in part) else "measured"

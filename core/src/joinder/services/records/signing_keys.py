@@ -80,6 +80,7 @@ async def rotate(hub: Hub, actor: str, *, at_once: bool = False) -> str:
         kept = [] if at_once else [row.id for row in public_at(known, now())]
         await session.execute(delete(SigningKey).where(col(SigningKey.id).not_in(kept)))
         made = await _made(hub, session)
+        made.created_at = max([made.created_at, *(row.created_at + 1 for row in known)])
         audit(session, SYSTEM, actor, "signing-key.rotate", made.id)
     return made.id
 
