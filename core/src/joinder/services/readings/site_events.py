@@ -51,7 +51,8 @@ async def tell_device(
     enrollment = await session.get(Enrollment, site.enrollment_id)
     if enrollment is None:
         return
-    data: dict[str, object] = {"siteID": site.id, "deviceID": device.id, "kind": _WIRE_KINDS[device.kind]}
+    kind = _WIRE_KINDS.get(device.kind, device.kind)  # an earlier version may have stored any
+    data: dict[str, object] = {"siteID": site.id, "deviceID": device.id, "kind": kind}
     if what == "discovered":
         health.write_event(session, enrollment, "device.discovered", data)
     else:
