@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter as Counts
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
@@ -36,7 +36,7 @@ from joinder.energy import (
     Site,
 )
 from joinder.errors import PluginBug, UnexpectedPayload
-from joinder.grants import Callback, Consent, Grant, GrantState
+from joinder.grants import Callback, Consent, Context, Grant, GrantState
 from joinder.physics import MOST_W, NO_LOAD
 from joinder.redact import Secrets
 from joinder.series import day_span
@@ -106,7 +106,16 @@ class Plugin:
 
 
 PLUGIN, REGISTRY = Plugin(), Registry()
-CTX: Any = SimpleNamespace(now=lambda: NOW)
+
+
+def context_at(moment: datetime) -> Context:
+    """A context that lends nothing but a clock: what is tried here calls nobody."""
+    nothing: Any = None
+    log = logging.getLogger("joinder.test")
+    return Context(http=nothing, device=nothing, app=None, app_token=nothing, options={}, now=lambda: moment, log=log)
+
+
+CTX = context_at(NOW)
 assert REGISTRY.add("sunny", PLUGIN).problem is None
 
 
@@ -534,7 +543,7 @@ def days_of(zone: str, resolution: Any = "day") -> ReadingsQuery:
 
 def later(answer: object, query: ReadingsQuery) -> Readings:
     """In a year when all of it is over."""
-    ctx: Any = SimpleNamespace(now=lambda: datetime(2027, 6, 1, tzinfo=UTC))
+    ctx = context_at(datetime(2027, 6, 1, tzinfo=UTC))
     return through(REGISTRY.fetch_readings("sunny", ctx, GRANT, query), answer)
 
 

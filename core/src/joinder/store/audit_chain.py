@@ -135,4 +135,8 @@ def _touch(touched: dict[str, tuple[str | None, str | None]], row: SQLModel, *, 
 
 
 def _digest(columns: dict[str, Any]) -> str:
-    return hashlib.sha256(msgspec.json.encode(columns, order="sorted", enc_hook=str)).hexdigest()
+    try:
+        said = msgspec.json.encode(columns, order="sorted", enc_hook=str)
+    except UnicodeEncodeError:  # half a letter, stored before texts were cleaned: JSON cannot say it
+        said = repr(sorted(columns.items())).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(said).hexdigest()
