@@ -29,7 +29,7 @@ SILENT_FOR = timedelta(hours=3)
 
 
 async def joinder(*arguments: str, settings: Settings | None = None) -> tuple[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("JOINDER_", "COLUMNS"))}
     if settings is not None:
         env |= {"JOINDER_DATABASE_URL": settings.database_url, "JOINDER_KEY_FILE": settings.key_file}
     process = await asyncio.create_subprocess_exec(
