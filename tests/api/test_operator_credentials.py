@@ -68,6 +68,16 @@ async def test_a_change_is_tried_before_it_is_kept(api: httpx.AsyncClient, vendo
     assert len((await api.get("/enrollments")).json()["enrollments"]) == 1
 
 
+async def test_what_a_vendor_says_of_one_member_points_to_it(api: httpx.AsyncClient, vendors: Vendors) -> None:
+    wrong = {"clientID": "is not known there", "clientSecret": "is too old"}
+    vendors.sunny.failures["handle_callback"] = errors.ConsentInvalid("no", fields=wrong)
+    answer = await api.post("/vendor-credentials", json={"credentials": app_credentials("customgrant")})
+    assert_problem(answer, 422, "unprocessable")
+    assert {one["pointer"]: one["detail"] for one in answer.json()["errors"]} == {
+        f"/credentials/{member}": sentence for member, sentence in wrong.items()
+    }
+
+
 async def test_renaming_them_calls_no_vendor(api: httpx.AsyncClient, vendors: Vendors) -> None:
     path = f"/vendor-credentials/{await new_credentials(api, 'customgrant')}"
     before = len(vendors.sunny.calls)

@@ -19,6 +19,7 @@ from joinder.services.records.access_tokens import InvalidClient, InvalidScope, 
 from joinder.services.refusals import Unprocessable
 from joinder.store import audit_chain
 from joinder.store.audit_chain import SYSTEM
+from joinder.store.tables import Event
 
 ENTRIES = 8
 
@@ -207,6 +208,17 @@ async def test_an_entry_names_its_request_and_what_the_row_was_before_and_after(
     assert second.before_hash == second.after_hash == first.after_hash  # nothing of the row changed
     made = msgspec.json.decode((await exported(hub, account))[0], type=Line)
     assert (made.action, made.before_hash, made.after_hash is None) == ("account.create", None, False)
+
+
+async def test_half_a_character_of_a_vendor_is_in_the_hash_as_any_other_text_is(hub: Hub, account: str) -> None:
+    row = Event(id="evnt-half", account_id=account, enrollment_id="", type="test", data={}, at=now())
+    for name in ("\ud800", "\ud801"):  # a column of text takes none, JSON does
+        async with hub.store.write(account) as session:
+            row.data = {"reason": name}
+            row = await session.merge(row)
+            audit(session, account, "test", "event.write", row.id)
+    first, second = [msgspec.json.decode(line, type=Line) for line in (await exported(hub, account))[-3:-1]]
+    assert None is first.before_hash != first.after_hash == second.before_hash != second.after_hash
 
 
 # Kept elsewhere

@@ -17,6 +17,7 @@ from joinder.services.join import vendor_credentials
 from joinder.services.records import events, health
 from joinder.services.refusals import NotFound
 from joinder.settings import Settings
+from joinder.store.audit_chain import SYSTEM
 from joinder.store.tables import Enrollment, GrantRow, JoinSession
 from joinder.trouble import StoreTrouble
 from joinder.vendors.registry import Registry
@@ -158,7 +159,10 @@ async def test_audits_newest_first_over_all_accounts(hub: Hub, account_id: str) 
     async with hub.store.write() as session:
         for number in range(12):
             audit(session, f"acct-{number % 2}", "command line", f"act.{number}", f"target-{number % 3}")
-    assert len(await audits.latest(hub, limit=100)) == 13  # and the account's own
+    everything = await audits.latest(hub, limit=100)
+    begun = [row.target for row in everything if row.account_id == SYSTEM]
+    assert sorted(begun) == sorted(["acct-0", "acct-1", account_id])  # where each account's chain begins
+    assert len(everything) - len(begun) == 13  # and the account's own
     found = await audits.latest(hub, account_id="acct-1", limit=100)
     pages, before = [], None
     while page := await audits.latest(hub, account_id="acct-1", before=before, limit=4):

@@ -136,7 +136,7 @@ async def test_every_screen_opens_at_every_size(
     async with open_terminal(size=size) as terminal:
         await terminal.press(page.key)
         assert type(terminal.page).__module__.endswith(f".{page.name}")
-        await terminal.sees(f" {page.key} {page.label} ")
+        await terminal.sees(f" {page.key} {page.label}")
         await terminal.press("question_mark")
         await terminal.sees("Command")
         await terminal.press("escape")

@@ -128,9 +128,10 @@ class JoinderApp(App[int]):
         return answer
 
     def _tick(self) -> None:
-        """Asks at most one query, of the screen in front."""
-        if isinstance(self.screen, Page):
-            self.screen.tick()
+        """Asks at most one query, of the screen in front; there is none when the app has just left."""
+        front = self.screen_stack[-1:]
+        if front and isinstance(front[0], Page):
+            front[0].tick()
 
     def action_go(self, name: str) -> None:
         """Goes to a main screen, however deep one is."""

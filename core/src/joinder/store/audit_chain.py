@@ -9,6 +9,7 @@ more, cannot make another chain. The system's chain holds the beginning of every
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -135,8 +136,5 @@ def _touch(touched: dict[str, tuple[str | None, str | None]], row: SQLModel, *, 
 
 
 def _digest(columns: dict[str, Any]) -> str:
-    try:
-        said = msgspec.json.encode(columns, order="sorted", enc_hook=str)
-    except UnicodeEncodeError:  # half a letter, stored before texts were cleaned: JSON cannot say it
-        said = repr(sorted(columns.items())).encode("utf-8", "backslashreplace")
-    return hashlib.sha256(said).hexdigest()
+    told = json.dumps(columns, sort_keys=True, default=str)  # a vendor's half of a character is no UTF-8: escaped here
+    return hashlib.sha256(told.encode()).hexdigest()

@@ -88,7 +88,9 @@ async def _tried(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: 
     try:
         return await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
     except (AppCredentialsRejected, AuthorizationLost, ConsentInvalid) as error:
-        refused = {"/credentials": f"the vendor refuses them: {error}"}
+        fields = error.fields if isinstance(error, ConsentInvalid) else {}
+        refused = {pointer("credentials", member): sentence for member, sentence in fields.items()}
+        refused = refused or {"/credentials": f"the vendor refuses them: {error}"}
         raise Unprocessable("The vendor refuses these credentials; nothing was stored.", errors=refused) from None
 
 
