@@ -181,11 +181,14 @@ class JoinderApp(App[int]):
         return [*super().get_line_filters(), VISIBLE]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        yield from super().get_system_commands(screen)
-        for act in (*acts_of(screen.BINDINGS), *acts_of(self.BINDINGS)):
-            if self.readonly and act.changes:
-                continue
+        """Offers every act, and of Textual's own commands those whose names are not taken: its Keys are not ours."""
+        acts = [
+            act for act in (*acts_of(screen.BINDINGS), *acts_of(self.BINDINGS)) if not (self.readonly and act.changes)
+        ]
+        for act in acts:
             yield SystemCommand(act.description, act.tooltip, lambda act=act: self._run(screen, act))
+        taken = {act.description for act in acts}
+        yield from (own for own in super().get_system_commands(screen) if own.title not in taken)
 
     async def _run(self, screen: Screen[object], act: Act) -> None:
         await self.run_action(act.action, screen if act in screen.BINDINGS else self)

@@ -214,6 +214,7 @@ def _facts(detail: Detail) -> RichTable:
         ("Reason", (warned.reason if warned else row.health_reason) or "–"),
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
         ("Next step", (warned.next_step if warned else health.next_step(row.health, row.status)) or "none"),
+        ("Enrollment", row.id),
         ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
         ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),
         ("Last read", f"{texts.ago(row.last_success_at)}; last try {texts.ago(row.last_attempt_at)}"),
