@@ -145,6 +145,16 @@ async def test_a_change_elsewhere_shows_under_an_open_screen(
         await terminal.sees("has ended")
 
 
+async def test_one_that_comes_meanwhile_is_counted(enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    async with open_terminal() as terminal:
+        await terminal.press("2")
+        await terminal.sees("nothing fits")
+        for owner, count in (("ada", "1 enrollment"), ("bob", "1–2 of 2")):
+            await enroll(owner)
+            terminal.page.reload()
+            await terminal.sees(count)
+
+
 async def test_the_cursor_stays_on_its_row(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
     for owner in ("ada", "bob", "cyd"):
         await enroll(owner)

@@ -117,6 +117,8 @@ class Enrollments(Page):
     def show(self, answer: list[EnrollmentListRow]) -> None:
         self._answer = answer
         self._found, self._more = answer[:ROWS], len(answer) > ROWS
+        if not self._more:  # the last page tells how many there are, also when one has just come
+            self._total = len(self._places) * ROWS + len(self._found)
         self.query_one("#enrollments", Table).fill(self._rows())
         self._summarise()
         self._tell_reason()
