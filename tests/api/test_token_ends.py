@@ -155,10 +155,12 @@ async def test_a_new_key_is_published_before_it_signs_and_tokens_of_the_old_one_
     tokens, real = Tokens(hub), signing_keys.now
     assert [key["kid"] for key in (await tokens.jwks())["keys"]] == [old, new]
     assert (await tokens.keys.signing()).kid == old
-    monkeypatch.setattr(signing_keys, "now", lambda: real() + PUBLISHED_S)
+    monkeypatch.setattr(
+        signing_keys, "now", lambda: real() + PUBLISHED_S + 1
+    )  # two keys of one second are a second apart
     assert (await tokens.keys.signing()).kid == new
     await tokens.verify(token_of(tenant))
-    monkeypatch.setattr(signing_keys, "now", lambda: real() + PUBLISHED_S + TOKEN_LIFE_S + 61)
+    monkeypatch.setattr(signing_keys, "now", lambda: real() + PUBLISHED_S + TOKEN_LIFE_S + 62)
     assert [key["kid"] for key in (await tokens.jwks())["keys"]] == [new]
 
 

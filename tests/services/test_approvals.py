@@ -149,7 +149,13 @@ async def due(hub: Hub, enrollment_id: str) -> dict[str, bool]:
 
 async def test_a_pending_enrollment_is_neither_polled_nor_refreshed(hub: Hub, enrollment_id: str) -> None:
     assert await state(hub, enrollment_id) == ("pendingvendor", "pending_approval")
-    assert await due(hub, enrollment_id) == {"refresh": False, "poll": False, "approval": True, "expiry": False}
+    assert await due(hub, enrollment_id) == {
+        "refresh": False,
+        "poll": False,
+        "approval": True,
+        "expiry": False,
+        "sites": True,
+    }
     with pytest.raises(ApprovalPending):
         await vendor_calls.with_grant(hub, enrollment_id, lambda ctx, grant: asyncio.sleep(0))
     assert await state(hub, enrollment_id) == ("pendingvendor", "pending_approval")
@@ -172,7 +178,13 @@ async def test_approved_is_enrolled_and_polled_at_once(hub: Hub, slow: SlowVendo
     await approvals.ask(hub, enrollment_id)
     await approvals.ask(hub, enrollment_id)
     assert await state(hub, enrollment_id) == ("enrolled", "connecting")
-    assert await due(hub, enrollment_id) == {"refresh": False, "poll": True, "approval": False, "expiry": False}
+    assert await due(hub, enrollment_id) == {
+        "refresh": False,
+        "poll": True,
+        "approval": False,
+        "expiry": False,
+        "sites": True,
+    }
     facts = await vendor_calls.with_grant(hub, enrollment_id, _facts)
     assert facts["programme"] == "p"
     async with hub.store.read() as session:
@@ -263,7 +275,13 @@ async def test_refused_credentials_stop_the_asking_until_they_are_corrected(
         assert row is not None
     patch = {"credentials": {"clientSecret": "another"}}
     await vendor_credentials.change(hub, row.account_id, row.credentials_id or "", "test", patch=patch)
-    assert (await due(hub, enrollment_id)) == {"refresh": False, "poll": False, "approval": True, "expiry": False}
+    assert (await due(hub, enrollment_id)) == {
+        "refresh": False,
+        "poll": False,
+        "approval": True,
+        "expiry": False,
+        "sites": True,
+    }
     await approvals.ask(hub, enrollment_id)
     assert await state(hub, enrollment_id) == ("enrolled", "connecting")
 
