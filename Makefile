@@ -67,7 +67,7 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(RUN)/python tests/bench/scale.py sites --counts 1000,10000
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
-terminal: install  ## the terminal's tests, by keys (a minute and a half)
+terminal: install  ## the terminal's tests, by keys (minutes)
 	$(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
 
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots

@@ -41,7 +41,7 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 
 
 def on_post_template(output_content: str, **_: Any) -> str:
-    """As of a page, for the one that says that there is none."""
+    """Renders as a page does, for the one that says that there is none."""
     return output_content.replace(SHIM, OWN_SHIM)
 
 

@@ -77,7 +77,7 @@ def _plain(request: Incoming, code: str, status: int, retry_after_s: int | None 
 
 
 async def _form_again(request: Incoming, hub: Hub, error: FormRefused) -> Response[str]:
-    """What the owner can correct: 422. The vendor is away: 503, and never "wrong key". Others: 5xx."""
+    """Shows it again: 422 for what the owner can correct; 503, and never "wrong key", when the vendor is away."""
     form = error.form
     look = await look_of(request, hub, form.account_id, form.locale)
     if isinstance(error.error, TransientError):

@@ -67,7 +67,7 @@ def playing(path: Path) -> Iterator[Any]:
 
 
 def provenance(path: Path) -> str:
-    """Where the cassette comes from. Raises Failed when it does not say."""
+    """Tells where the cassette comes from. Raises Failed when it does not say."""
     first = path.read_text().partition("\n")[0]
     if not first.startswith(_PROVENANCE):
         raise Failed(f"{path.name} does not say in its first line where it was recorded from")

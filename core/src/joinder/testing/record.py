@@ -92,7 +92,7 @@ async def at_the_vendor(subject: Subject, app: Mapping[str, str] | None) -> Asyn
 
 
 def _replayed_callback(stand: Stand, told: Mapping[str, str]) -> Callback:
-    """What the owner brought back; secrets, which no cassette holds, are the simulator's or made up."""
+    """Returns what the owner brought back; secrets, which no cassette holds, are the simulator's or made up."""
     made_up = dict.fromkeys(_secret_names(stand), "replayed-0")
     values = {**(made_up if stand.flow is Flow.REDIRECT else stand.simulator.owner_form), **told}
     verifier = "replayed-verifier" if stand.vendor.oauth2 and stand.vendor.oauth2.pkce else None

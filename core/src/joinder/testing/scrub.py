@@ -89,5 +89,5 @@ class Scrubber:
 
 
 def masked(text: str) -> str:
-    """For comparing: every placeholder, and every value that would become one, is the same."""
+    """Masks a text for comparing: every placeholder, and every value that would become one, is the same."""
     return PLACEHOLDER.sub("SCRUBBED", text)

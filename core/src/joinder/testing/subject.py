@@ -158,7 +158,7 @@ class Stand:
         return self.vendor.app_credential(app.type) if app else None
 
     def authorize_request(self) -> tuple[AuthorizeRequest, str | None]:
-        """As core makes it, with the verifier of its challenge."""
+        """Makes the request as core does, with the verifier of its challenge."""
         pkce = self.vendor.oauth2 is not None and self.vendor.oauth2.pkce
         verifier = secrets.token_urlsafe(48) if pkce else None
         challenge = str(create_s256_code_challenge(verifier)) if verifier else None  # type: ignore[no-untyped-call]
@@ -169,7 +169,7 @@ class Stand:
         return request, verifier
 
     async def callback(self, **choice: str) -> Callback:
-        """What the scenario owner brings back; `choice` replaces what it would pick."""
+        """Returns what the scenario owner brings back; `choice` replaces what it would pick."""
         if self.flow is Flow.OPERATOR:
             return Callback(values=Secrets({}))
         if self.flow is Flow.FORM:
@@ -198,12 +198,12 @@ class Stand:
         raise Failed(f"the owner is asked more than {FORMS_MOST} times")
 
     async def granted(self, owner: str = "") -> Grant:
-        """Of the scenario owner of that name (`Simulator.owners`), or of the default one."""
+        """Returns the grant of the scenario owner of that name (`Simulator.owners`), or of the default one."""
         answers = self.simulator.owners[owner].answers if owner else {}
         return (await self.consent(await self.callback(**answers))).grant
 
     async def site(self, grant: Grant, site_id: str) -> Site:
-        """As core hands it on: a zone the vendor tells nobody is the one of its coordinates."""
+        """Returns the site as core hands it on: a zone the vendor tells nobody is the one of its coordinates."""
         site = await self.registry.fetch_site(self.vendor.name, self.context(), grant, site_id)
         truth = self.simulator.home.get(site_id)
         if site.timezone is not None or truth is None or truth.tells_zone:
@@ -225,7 +225,7 @@ class Stand:
         raise Failed(f"still pending after {APPROVALS_MOST} questions: the simulator must approve its default owner")
 
     def truth(self, site_id: str) -> TrueSite:
-        """What the site really did. Raises Failed where the simulator does not say."""
+        """Returns what the site really did. Raises Failed where the simulator does not say."""
         found = self.simulator.home.get(site_id)
         if found is None:
             raise Failed(f"Simulator.home does not say what site {site_id} really did; give it (write-a-vendor.md, 5)")

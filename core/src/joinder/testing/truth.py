@@ -97,7 +97,7 @@ def _expect_part(part: list[Reading], true: Numbers, place: str, of: Energy, nee
 
 
 def expect_gaps(rows: Iterable[Reading], truth: TrueSite, query: ReadingsQuery) -> None:
-    """Where the vendor keeps no row nothing is told, no zero and no guess; a sum without a silent device is partial."""
+    """Expects no row where the vendor keeps none, no zero and no guess; a sum without a silent device is partial."""
     for row in rows:
         at = row.start.timestamp()
         known = [metric for metric in METRICS if getattr(row, metric) is not None]
@@ -170,7 +170,7 @@ def expect_true_devices(told: Sequence[Device], truth: TrueSite, now: datetime, 
 
 
 def _is_charge(told: float | None, truth: TrueSite, at: float) -> bool:
-    """Whether it is what the battery held shortly before."""
+    """Tells whether it is what the battery held shortly before."""
     late_s = CHARGE_LATE_S + truth.live_every_s
     seen = [truth.home.power(at - before).soc_percent for before in range(0, late_s + SLOT_S, SLOT_S)]
     return told is not None and min(seen) - PERCENT <= told <= max(seen) + PERCENT

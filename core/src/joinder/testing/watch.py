@@ -107,14 +107,14 @@ class _Watch:
             self.seen.append(event)
 
     def notes(self, what: str, caller: FrameType) -> bool:
-        """Whether the plugin itself does it."""
+        """Tells whether the plugin itself does it."""
         is_told = bool(self.package) and self.is_plugin(caller, depth=1)
         if is_told:
             self.seen.append(what)
         return is_told
 
     def is_plugin(self, frame: FrameType | None, *, depth: int = 12) -> bool:
-        """Whether code of the plugin, not of its simulator, is among the callers."""
+        """Tells whether code of the plugin, not of its simulator, is among the callers."""
         for _ in range(depth):
             if frame is None:
                 return False
@@ -130,7 +130,7 @@ _watch = _Watch()
 
 @contextmanager
 def waiting(package: str) -> Iterator[list[str]]:
-    """What code of `package` waits for while the block runs: sleeps, which end at once, and what blocks the loop."""
+    """Collects what code of `package` waits for in the block: sleeps, which end at once, and what blocks the loop."""
     _watch.start(package)
     real_async, real_sync = asyncio.sleep, time.sleep
 

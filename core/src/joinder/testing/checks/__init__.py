@@ -60,7 +60,7 @@ def check(applies: Callable[[Vendor], bool] = _always) -> Callable[[Run], Run]:
 
 
 def all_checks() -> tuple[Check, ...]:
-    """In the order they are run and shown."""
+    """Lists the checks in the order they are run and shown."""
     for group in GROUPS:
         importlib.import_module(f"{__name__}.{group}")
     return tuple(sorted(_registered.values(), key=lambda entry: GROUPS.index(entry.group)))

@@ -65,13 +65,13 @@ def _all_of(error: BaseException) -> str:
 
 
 def _public(stand: Stand, seen: Seen) -> str:
-    """What may be told, and may look like a part of a secret: names, addresses, ids and serials."""
+    """Collects what may be told, and may look like a part of a secret: names, addresses, ids and serials."""
     serials = [f"{device.vendor_id} {device.serial}" for device in seen.site.devices]
     return " ".join([repr(stand.vendor), *seen.consent.grant.site_ids, *serials])
 
 
 def is_part_told(secret: str, text: str, public: str = "") -> bool:
-    """Whether the text holds the secret, or eight characters of it that no ordinary word has."""
+    """Tells whether the text holds the secret, or eight characters of it that no ordinary word has."""
     if secret in text or quote(secret, safe="") in text:
         return True
     parts = {secret[at : at + PART] for at in range(len(secret) - PART + 1)}
@@ -79,14 +79,14 @@ def is_part_told(secret: str, text: str, public: str = "") -> bool:
 
 
 def _is_random(part: str) -> bool:
-    """Of both cases, or of letters and digits: words and numbers are told for other reasons."""
+    """Tells whether it is of both cases, or of letters and digits: words and numbers are told for other reasons."""
     kinds = (any(map(str.islower, part)), any(map(str.isupper, part)), any(map(str.isdigit, part)))
     return sum(kinds) >= 2 and part.isascii()
 
 
 @contextmanager
 def _heard() -> Iterator[io.StringIO]:
-    """What is printed, on either stream."""
+    """Collects what is printed, on either stream."""
     printed = io.StringIO()
     with redirect_stdout(printed), redirect_stderr(printed):
         yield printed

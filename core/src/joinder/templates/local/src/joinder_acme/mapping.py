@@ -27,7 +27,7 @@ def _device(entry: DeviceEntry) -> Device:
 
 
 def counters(totals: Totals) -> tuple[Counter, ...]:
-    """Of the whole site. Core subtracts one from the next, and knows what a restart looks like."""
+    """Returns the counters of the whole site. Core subtracts one from the next, and knows what a restart looks like."""
     return (
         Counter(
             at=totals.at,
