@@ -6,6 +6,7 @@ import gc
 import ipaddress
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from databases import databases, fresh_database, pytest_generate_tests
 
 __all__ = ["compiled_once", "databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
 
+HERE = Path(__file__).parent
 _connect, _getaddrinfo = socket.socket.connect, socket.getaddrinfo
 
 
@@ -43,6 +45,24 @@ def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "localhost":
             raise socket.gaierror(socket.EAI_NONAME, f"no names in tests: {host}") from None
     return _getaddrinfo(host, *args, **kwargs)
+
+
+# They start whole processes, a second of computing each: `make whole`, and so `make check`.
+WHOLE = (
+    "e2e/",
+    "packaging/",
+    "clients/",
+    "deploy/test_upkeep.py",
+    "testing/test_template.py",
+    "reliability/test_r16_matrix.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix().startswith(WHOLE):
+            item.add_marker(pytest.mark.whole)
 
 
 def pytest_collection_finish() -> None:
