@@ -7,6 +7,7 @@ all of them together.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -62,6 +63,9 @@ OfFlow = Annotated[
 ]
 OfProgram = Annotated[str | None, QueryParameter(name="programID", description="Of this programme.")]
 NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+)
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
 WindowDep = NamedDependency[AskedWindow]
@@ -169,9 +173,12 @@ def _bad_token() -> Invalid:
 
 def moment_of(name: str, text: str) -> int:
     """Returns epoch seconds. Raises Invalid naming the member or parameter."""
+    told = text.replace(" ", "+")  # a `+` left bare in a query arrives as a blank
     try:
-        found = datetime.fromisoformat(text.replace(" ", "+"))  # a `+` left bare in a query arrives as a blank
-        if found.tzinfo is None or not 2000 <= found.year < 2200:
+        if not _MOMENT.fullmatch(told):  # Python would take weeks, missing dashes and any letter for the T
+            raise ValueError
+        found = datetime.fromisoformat(told)
+        if not 2000 <= found.year < 2200:
             raise ValueError
         return int(found.timestamp())
     except (ValueError, OverflowError):

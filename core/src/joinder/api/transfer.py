@@ -19,6 +19,8 @@ from backports import zstd
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 from msgspec import Struct
 
+from joinder.api.weights import weights
+
 COMPRESS_FROM_BYTES = 1024
 DRAINED_BYTES = 64 * 1024  # of an unread body: the web server reads them away itself
 NOBODYS = "NOBODYS-METHOD"
@@ -177,19 +179,8 @@ def _is_known(tag: bytes, known_tags: bytes) -> bool:
 @lru_cache(maxsize=64)
 def coding_of(accepted: bytes) -> str | None:
     """Returns the best coding the caller takes; None: as it is (RFC 9110 §12.5.3)."""
-    weights: dict[str, float] = {}
-    for entry in accepted.decode("latin-1").lower().split(","):
-        name, _, weight = entry.partition(";")
-        weights[name.strip()] = _weight(weight)
-    rest = weights.get("*", 0.0)
-    wanted = {name: weights.get(name, rest) for name in _CODINGS}
+    weighed = weights(accepted.decode("latin-1"))
+    rest = weighed.get("*", 0.0)
+    wanted = {name: weighed.get(name, rest) for name in _CODINGS}
     best = max(wanted, key=lambda name: wanted[name])
     return best if wanted[best] > 0 else None
-
-
-def _weight(text: str) -> float:
-    name, _, value = text.strip().partition("=")
-    try:
-        return float(value) if name == "q" else 1.0
-    except ValueError:
-        return 0.0
