@@ -30,6 +30,7 @@ from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, NotFound
 from joinder.wire.base import Rest, page_token
+from joinder.wire.interval_bytes import encoded
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
 
@@ -186,7 +187,9 @@ def moment_of(name: str, text: str) -> int:
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
 
 
-def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Intervals, page: Page) -> Response[Intervals]:
+def answered(
+    request: Request[Any, Any, Any], window: AskedWindow, answer: type[Intervals], owner_id: str, page: Page
+) -> Response[Intervals]:
     """Answers a page of intervals in the format asked for, with Retry-After where more can be had then.
 
     What JSON says around the intervals is in headers of the others.
@@ -195,13 +198,14 @@ def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Interva
     if page.retry_after_s is not None:
         headers["retry-after"] = str(page.retry_after_s)
     if window.media_type == JSON:
-        return Response(body, headers=headers)
-    headers["joinder-complete"] = "true" if body.complete else "false"
-    if body.next_page_token is not None:
-        query = {**dict(request.query_params.items()), "pageToken": body.next_page_token}
-        headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    rows = written(body.intervals, body.row_type, window.media_type)
-    return Response(rows, media_type=window.media_type, headers=headers)  # type: ignore[arg-type]
+        written_out = encoded(answer, owner_id, window.level, page)
+    else:
+        headers["joinder-complete"] = "true" if page.is_complete else "false"
+        if page.next_start is not None:
+            query = {**dict(request.query_params.items()), "pageToken": page_token(str(page.next_start))}
+            headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+        written_out = written(answer.of(owner_id, window.level, page).intervals, answer.row_type, window.media_type)
+    return Response(written_out, media_type=window.media_type, headers=headers)  # type: ignore[arg-type]
 
 
 def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:

@@ -86,7 +86,7 @@ class SolarInverterController(Controller):
         window: WindowDep,
     ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return answered(request, window, SolarIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, SolarIntervals, device_id, page)
 
 
 class BatteryController(Controller):
@@ -128,7 +128,7 @@ class BatteryController(Controller):
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return answered(request, window, BatteryIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals, device_id, page)
 
 
 class MeterController(Controller):
@@ -170,7 +170,7 @@ class MeterController(Controller):
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return answered(request, window, MeterIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, MeterIntervals, device_id, page)
 
 
 async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:

@@ -111,7 +111,7 @@ class SiteController(Controller):
     ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return answered(request, window, SolarIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, SolarIntervals, site_id, page)
 
     @get(
         "/{site_id:str}/battery-intervals",
@@ -128,7 +128,7 @@ class SiteController(Controller):
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return answered(request, window, BatteryIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals, site_id, page)
 
     @get(
         "/{site_id:str}/meter-intervals",
@@ -145,4 +145,4 @@ class SiteController(Controller):
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return answered(request, window, MeterIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, MeterIntervals, site_id, page)

@@ -56,7 +56,7 @@ async def read_all(read: Read, asked: Window) -> Page:
         stale = [at for at in (page.as_of, more.as_of) if at is not None]
         page = replace(
             more,
-            totals=[*page.totals, *more.totals],
+            totals=page.totals + more.totals,
             as_of=min(stale, default=None),
             missing=joined([*page.missing, *more.missing]),
             more_missing=page.more_missing + more.more_missing,

@@ -24,9 +24,10 @@ from joinder.services.readings.totals import (
     ENERGIES,
     FETCHED_AT,
     METRICS_OF,
+    NO_TOTALS,
     REFUSED_BY,
     RULE,
-    Total,
+    Totals,
     summed,
     tell,
 )
@@ -58,7 +59,7 @@ class Page(Struct, frozen=True):
     `silent`: devices that a partial interval may lack, as far as they are known.
     """
 
-    totals: list[Total]
+    totals: Totals
     zone: ZoneInfo
     next_start: int | None  # where the next page begins
     as_of: int | None = None  # the vendor did not answer: when the oldest of what is stored was fetched
@@ -71,7 +72,7 @@ class Page(Struct, frozen=True):
     @property
     def is_complete(self) -> bool:
         """Tells whether every period asked for is there, and none of them lacks a part."""
-        return not self.missing and "partial" not in {total.quality for total in self.totals}
+        return not self.missing and "partial" not in self.totals.qualities
 
 
 _DAYS = "SELECT 1 FROM coverage WHERE subject_id = :id AND resolution = 'day' LIMIT 1"
@@ -120,7 +121,7 @@ async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKi
     """Returns what `of_site` does, but asks no vendor for what is missing. Raises NotFound or Unprocessable."""
     asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
     if asked.site.fetched_at is None:
-        return Page([], asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
+        return Page(NO_TOTALS, asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
     return await _stored_page(hub, asked, await _parts(hub, asked), window, None)
 
 
@@ -172,8 +173,8 @@ async def _stored_page(
     if failure is not None and not totals and not isinstance(failure, ShareSpent):
         raise failure
     as_of = min((row[FETCHED_AT] for row in rows), default=None) if failure is not None else None
-    following_page = totals[window.limit].start if len(totals) > window.limit else None
-    shown = totals[: window.limit]
+    following_page = totals.starts[window.limit] if len(totals) > window.limit else None
+    shown = totals.first(window.limit)
     missing = await _missing(hub, read, following_page)
     return Page(
         shown,
@@ -183,7 +184,7 @@ async def _stored_page(
         _wait_s(failure),
         missing[:MISSING_MOST],
         max(0, len(missing) - MISSING_MOST),
-        await sources(hub, (source for total in shown if total.origin for source in total.origin.sources)),
+        await sources(hub, (source for origin in shown.origins or () for source in origin.sources)),
         await _silent(hub, asked, shown),
     )
 
@@ -194,14 +195,14 @@ def _wait_s(failure: Failure | None) -> int | None:
     return None
 
 
-async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent]:
+async def _silent(hub: Hub, asked: Asked, shown: Totals) -> list[Silent]:
     """Returns devices of this kind that fell silent before the last partial period ended.
 
     They are looked for only where something is partial.
     """
-    until = max((total.end for total in shown if total.quality == "partial"), default=None)
-    if until is None:
+    if "partial" not in shown.qualities:
         return []
+    until = max(end for end, quality in zip(shown.ends, shown.qualities, strict=True) if quality == "partial")
     found = silence.silent_of(await read_devices(hub.store, asked.site.id), asked.kind)
     own = asked.device.id if asked.device is not None else None
     return [one for one in found if one.since < until and own in (None, one.device.id)]
