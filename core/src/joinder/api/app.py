@@ -31,6 +31,7 @@ from joinder.api.operator import JoinFlowController, VendorController, VendorCre
 from joinder.api.problems import NotReady
 from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.reference import reference_file, reference_page
+from joinder.api.settled import Settled
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
 from joinder.api.virtual import (
@@ -105,6 +106,7 @@ def create_app(hub: Hub) -> Litestar:
                 "failures": FailedLogins(),
                 "intake": Intake(),
                 "queries": {},
+                "settled": Settled(),
                 "metrics_token": read_metrics_token(hub.settings),
                 "gauges": Gauges(hub),
             }

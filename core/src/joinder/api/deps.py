@@ -17,9 +17,11 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
+from litestar.types import Scope
 from msgspec import Struct
 
 from joinder.api.formats import JSON, WHOLE, written
+from joinder.api.settled import Settled
 from joinder.ids import id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
@@ -35,9 +37,10 @@ from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarInterv
 
 
 class AskedWindow(Window, frozen=True):
-    """A window, and the format its answer is wanted in."""
+    """A window, the format its answer is wanted in, and whether it is another one in a second."""
 
     media_type: str = JSON
+    is_moving: bool = False
 
 
 T = TypeVar("T")
@@ -81,6 +84,13 @@ def provide_hub(request: Request[Any, Any, Any]) -> Hub:
 def tokens_of(app: Litestar) -> Tokens:
     tokens: Tokens = app.state.tokens
     return tokens
+
+
+def bearer_of(scope: Scope) -> str | None:
+    """Returns the access token of a request; None where there is none."""
+    given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    scheme, _, token = given.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 class Paging(Struct, frozen=True):
@@ -151,11 +161,11 @@ def provide_window(
     if media_type != JSON and "pageSize" not in request.query_params:
         page_size = WHOLE
     if token is None:
-        return AskedWindow(summary_level, since, until, page_size, provenance, media_type)
+        return AskedWindow(summary_level, since, until, page_size, provenance, media_type, end is None)
     key = _key(token)
     if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
-    return AskedWindow(summary_level, int(key), until, page_size, provenance, media_type)
+    return AskedWindow(summary_level, int(key), until, page_size, provenance, media_type, end is None)
 
 
 def _key(token: str) -> str:
@@ -199,6 +209,9 @@ def answered(
         headers["retry-after"] = str(page.retry_after_s)
     if window.media_type == JSON:
         written_out = encoded(answer, owner_id, window.level, page)
+        settled: Settled = request.app.state.settled
+        tag = settled.keep(request, written_out, headers) if page.is_settled and not window.is_moving else None
+        headers |= {"etag": tag} if tag is not None else {}
     else:
         headers["joinder-complete"] = "true" if page.is_complete else "false"
         if page.next_start is not None:

@@ -23,7 +23,7 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
-from joinder.api.formats import INTERVAL_FORMATS
+from joinder.api.formats import INTERVALS
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals, list_errors, recent, silence, sites
@@ -74,7 +74,7 @@ class SolarInverterController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getSolarInverterIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Production of a solar inverter",
     )
     async def production(
@@ -116,7 +116,7 @@ class BatteryController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getBatteryIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Charge and discharge of a battery",
     )
     async def energy(
@@ -158,7 +158,7 @@ class MeterController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getMeterIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Energy through a meter",
     )
     async def energy(

@@ -10,7 +10,7 @@ import re
 
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from joinder.api.deps import tokens_of
+from joinder.api.deps import bearer_of, tokens_of
 from joinder.observe.log_context import bound
 from joinder.runtime.hub import Hub
 from joinder.services.records import idempotency
@@ -42,9 +42,9 @@ async def _caller(scope: Scope) -> Caller | None:
     """Returns who asks; None where that is to be found out, and refused, further in."""
     if not scope["route_handler"].resolve_guards():
         return None
-    scheme, _, token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
+    token = bearer_of(scope)
     try:
-        return await tokens_of(scope["litestar_app"]).verify(token.strip()) if scheme.lower() == "bearer" else None
+        return await tokens_of(scope["litestar_app"]).verify(token) if token is not None else None
     except InvalidToken:
         return None
 

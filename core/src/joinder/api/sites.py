@@ -24,7 +24,7 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
-from joinder.api.formats import INTERVAL_FORMATS
+from joinder.api.formats import INTERVALS
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, list_errors, live, sites
 from joinder.wire.base import references
@@ -98,7 +98,7 @@ class SiteController(Controller):
     @get(
         "/{site_id:str}/solar-intervals",
         operation_id="getSiteSolarIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Solar production of a site",
     )
     async def solar(
@@ -116,7 +116,7 @@ class SiteController(Controller):
     @get(
         "/{site_id:str}/battery-intervals",
         operation_id="getSiteBatteryIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Battery energy of a site",
     )
     async def battery(
@@ -133,7 +133,7 @@ class SiteController(Controller):
     @get(
         "/{site_id:str}/meter-intervals",
         operation_id="getSiteMeterIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Grid and load of a site",
     )
     async def meter(

@@ -25,6 +25,7 @@ COMPRESS_FROM_BYTES = 1024
 DRAINED_BYTES = 64 * 1024  # of an unread body: the web server reads them away itself
 NOBODYS = "NOBODYS-METHOD"
 Headers = list[tuple[bytes, bytes]]
+_OF_A_BODY = (b"content-length", b"content-type")
 _TEXT = re.compile(rb"(application/([a-z.-]+\+)?json|application/x-ndjson|text/[a-z]+)\b")
 _OWNERS = re.compile(  # pages where a GET may begin a consent: HEAD never does
     r"/join/(?!flows/?$|flows/[^/]+/?$|session/[^/]+/fetch-token/?$)"
@@ -132,17 +133,25 @@ def _finish(asked: Asked, start: dict[str, Any], body: bytes) -> bytes:
     if asked.method == "OPTIONS" and status == HTTPStatus.METHOD_NOT_ALLOWED:
         start["status"], start["headers"] = HTTPStatus.NO_CONTENT, [(b"allow", known.get(b"allow", b""))]
         return b""
-    if asked.is_private and 200 <= status < 300 and b"cache-control" not in known:
+    if (
+        asked.is_private
+        and (200 <= status < 300 or status == HTTPStatus.NOT_MODIFIED)
+        and b"cache-control" not in known
+    ):
         headers.append((b"cache-control", b"private, no-cache"))
     if b"no-store" in known.get(b"cache-control", b""):
         start["headers"] = headers
         return body
+    if status == HTTPStatus.NOT_MODIFIED:  # decided further in
+        start["headers"] = [one for one in headers if one[0] not in _OF_A_BODY]
+        return b""
     if asked.is_read and status == 200 and body:
-        tag = b'W/"%b"' % blake2b(body, digest_size=12).hexdigest().encode()
-        headers.append((b"etag", tag))
-        if _is_known(tag, asked.known_tags):
+        tag = known.get(b"etag") or tag_of(body)
+        if b"etag" not in known:
+            headers.append((b"etag", tag))
+        if is_known(tag, asked.known_tags):
             start["status"] = 304
-            start["headers"] = [one for one in headers if one[0] not in (b"content-length", b"content-type")]
+            start["headers"] = [one for one in headers if one[0] not in _OF_A_BODY]
             return b""
     start["headers"], body = _compressed(asked, known, headers, body)
     return body
@@ -168,7 +177,11 @@ def _allowed(methods: bytes) -> bytes:
     return b", ".join(sorted(names | {b"HEAD"} if b"GET" in names else names))
 
 
-def _is_known(tag: bytes, known_tags: bytes) -> bool:
+def tag_of(body: bytes) -> bytes:
+    return b'W/"%b"' % blake2b(body, digest_size=12).hexdigest().encode()
+
+
+def is_known(tag: bytes, known_tags: bytes) -> bool:
     """Compares weakly (RFC 9110 §13.1.2)."""
     if not known_tags:
         return False

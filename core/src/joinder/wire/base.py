@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Annotated, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -82,10 +81,12 @@ def local_times(zone: ZoneInfo) -> Callable[[int], str]:
 
     An interval's end is the next one's start: each is written once.
     """
+    written: dict[int, str] = {}
 
-    @cache
     def when(at: int) -> str:
-        return datetime.fromtimestamp(at, zone).isoformat()
+        if at not in written:
+            written[at] = datetime.fromtimestamp(at, zone).isoformat()
+        return written[at]
 
     return when
 

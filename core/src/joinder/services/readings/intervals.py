@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from joinder.clock import now
 from joinder.energy import DeviceKind
@@ -56,7 +56,8 @@ class Window(Struct, frozen=True):
 class Page(Struct, frozen=True):
     """`missing` says what of the asked range no interval stands for, and why; `more_missing` is what it left out.
 
-    `silent`: devices that a partial interval may lack, as far as they are known.
+    `silent`: devices that a partial interval may lack, as far as they are known. `is_settled`: whoever asks again gets
+    the same, as long as nothing is written.
     """
 
     totals: Totals
@@ -68,6 +69,7 @@ class Page(Struct, frozen=True):
     more_missing: int = 0
     sources: dict[int, Source] = {}
     silent: list[Silent] = []
+    is_settled: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -157,7 +159,9 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
     """Returns at most `window.limit` periods that have data. Raises the vendor's failure when nothing is stored."""
     parts = await _parts(hub, asked)
-    return await _stored_page(hub, asked, parts, window, await _covered(hub, asked, parts))
+    covered = await _covered(hub, asked, parts)
+    page = await _stored_page(hub, asked, parts, window, None if isinstance(covered, bool) else covered)
+    return structs.replace(page, is_settled=True) if covered is True and page.is_complete else page
 
 
 async def _stored_page(
@@ -264,17 +268,22 @@ async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
     return parts
 
 
-async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> Failure | None:
-    """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do."""
+async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> Failure | bool:
+    """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do.
+
+    Else whether all had settled, which what the vendor keeps no history of never does.
+    """
     own_device = asked.own_device.id if asked.own_device else None
-    moment = now()
+    moment, settled = now(), []
     try:
         refuse_gone(asked.site)
         limits = hub.registry.vendor(asked.site.vendor).limits
         async with uncovered.deadline():
             for part, resolution in parts:
                 history = limits.resolution(resolution)
-                if history is not None:
+                if history is None:
+                    settled.append(False)
+                else:
                     series = uncovered.Series(
                         account_id=asked.account_id,
                         site=asked.site,
@@ -282,12 +291,12 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
                         zone=asked.zone,
                         history=history,
                     )
-                    await uncovered.cover(hub, series, part.start, part.end, moment)
+                    settled.append(await uncovered.cover(hub, series, part.start, part.end, moment))
     except TimeoutError:
         return uncovered.too_late()
     except (VendorError, StoreTrouble) as error:
         return error
-    return None
+    return all(settled)
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
