@@ -18,8 +18,9 @@ from joinder.services.readings.periods import QUARTER_S, SummaryLevel
 from joinder.services.readings.totals import METRICS_OF, NO_TOTALS, summed
 from joinder.store.readings import METRICS
 from joinder.store.types import Row
-from joinder.wire.interval_bytes import DAY_S, Answer, encoded, quarters_of_day
+from joinder.wire.interval_bytes import Answer, encoded
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.local_times import DAY_S, quarters_of_day
 
 ANSWERS: dict[DeviceKind, Answer] = {
     DeviceKind.INVERTER: SolarIntervals,

@@ -13,7 +13,8 @@ from joinder.services.readings.intervals import Page
 from joinder.services.readings.missing import Why
 from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.totals import Total
-from joinder.wire.base import Moment, Wire, kilo, local_times, one_of, page_token, utc
+from joinder.wire.base import Moment, Wire, kilo, one_of, page_token, utc
+from joinder.wire.local_times import local_times
 from joinder.wire.provenance import Provenance
 
 
@@ -128,7 +129,7 @@ def shown(metric: str, column: Sequence[float | None]) -> list[float | None]:
     if metric == "soc_percent":
         return [None if value is None else round(value, 3) for value in column]
     if None in column:
-        return [kilo(value) for value in column]
+        return [None] * len(column) if column.count(None) == len(column) else [kilo(value) for value in column]
     return [round(value / 1000, 6) for value in column]  # type: ignore[operator]
 
 
