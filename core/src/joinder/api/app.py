@@ -12,6 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from joinder.api import deps
+from joinder.api.aggregates import AggregateController
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
@@ -61,6 +62,7 @@ ROUTES = (
     SolarInverterController,
     BatteryController,
     MeterController,
+    AggregateController,
     EventController,
     WebhookController,
     EnrollmentBackfillController,

@@ -155,17 +155,23 @@ def provide_window(
     What the vendor is asked for by this read is counted as the caller's.
     """
     name_reader(caller.client_id)
-    until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
-    since = moment_of("start", start) if start is not None else until - 86400
     media_type = request.scope["state"].get("media_type", JSON)
     if media_type != JSON and "pageSize" not in request.query_params:
         page_size = WHOLE
+    asked = window_of(summary_level, start, end, page_size, token)
+    return AskedWindow(asked.level, asked.start, asked.end, asked.limit, provenance, media_type, end is None)
+
+
+def window_of(level: SummaryLevel, start: str | None, end: str | None, limit: int, token: str | None) -> Window:
+    """Returns the range asked for, as `provide_window` does. Raises Invalid."""
+    until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
+    since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
-        return AskedWindow(summary_level, since, until, page_size, provenance, media_type, end is None)
+        return Window(level, since, until, limit)
     key = _key(token)
     if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
-    return AskedWindow(summary_level, int(key), until, page_size, provenance, media_type, end is None)
+    return Window(level, int(key), until, limit)
 
 
 def _key(token: str) -> str:

@@ -137,13 +137,18 @@ async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind,
     return await _page(hub, _asked(account_id, site, device, kind, window), window)
 
 
-def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
-    level, days = window.level, MAX_SPAN_DAYS[window.level]
+def refuse_span(window: Window) -> None:
+    """Raises Unprocessable for a window that is empty, or too wide for its level."""
+    days = MAX_SPAN_DAYS[window.level]
     if window.end <= window.start:
         raise Unprocessable("end must lie after start")
     if window.end - window.start > days * 86400 + CLOCK_CHANGE_S:
-        raise Unprocessable(f"At level {level} one request spans at most {days} days")
-    zone = zone_of(site.timezone)
+        raise Unprocessable(f"At level {window.level} one request spans at most {days} days")
+
+
+def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
+    refuse_span(window)
+    level, zone = window.level, zone_of(site.timezone)
     return Asked(
         account_id=account_id,
         site=site,
