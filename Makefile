@@ -35,7 +35,7 @@ rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes o
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
 clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
-	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s tests/compat tests/clients
+	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s -m "proof or not proof" tests/compat tests/clients
 
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
