@@ -58,7 +58,8 @@ check: test rotations  ## test, the terminal's keys, rotations, lint, types, lay
 	$(RUN)/lint-imports
 
 bench: install  ## the figures of docs/figures.md (minutes)
-	$(RUN)/python tests/bench/api_reads.py
+	$(UV) run --frozen --no-sync --quiet --with fastapi==0.142.2 python tests/bench/api_reads.py
+	$(RUN)/python tests/bench/export_fleet.py --sites 100
 	$(RUN)/python tests/bench/rotations.py
 	$(RUN)/python tests/bench/bulk_upsert.py --rows 50000 --batches 672,10000
 	$(RUN)/python tests/bench/interval_reads.py sqlite postgresql partitions --rows 400000

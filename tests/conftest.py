@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from compiled import compiled_once
 from databases import databases, fresh_database, pytest_generate_tests
 
-__all__ = ["databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
+__all__ = ["compiled_once", "databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
 
 _connect, _getaddrinfo = socket.socket.connect, socket.getaddrinfo
 
@@ -41,6 +43,12 @@ def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "localhost":
             raise socket.gaierror(socket.EAI_NONAME, f"no names in tests: {host}") from None
     return _getaddrinfo(host, *args, **kwargs)
+
+
+def pytest_collection_finish() -> None:
+    """Tells the garbage collector not to look again and again at what all tests share: modules, classes, the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
