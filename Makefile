@@ -38,7 +38,7 @@ rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes o
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
 clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
-	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s tests/compat tests/clients
+	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s -m "proof or not proof" tests/compat tests/clients
 
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
@@ -61,7 +61,8 @@ check: test whole rotations  ## test, whole processes, rotations, the terminal's
 	$(RUN)/lint-imports
 
 bench: install  ## the figures of docs/figures.md (minutes)
-	$(RUN)/python tests/bench/api_reads.py
+	$(UV) run --frozen --no-sync --quiet --with fastapi==0.142.2 python tests/bench/api_reads.py
+	$(RUN)/python tests/bench/export_fleet.py --sites 100
 	$(RUN)/python tests/bench/rotations.py
 	$(RUN)/python tests/bench/bulk_upsert.py --rows 50000 --batches 672,10000
 	$(RUN)/python tests/bench/interval_reads.py sqlite postgresql partitions --rows 400000
