@@ -93,6 +93,7 @@ def serve(folder: str, port: int, ready) -> None:  # type: ignore[no-untyped-def
             database_url=f"sqlite:///{path}/bench.sqlite3",
             key_file=str(path / "key"),
             public_url=f"http://127.0.0.1:{port}",
+            requests_per_minute=1_000_000,
         )
         async with open_hub(settings) as hub:
             ready.put(await seed(hub))

@@ -181,6 +181,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "reroute": _wrong_stand_ins,
     "call_limits": _wrong_limits,
     "port": _within(0, 65535),
+    "requests_per_minute": _within(1, 1_000_000),
     "metrics_port": _within(1, 65535),
     "log_level": lambda level: (
         None if level.upper() in logging.getLevelNamesMapping() else "must be DEBUG, INFO, WARNING, ERROR or CRITICAL"

@@ -71,6 +71,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             more="browser-keys",
         ),
     ] = ()
+    requests_per_minute: Annotated[
+        int, told("Requests a minute that one API client may send to one server process.", more="api-clients")
+    ] = 6000
     allowed_networks: Annotated[
         tuple[str, ...], told("CIDRs in which owners may name devices, as `192.168.10.0/24`; empty: nowhere.")
     ] = ()
