@@ -50,7 +50,7 @@ quick: install  ## lint, types, layers and the tests of what has changed: before
 	$(RUN)/lint-imports
 	$(RUN)/python tests/quick.py
 
-check: test rotations  ## test, the terminal's keys, rotations, lint, types, layers
+check: test rotations secrets  ## test, the terminal's keys, rotations, secrets, lint, types, layers
 	$(RUN)/pytest -n 4 -m proof tests/tui
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -75,6 +75,13 @@ screenshots: install  ## pictures of every screen of the terminal, into docs/scr
 
 security: install  ## the tests of each promise of docs/security.md, and how many there are
 	$(RUN)/python tests/security.py -n 4 --dist loadgroup
+
+secrets: install  ## what looks like a secret in the tree, and in whatever any commit ever held
+	$(RUN)/python tests/secret_scan.py
+
+advisories: install  ## uv.lock against advisories in a file of the OSV format, offline: OSV=all.zip [EXCEPT="ID ..."]
+	@test -n "$(OSV)" || { echo "Name the file: make advisories OSV=all.zip (OSV offers all of PyPI as one zip)"; exit 2; }
+	$(RUN)/python tests/advisories.py "$(OSV)" --except $(EXCEPT)
 
 pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
@@ -119,4 +126,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots security pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots security secrets advisories pages examples cassettes mutants release lock clean
