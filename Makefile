@@ -28,14 +28,17 @@ run: install  ## the demo: simulators, server, worker and a complete enrollment 
 cluster: install  ## the demo on PostgreSQL with two servers and two workers, one of which is killed
 	$(RUN)/joinder demo --cluster
 
-test: install  ## every test but the long proofs, loopback only
+test: install  ## every test but the long ones, loopback only; minutes
 	$(RUN)/pytest -n 4 --dist loadgroup
+
+whole: install  ## the tests that start whole processes: the demo, commands of the documentation, wheels, secrets
+	$(RUN)/pytest -n 4 --dist loadgroup -m "whole and not proof"
 
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
 clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
-	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s tests/compat tests/clients
+	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s -m "proof or not proof" tests/compat tests/clients
 
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
 	$(RUN)/python tests/days.py -n 4 --dist loadgroup
@@ -50,7 +53,7 @@ quick: install  ## lint, types, layers and the tests of what has changed: before
 	$(RUN)/lint-imports
 	$(RUN)/python tests/quick.py
 
-check: test rotations  ## test, the terminal's keys, rotations, lint, types, layers
+check: test whole rotations  ## test, whole processes, rotations, the terminal's keys, lint, types, layers
 	$(RUN)/pytest -n 4 -m proof tests/tui
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -58,7 +61,8 @@ check: test rotations  ## test, the terminal's keys, rotations, lint, types, lay
 	$(RUN)/lint-imports
 
 bench: install  ## the figures of docs/figures.md (minutes)
-	$(RUN)/python tests/bench/api_reads.py
+	$(UV) run --frozen --no-sync --quiet --with fastapi==0.142.2 python tests/bench/api_reads.py
+	$(RUN)/python tests/bench/export_fleet.py --sites 100
 	$(RUN)/python tests/bench/rotations.py
 	$(RUN)/python tests/bench/bulk_upsert.py --rows 50000 --batches 672,10000
 	$(RUN)/python tests/bench/interval_reads.py sqlite postgresql partitions --rows 400000
@@ -119,4 +123,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots security pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal screenshots security pages examples cassettes mutants release lock clean

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compiled import compiled_once
 from databases import databases, fresh_database, pytest_generate_tests
 
-__all__ = ["databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
+__all__ = ["compiled_once", "databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
 
+HERE = Path(__file__).parent
 _connect, _getaddrinfo = socket.socket.connect, socket.getaddrinfo
 
 
@@ -41,6 +45,30 @@ def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "localhost":
             raise socket.gaierror(socket.EAI_NONAME, f"no names in tests: {host}") from None
     return _getaddrinfo(host, *args, **kwargs)
+
+
+# They start whole processes, a second of computing each: `make whole`, and so `make check`.
+WHOLE = (
+    "e2e/",
+    "packaging/",
+    "clients/",
+    "deploy/test_upkeep.py",
+    "testing/test_template.py",
+    "reliability/test_r16_matrix.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix().startswith(WHOLE):
+            item.add_marker(pytest.mark.whole)
+
+
+def pytest_collection_finish() -> None:
+    """Tells the garbage collector not to look again and again at what all tests share: modules, classes, the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from joinder.api import deps
+from joinder.api.aggregates import AggregateController
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
@@ -31,6 +32,7 @@ from joinder.api.operator import JoinFlowController, VendorController, VendorCre
 from joinder.api.problems import NotReady
 from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.reference import reference_file, reference_page
+from joinder.api.settled import Settled
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
 from joinder.api.virtual import (
@@ -60,6 +62,7 @@ ROUTES = (
     SolarInverterController,
     BatteryController,
     MeterController,
+    AggregateController,
     EventController,
     WebhookController,
     EnrollmentBackfillController,
@@ -105,6 +108,7 @@ def create_app(hub: Hub) -> Litestar:
                 "failures": FailedLogins(),
                 "intake": Intake(),
                 "queries": {},
+                "settled": Settled(),
                 "metrics_token": read_metrics_token(hub.settings),
                 "gauges": Gauges(hub),
             }

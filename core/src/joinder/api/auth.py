@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from joinder.api.addresses import address_of
-from joinder.api.deps import tokens_of
+from joinder.api.deps import bearer_of, tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
 from joinder.ids import is_id
 from joinder.observe.log_context import bind
@@ -33,11 +33,11 @@ ASKED_PER_MINUTE = 120  # by one client, of all that these endpoints do; a token
 
 async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Guards a route before the request's body is looked at. The route's `scope` option is what the token needs."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    token = bearer_of(connection.scope)
+    if token is None:
         raise Unauthorized
     try:
-        caller = await tokens_of(connection.app).verify(token.strip())
+        caller = await tokens_of(connection.app).verify(token)
     except InvalidToken:
         raise Unauthorized from None
     needed = handler.opt.get("scope")
