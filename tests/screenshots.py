@@ -2,8 +2,8 @@
 
     make screenshots
 
-Runs `joinder demo --once` in a folder of its own, then writes docs/screenshots/SCREEN-SIZE-THEME.png, and beside each
-the SVG it was drawn from when --svg is given.
+Runs `joinder demo --once --days 31` in a folder of its own, which takes minutes, then writes
+docs/screenshots/SCREEN-SIZE-THEME.png, and beside each the SVG it was drawn from when --svg is given.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 
 def demo(folder: Path) -> Settings:
-    subprocess.run([sys.executable, "-m", "joinder", "demo", "--once"], cwd=folder, check=True, capture_output=True)
+    command = (sys.executable, "-m", "joinder", "demo", "--once", "--days", "31")
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     lines = (folder / ".joinder-demo/demo.env").read_text().splitlines()
     pairs = (line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
     return settings_from_env({name: value.strip("'\"") for name, value in pairs})
