@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import itertools
 import os
 import random
 import subprocess
@@ -74,10 +75,10 @@ async def break_some(hub: Hub) -> None:
             if enrollment is not None:
                 await standing.settle(hub, session, enrollment, state, reason=reason)  # type: ignore[arg-type]
         hour = now() - now() % 3600
-        for at in range(hour - 23 * 3600, hour, 3600):
+        for vendor, at in itertools.product({row.vendor for row in found}, range(hour - 23 * 3600, hour, 3600)):
             for what, most in zip(KINDS, (14, 120, 3), strict=True):
                 count = random.randint(0 if what == "failed" else most // 2, most)  # noqa: S311 - a picture
-                session.add(Tally(hour=at, vendor="demo", what=what, count=count))
+                session.add(Tally(hour=at, vendor=vendor, what=what, count=count))
     await pausing.pause(hub, found[-2].account_id, found[-2].id, "demo")
 
 
