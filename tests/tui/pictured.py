@@ -105,12 +105,13 @@ async def fill(hub: Hub) -> Fleet:
     credentials = await vendor_credentials.create(hub, account.id, "test", name="Acme's app", credentials=app_fields)
     offered = [FlowVendor(vendor="acme", credentials_id=credentials.id, options={"programID": "spring"})]
     flow = await join_flows.create(hub, account.id, "test", vendors=offered, redirect_uri=BACK)
-    await programs.create(hub, account.id, "test", name="Summer peaks", vendors=["acme"])
+    program = await programs.create(hub, account.id, "test", name="Summer peaks", vendors=["acme"])
     await webhooks.create(hub, account.id, "test", url="https://hooks.example/joinder", types=[])
     made = {owner: await _enrolled(hub, account.id, credentials.id, flow.id, owner) for owner in NAMES}
     for owner in ("ada", "bob"):
         await _measured(hub, made[owner])
     await _broken(hub, account.id, made)
+    await _applied(hub, program.id, made)
     await _tried(hub, account.id, flow.id)
     return Fleet(account.id, made["ada"], flow.id)
 
@@ -183,6 +184,14 @@ async def _broken(hub: Hub, account_id: str, made: dict[str, str]) -> None:
             for what, count in zip(KINDS, (back % 5 + 1, 20 + back, back % 7 // 5), strict=True):
                 session.add(Tally(hour=hour - back * 3600, vendor="acme", what=what, count=count))
     await pausing.pause(hub, account_id, made["eve"], "test")
+
+
+async def _applied(hub: Hub, program_id: str, made: dict[str, str]) -> None:
+    async with hub.store.write() as session:
+        for owner, status in {"ada": "enrolled", "bob": "pendingvendor", "cyd": "rejected"}.items():
+            row = await session.get(Enrollment, made[owner])
+            assert row is not None
+            row.program_id, row.status = program_id, status
 
 
 async def _tried(hub: Hub, account_id: str, flow_id: str) -> None:
