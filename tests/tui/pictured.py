@@ -22,6 +22,7 @@ from joinder.services.calls.activity import KINDS
 from joinder.services.events import webhooks
 from joinder.services.grants import standing
 from joinder.services.join import enrollments, join_flows, programs, vendor_credentials
+from joinder.services.join.join_ends import ENDS
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.readings.sites import get_site
 from joinder.services.records import accounts
@@ -212,5 +213,5 @@ async def _tried(hub: Hub, account_id: str, flow_id: str) -> None:
                     attempts=1,
                 )
                 if code is not None:
-                    row.ended_at, row.end_code = at - 300, code
+                    row.ended_at, row.end_code, row.end_text = at - 300, code, ENDS[code].text
                 session.add(row)
