@@ -16,10 +16,15 @@ from api.test_join import ENTRIES, assert_page, form_of, send, sql
 from joinder import errors
 from joinder.errors import ConsentContinues
 from joinder.runtime.hub import Hub
+from joinder.services.join import join_sessions
+from joinder.services.join.browser_sessions import session_of
+from joinder.services.join.session_claims import claim
+from joinder.store.tables import JoinSession
 from joinder.vendor import Field, Vendor
 
 CARRIED = "canary-carried-2f61"
 CODE = Field(name="code", label="Code", secret=True, max_length=8)
+TOKEN = Field(name="token", label="Token", secret=True)  # named as a field of the first form is
 SITE = Field(name="site", label="Site", choices=(("a", "The <roof>"), ("b", "The barn")))
 
 
@@ -51,6 +56,11 @@ async def further(browser: httpx.AsyncClient, token: str, answer: httpx.Response
     return assert_page(await browser.get(answer.headers["location"]), 200)
 
 
+async def reply(browser: httpx.AsyncClient, token: str, **entries: str) -> httpx.Response:
+    """Answers the question that is open."""
+    return await send(browser, token, form_token=await form_of(browser, token), **entries)
+
+
 async def test_an_owner_answers_what_the_vendor_asks_after_the_form(
     browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors, hub: Hub
 ) -> None:
@@ -59,10 +69,10 @@ async def test_an_owner_answers_what_the_vendor_asks_after_the_form(
     assert "Enter the code Boxy sent you" in html
     assert 'id="code"' in html
     assert 'id="token"' not in html
-    html = await further(browser, form[0], await send(browser, form[0], form_token=form[1], code="123456"))
+    html = await further(browser, form[0], await reply(browser, form[0], code="123456"))
     assert '<option value="a">The &lt;roof&gt;</option>' in html
     assert CARRIED not in html
-    result_of(await send(browser, form[0], form_token=form[1], site="b"))
+    result_of(await reply(browser, form[0], site="b"))
     seen = [(dict(one.values), one.carried and dict(one.carried)) for one in vendors.boxy.exchanges]
     carried = {"session": CARRIED}
     assert seen == [(ENTRIES, None), ({"code": "123456"}, carried), ({"site": "b"}, carried)]
@@ -77,7 +87,7 @@ async def test_what_is_carried_is_sealed_and_gone_at_the_end(
     rows = await hub.store.rows("SELECT secrets_sealed, kept_sealed FROM join_session", {})
     assert CARRIED.encode() not in bytes(rows[0][0])
     assert rows[0][1] is None
-    result_of(await send(browser, form[0], form_token=form[1], code="1"))
+    result_of(await reply(browser, form[0], code="1"))
     assert [bytes(row[0]) for row in await hub.store.rows("SELECT secrets_sealed FROM join_session", {})] == [b""]
 
 
@@ -88,10 +98,10 @@ async def test_a_wrong_answer_is_asked_for_again_with_what_was_carried(
     asks(vendors.boxy, question())
     await send(browser, form[0], form_token=form[1], **ENTRIES)
     vendors.boxy.failures["handle_callback"] = error or errors.TransientError("away")
-    html = assert_page(await send(browser, form[0], form_token=form[1], code="9"), 422 if error else 503)
+    html = assert_page(await reply(browser, form[0], code="9"), 422 if error else 503)
     assert 'id="code"' in html
     vendors.boxy.failures.clear()
-    result_of(await send(browser, form[0], form_token=form[1], code="1"))
+    result_of(await reply(browser, form[0], code="1"))
     assert dict(vendors.boxy.exchanges[-1].carried or {}) == {"session": CARRIED}
 
 
@@ -102,7 +112,7 @@ async def test_a_vendor_that_asks_without_end_ends_the_session(
     answer = await send(browser, form[0], form_token=form[1], **ENTRIES)
     for _ in range(5):
         await further(browser, form[0], answer)
-        answer = await send(browser, form[0], form_token=form[1], code="1")
+        answer = await reply(browser, form[0], code="1")
     assert result_of(answer)["error_code"] == "plugin_bug"
 
 
@@ -146,6 +156,62 @@ async def test_two_who_send_at_once_are_shown_the_same_question(
     for answer in await asyncio.gather(*sent):
         await further(browser, form[0], answer)
     assert len(vendors.boxy.exchanges) == 1
+
+
+async def test_a_form_of_a_step_that_is_past_answers_no_later_question(
+    browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors
+) -> None:
+    asks(vendors.boxy, question(field=TOKEN), question("Which site?", SITE))
+    await send(browser, form[0], form_token=form[1], **ENTRIES)
+    again = await send(browser, form[0], form_token=form[1], **ENTRIES)  # a second click, or the button back
+    assert "Enter the code" in await further(browser, form[0], again)
+    assert len(vendors.boxy.exchanges) == 1
+    second = await form_of(browser, form[0])
+    for _ in range(2):
+        answer = await send(browser, form[0], form_token=second, token="123456")
+        assert "Which site?" in await further(browser, form[0], answer)
+    assert [dict(one.values) for one in vendors.boxy.exchanges] == [ENTRIES, {"token": "123456"}]
+
+
+@pytest.mark.parametrize("form_token", ["", ".1", "guessed", "guessed.1"])
+async def test_a_token_of_no_form_of_this_session_is_refused(
+    browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors, form_token: str
+) -> None:
+    asks(vendors.boxy, question())
+    await send(browser, form[0], form_token=form[1], **ENTRIES)
+    assert_page(await send(browser, form[0], form_token=form_token, code="1"), 403)
+    assert len(vendors.boxy.exchanges) == 1
+
+
+async def test_of_two_who_read_the_first_form_the_later_claims_no_further_step(
+    browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors, hub: Hub
+) -> None:
+    asks(vendors.boxy, question())
+    read_before = await session_of(hub, form[0], dict(browser.cookies))
+    await send(browser, form[0], form_token=form[1], **ENTRIES)
+    assert not await claim(hub, read_before, ENTRIES)
+    assert await claim(hub, await session_of(hub, form[0], dict(browser.cookies)), {"code": "1"}, keeps=False)
+
+
+async def test_a_no_holds_for_what_another_request_was_asked_meanwhile(
+    browser: httpx.AsyncClient, form: tuple[str, str], vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks(vendors.boxy, question())
+    claims: list[bool] = []
+
+    async def late(hub: Hub, row: JoinSession) -> bool:
+        if not claims:  # between reading the session and claiming it
+            await send(browser, form[0], form_token=form[1], **ENTRIES)
+        claims.append(await claim(hub, row))
+        return claims[-1]
+
+    def claims_late(hub: Hub, row: JoinSession, *entered: Any, **how: Any) -> Awaitable[bool]:
+        return claim(hub, row, *entered, **how) if entered else late(hub, row)
+
+    monkeypatch.setattr(join_sessions, "claim", claims_late)
+    answer = await send(browser, form[0], form_token=form[1], action="cancel")
+    assert result_of(answer)["error_code"] == "user_denied"
+    assert claims == [False, True]
 
 
 async def test_a_question_that_nobody_answers_expires(

@@ -103,7 +103,8 @@ async def test_parameters_have_the_names_of_the_wire(document: dict[str, Any]) -
     assert names == {"pageSize", "pageToken", "vendor", "vendorID", "vendorSiteID", "name", "includeSecrets", "status",
                      "health", "programID", "flowID", "expand", "provenance", "start", "end", "summaryLevel",
                      "enrollmentID", "type", "siteID", "reference", "state", "link", "code", "error",
-                     "ui_locales"}  # fmt: skip
+                     "ui_locales",
+                     "level", "timezone"}  # fmt: skip
 
 
 async def test_members_have_the_names_of_the_wire(document: dict[str, Any]) -> None:

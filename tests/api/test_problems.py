@@ -115,7 +115,9 @@ async def test_every_operation_refuses_a_token_without_its_scope(
         if template == "/vendors":
             continue  # shows what is installed to every client
         is_read = method == "get" and template.startswith("/virtual/")
-        is_read |= template.startswith(("/sites", "/solar", "/batt", "/meters")) or template.endswith("/browser-keys")
+        is_read |= template.startswith(("/sites", "/solar", "/batt", "/meters", "/aggregates")) or template.endswith(
+            "/browser-keys"
+        )
         api = writer if is_read else reader
         answer = await send(api, method, template, filled(template, "a" * 16))
         assert_problem(answer, 403, "forbidden")

@@ -1,4 +1,4 @@
-"""A day of 96 intervals out of many: µs of `read_intervals` ÷ the same range scan on the bare driver.
+"""A day of 96 intervals out of many: µs of `read_intervals`, as of a meter, ÷ the same range scan on the bare driver.
 
     .venv/bin/python tests/bench/interval_reads.py [sqlite|postgresql] [--rows 10000000]
     .venv/bin/python tests/bench/interval_reads.py partitions [--rows 10000000]
@@ -38,6 +38,8 @@ from intervals import (
     subject,
 )
 
+from joinder.energy import DeviceKind
+from joinder.services.readings.totals import METRICS_OF
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.types import Row, Store
 
@@ -93,7 +95,7 @@ async def compare(contenders: dict[str, Read], rows: int) -> None:
 
 def ours(store: Store) -> Read:
     async def read(asked: Asked) -> list[Row]:
-        return list(await read_intervals(store, *asked))
+        return list(await read_intervals(store, *asked, METRICS_OF[DeviceKind.METER]))
 
     return read
 

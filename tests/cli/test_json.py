@@ -98,6 +98,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sites show": ("{site}",),
     "sites live": ("{site}",),
     "sites coverage": ("{site}",),
+    "sites totals": ("--level", "15mins", "--vendor", "sunny", "--account", "{account}"),
     "sites intervals": ("{site}", "--kind", "meter", "--level", "15mins"),
     "devices list": ("{site}",),
     "devices show": ("{battery}",),

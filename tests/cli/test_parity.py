@@ -49,6 +49,7 @@ COMMANDS = {
     "getSiteCoverage": "sites coverage",
     "getSiteLivePower": "sites live",
     "getSiteMeterIntervals": "sites intervals",
+    "getAggregateIntervals": "sites totals",
     "getSite": "sites show",
     "getSiteSolarIntervals": "sites intervals",
     "getSolarInverterIntervals": "devices intervals",

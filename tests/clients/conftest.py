@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import pytest
 from litestar import Litestar
 
@@ -12,7 +14,7 @@ from api.conftest import NewTenant, anonymous, api, app, apps, browser, hub, new
 from api.fakes import Vendors
 from api.test_virtual import WithVirtual
 from joinder.services.records import accounts
-from served import served
+from served import output_of, served
 
 __all__ = [
     "anonymous",
@@ -44,3 +46,19 @@ async def environment(app: Litestar, new_tenant: NewTenant) -> AsyncIterator[dic
             "CLIENT_ID": client.client_id,
             "CLIENT_SECRET": client.client_secret,
         }
+
+
+@pytest.fixture
+async def document(anonymous: httpx.AsyncClient, tmp_path: Path) -> Path:
+    """The document as the server serves it."""
+    path = tmp_path / "openapi.json"
+    path.write_bytes((await anonymous.get("/openapi.json")).content)
+    return path
+
+
+async def generated(python: Path, document: Path, folder: Path) -> dict[str, str]:
+    """Generates the Python client into the folder; returns the environment that finds it."""
+    generate = python.with_name("openapi-python-client")
+    into = folder / "joinder_generated"
+    await output_of(generate, "generate", "--path", document, "--meta", "none", "--output-path", into)
+    return {**os.environ, "PYTHONPATH": str(folder)}

@@ -6,9 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-import httpx
 import pytest
 
+from clients.conftest import generated
 from served import output_of
 from toolboxes import GENERATOR, node_with, python_with
 
@@ -19,21 +19,10 @@ JOB = Path(__file__).with_name("generated_job.py")
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture
-async def document(anonymous: httpx.AsyncClient, tmp_path: Path) -> Path:
-    """The document as the server serves it."""
-    path = tmp_path / "openapi.json"
-    path.write_bytes((await anonymous.get("/openapi.json")).content)
-    return path
-
-
 async def test_a_python_client(document: Path, environment: dict[str, str], tmp_path: Path) -> None:
     python = python_with(GENERATOR)
-    generate = python.with_name("openapi-python-client")
-    client = tmp_path / "joinder_generated"
-    await output_of(generate, "generate", "--path", document, "--meta", "none", "--output-path", client)
+    path = {**environment, **await generated(python, document, tmp_path)}
     origin, app, secret = (environment[name] for name in ("JOINDER", "CLIENT_ID", "CLIENT_SECRET"))
-    path = {**environment, "PYTHONPATH": str(tmp_path)}
     seen = json.loads(await output_of(python, JOB, origin, app, secret, env=path))
     assert (len(seen["sites"]), seen["batteries"]) == (1, 1)
     assert len(seen["hours"]) >= 24

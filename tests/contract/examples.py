@@ -254,6 +254,8 @@ async def _data(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     for kind in ("solar", "battery", "meter"):
         await recorder.ask("GET", f"{one}/{kind}-intervals", site["id"], query=DAY)
     await recorder.ask("GET", f"{one}/coverage", site["id"])
+    fleet = {name: value for name, value in DAY.items() if name != "summaryLevel"}
+    await recorder.ask("GET", "/aggregates/intervals", query={**fleet, "level": "hour", "timezone": "Europe/Berlin"})
     for path, member in (("solar-inverters", "solarInverters"), ("batteries", "batteries"), ("meters", "meters")):
         await recorder.ask("GET", f"/{path}", query={"siteID": site["id"]})
         device = f"/{path}/{{device_id}}"

@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import subprocess
+import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -388,6 +389,59 @@ async def test_calls_at_once_spread_over_small_pools_and_calls_in_turn_keep_to_o
     await factory.close()
     await asyncio.gather(*served)
     server.close()
+
+
+class Closing:
+    """A server that closes a connection when a second call comes on it, as one does that was about to."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        await reader.read(4096)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        await reader.read(4096)
+        writer.close()
+
+    async def ended(self) -> None:
+        await asyncio.gather(*self._open)
+
+
+@pytest.fixture
+async def closing():
+    closing = Closing()
+    server = await asyncio.start_server(closing.answer, "127.0.0.1", 0)
+    factory = HttpFactory(reroute={HOST: f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
+    yield closing, factory.vendor((HOST,))
+    await factory.close()
+    await closing.ended()
+    server.close()
+
+
+async def test_no_token_is_sent_on_a_connection_kept_from_an_earlier_call(closing):
+    server, client = closing
+    await client.request("GET", f"https://{HOST}/")
+    for _ in range(3):
+        answer = await client.request("POST", f"https://{HOST}/token", form={"refresh_token": "one"}, exchange=True)
+        assert answer.status == 200
+    assert server.connections == 4
+
+
+async def test_a_connection_that_a_server_may_be_closing_is_not_used_again(closing, monkeypatch):
+    server, client = closing
+    await client.request("GET", f"https://{HOST}/")
+    with pytest.raises(TransientError, match="cut off"):
+        await client.request("GET", f"https://{HOST}/")
+    await client.request("GET", f"https://{HOST}/")
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 4.5)  # servers close after five seconds
+    await client.request("GET", f"https://{HOST}/")
+    assert server.connections == 3
 
 
 def test_vendors_with_other_hosts_share_no_client():

@@ -14,6 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
@@ -21,7 +22,7 @@ from databases import Databases
 from joinder.settings import ConfigError
 from joinder.store import tables
 from joinder.store.engine import open_store, parsed_url
-from joinder.store.migrate import HERE, migrate_sqlite
+from joinder.store.migrate import HERE, migrate_sqlite, newest, revisions
 from joinder.store.sqlite import SqliteStore
 from joinder.trouble import StoreAway
 
@@ -83,6 +84,14 @@ def test_a_missing_column_would_be_seen(tmp_path):
         connection.execute("ALTER TABLE site DROP COLUMN lat")
     connection.close()
     assert len(differences(path)) == 1
+
+
+def test_the_files_of_migrations_are_named_as_alembic_knows_them():
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    script = ScriptDirectory.from_config(config)
+    assert revisions() == tuple(reversed([entry.revision for entry in script.walk_revisions()]))
+    assert newest() == script.get_current_head()
 
 
 def test_migrating_again_changes_nothing(tmp_path):

@@ -208,6 +208,28 @@ async def test_rejected_stays_rejected_until_somebody_asks_again(
     assert await state(hub, enrollment_id) == ("enrolled", "connecting")
 
 
+async def test_who_leaves_the_programme_at_the_vendor_is_unenrolled_and_told_of_once(
+    hub: Hub, slow: SlowVendor, enrollment_id: str
+) -> None:
+    slow.says = [replace(PENDING, state=GrantState.ACTIVE)]
+    await approvals.ask(hub, enrollment_id)
+    for _ in range(2):
+        with pytest.raises(ApprovalRefused):
+            await vendor_calls.with_grant(hub, enrollment_id, _left)
+    assert await state(hub, enrollment_id) == ("unenrolled", "operator_action")
+    async with hub.store.read() as session:
+        row = await session.get(Enrollment, enrollment_id)
+        kinds = list((await session.execute(select(Event.type))).scalars())
+    assert row is not None
+    assert row.status_reason == "The site left the programme"
+    assert kinds.count("enrollment.unenrolled") == 1
+    assert "enrollment.rejected" not in kinds
+
+
+async def _left(ctx: Context, grant: Grant) -> None:
+    raise ApprovalRefused("The site left the programme")
+
+
 async def test_a_vendor_that_is_away_loses_nothing(hub: Hub, slow: SlowVendor, enrollment_id: str) -> None:
     slow.says = [TransientError("away")] * 4 + [replace(PENDING, state=GrantState.ACTIVE)]
     for _ in range(4):  # the fifth opens the breaker

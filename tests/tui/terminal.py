@@ -11,7 +11,7 @@ from joinder_tui.pages import PAGES, Page
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
-GIVES_UP_S = 20.0
+GIVES_UP_S = 100.0  # before pytest does, so that it can say what was on the screen
 MAIN = {page.key: f".{page.name}" for page in PAGES}
 
 

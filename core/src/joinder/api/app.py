@@ -12,10 +12,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from joinder.api import deps
+from joinder.api.aggregates import AggregateController
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.browser_keys import BrowserKeyController, shared
+from joinder.api.client_budgets import ClientBudgets
 from joinder.api.connections import ConnectionController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.document import describe
@@ -31,6 +33,7 @@ from joinder.api.operator import JoinFlowController, VendorController, VendorCre
 from joinder.api.problems import NotReady
 from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.reference import reference_file, reference_page
+from joinder.api.settled import Settled
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
 from joinder.api.virtual import (
@@ -60,6 +63,7 @@ ROUTES = (
     SolarInverterController,
     BatteryController,
     MeterController,
+    AggregateController,
     EventController,
     WebhookController,
     EnrollmentBackfillController,
@@ -103,8 +107,10 @@ def create_app(hub: Hub) -> Litestar:
                 "hub": hub,
                 "tokens": Tokens(hub),
                 "failures": FailedLogins(),
+                "budgets": ClientBudgets(hub.settings.requests_per_minute),
                 "intake": Intake(),
                 "queries": {},
+                "settled": Settled(),
                 "metrics_token": read_metrics_token(hub.settings),
                 "gauges": Gauges(hub),
             }

@@ -12,6 +12,7 @@ from joinder import virtual
 from joinder.api import queries
 from joinder.api.formats import JSON, chosen
 from joinder.api.problems import problem
+from joinder.api.settled import Settled
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import pointer
@@ -23,7 +24,14 @@ Incoming = Request[Any, Any, Any]
 
 
 async def refuse_early(request: Incoming) -> Response[Any] | None:
-    """Answers what cannot be understood: an unknown API version, query or media type, a body that is no JSON."""
+    """Answers what cannot be understood: an unknown API version, query or media type, a body that is no JSON.
+
+    And what was answered before, and cannot have changed.
+    """
+    if "settled" in request.route_handler.opt:
+        settled: Settled = request.app.state.settled
+        if (unchanged := settled.unchanged(request)) is not None:
+            return unchanged
     if request.headers.get("api-version") not in (None, API_VERSION):
         wants = f"The only API version is {API_VERSION}; or leave it out."
         return problem(request, "bad-request", "Unknown API version", 400, wants)
@@ -64,10 +72,13 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
         title, wants = "The request cannot be understood", "The body is not well-formed JSON."
         return problem(request, "bad-request", title, 400, wants)
+    title = "The request does not match its schema"
+    if decoded is None:
+        return problem(request, "validation-error", title, 400, "A body is an object; leave out one that says nothing.")
     place = _too_many(decoded)
     if place is None:
         return None
-    title, wants = "The request does not match its schema", f"Lists and objects have at most {MEMBERS_MOST} members."
+    wants = f"Lists and objects have at most {MEMBERS_MOST} members."
     return problem(request, "validation-error", title, 400, wants, errors={place: "has too many members"})
 
 

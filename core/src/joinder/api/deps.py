@@ -7,6 +7,7 @@ all of them together.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -16,9 +17,11 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
+from litestar.types import Scope
 from msgspec import Struct
 
 from joinder.api.formats import JSON, WHOLE, written
+from joinder.api.settled import Settled
 from joinder.ids import id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
@@ -29,13 +32,15 @@ from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, NotFound
 from joinder.wire.base import Rest, page_token
+from joinder.wire.interval_bytes import encoded
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
 
 class AskedWindow(Window, frozen=True):
-    """A window, and the format its answer is wanted in."""
+    """A window, the format its answer is wanted in, and whether it is another one in a second."""
 
     media_type: str = JSON
+    is_moving: bool = False
 
 
 T = TypeVar("T")
@@ -62,6 +67,9 @@ OfFlow = Annotated[
 ]
 OfProgram = Annotated[str | None, QueryParameter(name="programID", description="Of this programme.")]
 NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+)
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
 WindowDep = NamedDependency[AskedWindow]
@@ -76,6 +84,13 @@ def provide_hub(request: Request[Any, Any, Any]) -> Hub:
 def tokens_of(app: Litestar) -> Tokens:
     tokens: Tokens = app.state.tokens
     return tokens
+
+
+def bearer_of(scope: Scope) -> str | None:
+    """Returns the access token of a request; None where there is none."""
+    given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    scheme, _, token = given.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 class Paging(Struct, frozen=True):
@@ -140,17 +155,23 @@ def provide_window(
     What the vendor is asked for by this read is counted as the caller's.
     """
     name_reader(caller.client_id)
-    until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
-    since = moment_of("start", start) if start is not None else until - 86400
     media_type = request.scope["state"].get("media_type", JSON)
     if media_type != JSON and "pageSize" not in request.query_params:
         page_size = WHOLE
+    asked = window_of(summary_level, start, end, page_size, token)
+    return AskedWindow(asked.level, asked.start, asked.end, asked.limit, provenance, media_type, end is None)
+
+
+def window_of(level: SummaryLevel, start: str | None, end: str | None, limit: int, token: str | None) -> Window:
+    """Returns the range asked for, as `provide_window` does. Raises Invalid."""
+    until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
+    since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
-        return AskedWindow(summary_level, since, until, page_size, provenance, media_type)
+        return Window(level, since, until, limit)
     key = _key(token)
     if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
         raise _bad_token()
-    return AskedWindow(summary_level, int(key), until, page_size, provenance, media_type)
+    return Window(level, int(key), until, limit)
 
 
 def _key(token: str) -> str:
@@ -169,9 +190,12 @@ def _bad_token() -> Invalid:
 
 def moment_of(name: str, text: str) -> int:
     """Returns epoch seconds. Raises Invalid naming the member or parameter."""
+    told = text.replace(" ", "+")  # a `+` left bare in a query arrives as a blank
     try:
-        found = datetime.fromisoformat(text.replace(" ", "+"))  # a `+` left bare in a query arrives as a blank
-        if found.tzinfo is None or not 2000 <= found.year < 2200:
+        if not _MOMENT.fullmatch(told):  # Python would take weeks, missing dashes and any letter for the T
+            raise ValueError
+        found = datetime.fromisoformat(told)
+        if not 2000 <= found.year < 2200:
             raise ValueError
         return int(found.timestamp())
     except (ValueError, OverflowError):
@@ -179,7 +203,9 @@ def moment_of(name: str, text: str) -> int:
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
 
 
-def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Intervals, page: Page) -> Response[Intervals]:
+def answered(
+    request: Request[Any, Any, Any], window: AskedWindow, answer: type[Intervals], owner_id: str, page: Page
+) -> Response[Intervals]:
     """Answers a page of intervals in the format asked for, with Retry-After where more can be had then.
 
     What JSON says around the intervals is in headers of the others.
@@ -188,13 +214,17 @@ def answered(request: Request[Any, Any, Any], window: AskedWindow, body: Interva
     if page.retry_after_s is not None:
         headers["retry-after"] = str(page.retry_after_s)
     if window.media_type == JSON:
-        return Response(body, headers=headers)
-    headers["joinder-complete"] = "true" if body.complete else "false"
-    if body.next_page_token is not None:
-        query = {**dict(request.query_params.items()), "pageToken": body.next_page_token}
-        headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    rows = written(body.intervals, body.row_type, window.media_type)
-    return Response(rows, media_type=window.media_type, headers=headers)  # type: ignore[arg-type]
+        written_out = encoded(answer, owner_id, window.level, page)
+        settled: Settled = request.app.state.settled
+        tag = settled.keep(request, written_out, headers) if page.is_settled and not window.is_moving else None
+        headers |= {"etag": tag} if tag is not None else {}
+    else:
+        headers["joinder-complete"] = "true" if page.is_complete else "false"
+        if page.next_start is not None:
+            query = {**dict(request.query_params.items()), "pageToken": page_token(str(page.next_start))}
+            headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+        written_out = written(answer.of(owner_id, window.level, page).intervals, answer.row_type, window.media_type)
+    return Response(written_out, media_type=window.media_type, headers=headers)  # type: ignore[arg-type]
 
 
 def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
-from joinder.api.formats import INTERVAL_FORMATS
+from joinder.api.formats import INTERVALS
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals, list_errors, recent, silence, sites
@@ -74,7 +74,7 @@ class SolarInverterController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getSolarInverterIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Production of a solar inverter",
     )
     async def production(
@@ -86,7 +86,7 @@ class SolarInverterController(Controller):
         window: WindowDep,
     ) -> Response[SolarIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return answered(request, window, SolarIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, SolarIntervals, device_id, page)
 
 
 class BatteryController(Controller):
@@ -116,7 +116,7 @@ class BatteryController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getBatteryIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Charge and discharge of a battery",
     )
     async def energy(
@@ -128,7 +128,7 @@ class BatteryController(Controller):
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return answered(request, window, BatteryIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals, device_id, page)
 
 
 class MeterController(Controller):
@@ -158,7 +158,7 @@ class MeterController(Controller):
     @get(
         "/{device_id:str}/intervals",
         operation_id="getMeterIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Energy through a meter",
     )
     async def energy(
@@ -170,7 +170,7 @@ class MeterController(Controller):
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return answered(request, window, MeterIntervals.of(device_id, window.level, page), page)
+        return answered(request, window, MeterIntervals, device_id, page)
 
 
 async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:

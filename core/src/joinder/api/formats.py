@@ -10,31 +10,24 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from joinder.api.weights import weights
+
 JSON, CSV, LINES = "application/json", "text/csv", "application/x-ndjson"
-INTERVAL_FORMATS = (JSON, CSV, LINES)
+INTERVALS = {"scope": "read:sites", "formats": (JSON, CSV, LINES), "settled": True}  # `opt` of their operations
 WHOLE = 100_000  # entries of an answer that is a file: all of the range, which is bounded by its level
 
 
 def chosen(accept: str, offered: Sequence[str]) -> str | None:
     """Returns the format that is liked best (RFC 9110 §12.5.1), the first of equals; None: none is acceptable."""
-    weights = dict(map(_weighed, accept.lower().split(",")))
-    liked = {name: _weight(name, weights) for name in offered}
+    weighed = weights(accept)
+    liked = {name: _weight(name, weighed) for name in offered}
     best = max(offered, key=lambda name: liked[name])
     return best if liked[best] > 0 else None
 
 
-def _weighed(part: str) -> tuple[str, float]:
-    media_type, *parameters = (one.strip() for one in part.split(";"))
-    told = next((one.partition("=")[2] for one in parameters if one.startswith("q=")), "1")
-    try:
-        return media_type, float(told)
-    except ValueError:
-        return media_type, 0.0
-
-
-def _weight(name: str, weights: dict[str, float]) -> float:
+def _weight(name: str, weighed: dict[str, float]) -> float:
     kind = name.partition("/")[0]
-    return next((weights[one] for one in (name, f"{kind}/*", "*/*") if one in weights), 0.0)
+    return next((weighed[one] for one in (name, f"{kind}/*", "*/*") if one in weighed), 0.0)
 
 
 def written(rows: Sequence[Struct], row_type: type[Struct], media_type: str) -> bytes:

@@ -1,6 +1,7 @@
 """`Idempotency-Key` on every POST of the API (draft-ietf-httpapi-idempotency-key-header): done once, answered alike.
 
-Only what succeeded is kept: after any refusal nothing was done, so the key may be used again.
+Only what succeeded is kept: after any refusal nothing was done, so the key may be used again. An operation with
+`opt={"own_keys": True}` keeps the keys of its requests itself, for longer, and is left alone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import re
 
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from joinder.api.deps import tokens_of
+from joinder.api.client_budgets import spend_request
+from joinder.api.deps import bearer_of, tokens_of
 from joinder.observe.log_context import bound
 from joinder.runtime.hub import Hub
 from joinder.services.records import idempotency
@@ -33,35 +35,42 @@ def idempotent(app: ASGIApp) -> ASGIApp:
         if key is None or caller is None:
             await app(scope, receive, send)  # or refused as any other
             return
+        spend_request(scope, caller)  # also for an answer that is kept
         await _Repeatable(app, scope, caller, key.decode("latin-1")).handle(receive, send)
 
     return handling
 
 
 async def _caller(scope: Scope) -> Caller | None:
-    """Returns who asks; None where that is to be found out, and refused, further in."""
-    if not scope["route_handler"].resolve_guards():
+    """Returns who asks; None where that is to be found out, or the key to be kept, further in."""
+    handler = scope["route_handler"]
+    if not handler.resolve_guards() or "own_keys" in handler.opt:
         return None
-    scheme, _, token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
+    token = bearer_of(scope)
     try:
-        return await tokens_of(scope["litestar_app"]).verify(token.strip()) if scheme.lower() == "bearer" else None
+        return await tokens_of(scope["litestar_app"]).verify(token) if token is not None else None
     except InvalidToken:
         return None
+
+
+def key_of(header: str) -> str:
+    """Returns the key without its quotation marks. Raises Refusal."""
+    if not _KEY.fullmatch(header):
+        raise Refusal("Idempotency-Key has 1 to 255 visible characters.")
+    return header.strip('"')
 
 
 class _Repeatable:
     """One POST under a key."""
 
     def __init__(self, app: ASGIApp, scope: Scope, caller: Caller, key: str) -> None:
-        self._app, self._scope, self._key = app, scope, key
+        self._app, self._scope = app, scope
         self._hub: Hub = scope["litestar_app"].state.hub
-        self._place = Place.of(caller, key.strip('"'))
+        self._place = Place.of(caller, key_of(key))
         self._messages: list[ReceiveMessage] = []
         self._status, self._headers, self._sent = 0, list[tuple[bytes, bytes]](), b""
 
     async def handle(self, receive: Receive, send: Send) -> None:
-        if not _KEY.fullmatch(self._key):
-            raise Refusal("Idempotency-Key has 1 to 255 visible characters.")
         body = await self._read(receive)
         if len(body) > BODY_MOST_BYTES:
             await self._app(self._scope, self._again(receive), send)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from joinder.api.auth import require_caller
 from joinder.api.deps import CallerDep, HubDep, Paging
+from joinder.api.idempotent import key_of
 from joinder.api.virtual import require_virtual
 from joinder.clock import to_epoch, utc_now
 from joinder.services.join import applications, programs
@@ -83,17 +84,25 @@ class ApplicationController(Controller):
     guards = [require_caller]  # noqa: RUF012
 
     @post(
-        "/submit", operation_id="submitEnrollment", opt={"scope": "manage:enrollments"}, summary="Apply for a customer"
+        "/submit",
+        operation_id="submitEnrollment",
+        opt={"scope": "manage:enrollments", "own_keys": True},
+        summary="Apply for a customer",
     )
-    async def submit(self, hub: HubDep, caller: CallerDep, data: JSONBody[Submission], key: Key = None) -> Enrollment:
+    async def submit(
+        self, hub: HubDep, caller: CallerDep, data: JSONBody[Submission], key: Key = None
+    ) -> Response[Enrollment]:
         """Applies without a browser, where the programme's vendor takes that; the status begins as `pendingvendor`.
 
-        The same `Idempotency-Key` and body answer the first enrollment as long as it lives; another body is 422.
+        The same `Idempotency-Key` and body answer the first enrollment as long as it lives, as it is by then, to every
+        client of the account; another body is 422.
         """
-        shown = await applications.submit(
-            hub, caller.account_id, caller.client_id, data.program_id, data.customers(), key
+        named = key_of(key) if key is not None else None
+        shown, is_known = await applications.submit(
+            hub, caller.account_id, caller.client_id, data.program_id, data.customers(), named
         )
-        return Enrollment.of(shown, info=data.additional_info)
+        headers = {"idempotency-replayed": "true"} if is_known else {}
+        return Response(Enrollment.of(shown, info=data.additional_info), headers=headers)
 
     @post(
         "/{enrollment_id:str}/applications",

@@ -20,14 +20,16 @@ from msgspec import Struct
 from joinder.services.refusals import Invalid, pointer
 
 FIELDS_MOST = 50
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 Values = Collection[str]
 
 
 class Known(Struct, frozen=True):
-    """A query parameter of an operation: the values it takes, or their pattern; None: any."""
+    """A query parameter of an operation: the values it takes, or their pattern; None: any. `is_whole`: a number."""
 
     values: Values | None = None
     pattern: str | None = None
+    is_whole: bool = False
 
 
 def refuse(request: Request[Any, Any, Any], vendors: Values) -> None:
@@ -47,7 +49,9 @@ def refuse(request: Request[Any, Any, Any], vendors: Values) -> None:
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MOST)
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MOST)
+    except UnicodeError:
+        raise Invalid("The query is not UTF-8 in percent-encoding.") from None
     except ValueError:
         raise Invalid(f"A query has at most {FIELDS_MOST} parameters.") from None
 
@@ -71,6 +75,10 @@ def _problem(value: str, known: Known, vendors: Values | None) -> str | None:
     values = known.values if vendors is None else vendors
     if values is not None and value not in values:
         return f"must be one of {', '.join(sorted(values))}{suggestion(value, values)}"
+    if not value:
+        return "must not be empty; leave it out instead"
+    if known.is_whole and not _WHOLE.fullmatch(value):  # Litestar would take 1e2, too
+        return "must be a whole number in plain digits, e.g. 50"
     if known.pattern is not None and not re.fullmatch(known.pattern, value):
         return f"must match {known.pattern}"
     return None
@@ -101,4 +109,6 @@ def _of(field: FieldDefinition, parameter: QueryParameter) -> Known:
     members = [field.annotation, *get_args(field.annotation)]
     literal = next((one for one in members if get_origin(one) is Literal), None)
     values = get_args(literal) if literal is not None else (parameter.schema_extra or {}).get("enum")
-    return Known(values=values, pattern=parameter.pattern)
+    if bool in members:
+        values = ("false", "true")
+    return Known(values=values, pattern=parameter.pattern, is_whole=int in members)

@@ -24,7 +24,7 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
-from joinder.api.formats import INTERVAL_FORMATS
+from joinder.api.formats import INTERVALS
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, list_errors, live, sites
 from joinder.wire.base import references
@@ -98,7 +98,7 @@ class SiteController(Controller):
     @get(
         "/{site_id:str}/solar-intervals",
         operation_id="getSiteSolarIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Solar production of a site",
     )
     async def solar(
@@ -111,12 +111,12 @@ class SiteController(Controller):
     ) -> Response[SolarIntervals]:
         """Lists [start, end), widened to whole periods of the site's time zone; the last day when left out."""
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.INVERTER, window)
-        return answered(request, window, SolarIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, SolarIntervals, site_id, page)
 
     @get(
         "/{site_id:str}/battery-intervals",
         operation_id="getSiteBatteryIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Battery energy of a site",
     )
     async def battery(
@@ -128,12 +128,12 @@ class SiteController(Controller):
         window: WindowDep,
     ) -> Response[BatteryIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.BATTERY, window)
-        return answered(request, window, BatteryIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, BatteryIntervals, site_id, page)
 
     @get(
         "/{site_id:str}/meter-intervals",
         operation_id="getSiteMeterIntervals",
-        opt={"scope": "read:sites", "formats": INTERVAL_FORMATS},
+        opt=INTERVALS,
         summary="Grid and load of a site",
     )
     async def meter(
@@ -145,4 +145,4 @@ class SiteController(Controller):
         window: WindowDep,
     ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
-        return answered(request, window, MeterIntervals.of(site_id, window.level, page), page)
+        return answered(request, window, MeterIntervals, site_id, page)

@@ -19,10 +19,13 @@ from backports import zstd
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 from msgspec import Struct
 
+from joinder.api.weights import weights
+
 COMPRESS_FROM_BYTES = 1024
 DRAINED_BYTES = 64 * 1024  # of an unread body: the web server reads them away itself
 NOBODYS = "NOBODYS-METHOD"
 Headers = list[tuple[bytes, bytes]]
+_OF_A_BODY = (b"content-length", b"content-type")
 _TEXT = re.compile(rb"(application/([a-z.-]+\+)?json|application/x-ndjson|text/[a-z]+)\b")
 _OWNERS = re.compile(  # pages where a GET may begin a consent: HEAD never does
     r"/join/(?!flows/?$|flows/[^/]+/?$|session/[^/]+/fetch-token/?$)"
@@ -130,17 +133,25 @@ def _finish(asked: Asked, start: dict[str, Any], body: bytes) -> bytes:
     if asked.method == "OPTIONS" and status == HTTPStatus.METHOD_NOT_ALLOWED:
         start["status"], start["headers"] = HTTPStatus.NO_CONTENT, [(b"allow", known.get(b"allow", b""))]
         return b""
-    if asked.is_private and 200 <= status < 300 and b"cache-control" not in known:
+    if (
+        asked.is_private
+        and (200 <= status < 300 or status == HTTPStatus.NOT_MODIFIED)
+        and b"cache-control" not in known
+    ):
         headers.append((b"cache-control", b"private, no-cache"))
     if b"no-store" in known.get(b"cache-control", b""):
         start["headers"] = headers
         return body
+    if status == HTTPStatus.NOT_MODIFIED:  # decided further in
+        start["headers"] = [one for one in headers if one[0] not in _OF_A_BODY]
+        return b""
     if asked.is_read and status == 200 and body:
-        tag = b'W/"%b"' % blake2b(body, digest_size=12).hexdigest().encode()
-        headers.append((b"etag", tag))
-        if _is_known(tag, asked.known_tags):
+        tag = known.get(b"etag") or tag_of(body)
+        if b"etag" not in known:
+            headers.append((b"etag", tag))
+        if is_known(tag, asked.known_tags):
             start["status"] = 304
-            start["headers"] = [one for one in headers if one[0] not in (b"content-length", b"content-type")]
+            start["headers"] = [one for one in headers if one[0] not in _OF_A_BODY]
             return b""
     start["headers"], body = _compressed(asked, known, headers, body)
     return body
@@ -166,7 +177,11 @@ def _allowed(methods: bytes) -> bytes:
     return b", ".join(sorted(names | {b"HEAD"} if b"GET" in names else names))
 
 
-def _is_known(tag: bytes, known_tags: bytes) -> bool:
+def tag_of(body: bytes) -> bytes:
+    return b'W/"%b"' % blake2b(body, digest_size=12).hexdigest().encode()
+
+
+def is_known(tag: bytes, known_tags: bytes) -> bool:
     """Compares weakly (RFC 9110 §13.1.2)."""
     if not known_tags:
         return False
@@ -177,19 +192,8 @@ def _is_known(tag: bytes, known_tags: bytes) -> bool:
 @lru_cache(maxsize=64)
 def coding_of(accepted: bytes) -> str | None:
     """Returns the best coding the caller takes; None: as it is (RFC 9110 §12.5.3)."""
-    weights: dict[str, float] = {}
-    for entry in accepted.decode("latin-1").lower().split(","):
-        name, _, weight = entry.partition(";")
-        weights[name.strip()] = _weight(weight)
-    rest = weights.get("*", 0.0)
-    wanted = {name: weights.get(name, rest) for name in _CODINGS}
+    weighed = weights(accepted.decode("latin-1"))
+    rest = weighed.get("*", 0.0)
+    wanted = {name: weighed.get(name, rest) for name in _CODINGS}
     best = max(wanted, key=lambda name: wanted[name])
     return best if wanted[best] > 0 else None
-
-
-def _weight(text: str) -> float:
-    name, _, value = text.strip().partition("=")
-    try:
-        return float(value) if name == "q" else 1.0
-    except ValueError:
-        return 0.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from joinder.services.admin import audit_proof
+from joinder.wire.aggregates import Aggregates
 from joinder.wire.backfills import Backfill
 from joinder.wire.base import Wire
 from joinder.wire.coverage import Coverage
@@ -280,6 +281,7 @@ ANSWERS: dict[str, Answer] = {
     "sites live": one(Live),
     "sites intervals": one(*_INTERVALS),
     "sites coverage": one(Coverage),
+    "sites totals": one(Aggregates),
     "devices list": many(*_DEVICES),
     "devices show": one(*_DEVICES),
     "devices intervals": one(*_INTERVALS),

@@ -79,7 +79,7 @@ async def _write(hub: Hub, question: Question, sink: Sink) -> None:
         async for site in export.sites(hub, question, sink.progress.after):
             async for periods in export.energy(hub, site, question):
                 if periods:
-                    sink.add(cells(site, periods))
+                    sink.add(cells(site, question.level, periods))
             sink.keep(site.id)
             if monotonic() - said_at > SAY_EVERY_S:
                 said_at = monotonic()

@@ -48,15 +48,18 @@ class LinesFile:
         self._file.truncate(progress.size)
         self._file.seek(progress.size)
         self._waiting = [] if progress.size else [head]
-        self._of_site: list[tuple[Cell, ...]] = []
+        self._of_site: list[bytes] = []
+        self._rows_of_site = 0
 
     def add(self, rows: Rows) -> None:
-        self._of_site += rows
+        self._of_site.append(self._encode(rows))
+        self._rows_of_site += len(rows)
 
     def keep(self, site_id: str) -> None:
-        self._waiting.append(self._encode(self._of_site))
-        self.progress.rows += len(self._of_site)
+        self._waiting += self._of_site
         self._of_site.clear()
+        self.progress.rows += self._rows_of_site
+        self._rows_of_site = 0
         self.progress.after, self.progress.sites = site_id, self.progress.sites + 1
         if sum(map(len, self._waiting)) >= FLUSH_BYTES:
             self._flush()

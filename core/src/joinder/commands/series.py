@@ -13,6 +13,8 @@ from joinder.commands.answering import Columns, counted, plain, print_json, prin
 
 if TYPE_CHECKING:
     from joinder.energy import DeviceKind
+    from joinder.runtime.hub import Hub
+    from joinder.services.readings.aggregates import Aggregate, Fleet
     from joinder.services.readings.intervals import Page, Window
     from joinder.services.readings.periods import SummaryLevel
 
@@ -28,9 +30,13 @@ _MEMBERS = {
 
 def window_options(command: F) -> F:
     """Adds --level, --start, --end and --provenance, as `level`, `start`, `end` and `provenance`."""
-    levels = click.Choice(["15mins", "hour", "day", "month"])
     told = "Also where each came from, and the rule that made it partial or estimated."
-    command = click.option("--provenance", is_flag=True, help=told)(command)
+    return span_options(click.option("--provenance", is_flag=True, help=told)(command))
+
+
+def span_options(command: F) -> F:
+    """Adds --level, --start and --end, as `level`, `start` and `end`."""
+    levels = click.Choice(["15mins", "hour", "day", "month"])
     command = click.option("--end", type=MOMENT, help="Up to when; without: up to now.")(command)
     command = click.option("--start", type=MOMENT, help="From when on; without: the day before --end.")(command)
     return click.option("--level", type=levels, default="hour", show_default=True, help="How long each is.")(command)
@@ -56,13 +62,31 @@ async def read_all(read: Read, asked: Window) -> Page:
         stale = [at for at in (page.as_of, more.as_of) if at is not None]
         page = replace(
             more,
-            totals=[*page.totals, *more.totals],
+            totals=page.totals + more.totals,
             as_of=min(stale, default=None),
             missing=joined([*page.missing, *more.missing]),
             more_missing=page.more_missing + more.more_missing,
             sources=page.sources | more.sources,
             silent=list({one.device.id: one for one in (*page.silent, *more.silent)}.values()),
         )
+    return page
+
+
+async def sum_all(hub: Hub, fleet: Fleet, asked: Window, timezone: str) -> Aggregate:
+    """Reads every page of a fleet's sums as one. Raises Invalid for a time zone that nobody knows."""
+    from msgspec.structs import replace
+
+    from joinder.series import zone
+    from joinder.services.readings.aggregates import of_fleet
+    from joinder.services.refusals import Invalid
+
+    found = zone(timezone)
+    if found is None:
+        raise Invalid(f"{timezone} is no time zone; give an IANA name such as Europe/Berlin.")
+    page = await of_fleet(hub, fleet, asked, found)
+    while page.next_start is not None:
+        more = await of_fleet(hub, fleet, replace(asked, start=page.next_start), found)
+        page = replace(more, periods=[*page.periods, *more.periods])
     return page
 
 

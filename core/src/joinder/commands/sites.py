@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.commands import series
-from joinder.commands.admin import account_option, limit_option, over_accounts
+from joinder.commands.admin import account_option, chosen_account, limit_option, new_account_option, over_accounts
 from joinder.commands.answering import Columns, counted, print_json, print_list, print_one, print_owned, say
 from joinder.commands.running import json_option, on_hub
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.readings.intervals import Page
     from joinder.services.readings.periods import SummaryLevel
+    from joinder.wire.aggregates import AggregateFigure, AggregateInterval
     from joinder.wire.coverage import Coverage, CoverageSeries, CoverageSpan
     from joinder.wire.live import Live
     from joinder.wire.sites import Site
@@ -35,6 +36,24 @@ _COVERAGE: Columns[tuple[CoverageSeries, CoverageSpan]] = {
     "state": lambda row: row[1].state.replace("_", " "),
     "asked": lambda row: row[1].fetched_at,
     "tries": lambda row: row[1].tries,
+}
+
+
+def _figure(figure: AggregateFigure | None) -> str | None:
+    if figure is None:
+        return None
+    mark = "!" if figure.partial_sites or figure.silent_sites else ""
+    return f"{figure.kwh if figure.sites else '?'} ({figure.sites}){mark}"
+
+
+_TOTALS: Columns[AggregateInterval] = {
+    "start": lambda one: one.start,
+    "solar": lambda one: _figure(one.solar),
+    "charge": lambda one: _figure(one.charge),
+    "discharge": lambda one: _figure(one.discharge),
+    "import": lambda one: _figure(one.import_),
+    "export": lambda one: _figure(one.export),
+    "consumption": lambda one: _figure(one.consumption),
 }
 
 
@@ -140,6 +159,42 @@ def coverage(site_id: str, as_json: bool) -> None:
             say(f"Nothing was asked of {one.id} at {one.resolution} yet.")
         if one.more_spans:
             say(f"{counted(one.more_spans, 'older span')} of {one.id} at {one.resolution} left out.")
+
+
+@command.command()
+@click.option("--vendor", help="Only sites of this vendor.")
+@click.option("--reference", metavar="TEXT", help="Only sites of enrollments with this reference.")
+@click.option("--timezone", default="UTC", show_default=True, help="Whose hours, days and months they are.")
+@series.span_options
+@new_account_option
+@json_option
+def totals(
+    vendor: str | None,
+    reference: str | None,
+    timezone: str,
+    level: SummaryLevel,
+    start: int | None,
+    end: int | None,
+    account_id: str | None,
+    as_json: bool,
+) -> None:
+    """Sum the energy of all sites, as stored, with how many sites each sum stands for.
+    Example:  joinder sites totals --level day --timezone Europe/Berlin --start 2026-06-01
+    """
+    from joinder.services.readings.aggregates import Aggregate, Fleet
+    from joinder.wire.aggregates import Aggregates
+
+    async def look(hub: Hub) -> Aggregate:
+        fleet = Fleet(account_id=await chosen_account(hub, account_id), vendor=vendor, reference=reference)
+        return await series.sum_all(hub, fleet, series.window(level, start, end, False), timezone)
+
+    answer = Aggregates.of(level, on_hub(look))
+    if as_json:
+        print_json(answer)
+        return
+    print_list(answer.intervals, _TOTALS, False)
+    left_out = "" if answer.complete else " Not complete: ! marks a sum that lacks a part, or a site."
+    say(f"kWh (sites) of {counted(answer.sites, 'site')}.{left_out}")
 
 
 async def account_of_site(hub: Hub, site_id: str) -> str:

@@ -24,6 +24,7 @@ from joinder.errors import (
     VendorTimeout,
 )
 from joinder.http.answers import Answer
+from joinder.http.transport import ON_A_NEW_CONNECTION
 from joinder.skew import ClockSkew
 
 MAX_ANSWER_BYTES = 5 * 2**20
@@ -84,8 +85,10 @@ class Http:
         deadline: float = 30.0,
         exchange: bool = False,
     ) -> Answer:
-        """Makes one call, no retry. `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown.
+        """Makes one call, no retry.
 
+        `exchange` marks a token call: cut off after sending, it raises OutcomeUnknown. It goes on a connection of its
+        own, as one kept from an earlier call may be closing, and a single-use token would be lost on it.
         At most one body: `form` is urlencoded, `json` encoded, `multipart` form-data fields, `content` as it is.
         """
         target = httpx.URL(url)
@@ -105,6 +108,7 @@ class Http:
                 **(headers or {}),
             },
             timeout=_EXCHANGE_TIMEOUT if exchange else httpx.USE_CLIENT_DEFAULT,
+            extensions={ON_A_NEW_CONNECTION: True} if exchange else None,
         )
         auth = httpx.BasicAuth(*basic) if basic else None
         meter = METER.get(self)

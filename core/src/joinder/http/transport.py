@@ -13,6 +13,8 @@ import httpx
 from joinder.egress import GuardedBackend
 
 POOLS = 8  # of one client
+IDLE_S = 4.0  # Apache and Node close an idle connection after 5; a call on it would be cut off
+ON_A_NEW_CONNECTION = "joinder.new_connection"  # extension of a request that no closing connection may cut off
 _CHATTY_LOGGERS = (
     "httpx",
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
@@ -41,23 +43,34 @@ def no_cookies() -> CookieJar:
 
 
 class _SmallPools:
-    """So many connections in small pools: httpcore looks at all of a pool's at each request (encode/httpx#3215)."""
+    """So many connections in small pools: httpcore looks at all of a pool's at each request (encode/httpx#3215).
+
+    As many more for calls on connections of their own, which are closed after them.
+    """
 
     def __init__(self, context: ssl.SSLContext, backend: GuardedBackend, concurrency: int) -> None:
-        self._pools = [
-            httpcore.AsyncConnectionPool(
-                ssl_context=context, max_connections=most, keepalive_expiry=20.0, network_backend=backend
-            )
-            for most in _shares(concurrency, POOLS)
-        ]
+        def pools(keep: int | None) -> list[httpcore.AsyncConnectionPool]:
+            return [
+                httpcore.AsyncConnectionPool(
+                    ssl_context=context,
+                    max_connections=most,
+                    max_keepalive_connections=keep,
+                    keepalive_expiry=IDLE_S,
+                    network_backend=backend,
+                )
+                for most in _shares(concurrency, POOLS)
+            ]
+
+        self._pools, self._unshared = pools(None), pools(0)
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Sends by the least busy pool; of equal ones the first, so that few calls keep to few connections."""
-        least_busy = min(self._pools, key=lambda pool: len(pool._requests))
+        pools = self._unshared if request.extensions.get(ON_A_NEW_CONNECTION) else self._pools
+        least_busy = min(pools, key=lambda pool: len(pool._requests))
         return await least_busy.handle_async_request(request)
 
     async def aclose(self) -> None:
-        for pool in self._pools:
+        for pool in (*self._pools, *self._unshared):
             await pool.aclose()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from itertools import repeat
+from operator import mod, sub
+from typing import Any, get_args
 
 from joinder import physics
 from joinder.energy import ENERGY_METRICS, Counter, Energies, Live, Quality, Reading
@@ -14,6 +16,7 @@ from joinder.vendors.gate.rules import Rule
 
 METRICS = (*ENERGY_METRICS, "soc_percent")
 _COLUMN = {name: 2 + index for index, name in enumerate(METRICS)}
+_SOC = _COLUMN["soc_percent"]
 _QUALITIES = frozenset(get_args(Quality))
 _QUARTER_S = 900
 _MOST_WH = {"15mins": physics.MOST_W / 4, "day": physics.MOST_W * 26}
@@ -93,27 +96,30 @@ async def read_intervals(
     return list(_possible(rows, resolution))
 
 
-def _are_sound(rows: Sequence[Row], resolution: str, columns: Sequence[int]) -> bool:
+def _are_sound(rows: Sequence[Row], resolution: str, metrics: Sequence[int]) -> bool:
     """Tells whether all is possible, as nearly all is; a column at a time, as this is the hottest read."""
-    if not {row[-1] for row in rows} <= _QUALITIES or not _are_whole(rows, resolution):
-        return False
+    if not rows:
+        return True
+    columns = tuple(zip(*rows, strict=True))
     try:
-        return all(_are_within(rows, column, _MOST_WH[resolution]) for column in columns)
+        return (
+            _QUALITIES.issuperset(columns[-1])
+            and _are_whole(columns[0], columns[1], resolution)
+            and all(_are_within(columns[at], 100.0 if at == _SOC else _MOST_WH[resolution]) for at in metrics)
+        )
     except TypeError:  # SQLite keeps text in any column
         return False
 
 
-def _are_whole(rows: Sequence[Row], resolution: str) -> bool:
-    lengths = {row[1] - row[0] for row in rows}
+def _are_whole(starts: Sequence[int], ends: Sequence[int], resolution: str) -> bool:
+    lengths = set(map(sub, ends, starts))
     if resolution == "15mins":
-        return lengths <= {_QUARTER_S} and not {row[0] % _QUARTER_S for row in rows} - {0}
-    return not lengths or (min(lengths) >= 22 * 3600 and max(lengths) <= 26 * 3600)
+        return lengths == {_QUARTER_S} and not any(map(mod, starts, repeat(_QUARTER_S)))
+    return bool(min(lengths) >= 22 * 3600 and max(lengths) <= 26 * 3600)
 
 
-def _are_within(rows: Sequence[Row], column: int, most: float) -> bool:
-    told = [value for row in rows if (value := row[column]) is not None]
-    if column == _COLUMN["soc_percent"]:
-        most = 100.0
+def _are_within(column: Sequence[Any], most: float) -> bool:
+    told = [value for value in column if value is not None] if None in column else column
     # Beside what is no number the smallest and the largest mean nothing; the sum is none then either.
     return not told or (min(told) >= 0 and max(told) <= most and sum(told) < math.inf)
 
@@ -122,7 +128,7 @@ def _possible(rows: Iterable[Row], resolution: str) -> Iterator[Row]:
     """Yields the rows of whole periods, with what cannot be in them unknown."""
     limits = [100.0 if name == "soc_percent" else _MOST_WH[resolution] for name in METRICS]
     for row in rows:
-        if _are_whole([row], resolution):
+        if _are_whole(row[:1], row[1:2], resolution):
             start, end, *values, fetched_at, rule, source, quality = row
             kept = [_possible_value(value, most) for value, most in zip(values, limits, strict=True)]
             why = rule if kept == values else str(Rule.NUMBER)

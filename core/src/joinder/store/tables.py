@@ -299,12 +299,16 @@ class Due(SQLModel, table=True):
     strikes: int = 0  # times in a row it broke in a way no error class explains
 
 
+_UNREAD = text("fetched_at IS NULL AND gone_at IS NULL")
+
+
 class SiteRow(SQLModel, table=True):
     __tablename__ = "site"
     __table_args__ = (
         UniqueConstraint("account_id", "vendor", "vendor_id"),
         Index("site_by_account", "account_id", "id"),
         Index("site_by_enrollment", "enrollment_id"),
+        Index("site_unread", "account_id", "vendor", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
         # For words looked for in every name. PostgreSQL, which would refuse a long one in an index, walks the table.
         Index("site_by_name", "enrollment_id", "name", "vendor_id").ddl_if(dialect="sqlite"),
     )

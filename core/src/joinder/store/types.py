@@ -98,6 +98,10 @@ class Store(ABC):
         """Reads as `rows` does, by a SELECT that may walk a whole table: nothing else waits for it."""
         return await self.rows(sql, parameters)
 
+    def commits(self) -> int | None:
+        """Returns a number that is another one after a commit of anybody; None where that cannot be had for nothing."""
+        return None
+
     @abstractmethod
     async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:
         """Writes for the hottest writes: statements of one durable transaction on the driver itself.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Annotated, TypedDict
-from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
@@ -75,19 +73,6 @@ def utc(at: int | None) -> str | None:
 
 def kilo(value: float | None) -> float | None:
     return None if value is None else round(value / 1000, 6)
-
-
-def local_times(zone: ZoneInfo) -> Callable[[int], str]:
-    """Returns a formatter of epoch seconds to ISO 8601 with the zone's numeric offset.
-
-    An interval's end is the next one's start: each is written once.
-    """
-
-    @cache
-    def when(at: int) -> str:
-        return datetime.fromtimestamp(at, zone).isoformat()
-
-    return when
 
 
 def moment_text(moment: datetime | None) -> str | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from joinder.services.readings.export import Energy, Site
+from itertools import repeat
+
+from joinder.services.readings.export import Site
 from joinder.services.readings.periods import zone_of
+from joinder.services.readings.totals import Totals
 from joinder.store.readings import METRICS
-from joinder.wire.base import kilo, local_times
+from joinder.wire.intervals import shown
+from joinder.wire.local_times import spans
 
 _WIRE = {
     "solar_wh": "solarKwh",
@@ -22,18 +26,9 @@ COLUMNS = (*NAMES, "start", "end", *ENERGIES, "quality")
 Cell = str | float | None
 
 
-def cells(site: Site, periods: list[Energy]) -> list[tuple[Cell, ...]]:
+def cells(site: Site, level: str, periods: Totals) -> list[tuple[Cell, ...]]:
     """Returns the rows of these periods, in the order of COLUMNS."""
-    when = local_times(zone_of(site.timezone))
-    named = (site.id, site.vendor, site.vendor_id, site.reference)
-    return [
-        (
-            *named,
-            when(one.start),
-            when(one.end),
-            *map(kilo, one.values[:-1]),
-            one.values[-1],
-            one.quality,
-        )
-        for one in periods
-    ]
+    named = map(repeat, (site.id, site.vendor, site.vendor_id, site.reference))
+    when = spans(level, zone_of(site.timezone), periods.starts, periods.ends)
+    values = (shown(name, column) for name, column in periods.values.items())
+    return list(zip(*named, *when, *values, periods.qualities, strict=False))  # names have no end

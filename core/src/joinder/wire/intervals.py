@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from msgspec import field
 
@@ -12,7 +13,8 @@ from joinder.services.readings.intervals import Page
 from joinder.services.readings.missing import Why
 from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.totals import Total
-from joinder.wire.base import Moment, Wire, kilo, local_times, one_of, page_token, utc
+from joinder.wire.base import Moment, Wire, kilo, one_of, page_token, utc
+from joinder.wire.local_times import local_times
 from joinder.wire.provenance import Provenance
 
 
@@ -60,6 +62,10 @@ class MeterInterval(Wire, kw_only=True):
     provenance: Provenance | None = None
 
 
+Metrics = Mapping[str, str]  # by member of an interval: what of a period it tells
+Row = TypeVar("Row", SolarInterval, BatteryInterval, MeterInterval)
+
+
 class IntervalPage(Wire, kw_only=True):
     """`stale`: the vendor did not answer for all of it, so this is what was stored; `as_of` is when the oldest part of
     it was fetched. `complete`: every period of this page is there, and none lacks a part; `missing` says what is not
@@ -79,66 +85,69 @@ class IntervalPage(Wire, kw_only=True):
 
 class SolarIntervals(IntervalPage, kw_only=True):
     row_type: ClassVar[type[SolarInterval]] = SolarInterval
+    metrics: ClassVar[Metrics] = {"kwh": "solar_wh"}
     intervals: list[SolarInterval]
 
     @staticmethod
     def of(owner_id: str, level: str, page: Page) -> SolarIntervals:
-        when = local_times(page.zone)
-        intervals = [
-            SolarInterval(
-                kwh=kilo(total.values["solar_wh"]) or 0.0,
-                start=when(total.start),
-                end=when(total.end),
-                quality=total.quality,
-                provenance=_origin(page, total) if total.origin else None,
-            )
-            for total in page.totals
-        ]
-        return SolarIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
+        rows = _rows(SolarInterval, SolarIntervals.metrics, page)
+        return SolarIntervals(intervals=rows, **around(owner_id, level, page))
 
 
 class BatteryIntervals(IntervalPage, kw_only=True):
     row_type: ClassVar[type[BatteryInterval]] = BatteryInterval
+    metrics: ClassVar[Metrics] = {
+        "charge_kwh": "charge_wh",
+        "discharge_kwh": "discharge_wh",
+        "state_of_charge_percent": "soc_percent",
+    }
     intervals: list[BatteryInterval]
 
     @staticmethod
     def of(owner_id: str, level: str, page: Page) -> BatteryIntervals:
-        when = local_times(page.zone)
-        intervals = [
-            BatteryInterval(
-                charge_kwh=kilo(total.values["charge_wh"]) or 0.0,
-                discharge_kwh=kilo(total.values["discharge_wh"]) or 0.0,
-                start=when(total.start),
-                end=when(total.end),
-                state_of_charge_percent=_percent(total.values["soc_percent"]),
-                quality=total.quality,
-                provenance=_origin(page, total) if total.origin else None,
-            )
-            for total in page.totals
-        ]
-        return BatteryIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
+        rows = _rows(BatteryInterval, BatteryIntervals.metrics, page)
+        return BatteryIntervals(intervals=rows, **around(owner_id, level, page))
 
 
 class MeterIntervals(IntervalPage, kw_only=True):
     row_type: ClassVar[type[MeterInterval]] = MeterInterval
+    metrics: ClassVar[Metrics] = {
+        "import_kwh": "import_wh",
+        "export_kwh": "export_wh",
+        "consumption_kwh": "load_wh",
+    }
     intervals: list[MeterInterval]
 
     @staticmethod
     def of(owner_id: str, level: str, page: Page) -> MeterIntervals:
-        when = local_times(page.zone)
-        intervals = [
-            MeterInterval(
-                import_kwh=kilo(total.values["import_wh"]),
-                export_kwh=kilo(total.values["export_wh"]),
-                consumption_kwh=kilo(total.values["load_wh"]),
-                start=when(total.start),
-                end=when(total.end),
-                quality=total.quality,
-                provenance=_origin(page, total) if total.origin else None,
-            )
-            for total in page.totals
-        ]
-        return MeterIntervals(id=owner_id, summary_level=level, intervals=intervals, **_page(page))
+        rows = _rows(MeterInterval, MeterIntervals.metrics, page)
+        return MeterIntervals(intervals=rows, **around(owner_id, level, page))
+
+
+def shown(metric: str, column: Sequence[float | None]) -> list[float | None]:
+    """Converts stored values to those of the wire: Wh to kWh, percent rounded."""
+    if metric == "soc_percent":
+        return [None if value is None else round(value, 3) for value in column]
+    if None in column:
+        return [None] * len(column) if column.count(None) == len(column) else [kilo(value) for value in column]
+    return [round(value / 1000, 6) for value in column]  # type: ignore[operator]
+
+
+def _rows(row_type: type[Row], metrics: Metrics, page: Page) -> list[Row]:
+    when, totals = local_times(page.zone), page.totals
+    columns: dict[str, Sequence[Any]] = {}
+    if totals:
+        columns = {name: shown(metric, totals.values[metric]) for name, metric in metrics.items()}
+    return [
+        row_type(
+            **{name: column[index] for name, column in columns.items()},
+            start=when(total.start),
+            end=when(total.end),
+            quality=total.quality,
+            provenance=_origin(page, total),
+        )
+        for index, total in enumerate(totals)
+    ]
 
 
 def _origin(page: Page, total: Total) -> Provenance | None:
@@ -148,10 +157,13 @@ def _origin(page: Page, total: Total) -> Provenance | None:
     return Provenance.of(total.origin.fetched_at, found, total.origin.rule)
 
 
-def _page(page: Page) -> dict[str, Any]:
+def around(owner_id: str, level: str, page: Page) -> dict[str, Any]:
+    """Returns what a page says beside its intervals."""
     following = page_token(str(page.next_start)) if page.next_start is not None else None
     when = local_times(page.zone)
     return {
+        "id": owner_id,
+        "summary_level": level,
         "stale": page.as_of is not None,
         "as_of": utc(page.as_of),
         "next_page_token": following,
@@ -162,7 +174,3 @@ def _page(page: Page) -> dict[str, Any]:
             SilentDevice(id=one.device.id, name=silence.named(one.device), since=when(one.since)) for one in page.silent
         ],
     }
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

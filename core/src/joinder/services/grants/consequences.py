@@ -67,11 +67,19 @@ async def _maybe_spent(case: Case) -> None:
 
 async def _operator(case: Case) -> None:
     if isinstance(case.answer.error, ApprovalRefused):
-        case.enrollment.status = "rejected"
-        data: dict[str, object] = {"reason": str(case.answer.error)}
-        health.write_event(case.session, case.enrollment, "enrollment.rejected", data)
+        _decided_against(case)
     due = {case.kind: after_operator_trouble(case.enrollment.failures, utc_now())}
     await standing.troubled(case.hub, case.session, case.enrollment, case.answer.error, due)
+
+
+def _decided_against(case: Case) -> None:
+    """Writes down once that the vendor wants an enrollment no more: one that was in its programme has left it."""
+    enrollment, reason = case.enrollment, str(case.answer.error)
+    if enrollment.status in ("rejected", "unenrolled"):
+        return
+    enrollment.status = "unenrolled" if enrollment.status == "enrolled" else "rejected"
+    enrollment.status_reason = reason
+    health.write_event(case.session, enrollment, f"enrollment.{enrollment.status}", {"reason": reason})
 
 
 async def _grant_suspected(case: Case) -> None:

@@ -31,9 +31,9 @@ from joinder.services.refusals import (
     ApplicationTime,
     EnrollmentStatus,
     Invalid,
+    KeyReused,
     NotFound,
     NotOffered,
-    Unprocessable,
 )
 from joinder.store.tables import Application, Enrollment, GrantRow, Program, SiteRow
 from joinder.virtual.configuration import VirtualHome, home_of
@@ -68,23 +68,22 @@ class Customer(Struct, frozen=True, kw_only=True):
 
 async def submit(
     hub: Hub, account_id: str, actor: str, program_id: str, customer: Customer, key: str | None
-) -> Overview:
+) -> tuple[Overview, bool]:
     """Applies for a programme without a browser. The same `key` again answers the first enrollment while it lives.
 
-    Raises Invalid, NotOffered where owners must consent, Unprocessable for a key that was used for another body.
+    The key names a customer, so it is kept as long as the enrollment, in its own transaction: nothing can be cut in
+    between. Returns, too, whether it was there before. Raises Invalid, NotOffered where owners must consent, KeyReused.
     """
     body = hashlib.sha256(msgspec.json.encode([program_id, customer], order="deterministic")).digest()
     async with hub.store.read() as session:
         program = await programs.named(session, account_id, program_id)
         known = await _submitted(session, account_id, key)
     if known is not None:
-        if known.body_hash != body:
-            raise Unprocessable("This Idempotency-Key was used for another application; use one per customer.")
-        return await enrollments.get(hub, account_id, known.enrollment_id)
+        return await enrollments.get(hub, account_id, _answering(known, body)), True
     _require_virtual(program)
     home = virtual_homes.new_home(name=f"Home in {program.name}"[:100])
     row = await _enroll(hub, account_id, actor, program, _furnished(home), "pendingvendor", customer, (key, body))
-    return await enrollments.get(hub, account_id, row)
+    return await enrollments.get(hub, account_id, row), False
 
 
 async def enroll_virtual(
@@ -188,6 +187,13 @@ async def _submitted(session: AsyncSession, account_id: str, key: str | None) ->
     return (await session.execute(query)).scalar_one_or_none()
 
 
+def _answering(known: Application, body: bytes | None) -> str:
+    """Returns the enrollment that answers. Raises KeyReused."""
+    if known.body_hash != body:
+        raise KeyReused("It was used for another application: every customer has its own.")
+    return known.enrollment_id
+
+
 async def _enroll(
     hub: Hub,
     account_id: str,
@@ -203,7 +209,7 @@ async def _enroll(
     async with hub.store.write(account_id) as session:
         known = await _submitted(session, account_id, submitted[0])
         if known is not None:  # submitted twice at once
-            return known.enrollment_id
+            return _answering(known, submitted[1])
         row = await enrollments.store_consent(
             hub, session, account_id, consent, vendor=virtual.NAME, program_id=program.id
         )

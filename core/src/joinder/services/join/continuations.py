@@ -37,6 +37,7 @@ class Further:
     question: str
     fields: tuple[Field, ...]
     carry: Secrets
+    step: int  # from 1
 
 
 def in_secrets(secrets: session_secrets.Opened) -> Further | None:
@@ -44,7 +45,7 @@ def in_secrets(secrets: session_secrets.Opened) -> Further | None:
     if _MEMBER not in secrets:
         return None
     stored = msgspec.json.decode(secrets[_MEMBER], type=_Stored)
-    return Further(question=stored.question, fields=stored.fields, carry=Secrets(stored.carry))
+    return Further(question=stored.question, fields=stored.fields, carry=Secrets(stored.carry), step=stored.step)
 
 
 async def of(hub: Hub, row: JoinSession) -> Further | None:
@@ -52,10 +53,19 @@ async def of(hub: Hub, row: JoinSession) -> Further | None:
     return in_secrets(await session_secrets.of(hub, row))
 
 
+async def step_of(hub: Hub, row: JoinSession) -> int:
+    """Returns which step is open: 0 is the first form, or the vendor's page. Raises JoinRefused as `of` does."""
+    return _step(await of(hub, row))
+
+
+def _step(further: Further | None) -> int:
+    return further.step if further is not None else 0
+
+
 async def go_on(hub: Hub, row: JoinSession, asked: ConsentContinues) -> None:
     """Opens the next form, its tries counted anew. Raises PluginBug for a plugin that asks without end."""
     secrets = dict(await session_secrets.of(hub, row))
-    step = 1 + (msgspec.json.decode(secrets[_MEMBER], type=_Stored).step if _MEMBER in secrets else 0)
+    step = 1 + _step(in_secrets(secrets))
     if step > STEPS_MOST:
         raise PluginBug(f"plugin {row.vendor} asks the owner more than {STEPS_MOST} times")
     stored = _Stored(question=str(asked), fields=asked.fields, carry=dict(asked.carry), step=step)

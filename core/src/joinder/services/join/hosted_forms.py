@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -39,7 +40,7 @@ class Form:
     vendor: Vendor
     account_id: str
     asked_by: str
-    form_token: str
+    form_token: str  # of this step; `is_of_session` knows those of earlier ones
     leads_to: str  # the integrator's address, when it is over
     fields: tuple[Field, ...]
     question: str | None = None  # of a further step, which the vendor asks
@@ -58,13 +59,19 @@ async def form_of(hub: Hub, row: JoinSession, vendor: Vendor) -> Form:
         vendor=vendor,
         account_id=row.account_id,
         asked_by=account.name if account else "",
-        form_token=secrets["form"],
+        form_token=f"{secrets['form']}.{further.step}" if further is not None else secrets["form"],
         leads_to=row.client_redirect_uri,
         fields=vendor.consent_fields if further is None else further.fields,
         question=further.question if further is not None else None,
         locale=row.locale,
         lands=row.lands,
     )
+
+
+def is_of_session(form: Form, form_token: str) -> bool:
+    """Tells whether a form token is of this session, in constant time, whichever step it was made for."""
+    sent, own = form_token.partition(".")[0], form.form_token.partition(".")[0]
+    return hmac.compare_digest(sent.encode(), own.encode())
 
 
 def checked_entries(form: Form, values: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ session_claims.py.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +47,14 @@ from joinder.services.join.browser_sessions import (
     restart_url,
     session_of,
 )
-from joinder.services.join.hosted_forms import Form, FormRefused, checked_entries, form_of, form_path
+from joinder.services.join.hosted_forms import (
+    Form,
+    FormRefused,
+    checked_entries,
+    form_of,
+    form_path,
+    is_of_session,
+)
 from joinder.services.join.intros import MAX_STATE, Choice, choice_of, entry_of, reconnected
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
@@ -310,13 +316,18 @@ async def submit_form(
     form_token: str,
     guest: Guest = _ANYBODY,
 ) -> str:
-    """Ends a session with the owner's entries; answers where the owner goes. Raises JoinRefused or FormRefused."""
+    """Ends a session with the owner's entries; answers where the owner goes. Raises JoinRefused or FormRefused.
+
+    Entries of a step that is past lead to the question that is open now.
+    """
     row = await session_of(hub, token, cookies)
     if row.ended_at is not None:
         return await same_end(hub, row)
     form = await form_of(hub, row, hub.registry.vendor(row.vendor))
-    if not hmac.compare_digest(form.form_token.encode(), form_token.encode()):
+    if not is_of_session(form, form_token):
         raise refused(hub, row, "wrong_browser", status=403)
+    if form_token != form.form_token:  # of a page sent twice, or gone back to: its entries answer another question
+        return form_path(token)
     entered = checked_entries(form, values)
     spent = _attempt(hub, row, guest)
     if await claim(hub, row, entered, keeps=form.question is None):
@@ -340,10 +351,14 @@ async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
 
     Raises JoinRefused.
     """
-    row = await session_of(hub, token, cookies)
-    if await claim(hub, row):
-        await consents.end(hub, row, "user_denied", "The owner did not give consent")
-    return await same_end(hub, row)
+    while True:
+        row = await session_of(hub, token, cookies)
+        if await claim(hub, row):
+            await consents.end(hub, row, "user_denied", "The owner did not give consent")
+        try:
+            return await same_end(hub, row)
+        except Reopened:
+            continue  # another request left the form open: the owner's no holds for what it asks next
 
 
 def _rerouted(hub: Hub, url: str) -> str:

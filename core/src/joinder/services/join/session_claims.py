@@ -61,11 +61,33 @@ def _told(row: JoinSession) -> VendorError:
 
 
 async def claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = None, *, keeps: bool = True) -> bool:
-    """Claims the session; of two requests at once, one gets True and goes on.
+    """Claims the step of the session that `row` shows; of two requests at once, one gets True and goes on.
 
+    Since `row` was read another request may have opened the next step, to which these entries are no answer.
     What was `entered` is kept until it is known to work, or not; an answer to a further question is not (`keeps`).
     """
     kept = kept_consents.seal(hub, row, KeptConsent(values=Secrets(entered))) if entered and keeps else None
+    while True:
+        async with hub.store.read() as session:
+            found = await session.get(JoinSession, row.token_hash)
+        if found is None or not _is_open(found) or not await _same_step(hub, row, found):
+            return False
+        if await _taken(hub, found, kept):
+            return True
+
+
+def _is_open(row: JoinSession) -> bool:
+    return row.used_at is None and row.ended_at is None and row.attempts < MAX_ATTEMPTS
+
+
+async def _same_step(hub: Hub, row: JoinSession, found: JoinSession) -> bool:
+    if found.secrets_sealed == row.secrets_sealed:
+        return True
+    return await continuations.step_of(hub, found) == await continuations.step_of(hub, row)
+
+
+async def _taken(hub: Hub, row: JoinSession, kept: bytes | None) -> bool:
+    """Takes the session if it still stands as `row` was read."""
     async with hub.store.write(row.account_id) as session:
         claimed = await session.execute(
             update(JoinSession)
@@ -73,8 +95,9 @@ async def claim(hub: Hub, row: JoinSession, entered: Mapping[str, str] | None = 
                 col(JoinSession.token_hash) == row.token_hash,
                 col(JoinSession.used_at).is_(None),
                 col(JoinSession.ended_at).is_(None),
-                col(JoinSession.attempts) < MAX_ATTEMPTS,
+                col(JoinSession.attempts) == row.attempts,
+                col(JoinSession.secrets_sealed) == row.secrets_sealed,
             )
-            .values(used_at=now(), attempts=JoinSession.attempts + 1, kept_sealed=kept)
+            .values(used_at=now(), attempts=row.attempts + 1, kept_sealed=kept)
         )
     return isinstance(claimed, CursorResult) and bool(claimed.rowcount)

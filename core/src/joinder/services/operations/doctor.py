@@ -28,7 +28,7 @@ from joinder.store.advice import trouble_of
 from joinder.store.engine import parsed_url
 from joinder.store.file_watch import refuse_strays
 from joinder.store.key_file import key_path, read_key_file
-from joinder.store.migrate import migrations
+from joinder.store.migrate import newest, revisions
 from joinder.store.sqlite import SqliteStore, sqlite_path
 from joinder.trouble import StoreTrouble
 
@@ -56,13 +56,11 @@ async def before_opening(settings: Settings) -> list[Finding]:
 
 
 def _schema(revision: str | None) -> Finding:
-    script = migrations()
     if revision is None:
         return Finding(check="schema", text="there is no database yet", next_step="joinder serve creates it")
-    if revision == script.get_current_head():
+    if revision == newest():
         return Finding(check="schema", text=f"schema {revision}")
-    known = revision in {entry.revision for entry in script.walk_revisions()}
-    if known:
+    if revision in revisions():
         step = "joinder backup, then start this version: it migrates"
         return Finding(check="schema", text=f"schema {revision} is older than this version's", next_step=step)
     step = "install the version that wrote it, or restore an older copy"

@@ -14,11 +14,12 @@ from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals
 from joinder.services.readings.intervals import MAX_SPAN_DAYS, Window
 from joinder.services.readings.periods import SummaryLevel
-from joinder.services.readings.totals import Total
+from joinder.services.readings.totals import COLUMN, NO_TOTALS, Total, Totals
 from joinder.store.readings import METRICS, read_intervals
 from joinder.store.types import Row
 
 DAY_S = 86_400
+WEEK = 7  # days of quarter hours: more at once live so long that the collector of garbage looks at them again and again
 SITES_A_PAGE = 200
 PERIODS_MOST = 10_000  # of a window, more than any has
 _SITES = (
@@ -49,15 +50,6 @@ class Site(Struct, frozen=True):
     timezone: str | None
 
 
-class Energy(Struct, frozen=True):
-    """One period of a site; `values` are in the order of METRICS, Wh and percent, None where unknown."""
-
-    start: int
-    end: int
-    values: tuple[float | None, ...]
-    quality: str
-
-
 async def count(hub: Hub, question: Question) -> int:
     """Counts the sites."""
     sql, values = _filtered(_SITES, question)
@@ -78,28 +70,31 @@ async def sites(hub: Hub, question: Question, after: str = "") -> AsyncIterator[
         after = page[-1].id
 
 
-async def energy(hub: Hub, site: Site, question: Question) -> AsyncIterator[list[Energy]]:
-    """Yields the site's periods, a window at a time. Quarter hours come as they are stored."""
+async def energy(hub: Hub, site: Site, question: Question) -> AsyncIterator[Totals]:
+    """Yields the site's periods, a window at a time, with every metric. Quarter hours come as they are stored."""
     for start, end in _windows(question):
         if question.level == "15mins":
-            yield [_stored(row) for row in await read_intervals(hub.store, site.id, "15mins", start, end)]
+            yield _stored(await read_intervals(hub.store, site.id, "15mins", start, end))
         else:
             since = 0 if start == question.start else start  # the first period is whole, as a read's is
             window = Window(question.level, start, end, PERIODS_MOST)
-            yield [one for one in await _summed(hub, site, window) if since <= one.start < end]
+            yield _columns([one for one in await _summed(hub, site, window) if since <= one.start < end])
 
 
 def _windows(question: Question) -> Iterator[tuple[int, int]]:
-    step = MAX_SPAN_DAYS[question.level] * DAY_S
+    step = (WEEK if question.level == "15mins" else MAX_SPAN_DAYS[question.level]) * DAY_S
     for start in range(question.start, question.end, step):
         yield start, min(start + step, question.end)
 
 
-def _stored(row: Row) -> Energy:
-    return Energy(row[0], row[1], tuple(row[2 : 2 + len(METRICS)]), row[-1])
+def _stored(rows: Sequence[Row]) -> Totals:
+    if not rows:
+        return NO_TOTALS
+    columns = tuple(zip(*rows, strict=True))
+    return Totals(columns[0], columns[1], {name: columns[COLUMN[name]] for name in METRICS}, columns[-1])
 
 
-async def _summed(hub: Hub, site: Site, window: Window) -> list[Energy]:
+async def _summed(hub: Hub, site: Site, window: Window) -> list[Total]:
     """Sums by the site's own periods, all that the window touches."""
     found: dict[int, list[Total]] = {}
     for kind in DeviceKind:
@@ -109,10 +104,19 @@ async def _summed(hub: Hub, site: Site, window: Window) -> list[Energy]:
     return [_joined(found[start]) for start in sorted(found)]
 
 
-def _joined(totals: Sequence[Total]) -> Energy:
+def _joined(totals: Sequence[Total]) -> Total:
     values = {name: value for total in totals for name, value in total.values.items()}
     quality = max((total.quality for total in totals), key=_WORST.index)
-    return Energy(totals[0].start, totals[0].end, tuple(values.get(name) for name in METRICS), quality)
+    return Total(totals[0].start, totals[0].end, values, quality)
+
+
+def _columns(totals: Sequence[Total]) -> Totals:
+    return Totals(
+        [total.start for total in totals],
+        [total.end for total in totals],
+        {name: [total.values.get(name) for total in totals] for name in METRICS},
+        [total.quality for total in totals],
+    )
 
 
 def _filtered(sql: str, question: Question) -> tuple[str, dict[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from joinder.clock import now
 from joinder.energy import DeviceKind
@@ -24,9 +24,10 @@ from joinder.services.readings.totals import (
     ENERGIES,
     FETCHED_AT,
     METRICS_OF,
+    NO_TOTALS,
     REFUSED_BY,
     RULE,
-    Total,
+    Totals,
     summed,
     tell,
 )
@@ -55,10 +56,11 @@ class Window(Struct, frozen=True):
 class Page(Struct, frozen=True):
     """`missing` says what of the asked range no interval stands for, and why; `more_missing` is what it left out.
 
-    `silent`: devices that a partial interval may lack, as far as they are known.
+    `silent`: devices that a partial interval may lack, as far as they are known. `is_settled`: whoever asks again gets
+    the same, as long as nothing is written.
     """
 
-    totals: list[Total]
+    totals: Totals
     zone: ZoneInfo
     next_start: int | None  # where the next page begins
     as_of: int | None = None  # the vendor did not answer: when the oldest of what is stored was fetched
@@ -67,11 +69,12 @@ class Page(Struct, frozen=True):
     more_missing: int = 0
     sources: dict[int, Source] = {}
     silent: list[Silent] = []
+    is_settled: bool = False
 
     @property
     def is_complete(self) -> bool:
         """Tells whether every period asked for is there, and none of them lacks a part."""
-        return not self.missing and "partial" not in {total.quality for total in self.totals}
+        return not self.missing and "partial" not in self.totals.qualities
 
 
 _DAYS = "SELECT 1 FROM coverage WHERE subject_id = :id AND resolution = 'day' LIMIT 1"
@@ -120,7 +123,7 @@ async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKi
     """Returns what `of_site` does, but asks no vendor for what is missing. Raises NotFound or Unprocessable."""
     asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
     if asked.site.fetched_at is None:
-        return Page([], asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
+        return Page(NO_TOTALS, asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
     return await _stored_page(hub, asked, await _parts(hub, asked), window, None)
 
 
@@ -134,13 +137,18 @@ async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind,
     return await _page(hub, _asked(account_id, site, device, kind, window), window)
 
 
-def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
-    level, days = window.level, MAX_SPAN_DAYS[window.level]
+def refuse_span(window: Window) -> None:
+    """Raises Unprocessable for a window that is empty, or too wide for its level."""
+    days = MAX_SPAN_DAYS[window.level]
     if window.end <= window.start:
         raise Unprocessable("end must lie after start")
     if window.end - window.start > days * 86400 + CLOCK_CHANGE_S:
-        raise Unprocessable(f"At level {level} one request spans at most {days} days")
-    zone = zone_of(site.timezone)
+        raise Unprocessable(f"At level {window.level} one request spans at most {days} days")
+
+
+def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:
+    refuse_span(window)
+    level, zone = window.level, zone_of(site.timezone)
     return Asked(
         account_id=account_id,
         site=site,
@@ -156,7 +164,9 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
     """Returns at most `window.limit` periods that have data. Raises the vendor's failure when nothing is stored."""
     parts = await _parts(hub, asked)
-    return await _stored_page(hub, asked, parts, window, await _covered(hub, asked, parts))
+    covered = await _covered(hub, asked, parts)
+    page = await _stored_page(hub, asked, parts, window, None if isinstance(covered, bool) else covered)
+    return structs.replace(page, is_settled=True) if covered is True and page.is_complete else page
 
 
 async def _stored_page(
@@ -172,8 +182,8 @@ async def _stored_page(
     if failure is not None and not totals and not isinstance(failure, ShareSpent):
         raise failure
     as_of = min((row[FETCHED_AT] for row in rows), default=None) if failure is not None else None
-    following_page = totals[window.limit].start if len(totals) > window.limit else None
-    shown = totals[: window.limit]
+    following_page = totals.starts[window.limit] if len(totals) > window.limit else None
+    shown = totals.first(window.limit)
     missing = await _missing(hub, read, following_page)
     return Page(
         shown,
@@ -183,7 +193,7 @@ async def _stored_page(
         _wait_s(failure),
         missing[:MISSING_MOST],
         max(0, len(missing) - MISSING_MOST),
-        await sources(hub, (source for total in shown if total.origin for source in total.origin.sources)),
+        await sources(hub, (source for origin in shown.origins or () for source in origin.sources)),
         await _silent(hub, asked, shown),
     )
 
@@ -194,14 +204,14 @@ def _wait_s(failure: Failure | None) -> int | None:
     return None
 
 
-async def _silent(hub: Hub, asked: Asked, shown: Sequence[Total]) -> list[Silent]:
+async def _silent(hub: Hub, asked: Asked, shown: Totals) -> list[Silent]:
     """Returns devices of this kind that fell silent before the last partial period ended.
 
     They are looked for only where something is partial.
     """
-    until = max((total.end for total in shown if total.quality == "partial"), default=None)
-    if until is None:
+    if "partial" not in shown.qualities:
         return []
+    until = max(end for end, quality in zip(shown.ends, shown.qualities, strict=True) if quality == "partial")
     found = silence.silent_of(await read_devices(hub.store, asked.site.id), asked.kind)
     own = asked.device.id if asked.device is not None else None
     return [one for one in found if one.since < until and own in (None, one.device.id)]
@@ -263,17 +273,22 @@ async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
     return parts
 
 
-async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> Failure | None:
-    """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do."""
+async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resolution]]) -> Failure | bool:
+    """Asks the vendor for what is missing. The reason when it did not answer: what is stored may do.
+
+    Else whether all had settled, which what the vendor keeps no history of never does.
+    """
     own_device = asked.own_device.id if asked.own_device else None
-    moment = now()
+    moment, settled = now(), []
     try:
         refuse_gone(asked.site)
         limits = hub.registry.vendor(asked.site.vendor).limits
         async with uncovered.deadline():
             for part, resolution in parts:
                 history = limits.resolution(resolution)
-                if history is not None:
+                if history is None:
+                    settled.append(False)
+                else:
                     series = uncovered.Series(
                         account_id=asked.account_id,
                         site=asked.site,
@@ -281,12 +296,12 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
                         zone=asked.zone,
                         history=history,
                     )
-                    await uncovered.cover(hub, series, part.start, part.end, moment)
+                    settled.append(await uncovered.cover(hub, series, part.start, part.end, moment))
     except TimeoutError:
         return uncovered.too_late()
     except (VendorError, StoreTrouble) as error:
         return error
-    return None
+    return all(settled)
 
 
 async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:

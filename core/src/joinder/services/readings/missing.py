@@ -75,6 +75,8 @@ def joined(found: Sequence[Missing]) -> list[Missing]:
 
 
 def _holes(rows: Sequence[Row], columns: Sequence[int], start: int, end: int) -> Iterator[Gap]:
+    if _are_seamless(rows, columns, start, end):
+        return
     at = start
     for row in rows:
         if row[0] >= end:
@@ -86,6 +88,14 @@ def _holes(rows: Sequence[Row], columns: Sequence[int], start: int, end: int) ->
         at = max(at, row[1])
     if at < end:
         yield at, end
+
+
+def _are_seamless(rows: Sequence[Row], columns: Sequence[int], start: int, end: int) -> bool:
+    """Tells whether every row tells all and the next begins where it ends, as on most days."""
+    if not rows or rows[0][0] != start or rows[-1][1] != end:
+        return False
+    starts, ends, *_ = told = tuple(zip(*rows, strict=True))
+    return starts[1:] == ends[:-1] and not any(None in told[column] for column in columns)
 
 
 def _explained(

@@ -1,9 +1,12 @@
-"""Sums stored rows up to the periods they fall into: what of a period is known, and how well."""
+"""Sums stored rows up to the periods they fall into: what of a period is known, and how well.
+
+Periods are kept as columns: most of what is read are quarter hours as they are stored, and to make an object of each
+costs more than to read them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -53,14 +56,68 @@ class Total(Struct, frozen=True):
     origin: Origin | None = None  # where it was asked for
 
 
+class Totals(Struct, frozen=True):
+    """Periods in order, a column for each thing of a `Total`; every column is as long as `starts`."""
+
+    starts: Sequence[int]
+    ends: Sequence[int]
+    values: Mapping[str, Sequence[float | None]]
+    qualities: Sequence[Quality]
+    origins: Sequence[Origin] | None = None  # where they were asked for
+
+    @staticmethod
+    def of(totals: Sequence[Total], kind: DeviceKind) -> Totals:
+        origins = [total.origin for total in totals if total.origin is not None]
+        return Totals(
+            [total.start for total in totals],
+            [total.end for total in totals],
+            {name: [total.values[name] for total in totals] for name in METRICS_OF[kind]},
+            [total.quality for total in totals],
+            origins or None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[Total]:
+        names, columns = list(self.values), list(self.values.values())
+        for index, (start, end, quality) in enumerate(zip(self.starts, self.ends, self.qualities, strict=True)):
+            values = {name: column[index] for name, column in zip(names, columns, strict=True)}
+            yield Total(start, end, values, quality, self.origins[index] if self.origins else None)
+
+    def first(self, count: int) -> Totals:
+        """Returns the first `count` periods."""
+        if len(self) <= count:
+            return self
+        return Totals(
+            self.starts[:count],
+            self.ends[:count],
+            {name: column[:count] for name, column in self.values.items()},
+            self.qualities[:count],
+            self.origins[:count] if self.origins else None,
+        )
+
+    def __add__(self, later: Totals) -> Totals:
+        if not self or not later:
+            return self or later
+        return Totals(
+            [*self.starts, *later.starts],
+            [*self.ends, *later.ends],
+            {name: [*column, *later.values[name]] for name, column in self.values.items()},
+            [*self.qualities, *later.qualities],
+            [*self.origins, *later.origins] if self.origins and later.origins else None,
+        )
+
+
+NO_TOTALS = Totals((), (), {}, ())
+
+
 def tell(rows: Sequence[Row], kind: DeviceKind) -> bool:
     columns = [COLUMN[name] for name in ENERGIES[kind]]
     return any(row[column] is not None for row in rows for column in columns)
 
 
-def summed(
-    rows: Sequence[Row], kind: DeviceKind, level: SummaryLevel, zone: ZoneInfo, with_origin: bool
-) -> list[Total]:
+def summed(rows: Sequence[Row], kind: DeviceKind, level: SummaryLevel, zone: ZoneInfo, with_origin: bool) -> Totals:
     """Sums rows, in order, by the periods they fall into."""
     if level == "15mins":  # each row is one
         return _each(rows, kind, with_origin)
@@ -75,23 +132,27 @@ def summed(
             end = following(start, level, zone)
         part.append(row)
     totals.extend(_total(part, start, end, kind, with_origin))
-    return totals
+    return Totals.of(totals, kind)
 
 
-def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> list[Total]:
-    """Makes totals of rows that are periods of their own, by the rules of `_total`; most of what is read is."""
-    pairs = [(name, COLUMN[name]) for name in METRICS_OF[kind]]
-    first, *others = (COLUMN[name] for name in ENERGIES[kind])
+def _each(rows: Sequence[Row], kind: DeviceKind, with_origin: bool) -> Totals:
+    """Takes rows that are periods of their own, by the rules of `_total`."""
+    columns = tuple(zip(*rows, strict=True))
+    if not columns:
+        return NO_TOTALS
     enough = all if kind is DeviceKind.BATTERY else any
-    if others:
-        told = [row for row in rows if enough([row[column] is not None for column in (first, *others)])]
-    else:
-        told = [row for row in rows if row[first] is not None]
-    values = ({name: row[column] for name, column in pairs} for row in told)
-    origins = (_origin([row], row[-1]) for row in told) if with_origin else repeat(None)
-    return [
-        Total(row[0], row[1], known, row[-1], origin) for row, known, origin in zip(told, values, origins, strict=False)
-    ]
+    energies = [COLUMN[name] for name in ENERGIES[kind]]
+    if not enough([None not in columns[at] for at in energies]):  # else every row tells enough
+        told = [row for row in rows if enough([row[at] is not None for at in energies])]
+        if len(told) < len(rows):
+            return _each(told, kind, with_origin)
+    return Totals(
+        columns[0],
+        columns[1],
+        {name: columns[COLUMN[name]] for name in METRICS_OF[kind]},
+        columns[-1],
+        [_origin([row], row[-1]) for row in rows] if with_origin else None,
+    )
 
 
 def _total(part: Sequence[Row], start: int, end: int, kind: DeviceKind, with_origin: bool) -> list[Total]:

@@ -16,6 +16,7 @@ from joinder.store.readings import read_coverage
 from joinder.vendor import History
 
 DEADLINE_S = 20.0  # of all that one read fetches; what comes later is for the next one
+_FOR_EVER_S = 100 * 365 * 86400
 _NEXT_TRY = timedelta(seconds=5)
 
 
@@ -34,24 +35,26 @@ class Series:
         return self.device_id or self.site.id
 
 
-async def cover(hub: Hub, series: Series, start: int, end: int, moment: int) -> None:
+async def cover(hub: Hub, series: Series, start: int, end: int, moment: int) -> bool:
     """Asks the vendor for what of [start, end) was never asked, or was too young to be settled when it was.
 
-    Raises the vendor's error, or NotFound.
+    True where all had settled before: no later read asks for more. Raises the vendor's error, or NotFound.
     """
     since = series.site.operational_since
     span = reachable(series.history, start, end, moment=moment, zone=series.zone, operational_since=since)
     if span is None:
-        return
+        return False
     limits = hub.registry.vendor(series.site.vendor).limits
     freshness = readings.freshness_of(limits, series.history.resolution)
     known = await read_coverage(hub.store, series.subject_id, series.history.resolution, *span)
-    for gap in gaps(known, *span, moment, freshness):
+    missing = gaps(known, *span, moment, freshness)
+    for gap in missing:
         wide = with_neighbours(gap, series.history, moment=moment, zone=series.zone, operational_since=since)
         for window in reversed(windows(wide, series.history, series.zone)):
             until = window[1] // ASK_AGAIN_AFTER_S  # who asks up to now a second later asks the same
             key = (series.subject_id, series.history.resolution, window[0], until)
             await hub.fetches.join(key, lambda window=window: _fetch(hub, series, window))  # type: ignore[misc]
+    return not missing and not gaps(known, *span, moment + _FOR_EVER_S, freshness)
 
 
 async def _fetch(hub: Hub, series: Series, window: Gap) -> None:

@@ -29,7 +29,7 @@ EVENT_TYPES: dict[str, str] = {
     "enrollment.rejected": "The vendor, or the operator, decided against the enrollment, for a `reason`.",
     "enrollment.applied": "A customer applied to the enrollment's programme `programID`.",
     "enrollment.resubmit_requested": "The operator asks the customer to apply again, for a `reason`.",
-    "enrollment.unenrolled": "The operator ended the enrollment's part in its programme, for a `reason`.",
+    "enrollment.unenrolled": "The operator, or the vendor, ended its part in its programme, for a `reason`.",
     "enrollment.site_moved": "The site `siteID` is read by this enrollment, not by `from`; or by `to` from now on.",
     "enrollment.paused": "The operator paused it: nothing is read until it is resumed, and its token is kept alive.",
     "enrollment.resumed": "The operator resumed it.",
