@@ -7,6 +7,9 @@ export UV_PYTHON_PREFERENCE = only-system
 export UV_PYTHON_DOWNLOADS = never
 unexport PYTHONDONTWRITEBYTECODE  # or each of the many processes of the tests compiles everything anew
 
+SECONDS ?= 600
+REQUESTS ?= 20000
+
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -53,8 +56,8 @@ quick: install  ## lint, types, layers and the tests of what has changed: before
 	$(RUN)/lint-imports
 	$(RUN)/python tests/quick.py
 
-check: test whole rotations  ## test, whole processes, rotations, the terminal's keys, lint, types, layers
-	$(RUN)/pytest -n 4 -m proof tests/tui
+check: test whole rotations secrets  ## test, whole processes, rotations, the terminal's keys, a little fuzz, secrets, lint, types, layers
+	$(RUN)/pytest -n 4 -m proof tests/tui tests/fuzz
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -74,11 +77,25 @@ bench: install  ## the figures of docs/figures.md (minutes)
 terminal: install  ## the terminal's tests, by keys (minutes)
 	$(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
 
+snapshots: install  ## record every screen's snapshot anew (minutes), and draw each into dist/snapshots to be looked at
+	RECORD_SNAPSHOTS=1 $(RUN)/pytest -n 0 -q -m "proof or not proof" tests/tui/test_snapshots.py
+
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
 security: install  ## the tests of each promise of docs/security.md, and how many there are
 	$(RUN)/python tests/security.py -n 4 --dist loadgroup
+
+fuzz: install  ## Schemathesis over every operation with two accounts, then hostile bytes: SECONDS=600, REQUESTS=20000
+	PYTHONPATH=tests $(RUN)/python tests/fuzz/whole_document.py --seconds $(SECONDS)
+	PYTHONPATH=tests $(RUN)/python tests/fuzz/hostile_requests.py --requests $(REQUESTS)
+
+secrets: install  ## what looks like a secret in the tree, and in whatever any commit ever held
+	$(RUN)/python tests/secret_scan.py
+
+advisories: install  ## uv.lock against advisories in a file of the OSV format, offline: OSV=all.zip [EXCEPT="ID ..."]
+	@test -n "$(OSV)" || { echo "Name the file: make advisories OSV=all.zip (OSV offers all of PyPI as one zip)"; exit 2; }
+	$(RUN)/python tests/advisories.py "$(OSV)" --except $(EXCEPT)
 
 pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
@@ -123,4 +140,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal screenshots security pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean
