@@ -7,6 +7,9 @@ export UV_PYTHON_PREFERENCE = only-system
 export UV_PYTHON_DOWNLOADS = never
 unexport PYTHONDONTWRITEBYTECODE  # or each of the many processes of the tests compiles everything anew
 
+SECONDS ?= 600
+REQUESTS ?= 20000
+
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,8 +31,11 @@ run: install  ## the demo: simulators, server, worker and a complete enrollment 
 cluster: install  ## the demo on PostgreSQL with two servers and two workers, one of which is killed
 	$(RUN)/joinder demo --cluster
 
-test: install  ## every test but the long proofs, loopback only
+test: install  ## every test but the long ones, loopback only; minutes
 	$(RUN)/pytest -n 4 --dist loadgroup
+
+whole: install  ## the tests that start whole processes: the demo, commands of the documentation, wheels, secrets
+	$(RUN)/pytest -n 4 --dist loadgroup -m "whole and not proof"
 
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
@@ -50,8 +56,8 @@ quick: install  ## lint, types, layers and the tests of what has changed: before
 	$(RUN)/lint-imports
 	$(RUN)/python tests/quick.py
 
-check: test rotations  ## test, the terminal's keys, rotations, lint, types, layers
-	$(RUN)/pytest -n 4 -m proof tests/tui
+check: test whole rotations secrets  ## test, whole processes, rotations, the terminal's keys, a little fuzz, secrets, lint, types, layers
+	$(RUN)/pytest -n 4 -m proof tests/tui tests/fuzz
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -71,11 +77,25 @@ bench: install  ## the figures of docs/figures.md (minutes)
 terminal: install  ## the terminal's tests, by keys (minutes)
 	$(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
 
+snapshots: install  ## record every screen's snapshot anew (minutes), and draw each into dist/snapshots to be looked at
+	RECORD_SNAPSHOTS=1 $(RUN)/pytest -n 0 -q -m "proof or not proof" tests/tui/test_snapshots.py
+
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
 security: install  ## the tests of each promise of docs/security.md, and how many there are
 	$(RUN)/python tests/security.py -n 4 --dist loadgroup
+
+fuzz: install  ## Schemathesis over every operation with two accounts, then hostile bytes: SECONDS=600, REQUESTS=20000
+	PYTHONPATH=tests $(RUN)/python tests/fuzz/whole_document.py --seconds $(SECONDS)
+	PYTHONPATH=tests $(RUN)/python tests/fuzz/hostile_requests.py --requests $(REQUESTS)
+
+secrets: install  ## what looks like a secret in the tree, and in whatever any commit ever held
+	$(RUN)/python tests/secret_scan.py
+
+advisories: install  ## uv.lock against advisories in a file of the OSV format, offline: OSV=all.zip [EXCEPT="ID ..."]
+	@test -n "$(OSV)" || { echo "Name the file: make advisories OSV=all.zip (OSV offers all of PyPI as one zip)"; exit 2; }
+	$(RUN)/python tests/advisories.py "$(OSV)" --except $(EXCEPT)
 
 pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
@@ -120,4 +140,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test quick days rotations proofs check bench terminal screenshots security pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean

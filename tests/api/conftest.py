@@ -13,6 +13,7 @@ from msgspec import structs
 from api.fakes import Tenant, Vendors
 from joinder.api.app import create_app
 from joinder.api.auth import FailedLogins
+from joinder.api.client_budgets import ClientBudgets
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin.gauges import Gauges
 from joinder.services.records import accounts
@@ -56,6 +57,7 @@ def renewed(apps: dict[str, Litestar], name: str, hub: Hub) -> Litestar:
         apps[name] = create_app(hub)
     made = apps[name]
     made.state.hub, made.state.tokens, made.state.failures = hub, Tokens(hub), FailedLogins()
+    made.state.budgets = ClientBudgets(hub.settings.requests_per_minute)
     made.state.gauges = Gauges(hub)
     return made
 

@@ -131,7 +131,7 @@ async def test_a_client_s_budget_is_told_and_is_its_own(
         answer = await anonymous.post("/oauth2/token", data=GRANT, auth=login(tenant))
         assert answer.headers["ratelimit-policy"] == '"client";q=3;w=60'
         left.append(answer.headers["ratelimit"])
-    assert left == ['"client";r=2;t=60', '"client";r=1;t=60', '"client";r=0;t=60']
+    assert left == ['"client";r=2;t=20', '"client";r=1;t=40', '"client";r=0;t=60']
     refused = await anonymous.post("/oauth2/token", data=GRANT, auth=login(tenant))
     assert_problem(refused, 429, "rate-limited")
     assert int(refused.headers["retry-after"]) > 0

@@ -121,6 +121,7 @@ def serve_joinder(folder: Path, port: int, ready: Any) -> None:
             database_url=f"sqlite:///{folder}/bench.sqlite3",
             key_file=str(folder / "key"),
             public_url=f"http://127.0.0.1:{port}",
+            requests_per_minute=1_000_000,
         )
         async with open_hub(settings) as hub:
             ready.put(await seed(hub))

@@ -1,7 +1,8 @@
 """Which installed distributions may be imported: what JOINDER_PLUGINS names, for whatever loads an entry point.
 
 Loading a plugin is trust, so nothing of one that is not named is imported, and a name that two distributions claim is
-nobody's. A distribution is named as on PyPI, with the versions that are meant where one likes: `joinder-acme>=1.2,<2`.
+nobody's. A distribution is named as on PyPI, with the versions, or the very files, that are meant where one likes
+(plugin_pins.py).
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+from joinder.plugin_pins import NoContent, Pin, content_of, fits
 
 VARIABLE = "JOINDER_PLUGINS"
 OWN = "joinder"  # what core brings itself needs no naming
@@ -46,7 +49,7 @@ def found(group: str, allow: Collection[str] | None, *, name: str | None = None)
 
 def judged(entries: Iterable[EntryPoint], allow: Collection[str] | None) -> list[Found]:
     """The same of entry points that were found already."""
-    named = None if allow is None else [Requirement(part) for part in allow]
+    named = None if allow is None else [Pin.of(part) for part in allow]
     all_found = [Found(entry=entry, refusal=_not_named(entry, named)) for entry in sorted(entries)]
     return [Found(entry=one.entry, refusal=one.refusal or _unfit(one, all_found)) for one in all_found]
 
@@ -55,21 +58,39 @@ def _unfit(one: Found, others: Iterable[Found]) -> str | None:
     return _claimed_twice(one, others) or _wants_other(one.entry)
 
 
+def pins() -> list[tuple[str, str | None]]:
+    """Returns, for every other distribution that is installed, the entry that names just it, and why it has no hash."""
+    named = {canonicalize_name(one.name): one for one in distributions() if _brings_something(one)}
+    return [_pinned(named[name]) for name in sorted(named) if name != OWN]
+
+
+def _brings_something(distribution: Distribution) -> bool:
+    return any(entry.group.startswith(f"{OWN}.") for entry in distribution.entry_points)
+
+
+def _pinned(distribution: Distribution) -> tuple[str, str | None]:
+    named = f"{distribution.name}=={distribution.version}"
+    try:
+        return f"{named} {content_of(distribution)}", None
+    except NoContent as error:
+        return named, f"{distribution.name} is named by its version alone: {error}."
+
+
 def loadable(group: str, allow: Collection[str] | None) -> dict[str, EntryPoint]:
     """Those that may be loaded, by name. Raises as `found`."""
     return {one.entry.name: one.entry for one in found(group, allow) if one.refusal is None}
 
 
-def _not_named(entry: EntryPoint, named: Collection[Requirement] | None) -> str | None:
-    distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
+def _not_named(entry: EntryPoint, named: Collection[Pin] | None) -> str | None:
+    distribution = entry.dist.name if entry.dist else "?"
     if named is None or canonicalize_name(distribution) == OWN:
         return None
-    wanted = [one for one in named if canonicalize_name(one.name) == canonicalize_name(distribution)]
+    wanted = [one for one in named if one.is_of(distribution)]
     if not wanted:
         return f"found, not enabled: add {distribution} to {VARIABLE} to load it"
-    if not all(_fits(one, version) for one in wanted):
-        return f"found, not enabled: {VARIABLE} wants {wanted[0]}, not {version}"
-    return None
+    misfits = (one.misfit(entry.dist) for one in wanted)
+    misfit = next((text for text in misfits if text is not None), None)
+    return f"found, not enabled: {VARIABLE} wants {misfit}" if misfit else None
 
 
 def _claimed_twice(one: Found, others: Iterable[Found]) -> str | None:
@@ -87,7 +108,7 @@ def _wants_other(entry: EntryPoint) -> str | None:
         if needed is None or canonicalize_name(needed.name) != "joinder" or needed.marker is not None:
             continue
         ours = importlib.metadata.version("joinder")
-        if not _fits(needed, ours):
+        if not fits(needed, ours):
             return f"it needs joinder{needed.specifier}, this is {ours}: upgrade the older of the two"
     return None
 
@@ -102,15 +123,10 @@ def _requirement(text: str) -> Requirement | None:
 def _check_installed(allow: Collection[str]) -> None:
     from joinder.settings import ConfigError
 
-    for part in allow:
-        wanted = Requirement(part)
+    for one in map(Pin.of, allow):
         try:
-            version = importlib.metadata.version(wanted.name)
+            installed = Distribution.from_name(one.requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            raise ConfigError(f"{VARIABLE} names {wanted.name}, which is not installed") from None
-        if not _fits(wanted, version):
-            raise ConfigError(f"{VARIABLE} wants {part}; {version} is installed")
-
-
-def _fits(wanted: Requirement, version: str) -> bool:
-    return not wanted.specifier or wanted.specifier.contains(version, prereleases=True)
+            raise ConfigError(f"{VARIABLE} names {one.requirement.name}, which is not installed") from None
+        if (misfit := one.misfit(installed)) is not None:
+            raise ConfigError(f"{VARIABLE} wants {misfit}")

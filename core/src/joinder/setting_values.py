@@ -12,11 +12,14 @@ from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
+
+from joinder.plugin_pins import Pin
 
 SPANS = ("minute", "day", "month")
 MOST_CALLS = 10**9
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+_PINNED = "joinder-acme==1.2 sha256:… (joinder vendors pin)"
 _CALLS = f"calls must be a whole number from 1 to {MOST_CALLS}"
 
 
@@ -93,11 +96,11 @@ def _call_limits(text: str) -> dict[str, dict[str, int]]:
 def _wrong_requirements(parts: Sequence[str]) -> str | None:
     for part in parts:
         try:
-            wanted = Requirement(part)
+            wanted = Pin.of(part).requirement
         except InvalidRequirement:
             wanted = None
         if wanted is None or wanted.url or wanted.marker or wanted.extras:
-            return f"must name distributions, as joinder-acme or joinder-acme>=1,<2, not {part}"
+            return f"must name distributions, as joinder-acme, joinder-acme>=1,<2 or {_PINNED}, not {part}"
     return None
 
 
@@ -181,6 +184,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "reroute": _wrong_stand_ins,
     "call_limits": _wrong_limits,
     "port": _within(0, 65535),
+    "requests_per_minute": _within(1, 1_000_000),
     "metrics_port": _within(1, 65535),
     "log_level": lambda level: (
         None if level.upper() in logging.getLevelNamesMapping() else "must be DEBUG, INFO, WARNING, ERROR or CRITICAL"

@@ -54,10 +54,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     plugins: Annotated[
         tuple[str, ...] | None,
         told(
-            "Distributions to load, with versions where you like: `joinder-acme,joinder-other>=1.2,<2`. No command "
-            "imports another; one that is not installed in that version stops the start; a name that two claim is "
-            "nobody's.",
+            "Distributions to load, with versions where you like: `joinder-acme,joinder-other>=1.2,<2`; or their very "
+            "files, as `joinder vendors pin` prints them. No command imports another; one that is not installed just "
+            "so stops the start; a name that two claim is nobody's.",
             default="all installed",
+            more="vendors.md",
         ),
     ] = None
     trusted_proxies: Annotated[
@@ -71,6 +72,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             more="browser-keys",
         ),
     ] = ()
+    requests_per_minute: Annotated[
+        int, told("Requests a minute that one API client may send to one server process.", more="api-clients")
+    ] = 6000
     allowed_networks: Annotated[
         tuple[str, ...], told("CIDRs in which owners may name devices, as `192.168.10.0/24`; empty: nowhere.")
     ] = ()

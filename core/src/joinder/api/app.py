@@ -17,6 +17,7 @@ from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
 from joinder.api.backfills import BackfillController, EnrollmentBackfillController
 from joinder.api.browser_keys import BrowserKeyController, shared
+from joinder.api.client_budgets import ClientBudgets
 from joinder.api.connections import ConnectionController
 from joinder.api.devices import BatteryController, MeterController, SolarInverterController
 from joinder.api.document import describe
@@ -106,6 +107,7 @@ def create_app(hub: Hub) -> Litestar:
                 "hub": hub,
                 "tokens": Tokens(hub),
                 "failures": FailedLogins(),
+                "budgets": ClientBudgets(hub.settings.requests_per_minute),
                 "intake": Intake(),
                 "queries": {},
                 "settled": Settled(),

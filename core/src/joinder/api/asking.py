@@ -72,10 +72,13 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
         title, wants = "The request cannot be understood", "The body is not well-formed JSON."
         return problem(request, "bad-request", title, 400, wants)
+    title = "The request does not match its schema"
+    if decoded is None:
+        return problem(request, "validation-error", title, 400, "A body is an object; leave out one that says nothing.")
     place = _too_many(decoded)
     if place is None:
         return None
-    title, wants = "The request does not match its schema", f"Lists and objects have at most {MEMBERS_MOST} members."
+    wants = f"Lists and objects have at most {MEMBERS_MOST} members."
     return problem(request, "validation-error", title, 400, wants, errors={place: "has too many members"})
 
 

@@ -14,12 +14,13 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from joinder.api.addresses import address_of
+from joinder.api.client_budgets import Budget, rate_limit, spend_request
 from joinder.api.deps import bearer_of, tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
 from joinder.ids import is_id
 from joinder.observe.log_context import bind
 from joinder.runtime.hub import Hub
-from joinder.services.calls.buckets import Buckets
+from joinder.services.calls.buckets import MINUTE_S, Buckets
 from joinder.services.readings import sites
 from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
 from joinder.services.records.accounts import REVEAL, SCOPES, Caller
@@ -40,11 +41,12 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
         caller = await tokens_of(connection.app).verify(token)
     except InvalidToken:
         raise Unauthorized from None
+    connection.scope["state"]["caller"] = caller
+    spend_request(connection.scope, caller)
     needed = handler.opt.get("scope")
     if needed is not None and needed not in caller.scopes:
         tokens_of(connection.app).audit.refused(caller.account_id, caller.client_id, needed)
         raise Forbidden(needed)
-    connection.scope["state"]["caller"] = caller
     if caller.enrollment_id is not None:
         await _refuse_beyond(connection, caller, caller.enrollment_id)
     bind(account_id=caller.account_id)
@@ -75,36 +77,24 @@ class FailedLogins:
 
     def __init__(self) -> None:
         self._of_client, self._of_address = Buckets(FAILURES_PER_MINUTE), Buckets(FAILURES_OF_ADDRESS)
-        self._asked = Buckets(ASKED_PER_MINUTE)
+        self._asked = Budget("client", ASKED_PER_MINUTE)
 
     def spend(self, client_id: str) -> dict[str, str]:
         """Spends of a client's own budget, once it has proved to be that client. Returns the fields that tell of it.
 
         Raises TooManyRequests.
         """
-        wait_s = self._asked.wait_s(client_id)
-        if wait_s > 0:
-            raise TooManyRequests(math.ceil(wait_s), _rate_limit("client", ASKED_PER_MINUTE, 0, wait_s))
-        self._asked.take(client_id)
-        return _rate_limit("client", ASKED_PER_MINUTE, self._asked.left(client_id), 60)
+        return self._asked.spend(client_id)
 
     def note(self, client_id: str, address: str) -> None:
         """Counts a log-in that failed; what is no client id, of any length, counts as one. Raises TooManyRequests."""
         client = f"{client_id if is_id(client_id, 'clnt') else ''} {address}"
         wait_s = max(self._of_client.wait_s(client), self._of_address.wait_s(address))
         if wait_s > 0:
-            limits = _rate_limit("failed-logins", FAILURES_PER_MINUTE, 0, wait_s)
+            limits = rate_limit("failed-logins", FAILURES_PER_MINUTE, 0, MINUTE_S)
             raise TooManyRequests(math.ceil(wait_s), limits)
         self._of_client.take(client)
         self._of_address.take(address)
-
-
-def _rate_limit(policy: str, quota: int, left: int, reset_s: float) -> dict[str, str]:
-    """Returns the fields of draft-ietf-httpapi-ratelimit-headers."""
-    return {
-        "ratelimit-policy": f'"{policy}";q={quota};w=60',
-        "ratelimit": f'"{policy}";r={left};t={math.ceil(reset_s)}',
-    }
 
 
 class OAuth2Controller(Controller):

@@ -32,7 +32,7 @@ _DESCRIPTION = f"""One REST API over many vendors of distributed energy resource
 Errors are RFC 9457 `{MEDIA_TYPE}`; `type` is stable. Members that are unknown are left out, never null. Energy is in
 kWh, power in kW, percent from 0 to 100, times in ISO 8601 with an offset. Lists have `pageSize` and `pageToken`;
 `nextPageToken` is absent on the last page. Unknown parameters and members are refused. Reads carry an `ETag`;
-`If-None-Match` answers 304."""
+`If-None-Match` answers 304. Every answer to a client says by `RateLimit` how much more it may ask."""
 
 
 def describe(app: Litestar) -> Part:

@@ -64,6 +64,10 @@ VERSION: Part = {
     "schema": {"type": "string", "enum": [API_VERSION]},
 }
 _RETRY_AFTER: Part = {"retry-after": {"description": "Seconds until it may work.", "schema": {"type": "integer"}}}
+LIMITS: Part = {
+    "ratelimit": {"description": "What is left of the client's requests: `r`, all again in `t` s.", "schema": TEXT},
+    "ratelimit-policy": {"description": "Requests (`q`) in so many seconds (`w`).", "schema": TEXT},
+}
 _CHALLENGE: Part = {"www-authenticate": {"description": "RFC 6750 §3.", "schema": TEXT}}
 _PROBLEMS = {
     400: ("BadRequest", "The query or the body is wrong; `errors` names each member by JSON Pointer.", {}),
@@ -75,7 +79,7 @@ _PROBLEMS = {
     413: ("TooLarge", "The body is larger than 256 kB. The connection ends.", {}),
     415: ("UnsupportedMediaType", "The body is not declared to be JSON.", {}),
     422: ("Unprocessable", "Well-formed, but it cannot work.", {}),
-    429: ("RateLimited", "Too many requests.", _RETRY_AFTER),
+    429: ("RateLimited", "Too many requests.", {**_RETRY_AFTER, **LIMITS}),
     502: ("VendorFailed", "The vendor's answer cannot be used; `actor` says who must act.", {}),
     503: ("Unavailable", "Not now: this server, its database or the vendor's call limit.", _RETRY_AFTER),
     504: ("VendorTimeout", "The vendor, or the owner's device, did not answer in time.", _RETRY_AFTER),

@@ -37,7 +37,8 @@ def shielded(app: ASGIApp, *, is_https: bool) -> ASGIApp:
     async def shielding(scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said = list(message.get("headers", []))
+                limits = scope.get("state", {}).get("limits", {})  # of an API client, once it is known
+                said = [*message.get("headers", []), *((key.encode(), told.encode()) for key, told in limits.items())]
                 names = {name.lower() for name, _ in said}
                 message["headers"] = [*said, *((name, value) for name, value in added if name not in names)]
             await send(message)

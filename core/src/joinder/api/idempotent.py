@@ -11,6 +11,7 @@ import re
 
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
+from joinder.api.client_budgets import spend_request
 from joinder.api.deps import bearer_of, tokens_of
 from joinder.observe.log_context import bound
 from joinder.runtime.hub import Hub
@@ -34,6 +35,7 @@ def idempotent(app: ASGIApp) -> ASGIApp:
         if key is None or caller is None:
             await app(scope, receive, send)  # or refused as any other
             return
+        spend_request(scope, caller)  # also for an answer that is kept
         await _Repeatable(app, scope, caller, key.decode("latin-1")).handle(receive, send)
 
     return handling

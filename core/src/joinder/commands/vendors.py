@@ -94,6 +94,26 @@ def adopt(vendor: str, distribution: str, as_json: bool) -> None:
         echo(clean_line(f"{vendor} belongs to {distribution} now, before it to {before or 'nobody'}. Restart servers."))
 
 
+@command.command()
+@json_option
+def pin(as_json: bool) -> None:
+    """Print a JOINDER_PLUGINS that names the very files that are installed now. Example:  joinder vendors pin
+
+    With it, no plugin is loaded that was upgraded, or whose files were changed, until this is run again.
+    """
+    from joinder.plugins import pins
+
+    found = pins()
+    for _, reason in found:
+        if reason is not None:
+            say(clean_line(reason))
+    entries = [entry for entry, _ in found]
+    if as_json:
+        print_json({"plugins": entries})
+    else:
+        echo(clean_line(",".join(entries)))
+
+
 def _list_available(as_json: bool) -> None:
     from msgspec import structs
 

@@ -79,7 +79,19 @@ def _check_address(settings: Settings) -> None:
 
 
 async def _answer(hub: Hub) -> None:
-    server = Server(
+    server = web_server(hub)
+
+    def stop() -> None:
+        hub.stopping.set()  # not ready any more, before the first connection is refused
+        server.stop()  # type: ignore[no-untyped-call]
+
+    _on_signal(stop)
+    await server.serve()
+
+
+def web_server(hub: Hub) -> Server:
+    """Makes the server with its limits; it listens once `serve` is awaited."""
+    return Server(
         create_app(hub),
         address=hub.settings.host,
         port=hub.settings.port,
@@ -91,13 +103,6 @@ async def _answer(hub: Hub) -> None:
         backpressure=_connections_most(),
         http1_settings=HTTP1Settings(header_read_timeout=HEADERS_MS, max_buffer_size=HEADERS_MOST_BYTES),
     )
-
-    def stop() -> None:
-        hub.stopping.set()  # not ready any more, before the first connection is refused
-        server.stop()  # type: ignore[no-untyped-call]
-
-    _on_signal(stop)
-    await server.serve()
 
 
 def _connections_most() -> int:

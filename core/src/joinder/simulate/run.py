@@ -129,6 +129,7 @@ async def _start(
         lifespan="off",
         ws="none",
         date_header=False,
+        timeout_keep_alive=75,  # as nginx
     )
     if simulator.tls:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 SHAPES = {
@@ -24,12 +25,13 @@ _TEXT = (".py", ".yaml", ".yml", ".json", ".txt", ".toml", ".md", ".html")
 
 @dataclass(frozen=True)
 class Finding:
-    """Where, and what it looks like; the text itself is shortened."""
+    """Where, and what it looks like; the text itself is shortened, and `digest` tells it from others."""
 
     path: Path
     line: int
     what: str
     excerpt: str
+    digest: str
 
 
 def scan(folder: Path) -> Iterator[Finding]:
@@ -42,7 +44,7 @@ def scan(folder: Path) -> Iterator[Finding]:
 def scan_text(text: str, path: Path) -> Iterator[Finding]:
     for number, line in enumerate(text.splitlines(), 1):
         for what, excerpt in _found(line):
-            yield Finding(path, number, what, excerpt[:6] + "…")
+            yield Finding(path, number, what, excerpt[:6] + "…", sha256(excerpt.encode()).hexdigest()[:16])
 
 
 def _found(line: str) -> Iterable[tuple[str, str]]:
