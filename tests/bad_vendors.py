@@ -115,6 +115,7 @@ BAD = {
     "ids_stay": Bad(MAPPING, "vendor_id=entry.serial", 'vendor_id=f"{entry.serial}-{next(COUNT)}"'),
     "device_rows_are_true": Bad(INIT, "energy_path(site_id, query.device_id)", "energy_path(site_id, None)"),
     "every_site_is_listed": Bad(API, "if number >= page.pages", "if number >= 1"),
+    "owners_are_told_apart": Bad(INIT, "account_id=account", 'account_id="acme"'),
     "owner_without_site_is_no_consent": Bad(INIT, "    if not sites:", "    if len(sites) > 99:"),
     "foreign_sites_stay_closed": Bad(INIT, "api.site_path(site_id), api.SiteDetails", "_SITE, api.SiteDetails"),
     "withdrawn_consent_is_lost": Bad(API, "answer.status == 401", "answer.status == 499"),
@@ -125,6 +126,7 @@ BAD = {
     "server_errors_are_transient": _renamed("TransientError", "AuthorizationLost", "    raise_for_status(answer)", API),
     "silence_is_transient": _renamed("VendorTimeout", "NotSupported", _CALL, API),
     "unreachable_is_transient": _renamed("TransientError", "NotSupported", _CALL, API),
+    "another_device_is_nobody": Bad(INIT, 'if info.serial != grant.facts["serial"]:', "if not info.serial:"),
     "html_is_no_answer": _renamed("UnexpectedPayload", "NotSupported", "    said = answer.json(Refused)", API),
     "cut_answers_are_no_answers": _renamed(
         "UnexpectedPayload", "AuthorizationLost", "    said = answer.json(Refused)", API

@@ -38,6 +38,11 @@ _REGISTERS = """def counters(total: Total) -> tuple[Counter, ...]:
 def live("""
 _ASKED = """    total = await api.get(ctx, grant, f"{api.site_path(site_id)}/total", api.Total)
     return Readings(counters=mapping.counters(total), intervals"""
+_PLACES = """PLACES = {
+    "Europe/Berlin": {"lat": 52.5, "lon": 13.4},
+    "America/New_York": {"lat": 40.7, "lon": -74.0},
+}
+"""
 _TOLD = """    if rest == "total":
         total = site.home.lifetime(now.timestamp())
         told = {"solar": total.solar_wh, "imported": total.import_wh, "exported": total.export_wh}
@@ -56,7 +61,8 @@ VARIANTS = {
     "without a time zone": (
         Change(API, "    timezone: str\n", "    lat: float\n    lon: float\n"),
         Change(MAPPING, "timezone=details.timezone", "lat=details.lat, lon=details.lon"),
-        Change(HOMES, '"timezone": site.home.timezone', '"lat": 52.5, "lon": 13.4'),
+        Change(HOMES, '"timezone": site.home.timezone', "**PLACES[site.home.timezone]"),
+        Change(HOMES, "PAGE_SIZE = 1\n", f"PAGE_SIZE = 1\n{_PLACES}"),
         Change(HOMES, "missing=self.is_missing", "missing=self.is_missing, tells_zone=False"),
     ),
     "of hourly rows": (

@@ -1,6 +1,6 @@
 """The kit's own score: plausible mistakes of authors, one at a time, and which check sees each.
 
-    python tests/mutants/run.py [--vendor oauth|key|local] [--only TEXT] [--processes 2]
+    python tests/mutants/run.py [--vendor oauth|key|form|local|box] [--only TEXT] [--processes 2]
 
 Each mutant is a copy of a sound vendor with one patch, checked in a process of its own until the first check fails,
 its cassette recorded anew when that comes to be played. Exit code 1 when a mutant passes that names no reason.
@@ -39,17 +39,20 @@ AIM = 0.95
 
 @dataclass(frozen=True)
 class Base:
-    """A sound vendor that mistakes are planted in. `source` None: the template."""
+    """A sound vendor that mistakes are planted in: a plugin's `source`, or the template of a kind."""
 
     name: str
     package: str
     source: Path | None = None
+    kind: str = ""
 
 
 BASES = {
-    "oauth": Base("acme", "joinder_acme"),
+    "oauth": Base("acme", "joinder_acme", kind="oauth"),
     "key": Base("solis", "joinder_solis", PLUGINS / "solis/src"),
+    "form": Base("acme", "joinder_acme", kind="key"),
     "local": Base("iqgateway", "joinder_iq_gateway", PLUGINS / "iq_gateway/src"),
+    "box": Base("acme", "joinder_acme", kind="local"),
 }
 
 
@@ -91,7 +94,7 @@ def checks() -> list[Check]:
 def copied(base: Base, folder: Path, mutant: Mutant | None = None) -> Subject:
     """The vendor below `folder`, with the mistake in it."""
     if base.source is None:
-        render(base.name, "Acme", folder)
+        render(base.name, "Acme", folder, base.kind)
         source = folder / "src"
     else:
         source = folder / "src"

@@ -4,6 +4,7 @@ environment, check it, run its tests, see it served by core, and take it out aga
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from joinder.templates import KINDS, render
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
 
 
 def uv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -44,9 +46,10 @@ def install(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
     return uv("pip", "install", "--quiet", "--python", python, "--constraints", folder / "constraints.txt", *what)
 
 
-def run(folder: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     binary = folder / "venv/bin" / command[0]
-    return subprocess.run([str(binary), *command[1:]], capture_output=True, text=True, cwd=cwd, timeout=280)
+    whole = {**os.environ, **env}
+    return subprocess.run([str(binary), *command[1:]], capture_output=True, text=True, cwd=cwd, timeout=280, env=whole)
 
 
 @pytest.mark.proof
@@ -80,6 +83,27 @@ def test_an_operator_checks_a_plugin_that_came_as_a_wheel(environment: Path, tmp
     checked = run(environment, "joinder", "check", "sunny", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     gone(environment, tmp_path)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+def test_owners_of_the_examples_join_and_are_read_where_all_came_as_wheels(environment: Path, tmp_path: Path) -> None:
+    for folder in EXAMPLES:
+        built = uv("build", "--quiet", "--wheel", folder, "--out-dir", tmp_path / "wheels")
+        assert built.returncode == 0, built.stderr
+    wheel = next((environment / "wheels").glob("joinder-*.whl"))
+    ours = f"joinder[server,simulator,testing] @ {wheel.as_uri()}"
+    assert install(environment, ours, *map(str, (tmp_path / "wheels").glob("*.whl"))).returncode == 0
+    names = [folder.name for folder in EXAMPLES]
+    for name in names:
+        checked = run(environment, "joinder", "check", name, cwd=tmp_path)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+    plugins = ",".join(f"joinder-{name}" for name in names)
+    shown = run(environment, "joinder", "demo", "--once", "--json", cwd=tmp_path, JOINDER_PLUGINS=plugins)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert [(seen["vendor"], seen["health"]) for seen in json.loads(shown.stdout)["vendors"]] == [
+        (name, "ok") for name in names
+    ]
 
 
 def gone(environment: Path, cwd: Path) -> None:

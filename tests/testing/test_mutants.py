@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from joinder.templates import render
+from joinder.templates import KINDS, render
 from support import unloaded
 
 
@@ -44,10 +44,11 @@ def test_there_are_enough_mistakes_each_with_a_name_of_its_own() -> None:
 
 
 def test_every_mistake_can_still_be_planted(tmp_path: Path) -> None:
-    render("acme", "Acme", tmp_path)
+    for kind in KINDS:
+        render("acme", "Acme", tmp_path / kind, kind)
     for mutant in MUTANTS:
         base = run.BASES[mutant.vendor]
-        path = (base.source or tmp_path / "src") / base.package / mutant.file
+        path = (base.source or tmp_path / base.kind / "src") / base.package / mutant.file
         compile(mutant.patched(path.read_text()), str(path), "exec")
 
 

@@ -11,6 +11,7 @@ OTHER_NAMES = {
     "opentelemetry": "opentelemetry-sdk",
     "textual": "joinder-tui",
 }
+EVERYTHING = "all"
 COMMANDS_NEED = "server"  # of several extras that bring a module: the one that brings every command
 
 
@@ -28,11 +29,12 @@ def sentence(error: ModuleNotFoundError) -> str | None:
 
 
 def _extras_with(distribution: str) -> list[str]:
-    """Lists the extras of Joinder that bring it, in the order they are declared."""
+    """Lists the extras of Joinder that bring it, in the order they are declared; EVERYTHING is more than is asked."""
     try:
         declared = requires("joinder") or []
     except PackageNotFoundError:
         return []
     name = re.sub("[-_.]+", "[-_.]+", distribution)  # spelled in several ways (PEP 503)
     named = re.compile(rf"{name}\b(?!-).*extra == ['\"]([\w-]+)['\"]", re.IGNORECASE)
-    return [found[1] for one in declared if (found := named.match(one))]
+    extras = [found[1] for one in declared if (found := named.match(one))]
+    return [extra for extra in extras if extra != EVERYTHING]

@@ -72,8 +72,9 @@ def _introduce(made: Desk) -> None:
         echo(f"Open as an owner:  {made.link}")
     for name, value in made.simulator.owner_form.items():
         echo(clean_line(f"  enter {name}: {value}"))
-    for owner in made.simulator.owners:
-        echo(clean_line(f"  there is the owner {owner}"))
+    for name, owner in made.simulator.owners.items():
+        entered = ", ".join(f"{field} {value}" for field, value in owner.answers.items())
+        echo(clean_line(f"  there is the owner {name}: {entered}"))
     for note in made.simulator.notes:
         echo(clean_line(f"  {note}"))
     echo(f"The server is at {made.url}; its log is {made.log}. Ctrl-C ends it.")

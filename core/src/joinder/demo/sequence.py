@@ -41,6 +41,7 @@ class Connected(Struct, rename="camel"):
     batteries: int
     meters: int
     quarter_hours: int
+    missing: int  # spans of the day of which it is told why nothing is known
     day_kwh: float
     today_kwh: float
     live: dict[str, Any]
@@ -146,7 +147,8 @@ async def _poll(hub: Hub, enrollment_id: str) -> None:
 async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str, end: int) -> Connected:
     site = await api.call("GET", f"/sites/{site_id}")
     span = f"start={iso(end - DAY_S)}&end={iso(end)}&summaryLevel=15mins&pageSize=200"
-    day = (await api.call("GET", f"/sites/{site_id}/solar-intervals?{span}"))["intervals"]
+    told = await api.call("GET", f"/sites/{site_id}/solar-intervals?{span}")
+    day = told["intervals"]
     midnight = f"start={iso(end - QUARTER_S)}&end={iso(end)}&summaryLevel=day"
     today = (await api.call("GET", f"/sites/{site_id}/solar-intervals?{midnight}"))["intervals"]
     live = await api.call("GET", f"/sites/{site_id}/live")
@@ -162,6 +164,7 @@ async def _read(api: Api, vendor: str, enrollment_id: str, site_id: str, end: in
         batteries=len(site["batteries"]),
         meters=len(site["meters"]),
         quarter_hours=len(day),
+        missing=len(told.get("missing", [])),
         day_kwh=round(sum(row["kwh"] for row in day), 3),
         today_kwh=round(sum(row["kwh"] for row in today), 3),
         live=live,
@@ -176,8 +179,8 @@ def check(seen: Connected) -> None:
         for name, holds in {
             "health ok": seen.health == "ok",
             "inverters": seen.solar_inverters > 0,
-            "96 quarter hours": seen.quarter_hours == 96,
-            "energy": seen.day_kwh > 0,
+            "96 quarter hours, or why not": seen.quarter_hours == 96 or seen.missing > 0,
+            "energy": seen.day_kwh > 0 or not seen.curve,
             "live power": "solarKw" in seen.live and not seen.live["stale"],
             "load = solar + battery + grid": _balances(seen.live),
         }.items()

@@ -38,6 +38,7 @@ class Simulator:
     tls: bool = False  # True: a device with a self-signed certificate
     is_device: bool = False  # True: a device by plain http; `stands_in_for` is its address with the port
     has_history: bool = True  # False: readings exist only where somebody polled
+    impostor: Callable[[], Simulator] | None = None  # of a device: another one of this maker at the same address
     in_demo: bool = True  # False: the twin of another one, such as a vendor's sandbox
     notes: tuple[str, ...] = ()
     conformance_skips: Mapping[str, str] = field(default_factory=dict)  # check → reason it cannot hold here

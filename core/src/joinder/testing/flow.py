@@ -43,7 +43,7 @@ async def whole_flow(stand: Stand, callback: Callback | None = None) -> Seen:
     if stand.vendor.is_renewable:
         refreshed = await registry.refresh(name, stand.context(), consent.grant)
     grant = refreshed or consent.grant
-    site = await registry.fetch_site(name, stand.context(), grant, grant.site_ids[0])
+    site = await stand.site(grant, grant.site_ids[0])
     quarters_of = last_day(stand, site)
     days_of = last_days(stand, site)
     quarters = await registry.fetch_readings(name, stand.context(), grant, quarters_of)

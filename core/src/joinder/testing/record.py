@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from joinder.grants import Callback
 from joinder.http import HttpFactory
@@ -96,7 +96,7 @@ def _replayed_callback(stand: Stand, told: Mapping[str, str]) -> Callback:
     made_up = dict.fromkeys(_secret_names(stand), "replayed-0")
     values = {**(made_up if stand.flow is Flow.REDIRECT else stand.simulator.owner_form), **told}
     verifier = "replayed-verifier" if stand.vendor.oauth2 and stand.vendor.oauth2.pkce else None
-    redirect_uri = f"https://hub.example/join/{stand.vendor.name}/auth-granted" if stand.flow is Flow.REDIRECT else None
+    redirect_uri = stand.authorize_request()[0].redirect_uri if stand.flow is Flow.REDIRECT else None
     return Callback(values=Secrets(values), redirect_uri=redirect_uri, code_verifier=verifier)
 
 
@@ -110,5 +110,9 @@ def callback_from(url: str, stand: Stand) -> Callback:
     """The callback in the address a browser was sent back to."""
     carriers = stand.vendor.oauth2.state_returned_as if stand.vendor.oauth2 else ("state",)
     parts = urlsplit(url)
-    values = {name: value for name, value in parse_qsl(parts.query) if name not in carriers}
-    return Callback(values=Secrets(values), redirect_uri=f"{parts.scheme}://{parts.netloc}{parts.path}")
+    told = parse_qsl(parts.query)
+    values = {name: value for name, value in told if name not in carriers}
+    redirect_uri = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    if stand.vendor.oauth2 is not None and stand.vendor.oauth2.state_in == "redirect_uri":
+        redirect_uri += f"?{urlencode([pair for pair in told if pair[0] in carriers][:1])}"  # as core made it
+    return Callback(values=Secrets(values), redirect_uri=redirect_uri)

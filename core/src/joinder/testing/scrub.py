@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 PLACEHOLDER = re.compile(r"SCRUBBED-\d+")
 KEPT_HEADERS = ("content-type", "retry-after", "accept", "host")
 _NAMES = re.compile(
-    r"(?i)(?:token|secret|passw|api_?key|account_?key|authorization|signature|session|cookie|client_?id|user_?name"
+    r"(?i)(?:token|secret|passw|(?:api|app|access|account)_?key|authorization|signature|session|cookie|client_?id|user_?name"
     r"|e_?mail|verifier|challenge|assertion|jwt|phone|street|address|^key$|^code$|^jti$)"
 )
 _IN_PAIRS = ("state", "external_id")  # of an authorization request; in JSON, `state` is a device's
@@ -23,6 +23,7 @@ _NOT_SECRET = ("token_type", "grant_type", "response_type", "code_challenge_meth
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?")
 _BOUNDARY = re.compile(r"boundary=\"?([\w'()+,./:=?-]+)\"?")
+_LINK = re.compile(r"https?://[^\s?]+\?")
 SHORTEST = 6  # shorter values (codes such as "0" or "200") are no secrets
 
 
@@ -44,12 +45,18 @@ class Scrubber:
         return self._known(urlunsplit(parts._replace(query=self._pairs(parts.query))))
 
     def headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
-        """Values are texts, or lists of texts as vcrpy keeps a response's."""
+        """Values are texts, or lists of texts as vcrpy keeps a response's: those may hand over a session's token."""
         kept = {name.lower(): value for name, value in headers.items() if name.lower() in KEPT_HEADERS}
+        handed = {
+            name.lower(): [self.value(one) for one in value]
+            for name, value in headers.items()
+            if isinstance(value, list) and "token" in name.lower()
+        }
         if isinstance(kept.get("content-type"), str):
             kept["content-type"] = _BOUNDARY.sub("boundary=parts", kept["content-type"])
         return {
-            name: [self._known(v) for v in value] if isinstance(value, list) else value for name, value in kept.items()
+            name: [self._known(v) for v in value] if isinstance(value, list) else value
+            for name, value in {**kept, **handed}.items()
         }
 
     def body(self, body: bytes, content_type: str) -> bytes:
@@ -79,6 +86,8 @@ class Scrubber:
     def _member(self, name: str, value: Any) -> Any:
         if isinstance(value, str) and _NAMES.search(name) and name not in _NOT_SECRET:
             return self.value(value)
+        if isinstance(value, str) and _LINK.match(value):
+            return self.uri(value)  # a redirect URI may carry the state
         return self._json(value)
 
     def _known(self, text: str) -> str:

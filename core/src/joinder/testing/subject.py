@@ -24,6 +24,7 @@ from joinder.energy import Site
 from joinder.errors import ConsentContinues
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
+from joinder.places import zone_at
 from joinder.plugins import found, loadable
 from joinder.redact import Secrets
 from joinder.simulate import ENTRY_POINT_GROUP as SIMULATORS
@@ -205,10 +206,11 @@ class Stand:
     async def site(self, grant: Grant, site_id: str) -> Site:
         """Returns the site as core hands it on: a zone the vendor tells nobody is the one of its coordinates."""
         site = await self.registry.fetch_site(self.vendor.name, self.context(), grant, site_id)
-        truth = self.simulator.home.get(site_id)
-        if site.timezone is not None or truth is None or truth.tells_zone:
+        if site.timezone is not None:
             return site
-        return structs.replace(site, timezone=truth.home.timezone)
+        truth = self.simulator.home.get(site_id)
+        entered = truth.home.timezone if truth is not None and not truth.tells_zone else None  # by the operator
+        return structs.replace(site, timezone=zone_at(site.lat, site.lon) or entered)
 
     @property
     def widest(self) -> str:

@@ -60,8 +60,13 @@ def expect_true_rows(
     for part in _told_as_one(rows, truth, query):
         start, end = part[0].start, part[-1].end
         of = energy(truth, start, end)
-        true = device.energy(of) if device else numbers(of)
+        true = device.energy(of) if device else _of_site(truth, numbers(of))
         _expect_part(part, true, _place(query, start), of, needed)
+
+
+def _of_site(truth: TrueSite, told: Numbers) -> Numbers:
+    """Returns what can be told of the site: no charge where nothing stores."""
+    return told if truth.has(DeviceKind.BATTERY) else {name: wh for name, wh in told.items() if name != "soc_percent"}
 
 
 def _told_as_one(rows: Sequence[Reading], truth: TrueSite, query: ReadingsQuery) -> Iterator[list[Reading]]:
@@ -85,8 +90,8 @@ def _expect_part(part: list[Reading], true: Numbers, place: str, of: Energy, nee
                 raise Failed(
                     f"{place}: {metric} is missing, although the vendor tells it; read the member that holds it"
                 )
-            if known and metric not in true and any(known):
-                raise Failed(f"{place}: {metric} is told of a device that has none; leave it out")
+            if known and metric not in true:
+                raise Failed(f"{place}: {metric} is {known[0]:g}, but nothing here has any; unknown is None, no 0")
             continue
         value = sum(known) / (len(known) if metric == "soc_percent" else 1)
         room = PERCENT if metric == "soc_percent" else WH * len(part)
@@ -135,10 +140,12 @@ def expect_true_live(vendor: Vendor, live: Live | None, truth: TrueSite, now: da
                 " take the time of its answer, in its zone, and not ours"
             )
     at = live.measured_at.timestamp() if truth.live_every_s else now.timestamp()
-    true = numbers(truth.live(at))
+    true = _of_site(truth, numbers(truth.live(at)))
     place = f"live power at {now:%H:%M}"
     for metric in POWERS:
         value = getattr(live, metric)
+        if value is not None and metric not in true:
+            raise Failed(f"{place}: {metric} is {value:g}, but the site has no battery; unknown is None, no 0")
         is_near = _is_charge(value, truth, at) if metric == "soc_percent" else near(value or 0.0, true[metric], W)
         if value is not None and not is_near:
             raise Failed(wrong(place, metric, value, true[metric], true))

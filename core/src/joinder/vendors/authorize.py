@@ -52,11 +52,15 @@ def expected_parameters(vendor: Vendor, request: AuthorizeRequest) -> dict[str, 
 
 
 def _fits_fragment(oauth2: OAuth2 | None, url: str) -> bool:
-    """Tells whether there is no fragment, or the very one that the vendor declares to read its parameters in."""
+    """Tells whether there is no fragment, or the very one that the vendor declares to read its parameters in.
+
+    Another of its hosts may have the same page, as a cloud of each region has; which hosts, is looked at beside this.
+    """
     if oauth2 is None or not oauth2.fragment:
         return "#" not in url
-    declared, found = oauth2.authorize_url.partition("#"), url.partition("#")
-    return declared[0] == found[0] and declared[2].partition("?")[0] == found[2].partition("?")[0]
+    declared, found = urlsplit(oauth2.authorize_url), urlsplit(url)
+    is_same_page = (declared.path, declared.query) == (found.path, found.query)
+    return is_same_page and declared.fragment.partition("?")[0] == found.fragment.partition("?")[0]
 
 
 def _app_secrets(vendor: Vendor, ctx: Context) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from joinder.simulate.home import Home
 from joinder.simulate.truth import Refusal, TrueDevice, TrueSite
 
 ADDRESS, INVERTER, METER, BATTERY = "192.168.77.61", "29301000987160033", "16420055", "26261713"
+ANOTHER = "29301000987160099"  # inverter
 HOME = Home(seed=61, timezone="Europe/Vienna")
 TRUTH = TrueSite(
     home=HOME,
@@ -41,7 +42,7 @@ def _answer(request: Incoming, data: Any) -> dict[str, Any]:
 
 @get("/solar_api/v1/GetInverterInfo.cgi", sync_to_thread=False)
 def inverters(request: Incoming) -> dict[str, Any]:
-    entry = {"CustomName": "Gen24", "DT": 1, "PVPower": 0, "StatusCode": 7, "UniqueID": INVERTER}
+    entry = {"CustomName": "Gen24", "DT": 1, "PVPower": 0, "StatusCode": 7, "UniqueID": request.app.state.inverter}
     return _answer(request, {"1": entry})
 
 
@@ -90,20 +91,22 @@ def _status(code: int) -> str:
     return f'{{"Body": {{"Data": {{}}}}, "Head": {head}}}'
 
 
-def simulator() -> Simulator:
-    """A fresh stand-in for the inverter."""
+def simulator(inverter: str = INVERTER) -> Simulator:
+    """Makes a fresh stand-in for the inverter."""
     clock = SimulatedClock()
     handlers = [inverters, meters, stores, power_flow]
-    app = Litestar(handlers, openapi_config=None, logging_config=None, state=State({"clock": clock}))
+    state = State({"clock": clock, "inverter": inverter})
+    app = Litestar(handlers, openapi_config=None, logging_config=None, state=state)
     return Simulator(
         vendor="fronius",
         stands_in_for=(f"{ADDRESS}:80",),
         app=app,
         clock=clock,
-        home={f"fronius:{INVERTER}": TRUTH},
+        home={f"fronius:{inverter}": TRUTH},
         owner_form={"host": ADDRESS, "timezone": HOME.timezone},
         is_device=True,
         has_history=False,
+        impostor=lambda: simulator(ANOTHER),
         refusals=(
             Refusal(means=NotSupported, body=_status(8)),
             Refusal(means=TransientError, body=_status(10)),

@@ -27,7 +27,7 @@ from joinder.simulate.home import Home, Power
 from joinder.simulate.truth import TrueDevice, TrueSite
 
 ADDRESS = "192.168.77.10"
-SERIAL = "122300000042"
+SERIAL, ANOTHER = "122300000042", "122300000043"
 TIMEZONE = "America/Los_Angeles"
 SESSION_S = 600
 OWNER_S, INSTALLER_S = 31_536_000, 43_200
@@ -377,17 +377,19 @@ class SimulatedGateway:
         return [round(solar_w * share / len(SHARES)) for share in SHARES]
 
 
-def simulator() -> Simulator:
+def simulator(serial: str = SERIAL) -> Simulator:
     clock = SimulatedClock()
     app = SimulatedGateway(clock)
+    app.serial = serial
     return Simulator(
         vendor="iqgateway",
         stands_in_for=(ADDRESS,),
         app=app,
         clock=clock,
-        home={f"iqgw:{SERIAL}": app.truth},
+        home={f"iqgw:{serial}": app.truth},
         owner_form={"host": ADDRESS, "token": app.mint()},
         tls=True,
         has_history=False,
+        impostor=lambda: simulator(ANOTHER),  # with another certificate, too
         notes=(f"an IQ Gateway with 12 microinverters and two batteries, at {ADDRESS} for whoever asks through it",),
     )

@@ -19,12 +19,13 @@ from joinder import virtual
 from joinder.clock import utc_now
 from joinder.energy import DeviceKind
 from joinder.grants import Callback, Consent, Grant
+from joinder.places import zone_at
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import site_rights
 from joinder.services.join import enrollments
-from joinder.services.readings import sites, zones
+from joinder.services.readings import sites
 from joinder.services.records.sealed_grants import open_grant
 from joinder.services.refusals import Conflict, Invalid, NotFound
 from joinder.store.sites import StoredDevice, StoredSite, read_site
@@ -53,7 +54,7 @@ def new_home(*, name: str | None = None, timezone: str | None = None, **members:
     if lat is None and timezone is None:
         members |= {"lat": LAT, "lon": LON}
         timezone = ZONE
-    zone = timezone or zones.at(lat, lon) or ZONE
+    zone = timezone or zone_at(lat, lon) or ZONE
     since = members.pop("operational_since", None) or SINCE
     _refuse_future("/operationalSince", since)
     return VirtualHome(

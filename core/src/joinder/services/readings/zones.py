@@ -6,7 +6,7 @@ import re
 from typing import Literal, NamedTuple
 
 from joinder.energy import Site
-from joinder.series import zone
+from joinder.places import zone_at
 
 # Zones with nothing but an offset, as earlier versions made of what vendors told.
 _OFFSET_ONLY = re.compile(r"Etc/GMT[+-]?\d+")
@@ -29,20 +29,7 @@ def of_site(site: Site, before: str | None = None) -> Known:
     """
     if site.timezone is not None:
         return Known(site.timezone, "vendor")
-    found = at(site.lat, site.lon)
+    found = zone_at(site.lat, site.lon)
     if found is not None:
         return Known(found, "coordinates")
     return Known(None, None) if before is None or _OFFSET_ONLY.fullmatch(before) else Known(before, "vendor")
-
-
-def at(lat: float | None, lon: float | None) -> str | None:
-    """Returns the IANA name of a place's zone; None at sea, and where a coordinate is missing.
-
-    Both being 0 is a form left empty: None too.
-    """
-    if lat is None or lon is None or (lat == 0 and lon == 0):
-        return None
-    import tzfpy  # reads its map, some megabytes, when it is first asked
-
-    name = tzfpy.get_tz(lon, lat)
-    return None if not name or name.startswith("Etc/") or zone(name) is None else name

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from joinder.clock import to_epoch, utc_now
 from joinder.energy import Counter, Device, DeviceKind, Live, Readings, ReadingsQuery, Site
+from joinder.places import zone_at
 from joinder.services.readings import zones
 from joinder.services.readings.sites import site_of
 from joinder.services.recheck.counts import RecheckFound
@@ -107,7 +108,7 @@ def head(row: StoredSite, found: RecheckFound) -> StoredSite:
 def _zone_of(site: Site) -> str | None:
     if site.timezone is not None and not _is_offset(site.timezone):
         return site.timezone
-    return zones.at(site.lat, site.lon) or site.timezone
+    return zone_at(site.lat, site.lon) or site.timezone
 
 
 def _is_offset(name: str | None) -> bool:

@@ -7,15 +7,16 @@ from datetime import timedelta
 from joinder.energy import ENERGY_METRICS, Readings, ReadingsQuery
 from joinder.errors import VendorError
 from joinder.testing.checks import check
-from joinder.testing.checks.truth import View, views
 from joinder.testing.flow import DAY, Ask, asking, last_day, quarter_before
 from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.testing.truth import POWERS, W, near
+from joinder.testing.views import View, views
 from joinder.testing.watch import Call, waiting
-from joinder.vendor import Vendor
+from joinder.vendor import Resolution, Vendor
 
 CONSENT, OF_SITE = 4, 3  # calls: of a consent, and for each site it opens
 SITE, OF_DEVICE = 8, 2  # of fetch_site, and for each device
+LONGEST: dict[Resolution, timedelta] = {"15mins": 31 * DAY, "day": 400 * DAY}  # that is asked at once
 READINGS, OF_DAY = 12, 4  # of fetch_readings, and for each day of quarter hours
 
 
@@ -38,7 +39,7 @@ async def calls_stay_few(subject: Subject) -> None:
         _expect_few(stand, "fetch_readings of live power", READINGS)
         for entry in stand.vendor.limits.history:
             days = entry.window / DAY if entry.resolution == "15mins" else 0
-            start = end - min(entry.window, 31 * DAY)
+            start = end - min(entry.window, LONGEST[entry.resolution])
             await view.fetch(ReadingsQuery(site=site, start=start, end=end, resolution=entry.resolution))
             _expect_few(stand, f"fetch_readings of {entry.resolution}", READINGS + OF_DAY * int(days))
 

@@ -11,6 +11,7 @@ from joinder.energy import Readings
 from joinder.errors import (
     AppCredentialsRejected,
     AuthorizationLost,
+    DeviceIdentityChanged,
     OutcomeUnknown,
     PluginBug,
     RateLimited,
@@ -19,7 +20,7 @@ from joinder.errors import (
     VendorError,
 )
 from joinder.http import HttpFactory
-from joinder.simulate.run import networks_of
+from joinder.simulate.run import networks_of, reroute_of, running
 from joinder.testing.checks import check
 from joinder.testing.flow import Ask, asking
 from joinder.testing.subject import HURRY_S, DoesNotApply, Failed, Subject
@@ -88,6 +89,26 @@ async def unreachable_is_transient(subject: Subject) -> None:
             await _raised(name, call, TransientError)
 
 
+def _is_a_device(vendor: Vendor) -> bool:
+    """for vendors that are devices in the owner's network"""
+    return vendor.device_access is not None
+
+
+@check(_is_a_device)
+async def another_device_is_nobody(subject: Subject) -> None:
+    """Another device at the owner's address, as routers hand them on, is passing trouble: nothing of it is told."""
+    async with asking(subject) as (stand, hooks):
+        if stand.simulator.impostor is None:
+            raise DoesNotApply("the simulator knows no other device of this maker (Simulator.impostor)")
+        other = stand.simulator.impostor()
+        other.clock.freeze(stand.clock.time())
+        async with running([other]) as origins:
+            await stand.factory.close()
+            stand.factory = HttpFactory(allowed_networks=networks_of([other]), reroute=reroute_of([other], origins))
+            for name, call in hooks.items():
+                await _raised(f"{name} of another device", call, DeviceIdentityChanged, TransientError)
+
+
 @check()
 async def html_is_no_answer(subject: Subject) -> None:
     """A maintenance page with status 200 becomes UnexpectedPayload or TransientError."""
@@ -124,10 +145,17 @@ async def nonsense_is_no_answer(subject: Subject) -> None:
                     answer = await call()
                 except PluginBug as error:
                     raise Failed(f"{name} on {body}: {error} ({error.detail})") from None
-                except VendorError:
+                except VendorError as error:
+                    _expect_nobody_acts(name, body, error)
                     continue
                 if not isinstance(answer, Readings) or answer.intervals or answer.counters or answer.live:
                     raise Failed(f"{name} made an answer out of {body}")
+
+
+def _expect_nobody_acts(name: str, body: str, error: VendorError) -> None:
+    """Raises Failed where a body that says nothing ends a consent or an app."""
+    if isinstance(error, AuthorizationLost | AppCredentialsRejected):
+        raise Failed(f"{name} on {body}: {type(error).__name__}, which nothing proves; let UnexpectedPayload through")
 
 
 def _shows_a_secret(vendor: Vendor) -> bool:

@@ -43,6 +43,7 @@ async def no_secret_is_told(subject: Subject) -> None:
             "a print": printed.getvalue(),
             "an error": "\n".join(map(_all_of, errors)),
             "a repr": repr((seen, stand.vendor, stand.context())),
+            "an account's id": seen.consent.account_id or "",
         }
         secrets = list(_secrets(stand, seen))
         public = _public(stand, seen)
@@ -99,7 +100,7 @@ async def grant_is_left_alone(subject: Subject) -> None:
         grant = (await stand.consent()).grant
         before = _copy(grant)
         name, registry = stand.vendor.name, stand.registry
-        site = await registry.fetch_site(name, stand.context(), grant, grant.site_ids[0])
+        site = await stand.site(grant, grant.site_ids[0])
         await registry.fetch_readings(name, stand.context(), grant, last_day(stand, site))
         if stand.vendor.oauth2 is not None and "refresh_token" in grant.secrets:
             await registry.refresh(name, stand.context(), grant)

@@ -50,6 +50,25 @@ async def every_site_is_listed(subject: Subject) -> None:
 
 
 @check()
+async def owners_are_told_apart(subject: Subject) -> None:
+    """Owners of different sites have different account ids, as the same id would renew the other's enrollment."""
+    async with standing(subject) as stand:
+        owners = [(name, owner) for name, owner in stand.simulator.owners.items() if owner.site_ids]
+        told: dict[str, tuple[str, frozenset[str]]] = {}
+        for name, owner in owners:
+            consent = await stand.consent(await stand.callback(**owner.answers))
+            sites = frozenset(owner.site_ids)
+            known = told.setdefault(consent.account_id or name, (name, sites))
+            if not known[1] & sites:
+                raise Failed(
+                    f"owners {known[0]} and {name} have different sites and one account id; take the vendor's id of who"
+                    " consented, or none"
+                )
+        if len(owners) < 2:
+            raise DoesNotApply("the simulator names no two owners with sites (Simulator.owners)")
+
+
+@check()
 async def owner_without_site_is_no_consent(subject: Subject) -> None:
     """An owner `no-sites` ends in an error that tells somebody what to do, not in a grant that opens nothing."""
     async with standing(subject) as stand:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from msgspec import structs
-
-from joinder.energy import Device, Reading, Readings, ReadingsQuery, Site
+from joinder.energy import Device, ReadingsQuery, Site
 from joinder.errors import NotSupported
-from joinder.grants import Grant
+from joinder.places import zone_at
 from joinder.series import day_span, zone
 from joinder.simulate.truth import TrueDevice, TrueSite
 from joinder.testing.checks import check
@@ -31,13 +27,13 @@ from joinder.testing.truth import (
     moments,
     promised,
 )
-from joinder.vendor import Capability, Resolution, Support, Vendor
+from joinder.testing.views import SITES, View, first_view, kept, views
+from joinder.vendor import Capability, Support, Vendor
 
 CLOCK_CHANGES = (date(2026, 3, 8), date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1))
 AHEAD = timedelta(minutes=4)  # less than the skew that vendors refuse
 LATER = timedelta(days=3)
 BETWEEN_POLLS = timedelta(minutes=45)
-SITES = 3  # of an owner that are looked at
 EACH = 4  # devices of a site that are asked for their own rows
 
 
@@ -59,77 +55,6 @@ def _keeps_none(vendor: Vendor) -> bool:
 def _tells_live(vendor: Vendor) -> bool:
     """for vendors that tell live power"""
     return vendor.capabilities.get(Capability.LIVE) is Support.YES
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """One site as the plugin sees it, and as it is."""
-
-    stand: Stand
-    owner: str
-    grant: Grant
-    site: Site
-    truth: TrueSite
-
-    async def at(self, moment: datetime) -> View:
-        """The same site then, with a grant of then."""
-        self.stand.clock.freeze(moment.timestamp())
-        grant = await self.stand.granted(self.owner)
-        self.stand.clock.freeze(moment.timestamp())
-        return replace(self, grant=grant)
-
-    async def fetch(self, query: ReadingsQuery) -> Readings:
-        stand = self.stand
-        return await stand.registry.fetch_readings(stand.vendor.name, stand.context(), self.grant, query)
-
-    async def rows(
-        self, start: datetime, end: datetime, resolution: Resolution = "15mins", device_id: str | None = None
-    ) -> tuple[ReadingsQuery, list[Reading]]:
-        """The span in pieces that the vendor's window allows, as core asks."""
-        history = self.stand.vendor.limits.resolution(resolution)
-        step, found, at = history.window if history else DAY, list[Reading](), start
-        whole = ReadingsQuery(site=self.site, start=start, end=end, resolution=resolution, device_id=device_id)
-        while at < end:
-            until = min(at + step, end)
-            found += (await self.fetch(structs.replace(whole, start=at, end=until))).intervals
-            at = until
-        return whole, found
-
-    async def day_is_true(self, day: date) -> None:
-        """A local day's quarter hours and its total, as far as the vendor keeps them."""
-        start, end = day_span(day, self.truth.home.zone)
-        for resolution in kept(self.stand.vendor):
-            query, rows = await self.rows(start, end, resolution)
-            expect_rows(rows, query)
-            self._all_there(rows, query)
-            expect_true_rows(rows, query, self.truth, needed=promised(self.stand.vendor, self.truth))
-
-    def _all_there(self, rows: list[Reading], query: ReadingsQuery) -> None:
-        count = 1 if query.resolution == "day" else int((query.end - query.start) / timedelta(minutes=15))
-        starts = [query.start + timedelta(minutes=15) * index for index in range(count)]
-        told = sum(not self.truth.missing(at.timestamp()) for at in starts) if query.resolution == "15mins" else count
-        if len(rows) < told:
-            where = f"{len(rows)} of {told} rows of {query.resolution} on {query.start:%d %b}"
-            raise Failed(f"{where}; ask for the whole day, every page of it, by the site's own clock")
-
-
-def kept(vendor: Vendor) -> list[Resolution]:
-    return [entry.resolution for entry in vendor.limits.history]
-
-
-async def views(stand: Stand, owner: str | None = None) -> AsyncIterator[View]:
-    """The sites of that scenario owner, or of the one who has the most; three at most."""
-    owner = stand.widest if owner is None else owner
-    grant = await stand.granted(owner)
-    for site_id in grant.site_ids[:SITES]:
-        truth, site = stand.truth(site_id), await stand.site(grant, site_id)
-        yield View(stand=stand, owner=owner, grant=grant, site=site, truth=truth)
-
-
-@asynccontextmanager
-async def first_view(subject: Subject, at: datetime | None = None) -> AsyncIterator[View]:
-    async with standing(subject, **({"at": at} if at else {})) as stand:
-        yield await anext(views(stand, ""))
 
 
 @check(_keeps_any)
@@ -242,11 +167,16 @@ async def registers_are_true(subject: Subject) -> None:
         sunny = max(_next_day(view), key=lambda at: view.truth.home.power(at.timestamp()).solar_w)
         polls = []
         for at in (sunny - BETWEEN_POLLS, sunny):
-            told = await (await view.at(at)).fetch(_only_live(view.site, at))
+            then = await view.at(at)
+            told = await then.fetch(_only_live(view.site, at))
             polls.append({one.device_id: one for one in told.counters})
         if not all(None in poll for poll in polls):
             raise Failed("no counters of the site: a vendor without history answers its registers as Readings.counters")
         expect_true_counters(polls[0][None], polls[1][None], view.truth)
+        view.stand.ahead = AHEAD
+        late = await then.fetch(_only_live(view.site, sunny))
+        if view.truth.live_every_s and any(one.at - sunny > AHEAD / 2 for one in late.counters):
+            raise Failed("registers are told at our own clock's time; take that of the device's answer")
         expect_parts_add_up([one for one in polls[1].values() if one.device_id], view.truth, polls[1][None].at)
 
 
@@ -271,14 +201,21 @@ async def _devices_at(view: View, at: datetime) -> None:
 
 
 def _expect_zone(site: Site, truth: TrueSite) -> None:
-    told, true = zone(site.timezone), truth.home.zone
-    if not truth.tells_zone:
-        return
-    days = [datetime(2026, month, 15, 12, tzinfo=true) for month in range(1, 13)]
-    if told is None or any(day.astimezone(told).utcoffset() != day.utcoffset() for day in days):
+    true, place = truth.home.zone, zone_at(site.lat, site.lon)
+    if truth.tells_zone and not _is_same_time(zone(site.timezone), true):
         raise Failed(
             f"site {site.vendor_id}: the time zone is {site.timezone}, really it is {true.key}; take the vendor's"
         )
+    if not truth.tells_zone and place is not None and not _is_same_time(zone(place), true):
+        raise Failed(
+            f"site {site.vendor_id}: at lat {site.lat}, lon {site.lon} the time zone is {place}, really it is"
+            f" {true.key}; are the two swapped?"
+        )
+
+
+def _is_same_time(told: ZoneInfo | None, true: ZoneInfo) -> bool:
+    days = [datetime(2026, month, 15, 12, tzinfo=true) for month in range(1, 13)]
+    return told is not None and all(day.astimezone(told).utcoffset() == day.utcoffset() for day in days)
 
 
 @check()

@@ -18,7 +18,7 @@ from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
 from joinder.simulate.truth import Refusal, TrueDevice, TrueSite
 
-ADDRESS, SERIAL = "192.168.77.60", "BOX-0001"
+ADDRESS, SERIAL, ANOTHER = "192.168.77.60", "BOX-0001", "BOX-0002"
 HOME = Home(seed=7, timezone="Europe/Berlin")
 TRUTH = TrueSite(
     home=HOME,
@@ -43,7 +43,7 @@ def info(request: Incoming) -> Body:
         {"serial": device.serial, "kind": str(device.kind), "capacity_wh": device.nameplate_wh}
         for device in TRUTH.devices
     ]
-    return {"serial": SERIAL, "name": "Acme home", "timezone": HOME.timezone, "devices": devices}
+    return {"serial": request.app.state.serial, "name": "Acme home", "timezone": HOME.timezone, "devices": devices}
 
 
 @get("/v1/totals", sync_to_thread=False)
@@ -73,19 +73,21 @@ def power(request: Incoming) -> Body:
     }
 
 
-def simulator() -> Simulator:
-    """A fresh stand-in for the box."""
+def simulator(serial: str = SERIAL) -> Simulator:
+    """Makes a fresh stand-in for the box."""
     clock = SimulatedClock()
-    app = Litestar([info, totals, power], openapi_config=None, logging_config=None, state=State({"clock": clock}))
+    state = State({"clock": clock, "serial": serial})
+    app = Litestar([info, totals, power], openapi_config=None, logging_config=None, state=state)
     return Simulator(
         vendor="acme",
         stands_in_for=(f"{ADDRESS}:80",),
         app=app,
         clock=clock,
-        home={SERIAL: TRUTH},
+        home={serial: TRUTH},
         owner_form={"host": ADDRESS},
         is_device=True,
         has_history=False,
+        impostor=lambda: simulator(ANOTHER),  # another box at that address: routers hand addresses on
         refusals=(Refusal(means=NotSupported, status=404, body="no such page"),),
-        notes=(f"an Acme box at {ADDRESS}, for whoever asks through it",),
+        notes=(f"a box of Acme at {ADDRESS}, for whoever asks through it",),
     )

@@ -1,8 +1,8 @@
 """What really happens at Acme's simulated homes, and how Acme tells of it.
 
-Three homes, each with two inverters and a battery; the list comes in pages of one. Of the second Acme keeps no row from
-13:15 to 13:30, and its second inverter is silent from 10 to 11 o'clock, local time. What is made up about Acme is only
-here: give your vendor's.
+Three homes, each with two inverters; the list comes in pages of one. Of the second Acme keeps no row from 13:15 to
+13:30, and its second inverter is silent from 10 to 11 o'clock, local time. The third has neither battery nor meter, and
+Acme leaves out what they would tell. What is made up about Acme is only here: give your vendor's.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from joinder.simulate.home import Home
 from joinder.simulate.truth import TrueDevice, TrueSite
 
 PAGE_SIZE = 1
+LONGEST = {"15mins": timedelta(days=7), "day": timedelta(days=31)}  # that one call may ask for
 SHARES = (0.6, 0.4)  # of the sun, by inverter
 Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class SimulatedSite:
-    """`has_gaps`: one quarter hour a day without a row, and an hour in which the second inverter is silent."""
+    """`has_gaps`: one quarter hour a day without a row, and an hour in which the second inverter is silent.
+
+    `is_solar_only`: neither battery nor meter.
+    """
 
     number: int
     home: Home
     has_gaps: bool = False
+    is_solar_only: bool = False
 
     @property
     def id(self) -> str:
@@ -49,12 +54,13 @@ class SimulatedSite:
         )
         battery = TrueDevice(kind=DeviceKind.BATTERY, serial=f"BAT-{self.number}", nameplate_wh=self.home.battery_wh)
         meter = TrueDevice(kind=DeviceKind.METER, serial=f"MTR-{self.number}", role=MeterRole.GRID)
-        return TrueSite(home=self.home, devices=(first, second, battery, meter), missing=self.is_missing)
+        devices = (first, second) if self.is_solar_only else (first, second, battery, meter)
+        return TrueSite(home=self.home, devices=devices, missing=self.is_missing)
 
 
 FIRST = SimulatedSite(1, Home(seed=7, timezone="Europe/Berlin"))
 SECOND = SimulatedSite(2, Home(seed=8, timezone="America/New_York", battery_wh=13500), has_gaps=True)
-THIRD = SimulatedSite(3, Home(seed=9, timezone="Europe/Berlin"))
+THIRD = SimulatedSite(3, Home(seed=9, timezone="Europe/Berlin", battery_wh=0), is_solar_only=True)
 SITES = (FIRST, SECOND, THIRD)
 
 
@@ -64,11 +70,13 @@ def page(ids: list[str], number: int) -> Body:
 
 
 def answer(site: SimulatedSite, rest: str, query: Any, now: datetime) -> Body | None:
-    """None: there is no such thing."""
+    """None: there is no such thing, or more is asked for than one call may."""
     if rest == "":
         return _details(site)
     if rest == "power":
         return _power(site, now)
+    if not _is_allowed(query):
+        return None
     if rest == "energy":
         return {"rows": [_row(site, *span) for span in _spans(site, query, now)]}
     serial = rest.removeprefix("devices/").removesuffix("/energy")
@@ -82,6 +90,11 @@ def _details(site: SimulatedSite) -> Body:
         for device in site.truth.devices
     ]
     return {"id": site.id, "name": f"Acme home {site.number}", "timezone": site.home.timezone, "devices": devices}
+
+
+def _is_allowed(query: Any) -> bool:
+    start, end = (datetime.fromisoformat(query[name]) for name in ("start", "end"))
+    return end - start <= LONGEST[query["step"]]
 
 
 def _spans(site: SimulatedSite, query: Any, now: datetime) -> list[tuple[datetime, datetime]]:
@@ -99,16 +112,20 @@ def _row(site: SimulatedSite, start: datetime, end: datetime) -> Body:
     """Returns a row; while an inverter is silent its part is missing, and the row says so."""
     energy = site.home.energy(start.timestamp(), end.timestamp())
     is_short = site.is_silent(start.timestamp()) and end - start < timedelta(hours=1)
-    return {
+    row = {
         "start": start.isoformat(),
         "end": end.isoformat(),
         "solar": energy.solar_wh * (SHARES[0] if is_short else 1.0),
+        "silent": [f"INV-{site.number}2"] if is_short else [],
+    }
+    if site.is_solar_only:
+        return row
+    return row | {
         "charged": energy.charge_wh,
         "discharged": energy.discharge_wh,
         "imported": energy.import_wh,
         "exported": energy.export_wh,
         "soc": energy.soc_percent,
-        "silent": [f"INV-{site.number}2"] if is_short else [],
     }
 
 
@@ -127,10 +144,7 @@ def _device_rows(site: SimulatedSite, device: TrueDevice, query: Any, now: datet
 
 def _power(site: SimulatedSite, now: datetime) -> Body:
     power = site.home.power(now.timestamp())
-    return {
-        "at": now.astimezone(UTC).isoformat(),
-        "solar": power.solar_w,
-        "battery": -power.battery_w,
-        "grid": -power.grid_w,
-        "soc": power.soc_percent,
-    }
+    told = {"at": now.astimezone(UTC).isoformat(), "solar": power.solar_w}
+    if site.is_solar_only:
+        return told
+    return told | {"battery": -power.battery_w, "grid": -power.grid_w, "soc": power.soc_percent}

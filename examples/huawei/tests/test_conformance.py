@@ -1,0 +1,5 @@
+from joinder.testing.conformance import VendorConformance
+
+
+class TestConformance(VendorConformance):
+    vendor = "huawei"
