@@ -37,7 +37,7 @@ from joinder.store.tables import Enrollment, Tally
 
 INTO = Path(__file__).parents[1] / "docs/screenshots"
 SIZES = ((120, 36), (80, 24))
-COLOURS = 64
+COLOURS = 128
 THEMES = ("textual-dark", "textual-light")
 BROKEN = (
     ("needs_consent", "The vendor refused the refresh token twice, an hour apart."),
@@ -78,7 +78,7 @@ async def break_some(hub: Hub) -> None:
         for vendor, at in itertools.product({row.vendor for row in found}, range(hour - 23 * 3600, hour, 3600)):
             for what, most in zip(KINDS, (14, 120, 3), strict=True):
                 count = random.randint(0 if what == "failed" else most // 2, most)  # noqa: S311 - a picture
-                session.add(Tally(hour=at, vendor=vendor, what=what, count=count))
+                await session.merge(Tally(hour=at, vendor=vendor, what=what, count=count))
     await pausing.pause(hub, found[-2].account_id, found[-2].id, "demo")
 
 
