@@ -11,12 +11,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MOST = 12  # files; more is what `make test` is for
+MOST = 16  # files; more is what `make test` is for
 CORE = "core/src/joinder"
 PARITY, JSON = "tests/cli/test_parity.py", "tests/cli/test_json.py"
 TERMINAL = "tests/tui/test_every_key.py"
+VENDORS = ("tests/core/test_catalogue.py", "tests/packaging/test_extras.py")
 GUARDS = {  # where a change begins → tests that name what it lacks elsewhere
-    f"{CORE}/api/": (PARITY, "tests/api/test_isolation.py", "tests/api/test_openapi.py"),
+    f"{CORE}/api/": (
+        *(PARITY, "tests/contract/test_examples.py"),
+        *(f"tests/api/test_{name}.py" for name in ("isolation", "openapi", "problems", "audit")),
+    ),
     f"{CORE}/cli.py": (PARITY, JSON, "tests/cli/test_help.py"),
     f"{CORE}/commands/": (PARITY, JSON, "tests/cli/test_help.py"),
     f"{CORE}/services/admin/enrollment_operations.py": (PARITY, JSON, TERMINAL),
@@ -26,6 +30,9 @@ GUARDS = {  # where a change begins → tests that name what it lacks elsewhere
     f"{CORE}/errors.py": ("tests/core/test_errors_doc.py",),
     "core/src/": ("tests/core/test_layers.py", "tests/packaging/test_circles.py"),
     "tui/": (TERMINAL,),
+    "plugins/": VENDORS,
+    "pyproject.toml": VENDORS,
+    "docs/": ("tests/deploy/test_documentation.py", PARITY),
 }
 
 
@@ -33,18 +40,18 @@ def changed() -> list[Path]:
     """Files that differ from where the work began, those that git does not know yet included."""
     base = _told("merge-base", "HEAD", "@{upstream}") or _told("rev-parse", "HEAD~1") or "HEAD"
     names = _told("diff", "--name-only", base).split() + _told("ls-files", "--others", "--exclude-standard").split()
-    return [ROOT / name for name in dict.fromkeys(names) if name.endswith(".py") and (ROOT / name).exists()]
+    return [ROOT / name for name in dict.fromkeys(names) if (ROOT / name).exists()]
 
 
 def tests_of(files: list[Path]) -> list[Path]:
     """Test files, those that have changed first, then those that look over a room."""
-    tests = [path for path in files if path.name.startswith("test_")]
+    tests = [path for path in files if path.name.startswith("test_") and path.suffix == ".py"]
     names = [str(path.relative_to(ROOT)) for path in files]
     for begin, guards in GUARDS.items():
         if any(name.startswith(begin) for name in names):
             tests += [ROOT / guard for guard in guards]
     for path in files:
-        if "tests" not in path.relative_to(ROOT).parts[:1]:
+        if path.suffix == ".py" and "tests" not in path.relative_to(ROOT).parts[:1]:
             tests += sorted((ROOT / "tests").rglob(f"test_{path.stem}.py"))
     return list(dict.fromkeys(tests))
 
@@ -61,6 +68,8 @@ def main() -> int:
     if not found:
         print("No test is named after what has changed.")
         return 0
+    if any("tui" in path.parts for path in found):
+        print("Keys are not pressed here, not even by tests that have changed: make terminal does.")
     chosen = [str(path.relative_to(ROOT)) for path in found[:MOST]]
     command = [sys.executable, "-m", "pytest", "-q", "-n", "4", "-m", "not proof", "-k", "not postgresql", *chosen]
     return subprocess.run(command, cwd=ROOT, check=False).returncode

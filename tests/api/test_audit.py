@@ -111,6 +111,7 @@ async def test_every_operation_that_changes_something_is_noted_with_its_request(
         path = template
         for name, value in known.items():
             path = path.replace(name, value)
+        assert "{" not in path, f"{path}: name the id in ids()"
         answer = await real.ask(method, template, path, BODY.get((method, template)))
         if template.endswith("/backfill"):
             known["{backfill_id}"] = answer["id"]

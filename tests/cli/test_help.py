@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -46,6 +47,12 @@ def test_help_begins_with_an_example(path: tuple[str, ...]) -> None:
     assert " ".join(("joinder", *path)) in " ".join(said[2].split())
     shown = CliRunner().invoke(cli.group, [*path, "--help"])
     assert (shown.exit_code, "Usage:" in shown.output) == (0, True)
+
+
+def test_every_module_with_a_command_is_in_a_group_of_the_help() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    made = {path.stem for path in folder.glob("*.py") if re.search(r"^def command\(", path.read_text(), re.MULTILINE)}
+    assert made == {name.replace("-", "_") for name in cli.COMMANDS}, "its name in one of cli.GROUPS"
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -28,7 +28,31 @@ def test_every_plugin_of_this_repository_is_listed_as_it_is() -> None:
         project = tomllib.loads(file.read_text())["project"]
         for name in project["entry-points"]["joinder.vendors"]:
             brought.add((name, project["name"], str(file.parent.relative_to(ROOT))))
-    assert {(v.name, v.distribution, v.home) for v in catalogue() if v.home.startswith("plugins/")} == brought
+    listed = {(v.name, v.distribution, v.home) for v in catalogue() if v.home.startswith("plugins/")}
+    assert listed == brought, "an entry in vendors/catalogue.toml, its row in docs/vendors.md"
+
+
+def test_every_plugin_of_this_repository_is_installed_typed_and_layered() -> None:
+    root = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    tool = root["tool"]
+    of_plugins = ("Plugins use public joinder modules only", "Only joinder.http imports httpx")
+    named_in = {
+        "[tool.mypy]": tool["mypy"]["packages"],
+        "[tool.importlinter]": tool["importlinter"]["root_packages"],
+        **{
+            one["name"]: one["source_modules"] for one in tool["importlinter"]["contracts"] if one["name"] in of_plugins
+        },
+    }
+    assert len(named_in) == 4
+    lacking = []
+    for folder in ROOT.glob("plugins/*/src/*/"):
+        own = tomllib.loads((folder.parents[1] / "pyproject.toml").read_text())
+        name = own["project"]["name"]
+        lacking += [f"{folder.name} in {where}" for where, names in named_in.items() if folder.name not in names]
+        lacking += [f"{name} in dependencies"] * (f"{name}[simulator]" not in root["project"]["dependencies"])
+        lacking += [f"{name} in [tool.uv.sources]"] * (name not in tool["uv"]["sources"])
+        lacking += [f"{name} without [tool.{one}] of its own" for one in own["tool"] if one != "hatch"]
+    assert lacking == [], "docs/develop.md, Add a vendor"
 
 
 def test_no_vendor_is_listed_twice_and_each_was_checked_with_a_contract_of_ours() -> None:

@@ -59,7 +59,7 @@ def test_a_rendered_vendor_is_green_in_a_fresh_environment(kind: str, environmen
     package = tmp_path / "joinder-sunny"
     render("sunny", "Sunny", package, kind)
     assert install(environment, "-e", str(package)).returncode == 0
-    checked = run(environment, "joinder", "check", "sunny", "--json", cwd=package)
+    checked = run(environment, "joinder", "check", "sunny", "--json", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     states = [row["state"] for row in json.loads(checked.stdout)]
     print(f"\nrendered {kind} vendor: {len(states)} checks, {states.count('passed')} passed")

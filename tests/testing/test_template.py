@@ -14,6 +14,7 @@ import pytest
 
 from joinder.physics import NO_LOAD
 from joinder.templates import KINDS, render
+from joinder.testing import subject as subjects
 from joinder.testing.advice import place_of, what_to_do
 from joinder.testing.checks import all_checks, run
 from joinder.testing.page import charts_of, page
@@ -64,6 +65,15 @@ def subject_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Subj
         make_simulator=lambda: importlib.import_module("joinder_acme.simulator").simulator(),
         cassettes=folder / "tests/cassettes",
     )
+
+
+def test_an_editable_plugin_is_checked_with_its_own_cassettes_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unloaded("joinder_acme"):
+        entry = subject_of("key", tmp_path, monkeypatch).entry
+        monkeypatch.setattr(subjects, "loadable", lambda group, _: {"acme": entry} if group == subjects.VENDORS else {})
+        assert Subject.installed("acme").cassettes == tmp_path / "tests/cassettes"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "oauth"])  # test_kit.py looks at that one

@@ -13,10 +13,14 @@ import pytest
 import rich_click as click
 from joinder_tui.acts import Act
 from joinder_tui.app import JoinderApp
+from joinder_tui.pages import PAGES
+from joinder_tui.widgets.table import Table
 from textual.binding import Binding
 from textual.screen import Screen
 
 from joinder.cli import group
+from joinder.services.admin.enrollment_operations import OPERATIONS
+from tui.test_hostile_names import ACTS
 
 
 def screens() -> list[type[Screen[object]]]:
@@ -74,6 +78,19 @@ def test_one_key_does_one_thing_on_a_screen() -> None:
         assert len(keys) == len(set(keys)), kind.__name__
 
 
+def test_an_operations_key_does_nothing_else_where_it_is_pressed() -> None:
+    """`Table` and the app have keys on every screen; a table that is in front takes its own first."""
+    everywhere = {act.key for kind in (Table, JoinderApp) for act in own_acts(kind)}
+    assert {each.key for each in OPERATIONS} & everywhere == set(), "choose another key in enrollment_operations.py"
+
+
+def test_every_page_is_described_and_asked_with_what_others_named() -> None:
+    page = (Path(__file__).parents[2] / "docs/terminal.md").read_text()
+    rows = [f"| `{each.key}` | {each.label} |" for each in PAGES]
+    assert [row for row in rows if row not in page] == [], "its row in docs/terminal.md"
+    assert set(ACTS) == {each.name for each in PAGES}, "its keys that ask, in test_hostile_names.ACTS; () for none"
+
+
 def pressed_with(name: str) -> set[str]:
     """Every text in a call of `press` in the tests that import this screen."""
     found: set[str] = set()
@@ -95,4 +112,4 @@ def test_every_key_is_pressed_by_a_test() -> None:
     ]
     counts = f"{len(screens())} screens, {len(PLACES)} acts, {len(WITH_TWINS)} command twins"
     print(f"\n{counts}, not pressed: {missing}")
-    assert missing == []
+    assert missing == [], "a test that imports the screen presses it, as tests/tui/test_flows.py and test_acts.py do"

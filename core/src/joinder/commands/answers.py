@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from joinder.services.admin import audit_proof
+from joinder.services.admin.enrollment_operations import SEVERAL
 from joinder.wire.aggregates import Aggregates
 from joinder.wire.backfills import Backfill
 from joinder.wire.base import Wire
@@ -225,11 +226,7 @@ ANSWERS: dict[str, Answer] = {
     "enrollments tokens": many(TokenInfo),
     "enrollments events": many(Event),
     "enrollments sites": many(Site),
-    "enrollments refresh": many(Enrollment),
-    "enrollments poll": many(Enrollment),
-    "enrollments pause": many(Enrollment),
-    "enrollments resume": many(Enrollment),
-    "enrollments release": many(Enrollment),
+    **{each.command: many(Enrollment) for each in SEVERAL},
     "enrollments label": one(Enrollment),
     "enrollments reconnect": one(ReconnectLink),
     "enrollments owner-link": one(OwnerLink),

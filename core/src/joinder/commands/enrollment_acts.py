@@ -12,7 +12,7 @@ from joinder.commands.admin import ACTOR
 from joinder.commands.answering import counted, print_json, say
 from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import code_of, json_option, on_hub, sentence
-from joinder.services.admin.enrollment_operations import BY_WORD, Operation
+from joinder.services.admin.enrollment_operations import SEVERAL, Operation
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,6 @@ AT_ONCE = 8
 NAMED_MOST = 10
 F = TypeVar("F", bound=Callable[..., Any])
 Asked = tuple[tuple[str, ...], str | None]  # ids, words of a filter
-WORDS = ("refresh", "poll", "pause", "resume", "release")
 
 
 def _several(command: F) -> F:
@@ -36,7 +35,7 @@ def _several(command: F) -> F:
 
 def commands() -> list[click.Command]:
     """Returns the commands of the table that are done to several at once."""
-    return [_command(BY_WORD[word]) for word in WORDS]
+    return [_command(operation) for operation in SEVERAL]
 
 
 def _command(operation: Operation) -> click.Command:

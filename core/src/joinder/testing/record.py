@@ -61,7 +61,8 @@ async def replay(subject: Subject) -> tuple[Seen, Stand]:
 def cassette_of(subject: Subject) -> Path:
     path = subject.cassettes / NAME if subject.cassettes else None
     if path is None or not path.is_file():
-        raise Failed(f"no cassette {NAME} in {subject.cassettes}; write one with `joinder record {subject.name}`")
+        place = subject.cassettes or "the plugin's package, nor in tests/cassettes"
+        raise Failed(f"no cassette {NAME} in {place}; write one with `joinder record {subject.name}`")
     return path
 
 

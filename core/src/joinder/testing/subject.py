@@ -92,13 +92,15 @@ class Subject:
 def _brought(entry: EntryPoint) -> Path | None:
     """Returns the folder of cassettes inside an installed plugin's package, so that an operator can check it.
 
-    A distribution of several vendors keeps one for each inside, by name.
+    A distribution of several vendors keeps one for each inside, by name; an editable one has them beside `src`.
     """
     spec = find_spec(entry.value.partition(":")[0].partition(".")[0])
     if spec is None or spec.origin is None:
         return None
-    folder = Path(spec.origin).parent / "cassettes"
-    return next((place for place in (folder / entry.name, folder) if place.is_dir()), None)
+    package = Path(spec.origin).parent
+    folder, beside = package / "cassettes", package.parent.parent / "tests/cassettes"
+    places = (folder / entry.name, folder, *([beside] if package.parent.name == "src" else []))
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _why_not(name: str, allow: Collection[str] | None) -> str | None:

@@ -171,3 +171,6 @@ OPERATIONS = (
     ),
 )
 BY_WORD = {operation.word: operation for operation in OPERATIONS}
+SEVERAL = tuple(  # their commands are made of the table: for several at once, or all that a filter finds
+    each for each in OPERATIONS if each.command == f"enrollments {each.word}" and each.asks != "its name"
+)
