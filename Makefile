@@ -77,6 +77,9 @@ bench: install  ## the figures of docs/figures.md (minutes)
 terminal: install  ## the terminal's tests, by keys (minutes)
 	$(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
 
+snapshots: install  ## record every screen's snapshot anew (minutes), and draw each into dist/snapshots to be looked at
+	RECORD_SNAPSHOTS=1 $(RUN)/pytest -n 0 -q -m "proof or not proof" tests/tui/test_snapshots.py
+
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
@@ -137,4 +140,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean

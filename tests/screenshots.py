@@ -2,8 +2,8 @@
 
     make screenshots
 
-Runs `joinder demo --once` in a folder of its own, then writes docs/screenshots/SCREEN-SIZE-THEME.png, and beside each
-the SVG it was drawn from when --svg is given.
+Runs `joinder demo --once --days 31` in a folder of its own, which takes minutes, then writes
+docs/screenshots/SCREEN-SIZE-THEME.png, and beside each the SVG it was drawn from when --svg is given.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import itertools
 import os
 import random
 import subprocess
@@ -36,7 +37,7 @@ from joinder.store.tables import Enrollment, Tally
 
 INTO = Path(__file__).parents[1] / "docs/screenshots"
 SIZES = ((120, 36), (80, 24))
-COLOURS = 64
+COLOURS = 128
 THEMES = ("textual-dark", "textual-light")
 BROKEN = (
     ("needs_consent", "The vendor refused the refresh token twice, an hour apart."),
@@ -59,7 +60,8 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 
 def demo(folder: Path) -> Settings:
-    subprocess.run([sys.executable, "-m", "joinder", "demo", "--once"], cwd=folder, check=True, capture_output=True)
+    command = (sys.executable, "-m", "joinder", "demo", "--once", "--days", "31")
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     lines = (folder / ".joinder-demo/demo.env").read_text().splitlines()
     pairs = (line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
     return settings_from_env({name: value.strip("'\"") for name, value in pairs})
@@ -73,10 +75,10 @@ async def break_some(hub: Hub) -> None:
             if enrollment is not None:
                 await standing.settle(hub, session, enrollment, state, reason=reason)  # type: ignore[arg-type]
         hour = now() - now() % 3600
-        for at in range(hour - 23 * 3600, hour, 3600):
+        for vendor, at in itertools.product({row.vendor for row in found}, range(hour - 23 * 3600, hour, 3600)):
             for what, most in zip(KINDS, (14, 120, 3), strict=True):
                 count = random.randint(0 if what == "failed" else most // 2, most)  # noqa: S311 - a picture
-                session.add(Tally(hour=at, vendor="demo", what=what, count=count))
+                await session.merge(Tally(hour=at, vendor=vendor, what=what, count=count))
     await pausing.pause(hub, found[-2].account_id, found[-2].id, "demo")
 
 

@@ -13,6 +13,7 @@ import pytest
 from api.conftest import NewTenant
 from api.fakes import BERLIN, Tenant, assert_problem
 from api.test_queries import told
+from api.test_reads import Clock
 from joinder.clock import now
 from joinder.energy import Reading
 from joinder.ids import new_id
@@ -20,10 +21,16 @@ from joinder.runtime.hub import Hub
 from joinder.store.readings import intervals
 from joinder.store.tables import DeviceRow, Enrollment, SiteRow
 
+pytestmark = pytest.mark.usefixtures("clock")
 PATH = "/aggregates/intervals"
 QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 3, 29, tzinfo=ZoneInfo(BERLIN)).astimezone(UTC)  # of a day of 23 hours
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 async def new_site(

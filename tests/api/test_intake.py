@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 from litestar import Litestar
 
 from api.conftest import NewBrowser
+from api.fakes import Tenant
 from joinder.api.intake import Intake, Room
 from joinder.api.problems import NotReady
 
@@ -127,3 +129,69 @@ async def test_who_leaves_the_queue_takes_no_place() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     room.leave()
     await room.enter()
+
+
+async def test_who_sends_many_waits_for_them_and_nobody_else_does() -> None:
+    room, order = Room(at_once=1, queue_most=100, waits_s=60), []
+
+    async def come(who: str) -> None:
+        await room.enter(lambda: who)
+        order.append(who)
+        room.leave()
+
+    await room.enter()
+    async with asyncio.TaskGroup() as group:
+        for who in [*["flood"] * 9, "owner", "other", "owner"]:
+            group.create_task(come(who))
+        await asyncio.sleep(0)
+        room.leave()
+    assert order[:6] == ["flood", "owner", "other", "flood", "owner", "flood"]
+    assert order.count("flood") == 9
+
+
+async def test_places_that_are_given_up_in_any_moment_are_not_lost() -> None:
+    """Cancelled while they wait, and in the moment they are given a place; the room is as large afterwards."""
+    dice, room = random.Random(20), Room(at_once=3, queue_most=50, waits_s=60)  # noqa: S311 - the same each time
+
+    async def visit(who: str) -> None:
+        await room.enter(lambda: who)
+        try:
+            await asyncio.sleep(0)
+        finally:
+            room.leave()
+
+    for _ in range(200):
+        visits = [asyncio.create_task(visit(str(number % 4))) for number in range(20)]
+        for _ in range(dice.randrange(8)):
+            await asyncio.sleep(0)
+            dice.choice(visits).cancel()
+        await asyncio.gather(*visits, return_exceptions=True)
+    for _ in range(3):
+        await room.enter()
+    nobody = Room(at_once=0, queue_most=0)
+    assert (room._free, room._waiting, room._queues) == (nobody._free, nobody._waiting, nobody._queues)
+
+
+async def test_who_waits_too_long_gives_its_turn_to_others() -> None:
+    room = Room(at_once=1, queue_most=5, waits_s=0.02)
+    await room.enter()
+    with pytest.raises(NotReady):
+        await room.enter()
+    room.leave()
+    await room.enter()
+
+
+async def test_a_stranger_s_turn_is_its_address_s_and_a_client_s_its_token_s(
+    app: Litestar, anonymous: httpx.AsyncClient, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def enter(self: Room, who: Callable[[], str] = str) -> None:
+        asked.append(who())
+
+    monkeypatch.setattr(Room, "enter", enter)
+    monkeypatch.setattr(Room, "leave", lambda self: None)
+    await anonymous.get("/join/sunny/auth-granted")
+    await tenant.api.get("/sites")
+    assert asked[0] == "127.0.0.1"
+    assert asked[-1] == tenant.api.headers["authorization"]

@@ -16,7 +16,7 @@ from api.test_join import ENTRIES, assert_page, form_of, send, sql
 from joinder import errors
 from joinder.errors import ConsentContinues
 from joinder.runtime.hub import Hub
-from joinder.services.join import join_sessions
+from joinder.services.join import form_answers
 from joinder.services.join.browser_sessions import session_of
 from joinder.services.join.session_claims import claim
 from joinder.store.tables import JoinSession
@@ -208,7 +208,7 @@ async def test_a_no_holds_for_what_another_request_was_asked_meanwhile(
     def claims_late(hub: Hub, row: JoinSession, *entered: Any, **how: Any) -> Awaitable[bool]:
         return claim(hub, row, *entered, **how) if entered else late(hub, row)
 
-    monkeypatch.setattr(join_sessions, "claim", claims_late)
+    monkeypatch.setattr(form_answers, "claim", claims_late)
     answer = await send(browser, form[0], form_token=form[1], action="cancel")
     assert result_of(answer)["error_code"] == "user_denied"
     assert claims == [False, True]

@@ -151,6 +151,12 @@ async def test_a_body_over_256_kb(api: httpx.AsyncClient) -> None:
     assert_problem(await api.post("/vendor-credentials", json=body), 413, "too-large")
 
 
+async def test_a_body_of_null_says_nothing(api: httpx.AsyncClient) -> None:
+    for path in ("/webhooks", "/enrollments/enrl-aaaaaaaaaaaaaaaa/backfill"):
+        answer = await api.post(path, content=b"null", headers={"content-type": "application/json"})
+        assert_problem(answer, 400, "validation-error")
+
+
 async def test_a_body_of_another_media_type(api: httpx.AsyncClient) -> None:
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/xml", ""):
         answer = await api.post("/vendor-credentials", content=b"{}", headers={"content-type": media_type})

@@ -160,19 +160,19 @@ async def test_a_flag_is_true_or_false(api: httpx.AsyncClient, flag: str) -> Non
 @pytest.mark.parametrize(
     "moment",
     [
-        "2026-06-01",
-        "2026-06-01T00:00:00",
-        "2026-06-01x00:00:00Z",
-        "2026-W23-1T00:00:00Z",
-        "20260601T000000Z",
-        "2026-152T00:00:00Z",
-        "2026-06-01T00Z",
-        "2026-06-01T00:00:00,5Z",
-        "2026-06-01T00:00:00%2B00:00:30",
-        "2026-06-01T25:00:00Z",
-        "2026-06-31T00:00:00Z",
-        "2026-06-01T00:00:00Z%5BUTC%5D",
-        "%D9%A2026-06-01T00:00:00Z",
+        "2023-06-01",
+        "2023-06-01T00:00:00",
+        "2023-06-01x00:00:00Z",
+        "2023-W23-1T00:00:00Z",
+        "20230601T000000Z",
+        "2023-152T00:00:00Z",
+        "2023-06-01T00Z",
+        "2023-06-01T00:00:00,5Z",
+        "2023-06-01T00:00:00%2B00:00:30",
+        "2023-06-01T25:00:00Z",
+        "2023-06-31T00:00:00Z",
+        "2023-06-01T00:00:00Z%5BUTC%5D",
+        "%D9%A2023-06-01T00:00:00Z",
         "1780272000",
         "now",
     ],
@@ -183,7 +183,7 @@ async def test_a_moment_has_a_date_a_time_and_an_offset(api: httpx.AsyncClient, 
         assert "ISO 8601" in errors[f"/{name}"]
 
 
-@pytest.mark.parametrize("moment", ["2026-06-01T00:00Z", "2026-06-01T00:00:00.123Z", "2026-06-01T02:00:00%2B0200"])
+@pytest.mark.parametrize("moment", ["2023-06-01T00:00Z", "2023-06-01T00:00:00.123Z", "2023-06-01T02:00:00%2B0200"])
 async def test_moments_as_programs_write_them_are_taken(api: httpx.AsyncClient, moment: str) -> None:
     answer = await api.get(f"/sites/site-aaaaaaaaaaaaaaaa/solar-intervals?start={moment}")
     assert_problem(answer, 404, "not-found")  # understood: there is no such site

@@ -17,6 +17,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
 from joinder.store.readings import intervals
 
+pytestmark = pytest.mark.usefixtures("clock")
 LONG_AGO = day_of(date(2026, 10, 25))  # a day of 25 hours, a week before the clock stands still
 
 

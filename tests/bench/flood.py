@@ -12,16 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import re
 import socket
 import statistics
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-import httpx
 
 from api.fakes import SUNNY, FakeVendor, app_credentials
 from joinder.demo.processes import free_ports
@@ -100,35 +99,43 @@ async def prepared(hub: Hub) -> tuple[str, str]:
     return token.access_token, flow.id
 
 
-async def joined(client: httpx.AsyncClient, flow: str, code: str, headers: dict[str, str]) -> int:
+async def asked(port: int, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Asks over a connection of its own, by hand, as a client that costs little; returns status and headers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{lines}\r\n".encode())
+    head = (await reader.read()).partition(b"\r\n\r\n")[0].decode("latin-1")
+    writer.close()
+    return int(head.split(" ")[1]), head
+
+
+async def joined(port: int, flow: str, code: str, headers: dict[str, str]) -> int:
     """Begins and comes back; the status of the end, or of the beginning where that was refused."""
-    client.cookies.clear()
-    begun = await client.get(f"/join/flows/{flow}/authorize", headers=headers)
-    if begun.status_code != 303:
-        return begun.status_code
-    state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
-    cookie = "; ".join(f"{name}={value}" for name, value in begun.cookies.items())
-    query = {"state": state, "code": code}
-    client.cookies.clear()
-    return (
-        await client.get("/join/sunny/auth-granted", params=query, headers={**headers, "cookie": cookie})
-    ).status_code
+    status, head = await asked(port, f"/join/flows/{flow}/authorize", headers)
+    if status != 303:
+        return status
+    state = re.search(r"[?&]state=([\w-]+)", head)
+    cookies = re.findall(r"\nset-cookie: ([^;]+)", head, re.IGNORECASE)
+    assert state is not None, head
+    path = f"/join/sunny/auth-granted?state={state[1]}&code={code}"
+    return (await asked(port, path, {**headers, "cookie": "; ".join(cookies)}))[0]
 
 
-async def measure(base: str, token: str, flow: str, seconds: float) -> None:
+async def timed(asking: Awaitable[Any]) -> tuple[float, int]:
+    began = time.perf_counter()
+    answer = await asking
+    return (time.perf_counter() - began) * 1000, answer[0] if isinstance(answer, tuple) else answer
+
+
+async def measure(port: int, token: str, flow: str, seconds: float) -> None:
     api = {"authorization": f"Bearer {token}"}
     seen: dict[str, list[tuple[float, int]]] = {"/health/ready": [], "/sites": [], "an owner's join": []}
-    async with httpx.AsyncClient(base_url=base, timeout=60) as client:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for what, headers in (("/health/ready", {}), ("/sites", api)):
-                began = time.perf_counter()
-                status = (await client.get(what, headers=headers)).status_code
-                seen[what].append(((time.perf_counter() - began) * 1000, status))
-            began = time.perf_counter()
-            status = await joined(client, flow, RIGHT, OWNER)
-            seen["an owner's join"].append(((time.perf_counter() - began) * 1000, status))
-            await asyncio.sleep(EVERY_S)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        seen["/health/ready"].append(await timed(asked(port, "/health/ready", {})))
+        seen["/sites"].append(await timed(asked(port, "/sites", api)))
+        seen["an owner's join"].append(await timed(joined(port, flow, RIGHT, OWNER)))
+        await asyncio.sleep(EVERY_S)
     for what, answers in seen.items():
         times = sorted(time_ms for time_ms, _ in answers)
         worst = times[min(len(times) - 1, int(len(times) * 0.99))]
@@ -136,40 +143,44 @@ async def measure(base: str, token: str, flow: str, seconds: float) -> None:
         print(f"  {what:16} n {len(times):4}  p50 {statistics.median(times):7.1f} ms  p99 {worst:7.1f} ms  {statuses}")
 
 
-async def flood(base: str, flow: str, seconds: float, rate: int) -> Counter[int]:
-    """So many strangers a second; answers how their attempts ended."""
+def flood(port: int, flow: str, seconds: float, rate: int, ends: Any) -> None:
+    """Sends so many strangers a second, in a process of its own; tells how their attempts ended."""
     statuses: Counter[int] = Counter()
 
-    async def one(client: httpx.AsyncClient, number: int) -> None:
+    async def one(number: int) -> None:
         headers = {"x-forwarded-for": f"203.0.113.{number % ADDRESSES}"}
-        statuses[await joined(client, flow, "made-up", headers)] += 1
+        statuses[await joined(port, flow, "made-up", headers)] += 1
 
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as client, asyncio.TaskGroup() as group:
-        began = time.monotonic()
-        for number in range(int(seconds * rate)):
-            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-            group.create_task(one(client, number))
-    return statuses
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            began = time.monotonic()
+            for number in range(int(seconds * rate)):
+                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+                group.create_task(one(number))
+
+    asyncio.run(all_of_them())
+    ends.put(dict(sorted(statuses.items())))
 
 
-async def measured(port: int, token: str, flow: str, given: argparse.Namespace, counted: Any) -> None:
-    base = f"http://127.0.0.1:{port}"
+async def measured(port: int, token: str, flow: str, given: argparse.Namespace) -> None:
+    while not await answers(port):
+        await asyncio.sleep(0.1)
     print("alone")
-    await measure(base, token, flow, given.seconds)
+    await measure(port, token, flow, given.seconds)
     print(f"beside {given.sockets} half-open sockets")
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(given.sockets)]
     for number, one in enumerate(held):
         one.sendall(HALVES[number % len(HALVES)])
-    await measure(base, token, flow, given.seconds)
+    await measure(port, token, flow, given.seconds)
     for one in held:
         one.close()
-    print(f"beside {given.rate} strangers a second from {ADDRESSES} addresses")
-    counted[0] = counted[1] = 0
-    beside = measure(base, token, flow, given.seconds)
-    ends, _ = await asyncio.gather(flood(base, flow, given.seconds, given.rate), beside)
-    print(f"  {sum(ends.values())} strangers were answered {dict(sorted(ends.items()))}")
-    print(f"  the vendor was asked about {counted[0]} of their codes, and {counted[1]} of the owner's")
+
+
+async def answers(port: int) -> bool:
+    try:
+        return (await asked(port, "/health/ready", {}))[0] == 200
+    except OSError:
+        return False
 
 
 def main(given: argparse.Namespace) -> None:
@@ -180,8 +191,15 @@ def main(given: argparse.Namespace) -> None:
         server = context.Process(target=serve, args=(folder, port, told, counted), daemon=True)
         server.start()
         token, flow = told.get(timeout=120)
-        time.sleep(1)
-        asyncio.run(measured(port, token, flow, given, counted))
+        asyncio.run(measured(port, token, flow, given))
+        print(f"beside {given.rate} strangers a second from {ADDRESSES} addresses")
+        counted[0] = counted[1] = 0
+        ends = context.Queue()
+        strangers = context.Process(target=flood, args=(port, flow, given.seconds, given.rate, ends), daemon=True)
+        strangers.start()
+        asyncio.run(measure(port, token, flow, given.seconds))
+        print(f"  strangers were answered {ends.get(timeout=600)}")
+        print(f"  the vendor was asked about {counted[0]} of their codes, and {counted[1]} of the owner's")
         server.kill()
         server.join()
 

@@ -62,6 +62,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "flows show": ("{flow}",),
     "flows link": ("{flow}", "--vendor", "sunny", "--state", "customer 7", "--qr"),
     "flows attempts": ("{flow}",),
+    "flows funnel": ("{flow}",),
     "flows delete": ("{flow}", "--confirm", "{flow}"),
     "credentials create": ("sunny", "oauthclient", "--field", "clientID=x", "--from", "-"),
     "credentials list": (),

@@ -574,8 +574,11 @@ SUNG = OAuth2(
 )
 
 
+SUNG_HOSTS = ("login.vendor.example", "au.vendor.example")
+
+
 async def authorize_sung(url: object) -> str:
-    registry, fake = Registry(), FakePlugin("fake", flow=Flow.REDIRECT, hosts=("login.vendor.example",), oauth2=SUNG)
+    registry, fake = Registry(), FakePlugin("fake", flow=Flow.REDIRECT, hosts=SUNG_HOSTS, oauth2=SUNG)
     fake.answers["build_authorize_url"] = url
     assert registry.add("fake", fake).problem is None
     return await registry.build_authorize_url("fake", context(clientID="app-7"), SUNG_REQUEST)
@@ -592,7 +595,10 @@ async def test_a_vendor_without_state_gets_it_in_the_redirect_uri_behind_its_has
         "response_type": ["code"], "applicationId": ["app-7"], "redirectUrl": [SUNG_REQUEST.redirect_uri],
     }  # fmt: skip
     assert await authorize_sung(url) == url
+    elsewhere = url.replace("login.vendor", "au.vendor")  # the same page in another region's cloud
+    assert await authorize_sung(elsewhere) == elsewhere
     for wrong in (
+        url.replace("login.vendor", "us.vendor"),
         url.replace("%3Fstate%3Ds-1", ""),
         url.replace("#/authorized-app", "#/elsewhere"),
         url.replace("/#/authorized-app", "/deep#/authorized-app"),

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 VENDORS = ["enphase", "enphasevpp", "iqgateway", "sma", "solaredge", "solis", "tesla"]
 
 
@@ -47,6 +49,17 @@ async def test_the_demo_shows_every_vendor_with_a_day_and_live_power(tmp_path: P
     assert len(err.splitlines()) <= len(VENDORS) + 3
     secret = next(line for line in (tmp_path / "demo/demo.env").read_text().splitlines() if "CLIENT_SECRET" in line)
     assert secret.split("=", 1)[1] not in err + out + steps
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+async def test_days_before_are_fetched_of_every_vendor_and_polled_of_a_gateway(tmp_path: Path) -> None:
+    code, out, err = await joinder("demo", "--once", "--days", "3", "--json", "--folder", str(tmp_path / "demo"))
+    assert code == 0, err
+    steps = (tmp_path / "demo/steps.sh").read_text()
+    assert steps.count("\n# History of ") == len(VENDORS) - 1
+    assert "24 of 72 h" in steps
+    assert {seen["quarterHours"] for seen in json.loads(out)["vendors"]} == {96}
 
 
 async def test_a_failing_step_is_named(tmp_path: Path) -> None:

@@ -19,16 +19,19 @@ from threading import Event
 
 import httpx
 import pytest
+from sqlmodel import select
 
 from joinder.demo.owner import consent
 from joinder.demo.processes import Process, environment, free_ports
 from joinder.demo.processes import running as serving
 from joinder.runtime.hub import open_hub
+from joinder.services.grants.verdict import PROOF_AFTER
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import installed_simulators
 from joinder.simulate.run import reroute_of, running
 from joinder.store.key_file import create_key_file
+from joinder.store.tables import GrantRow
 
 pytestmark = [
     pytest.mark.proof,
@@ -117,10 +120,19 @@ async def test_a_customer_from_first_to_last(tmp_path: Path, tmux: Tmux) -> None
         async with serving([Process("server", ("serve",), settings, tmp_path)]):
             command = f"{sys.executable} -m joinder tui"
             tmux.open(command, {**environment(settings), "PATH": os.environ["PATH"], "TERM": "xterm-256color"})
-            await asyncio.to_thread(through, tmux, dict(simulator.owner_form), origins["solis"], settings.public_url)
+            await asyncio.to_thread(through, tmux, dict(simulator.owner_form), origins["solis"], settings)
 
 
-def through(tmux: Tmux, owner: dict[str, str], vendor: str, public_url: str) -> None:
+async def age_refusals(settings: Settings) -> None:
+    """Lets five minutes pass in the store: one refusal proves nothing, a second one so much later does."""
+    async with open_hub(settings) as hub, hub.store.write() as session:
+        for grant in (await session.execute(select(GrantRow))).scalars():
+            assert grant.denied_at is not None
+            grant.denied_at -= int(PROOF_AFTER.total_seconds())
+
+
+def through(tmux: Tmux, owner: dict[str, str], vendor: str, settings: Settings) -> None:
+    public_url = settings.public_url
     shown("1. the first screen of an empty store", tmux.until("No enrollment yet"))
     flow_id = make_flow(tmux)
     link = f"{public_url}/join/flows/{flow_id}/authorize"
@@ -134,7 +146,10 @@ def through(tmux: Tmux, owner: dict[str, str], vendor: str, public_url: str) -> 
 
     httpx.post(f"{vendor}/_faults", json=REFUSAL).raise_for_status()
     tmux.keys("l")
-    shown("4. the vendor refuses the key", tmux.until("▲ needs consent"))
+    tmux.until("◐ degraded")
+    asyncio.run(age_refusals(settings))
+    tmux.keys("l")
+    shown("4. the vendor refuses the key, again after five minutes", tmux.until("▲ needs consent"))
     httpx.delete(f"{vendor}/_faults").raise_for_status()
     tmux.keys("Enter")
     shown("5. who must act, and the next step", tmux.until("Who must act"))

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from joinder import Refresh, Vendor, hookimpl
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, TransientError
 from joinder.runtime.hub import Hub, open_hub
+from joinder.services.admin import audit_proof
 from joinder.services.grants import barrier
 from joinder.services.grants.refresh import refresh
 from joinder.services.join import enrollments, vendor_credentials
@@ -93,7 +94,7 @@ def name_of(settings: Settings) -> str:
 
 
 async def put_back(settings: Settings, copy: Path, registry: Registry) -> dict[str, int]:
-    done = await restore(settings, copy, replace=True, confirm=name_of(settings), registry=registry)
+    done = await restore(settings, copy, "test", replace=True, confirm=name_of(settings), registry=registry)
     assert done.kept is not None
     return done.behind
 
@@ -335,9 +336,9 @@ async def test_nothing_is_replaced_unless_it_is_named(
     copy = await copy_now()
     await hub.store.close()
     with pytest.raises(Conflict, match=f"--replace --confirm {name_of(settings)}"):
-        await restore(settings, copy.path, registry=registry)
+        await restore(settings, copy.path, "test", registry=registry)
     with pytest.raises(Conflict, match="--confirm must name"):
-        await restore(settings, copy.path, replace=True, confirm="other", registry=registry)
+        await restore(settings, copy.path, "test", replace=True, confirm="other", registry=registry)
 
 
 async def test_a_running_server_is_not_restored_under(
@@ -396,10 +397,13 @@ async def test_an_empty_place_needs_no_word(
     url = parsed_url(settings.database_url)
     new = url.set(database=f"{url.database}_new" if url.get_backend_name() != "sqlite" else str(tmp_path / "new"))
     elsewhere = structs.replace(settings, database_url=new.render_as_string(hide_password=False))
-    done = await restore(elsewhere, copy.path, registry=registry)
+    done = await restore(elsewhere, copy.path, "test", registry=registry)
     assert (done.kept, done.behind) == (None, {"strict": 1})
     async with open_hub(elsewhere, registry) as there:
         assert await number_of(there, enrollment_id) == 1
+        noted = await there.store.rows("SELECT actor, target FROM audit WHERE action = 'database.restore'", {})
+        assert [tuple(row) for row in noted] == [("test", copy.path.name)]
+        assert (await audit_proof.verify(there)).findings == []
     if url.get_backend_name() != "sqlite":
         await dumps.drop(new)
 
@@ -428,7 +432,7 @@ async def test_a_damaged_copy_is_not_restored(hub: Hub, settings: Settings, tmp_
     bad = tmp_path / "bad"
     bad.write_bytes(held)
     with pytest.raises(ConfigError, match=r"damaged|cannot be copied|malformed"):
-        await restore(structs.replace(settings, database_url=f"sqlite:///{tmp_path}/new"), bad)
+        await restore(structs.replace(settings, database_url=f"sqlite:///{tmp_path}/new"), bad, "test")
     assert not (tmp_path / "new").exists()
 
 

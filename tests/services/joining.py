@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from sqlmodel import col, select
 
 from joinder.runtime.hub import Hub
-from joinder.services.join import join_flows, join_sessions, vendor_credentials
+from joinder.services.join import form_answers, join_flows, join_sessions, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.join.join_sessions import Started
 from joinder.services.join.labels import Labels
@@ -69,8 +69,8 @@ async def come_back(hub: Hub, way: Way, **query: str) -> dict[str, str]:
 
 
 async def send_form(hub: Hub, way: Way, **values: str) -> dict[str, str]:
-    form = await join_sessions.show_form(hub, way.token, way.cookies)
-    target = await join_sessions.submit_form(hub, way.token, way.cookies, values, form.form_token)
+    form = await form_answers.show_form(hub, way.token, way.cookies)
+    target = await form_answers.submit_form(hub, way.token, way.cookies, values, form.form_token)
     return {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
 
 

@@ -17,7 +17,14 @@ from joinder.errors import ConsentInvalid, TransientError
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin import account_removal, join_attempts
 from joinder.services.events import deliveries
-from joinder.services.join import enrollments, join_ends, join_flows, join_sessions, late_consents, vendor_credentials
+from joinder.services.join import (
+    enrollments,
+    form_answers,
+    join_ends,
+    join_flows,
+    late_consents,
+    vendor_credentials,
+)
 from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import ENDS, JoinRefused
 from joinder.services.join.session_claims import MAX_ATTEMPTS
@@ -131,11 +138,11 @@ async def test_a_form_sent_twice_to_two_processes_is_checked_once(
 ) -> None:
     boxy: FakeVendor = vendors.boxy
     way = await leave(hub, await flow_with(hub, account_id, "boxy"))
-    form = await join_sessions.show_form(hub, way.token, way.cookies)
+    form = await form_answers.show_form(hub, way.token, way.cookies)
     values = {"host": "h", "token": "t"}
 
     async def send(to: Hub) -> str:
-        return await join_sessions.submit_form(to, way.token, way.cookies, values, form.form_token)
+        return await form_answers.submit_form(to, way.token, way.cookies, values, form.form_token)
 
     for error in (ConsentInvalid("The token is refused"), None):
         boxy.before_consent = halt = Halt(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -62,13 +63,13 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{index}]", member) for index, member in enumerate(value))
 
 
-def reached(handed: Any, name: str) -> dict[str, str]:
-    """Type, or the canary → the way to it."""
+def reached(handed: Any, name: str, enough: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Type, or the canary → the way to it. The walk ends early once it has found `enough`, if that is any."""
     found: dict[str, str] = {}
     seen: dict[int, Any] = {}
-    todo = [(handed, name, 0)]
-    while todo and len(seen) < MOST:
-        value, way, depth = todo.pop(0)
+    todo = deque([(handed, name, 0)])
+    while todo and len(seen) < MOST and not (enough and found.keys() >= enough):
+        value, way, depth = todo.popleft()
         if isinstance(value, str) and OTHERS in value:
             found["another account's secret"] = way
         if isinstance(value, PLAIN) or id(value) in seen:
@@ -117,4 +118,5 @@ async def test_the_walk_finds_what_is_reachable(hub: Hub) -> None:
     def careless(ctx: Context, grant: Grant) -> None:
         assert hub.store
 
-    assert set(reached(careless, "hook")) >= {"Hub", "Store", "Vault"}
+    wanted = frozenset({"Hub", "Store", "Vault"})
+    assert reached(careless, "hook", wanted).keys() >= wanted

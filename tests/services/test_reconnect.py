@@ -13,7 +13,7 @@ from joinder.errors import TransientError
 from joinder.runtime.hub import Hub
 from joinder.services.events import deliveries
 from joinder.services.grants import standing
-from joinder.services.join import enrollments, intros, join_flows, join_sessions, reconnect
+from joinder.services.join import enrollments, form_answers, intros, join_flows, join_sessions, reconnect
 from joinder.services.join import vendor_credentials as credentials
 from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
@@ -67,9 +67,9 @@ async def finish(hub: Hub, vendor: str, started: Started) -> dict[str, str]:
     cookies = {started.cookie_name: started.cookie}
     if vendor == "boxy":
         session = started.url.rsplit("/", 1)[-1]
-        form = await join_sessions.show_form(hub, session, cookies)
+        form = await form_answers.show_form(hub, session, cookies)
         values = {"host": "192.0.2.9", "token": "canary-owner-token"}
-        target = await join_sessions.submit_form(hub, session, cookies, values, form.form_token)
+        target = await form_answers.submit_form(hub, session, cookies, values, form.form_token)
     else:
         state = parse_qs(urlsplit(started.url).query)["state"][0]
         target = await join_sessions.finish_redirect(hub, vendor, {"state": state, "code": "c"}, cookies)
@@ -257,7 +257,7 @@ async def test_a_session_that_is_over_offers_the_way_back(hub: Hub, account_id: 
     enrollment_id = await join("boxy")
     started = await opened(hub, await reconnect.ask(hub, account_id, enrollment_id, None))
     with pytest.raises(JoinRefused) as caught:
-        await join_sessions.show_form(hub, started.url.rsplit("/", 1)[-1], {})
+        await form_answers.show_form(hub, started.url.rsplit("/", 1)[-1], {})
     again = caught.value.restart_url or ""
     assert again.startswith("/join/reconnect?link=")
     restarted = await opened(hub, hub.settings.public_url + again)

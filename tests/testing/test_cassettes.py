@@ -115,6 +115,17 @@ def test_the_same_secret_gets_the_same_placeholder() -> None:
     assert scrubber.body(b"plain abcdefgh", "text/plain") == b"plain SCRUBBED-1"
 
 
+def test_a_state_inside_a_redirect_uri_and_a_token_in_an_answers_header_are_secrets() -> None:
+    scrubber = Scrubber()
+    body = b'{"redirect_uri": "https://hub.example/join?state=abcdefgh", "appkey": "ijklmnop"}'
+    assert scrubber.body(body, "application/json") == (
+        b'{"redirect_uri": "https://hub.example/join?state=SCRUBBED-1", "appkey": "SCRUBBED-2"}'
+    )
+    kept = scrubber.headers({"XSRF-TOKEN": ["qrstuvwx"], "Set-Cookie": ["a=b"]})
+    assert kept == {"xsrf-token": ["SCRUBBED-3"]}
+    assert scrubber.headers({"xsrf-token": "qrstuvwx"}) == {}  # of a request: it is never compared
+
+
 def test_a_cassette_that_does_not_say_its_source_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.yaml"
     path.write_text("interactions: []\n")

@@ -74,6 +74,16 @@ async def test_sound_vendors_of_other_kinds_raise_no_alarm(variant: str, folder:
     assert [(one.check.name, one.reason) for one in outcomes if one.state == "failed"] == []
 
 
+async def test_coordinates_that_are_swapped_are_seen(folder: Path) -> None:
+    subject = rendered(folder, variant="without a time zone")
+    mapping = folder / "src/joinder_acme/mapping.py"
+    mapping.write_text(
+        mapping.read_text().replace("lat=details.lat, lon=details.lon", "lat=details.lon, lon=details.lat")
+    )
+    outcome = await run(CHECKS["devices_are_true"], subject)
+    assert (outcome.state, "swapped" in outcome.reason) == ("failed", True)
+
+
 @pytest.mark.parametrize("entry", CHECKS.values(), ids=lambda entry: entry.name)
 async def test_each_check_finds_the_vendor_broken_for_it(entry: Check, folder: Path) -> None:
     outcome = await run(entry, rendered(folder, entry.name))

@@ -106,8 +106,9 @@ async def test_a_failed_check_names_the_place_in_the_authors_code_and_what_to_do
 ) -> None:
     with unloaded("joinder_acme"):
         subject = subject_of("key", tmp_path, monkeypatch)
+        secret = subject.simulator().owner_form["apiKey"]
+    with unloaded("joinder_acme"):
         file = tmp_path / "src/joinder_acme/mapping.py"
-        secret = "acme-simulated-7Qm2Vb9TzR4kXw"
         file.write_text(
             file.read_text().replace("    kind = _KINDS[", f"    raise KeyError('{secret}')\n    kind = _KINDS[")
         )

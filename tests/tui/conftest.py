@@ -17,7 +17,14 @@ from tui.terminal import OpenTerminal, Terminal
 __all__ = ["account_id", "credentials_id", "enroll", "hub", "registry", "settings", "vendor"]
 
 
-QUICK = ("test_command.py", "test_every_key.py", "test_plain.py", "test_serving.py", "test_table.py")
+QUICK = (
+    "test_command.py",
+    "test_every_key.py",
+    "test_plain.py",
+    "test_serving.py",
+    "test_snapshots.py",
+    "test_table.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -236,7 +236,7 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         await terminal.press("3")
         attempts = terminal.page.query_one("#attempts", Table)
         assert attempts.row_count == 3
-        await terminal.until(lambda: terminal.text().count("under way") == 2)
+        await terminal.until(lambda: terminal.text().count("◐ under way") == 2)
         assert terminal.text().count("session_expired") == 1
         async with hub.store.write() as session:
             row = await session.get(JoinSession, b"1")
@@ -321,3 +321,21 @@ async def test_both_tables_and_the_form_fit(
         tick(terminal, "keyed")
         await terminal.settled()
         await terminal.sees("✓")
+
+
+async def test_how_far_owners_of_the_flow_under_the_cursor_came_and_why_others_did_not(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal
+) -> None:
+    older = await make_flow(hub, account_id)
+    flow = await make_flow(hub, account_id)
+    for number, code in enumerate(("joined", "joined", "session_expired", "app_refused", "app_refused")):
+        await attempt(hub, account_id, flow, str(number).encode(), ended_at=now() - 5, end_code=code)
+    await attempt(hub, account_id, flow, b"at it")
+    async with open_terminal() as terminal:
+        await terminal.press("3")
+        terminal.page.choose("#flows", flow)
+        await terminal.sees("started ████████████ 6 → consented ████ 2 → connected ████ 2")
+        await terminal.sees("◐ 1 under way")
+        await terminal.sees("lost: 1 left before the end · 2 app_refused ■ you")
+        terminal.page.choose("#flows", older)
+        await terminal.sees("Nobody has opened the link of this flow yet")

@@ -21,6 +21,7 @@ from joinder_tui.screens.whole import Whole
 from joinder_tui.widgets.form import Choice
 from joinder_tui.widgets.plain import Static
 from rich.text import Text
+from sqlmodel import select
 from textual import widgets
 from textual.screen import Screen
 from textual.widgets import Input, Select
@@ -30,8 +31,10 @@ from cli.world import World, _readings
 from hostile import HOSTILE, SURROGATE, fill, unseen
 from joinder.clean import clean_line
 from joinder.runtime.hub import Hub
+from joinder.services.join import programs
 from joinder.services.records import accounts
 from joinder.settings import Settings
+from joinder.store.tables import Enrollment as Row
 from tui.terminal import Terminal
 
 DATABASES = ("sqlite",)
@@ -45,6 +48,7 @@ ACTS = {  # keys of each page that ask, and so show names; escape leaves each
     "events": ("J", "x", "tab", "J", "enter"),
     "accounts": ("e", "d", "n", "tab", "o", "x"),
     "keys": (),
+    "programs": ("d", "a", "tab", "n"),
 }
 
 ASKED = {"Ask", "Confirm", "ConfirmByName", "CredentialForm", "Enrollment", "FlowForm", "Link", "OneLine", "Whole"}
@@ -98,6 +102,10 @@ async def test_every_screen_stands_every_name(world: World, kind: str) -> None:
     name = HOSTILE[kind]
     async with world.open() as hub:
         await accounts.create_client(hub, world.ids["account"], "c")
+        program = await programs.create(hub, world.ids["account"], "test", name="p", vendors=["sunny"])
+        async with hub.store.write() as session:
+            for row in (await session.scalars(select(Row))).all():
+                row.program_id = program.id
         await fill(hub, name)
         async with opened(world, hub) as terminal:
             seen, visited = "", set[str]()

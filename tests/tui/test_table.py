@@ -79,11 +79,11 @@ async def test_letters_move_as_the_arrows_do() -> None:
         table = app.query_one(Table)
         table.fill(ROWS)
         seen = []
-        for key in ("j", "k", "G", "g"):
+        for key in ("j", "k", "G", "g", "end", "home"):
             await pilot.press(key)
             await pilot.pause()
             seen.append(table.selected)
-        assert seen == ["b", "a", "c", "a"]
+        assert seen == ["b", "a", "c", "a", "c", "a"]
 
 
 async def test_columns_without_room_fall_away_from_the_right_and_are_told_below() -> None:

@@ -57,6 +57,7 @@ PAGES: tuple[MainPage, ...] = (
     MainPage("7", "events", "Events", "What happened, and who changed what", "joinder events list"),
     MainPage("8", "accounts", "Accounts", "Tenants and their API clients", "joinder accounts list"),
     MainPage("9", "keys", "Keys", "The keys that seal every secret, and their rotation", "joinder keys status"),
+    MainPage("0", "programs", "Programs", "What enrollments are in, and what is to decide", "joinder programs list"),
 )
 
 

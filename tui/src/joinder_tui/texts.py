@@ -66,6 +66,11 @@ def moment(at: int | None) -> str:
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def day(at: int) -> str:
+    """Writes the day of epoch seconds in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
 def minute(at: int) -> str:
     """Writes epoch seconds in UTC, to the minute; without the day while it is today."""
     when = datetime.fromtimestamp(at, UTC)

@@ -1,19 +1,22 @@
 """How much is taken in at once, and how long a body may take: nobody who is slow, or many, keeps others from an answer.
 
 The web server itself bounds connections and the time of headers (runtime/serve.py). Here a request enters one of a few
-rooms. A full room has a queue; whoever waits too long in it, or finds it full, is told to come back. Waiting for the
-sender's bytes takes no place. Health and figures are asked for by machines that decide about this process: they never
-wait.
+rooms. A full room has a queue, in which addresses, or clients, take turns; whoever waits too long in it, or finds it
+full, is told to come back. Waiting for the sender's bytes takes no place. Health and figures are asked for by machines
+that decide about this process: they never wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from litestar import Request
 from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
+from joinder.api.addresses import address_of
 from joinder.api.observe import ASKED_BY_MACHINES, route_of
 from joinder.api.problems import BodyTooSlow, NotReady
 
@@ -26,30 +29,61 @@ _STRANGERS = ("/join/", "/oauth2/")
 
 
 class Room:
-    """At most `at_once` inside, in the order they came."""
+    """At most `at_once` inside. Those who wait come in by turns of who they are, each in the order they came.
+
+    So one who sends a thousand waits for the thousand, and nobody else does.
+    """
 
     def __init__(self, at_once: int = AT_ONCE, queue_most: int = QUEUE_MOST, waits_s: float = WAITS_S) -> None:
-        self._places = asyncio.Semaphore(at_once)
+        self._free = at_once
         self._queue_most, self._waits_s = queue_most, waits_s
         self._waiting = 0
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by who, whose turn it is first
 
-    async def enter(self) -> None:
-        """Raises NotReady."""
-        if not self._places.locked():
-            await self._places.acquire()
+    async def enter(self, who: Callable[[], str] = str) -> None:
+        """`who` is asked only where there is a queue. Raises NotReady."""
+        if self._free > 0:
+            self._free -= 1
             return
         if self._waiting >= self._queue_most:
             raise NotReady("Too many ask at once.")
+        name, place = who(), asyncio.get_running_loop().create_future()
+        self._queues.setdefault(name, deque()).append(place)
         self._waiting += 1
         try:
-            await asyncio.wait_for(self._places.acquire(), self._waits_s)
+            async with asyncio.timeout(self._waits_s):
+                await place
         except TimeoutError:
+            self._give_up(name, place)
             raise NotReady("Too many ask at once.") from None
+        except asyncio.CancelledError:
+            self._give_up(name, place)
+            raise
         finally:
             self._waiting -= 1
 
     def leave(self) -> None:
-        self._places.release()
+        """Gives the place to whose turn it is."""
+        while self._queues:
+            name, queue = self._queues.popitem(last=False)
+            place = queue.popleft()
+            if queue:
+                self._queues[name] = queue
+            if not place.done():  # else it is being given up
+                place.set_result(None)
+                return
+        self._free += 1
+
+    def _give_up(self, name: str, place: asyncio.Future[None]) -> None:
+        """Takes a place out of the queue; one that was given meanwhile goes on to the next."""
+        if place.done() and not place.cancelled():
+            self.leave()
+            return
+        queue = self._queues.get(name, deque())
+        if place in queue:
+            queue.remove(place)
+            if not queue:
+                del self._queues[name]
 
 
 class Intake:
@@ -75,8 +109,9 @@ class Intake:
 class _Visit:
     """One request in a room; it steps out while its sender is waited for."""
 
-    def __init__(self, intake: Intake, room: Room, receive: Receive) -> None:
-        self._intake, self._room, self._receive = intake, room, receive
+    def __init__(self, intake: Intake, scope: Scope, receive: Receive) -> None:
+        self._intake, self._scope, self._receive = intake, scope, receive
+        self._room = intake.room(route_of(scope))
         self._ends_at = asyncio.get_running_loop().time() + intake.body_s
         self._is_whole, self._is_inside = False, False
         self._held_bytes = 0
@@ -106,8 +141,14 @@ class _Visit:
         return message
 
     async def _enter(self) -> None:
-        await self._room.enter()
+        await self._room.enter(self._who)
         self._is_inside = True
+
+    def _who(self) -> str:
+        """Tells API clients by their tokens, and all others by their addresses."""
+        if self._room is self._intake.callers:
+            return dict(self._scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        return address_of(Request(self._scope)) or ""
 
     def _step_out(self) -> None:
         if self._is_inside:
@@ -125,12 +166,10 @@ def admitted(app: ASGIApp) -> ASGIApp:
     """Makes a middleware; what it raises is answered as any other problem."""
 
     async def admitting(scope: Scope, receive: Receive, send: Send) -> None:
-        route = route_of(scope)
-        if route in ASKED_BY_MACHINES:
+        if route_of(scope) in ASKED_BY_MACHINES:
             await app(scope, receive, send)
             return
-        intake: Intake = scope["litestar_app"].state.intake
-        visit = _Visit(intake, intake.room(route), receive)
+        visit = _Visit(scope["litestar_app"].state.intake, scope, receive)
         async with visit.inside():
             await app(scope, visit.receive, send)
 

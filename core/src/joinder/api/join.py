@@ -24,7 +24,7 @@ from joinder.api.pages import colours, render
 from joinder.errors import VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.strangers import Guest
-from joinder.services.join import browser_sessions, intros, join_sessions, landings
+from joinder.services.join import browser_sessions, form_answers, intros, join_sessions, landings
 from joinder.services.join.hosted_forms import Form
 from joinder.services.join.intros import Choice, Intro
 from joinder.services.join.join_ends import JoinRefused
@@ -149,7 +149,7 @@ async def _granted(request: Incoming, hub: Hub, vendor: str) -> Response[str]:
 
 
 async def _session(request: Incoming, hub: Hub, token: str) -> Response[str]:
-    shown = await join_sessions.show(hub, token, request.cookies)
+    shown = await form_answers.show(hub, token, request.cookies)
     look = await look_of(request, hub, shown.account_id, shown.locale)
     return render.form(look, shown) if isinstance(shown, Form) else render.landing(look, shown)
 
@@ -158,10 +158,10 @@ async def _submit(request: Incoming, hub: Hub, token: str) -> Response[str]:
     refuse_foreign(request, hub)
     values = pairs((await request.body()).decode(errors="replace"))
     if values.get("action") == "cancel":
-        return await _ended(hub, token, await join_sessions.cancel_form(hub, token, request.cookies))
+        return await _ended(hub, token, await form_answers.cancel_form(hub, token, request.cookies))
     form_token = values.pop("form_token", "")
     guest = guest_of(request, hub)
-    ended = await join_sessions.submit_form(hub, token, request.cookies, values, form_token, guest)
+    ended = await form_answers.submit_form(hub, token, request.cookies, values, form_token, guest)
     return await _ended(hub, token, ended)
 
 

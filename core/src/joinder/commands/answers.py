@@ -43,6 +43,19 @@ class Attempt(Wire, kw_only=True):
     text: str | None = None
 
 
+class FlowFunnel(Wire, kw_only=True):
+    """How far the owners of a flow came in the last 30 days; `refused`: code → how many (docs/errors.md)."""
+
+    account_id: str
+    flow_id: str
+    started: int
+    under_way: int
+    consented: int
+    connected: int
+    left: int
+    refused: dict[str, int]
+
+
 class SetUp(Wire, kw_only=True):
     """What `init` made. The secret is shown once."""
 
@@ -228,6 +241,7 @@ ANSWERS: dict[str, Answer] = {
     "flows show": one(JoinFlow),
     "flows link": one(FlowLink),
     "flows attempts": many(Attempt),
+    "flows funnel": many(FlowFunnel),
     "flows delete": one(Deleted),
     "open": one(FlowLink),
     "credentials create": one(Credentials),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import rich_click as click
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from joinder.demo.sequence import Connected
     from joinder.demo.silence import SilentHome
     from joinder.demo.stack import Running
+    from joinder.demo.steps import Steps
+
+MONTH = 31  # days
 
 
 @click.command(name="demo")
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON summary instead of the steps.")
 @click.option("--cluster", is_flag=True, help="PostgreSQL, two servers and two workers; one worker is killed.")
 @click.option("--silent-inverter", "silent", is_flag=True, help="Only a home where one of two inverters fell silent.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 366),
+    help="Days of readings, fetched within the vendors' call limits: a month takes minutes.  "
+    f"[default: {MONTH}, fetched meanwhile; with --once 1]",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Each step, with the curl that does the same.")
 @click.option(
     "--folder",
@@ -28,8 +37,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the demo keeps its own key, database and log.",
 )
-def command(once: bool, as_json: bool, cluster: bool, silent: bool, verbose: bool, folder: Path) -> None:
-    """Run the whole path once against simulators: consent, tokens, sites, a day of readings, live power.
+def command(
+    once: bool, as_json: bool, cluster: bool, silent: bool, days: int | None, verbose: bool, folder: Path
+) -> None:
+    """Run the whole path once against simulators: consent, tokens, sites, days of readings, live power.
     Example:  joinder demo --cluster
 
     Every step, as the curl that does the same, goes to steps.sh in the folder.
@@ -39,11 +50,24 @@ def command(once: bool, as_json: bool, cluster: bool, silent: bool, verbose: boo
 
     if cluster and silent:
         raise click.UsageError("--cluster and --silent-inverter show different things; choose one.")
+    asked = _Asked(once, as_json, cluster, silent, days or (1 if once else MONTH), verbose, folder)
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_demo(once, as_json, cluster, silent, verbose, folder))
+        asyncio.run(_demo(asked))
 
 
-async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, verbose: bool, folder: Path) -> None:
+class _Asked(NamedTuple):
+    """What the command line says."""
+
+    once: bool
+    as_json: bool
+    cluster: bool
+    silent: bool
+    days: int
+    verbose: bool
+    folder: Path
+
+
+async def _demo(asked: _Asked) -> None:
     import asyncio
     import json
     import signal
@@ -60,41 +84,56 @@ async def _demo(once: bool, as_json: bool, cluster: bool, silent: bool, verbose:
     task = asyncio.current_task()
     if task is not None:  # SIGTERM, as SIGINT, stops every process too
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    steps = Steps((lambda text: echo(text, err=as_json)) if verbose else None)
+    steps = Steps((lambda text: echo(text, err=asked.as_json)) if asked.verbose else None)
     echo(
         "Joinder, its simulators and an owner of each vendor start on this machine; that takes half a minute.", err=True
     )
+    kinds = {"cluster": asked.cluster, "silent": asked.silent}
     try:
-        async with stack(folder, steps.say, cluster=cluster, silent=silent, plugins=plugins_from_env()) as demo:
-            written = steps.into(demo.folder)
-            if silent:
-                _show_silent(await _silent_homes(demo, steps.say), steps.seconds, as_json)
-            else:
-                seen, shared = await _steps(demo, steps.say, cluster, as_json)
-                _show(seen, shared, steps.seconds, as_json)
-            if not once:
-                await _stay_up(demo, written, as_json)
+        async with stack(asked.folder, steps.say, **kinds, plugins=plugins_from_env()) as demo:
+            await _told(demo, steps, asked)
     except StepFailed as failed:
-        if as_json:
+        if asked.as_json:
             echo(json.dumps({"ok": False, "failedStep": failed.step, "detail": str(failed)}, indent=2))
         echo(f"Failed at: {failed.step}\n{failed}", err=True)
         sys.exit(EXIT_FAILED)
 
 
-async def _steps(demo: Running, say: Say, clustered: bool, as_json: bool) -> tuple[list[Connected], Summary | None]:
+async def _told(demo: Running, steps: Steps, asked: _Asked) -> None:
+    """Goes through the steps, tells the outcome, and stays up where that is asked for. Raises StepFailed."""
+    written = steps.into(demo.folder)
+    if asked.silent:
+        _show_silent(await _silent_homes(demo, steps.say), steps.seconds, asked.as_json)
+    else:
+        seen, shared = await _steps(demo, steps.say, asked)
+        await _history(demo, seen, steps.say, asked)
+        _show(seen, shared, steps.seconds, asked.as_json)
+    if not asked.once:
+        await _stay_up(demo, written, asked)
+
+
+async def _steps(demo: Running, say: Say, asked: _Asked) -> tuple[list[Connected], Summary | None]:
     from joinder.demo import cluster, report, sequence
 
     seen = []
-    echo(report.head(), err=as_json)
+    connect = cluster.connect if asked.cluster else sequence.connect
+    echo(report.head(), err=asked.as_json)
     for simulator in demo.simulators:
         say(f"── {simulator.vendor} ──")
-        if clustered:
-            seen.append(await cluster.connect(demo, simulator, say))
-        else:
-            seen.append(await sequence.connect(demo, simulator, say))
+        seen.append(await connect(demo, simulator, say, days=asked.days))
         sequence.check(seen[-1])
-        echo(report.row(seen[-1]), err=as_json)
-    return seen, await cluster.show(demo, say) if clustered else None
+        echo(report.row(seen[-1]), err=asked.as_json)
+    return seen, await cluster.show(demo, say) if asked.cluster else None
+
+
+async def _history(demo: Running, seen: list[Connected], say: Say, asked: _Asked) -> None:
+    """Starts what fetches the days before the last, and waits for it where the demo is to end."""
+    from joinder.demo import history
+
+    if asked.days > 1:
+        jobs = await history.begin(demo, seen, asked.days)
+        if asked.once:
+            await history.finish(demo.api, jobs, say)
 
 
 async def _silent_homes(demo: Running, say: Say) -> list[SilentHome]:
@@ -138,7 +177,7 @@ def _show(seen: list[Connected], shared: Summary | None, seconds: float, as_json
         echo("\n" + report.cluster(shared) + "\n")
 
 
-async def _stay_up(demo: Running, steps: Path, as_json: bool) -> None:
+async def _stay_up(demo: Running, steps: Path, asked: _Asked) -> None:
     """Waits until one of the processes ends, or somebody ends the demo. Raises StepFailed."""
     import asyncio
     import shlex
@@ -148,6 +187,7 @@ async def _stay_up(demo: Running, steps: Path, as_json: bool) -> None:
     for line in (
         "",
         f"It stays up at {demo.url}. Every step, as curl: {steps}",
+        *_meanwhile(asked),
         "Now try, in another shell:",
         f"  . {shlex.quote(f'{demo.folder}/demo.env')}",
         "  joinder tui            # the admin's terminal",
@@ -155,7 +195,7 @@ async def _stay_up(demo: Running, steps: Path, as_json: bool) -> None:
         '  curl -H "Authorization: Bearer $JOINDER_TOKEN" "$JOINDER/sites"',
         "Ctrl-C stops everything.",
     ):
-        echo(line, err=as_json)
+        echo(line, err=asked.as_json)
     running = [process for process in demo.processes if process.runs]
     ends = [asyncio.create_task(process.ended()) for process in running]
     try:
@@ -165,3 +205,11 @@ async def _stay_up(demo: Running, steps: Path, as_json: bool) -> None:
             end.cancel()
     gone = next(process for process in running if not process.runs)
     raise StepFailed(gone.name, f"it ended; see {gone.log}")
+
+
+def _meanwhile(asked: _Asked) -> list[str]:
+    if asked.silent or asked.days == 1:
+        return []
+    return [
+        f"{asked.days} days of readings come in meanwhile, within each vendor's call limits (joinder backfills list)."
+    ]

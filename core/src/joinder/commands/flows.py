@@ -28,10 +28,12 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.commands.answers import Attempt
+    from joinder.commands.answers import Attempt, FlowFunnel
     from joinder.runtime.hub import Hub
-    from joinder.services.admin.join_attempts import JoinAttempt as JoinAttempt
+    from joinder.services.admin.join_attempts import JoinAttempt
+    from joinder.services.admin.join_funnel import Funnel
     from joinder.services.join.join_flows import Dependents, FlowVendor
+    from joinder.store.tables import JoinFlow as FlowRow
     from joinder.wire.flows import JoinFlow
 
 _FLOWS: Columns[JoinFlow] = {
@@ -49,6 +51,16 @@ _ATTEMPTS: Columns[Attempt] = {
     "flow": lambda one: one.flow_id,
     "account": lambda one: one.account_id,
     "what happened": lambda one: one.text,
+}
+_FUNNELS: Columns[FlowFunnel] = {
+    "flow": lambda one: one.flow_id,
+    "started": lambda one: str(one.started),
+    "consented": lambda one: str(one.consented),
+    "connected": lambda one: str(one.connected),
+    "left": lambda one: str(one.left),
+    "under way": lambda one: str(one.under_way),
+    "refused": lambda one: ", ".join(f"{count} {code}" for code, count in one.refused.items()),
+    "account": lambda one: one.account_id,
 }
 
 
@@ -194,6 +206,28 @@ def attempts(
 
 
 @command.command()
+@click.argument("flow_id", required=False)
+@account_option
+@json_option
+def funnel(flow_id: str | None, account_id: str | None, as_json: bool) -> None:
+    """How far owners came, and what they were refused for. Example:  joinder flows funnel flow-…
+
+    Of the last 30 days. `left`: they closed the page, or came back too late.
+    """
+    from joinder.services.admin import flow_list, join_funnel
+
+    async def look(hub: Hub) -> list[FlowFunnel]:
+        await account_ids(hub, account_id)
+        if flow_id is not None:
+            await _account(hub, flow_id)
+        found = await join_funnel.of_flows(hub, account_id)
+        flows = [one.row for one in await flow_list.flows(hub, account_id) if flow_id in (None, one.row.id)]
+        return [_funnel(flow, found.get(flow.id, join_funnel.NOBODY)) for flow in flows]
+
+    print_list(on_hub(look), _FUNNELS, as_json)
+
+
+@command.command()
 @click.argument("flow_id")
 @severe
 @json_option
@@ -255,6 +289,14 @@ def _attempt(one: JoinAttempt) -> Attempt:
         enrollment_id=one.enrollment_id,
         reconnects_id=one.reconnects_id,
     )
+
+
+def _funnel(flow: FlowRow, found: Funnel) -> FlowFunnel:
+    from dataclasses import asdict
+
+    from joinder.commands.answers import FlowFunnel
+
+    return FlowFunnel(account_id=flow.account_id, flow_id=flow.id, **asdict(found))
 
 
 async def _account(hub: Hub, flow_id: str) -> str:

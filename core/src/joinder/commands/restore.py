@@ -5,6 +5,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from joinder.commands.admin import ACTOR
 from joinder.commands.running import echo, json_option, on_settings, show
 
 
@@ -22,7 +23,7 @@ def command(source: Path, replace: bool, confirm: str | None, as_json: bool) -> 
     """
     from joinder.services.operations.restore import restore
 
-    done = on_settings(lambda settings: restore(settings, source, replace=replace, confirm=confirm))
+    done = on_settings(lambda settings: restore(settings, source, ACTOR, replace=replace, confirm=confirm))
     taken_at = datetime.fromtimestamp(done.taken_at, UTC).isoformat()
     if as_json:
         show([{"database": done.place, "copyTakenAt": taken_at, "kept": done.kept, "waiting": done.behind}], True)

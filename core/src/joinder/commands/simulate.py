@@ -8,6 +8,7 @@ from joinder.cli import EXIT_FAILED
 from joinder.commands.running import echo
 
 if TYPE_CHECKING:
+    from joinder.demo.fleet import Round
     from joinder.simulate import Simulator
 
 PORT = 8701
@@ -21,21 +22,57 @@ PORT = 8701
     help=f"Port of the first; the others follow.  [default: as configured, or {PORT}]",
 )
 @click.option("--env", "only_env", is_flag=True, help="Only print the settings, for a shell to read; run nothing.")
-def command(vendor: tuple[str, ...], port: int | None, only_env: bool) -> None:
+@click.option(
+    "--fleet",
+    "homes",
+    type=click.IntRange(1, 1_000_000),
+    metavar="HOMES",
+    help="Virtual homes instead, each read once.",
+)
+def command(vendor: tuple[str, ...], port: int | None, only_env: bool, homes: int | None) -> None:
     """Run vendor simulators on 127.0.0.1 until stopped. Example:  joinder simulate
 
     A server is sent to them by `joinder init --simulators`, or in its own shell by  eval "$(joinder simulate --env)".
     Prints what an operator and an owner enter.
+
+    With --fleet it puts that many virtual homes into the configured store, reads each twice, first with the day before,
+    and says what that cost; `joinder tui` shows them, `joinder serve` goes on reading them.
     """
     import asyncio
     import contextlib
 
+    if homes is not None:
+        if vendor or port is not None or only_env:
+            raise click.UsageError("--fleet stands alone: its homes are virtual, and no simulator runs.")
+        _fleet(homes)
+        return
     simulators, ports = _chosen(vendor, port)
     if only_env:
         _print_env(simulators, ports)
         return
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_simulate(simulators, ports))
+
+
+def _fleet(homes: int) -> None:
+    from joinder.commands.running import on_hub
+    from joinder.demo import fleet
+
+    seen = on_hub(lambda hub: fleet.run(hub, homes, lambda text: echo(text, err=True)))
+    each_kb = seen.stored_bytes / homes / 1000
+    for line in (
+        f"{homes} homes made in {seen.made_s:.0f} s, in {seen.account_id}.",
+        f"First read, with the day before: {_costs(seen.first, homes)}, {each_kb:.0f} kB stored each.",
+        f"Read again, as every 15 minutes: {_costs(seen.again, homes)}.",
+        f"So they keep {seen.cores(homes):.2f} cores busy, and 100000 of them {seen.cores(100_000):.1f}.",
+        "Now try: joinder tui, joinder status; joinder serve goes on reading them.",
+        f"To be rid of them: joinder accounts delete {seen.account_id}",
+    ):
+        echo(line)
+
+
+def _costs(one: Round, homes: int) -> str:
+    return f"{one.took_s:.0f} s, {homes / one.took_s:.0f} a second, {one.cpu_s / homes * 1000:.1f} ms of CPU each"
 
 
 def _chosen(names: tuple[str, ...], port: int | None) -> tuple[list[Simulator], dict[str, int]]:

@@ -50,10 +50,10 @@ def crosses(demo: Running, simulator: Simulator) -> bool:
     return demo.simulators.index(simulator) % 2 == 1
 
 
-async def connect(demo: Running, simulator: Simulator, say: Say) -> Connected:
+async def connect(demo: Running, simulator: Simulator, say: Say, *, days: int = 1) -> Connected:
     """Connects as in `sequence`, every second vendor's owner by way of the second server."""
     via = demo.servers[1].url if crosses(demo, simulator) else None
-    return await sequence.connect(demo, simulator, say, via=via)
+    return await sequence.connect(demo, simulator, say, days=days, via=via)
 
 
 async def show(demo: Running, say: Say) -> Summary:

@@ -23,6 +23,7 @@ from joinder.simulate import Simulator
 
 REDIRECT_URI = "https://integrator.example/connected"
 QUARTER_S, DAY_S = 900, 86400
+SELDOM_S = 2 * 3600  # between polls of the days before the last one: the farthest of which quarter hours are made
 APPROVAL_MOST_S = 60
 BALANCE, NOISE_KW = 0.01, 0.1
 
@@ -47,18 +48,21 @@ class Connected(Struct, rename="camel"):
     curve: list[float] = []
 
 
-async def connect(demo: Running, simulator: Simulator, say: Say, *, via: str | None = None) -> Connected:
-    """Takes one vendor from credentials to live power. `via`: where the owner begins, if not at the public server."""
+async def connect(demo: Running, simulator: Simulator, say: Say, *, days: int = 1, via: str | None = None) -> Connected:
+    """Takes one vendor from credentials to live power.
+
+    `days`: how many a device without history lived. `via`: where the owner begins, if not at the public server.
+    """
     end = day_end()  # of the day that is read, though another quarter hour may end meanwhile
     if not simulator.has_history:
-        simulator.clock.freeze(end - DAY_S)
+        simulator.clock.freeze(end - days * DAY_S)
     found = await enrollment(demo.api, simulator, say, via or demo.url)
     pending = found["status"] == "pendingvendor"
     if pending:
         await _approved(demo.api, simulator.vendor, found["id"], say)
     site_id = found["sites"][0]["id"]
     if not simulator.has_history:
-        await _time_lapse(demo.hub, simulator, found["id"], end, say)
+        await _time_lapse(demo.hub, simulator, found["id"], (end - days * DAY_S, end), say)
     seen = await _read(demo.api, simulator.vendor, found["id"], site_id, end)
     return structs.replace(seen, was_pending=pending)
 
@@ -110,22 +114,25 @@ async def _approved(api: Api, vendor: str, enrollment_id: str, say: Say) -> None
     raise StepFailed(f"{vendor}: approval", f"still {enrollment['status']} after {APPROVAL_MOST_S} s")
 
 
-async def _time_lapse(hub: Hub, simulator: Simulator, enrollment_id: str, end: int, say: Say) -> None:
+async def _time_lapse(hub: Hub, simulator: Simulator, enrollment_id: str, span: tuple[int, int], say: Say) -> None:
     """Runs a device's clock fast while Joinder polls it. Raises StepFailed.
 
     A device without history has a day only if somebody read it all day.
     """
+    start, end = span
     say(
-        f"{simulator.vendor} keeps no history: its simulated clock runs 24 h while Joinder polls every 15 minutes of it"
+        f"{simulator.vendor} keeps no history: its simulated clock runs {(end - start) // 3600} h while Joinder polls, "
+        "every 15 minutes of the last day"
     )
-    for at in range(end - DAY_S, end + QUARTER_S, QUARTER_S):
+    for at in (*range(start, end - DAY_S, SELDOM_S), *range(end - DAY_S, end + QUARTER_S, QUARTER_S)):
         simulator.clock.freeze(at)
         try:
             await _poll(hub, enrollment_id)
         except VendorError as error:
             raise StepFailed(f"{simulator.vendor}: polling a day", str(error)) from None
-        if (end - at) % (4 * 3600) == 0:
-            say(f"  {DAY_S // 3600 - (end - at) // 3600:2d} of 24 h")
+        left_s = end - at
+        if left_s % (4 * 3600 if left_s <= DAY_S else DAY_S) == 0:
+            say(f"  {(at - start) // 3600:2d} of {(end - start) // 3600} h")
     simulator.clock.shift(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -205,12 +206,10 @@ def _facts(detail: Detail) -> RichTable:
     from joinder.services.records import health
 
     row, grant = detail.overview.row, detail.overview.grant
+    health_text = texts.health(row.health, paused=row.paused_at is not None)
     warned = expiry.shown(row, grant) if grant else None
     facts: list[tuple[str, str | Text]] = [
-        (
-            "Health",
-            texts.health(row.health, paused=row.paused_at is not None).append(f", {texts.ago(row.health_since)}"),
-        ),
+        ("Health", health_text.append(f", {texts.ago(row.health_since)}")),
         ("Reason", (warned.reason if warned else row.health_reason) or "–"),
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
         ("Next step", (warned.next_step if warned else health.next_step(row.health, row.status)) or "none"),
@@ -219,28 +218,32 @@ def _facts(detail: Detail) -> RichTable:
         ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),
         ("Last read", f"{texts.ago(row.last_success_at)}; last try {texts.ago(row.last_attempt_at)}"),
         ("Failures in a row", str(row.failures)),
-    ]
-    if grant is not None:
-        facts += [
-            ("Token", f"version {grant.version}, by {grant.obtained_by} {texts.ago(grant.obtained_at)}"),
-            ("Access ends", texts.ago(grant.expires_at) if grant.expires_at else "not told"),
-            ("Refresh ends", texts.ago(grant.refresh_expires_at) if grant.refresh_expires_at else "not told"),
-        ]
-    if row.paused_at is not None:
-        facts.append(("Paused", texts.ago(row.paused_at)))
-    if detail.backfill is not None:
-        job = detail.backfill.job
-        waits = f"; waits: {job.reason}" if job.reason else ""
-        facts.append(
-            ("Backfill", f"{detail.backfill.percent} %, {job.windows_done} of {job.windows_total} windows{waits}")
-        )
-    facts += [
+        *_of_now(detail),
         ("Reconnect link", "for the owner: c copies it" if detail.overview.reconnect_url else "–"),
         ("Account", detail.account_id),
         ("Flow", row.flow_id or "–"),
         ("Credentials", row.credentials_id or "–"),
         ("Since", texts.moment(row.created_at)),
     ]
+    return _two_columns(facts)
+
+
+def _of_now(detail: Detail) -> Iterator[tuple[str, str]]:
+    """Yields what there is at times only: a token, a pause, a backfill."""
+    grant, paused_at, backfill = detail.overview.grant, detail.overview.row.paused_at, detail.backfill
+    if grant is not None:
+        yield "Token", f"version {grant.version}, by {grant.obtained_by} {texts.ago(grant.obtained_at)}"
+        yield "Access ends", texts.ago(grant.expires_at) if grant.expires_at else "not told"
+        yield "Refresh ends", texts.ago(grant.refresh_expires_at) if grant.refresh_expires_at else "not told"
+    if paused_at is not None:
+        yield "Paused", texts.ago(paused_at)
+    if backfill is not None:
+        job = backfill.job
+        waits = f"; waits: {job.reason}" if job.reason else ""
+        yield "Backfill", f"{backfill.percent} %, {job.windows_done} of {job.windows_total} windows{waits}"
+
+
+def _two_columns(facts: Iterable[tuple[str, str | Text]]) -> RichTable:
     table = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)

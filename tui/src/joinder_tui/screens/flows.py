@@ -15,6 +15,7 @@ from textual.widgets import DataTable
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
+from joinder_tui.widgets import funnel
 from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Listed, Rows, Table
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.flow_list import ListedFlow
     from joinder.services.admin.join_attempts import JoinAttempt
+    from joinder.services.admin.join_funnel import Funnel
     from joinder.services.join.join_flows import Dependents
     from joinder.store.tables import JoinFlow
 
 ATTEMPTS = 100
+FUNNEL_TURNS = 15  # ticks between two looks at how far all came, which walks every attempt
 SIGNS = {"joined": ("●", "green"), "under way": ("◐", "yellow"), "unfinished": ("○", "dim")}
 
 
@@ -35,6 +38,7 @@ class Answer:
 
     flows: Sequence[ListedFlow] | None = None
     attempts: Sequence[JoinAttempt] | None = None
+    funnels: Mapping[str, Funnel] | None = None  # by flow
     names: Mapping[str, str] | None = None  # of the sites of their enrollments
 
 
@@ -87,25 +91,30 @@ class Flows(Page):
         super().__init__()
         self._flows: dict[str, JoinFlow] = {}
         self._attempts: dict[str, JoinAttempt] = {}
+        self._funnels: Mapping[str, Funnel] = {}
 
     def body(self) -> ComposeResult:
         columns = ("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account")
         yield Listed(Table(*columns, id="flows", keep=2))
-        yield Static("Owners' attempts of the last 30 days", classes="heading")
+        yield Static("Owners of the last 30 days", classes="heading")
+        yield Static("", id="funnel")
         of_attempts = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Enrollment", "Flow")
         yield Listed(Table(*of_attempts, id="attempts", keep=3))
 
     async def load(self, hub: Hub) -> Answer:
-        """Flows, each second tick the attempts; the first time, both."""
-        from joinder.services.admin import flow_list, join_attempts, site_names
+        """Flows, each second tick the attempts, now and then how far all came; the first time, everything."""
+        from joinder.services.admin import flow_list, join_attempts, join_funnel, site_names
 
         account_id = self.joinder.account_id
+        if self.turn % FUNNEL_TURNS == 2:
+            return Answer(funnels=await join_funnel.of_flows(hub, account_id))
         flows = None if self.turn % 2 else await flow_list.flows(hub, account_id)
-        if self.turn == 0 or self.turn % 2:
-            attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
-            names = await site_names.of_enrollments(hub, [_enrollment(one) for one in attempts])
-            return Answer(flows=flows, attempts=attempts, names=names)
-        return Answer(flows=flows)
+        if self.turn and not self.turn % 2:
+            return Answer(flows=flows)
+        attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
+        names = await site_names.of_enrollments(hub, [_enrollment(one) for one in attempts])
+        funnels = await join_funnel.of_flows(hub, account_id) if self.turn == 0 else None
+        return Answer(flows=flows, attempts=attempts, names=names, funnels=funnels)
 
     def show(self, answer: Answer) -> None:
         if answer.flows is not None:
@@ -117,6 +126,17 @@ class Flows(Page):
             names = answer.names or {}
             rows = {key: _attempt_cells(one, names.get(_enrollment(one), "–")) for key, one in self._attempts.items()}
             self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "", "", "")})
+        if answer.funnels is not None:
+            self._funnels = answer.funnels
+        self._draw_funnel()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        if event.data_table.id == "flows":
+            self._draw_funnel()
+
+    def _draw_funnel(self) -> None:
+        flow = self._selected
+        self.query_one("#funnel", Static).update(funnel.drawn(self._funnels.get(flow.id)) if flow else "")
 
     @property
     def _selected(self) -> JoinFlow | None:

@@ -90,11 +90,12 @@ class EnergyPicture(Widget):
         if self._chart is None or self._plot is None:
             return Text("…")
         has_colours = not self.app.no_color
-        text = Text(no_wrap=True, overflow="ellipsis").append(f"{self.title(self._chart)}\n", "bold")
-        text.append_text(self._reading(self._chart)).append("\n")
-        text.append_text(drawing.legend(self._plot, has_colours=has_colours)).append("\n")
-        room = (self.size.width, max(3, self.size.height - 3))
-        return text.append_text(drawing.drawn(self._plot, *room, cursor=self._cursor, has_colours=has_colours))
+        head = Text().append(f"{self.title(self._chart)}\n", "bold")
+        head.append_text(self._reading(self._chart)).append("\n")
+        head.append_text(drawing.legend(self._plot, has_colours=has_colours))
+        lines = head.wrap(self.app.console, max(1, self.size.width))  # what is below them is then never cut off
+        room = (self.size.width, max(3, self.size.height - len(lines)))
+        return Text("\n").join([*lines, drawing.drawn(self._plot, *room, cursor=self._cursor, has_colours=has_colours)])
 
     def _reading(self, chart: Chart) -> Text:
         """Tells what is under the cursor, else the sums."""
@@ -215,7 +216,7 @@ def _sums(chart: Chart, hours: float) -> dict[str, float]:
 
 
 def _told(name: str, values: Mapping[str, float], unit: str, share: float | None) -> Text:
-    text = Text(f"{name}  ", no_wrap=True, overflow="ellipsis")
+    text = Text(f"{name}  ")
     for metric, (label, colour) in READ.items():
         if metric in values:
             text.append(f"{label} ", colour).append(f"{values[metric] / 1000:.1f} {unit}   ")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from joinder_tui.app import JoinderApp
     from joinder_tui.pages import MainPage
 
-SHORT = 4  # letters of a name where there is no room for all
+WHOLE, SHORT, SHORTER = 20, 4, 3  # letters of a name, as there is room
 
 
 class Crumbs(Static):
@@ -59,7 +59,7 @@ class Crumbs(Static):
     def _labels(self) -> list[tuple[str, Text]]:
         """Names of screens with what is shown of each: whole, or short, or the digit alone, as there is room."""
         room = self.size.width - (10 if self.joinder.readonly else 0) - 2
-        for letters, title in ((20, True), (20, False), (SHORT, False), (0, False)):
+        for letters, title in ((WHOLE, True), (WHOLE, False), (SHORT, False), (SHORTER, False), (0, False)):
             labels = self._drawn(letters, is_titled=title)
             if sum(label.cell_len for _, label in labels) <= room:
                 break

@@ -42,8 +42,8 @@ class Table(DataTable[Any]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Act("j", "cursor_down", "Down", show=False, tooltip="The next row, as the arrow does"),
         Act("k", "cursor_up", "Up", show=False, tooltip="The row before, as the arrow does"),
-        Act("g", "scroll_top", "First", show=False, tooltip="The first row"),
-        Act("G", "scroll_bottom", "Last", show=False, tooltip="The last row"),
+        Act("g,home", "scroll_top", "First", show=False, tooltip="The first row"),
+        Act("G,end", "scroll_bottom", "Last", show=False, tooltip="The last row"),
         Act("s", "sort", "Sort", show=False, tooltip="Sort by the next column, down, and as it was; or click its head"),
     ]
 

@@ -47,6 +47,7 @@ _ALLOWED: Mapping[str, tuple[Decision, ...]] = {
     "resubmitrequested": ("rejected",),
     "enrolled": ("unenrolled",),
 }
+REASON_MOST = 500  # characters
 _BY_CONSENT = (
     "Applications to {vendor} are made by the owner's consent, through a join flow that names the programme: "
     "send the owner there, or the reconnect link of the enrollment."
@@ -132,7 +133,13 @@ async def apply(hub: Hub, account_id: str, enrollment_id: str, actor: str, custo
 async def decide(
     hub: Hub, account_id: str, enrollment_id: str, actor: str, decision: Decision, reason: str | None = None
 ) -> None:
-    """Writes down what an operator decides, and does what follows. Raises NotFound, EnrollmentStatus, or NotOffered."""
+    """Writes down what an operator decides, and does what follows.
+
+    Raises NotFound, EnrollmentStatus, NotOffered, or Invalid for a reason that is too long.
+    """
+    if reason is not None and len(reason) > REASON_MOST:
+        wanted = {"/reason": f"has at most {REASON_MOST} characters"}
+        raise Invalid("The reason is too long", errors=wanted)
     async with hub.store.write(account_id, enrollment_id) as session:
         enrollment = await owned(session, Enrollment, enrollment_id, account_id)
         if decision not in _ALLOWED.get(enrollment.status, ()):

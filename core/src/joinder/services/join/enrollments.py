@@ -93,26 +93,13 @@ async def store_consent(
     """
     operators = credentials_id if by_operator else None
     known_id = None if replaces else await _known(hub, session, account_id, vendor, consent, operators)
-    enrollment = await locked(hub, session, known_id) if known_id else replaces or fills
-    is_new = enrollment is None
-    if enrollment is None:
-        enrollment = Enrollment(
-            id=new_id("enrl"),
-            account_id=account_id,
-            vendor=vendor,
-            health="connecting",
-            health_since=now(),
-            created_at=now(),
-        )
-        session.add(enrollment)
-        await session.flush()
-        if (distribution := hub.registry.brought.get(vendor)) is not None:
-            await claims.put(hub.store, session, vendor, distribution)
+    found = await locked(hub, session, known_id) if known_id else replaces or fills
+    is_new = found is None
+    enrollment = found or await _made(hub, session, account_id, vendor)
+    if enrollment is not fills:
         labels.put_on(enrollment)
-        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
-    elif enrollment is not fills:
-        labels.put_on(enrollment)
-        health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
+        said: dict[str, object] = {"vendor": vendor, **({"flowID": flow_id} if is_new else {})}
+        health.write_event(session, enrollment, f"enrollment.{'created' if is_new else 'reconnected'}", said)
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
     enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
     enrollment.options = dict(options or {})
@@ -127,6 +114,23 @@ async def store_consent(
     if by_operator or hub.registry.lists_sites(vendor):
         await leases.schedule(session, "sites", enrollment.id, now() + SITES_LISTED_EVERY_S, app=enrollment.app)
     audit(session, account_id, "owner" if flow_id or replaces else "operator", "enrollment.consent", enrollment.id)
+    return enrollment
+
+
+async def _made(hub: Hub, session: AsyncSession, account_id: str, vendor: str) -> Enrollment:
+    """Adds an enrollment that has no grant yet; whose plugin it is of is claimed with the first."""
+    enrollment = Enrollment(
+        id=new_id("enrl"),
+        account_id=account_id,
+        vendor=vendor,
+        health="connecting",
+        health_since=now(),
+        created_at=now(),
+    )
+    session.add(enrollment)
+    await session.flush()
+    if (distribution := hub.registry.brought.get(vendor)) is not None:
+        await claims.put(hub.store, session, vendor, distribution)
     return enrollment
 
 

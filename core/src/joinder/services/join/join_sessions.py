@@ -4,13 +4,12 @@ The session is found by the hash of a random token and belongs to one browser, t
 Everything that decides (vendor, redirect URIs, verifier, expiry) was stored when the session began; nothing of it is
 taken from the request that ends it (RFC 9700 §4.7).
 
-What is read first stands in intros.py, our form in hosted_forms.py, which request of several goes on in
-session_claims.py.
+What is read first stands in intros.py, our form in hosted_forms.py and form_answers.py, which request of several goes
+on in session_claims.py, what a try costs in attempts.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from joinder import virtual
 from joinder.clock import now
 from joinder.errors import (
     AppCredentialsRejected,
-    ConsentContinues,
     OperatorActionNeeded,
     TransientError,
     VendorError,
@@ -30,7 +28,7 @@ from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
 from joinder.runtime.hub import Hub
 from joinder.services.calls.guard import password_refusal
-from joinder.services.calls.strangers import Guest, SlowDown, Spent, Tier
+from joinder.services.calls.strangers import Guest
 from joinder.services.grants import apps
 from joinder.services.join import (
     consents,
@@ -39,6 +37,7 @@ from joinder.services.join import (
     join_flows,
     session_secrets,
 )
+from joinder.services.join.attempts import attempt, finish, spend
 from joinder.services.join.browser_sessions import (
     LIFE_S,
     authorize_path,
@@ -48,18 +47,12 @@ from joinder.services.join.browser_sessions import (
     session_of,
 )
 from joinder.services.join.hosted_forms import (
-    Form,
-    FormRefused,
-    checked_entries,
-    form_of,
     form_path,
-    is_of_session,
 )
 from joinder.services.join.intros import MAX_STATE, Choice, choice_of, entry_of, reconnected
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_flows import FlowVendor, entries
 from joinder.services.join.labels import NO_LABELS, Labels, problem_with
-from joinder.services.join.landings import Landing, landing_of
 from joinder.services.join.session_claims import Reopened, claim, same_end
 from joinder.services.refusals import Invalid
 from joinder.store.tables import JoinFlow, JoinSession, VendorCredentials
@@ -106,7 +99,7 @@ async def start(
     flow, entry = await entry_of(hub, flow_id, vendor_name, labels)
     if entry is None:
         return choice_of(hub, flow, labels)
-    _spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
+    spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
     return await _begin(
         hub,
         flow.account_id,
@@ -124,7 +117,7 @@ async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY, *, local
     link, row = await reconnected(hub, text)
     async with hub.store.read() as session:
         flow = await session.get(JoinFlow, row.flow_id or "")
-    _spend(hub, hub.strangers.starts, guest, row.id, row.vendor)
+    spend(hub, hub.strangers.starts, guest, row.id, row.vendor)
     entry = FlowVendor(vendor=row.vendor, credentials_id=row.credentials_id, options=row.options)
     return await _begin(
         hub,
@@ -232,50 +225,15 @@ async def finish_redirect(
         raise refused(hub, row, "link_invalid")
     if row.ended_at is None and await continuations.of(hub, row) is not None:
         return form_path(state)  # the code is spent: its answer is carried
-    spent = _attempt(hub, row, guest)
+    spent = attempt(hub, row, guest)
     if await claim(hub, row):
-        await _finish(hub, row, {name: value for name, value in query.items() if name not in carriers}, spent)
+        await finish(hub, row, {name: value for name, value in query.items() if name not in carriers}, spent)
     else:
         spent.give_back()
     try:
         return await same_end(hub, row)
     except Reopened:
         return form_path(state)
-
-
-def _attempt(hub: Hub, row: JoinSession, guest: Guest) -> Spent:
-    """Spends of the budget before the vendor is called. Raises JoinRefused, the session as it was: it is spent."""
-    if row.ended_at is not None:
-        return Spent([])
-    return _spend(hub, hub.strangers.attempts, guest, row.reconnects_id or row.flow_id, row.vendor)
-
-
-def _spend(hub: Hub, tier: Tier, guest: Guest, flow_id: str, vendor: str) -> Spent:
-    try:
-        return tier.spend(guest, flow_id, vendor)
-    except SlowDown as error:
-        join_ends.count_refusal(hub, vendor, "slow_down")
-        raise JoinRefused("slow_down", retry_after_s=error.retry_after_s) from None
-
-
-async def _finish(hub: Hub, row: JoinSession, values: Mapping[str, str], spent: Spent) -> VendorError | None:
-    """Finishes in a task of its own, for the owner may leave.
-
-    A stop waits for it, as the vendor's code is spent by then.
-    """
-    task = asyncio.create_task(_finished(hub, row, values, spent))
-    hub.joins.add(task)
-    task.add_done_callback(hub.joins.discard)
-    return await asyncio.shield(task)
-
-
-async def _finished(hub: Hub, row: JoinSession, values: Mapping[str, str], spent: Spent) -> VendorError | None:
-    error = await consents.finish(hub, row, values)
-    async with hub.store.read() as session:
-        found = await session.get(JoinSession, row.token_hash)
-    if found is not None and found.enrollment_id is not None:
-        spent.give_back()
-    return error
 
 
 def state_in(hub: Hub, vendor_name: str, query: Mapping[str, str]) -> str:
@@ -287,78 +245,6 @@ def _state_carriers(hub: Hub, vendor_name: str) -> tuple[str, ...]:
     """Names the callback parameters in which this vendor may return the state."""
     vendor = next((vendor for vendor in hub.registry.vendors if vendor.name == vendor_name), None)
     return vendor.oauth2.state_returned_as if vendor and vendor.oauth2 else ("state",)
-
-
-async def show(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form | Landing:
-    """Returns the page of a session as it stands: its form, or how it ended. Raises JoinRefused."""
-    row = await session_of(hub, token, cookies)
-    return await (landing_of(hub, row) if row.ended_at is not None else show_form(hub, token, cookies))
-
-
-async def show_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> Form:
-    """Returns the hosted form of a session. Raises JoinRefused."""
-    row = await session_of(hub, token, cookies)
-    vendor = hub.registry.vendor(row.vendor)
-    if row.ended_at is not None:
-        raise refused(hub, row, "link_used")
-    if row.used_at is not None:
-        raise refused(hub, row, "still_running")
-    if vendor.flow is not Flow.FORM and await continuations.of(hub, row) is None:
-        raise refused(hub, row, "unfinished")
-    return await form_of(hub, row, vendor)
-
-
-async def submit_form(
-    hub: Hub,
-    token: str,
-    cookies: Mapping[str, str],
-    values: Mapping[str, str],
-    form_token: str,
-    guest: Guest = _ANYBODY,
-) -> str:
-    """Ends a session with the owner's entries; answers where the owner goes. Raises JoinRefused or FormRefused.
-
-    Entries of a step that is past lead to the question that is open now.
-    """
-    row = await session_of(hub, token, cookies)
-    if row.ended_at is not None:
-        return await same_end(hub, row)
-    form = await form_of(hub, row, hub.registry.vendor(row.vendor))
-    if not is_of_session(form, form_token):
-        raise refused(hub, row, "wrong_browser", status=403)
-    if form_token != form.form_token:  # of a page sent twice, or gone back to: its entries answer another question
-        return form_path(token)
-    entered = checked_entries(form, values)
-    spent = _attempt(hub, row, guest)
-    if await claim(hub, row, entered, keeps=form.question is None):
-        error = await _finish(hub, row, entered, spent)
-        if isinstance(error, ConsentContinues):
-            return form_path(token)
-        if error is not None:
-            raise FormRefused(form, values, error)
-    else:
-        spent.give_back()
-    try:
-        return await same_end(hub, row)
-    except Reopened as reopened:
-        if isinstance(reopened.error, ConsentContinues):
-            return form_path(token)
-        raise FormRefused(form, values, reopened.error) from None
-
-
-async def cancel_form(hub: Hub, token: str, cookies: Mapping[str, str]) -> str:
-    """Ends the session as the owner says no, and returns the way to the integrator, with access_denied.
-
-    Raises JoinRefused.
-    """
-    while True:
-        row = await session_of(hub, token, cookies)
-        if await claim(hub, row):
-            await consents.end(hub, row, "user_denied", "The owner did not give consent")
-        try:
-            return await same_end(hub, row)
-        except Reopened:
-            continue  # another request left the form open: the owner's no holds for what it asks next
 
 
 def _rerouted(hub: Hub, url: str) -> str:

@@ -92,9 +92,13 @@ async def named(session: AsyncSession, account_id: str, program_id: str) -> Prog
         raise Invalid("There is no such programme", errors=wanted) from None
 
 
+def vendors_of(hub: Hub, *, is_virtual: bool) -> list[str]:
+    """Returns the vendors that programmes of an account may be of, by name."""
+    return [one.name for one in hub.registry.vendors if (one.name == virtual.NAME) == is_virtual]
+
+
 async def _vendor_problems(hub: Hub, session: AsyncSession, account_id: str, vendors: Sequence[str]) -> dict[str, str]:
-    is_virtual = await accounts.is_virtual(session, account_id)
-    known = [one.name for one in hub.registry.vendors if (one.name == virtual.NAME) == is_virtual]
+    known = vendors_of(hub, is_virtual=await accounts.is_virtual(session, account_id))
     errors = {} if vendors else {"/vendors": "must name at least one vendor"}
     for index, vendor in enumerate(vendors):
         if vendor not in known:

@@ -153,15 +153,8 @@ async def change(
     async with hub.store.read() as session:
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
-    merged: dict[str, object] = {"vendor": row.vendor, "type": row.type, **_opened(hub, row)}
     changed = patch.get("credentials", {})
-    if not isinstance(changed, Mapping):
-        raise Invalid("credentials must be an object", errors={"/credentials": "must be an object"})
-    for member, value in changed.items():
-        if member in ("vendor", "type") and value != merged[member]:
-            raise Invalid(f"{member} cannot be changed", errors={f"/credentials/{member}": "cannot be changed"})
-        merged[member] = value
-    kind, values = _checked(hub, {member: value for member, value in merged.items() if value is not None})
+    kind, values = _checked(hub, _merged({"vendor": row.vendor, "type": row.type, **_opened(hub, row)}, changed))
     consent = None
     if kind.flow is Flow.OPERATOR and changed:
         await accounts.refuse_virtual(hub, account_id)
@@ -188,6 +181,16 @@ async def change(
     if changed:
         await apps.retry_the_dead(hub, credentials_id, changed_before)
     return _shown(row)
+
+
+def _merged(members: Mapping[str, object], changed: object) -> dict[str, object]:
+    """Returns the members as the patch leaves them; null takes one away. Raises Invalid."""
+    if not isinstance(changed, Mapping):
+        raise Invalid("credentials must be an object", errors={"/credentials": "must be an object"})
+    for fixed in ("vendor", "type"):
+        if changed.get(fixed, members[fixed]) != members[fixed]:
+            raise Invalid(f"{fixed} cannot be changed", errors={f"/credentials/{fixed}": "cannot be changed"})
+    return {name: value for name, value in {**members, **changed}.items() if value is not None}
 
 
 async def delete(hub: Hub, account_id: str, credentials_id: str, actor: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import structs
 from sqlalchemy.engine import URL
 
-from joinder.runtime.hub import open_hub
+from joinder.runtime.hub import audit, open_hub
 from joinder.services.grants import barrier
 from joinder.services.operations.backup import Kind, read_manifest
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
@@ -24,6 +24,7 @@ from joinder.settings import Settings
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
 from joinder.store.sqlite import sqlite_path
+from joinder.store.vault import SYSTEM
 from joinder.vendor import Refresh
 from joinder.vendors.registry import Registry
 
@@ -47,6 +48,7 @@ class Request:
     settings: Settings
     url: URL
     source: Path
+    actor: str
     told_at: int | None  # when the copy was taken, by its manifest
     registry: Registry
     replace: bool
@@ -56,12 +58,13 @@ class Request:
 async def restore(
     settings: Settings,
     source: Path,
+    actor: str,
     *,
     replace: bool = False,
     confirm: str | None = None,
     registry: Registry | None = None,
 ) -> RestoreOutcome:
-    """Puts the copy in the database's place, its tokens behind the barrier.
+    """Puts the copy in the database's place, its tokens behind the barrier and itself in its audit.
 
     Raises ConfigError for a wrong key or a newer schema, or a Refusal; the database is then as it was.
     """
@@ -71,6 +74,7 @@ async def restore(
         settings=settings,
         url=url,
         source=source,
+        actor=actor,
         told_at=await asyncio.to_thread(_looked_at, source, kind),
         registry=registry or Registry.load(allow=settings.plugins),
         replace=replace,
@@ -170,7 +174,9 @@ async def _behind_barrier(request: Request, database_url: str, taken_at: int) ->
     """
     harmless = {vendor.name for vendor in request.registry.vendors if vendor.refresh is not Refresh.ROTATING}
     settings = structs.replace(request.settings, database_url=database_url)
+    copied = f"a copy of {datetime.fromtimestamp(taken_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
     async with open_hub(settings, request.registry) as hub, hub.store.write() as session:
+        audit(session, SYSTEM, request.actor, "database.restore", request.source.name, reason=copied)
         await barrier.put_up(session, taken_at=taken_at, not_rotating=harmless)
         await session.flush()
         return dict(Counter(one.vendor for one in await barrier.waiting(session)))

@@ -63,13 +63,10 @@ async def fetch(
     what came is stored.
     """
     refuse_gone(site)
+    device_id = device.vendor_id if device else None
+    since, until = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
     query = ReadingsQuery(
-        site=site_of(site, devices),
-        start=datetime.fromtimestamp(start, UTC),
-        end=datetime.fromtimestamp(end, UTC),
-        resolution=resolution,
-        device_id=device.vendor_id if device else None,
-        live=live,
+        site=site_of(site, devices), start=since, end=until, resolution=resolution, device_id=device_id, live=live
     )
     watch = Watch()
     readings = await with_grant(
