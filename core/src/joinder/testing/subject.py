@@ -32,7 +32,7 @@ from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.run import networks_of, reroute_of, running
 from joinder.simulate.truth import TrueSite
-from joinder.testing.watch import Call, Watched
+from joinder.testing.watch import Call, Watched, listening
 from joinder.vendor import AppCredentialType, Field, Flow, Vendor, endpoint_hosts
 from joinder.vendors.gate.rules import SENTENCES, Rule
 from joinder.vendors.registry import ENTRY_POINT_GROUP as VENDORS
@@ -293,17 +293,6 @@ class _Refusing(Unobserved):
             raise Failed(f"core does not take all that the plugin answers: {told}")
 
 
-class _Listener(logging.Handler):
-    """Keeps whatever is logged, at any level."""
-
-    def __init__(self, told: list[str]) -> None:
-        super().__init__(logging.DEBUG)
-        self._told = told
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._told.append(self.format(record))
-
-
 @asynccontextmanager
 async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[Stand]:
     """The plugin against its running simulator, whose clock stands still at `at`.
@@ -331,23 +320,6 @@ async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[St
                 refusing.expect_none()
             finally:
                 await factory.close()
-
-
-class listening:
-    """Hears every logger at every level while the block runs."""
-
-    def __init__(self, told: list[str]) -> None:
-        self._handler = _Listener(told)
-        self._level = logging.root.level
-
-    def __enter__(self) -> None:
-        self._level = logging.root.level
-        logging.root.addHandler(self._handler)
-        logging.root.setLevel(logging.DEBUG)
-
-    def __exit__(self, *_: object) -> None:
-        logging.root.removeHandler(self._handler)
-        logging.root.setLevel(self._level)
 
 
 def _browser() -> httpx.AsyncClient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -83,6 +84,34 @@ def _call(method: str, url: str, options: dict[str, Any]) -> Call:
 
 def _json(value: object) -> str:
     return "" if value is None else msgspec.json.encode(value).decode("utf-8", "replace")
+
+
+class _Listener(logging.Handler):
+    """Keeps whatever is logged, at any level."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told.append(self.format(record))
+
+
+class listening:
+    """Hears every logger at every level while the block runs."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._handler = _Listener(told)
+        self._level = logging.root.level
+
+    def __enter__(self) -> None:
+        self._level = logging.root.level
+        logging.root.addHandler(self._handler)
+        logging.root.setLevel(logging.DEBUG)
+
+    def __exit__(self, *_: object) -> None:
+        logging.root.removeHandler(self._handler)
+        logging.root.setLevel(self._level)
 
 
 class _Watch:
