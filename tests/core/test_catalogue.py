@@ -45,9 +45,9 @@ def test_every_plugin_of_this_repository_is_installed_typed_and_layered() -> Non
     }
     assert len(named_in) == 4
     lacking = []
-    for folder in ROOT.glob("plugins/*/src/*/"):
-        own = tomllib.loads((folder.parents[1] / "pyproject.toml").read_text())
-        name = own["project"]["name"]
+    for file in ROOT.glob("plugins/*/pyproject.toml"):
+        own = tomllib.loads(file.read_text())
+        name, (folder,) = own["project"]["name"], list(file.parent.glob("src/joinder_*/"))
         lacking += [f"{folder.name} in {where}" for where, names in named_in.items() if folder.name not in names]
         lacking += [f"{name} in dependencies"] * (f"{name}[simulator]" not in root["project"]["dependencies"])
         lacking += [f"{name} in [tool.uv.sources]"] * (name not in tool["uv"]["sources"])
