@@ -11,8 +11,9 @@ import pytest
 from compiled import compiled_once
 from databases import databases, fresh_database, pytest_generate_tests
 from loopback import staying
+from patient_calls import patient_calls
 
-__all__ = ["compiled_once", "databases", "fresh_database", "loopback_only", "pytest_generate_tests"]
+__all__ = ["compiled_once", "databases", "fresh_database", "loopback_only", "patient_calls", "pytest_generate_tests"]
 
 HERE = Path(__file__).parent
 
