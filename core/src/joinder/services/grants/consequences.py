@@ -77,9 +77,13 @@ def _decided_against(case: Case) -> None:
     enrollment, reason = case.enrollment, str(case.answer.error)
     if enrollment.status in ("rejected", "unenrolled"):
         return
-    enrollment.status = "unenrolled" if enrollment.status == "enrolled" else "rejected"
     enrollment.status_reason = reason
-    health.write_event(case.session, enrollment, f"enrollment.{enrollment.status}", {"reason": reason})
+    if enrollment.status == "enrolled":
+        enrollment.status = "unenrolled"
+        health.write_event(case.session, enrollment, "enrollment.unenrolled", {"reason": reason})
+    else:
+        enrollment.status = "rejected"
+        health.write_event(case.session, enrollment, "enrollment.rejected", {"reason": reason})
 
 
 async def _grant_suspected(case: Case) -> None:

@@ -98,8 +98,10 @@ async def store_consent(
     enrollment = found or await _made(hub, session, account_id, vendor)
     if enrollment is not fills:
         labels.put_on(enrollment)
-        said: dict[str, object] = {"vendor": vendor, **({"flowID": flow_id} if is_new else {})}
-        health.write_event(session, enrollment, f"enrollment.{'created' if is_new else 'reconnected'}", said)
+    if is_new:
+        health.write_event(session, enrollment, "enrollment.created", {"vendor": vendor, "flowID": flow_id})
+    elif enrollment is not fills:
+        health.write_event(session, enrollment, "enrollment.reconnected", {"vendor": vendor})
     enrollment.credentials_id, enrollment.flow_id, enrollment.program_id = credentials_id, flow_id, program_id
     enrollment.vendor_account_id = consent.account_id or enrollment.vendor_account_id
     enrollment.options = dict(options or {})
