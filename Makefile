@@ -32,10 +32,10 @@ cluster: install  ## the demo on PostgreSQL with two servers and two workers, on
 	$(RUN)/joinder demo --cluster
 
 test: install  ## every test but the long ones, loopback only; minutes
-	$(RUN)/pytest -n 4 --dist loadgroup
+	$(RUN)/pytest -n 4 --dist worksteal
 
 whole: install  ## the tests that start whole processes: the demo, commands of the documentation, wheels, secrets
-	$(RUN)/pytest -n 4 --dist loadgroup -m "whole and not proof"
+	$(RUN)/pytest -n 2 --dist worksteal -m "whole and not proof"
 
 rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
 	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
@@ -44,20 +44,21 @@ clients: install  ## Derapi's own client, generated clients and the examples; fe
 	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s -m "proof or not proof" tests/compat tests/clients
 
 days: install  ## make test as if on other days (leap day, changes of the clocks, years on); needs faketime, else it is skipped
-	$(RUN)/python tests/days.py -n 4 --dist loadgroup
+	$(RUN)/python tests/days.py -n 4 --dist worksteal
 
 proofs: install  ## the long tests (an hour and more): a year of tokens, kills, outages, many processes, both databases
-	$(RUN)/pytest -n 2 --dist loadgroup -m proof
+	$(RUN)/pytest -n 2 --dist worksteal -m proof
 
-quick: install  ## lint, types, layers and the tests of what has changed: before a commit
-	$(RUN)/ruff check .
-	$(RUN)/ruff format --check .
-	$(RUN)/mypy
-	$(RUN)/lint-imports
+quick: lint  ## lint, types, layers and the tests of what has changed: before a commit
 	$(RUN)/python tests/quick.py
 
-check: test whole rotations secrets  ## test, whole processes, rotations, the terminal's keys, a little fuzz, secrets, lint, types, layers
-	$(RUN)/pytest -n 4 -m proof tests/tui tests/fuzz
+check: test  ## test, then at once: whole processes, rotations, the terminal's keys, a little fuzz, secrets, lint, types, layers
+	$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) rotations keys whole secrets lint
+
+keys: install
+	$(RUN)/pytest -n 2 --dist worksteal -m proof tests/tui tests/fuzz
+
+lint: install  ## ruff, mypy, import contracts
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -84,7 +85,7 @@ screenshots: install  ## pictures of every screen of the terminal, into docs/scr
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
 security: install  ## the tests of each promise of docs/security.md, and how many there are
-	$(RUN)/python tests/security.py -n 4 --dist loadgroup
+	$(RUN)/python tests/security.py -n 4 --dist worksteal
 
 fuzz: install  ## Schemathesis over every operation with two accounts, then hostile bytes: SECONDS=600, REQUESTS=20000
 	PYTHONPATH=tests $(RUN)/python tests/fuzz/whole_document.py --seconds $(SECONDS)
@@ -140,4 +141,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test whole quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster test whole keys lint quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean
