@@ -56,7 +56,7 @@ check: test  ## test, then at once: whole processes, rotations, the terminal's k
 	$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) rotations keys whole secrets lint
 
 keys: install
-	$(RUN)/pytest -n 2 --dist worksteal -m proof tests/tui tests/fuzz
+	$(RUN)/pytest -n 4 --dist worksteal -m proof tests/tui tests/fuzz
 
 lint: install  ## ruff, mypy, import contracts
 	$(RUN)/ruff check .
