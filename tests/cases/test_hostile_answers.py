@@ -41,7 +41,7 @@ GOOD_WH, GOOD_W = 123.0, 1234.0
 LONG = "n" * 1_000_000
 # What stands in the hostile answers below and in none of the good ones.
 OF_IT = re.compile(
-    r"nnnnnn|mmmmmm|EEEEEE|Mars|passwd|toaster|Turbo|great|roof|\\ud800|\\u0000|NaN|Infinity|e\+?30\d|e\+?29\d|e\+?28\d"
+    r"nnnnnn|mmmmmm|EEEEEE|\b(?:Mars|passwd|toaster|Turbo|great|roof)\b|\\ud800|\\u0000|NaN|Infinity|e\+?30\d|e\+?29\d|e\+?28\d"
     r"|163\.|4321|-0\.00[15]|-5\.0|0001-01-01|9999-12-31|:20:00"
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from joinder.errors import TransientError
 from joinder.runtime.hub import Hub, account_of, open_hub
@@ -29,10 +31,26 @@ async def test_who_gives_up_waiting_does_not_end_the_exchange(
 ) -> None:
     """A command that fails closes its hub; a new token may be on its way."""
     enrollment_id = await enroll("ada")
-    vendor.latency_s = 0.4
+    begun, answers = asyncio.Event(), asyncio.Event()
+
+    async def held_back(owner: str) -> None:
+        begun.set()
+        await answers.wait()
+
+    async def gives_up() -> None:
+        async with open_hub(structs.replace(settings, refresh_deadline_s=100.0), registry) as mine:
+            renewing.append(asyncio.create_task(refresh(mine, enrollment_id, wait_s=100.0)))
+            await begun.wait()
+            try:
+                await refresh(mine, enrollment_id, wait_s=0.1)
+            finally:
+                answers.set()
+
+    renewing: list[asyncio.Task[None]] = []
+    vendor.before = held_back
     with pytest.raises(TransientError, match="still being renewed"):
-        async with open_hub(settings, registry) as mine:
-            await refresh(mine, enrollment_id, wait_s=0.1)
+        await gives_up()
+    await renewing[0]
     async with hub.store.read() as session:
         grant = await session.get(GrantRow, enrollment_id)
     assert grant is not None

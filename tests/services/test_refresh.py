@@ -137,15 +137,21 @@ async def test_a_caller_is_not_content_with_a_worker_that_stood_back(
 
 async def test_what_waits_for_its_turn_at_a_stop_is_not_begun(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:
     ids = [await enroll(f"owner-{number}") for number in range(2 * hub.strict_refreshes._value)]
-    vendor.latency_s = 0.2
+    answers = asyncio.Event()
+
+    async def held_back(owner: str) -> None:
+        await answers.wait()
+
+    vendor.before = held_back
     for enrollment_id in ids[1:]:
         await make_due(hub, enrollment_id)
     working = [asyncio.create_task(refresh_due(hub, enrollment_id)) for enrollment_id in ids[1:]]
     while not hub.strict_refreshes.locked() or vendor.exchanges < 4:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
     asked = asyncio.create_task(refresh(hub, ids[0]))
     await asyncio.sleep(0)
     hub.stopping.set()
+    answers.set()
     await asyncio.gather(*working)
     with pytest.raises(TransientError, match="stopping"):
         await asked

@@ -241,9 +241,13 @@ async def test_who_waits_for_a_renewal_that_waits_for_the_store_is_told_so(
         return await apply(*statements, serialize_on=serialize_on)
 
     monkeypatch.setattr(hub.store, "apply", fails)
+    renewing = asyncio.create_task(refresh(hub, enrollment_id, wait_s=100.0))
+    while hub.store.outage.trouble is None:
+        await asyncio.sleep(0.01)
     with pytest.raises(StoreFull):
         await refresh(hub, enrollment_id, wait_s=0.5)
     goes_on.set()
+    await renewing
     await hub.drain()
     assert vendor.exchanges == 1
 
