@@ -24,6 +24,7 @@ from pathlib import Path
 from socket import create_connection, create_server
 from typing import Any
 
+from fleets import store_fleet
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from litestar import Response, get
@@ -32,14 +33,12 @@ from peers.raw_asgi import CONSTANT
 from joinder.api.app import create_app
 from joinder.clock import now
 from joinder.energy import Reading
-from joinder.ids import new_id
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.records import accounts
 from joinder.services.records.access_tokens import Tokens
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.store.readings import CoveredSpan, coverage, intervals
-from joinder.store.tables import Enrollment, SiteRow
 
 SITES, CONNECTIONS, SECONDS, ROUNDS = 10_000, 16, 1.5, 5
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -74,33 +73,12 @@ async def seed(hub: Hub) -> tuple[str, str]:
     account = await accounts.create_account(hub, "bench")
     client = await accounts.create_client(hub, account.id, "bench")
     token = await Tokens(hub).issue(client.client_id, client.client_secret, None)
-    moment = now()
-    enrollment = Enrollment(
-        id=new_id("enrl"), account_id=account.id, vendor="enphase", health_since=moment, created_at=moment
-    )
-    sites = [
-        SiteRow(
-            id=new_id("site"),
-            account_id=account.id,
-            enrollment_id=enrollment.id,
-            vendor="enphase",
-            vendor_id=str(number),
-            name=f"Site {number}",
-            timezone="Europe/Berlin",
-            fetched_at=moment,
-        )
-        for number in range(SITES)
-    ]
+    sites, moment = await store_fleet(hub, account.id, SITES), now()
     start, quarter = first_day(), 900
     readings = [
         Reading(start=_utc(at), end=_utc(at + quarter), solar_wh=100.0 + at % 7, load_wh=50.0)
         for at in range(start, start + 86400, quarter)
     ]
-    async with hub.store.write() as session:
-        session.add(enrollment)
-        await session.flush()
-        session.add_all(sites)
-        await session.flush()
     asked = coverage(sites[0].id, "15mins", [], [CoveredSpan(start - 86400, start + 2 * 86400, moment)])
     await hub.store.apply(intervals("15mins", [(sites[0].id, reading) for reading in readings], moment), *asked)
     return token.access_token, sites[0].id

@@ -19,13 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from joinder.clock import now
-from joinder.ids import new_id
+from fleets import store_fleet
+
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
-from joinder.store.tables import Enrollment, SiteRow
 
 SINCE, DAY_S = 1_735_689_600, 86_400  # 2025-01-01 UTC
 YEAR = """
@@ -44,28 +43,8 @@ with open(sys.argv[2], "w", newline="") as file:
 
 
 async def seed(hub: Hub, sites: int) -> list[str]:
-    account, moment = await accounts.create_account(hub, "bench"), now()
-    enrollment = Enrollment(
-        id=new_id("enrl"), account_id=account.id, vendor="enphase", health_since=moment, created_at=moment
-    )
-    rows = [
-        SiteRow(
-            id=new_id("site"),
-            account_id=account.id,
-            enrollment_id=enrollment.id,
-            vendor="enphase",
-            vendor_id=str(number),
-            name=f"Site {number}",
-            timezone="Europe/Berlin",
-            fetched_at=moment,
-        )
-        for number in range(sites)
-    ]
-    async with hub.store.write() as session:
-        session.add(enrollment)
-        await session.flush()
-        session.add_all(rows)
-    return sorted(row.id for row in rows)
+    account = await accounts.create_account(hub, "bench")
+    return sorted(row.id for row in await store_fleet(hub, account.id, sites))
 
 
 def fill(path: Path, sites: Sequence[str], days: int) -> None:
