@@ -27,6 +27,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
+
 BEFORE = "b1a6fda"  # the last commit without a gate
 HERE = Path(__file__).resolve()
 ROUNDS, POLLS, READS = 3, 60, 400
@@ -66,7 +69,6 @@ async def opened(plugin: object, name: str, **more: Any) -> AsyncIterator[Any]:
 
 async def enrolled(hub: Any, vendor: str, credentials_id: str | None, account_id: str) -> str:
     from joinder import Consent, Grant, Secrets
-    from joinder.services.join import enrollments
 
     grant = Grant(
         secrets=Secrets({"access_token": "a", "refresh_token": "r"}),
@@ -75,8 +77,8 @@ async def enrolled(hub: Any, vendor: str, credentials_id: str | None, account_id
     )
     consent = Consent(grant=grant, account_id="owner")
     async with hub.store.write() as session:
-        made = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id
+        made = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor=vendor, credentials_id=credentials_id)
         )
         return str(made.id)
 

@@ -32,7 +32,8 @@ from joinder.demo.postgres import local_postgres
 from joinder.http import silence_client_loggers
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants.refresh import refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.readings.sites import refresh_site
 from joinder.services.records import accounts
@@ -70,13 +71,12 @@ async def seeded(hub: Hub) -> list[str]:
             site_ids=(str(number),),
         )
         async with hub.store.write() as session:
-            made = await enrollments.store_consent(
+            made = await stored_consents.store(
                 hub,
                 session,
                 account.id,
                 Consent(grant=grant, account_id=str(number)),
-                vendor="acme",
-                credentials_id=credentials.id,
+                Origin(vendor="acme", credentials_id=credentials.id),
             )
             ids.append(made.id)
     for enrollment_id in ids:

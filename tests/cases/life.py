@@ -11,7 +11,8 @@ from cases.homes import DAY_S, VENDORS, Careless, Home, consent_of, vendor_of
 from joinder.energy import DeviceKind
 from joinder.errors import VendorError
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.join import enrollments
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import backfill, backfill_steps, intervals, poll, sites
 from joinder.services.readings import live as live_power
 from joinder.services.readings.intervals import Page, Window
@@ -195,7 +196,7 @@ async def enrolled(stage: Stage, hub: Hub, home: Home, time: Time, tally: Tally)
     name = vendor_of(home)
     stage.vendors[name].homes[home.name] = home
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(hub, session, stage.account_id, consent_of(home), vendor=name)
+        row = await stored_consents.store(hub, session, stage.account_id, consent_of(home), Origin(vendor=name))
         enrollment_id = row.id
     ((site_id,),) = await hub.store.rows("SELECT id FROM site WHERE enrollment_id = :id", {"id": enrollment_id})
     life = Life(hub, home, stage.account_id, enrollment_id, site_id, time, tally)

@@ -23,8 +23,9 @@ from joinder.grants import Consent, Grant
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.events import deliveries, replays, webhooks
-from joinder.services.join import enrollments, join_flows, join_sessions, programs, vendor_credentials
+from joinder.services.join import enrollments, join_flows, join_sessions, programs, stored_consents, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import backfill, poll
 from joinder.services.records import accounts
 from joinder.settings import Settings
@@ -70,14 +71,12 @@ class World:
             site_ids=site_ids,
         )
         async with hub.store.write() as session:
-            row: Enrollment = await enrollments.store_consent(
+            row: Enrollment = await stored_consents.store(
                 hub,
                 session,
                 self.ids["account"],
                 Consent(grant=grant, account_id=owner),
-                vendor="sunny",
-                credentials_id=self.ids["credentials"],
-                flow_id=self.ids["flow"],
+                Origin(vendor="sunny", credentials_id=self.ids["credentials"], flow_id=self.ids["flow"]),
             )
         return row.id
 

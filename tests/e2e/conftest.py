@@ -14,7 +14,8 @@ from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate.run import reroute_of, running
@@ -54,13 +55,12 @@ class World:
             consent = await self.hub.registry.handle_callback("enphase", ctx, callback)
             grant = replace(consent.grant, site_ids=(f"{number}",))
             async with self.hub.store.write() as session:
-                enrollment = await enrollments.store_consent(
+                enrollment = await stored_consents.store(
                     self.hub,
                     session,
                     self.account_id,
                     replace(consent, grant=grant, account_id=f"owner-{number}"),
-                    vendor="enphase",
-                    credentials_id=self.credentials_id,
+                    Origin(vendor="enphase", credentials_id=self.credentials_id),
                 )
                 ids.append(enrollment.id)
         return ids

@@ -28,7 +28,8 @@ from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import Simulator
@@ -184,8 +185,8 @@ async def joined(hub: Hub, simulator: Simulator) -> tuple[accounts.NewClient, st
     consent = await hub.registry.handle_callback("acme", ctx, callback)
     consent = replace(consent, grant=replace(consent.grant, site_ids=("site-1",)))
     async with hub.store.write() as session:
-        enrollment = await enrollments.store_consent(
-            hub, session, account.id, consent, vendor="acme", credentials_id=app.id
+        enrollment = await stored_consents.store(
+            hub, session, account.id, consent, Origin(vendor="acme", credentials_id=app.id)
         )
         return client, enrollment.id
 

@@ -20,7 +20,14 @@ import msgspec
 from joinder.clock import now
 from joinder.errors import TransientError
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.join import consents, enrollments, join_ends, join_sessions, kept_consents, late_consents
+from joinder.services.join import (
+    consents,
+    enrollments,
+    join_ends,
+    join_sessions,
+    kept_consents,
+    late_consents,
+)
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.records import accounts
 from joinder.settings import Settings

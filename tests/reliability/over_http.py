@@ -11,7 +11,8 @@ from msgspec import structs
 
 from joinder import Consent, Context, Grant, OAuth2, Secrets, clock, hookimpl, oauth
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.simulate import installed_simulators
@@ -55,13 +56,12 @@ class AtVendor:
         secrets = Secrets({"access_token": f"access-{owner}", "refresh_token": f"refresh-{owner}"})
         grant = Grant(secrets=secrets, expires_at=clock.utc_now() + LIFE, site_ids=(f"site-of-{owner}",))
         async with self.hub.store.write() as session:
-            made = await enrollments.store_consent(
+            made = await stored_consents.store(
                 self.hub,
                 session,
                 self.account_id,
                 Consent(grant=grant, account_id=owner),
-                vendor=self.vendor,
-                credentials_id=self.credentials_id,
+                Origin(vendor=self.vendor, credentials_id=self.credentials_id),
             )
             return made.id
 

@@ -21,7 +21,8 @@ from msgspec import structs
 from joinder import Consent, Grant, Secrets
 from joinder.clock import now
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.services.work import leases
 from joinder.settings import Settings
@@ -77,8 +78,8 @@ async def seed(hub: Hub, owners: list[str]) -> dict[str, str]:
 
     async def enrolled(owner: str) -> tuple[str, str]:
         async with hub.store.write() as session:
-            row = await enrollments.store_consent(
-                hub, session, account.id, first_consent(owner), vendor="acme", credentials_id=credentials.id
+            row = await stored_consents.store(
+                hub, session, account.id, first_consent(owner), Origin(vendor="acme", credentials_id=credentials.id)
             )
             return row.id, owner
 

@@ -17,7 +17,8 @@ from joinder.api.app import create_app
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants import durability
 from joinder.services.grants.refresh import refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.settings import ConfigError, Settings
 from joinder.store import pragmas
@@ -188,8 +189,8 @@ async def test_on_a_disk_that_is_really_full(small_disk: Path, on_small_disk: Hu
     given = {"vendor": vendor.name, "type": "app", "clientID": "an-id", "clientSecret": "a-secret"}
     made = await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)
     async with hub.store.write() as session:
-        enrollment = await enrollments.store_consent(
-            hub, session, account_id, vendor.consent("ada"), vendor=vendor.name, credentials_id=made.id
+        enrollment = await stored_consents.store(
+            hub, session, account_id, vendor.consent("ada"), Origin(vendor=vendor.name, credentials_id=made.id)
         )
     filler = small_disk / "filler"
 

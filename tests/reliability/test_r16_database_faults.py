@@ -20,7 +20,8 @@ from joinder.runtime import work_queue as engine
 from joinder.runtime import worker
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants.refresh import refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts, health
 from joinder.settings import Settings
 from joinder.store import postgres, pragmas
@@ -60,8 +61,8 @@ class Fleet:
                 for number in range(of_each):
                     owner = f"owner-{app}-{number}"
                     consent = self.vendor.consent(owner)
-                    row = await enrollments.store_consent(
-                        self.hub, session, account_id, consent, vendor="strict", credentials_id=made.id
+                    row = await stored_consents.store(
+                        self.hub, session, account_id, consent, Origin(vendor="strict", credentials_id=made.id)
                     )
                     self.ids[owner] = row.id
 

@@ -20,7 +20,8 @@ from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin import audit_proof
 from joinder.services.grants import barrier
 from joinder.services.grants.refresh import refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.operations.backup import Copy, back_up
 from joinder.services.operations.reconcile import reconcile
 from joinder.services.operations.restore import restore
@@ -63,8 +64,12 @@ async def enroll_many(hub: Hub, account_id: str, vendor: StrictVendor, owners: I
     made = {}
     async with hub.store.write() as session:
         for owner in owners:
-            enrollment = await enrollments.store_consent(
-                hub, session, account_id, vendor.consent(owner), vendor=vendor.name, credentials_id=credentials.id
+            enrollment = await stored_consents.store(
+                hub,
+                session,
+                account_id,
+                vendor.consent(owner),
+                Origin(vendor=vendor.name, credentials_id=credentials.id),
             )
             made[enrollment.id] = owner
     return made
@@ -323,7 +328,7 @@ async def test_a_new_consent_stands_before_the_barrier(
     vendor = StrictVendor()
     async with open_hub(settings, with_vendors(vendor)) as again:
         async with again.store.write() as session:
-            await enrollments.store_consent(again, session, account_id, vendor.consent("ada"), vendor="strict")
+            await stored_consents.store(again, session, account_id, vendor.consent("ada"), Origin(vendor="strict"))
         await refresh(again, enrollment_id)
         async with again.store.read() as session:
             assert await barrier.waiting(session) == []

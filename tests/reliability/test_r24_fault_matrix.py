@@ -30,7 +30,8 @@ from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.events import deliveries, webhooks
 from joinder.services.grants import refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.records import accounts
 from joinder.services.records.accounts import NewClient
@@ -99,8 +100,12 @@ class World:
         callback = Callback(values=Secrets({"code": code}), redirect_uri=CALLBACK)
         consent = await self.hub.registry.handle_callback("enphase", ctx, callback)
         async with self.hub.store.write() as session:
-            made = await enrollments.store_consent(
-                self.hub, session, self.account_id, consent, vendor="enphase", credentials_id=self.credentials_id
+            made = await stored_consents.store(
+                self.hub,
+                session,
+                self.account_id,
+                consent,
+                Origin(vendor="enphase", credentials_id=self.credentials_id),
             )
             return made.id
 

@@ -14,7 +14,8 @@ from sqlmodel import col, select
 from joinder.errors import TransientError, VendorError
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.grants import approvals, expiry, refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.records import accounts
 from joinder.services.refusals import Refusal
@@ -102,14 +103,12 @@ class Year:
         callback = await self.stand.callback(**choice)
         consent = await hub.registry.handle_callback(vendor.name, self.stand.context(), callback)
         async with hub.store.write(account_id) as session:
-            row = await enrollments.store_consent(
+            row = await stored_consents.store(
                 hub,
                 session,
                 account_id,
                 consent,
-                vendor=vendor.name,
-                credentials_id=credentials_id,
-                options=self.stand.simulator.flow_options,
+                Origin(vendor=vendor.name, credentials_id=credentials_id, options=self.stand.simulator.flow_options),
             )
             return row.id
 

@@ -6,7 +6,8 @@ import pytest
 from msgspec import structs
 
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.vendors.registry import Registry
@@ -53,8 +54,12 @@ async def credentials_id(hub: Hub, vendor: StrictVendor, account_id: str) -> str
 def enroll(hub: Hub, vendor: StrictVendor, account_id: str, credentials_id: str) -> Enroll:
     async def make(owner: str) -> str:
         async with hub.store.write() as session:
-            enrollment = await enrollments.store_consent(
-                hub, session, account_id, vendor.consent(owner), vendor=vendor.name, credentials_id=credentials_id
+            enrollment = await stored_consents.store(
+                hub,
+                session,
+                account_id,
+                vendor.consent(owner),
+                Origin(vendor=vendor.name, credentials_id=credentials_id),
             )
             return enrollment.id
 

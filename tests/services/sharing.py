@@ -12,7 +12,8 @@ from joinder import Consent, Grant
 from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
-from joinder.services.join import enrollments
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.store.tables import DeviceRow, Enrollment, Event, Interval, SiteRow
 from services.strict_vendor import StrictVendor
 
@@ -41,16 +42,9 @@ class Owners:
 
     async def consents(self, owner: str, **options: Any) -> str:
         async with self.hub.store.write(self.account_id) as session:
-            row = await enrollments.store_consent(
-                self.hub,
-                session,
-                self.account_id,
-                self.vendor.consent(owner),
-                vendor=self.vendor.name,
-                credentials_id=self.credentials_id,
-                flow_id="flow-of-this-test",
-                **options,
-            )
+            origin = Origin(vendor=self.vendor.name, credentials_id=self.credentials_id, flow_id="flow-of-this-test")
+            consent = self.vendor.consent(owner)
+            row = await stored_consents.store(self.hub, session, self.account_id, consent, origin, **options)
             return row.id
 
     async def must_act(self, enrollment_id: str, state: Any = "needs_consent") -> None:

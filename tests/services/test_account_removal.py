@@ -11,7 +11,8 @@ from joinder.ids import new_id
 from joinder.runtime.hub import Hub
 from joinder.services.admin import account_removal, audit_proof
 from joinder.services.events import webhooks
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts, brands
 from joinder.services.refusals import NotFound, Unprocessable
 from joinder.store.tables import (
@@ -50,8 +51,12 @@ async def filled(hub: Hub, vendor: StrictVendor, owners: tuple[str, ...]) -> str
     hook = await webhooks.create(hub, account_id, "test", url="https://hook.example/x", types=[])
     for owner in owners:
         async with hub.store.write() as session:
-            enrollment = await enrollments.store_consent(
-                hub, session, account_id, vendor.consent(owner), vendor=vendor.name, credentials_id=credentials.id
+            enrollment = await stored_consents.store(
+                hub,
+                session,
+                account_id,
+                vendor.consent(owner),
+                Origin(vendor=vendor.name, credentials_id=credentials.id),
             )
         await add_what_is_read(hub, account_id, enrollment.id)
     await add_what_is_under_way(hub, account_id, hook.row.id)
@@ -160,8 +165,8 @@ async def test_a_consent_that_ended_meanwhile_goes_too(hub: Hub, vendor: StrictV
     async for step in account_removal.remove(hub, account_id, "test"):
         if not seen:
             async with hub.store.write() as session:
-                await enrollments.store_consent(
-                    hub, session, account_id, vendor.consent("late"), vendor=vendor.name, credentials_id=None
+                await stored_consents.store(
+                    hub, session, account_id, vendor.consent("late"), Origin(vendor=vendor.name, credentials_id=None)
                 )
         seen.append((step.done, step.total))
     assert seen == [(1, 1), (2, 2)]

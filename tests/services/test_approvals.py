@@ -38,7 +38,8 @@ from joinder.errors import (
 )
 from joinder.runtime.hub import Hub
 from joinder.services.grants import approvals
-from joinder.services.join import enrollments, renewal, vendor_credentials
+from joinder.services.join import renewal, stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import vendor_calls
 from joinder.services.records import accounts
 from joinder.services.work import leases
@@ -127,8 +128,8 @@ async def enrollment_id(hub: Hub) -> str:
     credentials_id = (await vendor_credentials.create(hub, account_id, "test", name=None, credentials=given)).id
     async with hub.store.write() as session:
         consent = Consent(grant=PENDING)
-        made = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor="slow", credentials_id=credentials_id
+        made = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor="slow", credentials_id=credentials_id)
         )
         return made.id
 

@@ -19,7 +19,8 @@ from joinder.errors import AuthorizationLost, NotSupported, PluginBug, RateLimit
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import _purpose
 from joinder.services.grants import standing
-from joinder.services.join import enrollments
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import backfill, backfill_steps, history
 from joinder.services.readings.backfill_steps import work_one
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
@@ -99,8 +100,8 @@ async def enrollment_id(hub: Hub, vendor: Keeper, account_id: str, credentials_i
     consent = vendor.consent("ada")
     consent = replace(consent, grant=replace(consent.grant, site_ids=("a", "b")))
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor=vendor.name, credentials_id=credentials_id
+        row = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor=vendor.name, credentials_id=credentials_id)
         )
         return row.id
 

@@ -12,7 +12,8 @@ from joinder import Callback, Secrets
 from joinder.errors import VendorError
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.join import enrollments
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.records import accounts
 from joinder.settings import Settings
@@ -89,7 +90,7 @@ async def enrolled(hub: Hub, vendor: str, account_id: str) -> str:
     callback = Callback(values=Secrets({"token": SECRET}))
     consent = await hub.registry.handle_callback(vendor, vendor_context(hub, vendor, None), callback)
     async with hub.store.write() as session:
-        return (await enrollments.store_consent(hub, session, account_id, consent, vendor=vendor)).id
+        return (await stored_consents.store(hub, session, account_id, consent, Origin(vendor=vendor))).id
 
 
 async def health_after_polls(hub: Hub, enrollment_id: str) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from joinder.runtime import due
 from joinder.runtime.hub import Hub
 from joinder.services.grants import expiry
 from joinder.services.grants.refresh import refresh
-from joinder.services.join import enrollments
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment, Event, GrantRow
 from services.strict_vendor import StrictVendor
@@ -65,8 +66,8 @@ def vendor(clock: Clock, request: pytest.FixtureRequest) -> Ending:
 
 async def join(hub: Hub, vendor: StrictVendor, account_id: str, credentials_id: str) -> str:
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(
-            hub, session, account_id, vendor.consent("ada"), vendor=vendor.name, credentials_id=credentials_id
+        row = await stored_consents.store(
+            hub, session, account_id, vendor.consent("ada"), Origin(vendor=vendor.name, credentials_id=credentials_id)
         )
         return row.id
 

@@ -30,7 +30,15 @@ from joinder.runtime import worker
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin import pausing
 from joinder.services.grants import barrier, standing
-from joinder.services.join import consents, enrollments, join_flows, kept_consents, late_consents, reconnect, renewal
+from joinder.services.join import (
+    enrollments,
+    join_flows,
+    kept_consents,
+    late_consents,
+    placed_consents,
+    reconnect,
+    renewal,
+)
 from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.records.sealed_grants import open_grant
@@ -109,7 +117,7 @@ async def test_sites_that_cannot_be_listed_yet_cost_nobody_the_grant(
     row = await session_of(hub, way)
     assert (row.end_code, row.kept_sealed is None, row.secrets_sealed) == ("sites_later", False, b"")
     assert b"canary" not in (row.kept_sealed or b"")
-    due = await due_of(hub, consents.KIND, enrollment_id)
+    due = await due_of(hub, placed_consents.KIND, enrollment_id)
     assert due is not None
     assert due.app == flow.vendors[0]["credentialsID"]
     assert due.due_at - now() >= (40 * 60 - 5 if isinstance(error, RateLimited) else 5)
@@ -127,7 +135,7 @@ async def test_sites_that_cannot_be_listed_yet_cost_nobody_the_grant(
     assert coded.kept_values == [{"site_id": "7"}] * 2  # never the code
     await work(hub, enrollment_id)
     assert coded.calls.count("handle_callback") == 3
-    due = await due_of(hub, consents.KIND, enrollment_id)
+    due = await due_of(hub, placed_consents.KIND, enrollment_id)
     assert due is not None
     assert due.due_at == leases.NEVER
     assert [event.type for event in await events_of(hub, "enrollment.created", "enrollment.reconnected")] == [
@@ -139,7 +147,7 @@ async def test_the_worker_asks_until_the_vendor_answers(
     hub: Hub, coded: CodeVendor, flow: JoinFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(consents, "after_failure", lambda *_: now())
+    monkeypatch.setattr(placed_consents, "after_failure", lambda *_: now())
     monkeypatch.setattr(late_consents, "after_failure", lambda *_: now())
     coded.listing = [TransientError("away")] * 3
     enrollment_id = await joined(hub, flow, "ada:1")
@@ -196,7 +204,7 @@ async def test_of_an_owner_who_has_an_enrollment_the_older_one_gets_the_grant(
     assert shown.grant.version == 2
     (ended,) = await events_of(hub, "enrollment.deleted")
     assert (ended.enrollment_id, ended.data["continuesAs"]) == (provisional, older)
-    assert await due_of(hub, consents.KIND, provisional) is None
+    assert await due_of(hub, placed_consents.KIND, provisional) is None
     assert (await session_of(hub, way)).enrollment_id == older
     assert (await come_back(hub, way, code="ada:2"))["enrollmentID"] == older
 
@@ -348,7 +356,7 @@ async def test_a_renewal_that_was_cut_off_is_told_as_such(
     enrollment_id = await joined(hub, flow, "ada:1")
     clocked[0] += 3600
     await work(hub, enrollment_id)
-    due = await due_of(hub, consents.KIND, enrollment_id)
+    due = await due_of(hub, placed_consents.KIND, enrollment_id)
     assert due is not None
     assert due.due_at >= now() + hub.settings.refresh_deadline_s + 5  # no late answer can come any more
     coded.cut_renewals = False
@@ -453,7 +461,7 @@ async def test_what_broke_five_times_is_asked_again_after_the_release(
         await work(hub, enrollment_id)
     assert (await only_enrollment(hub, account_id)).row.health == "quarantined"
     await pausing.release(hub, account_id, enrollment_id, "test")
-    due = await due_of(hub, consents.KIND, enrollment_id)
+    due = await due_of(hub, placed_consents.KIND, enrollment_id)
     assert due is not None
     assert due.due_at <= now()
     await work(hub, enrollment_id)
@@ -485,7 +493,7 @@ async def test_a_vendor_that_asked_for_a_pause_lets_owners_in(hub: Hub, coded: C
 
     coded.before_listing = spends_a_call
     enrollment_id = await joined(hub, flow, "ada:1")
-    due = await due_of(hub, consents.KIND, enrollment_id)
+    due = await due_of(hub, placed_consents.KIND, enrollment_id)
     assert due is not None
     assert due.due_at > now() + 3000
     enrollment, _ = await enrollment_of(hub, enrollment_id)

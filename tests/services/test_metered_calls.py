@@ -18,8 +18,8 @@ from joinder.ids import new_id
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.calls.budgets import BudgetSpent
 from joinder.services.calls.retries import Retries
-from joinder.services.join import vendor_credentials
-from joinder.services.join.enrollments import store_consent
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import list_errors, sites
 from joinder.services.readings.sites import refresh_site
 from joinder.services.records import accounts
@@ -77,9 +77,8 @@ class World:
         consent = Consent(grant=Grant(secrets=Secrets({"key": "k"}), site_ids=(new_id("site"),)))
         async with self.hub.store.write() as session:
             await self.hub.vault.unlock(session, self.account_id)
-            made = await store_consent(
-                self.hub, session, self.account_id, consent, vendor=vendor, credentials_id=credentials_id
-            )
+            origin = Origin(vendor=vendor, credentials_id=credentials_id)
+            made = await stored_consents.store(self.hub, session, self.account_id, consent, origin)
             enrollment_id = made.id
         async with self.hub.store.read() as session:
             query = select(SiteRow).where(col(SiteRow.enrollment_id) == enrollment_id)

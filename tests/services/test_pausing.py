@@ -17,7 +17,8 @@ from joinder.runtime import due
 from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing
 from joinder.services.grants import approvals, expiry, refresh, standing
-from joinder.services.join import enrollments
+from joinder.services.join import enrollments, stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import backfill, backfill_steps, intervals, live, poll, readings, sites
 from joinder.services.readings.backfill_steps import work_one
 from joinder.services.readings.intervals import Window
@@ -214,8 +215,8 @@ async def test_a_read_under_way_ends_and_the_next_site_is_left_out(
     consent = vendor.consent("ada")
     consent = replace(consent, grant=replace(consent.grant, site_ids=("a", "b")))
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor=vendor.name, credentials_id=credentials_id
+        row = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor=vendor.name, credentials_id=credentials_id)
         )
     pauses: list[asyncio.Task[Enrollment]] = []
 

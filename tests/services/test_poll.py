@@ -14,7 +14,8 @@ from joinder.clock import now
 from joinder.errors import RateLimited, TransientError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import spending
-from joinder.services.join import enrollments
+from joinder.services.join import stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings.poll import poll
 from joinder.store.tables import CounterRow, Interval
 from services.strict_vendor import StrictVendor
@@ -44,8 +45,8 @@ async def enrollment_id(hub: Hub, vendor: Scripted, account_id: str, credentials
     consent = vendor.consent("ada")
     consent = replace(consent, grant=replace(consent.grant, site_ids=("a", "b", "c")))
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor=vendor.name, credentials_id=credentials_id
+        row = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor=vendor.name, credentials_id=credentials_id)
         )
         return row.id
 

@@ -25,7 +25,8 @@ from joinder.energy import Device, DeviceKind, Site
 from joinder.grants import Consent, Grant
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.operations import doctor
 from joinder.services.readings.coverage import Freshness, gaps
 from joinder.services.readings.periods import floor, following
@@ -132,8 +133,12 @@ async def join(hub: Hub, home: Site = HOME) -> Stored:
     expires_at = datetime.now(UTC) + timedelta(days=30)
     grant = Grant(secrets=Secrets({"access_token": "canary"}), expires_at=expires_at, site_ids=(home.vendor_id,))
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(
-            hub, session, account, Consent(grant=grant, account_id="ada"), vendor="sunny", credentials_id=credentials.id
+        row = await stored_consents.store(
+            hub,
+            session,
+            account,
+            Consent(grant=grant, account_id="ada"),
+            Origin(vendor="sunny", credentials_id=credentials.id),
         )
         enrollment_id = row.id
     ((site_id,),) = await hub.store.rows("SELECT id FROM site", {})

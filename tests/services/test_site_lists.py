@@ -16,7 +16,8 @@ from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing
 from joinder.services.calls import app_secrets
 from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.join import enrollments, site_lists, vendor_credentials
+from joinder.services.join import enrollments, site_lists, stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.work import leases
 from joinder.store.tables import VendorCredentials
 from joinder.vendor import Refresh
@@ -108,8 +109,8 @@ async def test_an_owners_consent_is_not_listed_again(hub: Hub, vendors: Vendors,
     ctx = vendor_context(hub, "sunny", app)
     consent = await hub.registry.handle_callback("sunny", ctx, Callback(values=Secrets({"code": "c"})))
     async with hub.store.write(account_id) as session:
-        row = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor="sunny", credentials_id=made.id, flow_id="flow"
+        row = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor="sunny", credentials_id=made.id, flow_id="flow")
         )
         await leases.schedule(session, site_lists.KIND, row.id, 0, app=made.id)
     asked = len(vendors.sunny.exchanges)
@@ -124,7 +125,7 @@ async def test_what_a_lasting_key_opens_is_listed_again_every_day(
     hub.registry.change("boxy", lambda vendor: structs.replace(vendor, refresh=Refresh.STATIC_KEY))
     grant = Grant(secrets=Secrets({"key": "k"}), site_ids=("a", "b"))
     async with hub.store.write() as session:
-        made = await enrollments.store_consent(hub, session, account_id, Consent(grant=grant), vendor="boxy")
+        made = await stored_consents.store(hub, session, account_id, Consent(grant=grant), Origin(vendor="boxy"))
     assert now() < await due_at(hub, site_lists.KIND, made.id) <= now() + DAY_S
 
     async def listed(*_: object) -> Grant:

@@ -14,7 +14,8 @@ from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing, removal
 from joinder.services.grants import site_rights
 from joinder.services.grants.refresh import refresh
-from joinder.services.join import enrollments, reconnect
+from joinder.services.join import enrollments, reconnect, stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import list_errors, live, sites
 from joinder.services.readings.poll import poll
 from joinder.services.readings.vendor_calls import with_grant
@@ -145,8 +146,8 @@ async def test_a_consent_that_waits_for_approval_takes_nothing_away(
     pending = replace(pending, grant=replace(pending.grant, site_ids=(), state=GrantState.PENDING_APPROVAL))
     async with hub.store.write(account_id, ada) as session:
         row = await enrollments.locked(hub, session, ada)
-        await enrollments.store_consent(
-            hub, session, account_id, pending, vendor="strict", credentials_id=credentials_id, replaces=row
+        await stored_consents.store(
+            hub, session, account_id, pending, Origin(vendor="strict", credentials_id=credentials_id), replaces=row
         )
     assert (await site_of(hub, "site-of-ada")).gone_at is None
 
@@ -329,7 +330,7 @@ async def test_sites_of_other_accounts_are_nobodys_business(
     vendor.sites = {"ada": ("home",), "eve": ("home",)}
     ada = await owners.consents("ada")
     async with hub.store.write(other) as session:
-        eve = await enrollments.store_consent(hub, session, other, vendor.consent("eve"), vendor="strict")
+        eve = await stored_consents.store(hub, session, other, vendor.consent("eve"), Origin(vendor="strict"))
     await owners.must_act(ada)
     await site_rights.hand_over(hub, ada)
     await site_rights.take_over(hub, eve.id)
@@ -349,8 +350,8 @@ async def test_the_same_key_again_is_the_same_owner(
     made = []
     for consent in (again, other):
         async with hub.store.write(account_id) as session:
-            row = await enrollments.store_consent(
-                hub, session, account_id, consent, vendor="strict", credentials_id=credentials_id
+            row = await stored_consents.store(
+                hub, session, account_id, consent, Origin(vendor="strict", credentials_id=credentials_id)
             )
             made.append(row.id)
     assert made[0] == ada

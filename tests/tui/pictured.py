@@ -21,9 +21,10 @@ from joinder.services.admin import pausing
 from joinder.services.calls.activity import KINDS
 from joinder.services.events import webhooks
 from joinder.services.grants import standing
-from joinder.services.join import enrollments, join_flows, programs, vendor_credentials
+from joinder.services.join import join_flows, programs, stored_consents, vendor_credentials
 from joinder.services.join.join_ends import ENDS
 from joinder.services.join.join_flows import FlowVendor
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings.sites import get_site
 from joinder.services.records import accounts
 from joinder.simulate.home import Energy, Home
@@ -120,8 +121,8 @@ async def fill(hub: Hub) -> Fleet:
 async def _enrolled(hub: Hub, account_id: str, credentials_id: str, flow_id: str, owner: str) -> str:
     consent = VENDORS[0].consent(owner)
     async with hub.store.write() as session:
-        row = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor="acme", credentials_id=credentials_id
+        row = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor="acme", credentials_id=credentials_id)
         )
         row.flow_id = flow_id
         row.created_at -= 86400 * (40 - list(NAMES).index(owner))

@@ -15,7 +15,8 @@ from joinder.runtime import due
 from joinder.runtime.hub import Hub, open_hub
 from joinder.runtime.worker import _ask, _poll, _refresh
 from joinder.services.grants import approvals, invariant, refresh
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.records import accounts
 from joinder.settings import Settings
@@ -51,13 +52,8 @@ class Stage:
 
     async def consent(self, consent: object) -> str:
         async with self.hub.store.write() as session:
-            made = await enrollments.store_consent(
-                self.hub,
-                session,
-                self.account_id,
-                consent,  # type: ignore[arg-type]
-                vendor="told",
-                credentials_id=self.credentials_id,
+            made = await stored_consents.store(
+                self.hub, session, self.account_id, consent, Origin(vendor="told", credentials_id=self.credentials_id)
             )
             return made.id
 

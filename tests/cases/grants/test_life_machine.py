@@ -34,7 +34,8 @@ from joinder.runtime.worker import _ask, _poll, _refresh
 from joinder.services.admin import pausing
 from joinder.services.grants import approvals, apps, refresh
 from joinder.services.grants import invariant as promise
-from joinder.services.join import enrollments, vendor_credentials
+from joinder.services.join import stored_consents, vendor_credentials
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.readings.vendor_calls import with_grant
 from joinder.services.records import accounts, health
@@ -176,8 +177,8 @@ class Life(RuleBasedStateMachine):
             consent = Consent(grant=replace(consent.grant, state=GrantState.PENDING_APPROVAL), account_id=owner)
         hub = self.world.hub
         async with hub.store.write(self.account_id) as session:
-            made = await enrollments.store_consent(
-                hub, session, self.account_id, consent, vendor="strict", credentials_id=self.credentials_id
+            made = await stored_consents.store(
+                hub, session, self.account_id, consent, Origin(vendor="strict", credentials_id=self.credentials_id)
             )
             return made.id
 

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from joinder import virtual
 from joinder.runtime.hub import Hub
-from joinder.services.join import enrollments, virtual_homes
+from joinder.services.join import stored_consents, virtual_homes
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import poll
 from joinder.services.records import accounts
 from joinder.services.refusals import Conflict
@@ -81,7 +82,7 @@ async def _make(hub: Hub, account_id: str, homes: int, say: Say) -> list[str]:
         consents = [await virtual_homes.consent_to(hub, virtual.owners_home(f"{account_id} {n}")) for n in numbers]
         async with hub.store.write(account_id) as session:
             for consent in consents:
-                row = await enrollments.store_consent(hub, session, account_id, consent, vendor=virtual.NAME)
+                row = await stored_consents.store(hub, session, account_id, consent, Origin(vendor=virtual.NAME))
                 ids.append(row.id)
         _tell(len(ids), homes, "made", say)
     return ids

@@ -22,7 +22,7 @@ from joinder.services.grants import (
     revocations,
     store_watch,
 )
-from joinder.services.join import consents, late_consents, site_lists
+from joinder.services.join import late_consents, placed_consents, site_lists
 from joinder.services.readings import backfill, backfill_steps, poll
 from joinder.services.work.jobs import Job
 from joinder.store.driver_errors import said
@@ -59,7 +59,7 @@ JOBS: tuple[Job, ...] = (
     due.Kind(refresh.KIND, _refresh, nearest_to_expiry_first=True, pace=_pace).job(),
     due.Kind(poll.KIND, _poll, newest_consent_first=True).job(),
     due.Kind(approvals.KIND, _ask).job(),
-    due.Kind(consents.KIND, late_consents.work).job(),
+    due.Kind(placed_consents.KIND, late_consents.work).job(),
     due.Kind(expiry.KIND, expiry.look).job(),
     due.Kind(backfill.KIND, _backfill).job(),
     due.Kind(site_lists.KIND, site_lists.list_again).job(),

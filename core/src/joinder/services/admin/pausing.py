@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from joinder.clock import now
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.grants import expiry, standing
-from joinder.services.join import consents
+from joinder.services.join import placed_consents
 from joinder.services.readings import backfill
 from joinder.services.records import health
 from joinder.services.refusals import Conflict
@@ -58,8 +58,8 @@ async def release(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> 
         state = "pending_approval" if is_pending else await health.begun(session, row.id)
         await standing.settle(hub, session, row, state, due=dict.fromkeys(standing.KINDS, now()))
         await leases.schedule(session, expiry.KIND, row.id, now())
-        if await session.get(Due, (consents.KIND, row.id)) is not None:
-            await leases.schedule(session, consents.KIND, row.id, now())
+        if await session.get(Due, (placed_consents.KIND, row.id)) is not None:
+            await leases.schedule(session, placed_consents.KIND, row.id, now())
         await _read_now(hub, session, row)
         audit(session, account_id, actor, "enrollment.release", enrollment_id)
         return row

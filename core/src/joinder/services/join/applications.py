@@ -23,8 +23,9 @@ from joinder.errors import ApprovalRefused
 from joinder.grants import Grant, GrantState
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.grants import approvals, standing
-from joinder.services.join import enrollments, programs, virtual_homes
+from joinder.services.join import enrollments, programs, stored_consents, virtual_homes
 from joinder.services.join.enrollments import Overview
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import health
 from joinder.services.records.sealed_grants import open_grant
 from joinder.services.refusals import (
@@ -210,8 +211,8 @@ async def _enroll(
         known = await _submitted(session, account_id, submitted[0])
         if known is not None:  # submitted twice at once
             return _answering(known, submitted[1])
-        row = await enrollments.store_consent(
-            hub, session, account_id, consent, vendor=virtual.NAME, program_id=program.id
+        row = await stored_consents.store(
+            hub, session, account_id, consent, Origin(vendor=virtual.NAME, program_id=program.id)
         )
         row.status = status
         if customer is not None:
@@ -257,7 +258,7 @@ async def _wait(hub: Hub, session: AsyncSession, enrollment: Enrollment, facts: 
     kept = virtual.approved(grant).facts
     waiting = {**kept, **(facts or virtual.decided(virtual.ASKS))}
     changed = Grant(secrets=grant.secrets, facts=waiting, site_ids=grant.site_ids, state=GrantState.PENDING_APPROVAL)
-    await enrollments.replace_grant(hub, session, enrollment, changed)
+    await stored_consents.replace_grant(hub, session, enrollment, changed)
 
 
 async def _unenroll(hub: Hub, session: AsyncSession, enrollment: Enrollment, reason: str | None) -> None:

@@ -139,6 +139,11 @@ def entries(flow: JoinFlow) -> list[FlowVendor]:
     ]
 
 
+def options_in(flow: JoinFlow, vendor: str) -> Mapping[str, str]:
+    """Returns the options a flow was given for a vendor."""
+    return next((entry.options for entry in entries(flow) if entry.vendor == vendor), {})
+
+
 async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str) -> dict[str, str]:
     is_virtual = await accounts.is_virtual(session, account_id)
     offered = [vendor.name for vendor in hub.registry.vendors if (vendor.name == virtual.NAME) == is_virtual]

@@ -73,6 +73,20 @@ class Started:
     cookie: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Beginning:
+    """What a session is begun for: a flow or an enrollment to renew, at which vendor, and where the owner goes then."""
+
+    account_id: str
+    entry: FlowVendor
+    flow_id: str
+    redirect_uri: str
+    labels: Labels = NO_LABELS
+    reconnects_id: str | None = None
+    locale: str | None = None
+    lands: bool = False
+
+
 async def link(hub: Hub, account_id: str, flow_id: str, vendor_name: str | None, labels: Labels = NO_LABELS) -> str:
     """Returns where to send an owner. Raises NotFound, or Invalid where the link would be refused."""
     flow = await join_flows.get(hub, account_id, flow_id)
@@ -100,16 +114,16 @@ async def start(
     if entry is None:
         return choice_of(hub, flow, labels)
     spend(hub, hub.strangers.starts, guest, flow.id, entry.vendor)
-    return await _begin(
-        hub,
-        flow.account_id,
-        entry,
+    beginning = _Beginning(
+        account_id=flow.account_id,
+        entry=entry,
         flow_id=flow.id,
         redirect_uri=flow.redirect_uri,
         labels=labels,
         locale=locale,
         lands=not flow.skip_landing,
     )
+    return await _begin(hub, beginning)
 
 
 async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY, *, locale: str | None = None) -> Started:
@@ -119,66 +133,61 @@ async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY, *, local
         flow = await session.get(JoinFlow, row.flow_id or "")
     spend(hub, hub.strangers.starts, guest, row.id, row.vendor)
     entry = FlowVendor(vendor=row.vendor, credentials_id=row.credentials_id, options=row.options)
-    return await _begin(
-        hub,
-        row.account_id,
-        entry,
+    beginning = _Beginning(
+        account_id=row.account_id,
+        entry=entry,
         flow_id=row.flow_id or "",
         redirect_uri=link.redirect_uri,
         reconnects_id=row.id,
         locale=locale,
         lands=flow is not None and not flow.skip_landing,
     )
+    return await _begin(hub, beginning)
 
 
-async def _begin(
-    hub: Hub,
-    account_id: str,
-    entry: FlowVendor,
-    *,
-    flow_id: str,
-    redirect_uri: str,
-    labels: Labels = NO_LABELS,
-    reconnects_id: str | None = None,
-    locale: str | None = None,
-    lands: bool = False,
-) -> Started:
+async def _begin(hub: Hub, beginning: _Beginning) -> Started:
     """Begins a session. Whatever stands against it ends the session before the owner leaves."""
     token, cookie, verifier = new_token(), new_token(), new_token()
-    row_id = token_hash(token)
-    async with hub.store.write(account_id) as session:
-        await hub.vault.unlock(session, account_id)
-        app = await session.get(VendorCredentials, entry.credentials_id or "")
-        row = JoinSession(
-            token_hash=row_id,
-            account_id=account_id,
-            flow_id=flow_id,
-            vendor=entry.vendor,
-            credentials_id=entry.credentials_id,
-            credentials_version=app.version if app is not None else None,
-            cookie_hash=token_hash(cookie),
-            secrets_sealed=session_secrets.seal(
-                hub, account_id, row_id, {"verifier": verifier, "form": new_token(), "state": token}
-            ),
-            client_redirect_uri=redirect_uri,
-            client_state=labels.state,
-            client_reference=labels.reference,
-            reconnects_id=reconnects_id,
-            locale=locale,
-            lands=lands,
-            created_at=now(),
-            expires_at=now() + LIFE_S,
-        )
+    async with hub.store.write(beginning.account_id) as session:
+        await hub.vault.unlock(session, beginning.account_id)
+        app = await session.get(VendorCredentials, beginning.entry.credentials_id or "")
+        row = _row(hub, beginning, app, token, cookie, verifier)
         session.add(row)
     try:
         if app is not None and not await apps.joins_may_begin(hub, app.id):
             raise AppCredentialsRejected("The vendor refuses the app's credentials; they must be corrected first")
-        url = await _way_out(hub, row, entry, token, verifier)
+        url = await _way_out(hub, row, beginning.entry, token, verifier)
     except VendorError as error:
         code = join_ends.code_of(error)
         await consents.end(hub, row, code, join_ends.text_of(error))
         raise _not_begun(hub, row, code, error) from None
     return Started(url=url, cookie_name=cookie_name(hub, token), cookie=cookie)
+
+
+def _row(
+    hub: Hub, beginning: _Beginning, app: VendorCredentials | None, token: str, cookie: str, verifier: str
+) -> JoinSession:
+    """Returns all that decides later, as it is stored now."""
+    row_id = token_hash(token)
+    secrets = {"verifier": verifier, "form": new_token(), "state": token}
+    return JoinSession(
+        token_hash=row_id,
+        account_id=beginning.account_id,
+        flow_id=beginning.flow_id,
+        vendor=beginning.entry.vendor,
+        credentials_id=beginning.entry.credentials_id,
+        credentials_version=app.version if app is not None else None,
+        cookie_hash=token_hash(cookie),
+        secrets_sealed=session_secrets.seal(hub, beginning.account_id, row_id, secrets),
+        client_redirect_uri=beginning.redirect_uri,
+        client_state=beginning.labels.state,
+        client_reference=beginning.labels.reference,
+        reconnects_id=beginning.reconnects_id,
+        locale=beginning.locale,
+        lands=beginning.lands,
+        created_at=now(),
+        expires_at=now() + LIFE_S,
+    )
 
 
 def _not_begun(hub: Hub, row: JoinSession, code: str, error: VendorError) -> JoinRefused:

@@ -1,7 +1,7 @@
 """Consents that are kept until the vendor lists their sites, and join sessions that nobody ended.
 
-A row of `due` (consents.KIND) calls the plugin's handle_callback again, with what is kept in place of the code, until
-it answers, for a week at most. A crash loses nothing: what was kept and got no enrollment is found by the sweep.
+A row of `due` (placed_consents.KIND) calls the plugin's handle_callback again, with what is kept in place of the code,
+until it answers, for a week at most. A crash loses nothing: what was kept and got no enrollment is found by the sweep.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from joinder.services.calls.call_refusals import BudgetSpent
 from joinder.services.grants import barrier, durability, standing
 from joinder.services.grants.consequences import LATE_ANSWER_S
 from joinder.services.grants.verdict import PROOF_AFTER
-from joinder.services.join import consents, join_ends, kept_consents
+from joinder.services.join import consents, join_ends, kept_consents, placed_consents
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.kept_consents import KeptConsent
 from joinder.services.work import leases
@@ -62,7 +62,7 @@ log = logging.getLogger("joinder.join")
 async def work(hub: Hub, enrollment_id: str) -> None:
     """Asks the vendor now, unless another process does."""
     async with hub.store.write(enrollment_id) as session:
-        lease = await leases.take(session, consents.KIND, enrollment_id, LEASE_S)
+        lease = await leases.take(session, placed_consents.KIND, enrollment_id, LEASE_S)
     if lease is None:
         return
     due_at: int | None = None
@@ -70,7 +70,7 @@ async def work(hub: Hub, enrollment_id: str) -> None:
         due_at = await _work(hub, enrollment_id)
     finally:
         async with hub.store.write(enrollment_id) as session:
-            await leases.release(session, consents.KIND, enrollment_id, lease, due_at)
+            await leases.release(session, placed_consents.KIND, enrollment_id, lease, due_at)
 
 
 async def _work(hub: Hub, enrollment_id: str) -> int:
@@ -134,7 +134,7 @@ async def _ask(hub: Hub, row: JoinSession, enrollment: Enrollment, held: KeptCon
         callback = held.callback(consents.redirect_uri(hub, vendor))
         consent = await hub.registry.handle_callback(vendor.name, ctx, callback)
     kept_consents.require_tokens(vendor, ctx.app, consent.grant.secrets)
-    await consents.place(hub, row, consent)
+    await placed_consents.place(hub, row, consent)
 
 
 async def _refuse_restored(hub: Hub, row: JoinSession, vendor: Vendor) -> None:
@@ -215,7 +215,7 @@ async def _again(hub: Hub, row: JoinSession, error: VendorError) -> int:
         enrollment = await session.get(Enrollment, row.enrollment_id)
         if enrollment is None:
             return leases.NEVER
-        if not isinstance(error, BudgetSpent) and await consents.is_empty(session, enrollment):
+        if not isinstance(error, BudgetSpent) and await placed_consents.is_empty(session, enrollment):
             await standing.troubled(hub, session, enrollment, error, {})
         return after_failure(enrollment.failures, utc_now(), retry_after)
 
@@ -240,7 +240,7 @@ async def _close(hub: Hub, row: JoinSession, code: str, text: str | None, state:
             return
         join_ends.write(hub, session, found, code, text)
         enrollment = await session.get(Enrollment, found.enrollment_id or "")
-        if enrollment is not None and await consents.is_empty(session, enrollment):
+        if enrollment is not None and await placed_consents.is_empty(session, enrollment):
             await standing.settle(hub, session, enrollment, state, reason=found.end_text)
 
 
@@ -249,7 +249,7 @@ async def sweep(hub: Hub, _: str = "joins") -> None:
     held, moment = now() - HELD_MOST_S, now()
     oldest = {"oldest": moment - 2 * GIVE_UP_AFTER_S, "held": held, "most": SWEPT_AT_ONCE}
     for row in await _rows(hub, await hub.store.scan(_UNPLACED, oldest)):
-        await consents.adopt(hub, row)
+        await placed_consents.adopt(hub, row)
     unended = {"now": moment, "held": held, "most": SWEPT_AT_ONCE}
     for row in await _rows(hub, await hub.store.scan(_UNENDED, unended)):
         await consents.end(hub, row, "interrupted" if row.used_at else row.end_code or "session_expired", row.end_text)
@@ -258,7 +258,7 @@ async def sweep(hub: Hub, _: str = "joins") -> None:
 
 async def recover(hub: Hub, row: JoinSession) -> None:
     """Ends a session whose request was killed: the owner has joined if anything was kept, else starts again."""
-    await consents.adopt(hub, row)
+    await placed_consents.adopt(hub, row)
     await consents.end(hub, row, "interrupted")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from joinder.runtime.hub import Hub, account_of, audited
 from joinder.services.grants import approvals, refresh
-from joinder.services.join import consents, late_consents
+from joinder.services.join import late_consents, placed_consents
 from joinder.services.readings import poll
 from joinder.services.records import health
 from joinder.services.refusals import Conflict, NotFound
@@ -21,7 +21,7 @@ async def renew(hub: Hub, enrollment_id: str, actor: str | None = None) -> None:
         await audited(hub, account_id, actor, "enrollment.refresh", enrollment_id)
     async with hub.store.read() as session:
         enrollment = await session.get(Enrollment, enrollment_id)
-        is_kept = enrollment is not None and await consents.is_empty(session, enrollment)
+        is_kept = enrollment is not None and await placed_consents.is_empty(session, enrollment)
     if enrollment is None:
         raise NotFound
     if is_kept:

@@ -17,7 +17,7 @@ from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import spending
 from joinder.services.grants import site_rights
-from joinder.services.join.enrollments import SITES_LISTED_EVERY_S
+from joinder.services.join.stored_consents import SITES_LISTED_EVERY_S
 from joinder.services.records.opened_grant import OpenedGrant, open_for_call
 from joinder.services.work import leases
 from joinder.vendor import Flow

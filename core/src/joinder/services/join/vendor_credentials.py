@@ -20,7 +20,8 @@ from joinder.services.calls import app_secrets
 from joinder.services.calls.budgets import Quotas
 from joinder.services.calls.guard import password_refusal
 from joinder.services.grants import apps
-from joinder.services.join import enrollments
+from joinder.services.join import enrollments, stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
 from joinder.services.refusals import Conflict, Invalid, Unprocessable, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
@@ -77,8 +78,13 @@ async def create(
         await session.flush()
         audit(session, account_id, actor, "credentials.create", credentials_id)
         if consent is not None:
-            await enrollments.store_consent(
-                hub, session, account_id, consent, vendor=vendor, credentials_id=credentials_id, by_operator=True
+            await stored_consents.store(
+                hub,
+                session,
+                account_id,
+                consent,
+                Origin(vendor=vendor, credentials_id=credentials_id),
+                by_operator=True,
             )
     return _shown(row)
 
@@ -172,8 +178,13 @@ async def change(
             row.updated_at = now()
         audit(session, account_id, actor, "credentials.change", credentials_id)
         if consent is not None:
-            await enrollments.store_consent(
-                hub, session, account_id, consent, vendor=row.vendor, credentials_id=credentials_id, by_operator=True
+            await stored_consents.store(
+                hub,
+                session,
+                account_id,
+                consent,
+                Origin(vendor=row.vendor, credentials_id=credentials_id),
+                by_operator=True,
             )
         known = await apps.enrollments_of(session, credentials_id) if changed else []
     for enrollment_id in known:

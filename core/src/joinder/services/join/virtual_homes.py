@@ -24,7 +24,8 @@ from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import site_rights
-from joinder.services.join import enrollments
+from joinder.services.join import enrollments, stored_consents
+from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import sites
 from joinder.services.records.sealed_grants import open_grant
 from joinder.services.refusals import Conflict, Invalid, NotFound
@@ -66,7 +67,7 @@ async def create(hub: Hub, account_id: str, actor: str, home: VirtualHome) -> Pl
     """Stores a home and reads it at once, as a poll would."""
     consent = await consent_to(hub, home)
     async with hub.store.write(account_id) as session:
-        row = await enrollments.store_consent(hub, session, account_id, consent, vendor=virtual.NAME)
+        row = await stored_consents.store(hub, session, account_id, consent, Origin(vendor=virtual.NAME))
         audit(session, account_id, actor, "virtual.create", row.id)
     return await _read(hub, account_id, home)
 
@@ -186,7 +187,7 @@ async def _changed(
     home = change(home_of(grant.facts))
     others = {name: fact for name, fact in grant.facts.items() if name not in facts_of(home_of(grant.facts))}
     changed = Grant(secrets=grant.secrets, facts=_facts(others, home), site_ids=grant.site_ids, state=grant.state)
-    await enrollments.replace_grant(hub, session, enrollment, checked_grant(changed, virtual.NAME))
+    await stored_consents.replace_grant(hub, session, enrollment, checked_grant(changed, virtual.NAME))
     return home
 
 
