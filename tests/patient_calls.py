@@ -10,7 +10,7 @@ import pytest
 
 from joinder.http import Http
 from joinder.http.answers import Answer
-from joinder.vendors import registry
+from joinder.vendors import hook_answers
 
 SHORT_S = 5.0  # a shorter deadline is what the test is about
 TIMES = 10
@@ -26,5 +26,5 @@ def patient_calls() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Http, "_complete", patiently)
-        patch.setattr(registry, "HOOK_DEADLINE", registry.HOOK_DEADLINE * TIMES)
+        patch.setattr(hook_answers, "HOOK_DEADLINE", hook_answers.HOOK_DEADLINE * TIMES)
         yield

@@ -38,7 +38,7 @@ from joinder import (
 )
 from joinder.errors import AuthorizationLost, PluginBug, TransientError, VendorError
 from joinder.http import HttpFactory
-from joinder.vendors import registry as module
+from joinder.vendors import hook_answers
 from joinder.vendors.registry import HOOKS, Registry, UnknownVendor
 from joinder.vendors.token_cache import TokenCache
 
@@ -387,7 +387,7 @@ async def test_a_timeout_in_a_plugin_is_transient(hook):
 
 @pytest.mark.parametrize("hook", CALLS)
 async def test_a_hook_that_hangs_is_ended_at_the_deadline(hook, monkeypatch):
-    monkeypatch.setattr(module, "HOOK_DEADLINE", 0.02)
+    monkeypatch.setattr(hook_answers, "HOOK_DEADLINE", 0.02)
     registry, _ = with_fake(hook, asyncio.Event().wait)
     with pytest.raises(TransientError, match=f"did not finish {hook}"):
         await call(registry, hook)
@@ -671,7 +671,7 @@ async def test_a_vendor_error_while_building_the_url_passes():
 
 
 def test_the_registry_module_is_the_only_one_that_imports_pluggy():
-    source = Path(module.__file__).parents[1]
+    source = Path(hook_answers.__file__).parents[1]
     importers = {
         path.relative_to(source).as_posix() for path in source.rglob("*.py") if "import pluggy" in path.read_text()
     }

@@ -18,7 +18,7 @@ from joinder.services.records import accounts
 from joinder.services.records.health import WELL
 from joinder.services.work import leases
 from joinder.settings import Settings
-from joinder.vendors import registry as registry_module
+from joinder.vendors import hook_answers
 from reliability import poisoned_worker
 from reliability.simulated import RENEWALS, Clock, due_of, move_due, rows_of, well_and_not
 from services.conftest import Enroll
@@ -112,7 +112,7 @@ async def test_a_hook_that_hangs_holds_up_nobody(
     hub: Hub, vendor: StrictVendor, clock: Clock, enroll: Enroll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be the vendor that is slow: such a row is degraded and tried again, later each time, for ever."""
-    monkeypatch.setattr(registry_module, "HOOK_DEADLINE", 0.3)
+    monkeypatch.setattr(hook_answers, "HOOK_DEADLINE", 0.3)
     poison = await enroll("poison")
     for number in range(OTHERS):
         await enroll(f"owner-{number}")

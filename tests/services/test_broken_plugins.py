@@ -19,7 +19,7 @@ from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.key_file import create_key_file
 from joinder.store.tables import Enrollment
-from joinder.vendors import registry as registry_module
+from joinder.vendors import hook_answers
 from joinder.vendors.registry import ENTRY_POINT_GROUP, Registry
 from joinder.vendors.watch import watching
 
@@ -77,7 +77,7 @@ def written(folder: Path, name: str, more: str = "") -> EntryPoint:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry_module, "HOOK_DEADLINE", 0.3)
+    monkeypatch.setattr(hook_answers, "HOOK_DEADLINE", 0.3)
     create_key_file(tmp_path / "key")
     return tmp_path
 

@@ -46,7 +46,7 @@ from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession
 from joinder.trouble import StoreTrouble
-from joinder.vendors import registry as plugins
+from joinder.vendors import hook_answers
 from joinder.vendors.registry import Registry
 from services.code_vendor import CODED, CodeVendor
 from services.join_fixtures import coded, flow, registry, vendors
@@ -646,7 +646,7 @@ async def test_a_database_that_is_away_for_longer_than_a_hook_may_take_loses_no_
         return await real(*writes, serialize_on=serialize_on)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hub.store, "apply", maybe)
-    monkeypatch.setattr(plugins, "HOOK_DEADLINE", 0.1)
+    monkeypatch.setattr(hook_answers, "HOOK_DEADLINE", 0.1)
     way = await leave(hub, flow)
     with suppress(Exception):
         await come_back(hub, way, code="ada:1")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,11 +13,11 @@ from typing import Any, Protocol, TypeVar
 
 import pluggy
 
-from joinder import oauth, patience, plugins
+from joinder import oauth, plugins
 from joinder.clean import clean_text
 from joinder.clock import utc_now
 from joinder.energy import Readings, ReadingsQuery, Site
-from joinder.errors import ConsentContinues, NotSupported, PluginBug, TransientError, UnknownVendor, VendorError
+from joinder.errors import ConsentContinues, NotSupported, PluginBug, UnknownVendor
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
@@ -41,6 +39,7 @@ from joinder.vendors.admission import (
 from joinder.vendors.authorize import check_authorize_url
 from joinder.vendors.gate import check_continuation, checked_consent, checked_grant, checked_readings, checked_site
 from joinder.vendors.grant_versions import up_to_date
+from joinder.vendors.hook_answers import gated, typed
 from joinder.vendors.token_cache import TokenCache
 
 T = TypeVar("T")
@@ -351,47 +350,9 @@ class Registry:
         hook = what.partition(" ")[0]  # actions are the plugin's to name: together one hook
         traced = tracing.span(f"hook {hook}", vendor=name, hook=hook)
         with log_context(vendor=name), traced, self.observer.calling(name, hook):
-            return _gated(name, what, await self._typed(name, what, answer_type, call), check)
-
-    async def _typed(self, name: str, what: str, answer_type: type[T], call: Callable[[], Any]) -> T:
-        """Returns what plugin code answers inside its deadline. Raises VendorError and nothing else."""
-        if name in self._blockers:
-            raise PluginBug(self._blockers[name])
-        try:
-            answer = call()
-            if inspect.isawaitable(answer):
-                async with patience.deadline(HOOK_DEADLINE):
-                    answer = await answer
-        except ConsentContinues:
-            if what != "handle_callback":
-                raise PluginBug(f"plugin {name} asks the owner in {what}, where nobody answers") from None
-            raise
-        except VendorError:
-            raise
-        except TimeoutError:
-            raise TransientError(f"{name} did not finish {what} within {HOOK_DEADLINE:.0f} s") from None
-        except BaseException as error:  # whatever it raised is the plugin's bug
-            if _not_its_own(error):
-                raise
-            raise PluginBug(f"plugin {name} failed in {what}", detail=_where(error)) from None
-        if not isinstance(answer, answer_type):
-            raise PluginBug(
-                f"plugin {name} answered {type(answer).__name__} to {what}, expected {answer_type.__name__}"
-            )
-        return answer
-
-
-HOOK_DEADLINE = 90.0  # beyond every deadline inside; a hook that passes it hangs
-
-
-def _gated(name: str, what: str, answer: T, check: Callable[[T], T]) -> T:
-    """Returns the answer as far as core believes it. One that breaks the very checking is the plugin's bug."""
-    try:
-        return check(answer)
-    except VendorError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a plugin's own types do when they are looked at
-        raise PluginBug(f"plugin {name} answered {what} with what cannot be read", detail=_where(error)) from None
+            if name in self._blockers:
+                raise PluginBug(self._blockers[name])
+            return gated(name, what, await typed(name, what, answer_type, call), check)
 
 
 def _sentence(text: str) -> str:
@@ -402,22 +363,5 @@ def _now(ctx: Context | None) -> datetime:
     return ctx.now() if ctx is not None else utc_now()
 
 
-def _not_its_own(error: BaseException) -> bool:
-    """Tells whether somebody outside told the hook; a plugin may raise CancelledError though nobody cancels it."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
-
-
 def _last_line(error: BaseException) -> str:
     return str(error).strip().rpartition("\n")[2].strip()
-
-
-def _where(error: BaseException) -> str:
-    """Returns type and place, not the text: a plugin's exception text may quote a vendor's answer."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    return (
-        f"{type(error).__name__} at {last.filename.rsplit('/', 1)[-1]}:{last.lineno}" if last else type(error).__name__
-    )
