@@ -36,7 +36,7 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
         wants = f"The only API version is {API_VERSION}; or leave it out."
         return problem(request, "bad-request", "Unknown API version", 400, wants)
     if request.route_handler.resolve_guards():  # else an owner's page, or for machines
-        queries.refuse(request, _vendors(request.app.state.hub, request.scope["state"]["caller"]))
+        queries.refuse(request, lambda: vendors_of(request.app.state.hub, request.scope["state"]["caller"]))
         offered = request.route_handler.opt.get("formats", (JSON,))
         media_type = chosen(request.headers.get("accept", "*/*"), offered)
         if media_type is None:
@@ -45,7 +45,7 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
     return await _refuse_body(request)
 
 
-def _vendors(hub: Hub, caller: Caller) -> Collection[str]:
+def vendors_of(hub: Hub, caller: Caller) -> Collection[str]:
     """Returns the names a caller may ask for; a client of Derapi knows some that are not installed."""
     if caller.vendors is not None:
         return caller.vendors

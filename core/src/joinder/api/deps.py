@@ -31,6 +31,7 @@ from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, NotFound
+from joinder.store.types import Stamp
 from joinder.wire.base import Rest, page_token
 from joinder.wire.interval_bytes import encoded
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
@@ -72,6 +73,7 @@ _MOMENT = re.compile(
 )
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
+StampDep = NamedDependency[Stamp | None]  # of the request, for what is read while nobody commits
 WindowDep = NamedDependency[AskedWindow]
 FromWhere = Annotated[bool, QueryParameter(name="provenance", description="Says where each value came from.")]
 
@@ -129,8 +131,13 @@ def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, to
     return Paging(key, page_size)
 
 
+def provide_stamp(request: Request[Any, Any, Any], paging: NamedDependency[Paging]) -> Stamp | None:
+    stamp: Stamp | None = request.scope["state"]["stamp"]
+    return stamp
+
+
 def provide_device_filter(
-    paging: NamedDependency[Paging],
+    stamp: NamedDependency[Stamp | None],
     vendor: VendorName = None,
     vendor_id: VendorID = None,
     vendor_site_id: VendorSiteID = None,

@@ -33,7 +33,9 @@ class EnrollmentController(Controller):
     tags = ["Enrollments"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", operation_id="listEnrollments", opt={"scope": "read:enrollments"}, summary="List enrollments")
+    @get(
+        "/", operation_id="listEnrollments", opt={"scope": "read:enrollments", "list": True}, summary="List enrollments"
+    )
     async def list_all(
         self,
         hub: HubDep,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 from msgspec import Meta, Struct
 
 from joinder.clock import FIRST, LAST
@@ -59,6 +60,13 @@ class Reference(Wire, kw_only=True):
 
 def references(ids: Sequence[str]) -> list[Reference]:
     return [Reference(id=row_id) for row_id in ids]
+
+
+def listed(ids: Sequence[str]) -> list[Reference]:
+    """Returns what encodes as `references(ids)` does, for less: written out at once."""
+    texts = msgspec.json.encode(ids)[1:-1].replace(b'","', b'"},{"id":"')  # a quotation mark within an id is escaped
+    written: Any = msgspec.Raw(b'[{"id":%b}]' % texts if ids else b"[]")
+    return written  # type: ignore[no-any-return]
 
 
 def page_token(key: str) -> str:
