@@ -200,7 +200,7 @@ async def _device_page(
         hub,
         caller.account_id,
         kind,
-        after=paging.after,
+        after=paging.after(sites.TAGS[kind]),
         limit=paging.limit,
         known=caller.vendors,
         vendor=asked.vendor,

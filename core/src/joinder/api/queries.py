@@ -27,10 +27,7 @@ Values = Collection[str]
 
 
 class Known(Struct, frozen=True):
-    """A query parameter of an operation: the values it takes, or their pattern; None: any. `is_whole`: a number.
-
-    Numbers below `least` or above `most` are refused further in.
-    """
+    """A query parameter of an operation: the values it takes, or their pattern; None: any. `is_whole`: a number."""
 
     values: Values | None = None
     pattern: str | None = None
@@ -39,13 +36,10 @@ class Known(Struct, frozen=True):
     most: float = inf
 
     def read(self, value: str) -> str | int | bool:
-        """Returns what a value that was checked says. Raises Invalid for a number out of its range."""
-        if not self.is_whole:
-            return value == "true" if self.values == _BOOLEAN else value
-        number = int(value)
-        if not self.least <= number <= self.most:
-            raise Invalid("A number is out of its range")
-        return number
+        """Returns what a value that was checked says."""
+        if self.is_whole:
+            return int(value)
+        return value == "true" if self.values == _BOOLEAN else value
 
 
 def refuse(request: Request[Any, Any, Any], vendors: Callable[[], Values]) -> None:
@@ -74,9 +68,11 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MOST)
     except UnicodeError:
-        raise Invalid("The query is not UTF-8 in percent-encoding.") from None
+        problem = "is not UTF-8 in percent-encoding"
+        raise Invalid(f"The query {problem}.", errors={"": problem}) from None
     except ValueError:
-        raise Invalid(f"A query has at most {FIELDS_MOST} parameters.") from None
+        problem = f"has more than {FIELDS_MOST} parameters"
+        raise Invalid(f"The query {problem}.", errors={"": problem}) from None
 
 
 def _problems(
@@ -104,6 +100,8 @@ def _problem(value: str, known: Known, vendors: Values | None) -> str | None:
         return "must not be empty; leave it out instead"
     if known.is_whole and not _WHOLE.fullmatch(value):  # Litestar would take 1e2, too
         return "must be a whole number in plain digits, e.g. 50"
+    if known.is_whole and not known.least <= int(value) <= known.most:
+        return f"must be {known.least:g} to {known.most:g}"
     if known.pattern is not None and not re.fullmatch(known.pattern, value):
         return f"must match {known.pattern}"
     return None

@@ -56,7 +56,7 @@ class SiteController(Controller):
         found = await sites.site_ids(
             hub,
             caller.account_id,
-            after=paging.after,
+            after=paging.after("site"),
             limit=paging.limit,
             known=caller.vendors,
             vendor=vendor,
