@@ -41,6 +41,9 @@ READ_MUCH = (
     "test_webhooks.py",
     "test_backfills.py",
     "test_silence.py",
+    "test_settled.py",
+    "test_short_way.py",
+    "test_token_ends.py",
 )
 
 

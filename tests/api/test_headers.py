@@ -93,7 +93,7 @@ NO_HOSTS = (
 HOSTS = ("hub.example", "hub.example:8443", "127.0.0.1", "127.0.0.1:1", "[::1]:8080", "[fd00::1]", "my_host", "LOCAL")
 
 
-async def asked(app: Litestar, *hosts: str) -> tuple[int, dict[bytes, bytes], bytes]:
+async def asked(app: Litestar, *hosts: str, version: str = "1.1") -> tuple[int, dict[bytes, bytes], bytes]:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -106,7 +106,7 @@ async def asked(app: Litestar, *hosts: str) -> tuple[int, dict[bytes, bytes], by
     scope: Any = {
         "type": "http", "method": "GET", "path": "/nothing", "raw_path": b"/nothing", "root_path": "",
         "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-        "scheme": "http", "http_version": "1.1", "asgi": {"version": "3.0"}, "extensions": {}, "state": {},
+        "scheme": "http", "http_version": version, "asgi": {"version": "3.0"}, "extensions": {}, "state": {},
     }  # fmt: skip
     await app(scope, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"]), b"".join(part.get("body", b"") for part in sent[1:])
@@ -161,3 +161,12 @@ async def test_as_many_as_are_allowed_are_looked_into(api: httpx.AsyncClient) ->
     problem = assert_problem(await api.post("/join/flows", json=body), 400, "validation-error")
     assert len(problem["errors"]) == ERRORS_MOST
     assert "unknown vendor" in problem["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("version", ["1", "1.0"])
+async def test_http_1_0_names_no_host_and_is_answered(app: Litestar, version: str) -> None:
+    """As health checks of load balancers ask; the web server tells of no host as of an empty one."""
+    for hosts in ((), ("",)):
+        assert (await asked(app, *hosts, version=version))[0] == 404
+    assert (await asked(app, "a b", version=version))[0] == 400
+    assert (await asked(app, version="1.1"))[0] == 400

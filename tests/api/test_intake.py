@@ -192,6 +192,6 @@ async def test_a_stranger_s_turn_is_its_address_s_and_a_client_s_its_token_s(
     monkeypatch.setattr(Room, "enter", enter)
     monkeypatch.setattr(Room, "leave", lambda self: None)
     await anonymous.get("/join/sunny/auth-granted")
-    await tenant.api.get("/sites")
+    await tenant.api.get("/vendors")
     assert asked[0] == "127.0.0.1"
     assert asked[-1] == tenant.api.headers["authorization"]

@@ -70,10 +70,14 @@ async def test_every_operation_refuses_names_it_does_not_know_and_names_that_com
         ("/sites?enrollmentID=1", "/enrollmentID", "must match ^enrl-"),
         ("/enrollments?flowID=1", "/flowID", "must match ^flow-"),
         ("/sites/site-aaaaaaaaaaaaaaaa/solar-intervals?summaryLevel=week", "/summaryLevel", "15mins, day, hour, month"),
-        ("/sites?pageSize=0", "/pageSize", "1"),
+        ("/sites?pageSize=0", "/pageSize", "must be 1 to 200"),
         ("/sites?pageSize=201", "/pageSize", "200"),
         ("/sites?pageToken=x", "/pageToken", "as it came"),
-        ("/sites/site-aaaaaaaaaaaaaaaa/solar-intervals?start=1970-01-01T00:00:00Z", "/start", "ISO 8601"),
+        (
+            "/sites/site-aaaaaaaaaaaaaaaa/solar-intervals?start=1970-01-01T00:00:00Z",
+            "/start",
+            "must be of the years 2000 to 2199",
+        ),
     ],
 )
 async def test_a_query_that_is_wrong_is_refused_with_what_would_be_right(

@@ -66,7 +66,7 @@ async def test_only_the_secret_before_the_last_rotation_is_kept(hub: Hub, client
 async def test_tokens_that_were_issued_live_on(hub: Hub, client: NewClient) -> None:
     token = (await Tokens(hub).issue(client.client_id, client.client_secret, None)).access_token
     await rotated(hub, client, at_once=True)
-    assert (await Tokens(hub).verify(token)).client_id == client.client_id
+    assert (await Tokens(hub).verify(token))[0].client_id == client.client_id
 
 
 async def test_a_revoked_client_has_neither_secret(hub: Hub, client: NewClient) -> None:

@@ -34,6 +34,7 @@ from joinder.api.problems import NotReady
 from joinder.api.programs import ApplicationController, ProgramController, VirtualEnrollmentController
 from joinder.api.reference import reference_file, reference_page
 from joinder.api.settled import Settled
+from joinder.api.short_way import lists_of, shortened
 from joinder.api.sites import SiteController
 from joinder.api.transfer import transferred
 from joinder.api.virtual import (
@@ -82,6 +83,7 @@ DEPENDENCIES = {
     "hub": Provide(deps.provide_hub, sync_to_thread=False),
     "caller": Provide(provide_caller, sync_to_thread=False),
     "paging": Provide(deps.provide_paging, sync_to_thread=False),
+    "stamp": Provide(deps.provide_stamp, sync_to_thread=False),
     "asked": Provide(deps.provide_device_filter, sync_to_thread=False),
     "window": Provide(deps.provide_window, sync_to_thread=False),
 }
@@ -123,7 +125,7 @@ def create_app(hub: Hub) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
-    routed = shared(transferred(app.asgi_handler), hub.settings.cors_origins)
+    routed = shared(transferred(shortened(app.asgi_handler, lists_of(app))), hub.settings.cors_origins)
     app.asgi_handler = shielded(observed(routed), is_https=hub.settings.is_https)
     return app
 

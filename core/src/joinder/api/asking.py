@@ -11,11 +11,11 @@ from litestar import Request, Response
 from joinder import virtual
 from joinder.api import queries
 from joinder.api.formats import JSON, chosen
-from joinder.api.problems import problem
+from joinder.api.problems import WRONG_MEMBERS, places, problem
 from joinder.api.settled import Settled
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import pointer
+from joinder.services.refusals import Invalid, pointer
 
 API_VERSION = "v2024-09-01"
 MEMBERS_MOST = 200
@@ -36,7 +36,7 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
         wants = f"The only API version is {API_VERSION}; or leave it out."
         return problem(request, "bad-request", "Unknown API version", 400, wants)
     if request.route_handler.resolve_guards():  # else an owner's page, or for machines
-        queries.refuse(request, _vendors(request.app.state.hub, request.scope["state"]["caller"]))
+        queries.refuse(request, lambda: vendors_of(request.app.state.hub, request.scope["state"]["caller"]))
         offered = request.route_handler.opt.get("formats", (JSON,))
         media_type = chosen(request.headers.get("accept", "*/*"), offered)
         if media_type is None:
@@ -45,7 +45,7 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
     return await _refuse_body(request)
 
 
-def _vendors(hub: Hub, caller: Caller) -> Collection[str]:
+def vendors_of(hub: Hub, caller: Caller) -> Collection[str]:
     """Returns the names a caller may ask for; a client of Derapi knows some that are not installed."""
     if caller.vendors is not None:
         return caller.vendors
@@ -72,14 +72,26 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
         title, wants = "The request cannot be understood", "The body is not well-formed JSON."
         return problem(request, "bad-request", title, 400, wants)
-    title = "The request does not match its schema"
     if decoded is None:
-        return problem(request, "validation-error", title, 400, "A body is an object; leave out one that says nothing.")
+        wants = "A body is an object; leave out one that says nothing."
+        raise Invalid(wants, errors={"": "must be an object"})
     place = _too_many(decoded)
-    if place is None:
-        return None
-    wants = f"Lists and objects have at most {MEMBERS_MOST} members."
-    return problem(request, "validation-error", title, 400, wants, errors={place: "has too many members"})
+    if place is not None:
+        wants = f"Lists and objects have at most {MEMBERS_MOST} members."
+        raise Invalid(wants, errors={place: "has too many members"})
+    _refuse_types(request, decoded)
+    return None
+
+
+def _refuse_types(request: Incoming, decoded: object) -> None:
+    """Raises Invalid for a body that is of its type only after a conversion, which Litestar would make of it."""
+    field = request.route_handler.parsed_fn_signature.parameters.get("data")
+    if field is None:
+        return
+    try:
+        msgspec.convert(decoded, field.annotation)
+    except msgspec.ValidationError as error:
+        raise Invalid(WRONG_MEMBERS, errors=places(str(error))) from None
 
 
 def _too_many(value: object, place: str = "") -> str | None:

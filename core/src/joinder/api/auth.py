@@ -38,7 +38,7 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
     if token is None:
         raise Unauthorized
     try:
-        caller = await tokens_of(connection.app).verify(token)
+        caller, connection.scope["state"]["stamp"] = await tokens_of(connection.app).verify(token)
     except InvalidToken:
         raise Unauthorized from None
     connection.scope["state"]["caller"] = caller

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from joinder.api.formats import JSON, WHOLE, written
 from joinder.api.settled import Settled
-from joinder.ids import id_pattern, is_id
+from joinder.ids import Tag, id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
 from joinder.services.readings.intervals import Page, Window
@@ -31,7 +31,8 @@ from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, NotFound
-from joinder.wire.base import Rest, page_token
+from joinder.store.types import Stamp
+from joinder.wire.base import Rest, epoch, page_token
 from joinder.wire.interval_bytes import encoded
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
@@ -72,6 +73,7 @@ _MOMENT = re.compile(
 )
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
+StampDep = NamedDependency[Stamp | None]  # of the request, for what is read while nobody commits
 WindowDep = NamedDependency[AskedWindow]
 FromWhere = Annotated[bool, QueryParameter(name="provenance", description="Says where each value came from.")]
 
@@ -94,10 +96,16 @@ def bearer_of(scope: Scope) -> str | None:
 
 
 class Paging(Struct, frozen=True):
-    """A keyset page: `size` entries behind the key `after`."""
+    """A keyset page: `size` entries behind the key that the token holds; "" on the first page."""
 
-    after: str
+    key: str
     size: int
+
+    def after(self, tag: Tag) -> str:
+        """Returns the id the page begins behind. Raises Invalid for a token of another list."""
+        if self.key and not is_id(self.key, tag):
+            raise _bad_token()
+        return self.key
 
     @property
     def limit(self) -> int:
@@ -109,7 +117,7 @@ class Paging(Struct, frozen=True):
         page = rows[: self.size]
         if len(rows) > self.size:
             return page, {"next_page_token": page_token(key(page[-1])), "total_size": None}
-        return page, {"next_page_token": None, "total_size": None if self.after else len(page)}
+        return page, {"next_page_token": None, "total_size": None if self.key else len(page)}
 
 
 class DeviceFilter(Struct, frozen=True):
@@ -129,8 +137,13 @@ def provide_paging(caller: NamedDependency[Caller], page_size: PageSize = 50, to
     return Paging(key, page_size)
 
 
+def provide_stamp(request: Request[Any, Any, Any], paging: NamedDependency[Paging]) -> Stamp | None:
+    stamp: Stamp | None = request.scope["state"]["stamp"]
+    return stamp
+
+
 def provide_device_filter(
-    paging: NamedDependency[Paging],
+    stamp: NamedDependency[Stamp | None],
     vendor: VendorName = None,
     vendor_id: VendorID = None,
     vendor_site_id: VendorSiteID = None,
@@ -195,12 +208,10 @@ def moment_of(name: str, text: str) -> int:
         if not _MOMENT.fullmatch(told):  # Python would take weeks, missing dashes and any letter for the T
             raise ValueError
         found = datetime.fromisoformat(told)
-        if not 2000 <= found.year < 2200:
-            raise ValueError
-        return int(found.timestamp())
-    except (ValueError, OverflowError):
+    except ValueError:
         wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
         raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+    return epoch(name, found)
 
 
 def answered(

@@ -16,6 +16,7 @@ from joinder.api.deps import (
     FromWhere,
     HubDep,
     Paging,
+    StampDep,
     WindowDep,
     answered,
     known_errors,
@@ -23,13 +24,14 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
-from joinder.api.formats import INTERVALS
+from joinder.api.formats import INTERVALS, LISTED
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals, list_errors, recent, silence, sites
 from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
-from joinder.wire.base import Reference, Rest, references
+from joinder.store.types import Stamp
+from joinder.wire.base import Reference, Rest, listed
 from joinder.wire.devices import Battery, BatteryPage, Meter, MeterPage, SolarInverter, SolarInverterPage
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 
@@ -47,15 +49,16 @@ class SolarInverterController(Controller):
     tags = ["Solar inverters"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", operation_id="listSolarInverters", opt={"scope": "read:sites"}, summary="List solar inverters")
+    @get("/", operation_id="listSolarInverters", opt=LISTED, summary="List solar inverters")
     async def list_all(
         self,
         hub: HubDep,
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
+        stamp: StampDep,
     ) -> SolarInverterPage:
-        page = await _device_page(hub, caller, DeviceKind.INVERTER, asked, paging)
+        page = await _device_page(hub, caller, DeviceKind.INVERTER, asked, paging, stamp)
         return SolarInverterPage(solar_inverters=page.references, errors=page.errors, **page.rest)
 
     @get(
@@ -94,15 +97,16 @@ class BatteryController(Controller):
     tags = ["Batteries"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", operation_id="listBatteries", opt={"scope": "read:sites"}, summary="List batteries")
+    @get("/", operation_id="listBatteries", opt=LISTED, summary="List batteries")
     async def list_all(
         self,
         hub: HubDep,
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
+        stamp: StampDep,
     ) -> BatteryPage:
-        page = await _device_page(hub, caller, DeviceKind.BATTERY, asked, paging)
+        page = await _device_page(hub, caller, DeviceKind.BATTERY, asked, paging, stamp)
         return BatteryPage(batteries=page.references, errors=page.errors, **page.rest)
 
     @get("/{device_id:str}", operation_id="getBattery", opt={"scope": "read:sites"}, summary="Show a battery")
@@ -136,15 +140,16 @@ class MeterController(Controller):
     tags = ["Meters"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", operation_id="listMeters", opt={"scope": "read:sites"}, summary="List meters")
+    @get("/", operation_id="listMeters", opt=LISTED, summary="List meters")
     async def list_all(
         self,
         hub: HubDep,
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
+        stamp: StampDep,
     ) -> MeterPage:
-        page = await _device_page(hub, caller, DeviceKind.METER, asked, paging)
+        page = await _device_page(hub, caller, DeviceKind.METER, asked, paging, stamp)
         return MeterPage(meters=page.references, errors=page.errors, **page.rest)
 
     @get("/{device_id:str}", operation_id="getMeter", opt={"scope": "read:sites"}, summary="Show a meter")
@@ -188,12 +193,14 @@ async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:
     return silence.since(row, others)
 
 
-async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: DeviceFilter, paging: Paging) -> DevicePage:
+async def _device_page(
+    hub: Hub, caller: Caller, kind: DeviceKind, asked: DeviceFilter, paging: Paging, stamp: Stamp | None
+) -> DevicePage:
     found = await sites.device_ids(
         hub,
         caller.account_id,
         kind,
-        after=paging.after,
+        after=paging.after(sites.TAGS[kind]),
         limit=paging.limit,
         known=caller.vendors,
         vendor=asked.vendor,
@@ -203,5 +210,5 @@ async def _device_page(hub: Hub, caller: Caller, kind: DeviceKind, asked: Device
         enrollment_id=opened_by(caller, asked.enrollment_id),
     )
     page, rest = paging.cut(found, str)
-    errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor))
-    return DevicePage(references=references(page), errors=errors, rest=rest)
+    errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, asked.vendor, stamp))
+    return DevicePage(references=listed(page), errors=errors, rest=rest)

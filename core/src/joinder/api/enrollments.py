@@ -33,7 +33,9 @@ class EnrollmentController(Controller):
     tags = ["Enrollments"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", operation_id="listEnrollments", opt={"scope": "read:enrollments"}, summary="List enrollments")
+    @get(
+        "/", operation_id="listEnrollments", opt={"scope": "read:enrollments", "list": True}, summary="List enrollments"
+    )
     async def list_all(
         self,
         hub: HubDep,
@@ -59,7 +61,7 @@ class EnrollmentController(Controller):
         }
         filters = {name: value for name, value in asked.items() if value is not None}
         rows = await enrollments.list_page(
-            hub, caller.account_id, filters, after=paging.after, limit=paging.limit, known=caller.vendors
+            hub, caller.account_id, filters, after=paging.after("enrl"), limit=paging.limit, known=caller.vendors
         )
         page, rest = paging.cut(rows, lambda overview: overview.row.id)
         return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], **rest)

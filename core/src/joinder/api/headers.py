@@ -16,6 +16,7 @@ DEFAULTS = {
     b"content-security-policy": b"default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
 }
 _HOST = re.compile(rb"[A-Za-z0-9._~-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+_BEFORE_HOSTS = ("1", "1.0")  # HTTP/1.0, which health checks still speak
 _BAD_HOST = msgspec.json.encode(
     Problem(
         type="urn:joinder:problem#bad-request",
@@ -43,14 +44,20 @@ def shielded(app: ASGIApp, *, is_https: bool) -> ASGIApp:
                 message["headers"] = [*said, *((name, value) for name, value in added if name not in names)]
             await send(message)
 
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        is_missing = not hosts and scope.get("http_version") == "1.1"  # RFC 9112 §3.2
-        if is_missing or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+        if _is_wrong([value for name, value in scope["headers"] if name == b"host"], scope.get("http_version")):
             await _refuse(sending)
             return
         await app(scope, receive, sending)
 
     return shielding
+
+
+def _is_wrong(hosts: list[bytes], version: str | None) -> bool:
+    """Tells whether a request names its host wrongly; the web server tells of a missing one as an empty one."""
+    if version in _BEFORE_HOSTS and hosts in ([], [b""]):
+        return False
+    is_missing = not hosts and version == "1.1"  # RFC 9112 §3.2
+    return is_missing or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts))
 
 
 async def _refuse(send: Send) -> None:

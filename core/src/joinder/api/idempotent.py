@@ -48,7 +48,7 @@ async def _caller(scope: Scope) -> Caller | None:
         return None
     token = bearer_of(scope)
     try:
-        return await tokens_of(scope["litestar_app"]).verify(token) if token is not None else None
+        return (await tokens_of(scope["litestar_app"]).verify(token))[0] if token is not None else None
     except InvalidToken:
         return None
 

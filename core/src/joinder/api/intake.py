@@ -40,10 +40,16 @@ class Room:
         self._waiting = 0
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by who, whose turn it is first
 
-    async def enter(self, who: Callable[[], str] = str) -> None:
-        """`who` is asked only where there is a queue. Raises NotReady."""
+    def enter_now(self) -> bool:
+        """Takes a place where one is free."""
         if self._free > 0:
             self._free -= 1
+            return True
+        return False
+
+    async def enter(self, who: Callable[[], str] = str) -> None:
+        """`who` is asked only where there is a queue. Raises NotReady."""
+        if self.enter_now():
             return
         if self._waiting >= self._queue_most:
             raise NotReady("Too many ask at once.")

@@ -86,7 +86,7 @@ class VendorCredentialsController(Controller):
             caller.account_id,
             vendor=vendor,
             name=name,
-            after=paging.after,
+            after=paging.after("cred"),
             limit=paging.limit,
             known=caller.types,
         )
@@ -238,7 +238,7 @@ class JoinFlowController(Controller):
         *,
         paging: NamedDependency[Paging],
     ) -> JoinFlowPage:
-        rows = await join_flows.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
+        rows = await join_flows.list_page(hub, caller.account_id, after=paging.after("flow"), limit=paging.limit)
         page, rest = paging.cut(rows, lambda row: row.id)
         return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], **rest)
 

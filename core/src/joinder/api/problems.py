@@ -30,6 +30,7 @@ DERAPI_TITLES = {  # of problems that clients of Derapi know, by the fragment, w
     "invalid-enrollment-status": "Invalid enrollment status",
     "invalid-enrollment-application-time": "Invalid enrollment application time",
 }
+WRONG_MEMBERS = "One or more members of the request are wrong."
 ERRORS_MOST = 50  # told of one request
 log = logging.getLogger("joinder.api")
 
@@ -214,7 +215,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
             "validation-error",
             "The request does not match its schema",
             400,
-            "One or more members of the request are wrong.",
+            WRONG_MEMBERS,
             errors=_pointers(error),
         )
     if error.status_code not in _TITLES:
@@ -245,24 +246,24 @@ def _plain(
 
 def _pointers(error: ValidationException) -> dict[str, str]:
     """Turns Litestar's list of field errors into JSON Pointers; a parameter's is its name."""
-    cause = str(error.__cause__ or "")
-    unknown = re.search(r"unknown field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
-    if unknown:
-        return {_pointer(unknown.group(2) or "") + pointer(unknown.group(1)): "unknown member"}
-    missing = re.search(r"missing required field `([^`]+)`(?: - at `\$\.data([^`]*)`)?", cause)
-    if missing:
-        return {_pointer(missing.group(2) or "") + pointer(missing.group(1)): "is required"}
-    place = re.search(r"^(.*) - at `\$\.([^`]+)`", cause)
+    place = re.search(r"^(.*) - at `\$\.([^`]+)`", str(error.__cause__ or ""))
     if place:
-        path = place.group(2)
-        in_body = path == "data" or path.startswith(("data.", "data["))
-        return {_pointer(path.removeprefix("data") if in_body else f".{wire_name(path)}"): place.group(1)}
+        return {f"/{wire_name(place.group(2))}": place.group(1)}
     extra = error.extra if isinstance(error.extra, list) else []
-    return {
-        f"/{wire_name(str(entry.get('key', '')))}": str(entry.get("message", ""))
-        for entry in extra
-        if isinstance(entry, dict)
-    }
+    found = {str(entry.get("key", "")): str(entry.get("message", "")) for entry in extra if isinstance(entry, dict)}
+    return {"" if key == "data" else pointer(wire_name(key)): text for key, text in found.items()}
+
+
+def places(text: str) -> dict[str, str]:
+    """Returns the JSON Pointer that msgspec's word on a body names, and what is wrong there."""
+    what, _, path = text.partition(" - at `$")
+    place = _pointer(path.removesuffix("`"))
+    unknown, missing = (re.search(f"{word} field `([^`]+)`", what) for word in ("unknown", "missing required"))
+    if unknown:
+        return {place + pointer(unknown.group(1)): "unknown member"}
+    if missing:
+        return {place + pointer(missing.group(1)): "is required"}
+    return {place: what}
 
 
 def _pointer(path: str) -> str:

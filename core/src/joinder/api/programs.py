@@ -12,8 +12,9 @@ from joinder.api.auth import require_caller
 from joinder.api.deps import CallerDep, HubDep, Paging
 from joinder.api.idempotent import key_of
 from joinder.api.virtual import require_virtual
-from joinder.clock import to_epoch, utc_now
+from joinder.clock import utc_now
 from joinder.services.join import applications, programs
+from joinder.wire.base import epoch
 from joinder.wire.enrollments import Enrollment
 from joinder.wire.programs import (
     NewApplication,
@@ -51,8 +52,8 @@ class ProgramController(Controller):
             caller.client_id,
             name=data.name,
             vendors=data.vendors,
-            start=to_epoch(data.start),
-            end=to_epoch(data.end),
+            start=epoch("start", data.start) if data.start is not None else None,
+            end=epoch("end", data.end) if data.end is not None else None,
             resource_types=data.resource_types,
             options=data.options,
         )
@@ -60,7 +61,7 @@ class ProgramController(Controller):
 
     @get("/", operation_id="listPrograms", opt={"scope": "read:flows"}, summary="List programmes")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> ProgramPage:
-        rows = await programs.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
+        rows = await programs.list_page(hub, caller.account_id, after=paging.after("prog"), limit=paging.limit)
         page, rest = paging.cut(rows, lambda row: row.id)
         return ProgramPage(programs=[Program.of(row) for row in page], **rest)
 

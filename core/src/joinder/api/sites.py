@@ -15,6 +15,7 @@ from joinder.api.deps import (
     HubDep,
     OfEnrollment,
     Paging,
+    StampDep,
     VendorID,
     VendorName,
     WindowDep,
@@ -24,10 +25,10 @@ from joinder.api.deps import (
     refuse_unknown,
     source_of,
 )
-from joinder.api.formats import INTERVALS
+from joinder.api.formats import INTERVALS, LISTED
 from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, list_errors, live, sites
-from joinder.wire.base import references
+from joinder.wire.base import listed
 from joinder.wire.coverage import Coverage
 from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
 from joinder.wire.live import Live
@@ -39,7 +40,7 @@ class SiteController(Controller):
     tags = ["Sites"]  # noqa: RUF012
     guards = [require_caller]  # noqa: RUF012
 
-    @get("/", operation_id="listSites", opt={"scope": "read:sites"}, summary="List sites")
+    @get("/", operation_id="listSites", opt=LISTED, summary="List sites")
     async def list_all(
         self,
         hub: HubDep,
@@ -50,11 +51,12 @@ class SiteController(Controller):
         expand: FromQuery[bool] = False,
         *,
         paging: NamedDependency[Paging],
+        stamp: StampDep,
     ) -> SitePage | ExpandedSitePage:
         found = await sites.site_ids(
             hub,
             caller.account_id,
-            after=paging.after,
+            after=paging.after("site"),
             limit=paging.limit,
             known=caller.vendors,
             vendor=vendor,
@@ -62,9 +64,9 @@ class SiteController(Controller):
             enrollment_id=opened_by(caller, enrollment_id),
         )
         page, rest = paging.cut(found, str)
-        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor))
+        errors = known_errors(caller, await list_errors.of_vendors(hub, caller.account_id, vendor, stamp))
         if not expand:
-            return SitePage(sites=references(page), errors=errors, **rest)
+            return SitePage(sites=listed(page), errors=errors, **rest)
         rows = await sites.get_sites(hub, caller.account_id, page)
         return ExpandedSitePage(sites=[Site.of(*row) for row in rows], errors=errors, **rest)
 

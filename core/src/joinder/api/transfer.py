@@ -158,7 +158,7 @@ def _finish(asked: Asked, start: dict[str, Any], body: bytes) -> bytes:
 
 
 def _compressed(asked: Asked, known: dict[bytes, bytes], headers: Headers, body: bytes) -> tuple[Headers, bytes]:
-    is_text = _TEXT.match(known.get(b"content-type", b"")) is not None and b"content-encoding" not in known
+    is_text = _is_text(known.get(b"content-type", b"")) and b"content-encoding" not in known
     if len(body) < COMPRESS_FROM_BYTES or not is_text:
         return headers, body
     headers = [*headers, *([] if b"vary" in known else [(b"vary", b"accept-encoding")])]
@@ -169,6 +169,11 @@ def _compressed(asked: Asked, known: dict[bytes, bytes], headers: Headers, body:
     length = (b"content-length", str(len(body)).encode())
     kept = [one for one in headers if one[0] != b"content-length"]
     return [*kept, (b"content-encoding", coding.encode()), length], body
+
+
+@lru_cache(maxsize=64)
+def _is_text(content_type: bytes) -> bool:
+    return _TEXT.match(content_type) is not None
 
 
 def _allowed(methods: bytes) -> bytes:

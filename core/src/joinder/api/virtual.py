@@ -19,6 +19,7 @@ from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.join import virtual_homes
 from joinder.services.join.consents import callback_url
+from joinder.services.readings import sites
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import NotFound
 from joinder.wire.base import Rest
@@ -57,7 +58,9 @@ class VirtualSiteController(Controller):
 
     @get("/", operation_id="listVirtualSites", opt={"scope": "read:sites"}, summary="List virtual sites")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> VirtualSitePage:
-        ids, rows = await virtual_homes.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
+        ids, rows = await virtual_homes.list_page(
+            hub, caller.account_id, after=paging.after("site"), limit=paging.limit
+        )
         _, rest = paging.cut(ids, str)
         return VirtualSitePage(virtual_sites=[VirtualSite.of(*row) for row in rows[: paging.size]], **rest)
 
@@ -176,6 +179,8 @@ async def virtual_consent(
 async def _devices(
     hub: Hub, caller: Caller, kind: DeviceKind, paging: Paging
 ) -> tuple[list[virtual_homes.ShownDevice], Rest]:
-    ids, shown = await virtual_homes.list_devices(hub, caller.account_id, kind, after=paging.after, limit=paging.limit)
+    ids, shown = await virtual_homes.list_devices(
+        hub, caller.account_id, kind, after=paging.after(sites.TAGS[kind]), limit=paging.limit
+    )
     _, rest = paging.cut(ids, str)
     return shown[: paging.size], rest

@@ -46,7 +46,12 @@ class EventController(Controller):
     ) -> EventPage:
         """Lists events, the newest last."""
         rows = await events.list_page(
-            hub, caller.account_id, enrollment_id=enrollment_id, kind=kind, after=paging.after, limit=paging.limit
+            hub,
+            caller.account_id,
+            enrollment_id=enrollment_id,
+            kind=kind,
+            after=paging.after("evnt"),
+            limit=paging.limit,
         )
         page, rest = paging.cut(rows, lambda told: told.row.id)
         return EventPage(events=[Event.of(told) for told in page], **rest)
@@ -73,7 +78,7 @@ class WebhookController(Controller):
 
     @get("/", operation_id="listWebhooks", opt={"scope": "read:webhooks"}, summary="List webhooks")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> WebhookPage:
-        rows = await webhooks.list_page(hub, caller.account_id, after=paging.after, limit=paging.limit)
+        rows = await webhooks.list_page(hub, caller.account_id, after=paging.after("whep"), limit=paging.limit)
         page, rest = paging.cut(rows, lambda row: row.id)
         return WebhookPage(webhooks=[Webhook.of(row) for row in page], **rest)
 
@@ -136,7 +141,7 @@ class WebhookController(Controller):
         paging: NamedDependency[Paging],
     ) -> DeliveryPage:
         rows = await replays.list_page(
-            hub, caller.account_id, webhook_id, status=status, after=paging.after, limit=paging.limit
+            hub, caller.account_id, webhook_id, status=status, after=paging.after("dlvy"), limit=paging.limit
         )
         page, rest = paging.cut(rows, lambda shown: shown[0].id)
         return DeliveryPage(deliveries=[Delivery.of(shown) for shown in page], **rest)

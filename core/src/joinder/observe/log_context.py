@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 
@@ -11,14 +10,19 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 _bound: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=_NOTHING)
 
 
-@contextmanager
-def log_context(**values: str) -> Iterator[None]:
+class log_context:
     """Names what the block is about: one request, account, enrollment, vendor or job, by id or name."""
-    token = _bound.set({**_bound.get(), **values})
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+
+    __slots__ = ("_token", "_values")
+
+    def __init__(self, **values: str) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._token = _bound.set({**_bound.get(), **self._values})
+
+    def __exit__(self, *_: object) -> None:
+        _bound.reset(self._token)
 
 
 def bind(**values: str) -> None:

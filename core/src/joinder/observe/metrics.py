@@ -57,6 +57,7 @@ class Metrics:
         self._of_call: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._requests = self._counter("api_requests", "Requests answered", "route", "method", "status")
         self._request_s = self._histogram("api_request_seconds", "Duration of requests", _API_S, "route", "method")
+        self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._blocked = self._counter("plugin_blocked", "Plugins that stopped the whole process", "vendor")
         self._refused = self._counter(
             "readings_refused", "Values, rows and devices of answers that were not taken", "vendor", "rule"
@@ -109,8 +110,13 @@ class Metrics:
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts one request; `route` is the template, `status` becomes its class such as 2xx."""
-        self._requests.labels(route, method, f"{status // 100}xx").inc()
-        self._request_s.labels(route, method).observe(seconds)
+        key = route, method, status // 100
+        if key not in self._of_request:
+            counted = self._requests.labels(route, method, f"{status // 100}xx")
+            self._of_request[key] = counted, self._request_s.labels(route, method)
+        ended, took = self._of_request[key]
+        ended.inc()
+        took.observe(seconds)
 
     def calling(self, vendor: str, hook: str) -> AbstractContextManager[object]:
         """Measures around one hook call (vendors/registry.py)."""

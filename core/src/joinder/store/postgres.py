@@ -19,7 +19,7 @@ from joinder.store.driver_errors import telling, trouble_from, unusable
 from joinder.store.epoch import SERVER_SQL
 from joinder.store.migrate import migrate_postgres
 from joinder.store.statements import upsert_on_postgres
-from joinder.store.types import NotText, Row, Store, Upsert, Write
+from joinder.store.types import NotText, Row, Stamp, Store, Upsert, Write
 from joinder.trouble import StoreAway, StoreRefused, StoreTrouble
 
 OLDEST = 150000
@@ -84,6 +84,13 @@ class PostgresStore(Store):
     @telling
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         return await self._rows(sql, parameters, LONG_STATEMENT_S)
+
+    async def finds(
+        self, sql: str, parameters: Mapping[str, Any], since: Stamp | None = None
+    ) -> tuple[bool, Stamp | None]:
+        """Asks in one way to the server; who runs then, and who is through, is another set after each commit."""
+        found = await self.rows(f"SELECT pg_current_snapshot()::text WHERE EXISTS ({sql})", parameters)
+        return bool(found), (self.server, found[0][0]) if found else None
 
     async def _rows(self, sql: str, parameters: Mapping[str, Any], seconds: float) -> list[Row]:
         statement, names = numbered(sql)

@@ -25,7 +25,7 @@ from joinder.store.file_watch import FileWatch, refuse_strays
 from joinder.store.group_commit import GroupCommit
 from joinder.store.migrate import migrate_sqlite
 from joinder.store.pragmas import connect, prepare
-from joinder.store.types import Row, Store, Write
+from joinder.store.types import Row, Stamp, Store, Write
 from joinder.trouble import StoreOrphaned, StoreRefused, StoreTrouble
 
 
@@ -81,13 +81,19 @@ class SqliteStore(Store):
                 connection.interrupt()
             raise
 
-    def commits(self) -> int | None:
+    async def finds(
+        self, sql: str, parameters: Mapping[str, Any], since: Stamp | None = None
+    ) -> tuple[bool, Stamp | None]:
+        stamp = self._stamp()
+        is_unchanged = stamp is not None and stamp == since
+        return is_unchanged or bool(await self.rows(sql, parameters)), stamp
+
+    def _stamp(self) -> Stamp | None:
         """Asks the connection that reads, which itself commits nothing."""
         try:
-            ((found,),) = self._hot.execute("PRAGMA data_version").fetchall()
+            return self._hot.execute("PRAGMA data_version").fetchone()  # type: ignore[no-any-return]
         except sqlite3.Error:  # whoever reads next is told what is wrong
             return None
-        return int(found)
 
     @telling
     async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:

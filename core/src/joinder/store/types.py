@@ -39,6 +39,8 @@ class Upsert:
 
 
 Write = Statement | Upsert
+Stamp = tuple[object, ...]  # of a moment: equal ones have no commit of anybody between them
+KEPT_MOST = 1024  # answers of `rows_while`
 NOT_IN_REPERTOIRE = "22021"  # SQLSTATE of PostgreSQL for a NUL in a text
 
 
@@ -62,6 +64,7 @@ class Store(ABC):
         self._writer = writer
         self.pulse = Pulse()
         self.outage = Outage()
+        self._kept: dict[tuple[object, ...], tuple[Stamp, list[Row]]] = {}
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -98,9 +101,26 @@ class Store(ABC):
         """Reads as `rows` does, by a SELECT that may walk a whole table: nothing else waits for it."""
         return await self.rows(sql, parameters)
 
-    def commits(self) -> int | None:
-        """Returns a number that is another one after a commit of anybody; None where that cannot be had for nothing."""
-        return None
+    @abstractmethod
+    async def finds(
+        self, sql: str, parameters: Mapping[str, Any], since: Stamp | None = None
+    ) -> tuple[bool, Stamp | None]:
+        """Tells whether a SELECT finds a row, as `rows` would, and the stamp of now; None where that cannot be told.
+
+        `since`: of when it did. It is not asked again where nobody committed since, and that is told for less.
+        """
+
+    async def rows_while(self, stamp: Stamp | None, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Reads few rows as `rows` does; those that were read at the same stamp are not read again."""
+        key = (sql, *parameters.values())
+        if stamp is not None and (kept := self._kept.get(key)) is not None and kept[0] == stamp:
+            return kept[1]
+        found = await self.rows(sql, parameters)
+        if stamp is not None:
+            if len(self._kept) >= KEPT_MOST:
+                self._kept.clear()
+            self._kept[key] = stamp, found
+        return found
 
     @abstractmethod
     async def apply(self, *writes: Write, serialize_on: str = "") -> list[int]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 from msgspec import Meta, Struct
 
 from joinder.clock import FIRST, LAST
 from joinder.clock import utc_text as utc_text
+from joinder.services.refusals import Invalid
 
+YEARS = range(2000, 2200)  # of the times that callers give
 _UPPER = {"id": "ID", "uri": "URI", "utc": "UTC"}
 
 
@@ -61,6 +64,13 @@ def references(ids: Sequence[str]) -> list[Reference]:
     return [Reference(id=row_id) for row_id in ids]
 
 
+def listed(ids: Sequence[str]) -> list[Reference]:
+    """Returns what encodes as `references(ids)` does, for less: written out at once."""
+    texts = msgspec.json.encode(ids)[1:-1].replace(b'","', b'"},{"id":"')  # a quotation mark within an id is escaped
+    written: Any = msgspec.Raw(b'[{"id":%b}]' % texts if ids else b"[]")
+    return written  # type: ignore[no-any-return]
+
+
 def page_token(key: str) -> str:
     """Makes a page's token, opaque to callers; deps.py reads it."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
@@ -69,6 +79,14 @@ def page_token(key: str) -> str:
 def utc(at: int | None) -> str | None:
     """Formats epoch seconds in ISO 8601; None where unknown, or where no calendar has such a time."""
     return None if at is None or not FIRST <= at <= LAST else utc_text(at)
+
+
+def epoch(name: str, moment: datetime) -> int:
+    """Returns epoch seconds of a time the caller gave. Raises Invalid naming the member or parameter."""
+    if moment.year not in YEARS:
+        wanted = f"must be of the years {YEARS[0]} to {YEARS[-1]}"
+        raise Invalid(f"{name} is out of range", errors={f"/{name}": wanted})
+    return int(moment.timestamp())
 
 
 def kilo(value: float | None) -> float | None:

@@ -13,7 +13,7 @@ from msgspec import Meta, field
 from joinder.services.join.applications import Customer, Decision, Status
 from joinder.services.refusals import Invalid, pointer
 from joinder.store import tables
-from joinder.wire.base import Body, ListPage, Moment, Wire, utc_text
+from joinder.wire.base import YEARS, Body, ListPage, Moment, Wire, utc_text
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -127,6 +127,8 @@ def _customer(
     for name, details in (("customer", customer), ("address", address), ("systemInfo", system_info)):
         if len(str(details).encode()) > DETAILS_BYTES_MOST:
             errors[pointer(name)] = f"must have at most {DETAILS_BYTES_MOST} bytes"
+    if applied_at.year not in YEARS:
+        errors["/applicationTime"] = f"must be of the years {YEARS[0]} to {YEARS[-1]}"
     if errors:
         raise Invalid("The application cannot be taken as it is", errors=errors)
     return Customer(

@@ -51,7 +51,8 @@ async def start(
     moment = now()
     since, until = history.EVERYTHING if start is None else start, min(end or moment, moment)
     if since >= until:
-        raise Unprocessable("start must lie in the past and before end")
+        wanted = "must lie in the past and before end"
+        raise Unprocessable(f"start {wanted}", errors={"/start": wanted})
     async with hub.store.write(enrollment_id) as session:
         enrollment = await owned(session, Enrollment, enrollment_id, account_id)
         vendor = hub.registry.vendor(enrollment.vendor)

@@ -141,9 +141,10 @@ def refuse_span(window: Window) -> None:
     """Raises Unprocessable for a window that is empty, or too wide for its level."""
     days = MAX_SPAN_DAYS[window.level]
     if window.end <= window.start:
-        raise Unprocessable("end must lie after start")
+        raise Unprocessable("end must lie after start", errors={"/end": "must lie after start"})
     if window.end - window.start > days * 86400 + CLOCK_CHANGE_S:
-        raise Unprocessable(f"At level {window.level} one request spans at most {days} days")
+        wanted = f"must lie at most {days} days after start at level {window.level}"
+        raise Unprocessable(f"At level {window.level} one request spans at most {days} days", errors={"/end": wanted})
 
 
 def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: DeviceKind, window: Window) -> Asked:

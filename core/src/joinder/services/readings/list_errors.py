@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from joinder.runtime.hub import Hub
+from joinder.store.types import Stamp
 
 _TROUBLE = (
     "SELECT vendor, health, count(*), min(health_reason), max(health_reason) FROM enrollment "
@@ -25,16 +26,22 @@ _WHAT = {  # by health: what is the matter with one, and with several
 }
 
 
-async def of_vendors(hub: Hub, account_id: str, vendor: str | None = None) -> dict[str, str]:
-    """Returns vendor → sentence; empty when all is well and every site was read. `vendor`: of this one alone."""
+async def of_vendors(
+    hub: Hub, account_id: str, vendor: str | None = None, stamp: Stamp | None = None
+) -> dict[str, str]:
+    """Returns vendor → sentence; empty when all is well and every site was read. `vendor`: of this one alone.
+
+    `stamp`: of the request that asks.
+    """
     told: dict[str, list[str]] = {}
     of_vendor = "AND vendor = :vendor " if vendor is not None else ""
     values = {"account": account_id, **({"vendor": vendor} if vendor is not None else {})}
-    for name, health, count, reason, other in await hub.store.rows(_TROUBLE.format(of_vendor=of_vendor), values):
+    troubles = await hub.store.rows_while(stamp, _TROUBLE.format(of_vendor=of_vendor), values)
+    for name, health, count, reason, other in troubles:
         told.setdefault(name, []).append(_trouble(health, count, reason if reason == other else None))
     for sentences in told.values():
         sentences.append("see GET /enrollments")
-    for name, count in await hub.store.rows(_UNREAD.format(of_vendor=of_vendor), values):
+    for name, count in await hub.store.rows_while(stamp, _UNREAD.format(of_vendor=of_vendor), values):
         told.setdefault(name, []).append(f"{count} site(s) not read yet, so not listed")
     return {name: "; ".join(sentences) for name, sentences in told.items()}
 

@@ -6,7 +6,7 @@ import base64
 import hmac
 import time
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from joserfc import jwt
@@ -22,6 +22,7 @@ from joinder.services.records.accounts import Caller
 from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
 from joinder.store.tables import Account, ApiClient, Enrollment, RevokedToken
+from joinder.store.types import Stamp
 
 BROWSERS_SCOPE = "read:sites"
 _RECHECK_S = 30  # how long a process may go on with an earlier look at the client and its account
@@ -107,21 +108,24 @@ class Tokens:
         claims = self._claims(caller.client_id, caller.account_id, BROWSERS_SCOPE, life_s)
         return await self._signed({**claims, "enrollment": enrollment_id})
 
-    async def verify(self, token: str) -> Caller:
-        """Raises InvalidToken. What a token says is remembered; whether it still counts is asked every time."""
+    async def verify(self, token: str) -> tuple[Caller, Stamp | None]:
+        """Returns whose it is, and the stamp of the moment when it was known to count. Raises InvalidToken.
+
+        What a token says is remembered; whether it still counts is asked every time.
+        """
         known = self._seen.get(token)
         moment = time.time()
         if known and moment < known.claims.exp and moment < known.again_at:
-            await self._refuse_ended(known.claims)
-            return known.caller
+            known.stamp = await self._refuse_ended(known.claims, known.stamp)
+            return known.caller, known.stamp
         claims = await self._verified(token)
-        await self._refuse_ended(claims)
+        stamp = await self._refuse_ended(claims)
         caller = await self._caller(claims)
-        self._seen[token] = _Seen(caller, claims, moment + _RECHECK_S)
+        self._seen[token] = _Seen(caller, claims, moment + _RECHECK_S, stamp)
         self._seen.move_to_end(token)
         if len(self._seen) > _CACHE_SIZE:
             self._seen.popitem(last=False)
-        return caller
+        return caller, stamp
 
     async def revoke(self, client: ApiClient, token: str) -> None:
         """Ends one of the client's own access tokens (RFC 7009), everywhere at once; what is no token has ended.
@@ -154,10 +158,15 @@ class Tokens:
         }
         return {"active": True, "token_type": "Bearer", **told}
 
-    async def _refuse_ended(self, claims: _Claims) -> None:
-        """Raises InvalidToken where the client or this token was revoked, in whichever process."""
-        if not await self._hub.store.rows(_COUNTS, {"client": claims.client_id, "jti": claims.jti}):
+    async def _refuse_ended(self, claims: _Claims, since: Stamp | None = None) -> Stamp | None:
+        """Returns the stamp of now; `since`: of when it counted.
+
+        Raises InvalidToken where the client or this token was revoked, in whichever process.
+        """
+        counts, stamp = await self._hub.store.finds(_COUNTS, {"client": claims.client_id, "jti": claims.jti}, since)
+        if not counts:
             raise InvalidToken
+        return stamp
 
     async def jwks(self) -> dict[str, list[dict[str, object]]]:
         public = await self.keys.public()
@@ -246,9 +255,10 @@ class _Claims(Struct):
     enrollment: str | None = None
 
 
-class _Seen(NamedTuple):
+class _Seen(Struct):
     """A token that was verified, and when its client is looked up again."""
 
     caller: Caller
     claims: _Claims
     again_at: float
+    stamp: Stamp | None

@@ -9,6 +9,7 @@ from sqlmodel import Field, SQLModel
 
 from joinder.store.tables.columns import big
 
+_LISTED = text("fetched_at IS NOT NULL AND gone_at IS NULL")
 _UNREAD = text("fetched_at IS NULL AND gone_at IS NULL")
 
 
@@ -18,6 +19,7 @@ class SiteRow(SQLModel, table=True):
         UniqueConstraint("account_id", "vendor", "vendor_id"),
         Index("site_by_account", "account_id", "id"),
         Index("site_by_enrollment", "enrollment_id"),
+        Index("site_listed", "account_id", "id", sqlite_where=_LISTED, postgresql_where=_LISTED),
         Index("site_unread", "account_id", "vendor", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
         # For words looked for in every name. PostgreSQL, which would refuse a long one in an index, walks the table.
         Index("site_by_name", "enrollment_id", "name", "vendor_id").ddl_if(dialect="sqlite"),
