@@ -12,8 +12,8 @@ from litestar import Litestar
 
 from api.conftest import NewBrowser
 from api.fakes import Tenant
-from joinder.api.intake import Intake, Room
-from joinder.api.problems import NotReady
+from joinder.api.intake import Intake
+from joinder.turns import Crowded, Turns, on_behalf_of
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 DATABASES = ("sqlite",)
@@ -102,7 +102,7 @@ async def test_a_full_room_leaves_the_other_and_health_alone(anonymous: httpx.As
 
 
 async def test_a_queue_is_in_order_and_has_an_end() -> None:
-    room, order = Room(at_once=1, queue_most=2, waits_s=60), []
+    room, order = Turns(1, queue_most=2), []
 
     async def come(name: str) -> None:
         await room.enter()
@@ -111,7 +111,7 @@ async def test_a_queue_is_in_order_and_has_an_end() -> None:
     await room.enter()
     waiting = [asyncio.create_task(come(name)) for name in "ab"]
     await asyncio.sleep(0)
-    with pytest.raises(NotReady):
+    with pytest.raises(Crowded):
         await room.enter()
     room.leave()
     await waiting[0]
@@ -121,7 +121,7 @@ async def test_a_queue_is_in_order_and_has_an_end() -> None:
 
 
 async def test_who_leaves_the_queue_takes_no_place() -> None:
-    room = Room(at_once=1, queue_most=1, waits_s=60)
+    room = Turns(1)
     await room.enter()
     waiting = asyncio.create_task(room.enter())
     await asyncio.sleep(0)
@@ -132,7 +132,7 @@ async def test_who_leaves_the_queue_takes_no_place() -> None:
 
 
 async def test_who_sends_many_waits_for_them_and_nobody_else_does() -> None:
-    room, order = Room(at_once=1, queue_most=100, waits_s=60), []
+    room, order = Turns(1), []
 
     async def come(who: str) -> None:
         await room.enter(lambda: who)
@@ -145,13 +145,68 @@ async def test_who_sends_many_waits_for_them_and_nobody_else_does() -> None:
             group.create_task(come(who))
         await asyncio.sleep(0)
         room.leave()
-    assert order[:6] == ["flood", "owner", "other", "flood", "owner", "flood"]
+    assert order[:6] == ["flood", "owner", "flood", "other", "owner", "flood"]
     assert order.count("flood") == 9
+
+
+async def test_who_asks_one_thing_after_the_other_passes_by_whatever_others_have_piled_up() -> None:
+    """A turn of theirs between two of its own, however many they are; and they are not forgotten."""
+    room, order = Turns(1), []
+
+    async def come(who: str) -> None:
+        with on_behalf_of(who):
+            async with room.place():
+                order.append(who)
+                await asyncio.sleep(0)
+
+    async def owner() -> None:
+        for _ in range(10):
+            await come("owner")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(200):
+            group.create_task(come(f"flood {number % 20}"))
+        while len(order) < 60:  # all of them have had a turn, and wait for more
+            await asyncio.sleep(0)
+        began = len(order)
+        group.create_task(owner())
+    turns = [place for place, who in enumerate(order[began:]) if who == "owner"]
+    assert len(order) == 210
+    assert max(after - before for before, after in zip([-1, *turns], turns, strict=False)) <= 3
+
+
+async def test_many_who_come_once_leave_those_who_wait_a_turn_of_their_own() -> None:
+    room, order = Turns(1), []
+
+    async def come(who: str) -> None:
+        await room.enter(lambda: who)
+        order.append(who)
+        room.leave()
+
+    await room.enter()
+    async with asyncio.TaskGroup() as group:
+        for who in ["many"] * 5 + [f"once {number}" for number in range(40)]:
+            group.create_task(come(who))
+        await asyncio.sleep(0)
+        room.leave()
+    many = [place for place, who in enumerate(order) if who == "many"]
+    assert many[0] == 0
+    assert 15 <= many[1] <= 41  # as late as its share is, and no later
+
+
+async def test_who_has_a_place_or_asks_for_nobody_walks_in() -> None:
+    room = Turns(1)
+    with on_behalf_of("guest"):
+        async with room.place(), room.place():
+            with on_behalf_of(None):
+                async with room.place():
+                    assert room._free == 0
+    assert room._free == 1
 
 
 async def test_places_that_are_given_up_in_any_moment_are_not_lost() -> None:
     """Cancelled while they wait, and in the moment they are given a place; the room is as large afterwards."""
-    dice, room = random.Random(20), Room(at_once=3, queue_most=50, waits_s=60)  # noqa: S311 - the same each time
+    dice, room = random.Random(20), Turns(3)  # noqa: S311 - the same each time
 
     async def visit(who: str) -> None:
         await room.enter(lambda: who)
@@ -168,14 +223,13 @@ async def test_places_that_are_given_up_in_any_moment_are_not_lost() -> None:
         await asyncio.gather(*visits, return_exceptions=True)
     for _ in range(3):
         await room.enter()
-    nobody = Room(at_once=0, queue_most=0)
-    assert (room._free, room._waiting, room._queues) == (nobody._free, nobody._waiting, nobody._queues)
+    assert (room._free, room._waiting, room._new, room._old) == (0, 0, {}, {})
 
 
 async def test_who_waits_too_long_gives_its_turn_to_others() -> None:
-    room = Room(at_once=1, queue_most=5, waits_s=0.02)
+    room = Turns(1, waits_s=0.02)
     await room.enter()
-    with pytest.raises(NotReady):
+    with pytest.raises(Crowded):
         await room.enter()
     room.leave()
     await room.enter()
@@ -186,11 +240,11 @@ async def test_a_stranger_s_turn_is_its_address_s_and_a_client_s_its_token_s(
 ) -> None:
     asked = []
 
-    async def enter(self: Room, who: Callable[[], str] = str) -> None:
+    async def enter(self: Turns, who: Callable[[], str] = str) -> None:
         asked.append(who())
 
-    monkeypatch.setattr(Room, "enter", enter)
-    monkeypatch.setattr(Room, "leave", lambda self: None)
+    monkeypatch.setattr(Turns, "enter", enter)
+    monkeypatch.setattr(Turns, "leave", lambda self: None)
     await anonymous.get("/join/sunny/auth-granted")
     await tenant.api.get("/vendors")
     assert asked[0] == "127.0.0.1"

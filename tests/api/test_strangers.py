@@ -77,6 +77,66 @@ async def test_starts_of_an_address_have_an_end(
     assert (await started(at("203.0.113.5"), flow_id)).status_code == 303
 
 
+@pytest.mark.parametrize("act", ["starts", "attempts"])
+async def test_who_has_nothing_left_is_sent_away_before_anything_is_read_or_waited_for(
+    api: httpx.AsyncClient, app: Litestar, hub: Hub, vendors: Vendors, at: At, clock: SimpleNamespace, act: str
+) -> None:
+    """S20: no place, no turn and no connection to the store is taken."""
+    flow_id = await new_flow(api)
+    refused_codes(vendors)
+    stranger = at("203.0.113.5")
+    token = await begin(stranger, flow_id)
+    paths = {
+        "starts": (
+            f"/join/flows/{flow_id}/authorize?vendor=sunny",
+            f"/join/flows/{flow_id}/authorize?vendor=sunny&go=1",
+        ),
+        "attempts": (f"/join/sunny/auth-granted?state={token}&code=x", "/join/sunny/auth-granted?state=y&code=x"),
+    }[act]
+    tier = getattr(hub.strangers, act)
+    while tier.address.wait_s("203.0.113.5") == 0:
+        tier.address.take("203.0.113.5")
+    async with hub.store.write():  # nobody else writes now
+        app.state.intake.strangers._free = 0
+        for path in paths:
+            answer = await stranger.get(path)
+            assert_page(answer, 429)
+            assert 0 < int(answer.headers["retry-after"]) <= 60
+    app.state.intake.strangers._free = 1
+    assert_page(await at(HONEST).get(f"/join/flows/{flow_id}/authorize?vendor=none"), 400)
+
+
+async def test_a_flow_that_has_no_starts_left_is_not_read_for_them(
+    api: httpx.AsyncClient, hub: Hub, at: At, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow_id, other = await new_flow(api), await new_flow(api)
+    hub.strangers.starts = replace(hub.strangers.starts, flow=Buckets(2))
+    for number in range(2):
+        assert (await started(at(f"203.0.113.{number}"), flow_id)).status_code == 303
+    with monkeypatch.context() as closed:
+        closed.setattr(hub.store, "read", None)
+        assert (await started(at(HONEST), flow_id)).status_code == 429
+    assert (await started(at(HONEST), other)).status_code == 303
+
+
+async def test_whatever_an_address_asks_for_has_an_end(
+    api: httpx.AsyncClient, hub: Hub, at: At, clock: SimpleNamespace
+) -> None:
+    """S20: also what is only read."""
+    hub.strangers.asked = Buckets(10)
+    flow_id = await new_flow(api)
+    paths = [
+        f"/join/flows/{flow_id}/authorize",
+        "/join/sessions/x",
+        "/join/reconnect?link=x",
+        "/join/connection?link=x",
+    ]
+    answers = [(await at("203.0.113.5").get(paths[number % 4])).status_code for number in range(14)]
+    assert 429 not in answers[:10]
+    assert answers[10:] == [429] * 4
+    assert (await started(at(HONEST), flow_id)).status_code == 303
+
+
 async def test_invented_codes_reach_the_vendor_so_often_and_an_honest_owner_still_joins(
     api: httpx.AsyncClient, vendors: Vendors, at: At, clock: SimpleNamespace
 ) -> None:

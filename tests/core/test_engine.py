@@ -13,6 +13,7 @@ from joinder.settings import Settings
 from joinder.store.engine import open_store
 from joinder.store.types import Store, Upsert
 from joinder.trouble import StoreTrouble
+from joinder.turns import on_behalf_of
 
 INSERT = text("INSERT INTO account (id, name, mode, created_at) VALUES (:id, :kind, 'production', 0)")
 ROUNDS = 150
@@ -67,6 +68,47 @@ async def test_blocks_about_one_thing_run_one_after_the_other(store: Store) -> N
 
     await asyncio.gather(*(count() for _ in range(40)))
     assert [row[0] for row in await store.rows("SELECT name FROM account", {})] == ["40"]
+
+
+async def test_guests_who_pile_up_keep_neither_another_guest_nor_the_work_of_the_server_behind_them(
+    store: Store,
+) -> None:
+    """S20: their own turns, in front of what everybody else waits in."""
+    ended: list[str] = []
+
+    async def write(who: str | None, number: int) -> None:
+        with on_behalf_of(who):
+            await _write(store, f"{who}-", number)
+        ended.append(who or "server")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(120):
+            group.create_task(write(f"flood {number % 4}", number))
+        while len(ended) < 20:
+            await asyncio.sleep(0)
+        for number in range(3):
+            await write("owner", number)
+            await write(None, number)
+        last = len(ended)
+    assert last < 20 + 60, "an owner's three writes and the server's three went by the hundred that wait"
+    assert len(ended) == 126
+
+
+async def test_a_guest_reads_inside_of_what_it_writes_and_writes_inside_of_what_it_reads(store: Store) -> None:
+    """A place is taken once: guests who all hold one and want another would wait for each other."""
+
+    async def nested(number: int) -> None:
+        with on_behalf_of(f"guest {number}"):
+            async with store.read() as session:
+                await session.execute(text("SELECT 1"))
+                await _write(store, "nested", number)
+                async with store.write(), store.read() as inner:
+                    await inner.execute(text("SELECT 1"))
+
+    async with asyncio.timeout(60):
+        for number in range(6):
+            await asyncio.gather(*(nested(10 * number + one) for one in range(2)))
+    assert (await store.rows("SELECT count(*) FROM account", {}))[0][0] == 24
 
 
 @pytest.mark.parametrize("count", [1, 7, 900])

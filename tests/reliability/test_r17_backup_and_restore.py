@@ -22,7 +22,7 @@ from joinder.services.grants import barrier
 from joinder.services.grants.refresh import refresh
 from joinder.services.join import stored_consents, vendor_credentials
 from joinder.services.join.stored_consents import Origin
-from joinder.services.operations.backup import Copy, back_up
+from joinder.services.operations.backup import Copy, back_up, read_manifest
 from joinder.services.operations.reconcile import reconcile
 from joinder.services.operations.restore import restore
 from joinder.services.readings import vendor_calls
@@ -124,7 +124,7 @@ async def health_of(hub: Hub, enrollment_id: str) -> tuple[str, str | None]:
 
 @pytest.fixture
 def copy_now(tmp_path: Path, settings: Settings) -> Callable[[], Awaitable[Copy]]:
-    return lambda: back_up(settings, tmp_path / "a-copy", force=True)
+    return lambda: back_up(settings, tmp_path / "a-copy", "test", force=True)
 
 
 CopyNow = Callable[[], Awaitable[Copy]]
@@ -178,17 +178,17 @@ async def test_the_drill(settings: Settings, copy_now: CopyNow, database_kind: s
                 await refresh(hub, each)
         assert strict.exchanges + grace.exchanges == exchanges
 
-        first = {one.vendor: one for one in await reconcile(hub)}
+        first = {one.vendor: one for one in await reconcile(hub, "test")}
         assert (set(first["graceful"].released), set(first["strict"].waiting)) == (set(of_grace), set(of_strict))
         await refresh_all(hub, of_grace)
         assert (grace.reuse_seen, grace.revoked) == (0, set())
 
         strict.before = note
-        (second,) = await reconcile(hub, probe=True, refusals=grants)
+        (second,) = await reconcile(hub, "test", probe=True, refusals=grants)
         assert (set(second.alive), set(second.lost), second.waiting) == (unspent, spent, [])
         assert strict.revoked == {of_strict[each] for each in spent}
         assert set(at_once) == {1}
-        assert await reconcile(hub, probe=True) == []
+        assert await reconcile(hub, "test", probe=True) == []
         for each in list(spent)[:20]:
             health, reason = await health_of(hub, each)
             assert (health, "restored from a copy of" in str(reason)) == ("needs_consent", True)
@@ -231,7 +231,7 @@ async def test_the_worker_finds_nothing_due_behind_the_barrier(
     async with open_hub(settings, registry) as again:
         due = "SELECT count(*) FROM due WHERE kind = 'refresh' AND due_at < 9999999999"
         assert (await again.store.rows(due, {}))[0][0] == 0
-        await reconcile(again, probe=True)
+        await reconcile(again, "test", probe=True)
         assert (await again.store.rows(due, {}))[0][0] == 1
 
 
@@ -244,14 +244,14 @@ async def test_the_brake_stops_after_refusals_in_a_row(
     await hub.store.close()
     await put_back(settings, copy.path, registry)
     async with open_hub(settings, registry) as again:
-        (outcome,) = await reconcile(again, probe=True, refusals=3)
+        (outcome,) = await reconcile(again, "test", probe=True, refusals=3)
         assert (len(outcome.alive), len(outcome.lost), len(outcome.waiting)) == (0, 3, 9)
         assert {*outcome.lost, *outcome.waiting} == ids
         assert "--refusals 12" in str(outcome.stopped)
         assert len(vendor.revoked) == 3
         with pytest.raises(AuthorizationLost, match="restored from a copy"):
             await refresh(again, outcome.lost[0])
-        (rest,) = await reconcile(again, probe=True, refusals=12)
+        (rest,) = await reconcile(again, "test", probe=True, refusals=12)
         assert (set(rest.lost), rest.waiting) == (set(outcome.waiting), [])
 
 
@@ -264,11 +264,11 @@ async def test_trouble_at_the_vendor_decides_nothing(
     await put_back(settings, copy.path, registry)
     async with open_hub(settings, registry) as again:
         vendor.fail = TransientError("The vendor is down")
-        (outcome,) = await reconcile(again, probe=True)
+        (outcome,) = await reconcile(again, "test", probe=True)
         assert (set(outcome.waiting), outcome.stopped) == (ids, "The vendor is down")
         vendor.fail = AppCredentialsRejected("The app is refused")
         before = vendor.exchanges
-        (outcome,) = await reconcile(again, probe=True)
+        (outcome,) = await reconcile(again, "test", probe=True)
         assert (set(outcome.waiting), vendor.exchanges) == (ids, before + 1)
 
 
@@ -282,13 +282,13 @@ async def test_one_process_probes_at_a_time(
     await put_back(settings, copy.path, registry)
     vendor.latency_s = 0.2
     async with open_hub(settings, registry) as one, open_hub(settings, registry) as other:
-        first = asyncio.create_task(reconcile(one, probe=True))
+        first = asyncio.create_task(reconcile(one, "test", probe=True))
         while not vendor.exchanges:
             await asyncio.sleep(0.01)
         with pytest.raises(Conflict, match="Another process"):
-            await reconcile(other, probe=True)
+            await reconcile(other, "test", probe=True)
         assert len((await first)[0].alive) == 3
-        assert await reconcile(other, probe=True) == []
+        assert await reconcile(other, "test", probe=True) == []
 
 
 async def test_beyond_the_grace_a_probe_decides(settings: Settings, copy_now: CopyNow) -> None:
@@ -300,7 +300,7 @@ async def test_beyond_the_grace_a_probe_decides(settings: Settings, copy_now: Co
         copy = await copy_now()
     await put_back(settings, aged(copy, 25 * HOUR_S), registry)
     async with open_hub(settings, registry) as hub:
-        (outcome,) = await reconcile(hub)
+        (outcome,) = await reconcile(hub, "test")
         assert (outcome.released, outcome.waiting) == ([], list(made))
 
 
@@ -366,7 +366,7 @@ async def test_the_wrong_key_and_a_newer_schema_leave_the_database_as_it_was(
     ((ours,),) = await hub.store.rows("SELECT version_num FROM alembic_version", {})
     async with hub.store.write() as session:
         await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    newer = await back_up(settings, tmp_path / "newer")
+    newer = await back_up(settings, tmp_path / "newer", "test")
     async with hub.store.write() as session:
         await session.execute(text("UPDATE alembic_version SET version_num = :ours"), {"ours": ours})
     await hub.store.close()
@@ -413,6 +413,35 @@ async def test_an_empty_place_needs_no_word(
         await dumps.drop(new)
 
 
+async def test_a_copy_stands_in_the_audit_by_its_checksum(hub: Hub, settings: Settings, tmp_path: Path) -> None:
+    """S26: whoever copies everything is noted, beside running servers; a copy that was refused is not."""
+    copy = await back_up(settings, tmp_path / "copy", "ada")
+    with pytest.raises(Conflict):
+        await back_up(settings, tmp_path / "copy", "ada")
+    noted = await hub.store.rows("SELECT actor, target, reason FROM audit WHERE action = 'database.backup'", {})
+    assert [tuple(row) for row in noted] == [("ada", "copy", f"SHA-256 {copy.manifest.sha256}")]
+    assert copy.unaudited is None
+    assert (await audit_proof.verify(hub)).findings == []
+
+
+async def test_a_copy_is_made_without_the_key_and_of_another_schema_and_says_that_nothing_was_noted(
+    hub: Hub, settings: Settings, tmp_path: Path
+) -> None:
+    none, other = (structs.replace(settings, key_file=str(tmp_path / name)) for name in ("none.key", "other.key"))
+    create_key_file(Path(other.key_file))
+    for number, key in enumerate((none, other)):
+        copy = await back_up(key, tmp_path / f"copy-{number}", "ada")
+        assert read_manifest(copy.path) == copy.manifest
+        assert copy.unaudited is not None
+        assert "key" in copy.unaudited
+    async with hub.store.write() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '0013'"))
+    old = await back_up(settings, tmp_path / "old", "ada")
+    assert old.unaudited == "the database stays at the schema 0013 of another version"
+    assert [row[0] for row in await hub.store.rows("SELECT version_num FROM alembic_version", {})] == ["0013"]
+    assert await hub.store.rows("SELECT * FROM audit WHERE action = 'database.backup'", {}) == []
+
+
 async def test_copies_hold_no_secret_and_are_ours_alone(
     hub: Hub, settings: Settings, enroll: Enroll, copy_now: CopyNow, tmp_path: Path
 ) -> None:
@@ -431,7 +460,7 @@ async def test_a_damaged_copy_is_not_restored(hub: Hub, settings: Settings, tmp_
     if not settings.database_url.startswith("sqlite"):
         pytest.skip("pg_restore reads its own format")
     await enroll("ada")
-    copy = await back_up(settings, tmp_path / "copy")
+    copy = await back_up(settings, tmp_path / "copy", "test")
     held = bytearray(copy.path.read_bytes())
     held[8192:20480] = bytes(12288)
     bad = tmp_path / "bad"

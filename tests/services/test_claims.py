@@ -46,8 +46,8 @@ async def test_another_distribution_is_handed_nothing_until_it_is_adopted(
         with pytest.raises(UnknownVendor, match="belongs to joinder-strict"):
             await open_for_call(other, enrollment_id)
         with pytest.raises(NotFound, match="third-strict brings no vendor strict; installed with it: evil-strict"):
-            await plugins.adopt(other, "strict", "third-strict")
-        assert await plugins.adopt(other, "strict", "Evil_Strict") == "joinder-strict"
+            await plugins.adopt(other, "strict", "third-strict", "test")
+        assert await plugins.adopt(other, "strict", "Evil_Strict", "test") == "joinder-strict"
     assert stranger.exchanges == 0
     async with open_hub(settings, bringing("evil-strict")[0]) as followed:
         assert (await open_for_call(followed, enrollment_id)).grant.secrets["refresh_token"] == "ada#1"

@@ -170,7 +170,7 @@ async def test_an_operator_has_them_probed(
     await moves(hub, other)
     impatient(monkeypatch)
     await failover.look(hub)
-    (outcome,) = await reconcile.reconcile(hub, probe=True)
+    (outcome,) = await reconcile.reconcile(hub, "test", probe=True)
     assert (sorted(outcome.alive), outcome.lost, await waiting(hub)) == (sorted(ids), [], [])
 
 

@@ -9,8 +9,10 @@ from litestar import Request, Response, get
 from litestar.exceptions import HTTPException
 
 from joinder.api import problems
+from joinder.api.owner_answers import on_slow_down
 from joinder.api.pages import catalogue, render
 from joinder.api.pages.render import Look
+from joinder.services.calls.strangers import SlowDown
 
 _FLOW = re.compile(r"/join/flows/([a-z]{4}-[a-z2-7]{16})/?")
 _PAGES = ("/join", "/join/")
@@ -40,7 +42,12 @@ def on_http_error(request: Incoming, error: HTTPException) -> Response[Any]:
     return problems.on_http_error(request, error)
 
 
-HANDLERS = {**problems.HANDLERS, problems.Unauthorized: on_unauthorized, HTTPException: on_http_error}
+HANDLERS = {
+    **problems.HANDLERS,
+    problems.Unauthorized: on_unauthorized,
+    HTTPException: on_http_error,
+    SlowDown: on_slow_down,
+}
 
 
 def _home(request: Incoming, status: int) -> Response[str]:

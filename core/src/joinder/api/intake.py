@@ -1,95 +1,34 @@
 """How much is taken in at once, and how long a body may take: nobody who is slow, or many, keeps others from an answer.
 
-The web server itself bounds connections and the time of headers (runtime/serve.py). Here a request enters one of a few
-rooms. A full room has a queue, in which addresses, or clients, take turns; whoever waits too long in it, or finds it
-full, is told to come back. Waiting for the sender's bytes takes no place. Health and figures are asked for by machines
-that decide about this process: they never wait.
+The web server itself bounds connections and the time of headers (runtime/serve.py). Strangers whose budgets are spent
+are sent away at the door (door.py). Every other request enters one of a few rooms. A full room has a queue, in which
+addresses, or clients, take turns (joinder.turns); whoever waits too long in it, or finds it full, is told to come back.
+Inside, strangers take turns again at the store. Waiting for the sender's bytes takes no place. Health and figures are
+asked for by machines that decide about this process: they never wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from litestar import Request
 from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
+from joinder.api import door
 from joinder.api.addresses import address_of
 from joinder.api.observe import ASKED_BY_MACHINES, route_of
 from joinder.api.problems import BodyTooSlow, NotReady
+from joinder.turns import Crowded, Turns, on_behalf_of
 
 AT_ONCE = 128
 QUEUE_MOST = 4096
+OF_ONE_MOST = 512  # of one address, or client, in it
 WAITS_S = 10.0
 BODY_S = 20.0
 BODIES_MOST_BYTES = 64 * 2**20  # of all that are being received
 _STRANGERS = ("/join/", "/oauth2/")
-
-
-class Room:
-    """At most `at_once` inside. Those who wait come in by turns of who they are, each in the order they came.
-
-    So one who sends a thousand waits for the thousand, and nobody else does.
-    """
-
-    def __init__(self, at_once: int = AT_ONCE, queue_most: int = QUEUE_MOST, waits_s: float = WAITS_S) -> None:
-        self._free = at_once
-        self._queue_most, self._waits_s = queue_most, waits_s
-        self._waiting = 0
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by who, whose turn it is first
-
-    def enter_now(self) -> bool:
-        """Takes a place where one is free."""
-        if self._free > 0:
-            self._free -= 1
-            return True
-        return False
-
-    async def enter(self, who: Callable[[], str] = str) -> None:
-        """`who` is asked only where there is a queue. Raises NotReady."""
-        if self.enter_now():
-            return
-        if self._waiting >= self._queue_most:
-            raise NotReady("Too many ask at once.")
-        name, place = who(), asyncio.get_running_loop().create_future()
-        self._queues.setdefault(name, deque()).append(place)
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._waits_s):
-                await place
-        except TimeoutError:
-            self._give_up(name, place)
-            raise NotReady("Too many ask at once.") from None
-        except asyncio.CancelledError:
-            self._give_up(name, place)
-            raise
-        finally:
-            self._waiting -= 1
-
-    def leave(self) -> None:
-        """Gives the place to whose turn it is."""
-        while self._queues:
-            name, queue = self._queues.popitem(last=False)
-            place = queue.popleft()
-            if queue:
-                self._queues[name] = queue
-            if not place.done():  # else it is being given up
-                place.set_result(None)
-                return
-        self._free += 1
-
-    def _give_up(self, name: str, place: asyncio.Future[None]) -> None:
-        """Takes a place out of the queue; one that was given meanwhile goes on to the next."""
-        if place.done() and not place.cancelled():
-            self.leave()
-            return
-        queue = self._queues.get(name, deque())
-        if place in queue:
-            queue.remove(place)
-            if not queue:
-                del self._queues[name]
 
 
 class Intake:
@@ -100,15 +39,18 @@ class Intake:
         *,
         at_once: int = AT_ONCE,
         queue_most: int = QUEUE_MOST,
+        of_one_most: int = OF_ONE_MOST,
         waits_s: float = WAITS_S,
         body_s: float = BODY_S,
         bodies_most_bytes: int = BODIES_MOST_BYTES,
     ) -> None:
-        self.strangers, self.callers = (Room(at_once, queue_most, waits_s) for _ in range(2))
+        self.strangers, self.callers = (
+            Turns(at_once, queue_most=queue_most, of_one_most=of_one_most, waits_s=waits_s) for _ in range(2)
+        )
         self.body_s, self.bodies_most_bytes = body_s, bodies_most_bytes
         self.body_bytes = 0
 
-    def room(self, route: str) -> Room:
+    def room(self, route: str) -> Turns:
         return self.strangers if route.startswith(_STRANGERS) else self.callers
 
 
@@ -126,7 +68,8 @@ class _Visit:
     async def inside(self) -> AsyncIterator[None]:
         await self._enter()
         try:
-            yield
+            with on_behalf_of(self._who() if self._room is self._intake.strangers else None):
+                yield
         finally:
             self._intake.body_bytes -= self._held_bytes
             self._step_out()
@@ -147,7 +90,10 @@ class _Visit:
         return message
 
     async def _enter(self) -> None:
-        await self._room.enter(self._who)
+        try:
+            await self._room.enter(self._who)
+        except Crowded:
+            raise NotReady("Too many ask at once.") from None
         self._is_inside = True
 
     def _who(self) -> str:
@@ -175,6 +121,7 @@ def admitted(app: ASGIApp) -> ASGIApp:
         if route_of(scope) in ASKED_BY_MACHINES:
             await app(scope, receive, send)
             return
+        door.look(scope)
         visit = _Visit(scope["litestar_app"].state.intake, scope, receive)
         async with visit.inside():
             await app(scope, visit.receive, send)

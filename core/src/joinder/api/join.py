@@ -10,7 +10,7 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from joinder.api.addresses import address_of
+from joinder.api.door import COSTS, guest_of
 from joinder.api.owner_answers import (
     Incoming,
     answered,
@@ -23,7 +23,6 @@ from joinder.api.owner_answers import (
 from joinder.api.pages import colours, render
 from joinder.errors import VendorError
 from joinder.runtime.hub import Hub
-from joinder.services.calls.strangers import Guest
 from joinder.services.join import browser_sessions, form_answers, intros, join_sessions, landings
 from joinder.services.join.hosted_forms import Form
 from joinder.services.join.intros import Choice, Intro
@@ -49,6 +48,7 @@ class JoinController(Controller):
     @get(
         "/flows/{flow_id:str}/authorize",
         operation_id="startJoin",
+        opt={COSTS: "starts"},
         media_type="text/html",
         summary="Send an owner to the vendor",
     )
@@ -56,7 +56,13 @@ class JoinController(Controller):
         """Public. Query: `vendor` (left out: a chooser when there are several), `state`, `reference`, `ui_locales`."""
         return await answered(request, hub, _authorize(request, hub, flow_id))
 
-    @get("/reconnect", operation_id="startReconnect", media_type="text/html", summary="Send an owner to consent again")
+    @get(
+        "/reconnect",
+        operation_id="startReconnect",
+        opt={COSTS: "starts"},
+        media_type="text/html",
+        summary="Send an owner to consent again",
+    )
     async def reconnect(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Public. Query: `link`, as POST /enrollments/{id}/reconnect made it."""
         return await answered(request, hub, _reconnect(request, hub))
@@ -64,6 +70,7 @@ class JoinController(Controller):
     @get(
         "/{vendor:str}/auth-granted",
         operation_id="finishConsent",
+        opt={COSTS: "attempts"},
         media_type="text/html",
         summary="The vendor sends the owner back",
     )
@@ -84,6 +91,7 @@ class JoinController(Controller):
     @post(
         "/sessions/{token:str}",
         operation_id="submitJoinForm",
+        opt={COSTS: "attempts"},
         media_type="text/html",
         status_code=303,
         summary="The owner sends the form",
@@ -186,12 +194,6 @@ def _cookie(hub: Hub, name: str, value: str, life_s: int) -> Cookie:
         httponly=True,
         samesite="lax",  # strict cookies do not come back from a vendor's redirect
     )
-
-
-def guest_of(request: Incoming, hub: Hub) -> Guest:
-    """Says who asks, as far as it is known."""
-    first = next(iter(browser_sessions.own_cookies(hub, request.cookies)), None)
-    return Guest(address=address_of(request), browser=request.cookies[first] if first else None)
 
 
 def single(request: Incoming) -> Mapping[str, str]:

@@ -14,7 +14,8 @@ from joinder.api.pages import catalogue, render
 from joinder.api.pages.render import Look
 from joinder.errors import ConsentInvalid, TransientError, VendorError
 from joinder.runtime.hub import Hub
-from joinder.services.join import landings
+from joinder.services.calls.strangers import SlowDown
+from joinder.services.join import join_ends, landings
 from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_sessions import RETRY_AFTER_S
@@ -62,6 +63,13 @@ def on_store_trouble(request: Incoming, error: StoreTrouble) -> Response[str]:
     if isinstance(error, StoreRefused):
         return on_bug(request, error)
     return _plain(request, "store_unavailable", 503, error.retry_after_s)
+
+
+def on_slow_down(request: Incoming, error: SlowDown) -> Response[str]:
+    """Answers a stranger whose budgets are spent; nothing is read for it."""
+    hub: Hub = request.app.state.hub
+    join_ends.count_refusal(hub, None, "slow_down")
+    return _plain(request, "slow_down", 429, error.retry_after_s)
 
 
 def on_bug(request: Incoming, error: Exception) -> Response[str]:

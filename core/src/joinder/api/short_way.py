@@ -26,13 +26,13 @@ from joinder.api.client_budgets import spend_request
 from joinder.api.deps import bearer_of, tokens_of
 from joinder.api.formats import JSON, chosen
 from joinder.api.front_door import HANDLERS
-from joinder.api.intake import Room
 from joinder.api.problems import TooManyRequests
 from joinder.observe.log_context import bind
 from joinder.services.records.access_tokens import InvalidToken
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid
 from joinder.store.types import Stamp
+from joinder.turns import Turns
 
 KEPT_QUERY_BYTES = 256
 Query = Mapping[str, Any]
@@ -105,7 +105,7 @@ def shortened(app: ASGIApp, lists: Mapping[str, ListRead]) -> ASGIApp:
 
     async def going(scope: Scope, receive: Receive, send: Send) -> None:
         read = lists.get(scope["path"]) if _is_plain(scope) else None
-        room: Room = scope["litestar_app"].state.intake.callers
+        room: Turns = scope["litestar_app"].state.intake.callers
         if read is None or not room.enter_now():
             await app(scope, receive, send)
             return

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from joinder.commands.admin import ACTOR
 from joinder.commands.running import echo, json_option, on_settings, show
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def command(target: Path, force: bool, keep: int | None, as_json: bool) -> None:
     """
     from joinder.services.operations.backup import back_up
 
-    done = on_settings(lambda settings: back_up(settings, target, force=force, keep=keep))
+    done = on_settings(lambda settings: back_up(settings, target, ACTOR, force=force, keep=keep))
+    if done.unaudited is not None:
+        echo(f"The audit has no entry of this copy: {done.unaudited}.", err=True)
     if as_json:
         show([_row(done)], True)
         return

@@ -7,6 +7,7 @@ import rich_click as click
 
 from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED
+from joinder.commands.admin import ACTOR
 from joinder.commands.running import echo, json_option, on_hub, show
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def command(vendor: str | None, probe: bool, refusals: int, as_json: bool) -> No
     """
     from joinder.services.operations.reconcile import reconcile
 
-    outcomes = on_hub(lambda hub: reconcile(hub, vendor=vendor, probe=probe, refusals=refusals))
+    outcomes = on_hub(lambda hub: reconcile(hub, ACTOR, vendor=vendor, probe=probe, refusals=refusals))
     if as_json:
         show([_row(one) for one in outcomes], True)
     else:

@@ -7,6 +7,7 @@ import rich_click as click
 
 from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED, EXIT_NOT_FOUND
+from joinder.commands.admin import ACTOR
 from joinder.commands.answering import print_json, say
 from joinder.commands.running import echo, fail, json_option, on_hub, show
 from joinder.commands.vendor_fields import as_answer, print_asked
@@ -87,7 +88,7 @@ def adopt(vendor: str, distribution: str, as_json: bool) -> None:
     """
     from joinder.services.admin import plugins
 
-    before = on_hub(lambda hub: plugins.adopt(hub, vendor, distribution))
+    before = on_hub(lambda hub: plugins.adopt(hub, vendor, distribution, ACTOR))
     if as_json:
         print_json({"vendor": vendor, "distribution": distribution, "before": before})
     else:

@@ -63,6 +63,8 @@ class PostgresStore(Store):
         super().__init__(
             reader=_engine(url, met, size=CONNECTIONS, isolation_level="REPEATABLE READ"),
             writer=_engine(url, met, size=CONNECTIONS, isolation_level="READ COMMITTED"),
+            guests_read=CONNECTIONS // 2,
+            guests_write=CONNECTIONS // 2,
         )
         self.place = f"{url.host or 'localhost'}/{url.database}"
         self._hot = hot

@@ -28,6 +28,8 @@ from joinder.store.pragmas import connect, prepare
 from joinder.store.types import Row, Stamp, Store, Write
 from joinder.trouble import StoreOrphaned, StoreRefused, StoreTrouble
 
+READERS = 4
+
 
 class SqliteStore(Store):
     dialect = "sqlite"
@@ -40,7 +42,10 @@ class SqliteStore(Store):
         # BEGIN IMMEDIATE: a deferred transaction that reads, then writes, fails at once when another process wrote.
         file = FileWatch(path)
         super().__init__(
-            reader=_engine(file, begin="BEGIN", size=4), writer=_engine(file, begin="BEGIN IMMEDIATE", size=1)
+            reader=_engine(file, begin="BEGIN", size=READERS),
+            writer=_engine(file, begin="BEGIN IMMEDIATE", size=1),
+            guests_read=READERS // 2,
+            guests_write=1,
         )
         self.file = file
         self.place = str(path)
@@ -51,7 +56,7 @@ class SqliteStore(Store):
 
     @asynccontextmanager
     async def write(self, *serialize_on: str) -> AsyncIterator[AsyncSession]:
-        async with self._writing:
+        async with self._guests_write.place(), self._writing:
             self.file.check()
             async with super().write(*serialize_on) as session:
                 yield session

@@ -16,6 +16,7 @@ from joinder.store.ballast import Ballast
 from joinder.store.driver_errors import noted
 from joinder.store.pulse import Pulse
 from joinder.trouble import Outage, StoreTrouble
+from joinder.turns import Turns
 
 if TYPE_CHECKING:
     from joinder.store.file_watch import FileWatch
@@ -49,7 +50,10 @@ class NotText(ValueError):
 
 
 class Store(ABC):
-    """`read()` sees a consistent snapshot; `write()` is one durable transaction. All of it raises StoreTrouble."""
+    """`read()` sees a consistent snapshot; `write()` is one durable transaction. All of it raises StoreTrouble.
+
+    Guests (`turns.on_behalf_of`) have some of its connections, in turns: the others are never behind them.
+    """
 
     dialect: ClassVar[str]
     ballast: Ballast | None = None  # on PostgreSQL the disk is not ours to watch
@@ -59,9 +63,10 @@ class Store(ABC):
     seal: audit_chain.Seal | None = None  # the vault's, once it is open
     place: str  # for people: the file, or the host and database; never a password
 
-    def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
+    def __init__(self, reader: AsyncEngine, writer: AsyncEngine, *, guests_read: int, guests_write: int) -> None:
         self._reader = reader
         self._writer = writer
+        self._guests_read, self._guests_write = Turns(guests_read), Turns(guests_write)
         self.pulse = Pulse()
         self.outage = Outage()
         self._kept: dict[tuple[object, ...], tuple[Stamp, list[Row]]] = {}
@@ -69,7 +74,10 @@ class Store(ABC):
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         with self._telling():
-            async with AsyncSession(self._reader, expire_on_commit=False, autoflush=False) as session:
+            async with (
+                self._guests_read.place(),
+                AsyncSession(self._reader, expire_on_commit=False, autoflush=False) as session,
+            ):
                 yield session
 
     @asynccontextmanager
@@ -80,7 +88,11 @@ class Store(ABC):
         run one after the other, over all processes.
         """
         with self._telling():
-            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            async with (
+                self._guests_write.place(),
+                AsyncSession(self._writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 audit_chain.watch(session)
                 await self.serialise(session, *serialize_on)
                 yield session

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, audit
 from joinder.services.refusals import NotFound
 from joinder.store import claims
 from joinder.store.engine import open_store, parsed_url
 from joinder.store.sqlite import sqlite_path
 from joinder.store.types import Store
+from joinder.store.vault import SYSTEM
 from joinder.vendors.registry import Installed, Registry
 
 LOOKED_FOR_S = 10.0  # a list of plugins waits no longer for a database that is away
 
 
-async def adopt(hub: Hub, vendor: str, distribution: str) -> str | None:
+async def adopt(hub: Hub, vendor: str, distribution: str, actor: str) -> str | None:
     """Gives the vendor's stored grants to another distribution; answers whose they were, None: nobody's.
 
     It works from the next start on. Raises NotFound.
@@ -28,6 +29,7 @@ async def adopt(hub: Hub, vendor: str, distribution: str) -> str | None:
     async with hub.store.write() as session:
         before = (await claims.held(session)).get(vendor)
         await claims.adopt(session, vendor, meant)
+        audit(session, SYSTEM, actor, "vendor.adopt", vendor, reason=f"{meant}, before {before or 'nobody'}")
     return before
 
 

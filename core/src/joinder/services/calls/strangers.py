@@ -2,17 +2,20 @@
 
 Of one process. Whoever may be told apart pays first: a browser, an address, then the flow, at last the vendor. An
 address whose entries or codes were refused lately leaves half of what is shared to those who come for the first time.
-What ends in an enrollment costs nothing.
+What ends in an enrollment costs nothing. Who has nothing left is sent away before anything is read (`admit`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from joinder.services.calls.buckets import Buckets
 
 SHARE_OF_REFUSED = 0.5
+ASKED_PER_MINUTE = 600  # a join is ten requests at most, pictures and styles included
+Act = Literal["starts", "attempts"]
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,23 @@ class Tier:
 
     def spend(self, guest: Guest, flow: str, vendor: str = "") -> Spent:
         """Takes from all of them, or from none. Raises SlowDown."""
-        own = [(self.browser, guest.browser), (self.address, guest.address)]
-        shared = [(self.flow, flow), (self.vendor, vendor)]
-        was_refused = any(key is not None and not buckets.is_full(key) for buckets, key in own)
+        return Spent(self.has_some(guest, flow, vendor))
+
+    def has_some(self, guest: Guest, flow: str | None = None, vendor: str | None = None) -> list[tuple[Buckets, str]]:
+        """Returns the buckets that one more is to be taken from, as far as it is known from which. Raises SlowDown."""
+        own = _known((self.browser, guest.browser), (self.address, guest.address))
+        shared = _known((self.flow, flow), (self.vendor, vendor))
+        was_refused = any(not buckets.is_full(key) for buckets, key in own)
         share = SHARE_OF_REFUSED if was_refused else 1.0
-        waits = [buckets.wait_s(key) for buckets, key in own if key is not None]
-        waits += [buckets.wait_s(key, share=share) for buckets, key in shared if buckets is not None]
-        if max(waits) > 0:
+        waits = [buckets.wait_s(key) for buckets, key in own]
+        waits += [buckets.wait_s(key, share=share) for buckets, key in shared]
+        if max(waits, default=0) > 0:
             raise SlowDown(max(waits))
-        return Spent([(buckets, key) for buckets, key in (*own, *shared) if buckets is not None and key is not None])
+        return [*own, *shared]
+
+
+def _known(*places: tuple[Buckets | None, str | None]) -> list[tuple[Buckets, str]]:
+    return [(buckets, key) for buckets, key in places if buckets is not None and key is not None]
 
 
 class Spent:
@@ -65,8 +76,21 @@ class Spent:
 
 
 class Strangers:
-    """Beginning to join writes a row; an attempt asks the vendor whether a code, or what was entered, is right."""
+    """Beginning to join writes a row; an attempt asks the vendor whether a code, or what was entered, is right.
+
+    Whatever else an address asks for is read from the store, and counted too.
+    """
 
     def __init__(self) -> None:
+        self.asked = Buckets(ASKED_PER_MINUTE)
         self.starts = Tier(address=Buckets(60), browser=Buckets(20), flow=Buckets(1200))
         self.attempts = Tier(address=Buckets(20), browser=Buckets(10), flow=Buckets(120), vendor=Buckets(300))
+
+    def admit(self, guest: Guest, act: Act | None, flow: str | None) -> None:
+        """Lets one more request in. `act`: what it may turn out to be, which is spent only then. Raises SlowDown."""
+        wait_s = self.asked.spend(guest.address or "").wait_s
+        if wait_s > 0:
+            raise SlowDown(wait_s)
+        if act is not None:
+            tier: Tier = getattr(self, act)
+            tier.has_some(guest, flow)

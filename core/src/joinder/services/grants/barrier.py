@@ -23,7 +23,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from joinder.clock import now
 from joinder.errors import AuthorizationLost, TransientError
 from joinder.grants import GrantState
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, audit
 from joinder.services.grants import standing
 from joinder.services.records.opened_grant import OpenedRow
 from joinder.services.work import leases
@@ -157,19 +157,20 @@ async def waiting(session: AsyncSession, vendor: str | None = None) -> list[Wait
     return [Waiting(enrollment_id=row[0], vendor=row[1]) for row in found]
 
 
-async def release_all(hub: Hub, ids: Sequence[str], spread_s: float = 0.0) -> None:
+async def release_all(hub: Hub, ids: Sequence[str], actor: str, spread_s: float = 0.0) -> None:
     """Takes the marks off without a probe; renewed within `spread_s`."""
     shuffled = random.sample(ids, len(ids))
     for first in range(0, len(shuffled), CHUNK):
         async with hub.store.write() as session:
             for index, enrollment_id in enumerate(shuffled[first : first + CHUNK], first):
-                await release(hub, session, enrollment_id, now() + int(spread_s * index / len(shuffled)))
+                await release(hub, session, enrollment_id, now() + int(spread_s * index / len(shuffled)), actor)
 
 
-async def release(hub: Hub, session: AsyncSession, enrollment_id: str, due_at: int) -> None:
+async def release(hub: Hub, session: AsyncSession, enrollment_id: str, due_at: int, actor: str) -> None:
     """Takes the mark off one grant without a probe; renewed at `due_at`, in epoch seconds."""
     grant = await session.get(GrantRow, enrollment_id)
     enrollment = await session.get(Enrollment, enrollment_id)
     if grant is not None and enrollment is not None and grant.obtained_by == MARK:
         grant.obtained_by = "refresh"
         await standing.settle(hub, session, enrollment, due={"refresh": due_at})
+        audit(session, enrollment.account_id, actor, "enrollment.reconcile", enrollment_id)

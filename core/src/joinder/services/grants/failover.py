@@ -244,7 +244,7 @@ async def _release(hub: Hub, found: Epoch) -> None:
             if await epoch.current(session) != found:
                 return
             for enrollment_id in waiting[first : first + barrier.CHUNK]:
-                await barrier.release(hub, session, enrollment_id, now())
+                await barrier.release(hub, session, enrollment_id, now(), "fail-over")
     async with hub.store.write(_SERIAL) as session:
         if await epoch.current(session) == found:
             await epoch.put(session, structs.replace(found, has_marks=False))

@@ -16,12 +16,18 @@ from msgspec import Struct
 from sqlalchemy.engine import URL
 
 from joinder.clock import now
+from joinder.runtime.hub import audit
 from joinder.services.refusals import Conflict, Unprocessable
 from joinder.settings import ConfigError, Settings
 from joinder.store import copies, dumps
-from joinder.store.engine import parsed_url
+from joinder.store.advice import trouble_of
+from joinder.store.engine import open_store, parsed_url
 from joinder.store.facts import Facts
+from joinder.store.key_file import key_path, read_key_file
+from joinder.store.migrate import newest
 from joinder.store.sqlite import sqlite_path
+from joinder.store.vault import DATA_KEYS, SYSTEM, Vault
+from joinder.trouble import StoreTrouble
 
 Kind = Literal["sqlite", "postgresql"]
 SUFFIXES: dict[Kind, str] = {"sqlite": ".sqlite3", "postgresql": ".dump"}
@@ -46,12 +52,16 @@ class Copy:
     path: Path
     manifest: Manifest
     removed: list[Path]  # older copies, by `keep`
+    unaudited: str | None = None  # why the audit has no entry of it
 
 
-async def back_up(settings: Settings, target: Path, *, force: bool = False, keep: int | None = None) -> Copy:
-    """Copies into a file, or a new file in a folder of which the newest `keep` stay.
+async def back_up(
+    settings: Settings, target: Path, actor: str, *, force: bool = False, keep: int | None = None
+) -> Copy:
+    """Copies into a file, or a new file in a folder of which the newest `keep` stay, and says so in the audit.
 
-    Raises ConfigError or a Refusal.
+    The entry is written where it can be: a copy needs neither the key nor a database that takes a write. Raises
+    ConfigError or a Refusal.
     """
     url = parsed_url(settings.database_url)
     kind: Kind = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
@@ -61,7 +71,28 @@ async def back_up(settings: Settings, target: Path, *, force: bool = False, keep
         facts = await _copied(url, kind, part)
         manifest = await asyncio.to_thread(_manifest, part, kind, taken_at, facts)
         _put(part, path, manifest)
-    return Copy(path=path, manifest=manifest, removed=_rotate(target, kind, keep) if keep is not None else [])
+    removed = _rotate(target, kind, keep) if keep is not None else []
+    unaudited = await _noted(settings, actor, path, manifest)
+    return Copy(path=path, manifest=manifest, removed=removed, unaudited=unaudited)
+
+
+async def _noted(settings: Settings, actor: str, path: Path, manifest: Manifest) -> str | None:
+    """Writes the audit's entry. Returns why there is none; an older database is not migrated for it."""
+    if manifest.schema != newest():
+        return f"the database stays at the schema {manifest.schema} of another version"
+    try:
+        vault = Vault(lambda: read_key_file(key_path(settings.key_file)))
+        store = await open_store(settings.database_url)
+        try:
+            async with store.write(DATA_KEYS) as session:
+                await vault.prepare(session)
+                store.seal = vault.fingerprint
+                audit(session, SYSTEM, actor, "database.backup", path.name, reason=f"SHA-256 {manifest.sha256}")
+        finally:
+            await store.close()
+    except (ConfigError, StoreTrouble) as error:
+        return (trouble_of(error) or str(error)).rstrip(".")
+    return None
 
 
 def read_manifest(copy: Path) -> Manifest | None:

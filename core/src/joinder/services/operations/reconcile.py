@@ -11,7 +11,7 @@ from typing import Literal
 
 from joinder.clock import now
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, HealthState, UnknownVendor, VendorError
-from joinder.runtime.hub import Hub
+from joinder.runtime.hub import Hub, account_of, audited
 from joinder.services.grants import barrier, site_rights, standing
 from joinder.services.grants.barrier import Restored
 from joinder.services.grants.refresh import refresh
@@ -39,7 +39,7 @@ class ReconcileOutcome:
 
 
 async def reconcile(
-    hub: Hub, *, vendor: str | None = None, probe: bool = False, refusals: int = REFUSALS
+    hub: Hub, actor: str, *, vendor: str | None = None, probe: bool = False, refusals: int = REFUSALS
 ) -> list[ReconcileOutcome]:
     """Releases what is safe, probes the rest when `probe` is set. Raises Conflict while another process probes."""
     async with hub.store.read() as session:
@@ -49,19 +49,19 @@ async def reconcile(
         return []
     groups = {name: [one.enrollment_id for one in ones] for name, ones in groupby(behind, lambda one: one.vendor)}
     if not probe:
-        return [await _without_probe(hub, origin, name, ids) for name, ids in groups.items()]
-    async with _alone(hub) as lease:
+        return [await _without_probe(hub, origin, name, ids, actor) for name, ids in groups.items()]
+    async with _alone(hub, actor) as lease:
         return [await _with_probe(hub, origin, name, ids, lease, refusals) for name, ids in groups.items()]
 
 
-async def _without_probe(hub: Hub, origin: Restored, name: str, ids: list[str]) -> ReconcileOutcome:
+async def _without_probe(hub: Hub, origin: Restored, name: str, ids: list[str], actor: str) -> ReconcileOutcome:
     try:
         spread_s = _safe_for_s(hub.registry.vendor(name), origin)
     except UnknownVendor as error:
         return ReconcileOutcome(vendor=name, waiting=ids, stopped=str(error))
     if spread_s is None:
         return ReconcileOutcome(vendor=name, waiting=ids, stopped="a probe decides: joinder reconcile --probe")
-    await barrier.release_all(hub, ids, spread_s)
+    await barrier.release_all(hub, ids, actor, spread_s)
     return ReconcileOutcome(vendor=name, released=ids)
 
 
@@ -78,14 +78,14 @@ def _safe_for_s(vendor: Vendor, origin: Restored) -> float | None:
 async def _with_probe(
     hub: Hub, origin: Restored, name: str, ids: list[str], lease: Lease, refusals: int
 ) -> ReconcileOutcome:
-    outcome = await _without_probe(hub, origin, name, ids)
+    outcome = await _without_probe(hub, origin, name, ids, lease.actor)
     if not outcome.waiting or name not in {one.name for one in hub.registry.vendors}:
         return outcome
     outcome.waiting, outcome.stopped = [], None
     in_a_row = 0
     for index, enrollment_id in enumerate(ids):
         await lease.renew()
-        told = await _probe(hub, origin, enrollment_id)
+        told = await _probe(hub, origin, enrollment_id, lease.actor)
         if isinstance(told, VendorError):
             outcome.waiting.append(enrollment_id)
             outcome.stopped = str(told)
@@ -101,8 +101,10 @@ async def _with_probe(
     return outcome
 
 
-async def _probe(hub: Hub, origin: Restored, enrollment_id: str) -> Literal["alive", "lost"] | VendorError:
+async def _probe(hub: Hub, origin: Restored, enrollment_id: str, actor: str) -> Literal["alive", "lost"] | VendorError:
     """Renews once. A refusal is final here: the token that followed is nowhere else."""
+    account_id = await account_of(hub, Enrollment, enrollment_id)
+    await audited(hub, account_id, actor, "enrollment.probe", enrollment_id)
     try:
         with barrier.probing(enrollment_id):
             await refresh(hub, enrollment_id, wait_s=hub.settings.refresh_deadline_s + PATIENCE_S)
@@ -133,10 +135,11 @@ async def _settle(hub: Hub, enrollment_id: str, refused: Restored | None) -> Non
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to probe, of one process at a time."""
+    """The right to probe, of one process at a time, and who asked for it."""
 
     hub: Hub
     holder: str
+    actor: str
 
     async def renew(self) -> None:
         """Takes the lease, or goes on holding it. Raises Conflict when another process has it."""
@@ -157,8 +160,8 @@ class Lease:
 
 
 @asynccontextmanager
-async def _alone(hub: Hub) -> AsyncIterator[Lease]:
-    lease = Lease(hub, secrets.token_hex(8))
+async def _alone(hub: Hub, actor: str) -> AsyncIterator[Lease]:
+    lease = Lease(hub, secrets.token_hex(8), actor)
     await lease.renew()
     try:
         yield lease
