@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.enrollment_stats import Count, Ending
     from joinder.services.admin.join_attempts import Fault
+    from joinder.services.calls.breaker_states import Standing
 
 NOBODY = ("ok", "connecting", "degraded", "suspected", "pending_approval")
 GROUPS = {  # who must act → the states that say so
@@ -31,6 +32,7 @@ GROUPS = {  # who must act → the states that say so
 }
 RUNS = {"refreshed": "Renewals", "polled": "Polls", "failed": "Failures"}
 SLOW_TURNS = 15  # so many ticks between two looks at what walks more than an index
+BREAKER_TURNS = 5
 
 
 @dataclass(kw_only=True)
@@ -40,6 +42,7 @@ class Answer:
     counts: Sequence[Count] | None = None
     ran: board.Ran | None = None
     quotas: board.Quotas | None = None
+    breakers: Sequence[Standing] | None = None
     ending: Sequence[Ending] | None = None
     faults: Sequence[Fault] | None = None
 
@@ -96,7 +99,7 @@ class Now(Page):
     async def load(self, hub: Hub) -> Answer:
         """Loads the counts, each second tick what ran; the first time, everything."""
         from joinder.services.admin import enrollment_stats, gauges, join_attempts
-        from joinder.services.calls import activity
+        from joinder.services.calls import activity, breaker_states
 
         if self.turn == 0:
             known = await board.read(hub)
@@ -104,6 +107,7 @@ class Now(Page):
                 counts=known.counts,
                 ran=known.ran,
                 quotas=known.quotas,
+                breakers=known.breakers,
                 ending=await enrollment_stats.ending(hub),
                 faults=await join_attempts.faults(hub),
             )
@@ -113,6 +117,8 @@ class Now(Page):
             return Answer(faults=await join_attempts.faults(hub))
         if self.turn % SLOW_TURNS == 2:
             return Answer(quotas=await gauges.quota_left(hub))
+        if self.turn % BREAKER_TURNS == 3:
+            return Answer(breakers=await breaker_states.standing(hub.store))
         if self.turn % 2:
             return Answer(ran=await activity.last_day_by_vendor(hub.store))
         return Answer(counts=await enrollment_stats.counts(hub))
@@ -122,10 +128,11 @@ class Now(Page):
         known.counts = known.counts if answer.counts is None else answer.counts
         known.ran = known.ran if answer.ran is None else answer.ran
         known.quotas = known.quotas if answer.quotas is None else answer.quotas
+        known.breakers = known.breakers if answer.breakers is None else answer.breakers
         self._faults = self._faults if answer.faults is None else answer.faults
         self._show_who()
         rows: Rows = {vendor: known.cells(vendor) for vendor in known.vendors}
-        none = ("No enrollment yet: press 3 for a flow to send owners to.", "", "", "", "", "")
+        none = ("No enrollment yet: press 3 for a flow to send owners to.", *[""] * (len(board.COLUMNS) - 1))
         self.query_one("#counts", Table).fill(rows or {"": none})
         if answer.ran is not None:
             self._show_runs(answer.ran)
