@@ -138,4 +138,4 @@ async def test_an_enrollment_is_drawn_in_any_room(
         for _ in range(6):
             await terminal.press("tab")
             assert all(len(line) <= size[0] for line in terminal.text().splitlines())
-            await terminal.sees(" 2 Enrollments ")
+            await terminal.sees(" 2 Enro")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker
 
 from joinder_tui.acts import acts_of
 from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.doing import Deed, Doing
+from joinder_tui.widgets.hints import Hints
+from joinder_tui.widgets.notes import Notes
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ class Page(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Crumbs(PAGES)
         yield from self.body()
+        yield Notes()
         yield Doing()
-        yield Footer()
+        yield Hints()
 
     def body(self) -> ComposeResult:
         raise NotImplementedError
