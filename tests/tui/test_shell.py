@@ -115,10 +115,10 @@ async def test_a_vendor_that_hangs_is_shown_and_can_be_left(
     async with open_terminal() as terminal:
         await terminal.press("2", "r")
         await terminal.until(asked.is_set)
-        await terminal.until(lambda: "Refreshing enrl-" in terminal.text())
+        await terminal.until(lambda: "Refreshing site-of-ada" in terminal.text())
         await terminal.press("1")
         assert isinstance(terminal.page, Now)
-        await terminal.until(lambda: "Refreshing enrl-" in terminal.text())
+        await terminal.until(lambda: "Refreshing site-of-ada" in terminal.text())
         await terminal.press("ctrl+x")
         await terminal.until(lambda: any("not waited for any more" in text for text in terminal.said()))
 

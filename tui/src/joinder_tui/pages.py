@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from joinder_tui.app import JoinderApp
 
 T = TypeVar("T")
+WIDE = 160  # columns from which a picture has room beside a list
+LOW, LOWEST = 30, 20  # rows below which only what is asked most is shown
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Page(Screen[None]):
     """
 
     name_in_crumbs: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-usual"), (WIDE, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-lowest"), (LOWEST, "-low"), (LOW, "-high")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
