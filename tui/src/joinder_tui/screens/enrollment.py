@@ -22,7 +22,7 @@ from joinder_tui.widgets import life
 from joinder_tui.widgets.chart import EnergyChart, EnergyPicture, PowerChart
 from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.plain import Static, line
-from joinder_tui.widgets.table import Table
+from joinder_tui.widgets.table import Listed, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -103,9 +103,10 @@ class Enrollment(Page):
             with TabPane("Month", id="month"):
                 yield EnergyChart(id="energy")
             with TabPane("Tokens", id="tokens"):
-                yield Table("Version", "Obtained by", "When", "Access ends", "Refresh ends", id="lineage")
+                columns = ("Version", "Obtained by", "When", "Access ends", "Refresh ends")
+                yield Listed(Table(*columns, id="lineage", keep=2))
             with TabPane("Events", id="happened"):
-                yield Table("When", "What", "Details", id="events")
+                yield Listed(Table("When", "What", "Details", id="events", keep=2, elastic="Details"))
 
     async def load(self, hub: Hub) -> Answer:
         """Looks whether anything changed; loads everything anew only then."""

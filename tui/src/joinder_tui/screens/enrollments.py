@@ -329,5 +329,7 @@ def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
     for sentence in (row.health_reason, health.next_step(row.health, row.status)):
         text.append(f"  {sentence}" if sentence else "")
     for heading, cell in fallen:
+        if heading == "Site":  # it was cut, and begins the line
+            continue
         text.append(f"   {heading.lower()} ", "dim").append_text(cell)
     return text
