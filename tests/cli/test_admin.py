@@ -20,6 +20,8 @@ from joinder.commands import backfills, events
 from joinder.commands.admin import over_accounts
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError
 from joinder.runtime.hub import Hub
+from joinder.services.calls.breaker_states import Told
+from joinder.services.calls.breakers import THRESHOLD, Breakers
 from joinder.services.grants import standing
 from joinder.services.join import enrollments, join_sessions
 from joinder.services.join.join_sessions import Started
@@ -27,6 +29,7 @@ from joinder.services.readings import backfill
 from joinder.services.records import accounts, health
 from joinder.services.records import events as event_service
 from joinder.store.tables import Enrollment, SiteRow
+from services.test_breakers import fail
 from support import days_ago
 
 DATABASES = ("sqlite",)  # the services' own tests ask both
@@ -472,6 +475,22 @@ def test_the_first_screen(world: World) -> None:
     assert sum(status["lastDay"]["polled"]) == 1
     text = world("status").stdout
     assert "waiting for: 1 the operator, 1 the owner" in text
+
+
+def test_vendors_that_do_not_answer_stand_in_the_status(world: World) -> None:
+    async def tell() -> None:
+        breakers = Breakers()
+        await fail(breakers, THRESHOLD)
+        async with world.open() as hub:
+            await Told(hub.store, breakers, "a worker").tell()
+
+    assert world.json("status")["openBreakers"] == []
+    assert "Not called now" not in world("status").stdout
+    asyncio.run(tell())
+    (one,) = world.json("status")["openBreakers"]
+    assert (one["vendor"], one["hook"], one["state"]) == ("sunny", "fetch_site", "opened")
+    assert "Not called now" in world("status").stdout
+    assert "Vendors that do not answer" in world("status", "--html").stdout
 
 
 async def test_why_owners_fail_is_shown_until_somebody_joins(world: World) -> None:

@@ -37,7 +37,7 @@ from joinder.store.tables import (
 from services.strict_vendor import StrictVendor
 
 OF_NO_ACCOUNT = {  # a revocation outlives its own; a token that ended is known by its id alone
-    "reading_source", "revocation", "revoked_token", "signing_key", "store_state", "tally",
+    "breaker", "reading_source", "revocation", "revoked_token", "signing_key", "store_state", "tally",
 }  # fmt: skip
 Rows = dict[str, list[str]]
 

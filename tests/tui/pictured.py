@@ -29,7 +29,7 @@ from joinder.services.readings.sites import get_site
 from joinder.services.records import accounts
 from joinder.simulate.home import Energy, Home
 from joinder.store import readings, vault
-from joinder.store.tables import Enrollment, JoinSession, Tally
+from joinder.store.tables import Breaker, Enrollment, JoinSession, Tally
 from services.strict_vendor import StrictVendor
 from tui.talking_vendor import TalkingVendor
 
@@ -185,6 +185,10 @@ async def _broken(hub: Hub, account_id: str, made: dict[str, str]) -> None:
         for back in range(1, 24):
             for what, count in zip(KINDS, (back % 5 + 1, 20 + back, back % 7 // 5), strict=True):
                 session.add(Tally(hour=hour - back * 3600, vendor="acme", what=what, count=count))
+        at = int(MOMENT.timestamp())
+        for hook, stands, minutes in (("fetch_site", "closed", 90), ("fetch_readings", "half-opened", 4)):
+            since = at - 60 * minutes
+            session.add(Breaker(process="a", vendor="acme", hook=hook, state=stands, since=since, told_at=at))
     await pausing.pause(hub, account_id, made["eve"], "test")
 
 

@@ -78,7 +78,7 @@ async def test_pause_asks_and_revoke_wants_the_id(hub: Hub, enroll: Enroll, open
         await terminal.press("n")
         assert (await row(hub, enrollment_id)).paused_at is None  # type: ignore[union-attr]
         await terminal.press("p", "y")
-        await terminal.until(lambda: "Paused" in terminal.said())
+        await terminal.until(lambda: "Paused: site-of-ada" in terminal.said())
         assert (await row(hub, enrollment_id)).paused_at is not None  # type: ignore[union-attr]
 
         await terminal.press("d")
@@ -92,7 +92,7 @@ async def test_pause_asks_and_revoke_wants_the_id(hub: Hub, enroll: Enroll, open
         await terminal.press("enter")
         await terminal.until(lambda: "Revoked" in terminal.said())
         assert await row(hub, enrollment_id) is None
-        await terminal.until(lambda: "nothing fits" in terminal.text())
+        await terminal.until(lambda: "no enrollment: press 3 for a flow" in terminal.text())
 
 
 async def test_renew_says_what_came_of_it(
@@ -101,7 +101,7 @@ async def test_renew_says_what_came_of_it(
     await enroll("ada")
     async with open_terminal() as terminal:
         await terminal.press("2", "r")
-        await terminal.until(lambda: "Refreshed" in terminal.said())
+        await terminal.until(lambda: "Refreshed: site-of-ada" in terminal.said())
         assert vendor.exchanges == 1
 
 
@@ -111,7 +111,7 @@ async def test_marked_ones_are_done_together(hub: Hub, enroll: Enroll, open_term
         await terminal.press("2", "space", "space", "p")
         await terminal.sees("2 enrollments")
         await terminal.press("y")
-        await terminal.until(lambda: "Paused: 2 of 2." in terminal.said())
+        await terminal.until(lambda: "Paused: 2 of 2" in terminal.said())
         rows = [await row(hub, each) for each in ids]
         assert sum(each is not None and each.paused_at is not None for each in rows) == 2
 

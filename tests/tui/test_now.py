@@ -10,15 +10,20 @@ from joinder_tui.screens.enrollment import Enrollment
 from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.now import Now
 from joinder_tui.widgets.table import Table
+from sqlalchemy import update
 from textual.widgets import TabbedContent
 
 from joinder.clock import now
 from joinder.energy import Live, Reading
 from joinder.runtime.hub import Hub
+from joinder.services.calls.breaker_states import BELIEVED_S, Told
+from joinder.services.calls.breakers import THRESHOLD, Breakers
 from joinder.store import readings
+from joinder.store.tables import Breaker, GrantRow, SiteRow, Tally
 from joinder.store.tables import Enrollment as Row
-from joinder.store.tables import GrantRow, SiteRow, Tally
 from services.conftest import Enroll
+from services.strict_vendor import StrictVendor
+from services.test_breakers import fail
 from tui.terminal import OpenTerminal
 
 
@@ -65,6 +70,32 @@ async def test_a_vendor_is_a_row_with_its_health_failures_quota_and_what_ran(
         assert "Müller, Hauptstraße 4" in str(terminal.page.query_one(Table).get_row_at(0)[2])
 
 
+async def test_a_vendor_that_is_down_is_seen_for_as_long_as_a_process_says_so(
+    hub: Hub, enroll: Enroll, vendor: StrictVendor, open_terminal: OpenTerminal
+) -> None:
+    await enroll("ada")
+    described = hub.registry.vendor(vendor.name)
+    breakers = Breakers()
+    async with breakers.calling(described, "refresh"):
+        pass
+    telling = Told(hub.store, breakers, "a worker")
+    await telling.tell()
+    async with open_terminal(size=(140, 40)) as terminal:
+        await terminal.sees("● closed")
+        await fail(breakers, THRESHOLD, vendor=described)
+        await telling.tell()
+        terminal.page.reload()
+        await terminal.sees("✗ open")
+        await terminal.press("5")
+        await terminal.sees("fetch site did not answer five times in a row")
+        await terminal.press("1")
+        async with hub.store.write() as session:
+            await session.execute(update(Breaker).values(told_at=now() - BELIEVED_S - 1))  # it was killed
+        terminal.page.reload()
+        await terminal.until(lambda: "✗ open" not in terminal.text())
+        assert "● closed" not in terminal.text()
+
+
 async def test_the_list_and_the_enrollment_are_pictures_under_the_name_of_the_site(
     hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
 ) -> None:
@@ -107,4 +138,4 @@ async def test_an_enrollment_is_drawn_in_any_room(
         for _ in range(6):
             await terminal.press("tab")
             assert all(len(line) <= size[0] for line in terminal.text().splitlines())
-            await terminal.sees(" 2 Enrollments ")
+            await terminal.sees(" 2 Enro")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from joinder_tui import app as module
+from joinder_tui.acts import acts_of
 from joinder_tui.app import JoinderApp, opening
 from joinder_tui.pages import PAGES
+from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.now import Now
 from joinder_tui.screens.opening import Opening, TooSmall
 from joinder_tui.widgets.crumbs import Crumbs
+from joinder_tui.widgets.notes import Notes
 from msgspec import structs
 
 from joinder.runtime.hub import Hub, open_hub
@@ -111,10 +115,10 @@ async def test_a_vendor_that_hangs_is_shown_and_can_be_left(
     async with open_terminal() as terminal:
         await terminal.press("2", "r")
         await terminal.until(asked.is_set)
-        await terminal.until(lambda: "Refreshing enrl-" in terminal.text())
+        await terminal.until(lambda: "Refreshing site-of-ada" in terminal.text())
         await terminal.press("1")
         assert isinstance(terminal.page, Now)
-        await terminal.until(lambda: "Refreshing enrl-" in terminal.text())
+        await terminal.until(lambda: "Refreshing site-of-ada" in terminal.text())
         await terminal.press("ctrl+x")
         await terminal.until(lambda: any("not waited for any more" in text for text in terminal.said()))
 
@@ -152,7 +156,7 @@ async def test_every_digit_is_on_top_at_every_width_and_a_click_leads_there(
         assert all(f" {page.key}" in top for page in PAGES)
         assert ("8 Accounts" in top) == (width >= 120)
         await terminal.pilot.click(Crumbs, offset=(top.index(" 2") + 1, 0))
-        await terminal.until(lambda: " 2 Enrollments " in terminal.text())
+        await terminal.until(lambda: isinstance(terminal.app.screen, Enrollments))
 
 
 async def test_no_colour_is_asked_for_and_states_keep_their_signs(
@@ -185,3 +189,48 @@ async def test_what_is_too_long_for_a_clipboard_is_not_cut(open_terminal: OpenTe
         assert "too long" in terminal.said()[-1]
         terminal.app.copy("x", "One letter")
         assert terminal.app.clipboard == "x"
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("key", ["1", "2", "4"])
+async def test_the_top_and_the_last_line_are_whole_at_every_width(
+    open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch, key: str, readonly: bool
+) -> None:
+    monkeypatch.setattr(module, "TICK_S", 3600.0)  # what waits is counted by nobody meanwhile
+    async with open_terminal(size=(200, 20), readonly=readonly) as terminal:
+        await terminal.press(key)
+        for width in (200, 160, 120, 100, 80, 72, 60, 52, 41, 40):
+            await terminal.pilot.resize_terminal(width, 20)
+            for waiting in (0, 7, 123_456):
+                terminal.app.waiting = waiting
+                await terminal.settled()
+                top = terminal.text().splitlines()[0]
+                digits = [top.index(f" {one.key}") for one in PAGES]
+                assert digits == sorted(digits), top
+                assert ("▲123456" in top) == (waiting == 123_456), top
+                assert ("read-only" in top) == readonly, top
+            last = terminal.text().splitlines()[-1]
+            assert " ? Help" in last
+            words = [act.description for act in (*acts_of(terminal.page.BINDINGS), *acts_of(JoinderApp.BINDINGS))]
+            shown = re.findall(r"(?<= )\S+ [A-Z][a-z ]+?(?=  |$)", last.split("▏")[0])
+            assert {one.split(" ", 1)[1] for one in shown} <= {*words}, last
+
+
+@pytest.mark.parametrize("size", [(40, 10), (80, 24), (120, 40), (200, 60)])
+async def test_what_is_said_covers_nothing(enroll: Enroll, open_terminal: OpenTerminal, size: tuple[int, int]) -> None:
+    await enroll("ada")
+    async with open_terminal(size=size) as terminal:
+        await terminal.press("2")
+        reason = terminal.page.query_one("#reason")
+        for severity in ("information", "warning", "error"):
+            terminal.app.notify(f"this is {severity}", severity=severity)
+        await terminal.sees("✗ this is error")
+        assert ("✓ this is information" in terminal.text()) == (size[1] >= 24)
+        spot = terminal.page.query_one(Notes).region
+        assert not any(spot.overlaps(each.region) for each in (reason, *terminal.page.query("Table, Hints, Crumbs")))
+        assert not [toast for toast in terminal.page.query("Toast") if toast.region]
+        await terminal.pilot.click(Notes)
+        await terminal.until(lambda: "this is error" not in terminal.text())
+        terminal.app.notify("soon forgotten", timeout=0.1)
+        await terminal.sees("soon forgotten")
+        await terminal.until(lambda: "soon forgotten" not in terminal.text())

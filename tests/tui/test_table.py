@@ -122,3 +122,30 @@ async def test_what_is_made_is_selected_when_it_comes() -> None:
         assert table.selected == "d"
         table.choose("b")
         assert table.selected == "b"
+
+
+class Told(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Listed(Table("When", "Where", "What", "Id", id="table", keep=2, elastic="What"))
+
+
+async def test_what_has_no_room_is_cut_or_falls_away_is_told_below_and_nothing_scrolls_sideways() -> None:
+    app, sentence = Told(), "the vendor answers 503, and has done so since Tuesday"
+    async with app.run_test(size=(120, 8)) as pilot:
+        table = app.query_one(Table)
+        table.fill({str(row): ("12:00", "Hauptstraße 4", sentence, "id-0123456789") for row in range(12)})
+        shown = {}
+        for width in (120, 84, 70, 40, 20):
+            await pilot.resize_terminal(width, 8)
+            await pilot.pause()
+            shown[width] = table.render_line(1).text.rstrip()
+            told = [cell.plain for _, cell in table.fallen]
+            assert table.max_scroll_x == 0
+            assert all(one in told for one in (sentence, "id-0123456789") if one not in shown[width])
+        assert "id-0123456789" in shown[120]
+        assert "the vendor answers 503" in shown[84]
+        assert "the vendor answers 503" in shown[70]
+        assert "id-0123456789" not in shown[70]
+        assert "…" in shown[70]
+        assert "Hauptstraße 4" in shown[40]
+        assert "…" in shown[20]

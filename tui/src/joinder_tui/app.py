@@ -25,6 +25,7 @@ from joinder_tui.screens.opening import Opening, TooSmall
 from joinder_tui.screens.reveal import Reveal
 from joinder_tui.screens.secret import Secret
 from joinder_tui.widgets.doing import Deed
+from joinder_tui.widgets.notes import Note
 from joinder_tui.widgets.plain import Visible
 from joinder_tui.widgets.table import Table
 
@@ -39,6 +40,7 @@ TICK_S = 2.0
 PATIENCE_S = 10.0  # of a look into the store; a vendor's call may take as long as it takes
 VISIBLE = Visible()
 SMALLEST = (40, 10)
+NOTES = 3  # at once
 CLIPBOARD_BYTES = 74_994  # what terminals take of OSC 52, in base64
 
 
@@ -60,6 +62,7 @@ class JoinderApp(App[int]):
 
     trouble: reactive[str] = reactive("")  # why the store cannot be read now
     waiting: reactive[int] = reactive(0)  # enrollments that wait for the operator or an owner
+    notes: reactive[tuple[Note, ...]] = reactive(())  # what was said a moment ago
 
     def __init__(self, opening: OpenHub, *, readonly: bool = False) -> None:
         super().__init__()
@@ -174,8 +177,19 @@ class JoinderApp(App[int]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Shows one line, never markup: most of them hold a name."""
-        super().notify(clean_line(message), title=clean_line(title), severity=severity, timeout=timeout, markup=False)
+        """Says it on lines of its own, over a dialog in a toast; never markup, as most of them hold a name."""
+        lasts_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        said = clean_line(message)
+        self.notes = (*self.notes, Note(said, severity, lasts_s))[-NOTES:]
+        self.set_timer(lasts_s, self._forget_notes)
+        super().notify(said, title=clean_line(title), severity=severity, timeout=lasts_s, markup=False)
+
+    def _forget_notes(self) -> None:
+        self.notes = tuple(note for note in self.notes if not note.is_over)
+
+    def clear_notifications(self) -> None:
+        self.notes = ()
+        super().clear_notifications()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), VISIBLE]

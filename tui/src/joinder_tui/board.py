@@ -1,4 +1,4 @@
-"""A vendor in a row: how its homes are, what ran and failed in a day, and how much of its quota is used."""
+"""A vendor in a row: how its homes are, whether it answers, what ran and failed in a day, what is used of its quota."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from joinder_tui import texts
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.enrollment_stats import Count
+    from joinder.services.calls.breaker_states import Standing
 
-COLUMNS = ("Vendor", "Homes", "Health", "Failed", "Quota used", "Ran in 24 h")
+COLUMNS = ("Vendor", "Homes", "Health", "Breaker", "Failed", "Quota used", "Ran in 24 h")
 BAR = 16
+BREAKERS = {
+    "closed": ("●", "green", "closed"),
+    "half-opened": ("◐", "yellow", "probing"),
+    "opened": ("✗", "red", "open"),
+}
 Ran = Mapping[str, Mapping[str, Sequence[int]]]  # vendor → what → a count an hour
 Quotas = Mapping[tuple[str, str], float]  # (vendor, span) → what is left of it, 0 to 1
 
@@ -27,6 +33,7 @@ class Board:
     counts: Sequence[Count] = ()
     ran: Ran | None = None
     quotas: Quotas | None = None
+    breakers: Sequence[Standing] = ()
 
     @property
     def vendors(self) -> list[str]:
@@ -37,6 +44,9 @@ class Board:
     def of(self, vendor: str) -> list[Count]:
         return [one for one in self.counts if one.vendor == vendor]
 
+    def breakers_of(self, vendor: str) -> list[Standing]:
+        return [one for one in self.breakers if one.vendor == vendor]
+
     def cells(self, vendor: str) -> tuple[str | Text, ...]:
         counts, ran = self.of(vendor), (self.ran or {}).get(vendor, {})
         done = [sum(hour) for hour in zip(ran.get("refreshed", ()), ran.get("polled", ()), strict=True)]
@@ -44,6 +54,7 @@ class Board:
             vendor,
             texts.count(sum(one.count for one in counts)),
             health_bar(counts),
+            breaker(self.breakers_of(vendor)),
             _hours(ran.get("failed", ()), "red"),
             _quota(vendor, self.quotas or {}),
             _hours(done, "blue"),
@@ -53,12 +64,13 @@ class Board:
 async def read(hub: Hub) -> Board:
     """Reads all of it at once."""
     from joinder.services.admin import enrollment_stats, gauges
-    from joinder.services.calls import activity
+    from joinder.services.calls import activity, breaker_states
 
     return Board(
         counts=await enrollment_stats.counts(hub),
         ran=await activity.last_day_by_vendor(hub.store),
         quotas=await gauges.quota_left(hub),
+        breakers=await breaker_states.standing(hub.store),
     )
 
 
@@ -82,6 +94,18 @@ def health_bar(counts: Sequence[Count], width: int = BAR) -> Text:
             bar.append(sign * cells, colour)
             numbers.append(f" {sign}", colour).append(texts.count(count))
     return Text("█" * room, "green").append_text(bar).append_text(numbers) if total else Text("–", "dim")
+
+
+def breaker(standings: Sequence[Standing]) -> Text:
+    """Says whether the vendor is called; a dash where no server or worker that runs has called it."""
+    from joinder.services.calls.breaker_states import worst_of
+
+    worst = worst_of(standings)
+    if worst is None:
+        return Text("–", "dim")
+    sign, colour, word = BREAKERS.get(worst.state, BREAKERS["opened"])
+    since = "" if worst.is_closed else f" {texts.short_ago(worst.since)}"
+    return Text.assemble((sign, colour), f" {word}{since}")
 
 
 def _quota(vendor: str, quotas: Quotas) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder_tui.pages import Page
 
-SHOWN = 8  # ids listed before "and so many more"
+SHOWN = 8  # names listed before "and so many more"
 _RECONNECT = Act(
     "c",
     "do('reconnect')",
@@ -45,19 +45,26 @@ async def run(page: Page, name: str, ids: Sequence[str]) -> None:
         await _reconnect(page, ids[0])
         return
     operation = BY_WORD[name]
-    if not await _agreed(page, operation, ids):
+    names = await _named(page, ids)
+    if not await _agreed(page, operation, names):
         return
     failures = []
-    for index, enrollment_id in enumerate(ids):
+    for index, (enrollment_id, called) in enumerate(names.items()):
         place = f" {index + 1} of {len(ids)}" if len(ids) > 1 else ""
-        outcome = await page.outcome(
-            f"{operation.doing} {enrollment_id}{place}", partial(_called, operation, enrollment_id)
-        )
+        outcome = await page.outcome(f"{operation.doing} {called}{place}", partial(_called, operation, enrollment_id))
         if outcome is not None:
             failures.append(outcome)
-    _tell(page, operation, len(ids), failures)
+    _tell(page, operation, list(names.values()), failures)
     if page.is_attached:
         page.reload()
+
+
+async def _named(page: Page, ids: Sequence[str]) -> dict[str, str]:
+    """Returns what people call each: the name of its site, else its id."""
+    from joinder.services.admin import site_names
+
+    found = await page.joinder.asked(lambda hub: site_names.of_enrollments(hub, ids)) or {}
+    return {each: found.get(each, each) for each in ids}
 
 
 async def _called(operation: Operation, enrollment_id: str, hub: Hub) -> object:
@@ -67,29 +74,32 @@ async def _called(operation: Operation, enrollment_id: str, hub: Hub) -> object:
     return await operation.run(hub, await account_of(hub, Enrollment, enrollment_id), enrollment_id, ACTOR)
 
 
-async def _agreed(page: Page, operation: Operation, ids: Sequence[str]) -> bool:
+async def _agreed(page: Page, operation: Operation, names: Mapping[str, str]) -> bool:
+    several = texts.counted(len(names), "enrollment")
+    called = next(iter(names.values())) if len(names) == 1 else several
     if operation.asks == "its name":
-        touches = await page.joinder.asked(lambda hub: _touched(hub, ids)) or []
-        name = ids[0] if len(ids) == 1 else f"{len(ids)} enrollments"
-        return await page.confirmed_by_name(f"{operation.question} {name}?", name, touches)
-    if operation.asks == "one key" or len(ids) > 1:
-        question = f"{operation.question or operation.doing} {ids[0] if len(ids) == 1 else f'{len(ids)} enrollments'}?"
-        return await page.confirmed(question, _listed(ids))
+        touches = await page.joinder.asked(lambda hub: _touched(hub, names)) or []
+        word = next(iter(names)) if len(names) == 1 else several
+        return await page.confirmed_by_name(f"{operation.question} {called}?", word, touches)
+    if operation.asks == "one key" or len(names) > 1:
+        return await page.confirmed(f"{operation.question or operation.label} {called}?", _listed(names))
     return True
 
 
-def _listed(ids: Sequence[str]) -> list[str]:
-    more = len(ids) - SHOWN
-    return [*ids[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
+def _listed(names: Mapping[str, str]) -> list[str]:
+    shown = [each if called == each else f"{called}  {each}" for each, called in list(names.items())[:SHOWN]]
+    more = len(names) - SHOWN
+    return [*shown, *([f"and {more} more"] if more > 0 else [])]
 
 
-async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
+async def _touched(hub: Hub, names: Mapping[str, str]) -> list[str]:
     from joinder.services.admin import removal
     from joinder.services.grants import revocations
 
+    ids = list(names)
     ends = await removal.belongings(hub, ids)
     return [
-        *_listed(ids),
+        *_listed(names),
         "",
         f"{texts.counted(len(ends.site_names), 'site')}, {texts.counted(ends.devices, 'device')} and "
         f"{texts.counted(ends.intervals, 'interval')} of readings are erased, and the tokens.",
@@ -97,11 +107,11 @@ async def _touched(hub: Hub, ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _tell(page: Page, operation: Operation, number: int, failures: Sequence[str]) -> None:
-    well = number - len(failures)
+def _tell(page: Page, operation: Operation, names: Sequence[str], failures: Sequence[str]) -> None:
+    well = len(names) - len(failures)
     if well:
-        done = operation.done.capitalize()
-        page.app.notify(done if number == 1 else f"{done}: {well} of {number}.")
+        who = names[0] if len(names) == 1 else f"{well} of {len(names)}"
+        page.app.notify(f"{operation.done.capitalize()}: {who}")
     if failures:
         more = f" ({len(failures)} failed)" if len(failures) > 1 else ""
         page.app.notify(failures[0] + more, severity="error", timeout=10)

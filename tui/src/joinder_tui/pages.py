@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker
 
 from joinder_tui.acts import acts_of
 from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.doing import Deed, Doing
+from joinder_tui.widgets.hints import Hints
+from joinder_tui.widgets.notes import Notes
 from joinder_tui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from joinder_tui.app import JoinderApp
 
 T = TypeVar("T")
+WIDE = 160  # columns from which a picture has room beside a list
+LOW, LOWEST = 30, 20  # rows below which only what is asked most is shown
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Page(Screen[None]):
     """
 
     name_in_crumbs: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-usual"), (WIDE, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-lowest"), (LOWEST, "-low"), (LOW, "-high")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,8 +86,9 @@ class Page(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Crumbs(PAGES)
         yield from self.body()
+        yield Notes()
         yield Doing()
-        yield Footer()
+        yield Hints()
 
     def body(self) -> ComposeResult:
         raise NotImplementedError

@@ -15,6 +15,7 @@ from joinder.api.deps import NO_STORE, Paging, VendorName
 from joinder.api.problems import Forbidden
 from joinder.runtime.hub import Hub
 from joinder.services.admin import operator_actions
+from joinder.services.calls import breaker_states
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
@@ -265,10 +266,10 @@ class VendorController(Controller):
     async def list_all(self, hub: NamedDependency[Hub], caller: NamedDependency[Caller]) -> VendorList:
         """Lists what each asks for and can do, from its own data; and plugins that were found but do not work.
 
-        `breakers` names hooks that are not called now, as the vendor did not answer the last calls.
+        `breakers` names hooks that a server or worker does not call now, as the vendor did not answer the last calls.
         """
         installed = hub.registry.installed
-        states = hub.breakers.states()
+        states = await _breakers(hub)
         return VendorList(
             vendors=[
                 _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
@@ -294,6 +295,13 @@ async def _credentials(
     if include_secrets:
         shown = await vendor_credentials.get(hub, caller.account_id, shown.id, caller.client_id, reveal=True)
     return Credentials.of(shown)
+
+
+async def _breakers(hub: Hub) -> dict[tuple[str, str], str]:
+    """Returns (vendor, hook) → the state of those not closed, in this process or else in another."""
+    others = await breaker_states.standing(hub.store, besides=hub.process)
+    elsewhere = {(one.vendor, one.hook): one.state for one in others if not one.is_closed}
+    return elsewhere | {key: state for key, state in hub.breakers.states().items() if state != "closed"}
 
 
 def _vendor(
@@ -327,6 +335,6 @@ def _vendor(
         flow_fields=[FieldInfo.of(entry) for entry in vendor.flow_fields],
         capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
         limits={name: value for name, value in calls.items() if value is not None},
-        breakers={hook: state for (name, hook), state in states.items() if name == vendor.name and state != "closed"},
+        breakers={hook: state for (name, hook), state in states.items() if name == vendor.name},
         callback_url=callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None,
     )

@@ -161,6 +161,15 @@ class JoinFault(Wire, kw_only=True):
     last_at: str
 
 
+class OpenBreaker(Wire, kw_only=True):
+    """A hook that is not called now, or by one probe at a time; `state`: opened, half-opened."""
+
+    vendor: str
+    hook: str
+    state: str
+    since: str
+
+
 class Status(Wire, kw_only=True):
     """`mustAct`: enrollments by who must act."""
 
@@ -170,6 +179,7 @@ class Status(Wire, kw_only=True):
     counts: list[FleetCount]
     endings: list[Ending]
     join_faults: list[JoinFault]
+    open_breakers: list[OpenBreaker]
     last_day: Hours
 
 

@@ -11,7 +11,7 @@ from joinder.commands.report import print_page
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
-    from joinder.commands.answers import Ending, FleetCount, JoinFault, Status
+    from joinder.commands.answers import Ending, FleetCount, JoinFault, OpenBreaker, Status
     from joinder.runtime.hub import Hub
 
 _ACTORS = ("operator", "owner", "vendor")
@@ -34,6 +34,12 @@ _FAULTS: Columns[JoinFault] = {
     "last": lambda one: one.last_at,
     "what happened": lambda one: one.text,
 }
+_BREAKERS: Columns[OpenBreaker] = {
+    "vendor": lambda one: one.vendor,
+    "hook": lambda one: one.hook,
+    "breaker": lambda one: one.state,
+    "since": lambda one: one.since,
+}
 
 
 @click.command(name="status")
@@ -43,8 +49,8 @@ _FAULTS: Columns[JoinFault] = {
 def command(as_html: bool, output: Path | None, as_json: bool) -> None:
     """Show what needs whom now, over all accounts. Example:  joinder status
 
-    Enrollments by vendor and health, who must act, owners who could not join, consents that end next, and the last 24
-    hours.
+    Enrollments by vendor and health, who must act, owners who could not join, vendors that do not answer, consents that
+    end next, and the last 24 hours.
     """
     status = on_hub(_status)
     if as_html or output is not None:
@@ -56,9 +62,9 @@ def command(as_html: bool, output: Path | None, as_json: bool) -> None:
 
 
 async def _status(hub: Hub) -> Status:
-    from joinder.commands.answers import Ending, FleetCount, Hours, JoinFault, Status
+    from joinder.commands.answers import Ending, FleetCount, Hours, JoinFault, OpenBreaker, Status
     from joinder.services.admin import enrollment_stats, join_attempts
-    from joinder.services.calls import activity
+    from joinder.services.calls import activity, breaker_states
     from joinder.wire.base import utc
 
     counts = await enrollment_stats.counts(hub)
@@ -80,6 +86,11 @@ async def _status(hub: Hub) -> Status:
         join_faults=[
             JoinFault(vendor=one.vendor, code=one.code, text=one.text, count=one.count, last_at=utc(one.last_at) or "")
             for one in await join_attempts.faults(hub)
+        ],
+        open_breakers=[
+            OpenBreaker(vendor=one.vendor, hook=one.hook, state=one.state, since=utc(one.since) or "")
+            for one in await breaker_states.standing(hub.store)
+            if not one.is_closed
         ],
         last_day=Hours(**await activity.last_day(hub.store)),
     )
@@ -109,6 +120,10 @@ def _tell(status: Status) -> None:
     if status.join_faults:
         echo("Owners could not join in the last 24 hours, and you can end it (joinder flows attempts):")
         print_list(status.join_faults, _FAULTS, False)
+        echo("")
+    if status.open_breakers:
+        echo("Not called now but by a probe, as the vendor did not answer the last calls:")
+        print_list(status.open_breakers, _BREAKERS, False)
         echo("")
     print_list(status.counts, _COUNTS, False)
     if status.endings:

@@ -18,6 +18,7 @@ from joinder.runtime.exposition import exposed
 from joinder.runtime.hub import Hub, open_hub
 from joinder.runtime.starting import STOPS, StoppedWaiting, once_there
 from joinder.runtime.worker import working
+from joinder.services.calls import breaker_states
 from joinder.services.grants import durability, store_watch
 from joinder.settings import ConfigError, Settings
 from joinder.vendors.watch import watching
@@ -61,7 +62,7 @@ async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
             yield
         return
     durability.arm(hub)  # a reader's call may renew a token here too
-    async with store_watch.watching(hub):
+    async with store_watch.watching(hub), breaker_states.told(hub.store, hub.breakers, hub.process):
         yield
 
 

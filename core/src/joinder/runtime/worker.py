@@ -11,6 +11,7 @@ from joinder.clock import monotonic
 from joinder.runtime import due
 from joinder.runtime import work_queue as engine
 from joinder.runtime.hub import Hub
+from joinder.services.calls import breaker_states
 from joinder.services.events import deliveries
 from joinder.services.grants import (
     approvals,
@@ -77,6 +78,7 @@ async def working(hub: Hub) -> AsyncIterator[None]:
     durability.arm(hub)
     async with (
         store_watch.watching(hub),
+        breaker_states.told(hub.store, hub.breakers, hub.process),
         engine.running(hub.store, lambda name, key: _work(hub, name, key)) as queue,
     ):
         looking = asyncio.create_task(_look(hub, queue))

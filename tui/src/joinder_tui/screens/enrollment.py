@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table as RichTable
@@ -18,16 +19,19 @@ from joinder_tui import enrollment_acts, lacks, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets import life
-from joinder_tui.widgets.chart import EnergyChart, PowerChart
+from joinder_tui.widgets.chart import EnergyChart, EnergyPicture, PowerChart
 from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.plain import Static, line
-from joinder_tui.widgets.table import Table
+from joinder_tui.widgets.table import Listed, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.detail import Chart, Detail
 
 TABS = ("health", "sites", "day", "month", "tokens", "happened")
+CHART_ROWS = 10  # with less room the day is left to its own tab
+ROWS_AROUND = 9  # of the screen beside the picture, the day and the facts
+TWO_FACTS_WIDE = 100
 GONE = "This enrollment has ended; escape goes back."
 
 
@@ -88,6 +92,7 @@ class Enrollment(Page):
         with TabbedContent(initial="health"):
             with TabPane("Now", id="health"), VerticalScroll():
                 yield Static("…", id="picture")
+                yield PowerChart(id="today")
                 yield Static(id="facts")
                 yield Static(id="warnings")
             with TabPane("Sites", id="sites"), VerticalScroll():
@@ -98,9 +103,10 @@ class Enrollment(Page):
             with TabPane("Month", id="month"):
                 yield EnergyChart(id="energy")
             with TabPane("Tokens", id="tokens"):
-                yield Table("Version", "Obtained by", "When", "Access ends", "Refresh ends", id="lineage")
+                columns = ("Version", "Obtained by", "When", "Access ends", "Refresh ends")
+                yield Listed(Table(*columns, id="lineage", keep=2))
             with TabPane("Events", id="happened"):
-                yield Table("When", "What", "Details", id="events")
+                yield Listed(Table("When", "What", "Details", id="events", keep=2, elastic="Details"))
 
     async def load(self, hub: Hub) -> Answer:
         """Looks whether anything changed; loads everything anew only then."""
@@ -129,7 +135,8 @@ class Enrollment(Page):
             self._show_detail(answer.detail)
             self._draw_picture()
         if answer.day is not None and answer.month is not None:
-            self.query_one(PowerChart).draw(answer.day)
+            for chart in self.query(PowerChart):
+                chart.draw(answer.day)
             self.query_one("#power-notes", Static).update(Text("\n".join(lacks.lines(answer.day))))
             self.query_one(EnergyChart).draw(answer.month)
 
@@ -137,13 +144,25 @@ class Enrollment(Page):
         self._draw_picture()
 
     def _draw_picture(self) -> None:
-        if self._shown is not None:
-            self.query_one("#picture", Static).update(life.picture(*self._shown, self.size.width - 4))
+        """Draws what is now, and between it and the facts the day, where there is room for it."""
+        chart = self.query_one("#today", PowerChart)
+        if self._shown is None:
+            chart.display = False
+            return
+        detail, day = self._shown
+        has_room = self.size.width >= TWO_FACTS_WIDE
+        picture = life.picture(detail, day, self.size.width - 4)
+        facts = _facts(detail)
+        rows = -(-len(facts) // 2) if has_room else len(facts)
+        left = self.size.height - ROWS_AROUND - picture.plain.count("\n") - rows
+        chart.display = day is not None and bool(day.starts) and has_room and left >= CHART_ROWS
+        chart.styles.height = left
+        self.query_one("#picture", Static).update(picture)
+        self.query_one("#facts", Static).update(_side_by_side(facts) if has_room else _two_columns(facts))
 
     def _show_detail(self, detail: Detail) -> None:
         self._name = self._named(detail)
         self.query_one(Crumbs).redraw()
-        self.query_one("#facts", Static).update(_facts(detail))
         self.query_one("#warnings", Static).update(_warnings(detail) if detail.notices else "")
         self.query_one("#site-list", Static).update(_sites(detail))
         self.query_one("#lineage", Table).fill(
@@ -184,8 +203,9 @@ class Enrollment(Page):
     def action_read(self, step: int) -> None:
         """Moves the cursor of a chart, and else from tab to tab."""
         active = self.query_one(TabbedContent).active
-        charts = {"day": PowerChart, "month": EnergyChart}
-        if active not in charts or not self.query_one(charts[active]).move(step):
+        charts = {"health": "#today", "day": "#power", "month": "#energy"}
+        chart = self.query_one(charts[active], EnergyPicture) if active in charts else None
+        if chart is None or not chart.display or not chart.move(step):
             self.action_tab(step)
 
     def action_site(self, step: int) -> None:
@@ -201,14 +221,14 @@ class Enrollment(Page):
         self.joinder.copy(self.enrollment_id, "Id")
 
 
-def _facts(detail: Detail) -> RichTable:
+def _facts(detail: Detail) -> list[tuple[str, str | Text]]:
     from joinder.services.grants import expiry
     from joinder.services.records import health
 
     row, grant = detail.overview.row, detail.overview.grant
     health_text = texts.health(row.health, paused=row.paused_at is not None)
     warned = expiry.shown(row, grant) if grant else None
-    facts: list[tuple[str, str | Text]] = [
+    return [
         ("Health", health_text.append(f", {texts.ago(row.health_since)}")),
         ("Reason", (warned.reason if warned else row.health_reason) or "–"),
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
@@ -220,12 +240,18 @@ def _facts(detail: Detail) -> RichTable:
         ("Failures in a row", str(row.failures)),
         *_of_now(detail),
         ("Reconnect link", "for the owner: c copies it" if detail.overview.reconnect_url else "–"),
-        ("Account", detail.account_id),
+        ("Account", _with_id(detail.account_name, detail.account_id)),
         ("Flow", row.flow_id or "–"),
-        ("Credentials", row.credentials_id or "–"),
+        ("Credentials", _with_id(detail.credentials_name, row.credentials_id)),
         ("Since", texts.moment(row.created_at)),
     ]
-    return _two_columns(facts)
+
+
+def _with_id(name: str | None, row_id: str | None) -> str | Text:
+    """Writes what people call it, then the id, dim."""
+    if not name or not row_id:
+        return row_id or "–"
+    return Text.assemble(name, "  ", (row_id, "dim"))
 
 
 def _of_now(detail: Detail) -> Iterator[tuple[str, str]]:
@@ -249,6 +275,17 @@ def _two_columns(facts: Iterable[tuple[str, str | Text]]) -> RichTable:
     table.add_column(ratio=1)
     for name, value in facts:
         table.add_row(name, line(value))
+    return table
+
+
+def _side_by_side(facts: Sequence[tuple[str, str | Text]]) -> RichTable:
+    """Writes the first half of them left, the others right."""
+    table, rows = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True), -(-len(facts) // 2)
+    for _ in range(2):
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(ratio=1)
+    for left, right in zip_longest(facts[:rows], facts[rows:], fillvalue=("", "")):
+        table.add_row(left[0], line(left[1]), right[0], line(right[1]))
     return table
 
 

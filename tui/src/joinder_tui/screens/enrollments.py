@@ -9,12 +9,16 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Horizontal
 from textual.reactive import reactive
+from textual.timer import Timer
 from textual.widgets import DataTable, Input
 
 from joinder_tui import enrollment_acts, texts
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
+from joinder_tui.widgets import glance
+from joinder_tui.widgets.glance import Glance
 from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import DOWN, UP, Rows, Table
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 ROWS = 100  # of a page; 500 are the most anything loads
 COLUMNS = ("", "Health", "Site", "Vendor", "Now", "24 h", "Energy", "Since", "Last read", "Enrollment")
 POWER_TURNS = 15  # ticks between two looks at what the sites give
+RESTS_S = 0.15  # so long the cursor stays on a row before its home is read
 
 
 class Enrollments(Page):
@@ -84,10 +89,13 @@ class Enrollments(Page):
         self._order = order
         self._answer: Sequence[EnrollmentListRow] = ()
         self._powers: Mapping[str, SitePower] = {}
+        self._resting: Timer | None = None
 
     def body(self) -> ComposeResult:
         yield Input(self._looked_for, placeholder="filter: vendor:acme health:needs_consent !roof", id="filter")
-        yield Table(*COLUMNS, id="enrollments", keep=3, is_sorted_here=False)
+        with Horizontal(id="beside"):
+            yield Table(*COLUMNS, id="enrollments", keep=3, is_sorted_here=False)
+            yield Glance()
         yield Static("", id="reason")
         yield Static("", id="summary")
 
@@ -124,6 +132,8 @@ class Enrollments(Page):
         self._tell_reason()
         if self._total is None:
             self._show_total()
+        if self.turn % POWER_TURNS == 2:
+            self._look_soon()
         if self.turn == 1:
             self.call_after_refresh(self.tick)  # what they give comes after what they are
 
@@ -147,7 +157,9 @@ class Enrollments(Page):
         total = "…" if self._total is None else texts.count(self._total)
         text = f"{texts.count(first)}–{texts.count(first + len(self._found) - 1)} of {total}"
         text = "1 enrollment" if self._total == 1 else text
-        parts = [text if self._found else "nothing fits", *([f"{len(self._marked)} marked"] if self._marked else [])]
+        is_all = not self._looked_for and not self.faults
+        nothing = "no enrollment: press 3 for a flow to send owners to" if is_all else "nothing fits"
+        parts = [text if self._found else nothing, *([f"{len(self._marked)} marked"] if self._marked else [])]
         parts += ["faults only"] if self.faults else []
         parts += [f"sorted by {self._order}"] if self._order != "newest" else []
         told = "   ".join([*parts, "] next page" if self._more else ""])
@@ -213,6 +225,26 @@ class Enrollments(Page):
 
     def on_data_table_row_highlighted(self) -> None:
         self._tell_reason()
+        self._look_soon()
+
+    def on_resize(self) -> None:
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Looks at the home under the cursor once that rests: who walks a list asks for nothing on the way."""
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(RESTS_S, self._look_closer)
+
+    @work(group="glance", exclusive=True, exit_on_error=False)
+    async def _look_closer(self) -> None:
+        beside = self.query_one(Glance)
+        selected = self.query_one("#enrollments", Table).selected
+        if not beside.display or not selected:
+            return
+        seen = await self.joinder.asked(lambda hub: glance.look(hub, selected))
+        if seen is not None and self.is_attached:
+            beside.draw(seen)
 
     def _tell_reason(self) -> None:
         """Says below the list, whole, why the enrollment under the cursor is as it is, and what has no room above."""
@@ -297,5 +329,7 @@ def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
     for sentence in (row.health_reason, health.next_step(row.health, row.status)):
         text.append(f"  {sentence}" if sentence else "")
     for heading, cell in fallen:
+        if heading == "Site":  # it was cut, and begins the line
+            continue
         text.append(f"   {heading.lower()} ", "dim").append_text(cell)
     return text

@@ -71,9 +71,13 @@ class Events(Page):
         yield Input(placeholder="filter: enrl-… enrollment.health acct-…", id="filter")
         with TabbedContent(initial="happened"):
             with TabPane("Events", id="happened"):
-                yield Listed(Table(*EventLog.columns, id="table-happened", keep=3, is_sorted_here=False))
+                yield Listed(
+                    Table(*EventLog.columns, id="table-happened", keep=3, elastic="What", is_sorted_here=False)
+                )
             with TabPane("Audit", id="changed"):
-                yield Listed(Table(*AuditLog.columns, id="table-changed", keep=3, is_sorted_here=False))
+                yield Listed(
+                    Table(*AuditLog.columns, id="table-changed", keep=3, elastic="Reason", is_sorted_here=False)
+                )
         yield Static("", id="summary")
 
     def on_mount(self) -> None:
@@ -208,3 +212,7 @@ class Events(Page):
         )
         if path is not None:
             self.notify(f"{texts.counted(len(rows), 'row')} written to {path}.")
+
+
+def _table(log: type[Log[Any]], place: str, elastic: str) -> Table:
+    return Table(*log.columns, id=place, keep=3, elastic=elastic, is_sorted_here=False)

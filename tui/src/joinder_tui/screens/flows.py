@@ -99,7 +99,7 @@ class Flows(Page):
         yield Static("Owners of the last 30 days", classes="heading")
         yield Static("", id="funnel")
         of_attempts = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Enrollment", "Flow")
-        yield Listed(Table(*of_attempts, id="attempts", keep=3))
+        yield Listed(Table(*of_attempts, id="attempts", keep=3, elastic="What happened"))
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts, now and then how far all came; the first time, everything."""

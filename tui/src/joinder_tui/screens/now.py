@@ -14,7 +14,8 @@ from textual.widgets import DataTable, Sparkline
 
 from joinder_tui import board, texts
 from joinder_tui.acts import Act
-from joinder_tui.pages import Page
+from joinder_tui.pages import LOW, Page
+from joinder_tui.widgets import funnel
 from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Listed, Rows, Table
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.enrollment_stats import Count, Ending
     from joinder.services.admin.join_attempts import Fault
+    from joinder.services.admin.join_funnel import Funnel
+    from joinder.services.calls.breaker_states import Standing
 
 NOBODY = ("ok", "connecting", "degraded", "suspected", "pending_approval")
 GROUPS = {  # who must act → the states that say so
@@ -31,6 +34,7 @@ GROUPS = {  # who must act → the states that say so
 }
 RUNS = {"refreshed": "Renewals", "polled": "Polls", "failed": "Failures"}
 SLOW_TURNS = 15  # so many ticks between two looks at what walks more than an index
+BREAKER_TURNS = 5
 
 
 @dataclass(kw_only=True)
@@ -40,8 +44,10 @@ class Answer:
     counts: Sequence[Count] | None = None
     ran: board.Ran | None = None
     quotas: board.Quotas | None = None
+    breakers: Sequence[Standing] | None = None
     ending: Sequence[Ending] | None = None
     faults: Sequence[Fault] | None = None
+    joining: Funnel | None = None
 
 
 class Now(Page):
@@ -51,7 +57,7 @@ class Now(Page):
             "m",
             "only('operator')",
             "Needs me",
-            tooltip="Enrollments that wait for the operator",
+            tooltip="Enrollments that wait for the operator; the flows where only owners do who cannot join",
             twin="joinder enrollments list --filter health:operator_action",
         ),
         Act(
@@ -89,14 +95,17 @@ class Now(Page):
             yield Listed(Table(*board.COLUMNS, id="counts", keep=3))
             yield Static("Consents that end next", classes="heading")
             yield Listed(Table("Ends", "Site", "Vendor", "Enrollment", id="ending", keep=2))
+            with Vertical(id="joining"):
+                yield Static("Owners of the last 30 days", classes="heading")
+                yield Static("", id="joined")
 
     def on_mount(self) -> None:
         self.query_one("#counts").focus(scroll_visible=False)
 
     async def load(self, hub: Hub) -> Answer:
         """Loads the counts, each second tick what ran; the first time, everything."""
-        from joinder.services.admin import enrollment_stats, gauges, join_attempts
-        from joinder.services.calls import activity
+        from joinder.services.admin import enrollment_stats, gauges, join_attempts, join_funnel
+        from joinder.services.calls import activity, breaker_states
 
         if self.turn == 0:
             known = await board.read(hub)
@@ -104,8 +113,10 @@ class Now(Page):
                 counts=known.counts,
                 ran=known.ran,
                 quotas=known.quotas,
+                breakers=known.breakers,
                 ending=await enrollment_stats.ending(hub),
                 faults=await join_attempts.faults(hub),
+                joining=join_funnel.in_all((await join_funnel.of_flows(hub)).values()),
             )
         if self.turn % SLOW_TURNS == 0:
             return Answer(ending=await enrollment_stats.ending(hub))
@@ -113,6 +124,10 @@ class Now(Page):
             return Answer(faults=await join_attempts.faults(hub))
         if self.turn % SLOW_TURNS == 2:
             return Answer(quotas=await gauges.quota_left(hub))
+        if self.turn % SLOW_TURNS == 4:
+            return Answer(joining=join_funnel.in_all((await join_funnel.of_flows(hub)).values()))
+        if self.turn % BREAKER_TURNS == 3:
+            return Answer(breakers=await breaker_states.standing(hub.store))
         if self.turn % 2:
             return Answer(ran=await activity.last_day_by_vendor(hub.store))
         return Answer(counts=await enrollment_stats.counts(hub))
@@ -122,23 +137,31 @@ class Now(Page):
         known.counts = known.counts if answer.counts is None else answer.counts
         known.ran = known.ran if answer.ran is None else answer.ran
         known.quotas = known.quotas if answer.quotas is None else answer.quotas
+        known.breakers = known.breakers if answer.breakers is None else answer.breakers
         self._faults = self._faults if answer.faults is None else answer.faults
         self._show_who()
         rows: Rows = {vendor: known.cells(vendor) for vendor in known.vendors}
-        none = ("No enrollment yet: press 3 for a flow to send owners to.", "", "", "", "", "")
+        none = ("No enrollment yet: press 3 for a flow to send owners to.", *[""] * (len(board.COLUMNS) - 1))
         self.query_one("#counts", Table).fill(rows or {"": none})
         if answer.ran is not None:
             self._show_runs(answer.ran)
         if answer.ending is not None:
             self._ending = answer.ending
             self._show_ending()
+        if answer.joining is not None:
+            self.query_one("#joining").set_class(not answer.joining.started, "-nobody")
+            self.query_one("#joined", Static).update(funnel.drawn(answer.joining))
+
+    def on_resize(self) -> None:
+        self._show_who()
 
     def _show_who(self) -> None:
         self.joinder.waiting = board.waiting(self._board.counts)
+        is_high = self.size.height >= LOW
         for who, states in GROUPS.items():
             faults = self._faults if who == "operator" else ()
             self.query_one(f"#who-{who}", Static).update(
-                _who(who, [one for one in self._board.counts if one.health in states], faults)
+                _who(who, [one for one in self._board.counts if one.health in states], faults, is_high=is_high)
             )
 
     def _show_runs(self, by_vendor: board.Ran) -> None:
@@ -164,6 +187,9 @@ class Now(Page):
         from joinder_tui.screens.enrollments import Enrollments
 
         states = [state for state in GROUPS[who] if any(one.health == state for one in self._board.counts)]
+        if who == "operator" and self._faults and not states:
+            self.joinder.action_go("flows")  # it is owners who wait, and there stands for what
+            return
         self.app.switch_screen(Enrollments(f"health:{','.join(states or GROUPS[who])}"))
 
     def action_open(self) -> None:
@@ -185,17 +211,16 @@ class Now(Page):
         self.app.switch_screen(Enrollments(f"vendor:{table.selected}", order="health"))
 
 
-def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault] = ()) -> Text:
-    """Owners who cannot join count beside the enrollments that wait."""
+def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault], *, is_high: bool) -> Text:
+    """Owners who cannot join count beside the enrollments that wait. A line for each, or one where rows are few."""
     total = sum(one.count for one in counts) + sum(one.count for one in faults)
     heading = {"operator": "Needs you (m)", "owner": "Needs the owner (o)", "nobody": "Needs nobody"}[who]
     colour = {"operator": "red", "owner": "magenta", "nobody": "green"}[who] if total else "dim"
     by_state: dict[str, int] = {}
     for one in counts:
         by_state[one.health] = by_state.get(one.health, 0) + one.count
-    text = Text.assemble((heading, "bold"), "\n", (texts.count(total), f"bold {colour}"), "\n")
-    for state, count in sorted(by_state.items()):
-        text.append_text(texts.health(state)).append(f" {texts.count(count)}\n")
-    for fault in faults:
-        text.append(f"{fault.vendor} joins: {fault.code} {texts.count(fault.count)}\n", "red")
-    return text
+    parts = [Text(texts.count(total), f"bold {colour}")]
+    parts += [texts.health(state).append(f" {texts.count(count)}") for state, count in sorted(by_state.items())]
+    parts += [Text(f"{fault.vendor} joins: {fault.code} {texts.count(fault.count)}", "red") for fault in faults]
+    between = "\n" if is_high else "   "
+    return Text(between).join([Text(heading if is_high else f"{heading:<19}", "bold"), *parts])

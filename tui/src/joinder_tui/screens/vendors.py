@@ -22,6 +22,7 @@ from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
+    from joinder.services.calls.breaker_states import Standing
     from joinder.vendor import Capability, Limits, Per, Vendor
     from joinder.vendors.registry import Installed
 
@@ -109,7 +110,8 @@ class Vendors(Page):
         result = self.joinder.checked.get(name)
         outcome = _outcome(result) if result else Text()
         facts = _facts(entry) if entry else Text(_GONE if name else "")
-        self.query_one("#facts", Static).update(outcome.append_text(facts))
+        not_called = _not_called(self._board.breakers_of(name))
+        self.query_one("#facts", Static).update(outcome.append_text(not_called).append_text(facts))
 
     def action_check(self) -> None:
         name = self.query_one(Table).selected
@@ -170,6 +172,16 @@ def _facts(entry: Installed) -> Text:
     text.append_text(_can(entry.vendor))
     text.append(f"{_limits(entry.vendor.limits)}\n")
     text.append(f"{entry.vendor.docs_url}\n", "dim")
+    return text
+
+
+def _not_called(breakers: Sequence[Standing]) -> Text:
+    """Says which hooks wait for the vendor to answer again."""
+    text = Text()
+    for one in breakers:
+        if not one.is_closed:
+            text.append_text(board.breaker([one])).append(f": {one.hook.replace('_', ' ')} did not answer five times")
+            text.append(" in a row; asked by one probe at a time\n")
     return text
 
 

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rich.text import Text
 from textual import events
 
-from joinder_tui.widgets.plain import Static
+from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
     from joinder_tui.app import JoinderApp
     from joinder_tui.pages import MainPage
 
-WHOLE, SHORT, SHORTER = 20, 4, 3  # letters of a name, as there is room
+READ_ONLY = " read-only"
+WHOLE = 20  # letters of a name
+
+
+class Form(NamedTuple):
+    """How the names of screens are written: letters of the one in front and of the others."""
+
+    here: int = WHOLE
+    others: int = WHOLE
+    is_titled: bool = False
+    is_tight: bool = False
+
+
+FORMS = (  # the first that has room
+    Form(is_titled=True),
+    *(Form(others=letters) for letters in (WHOLE, 4, 3, 0)),
+    *(Form(here=letters, others=0) for letters in (4, 0)),
+    Form(here=0, others=0, is_tight=True),
+)
 
 
 class Crumbs(Static):
@@ -39,40 +57,39 @@ class Crumbs(Static):
         self._draw()
 
     def _draw(self) -> None:
-        app = self.joinder
-        text = self._line()
+        app, lines = self.joinder, [self._line()]
         crumbs = [crumb for screen in app.screen_stack if (crumb := getattr(screen, "crumb", ""))]
         if len(crumbs) > 1 or any("[" in crumb for crumb in crumbs):
-            text.append(f"\n{' › '.join(crumbs)}")
+            lines.append(line(" › ".join(crumbs)))
+            lines[-1].truncate(max(1, self.size.width), overflow="ellipsis")
         if app.trouble:
-            text.append(f"\n{app.trouble}", "bold red")
+            lines += line(Text(app.trouble, "bold red")).wrap(app.console, max(1, self.size.width))
+        text = Text("\n", no_wrap=True, overflow="crop").join(lines)
         self.update(text)
 
     def _line(self) -> Text:
-        text = Text(no_wrap=True, overflow="crop")
+        text = Text()
         for _, label in self._labels():
             text.append_text(label)
         if self.joinder.readonly:
-            text.append(" read-only", "bold yellow")
+            text.append(READ_ONLY, "bold yellow")
         return text
 
     def _labels(self) -> list[tuple[str, Text]]:
-        """Names of screens with what is shown of each: whole, or short, or the digit alone, as there is room."""
-        room = self.size.width - (10 if self.joinder.readonly else 0) - 2
-        for letters, title in ((WHOLE, True), (WHOLE, False), (SHORT, False), (SHORTER, False), (0, False)):
-            labels = self._drawn(letters, is_titled=title)
-            if sum(label.cell_len for _, label in labels) <= room:
-                break
-        return labels
+        """Names of screens with what is shown of each, in the longest form there is room for."""
+        room = self.size.width - (len(READ_ONLY) if self.joinder.readonly else 0)
+        drawn = (self._drawn(form) for form in FORMS)
+        return next((labels for labels in drawn if _width(labels) <= room), self._drawn(FORMS[-1]))
 
-    def _drawn(self, letters: int, *, is_titled: bool) -> list[tuple[str, Text]]:
-        here = self._here()
-        labels = [("", Text("Joinder ", "bold"))] if is_titled else []
+    def _drawn(self, form: Form) -> list[tuple[str, Text]]:
+        here, end = self._here(), "" if form.is_tight else " "
+        labels = [("", Text("Joinder ", "bold"))] if form.is_titled else []
         for page in self._pages:
-            name = page.label if page.name == here else page.label[:letters]
-            waits = f" ▲{self.joinder.waiting}" if page.name == "now" and self.joinder.waiting else ""
+            name = page.label[: form.here if page.name == here else form.others]
+            waits = f"▲{self.joinder.waiting}" if page.name == "now" and self.joinder.waiting else ""
+            parts = [part for part in (page.key, name, waits) if part]
             style = "reverse bold" if page.name == here else ""
-            labels.append((page.name, Text.assemble((f" {page.key} {name}".rstrip() + f"{waits} ", style))))
+            labels.append((page.name, Text(f" {end.join(parts)}{end}", style)))
         return labels
 
     def _here(self) -> str:
@@ -89,3 +106,7 @@ class Crumbs(Static):
                 self.joinder.action_go(name)
                 return
             at -= label.cell_len
+
+
+def _width(labels: Sequence[tuple[str, Text]]) -> int:
+    return sum(label.cell_len for _, label in labels)

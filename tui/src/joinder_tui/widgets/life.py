@@ -88,6 +88,8 @@ def _token(grant: GrantRow | None, width: int) -> Text | None:
         return None
     end = grant.refresh_expires_at or grant.expires_at
     renewed = f"renewed {texts.counted(grant.refresh_count, 'time')}, last {texts.ago(grant.obtained_at)}"
+    if not grant.refresh_count:
+        renewed = f"not renewed yet, obtained {texts.ago(grant.obtained_at)}"
     text = _line("token")
     if end is None:
         return text.append(f"{renewed}; the vendor tells no end")

@@ -26,6 +26,7 @@ from joinder_tui.widgets.plain import Static, line
 Cells = tuple[str | Text, ...]
 Rows = Mapping[str, Cells]  # by a key of the row, in order
 UP, DOWN = "▲", "▼"
+LEAST, LEAST_ELASTIC = 8, 36  # columns that are left of what is cut for want of room; with fewer it falls away
 _NUMBER = re.compile(r"\W*(\d[\d ]*(?:\.\d+)?)( ?(?:d|h|min|s)\b)?")
 
 
@@ -35,8 +36,9 @@ class Table(DataTable[Any]):
     Columns are as wide as we say: a DataTable measures new rows when it is idle, and what it drew before that stays as
     narrow as the headings, because the lines it keeps do not know of widths (Textual 8.2, `_update_dimensions`).
 
-    `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. `is_sorted_here`: what
-    is shown is all there is, so it can be sorted by what is shown.
+    `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. Where not even those
+    have room, the widest of them is cut; `elastic` is cut first, while enough of it is left. `is_sorted_here`: what is
+    shown is all there is, so it can be sorted by what is shown.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -56,11 +58,14 @@ class Table(DataTable[Any]):
         id: str | None = None,
         classes: str | None = None,
         keep: int | None = None,
+        elastic: str | None = None,
         is_sorted_here: bool = True,
     ) -> None:
         super().__init__(cursor_type="row", zebra_stripes=True, id=id, classes=classes)
         self._headings = columns
         self._keep = keep
+        self._elastic = elastic
+        self._most: dict[str, int] = {}  # heading → the columns its cells are cut to
         self._is_sorted_here = is_sorted_here
         self._marks: dict[str, str] = {}  # heading → the arrow beside it
         self._there: Sequence[str] = ()  # headings that are drawn
@@ -85,10 +90,10 @@ class Table(DataTable[Any]):
 
     @property
     def fallen(self) -> list[tuple[str, Text]]:
-        """Returns headings without room, with what the row under the cursor has there."""
+        """Returns headings without room, with what the row under the cursor has there; what is cut, too."""
         cells = self._shown.get(self.selected, ())
-        pairs = zip(self._headings, cells, strict=False)
-        return [(heading, line(cell)) for heading, cell in pairs if heading not in self._there]
+        pairs = [(heading, line(cell)) for heading, cell in zip(self._headings, cells, strict=False)]
+        return [pair for pair in pairs if pair[0] not in self._there or self._is_cut(*pair)]
 
     def choose(self, key: str) -> None:
         """Moves the cursor to a row, now or when it comes: a made thing is selected."""
@@ -127,8 +132,10 @@ class Table(DataTable[Any]):
 
     def _draw(self) -> None:
         rows = self._in_order()
-        there = self._fitting(rows)
-        if there == self._there and list(rows) == list(self._shown) and not self._wanted:
+        there, before = self._fitting(rows), self._most
+        self._most = self._cuts(there, rows)
+        same = there == self._there and list(rows) == list(self._shown) and before == self._most
+        if same and not self._wanted:
             self._change(rows)
         else:
             self._replace(rows, there)
@@ -145,13 +152,37 @@ class Table(DataTable[Any]):
     def _fitting(self, rows: Rows) -> list[str]:
         """Returns the headings there is room for; those on the right fall away first."""
         there = list(self._headings)
-        room = self.size.width
+        room = self.scrollable_content_region.width
         while self._keep is not None and room and len(there) > self._keep and self._needs(there, rows) > room:
             there.pop()
         return there
 
     def _needs(self, headings: Sequence[str], rows: Rows) -> int:
-        return sum(self._width(heading, rows) + 2 * self.cell_padding for heading in headings)
+        widths = {heading: self._width(heading, rows) for heading in headings}
+        if self._elastic is not None and self._elastic in widths:
+            widths[self._elastic] = min(widths[self._elastic], LEAST_ELASTIC)
+        return sum(width + 2 * self.cell_padding for width in widths.values())
+
+    def _cuts(self, headings: Sequence[str], rows: Rows) -> dict[str, int]:
+        """Cuts the elastic column, else the widest of them, to the room that the others leave."""
+        widths = {heading: self._width(heading, rows) for heading in headings}
+        room = self.scrollable_content_region.width - sum(2 * self.cell_padding for _ in headings)
+        lacks = sum(widths.values()) - room
+        if self._keep is None or not self.size.width or lacks <= 0:
+            return {}
+        widest = max(widths, key=lambda heading: widths[heading])
+        cut = self._elastic if self._elastic is not None and self._elastic in widths else widest
+        return {cut: max(LEAST, widths[cut] - lacks)}
+
+    def _is_cut(self, heading: str, cell: Text) -> bool:
+        return cell.cell_len > self._most.get(heading, cell.cell_len)
+
+    def _cell(self, heading: str, cell: str | Text) -> Text:
+        shown = line(cell)
+        if self._is_cut(heading, shown):
+            shown = shown.copy()
+            shown.truncate(self._most[heading], overflow="ellipsis")
+        return shown
 
     def _width(self, heading: str, rows: Rows) -> int:
         index = self._headings.index(heading)
@@ -175,7 +206,7 @@ class Table(DataTable[Any]):
         for key, cells in rows.items():
             for heading, old, new in zip(self._headings, self._shown[key], cells, strict=True):
                 if old != new and heading in self._there:
-                    self.update_cell(key, heading, line(new))
+                    self.update_cell(key, heading, self._cell(heading, new))
         self._shown = dict(rows)
 
     def _replace(self, rows: Rows, there: Sequence[str]) -> None:
@@ -191,7 +222,7 @@ class Table(DataTable[Any]):
         self._widen(rows)
         for key, cells in rows.items():
             pairs = zip(self._headings, cells, strict=True)
-            self.add_row(*(line(cell) for heading, cell in pairs if heading in there), key=key)
+            self.add_row(*(self._cell(heading, cell) for heading, cell in pairs if heading in there), key=key)
         if self._wanted in rows:
             selected, self._wanted = self._wanted, ""
         if rows:
@@ -201,7 +232,8 @@ class Table(DataTable[Any]):
     def _widen(self, rows: Rows) -> None:
         for heading in self._there:
             column = self.columns[ColumnKey(heading)]
-            column.width = max(column.width, self._width(heading, rows))
+            width = max(column.width, self._width(heading, rows))
+            column.width = min(width, self._most.get(heading, width))
 
 
 class Listed(Vertical):

@@ -36,6 +36,10 @@ _MARK = (
     'FROM enrollment e LEFT JOIN "grant" g ON g.enrollment_id = e.id WHERE e.id = :id'
 )
 _RUNNING = "SELECT id FROM backfill WHERE enrollment_id = :id AND status = 'running' LIMIT 1"
+_NAMES = (
+    "SELECT a.name, c.name FROM enrollment e JOIN account a ON a.id = e.account_id "
+    "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Detail:
     backfill: BackfillProgress | None
     notices: Sequence[Notice] = ()
     lives: Mapping[str, LivePower] = field(default_factory=dict)  # site id → what is stored
+    account_name: str = ""
+    credentials_name: str | None = None
 
     @property
     def name(self) -> str | None:
@@ -97,8 +103,11 @@ async def load(hub: Hub, enrollment_id: str) -> Detail:
     running = await hub.store.rows(_RUNNING, {"id": enrollment_id})
     sites = await read_sites(hub.store, account_id, overview.site_ids)
     lives = {site.id: await stored_live(hub, site) for site, _ in sites[:LIVES_MOST]}
+    names = await hub.store.rows(_NAMES, {"id": enrollment_id})
     return Detail(
         account_id=account_id,
+        account_name=names[0][0] if names else "",
+        credentials_name=names[0][1] if names else None,
         overview=overview,
         lineage=await enrollments.lineage(hub, account_id, enrollment_id),
         sites=sites,

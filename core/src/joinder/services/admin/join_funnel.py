@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from joinder.clock import now
@@ -11,6 +11,7 @@ from joinder.runtime.hub import Hub
 from joinder.services.join.join_ends import ENDS, SUCCESSES
 
 DAYS = 30
+_COUNTS = ("started", "under_way", "consented", "connected", "left")
 LEFT = ("session_expired", "unfinished", "wrong_browser", "link_used")  # nobody said no
 UNDER_WAY = ""
 # What an attempt came to, as join_attempts tells of one: how it ended, or how it will be written down.
@@ -62,6 +63,16 @@ def funnel(by_code: Mapping[str, int]) -> Funnel:
         left=sum(by_code.get(code, 0) for code in LEFT),
         refused=dict(sorted(refused.items(), key=lambda pair: (-pair[1], pair[0]))),
     )
+
+
+def in_all(funnels: Iterable[Funnel]) -> Funnel:
+    """Adds up several flows."""
+    added, refused = Funnel(), Counter[str]()
+    for one in funnels:
+        refused.update(one.refused)
+        counts = {name: getattr(added, name) + getattr(one, name) for name in _COUNTS}
+        added = Funnel(**counts, refused=dict(refused.most_common()))
+    return added
 
 
 def actor_of(code: str) -> str:

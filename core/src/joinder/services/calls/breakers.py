@@ -1,7 +1,8 @@
 """Circuit breakers: a vendor that is down is asked by one probe at a time, not by every enrollment.
 
 The states are purgatory's. Only trouble of the vendor's own side counts: not a refused token, not a spent budget, not
-one home whose gateway is off. Of one process: nothing is shared, as each finds out within five calls.
+one home whose gateway is off. Of one process: each finds out within five calls, and is told of none of the others'
+(`breaker_states` tells people).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from joinder.vendor import Vendor, endpoint_hosts
 
 THRESHOLD = 5  # outages in a row
 PROBE_AFTER_S = 30.0
+WORST = (CLOSED, HALF_OPENED, OPENED)  # last
 PLACES_MOST = 4096  # the hosts of apps are their accounts' text; what was called longest ago is forgotten
 Place = tuple[str, ...]  # vendor, then hosts of the app's own where it has such
 
@@ -75,11 +77,10 @@ class Breakers:
 
         It is the worst, where apps have hosts of their own.
         """
-        worst: list[str] = [CLOSED, HALF_OPENED, OPENED]
         states: dict[tuple[str, str], str] = {}
         for (place, hook), breaker in self._found.items():
             known = (states.get((place[0], hook), CLOSED), breaker.state)
-            states[place[0], hook] = max(known, key=worst.index)
+            states[place[0], hook] = max(known, key=WORST.index)
         return states
 
     def _enter(self, vendor: Vendor, key: tuple[Place, str], breaker: Context) -> None:

@@ -14,6 +14,7 @@ from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
 from joinder.runtime.hub import Hub
 from joinder.services.admin import keys
+from joinder.services.calls import breaker_states
 from joinder.services.calls.budgets import Budgets
 from joinder.services.grants import barrier, durability, invariant, recovery
 from joinder.services.operations import reachability
@@ -296,6 +297,19 @@ async def quotas(hub: Hub) -> list[Finding]:
     return found
 
 
+async def vendors(hub: Hub) -> list[Finding]:
+    """Lists what servers and workers do not call now, as the vendor did not answer."""
+    return [
+        Finding(
+            check="vendors",
+            text=f"{one.vendor} does not answer {one.hook}, for {now() - one.since} s by now",
+            next_step="wait, if the outage is theirs: probes go on asking; else look at DNS, firewall, proxy",
+        )
+        for one in await breaker_states.standing(hub.store)
+        if not one.is_closed
+    ]
+
+
 async def warnings(hub: Hub) -> list[Finding]:
     """Says what of vendors' answers was doubtful or refused in the last day.
 
@@ -353,6 +367,7 @@ CHECKS: tuple[Callable[[Hub], Awaitable[list[Finding]]], ...] = (
         enrollments,
         app_credentials,
         quotas,
+        vendors,
         warnings,
         behind_barrier,
         webhooks,

@@ -17,7 +17,7 @@ from joinder.store.tables.events import Audit, AuditHead, Delivery, Event, Webho
 from joinder.store.tables.joining import Application, JoinFlow, JoinSession, Program, VendorCredentials
 from joinder.store.tables.readings import Backfill, CounterRow, Coverage, Interval, Notice, ReadingSource
 from joinder.store.tables.sites import DeviceRow, LiveRow, SiteRow
-from joinder.store.tables.work import Due, Quota, StoreState, Tally
+from joinder.store.tables.work import Breaker, Due, Quota, StoreState, Tally
 
 __all__ = [
     "Account",
@@ -27,6 +27,7 @@ __all__ = [
     "Audit",
     "AuditHead",
     "Backfill",
+    "Breaker",
     "CounterRow",
     "Coverage",
     "DataKey",

@@ -45,6 +45,17 @@ class Tally(SQLModel, table=True):
     count: int = big(default=0)
 
 
+class Breaker(SQLModel, table=True):
+    """Where a breaker of one process stands (services/calls/breaker_states.py)."""
+
+    process: str = Field(primary_key=True)
+    vendor: str = Field(primary_key=True)
+    hook: str = Field(primary_key=True)
+    state: str
+    since: int = big()
+    told_at: int = big()  # nobody's word any more once this is minutes ago: the process is gone
+
+
 class StoreState(SQLModel, table=True):
     """Facts about this very database, such as that it was restored from a copy."""
 
