@@ -5,6 +5,7 @@ Alembic is imported where there is something to bring, as it is a fifth of what 
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from joinder.settings import ConfigError
 
 HERE = Path(__file__).parent / "migrations"
+_NAME = re.compile(r'^(revision|down_revision) = (?:"(\w+)"|None)$', re.MULTILINE)
 # Two processes starting at once migrate one after the other.
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(6013374)"}
 
@@ -59,8 +61,19 @@ def _upgrade(connection: Connection) -> None:
 
 @cache
 def revisions() -> tuple[str, ...]:
-    """Names this version's migrations, the oldest first; a file's name begins with its revision."""
-    return tuple(sorted(file.name.partition("_")[0] for file in (HERE / "versions").glob("[0-9]*_*.py")))
+    """Names this version's migrations, the oldest first: each says which one it follows, whatever its own number."""
+    files = (file.read_text() for file in (HERE / "versions").glob("[0-9]*_*.py"))
+    following = {names["down_revision"]: names["revision"] for names in map(_names, files)}
+    found, after = list[str](), following.get("")
+    while after is not None:
+        found.append(after)
+        after = following.get(after)
+    return tuple(found)
+
+
+def _names(migration: str) -> dict[str, str]:
+    """Returns `revision` and `down_revision` of a migration's text; the first has "" for the latter."""
+    return dict(_NAME.findall(migration))
 
 
 def newest() -> str:
