@@ -128,6 +128,7 @@ HOME = Site(
             faults=("Fan blocked",),
         ),
         Device(vendor_id="met-1", kind=DeviceKind.METER),
+        Device(vendor_id="car-1", kind=DeviceKind.CHARGER, name="Carport", max_power_w=11_000.0),
     ),
 )
 

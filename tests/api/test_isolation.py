@@ -27,6 +27,7 @@ LISTS = {
     "/solar-inverters": "solarInverters",
     "/batteries": "batteries",
     "/meters": "meters",
+    "/chargers": "chargers",
     "/events": "events",
     "/webhooks": "webhooks",
     "/backfills": "backfills",
@@ -55,6 +56,7 @@ async def owned(api: httpx.AsyncClient, browser: httpx.AsyncClient) -> dict[str,
         "/solar-inverters/{device_id}": site["solarInverters"][0]["id"],
         "/batteries/{device_id}": site["batteries"][0]["id"],
         "/meters/{device_id}": site["meters"][0]["id"],
+        "/chargers/{device_id}": site["chargers"][0]["id"],
         "/webhooks/{webhook_id}": (await api.post("/webhooks", json={"url": "https://hook.example/"})).json()["id"],
         "/backfills/{backfill_id}": (await api.post(f"/enrollments/{enrollment['id']}/backfill")).json()["id"],
     }
@@ -133,6 +135,7 @@ async def test_filters_and_page_tokens_open_nothing(
         ("/solar-inverters", {"vendorSiteID": "site-1"}),
         ("/batteries", {"vendorSiteID": "site-1", "vendorID": "bat-1"}),
         ("/meters", {"vendorSiteID": "site-1"}),
+        ("/chargers", {"vendorID": "car-1"}),
         *((path, {"pageToken": page_token("aaaa-aaaaaaaaaaaaaaaa")}) for path in LISTS),
         *((path, {"pageToken": page_token(row_id)}) for path in LISTS for row_id in owned.values()),
     ]

@@ -263,6 +263,7 @@ LISTS = (
     "/solar-inverters",
     "/batteries",
     "/meters",
+    "/chargers",
     "/events",
     "/webhooks",
 )

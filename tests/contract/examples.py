@@ -72,7 +72,7 @@ def _until_july(grant: Grant) -> Grant:
 class World(Vendors):
     def __init__(self) -> None:
         super().__init__(sunny=Acme(ACME))
-        names = {"inv-1": "Roof", "bat-1": "Cellar", "met-1": "Grid"}
+        names = {"inv-1": "Roof", "bat-1": "Cellar", "met-1": "Grid", "car-1": "Carport"}
         devices = tuple(structs.replace(one, name=names[one.vendor_id]) for one in HOME.devices)
         self.sunny.homes = {"site-1": structs.replace(HOME, name="Miller", devices=devices)}
         self.sunny.readings = _readings
@@ -97,7 +97,7 @@ def _energy(query: ReadingsQuery) -> Iterator[Reading]:
     for row in home_series(query).intervals:
         count = (row.end - row.start) // QUARTER
         wh = {"solar_wh": 400.0, "charge_wh": 120.0, "discharge_wh": 0.0, "import_wh": 0.0, "export_wh": 180.0,
-              "load_wh": 100.0}  # fmt: skip
+              "load_wh": 100.0, "charger_wh": 60.0}  # fmt: skip
         values = {name: value * count for name, value in wh.items()}
         yield Reading(start=row.start, end=row.end, soc_percent=50.0, **values)
 
@@ -251,12 +251,13 @@ async def _data(recorder: Recorder, hub: Hub, enrollment_id: str) -> None:
     one = "/sites/{site_id}"
     await recorder.ask("GET", one, site["id"])
     await recorder.ask("GET", f"{one}/live", site["id"])
-    for kind in ("solar", "battery", "meter"):
+    for kind in ("solar", "battery", "meter", "charger"):
         await recorder.ask("GET", f"{one}/{kind}-intervals", site["id"], query=DAY)
     await recorder.ask("GET", f"{one}/coverage", site["id"])
     fleet = {name: value for name, value in DAY.items() if name != "summaryLevel"}
     await recorder.ask("GET", "/aggregates/intervals", query={**fleet, "level": "hour", "timezone": "Europe/Berlin"})
-    for path, member in (("solar-inverters", "solarInverters"), ("batteries", "batteries"), ("meters", "meters")):
+    kinds = (("solar-inverters", "solarInverters"), *((name, name) for name in ("batteries", "meters", "chargers")))
+    for path, member in kinds:
         await recorder.ask("GET", f"/{path}", query={"siteID": site["id"]})
         device = f"/{path}/{{device_id}}"
         await recorder.ask("GET", device, site[member][0]["id"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
+import joinder
 from joinder import errors
 from joinder.errors import VendorError
 from joinder.hookspecs import VendorSpecs
@@ -75,3 +78,22 @@ def test_each_class_has_a_sentence_and_a_problem_name_of_its_own(kind):
     assert kind.__doc__
     same = [other for other in subclasses(VendorError) if other.problem == kind.problem]
     assert same == [kind]
+
+
+def members(kind: type) -> list[str]:
+    """What an author can name of a type: its fields, or the members of an enumeration."""
+    if issubclass(kind, enum.Enum):
+        return [member.name for member in kind]
+    return (
+        [field.name for field in fields(kind)] if is_dataclass(kind) else list(getattr(kind, "__struct_fields__", ()))
+    )
+
+
+TYPES = [kind for name in joinder.__all__ if isinstance(kind := getattr(joinder, name), type)]
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+def test_every_member_of_the_contract_stands_in_its_pages(kind: type) -> None:
+    pages = "\n".join((PAGE.parent / name).read_text() for name in ("hooks.md", "contract.md", "write-a-vendor.md"))
+    code = " ".join(re.findall(r"`+[^`]+`+", pages))
+    assert [name for name in members(kind) if not re.search(rf"\b{name}\b", code)] == []

@@ -147,6 +147,19 @@ def test_a_name_that_two_distributions_claim_is_nobodys(install_plugin):
     assert [entry.distribution for entry in chosen.installed if entry.vendor] == ["joinder-b"]
 
 
+def test_of_two_that_bring_a_vendor_only_the_one_whose_it_is_is_imported(install_plugin):
+    """S27: a second distribution neither takes a vendor over nor stops it."""
+    stranger = install_plugin("twin", distribution="joinder-a", more="raise SystemExit('imported')")
+    registry = loaded(install_plugin("twin", distribution="joinder-b"), stranger)
+    registry.decide("twin", lambda distribution: None if distribution == "joinder-b" else "it is joinder-b's")
+    assert {entry.distribution: entry.problem for entry in registry.installed} == {
+        "joinder-b": None,
+        "joinder-a": "it is joinder-b's",
+    }
+    registry.decide("twin", lambda distribution: None)  # it is decided
+    assert [vendor.name for vendor in registry.vendors] == ["twin"]
+
+
 OTHER_CONTRACTS = {
     "newer_minor": ("contract='1.7'", "it needs contract 1.7, this Joinder has 1.0: upgrade Joinder"),
     "newer_major": ("contract='2.0'", "it needs contract 2.0, this Joinder has 1.0: upgrade Joinder"),

@@ -1,4 +1,6 @@
-"""A plugin is uninstalled and comes back, or an older one follows a newer one: whole servers, on a store with a grant.
+"""Plugins come, go and follow one another: whole servers and the real command line, on a store with an owner's grant.
+
+Claimed by another distribution, adopted by it, migrated to a newer version, uninstalled, downgraded: one test each.
 
 What each needs is said, nothing of the owner's consent is spent meanwhile, and it goes on where it was.
 """
@@ -40,8 +42,21 @@ from support import days_ago, unloaded
 
 REDIRECT = "https://here.example/join/acme/auth-granted"
 DAY = {"start": f"{days_ago(3)}T00:00:00Z", "end": f"{days_ago(2)}T00:00:00Z", "summaryLevel": "15mins"}
-SECOND = "    grant_version=2,\n    migrate=lambda secrets, facts, before: (secrets, facts),\n    contract="
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
+SECOND = "    grant_version=2,\n    migrate=migrated,\n    contract="
+MOVES = """
+def migrated(secrets, facts, before):
+    return secrets, {**facts, "first_stored_as": str(before)}
+
+
+VENDOR ="""
+FAILS = """
+def migrated(secrets, facts, before):
+    raise KeyError(secrets["refresh_token"])
+
+
+VENDOR ="""
+OWN, OTHER = "joinder-acme", "aaa-acme"  # the other's name comes first in any order
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass
@@ -50,23 +65,28 @@ class Installed:
 
     folder: Path
 
-    def put(self, version: str, grant_version: int = 1) -> None:
-        """Installs that version of joinder-acme, in place of another."""
-        self.take_away()
-        rendered = self.folder.parent / f"rendered-{version}"
+    def put(self, version: str, grant_version: int = 1, *, distribution: str = OWN, migration: str = MOVES) -> None:
+        """Installs that version of a distribution that brings acme, in place of another version of it."""
+        self.take_away(distribution)
+        package = distribution.replace("-", "_")
+        rendered = self.folder.parent / "rendered"
         if not rendered.exists():
             render("acme", "Acme", rendered)
-        shutil.copytree(rendered / "src", self.folder, dirs_exist_ok=True)
+        shutil.copytree(rendered / "src/joinder_acme", self.folder / package)
+        for path in (self.folder / package).glob("*.py"):
+            path.write_text(path.read_text().replace("joinder_acme", package))
         if grant_version == 2:
-            described = self.folder / "joinder_acme/__init__.py"
-            described.write_text(described.read_text().replace("    contract=", SECOND, 1))
-        about = self.folder / "joinder_acme.dist-info"
+            described = self.folder / package / "__init__.py"
+            text = described.read_text().replace("    contract=", SECOND, 1).replace("\nVENDOR =", migration, 1)
+            described.write_text(text)
+        about = self.folder / f"{package}.dist-info"
         about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: joinder-acme\nVersion: {version}\n")
-        (about / "entry_points.txt").write_text("[joinder.vendors]\nacme = joinder_acme\n")
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (about / "entry_points.txt").write_text(f"[joinder.vendors]\nacme = {package}\n")
 
-    def take_away(self) -> None:
-        for name in ("joinder_acme", "joinder_acme.dist-info"):
+    def take_away(self, distribution: str = OWN) -> None:
+        package = distribution.replace("-", "_")
+        for name in (package, f"{package}.dist-info"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
@@ -78,6 +98,11 @@ class Asked:
     renewal: dict[str, Any]
     read: int
     rows: dict[str, Any]
+
+    @property
+    def refresh_count(self) -> int:
+        found: int = self.renewal["health"]["lineage"]["refreshCount"]
+        return found
 
 
 @dataclass
@@ -205,7 +230,7 @@ async def test_uninstalled_it_is_named_and_installed_again_it_goes_on(world: Wor
     assert world.counts == spent
     world.plugin.put("0.1.0")
     again = await world.asked()
-    assert (again.renewed, again.renewal["health"]["lineage"]["refreshCount"]) == (200, 2)
+    assert (again.renewed, again.refresh_count) == (200, 2)
     assert (again.rows["intervals"], "stale" in again.rows) == (before.rows["intervals"], False)
 
 
@@ -221,5 +246,48 @@ async def test_an_older_version_waits_for_the_newer_one_that_stored_the_grant(wo
     assert world.counts == spent
     world.plugin.put("0.2.0", 2)
     newer = await world.asked()
-    assert (newer.renewed, newer.renewal["health"]["lineage"]["refreshCount"]) == (200, 2)
+    assert (newer.renewed, newer.refresh_count) == (200, 2)
     await world.well()
+
+
+@pytest.mark.parametrize("world", [("0.1.0",)], indirect=True)
+async def test_another_distribution_under_the_name_is_handed_nothing(world: World) -> None:
+    world.plugin.put("0.1.0", distribution=OTHER)
+    both = await world.asked()
+    assert (both.renewed, both.read, both.refresh_count) == (200, 200, 1)
+    told = world.command("vendors")
+    assert f"acme belongs to {OWN}" in told
+    assert f"joinder vendors adopt acme {OTHER}" in told
+    world.plugin.take_away()
+    spent, alone = world.counts, await world.asked()
+    assert (alone.renewed, alone.renewal["actor"]) == (502, "operator")
+    assert (alone.read, alone.rows["stale"], alone.rows["intervals"]) == (200, True, both.rows["intervals"])
+    assert world.counts == spent
+
+
+@pytest.mark.parametrize("world", [("0.1.0",)], indirect=True)
+async def test_who_adopts_the_vendor_goes_on_with_its_grants_and_the_former_one_no_longer(world: World) -> None:
+    world.plugin.take_away()
+    world.plugin.put("0.1.0", distribution=OTHER)
+    assert f"acme belongs to {OTHER} now, before it to {OWN}" in world.command("vendors", "adopt", "acme", OTHER)
+    adopted = await world.asked()
+    assert (adopted.renewed, adopted.read, adopted.refresh_count) == (200, 200, 1)
+    assert adopted.rows["intervals"]
+    world.plugin.put("0.1.0")
+    assert f"acme belongs to {OTHER}" in world.command("vendors")
+    both = await world.asked()
+    assert (both.renewed, both.refresh_count, both.rows["intervals"]) == (200, 2, adopted.rows["intervals"])
+
+
+@pytest.mark.parametrize("world", [("0.1.0",)], indirect=True)
+async def test_a_newer_version_moves_the_grant_it_finds_and_one_that_cannot_loses_nothing(world: World) -> None:
+    world.plugin.put("0.2.0", 2, migration=FAILS)
+    spent, failing = world.counts, await world.asked()
+    assert (failing.renewed, failing.renewal["type"].rpartition("#")[2]) == (500, "plugin-bug")
+    assert "failed to migrate a grant of version 1" in failing.renewal["detail"]
+    assert world.counts == spent
+    world.plugin.put("0.2.1", 2)
+    moved = await world.asked()
+    assert (moved.renewed, moved.read, moved.refresh_count) == (200, 200, 1)
+    world.plugin.put("0.1.0")  # what is stored now is the newer version's
+    assert "stored by a newer version" in (await world.asked()).renewal["detail"]

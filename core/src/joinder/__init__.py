@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from joinder.hookspecs import hookimpl
     from joinder.redact import Secrets
     from joinder.vendor import (
+        SOLAR_AND_STORAGE,
         AppCredentialType,
         Capability,
         Field,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTRACT",
+    "SOLAR_AND_STORAGE",
     "AppCredentialType",
     "AppCredentials",
     "AuthorizeRequest",

@@ -21,13 +21,14 @@ ROWS_MISSING = "rows_missing"  # a part of the time was not told
 SPREAD = "spread"  # shared out evenly of what was told of a longer time
 TOLD_TWICE = "told_twice"  # the vendor told it twice with different values, so neither counts
 LOAD_BELOW_ZERO = "load_below_zero"  # the parts contradict each other, so the load is unknown
-ENERGY_METRICS = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh")
+ENERGY_METRICS = ("solar_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh", "load_wh", "charger_wh")
 
 
 class DeviceKind(enum.StrEnum):
     INVERTER = "inverter"
     BATTERY = "battery"
     METER = "meter"
+    CHARGER = "charger"  # of cars; its energy is a part of the home's load
 
 
 class MeterRole(enum.StrEnum):
@@ -39,7 +40,7 @@ class MeterRole(enum.StrEnum):
 
 
 class Device(Struct, frozen=True, kw_only=True):
-    """One inverter, battery or meter; `vendor_id` is unique inside its site."""
+    """One inverter, battery, meter or charger; `vendor_id` is unique inside its site."""
 
     vendor_id: str
     kind: DeviceKind
@@ -47,7 +48,9 @@ class Device(Struct, frozen=True, kw_only=True):
     model: str | None = None
     name: str | None = None
     role: MeterRole | None = None  # meters
-    power_w: float | None = None  # inverter and production: generated; battery: discharging; grid: importing
+    power_w: float | None = (
+        None  # inverter and production: generated; battery: discharging; grid: importing; charger: drawn
+    )
     max_power_w: float | None = None
     is_peak: bool = False  # max_power_w is the most it was seen at, not what it can take
     lifetime_wh: float | None = None  # inverters: generated since `lifetime_since`
@@ -96,7 +99,7 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 class Energies(Struct, frozen=True, kw_only=True):
-    """Wh by direction; `device_id` None: of the whole site."""
+    """Wh by direction; `device_id` None: of the whole site. `charger_wh` went into cars: a part of `load_wh`."""
 
     device_id: str | None = None
     solar_wh: float | None = None
@@ -105,6 +108,7 @@ class Energies(Struct, frozen=True, kw_only=True):
     import_wh: float | None = None
     export_wh: float | None = None
     load_wh: float | None = None
+    charger_wh: float | None = None
     soc_percent: float | None = None
 
 

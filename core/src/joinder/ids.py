@@ -21,6 +21,7 @@ Tag = Literal[
     "solr",
     "batt",
     "metr",
+    "chrg",
     "acct",
     "clnt",
     "evnt",

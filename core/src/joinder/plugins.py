@@ -1,8 +1,8 @@
 """Which installed distributions may be imported: what JOINDER_PLUGINS names, for whatever loads an entry point.
 
-Loading a plugin is trust, so nothing of one that is not named is imported, and a name that two distributions claim is
-nobody's. A distribution is named as on PyPI, with the versions, or the very files, that are meant where one likes
-(plugin_pins.py).
+Loading a plugin is trust, so nothing of one that is not named is imported, and a name that two distributions bring is
+nobody's, unless the store says whose it is (store/claims.py). A distribution is named as on PyPI, with the versions, or
+the very files, that are meant where one likes (plugin_pins.py).
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ OWN = "joinder"  # what core brings itself needs no naming
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An entry point; `refusal` says why it is not loaded."""
+    """An entry point; `refusal` says why it is not loaded.
+
+    `is_contested`: for no other reason than that another distribution brings the same name.
+    """
 
     entry: EntryPoint
     refusal: str | None = None
+    is_contested: bool = False
 
     @property
     def distribution(self) -> str:
@@ -51,11 +55,12 @@ def judged(entries: Iterable[EntryPoint], allow: Collection[str] | None) -> list
     """The same of entry points that were found already."""
     named = None if allow is None else [Pin.of(part) for part in allow]
     all_found = [Found(entry=entry, refusal=_not_named(entry, named)) for entry in sorted(entries)]
-    return [Found(entry=one.entry, refusal=one.refusal or _unfit(one, all_found)) for one in all_found]
+    return [one if one.refusal is not None else _fitting(one, all_found) for one in all_found]
 
 
-def _unfit(one: Found, others: Iterable[Found]) -> str | None:
-    return _claimed_twice(one, others) or _wants_other(one.entry)
+def _fitting(one: Found, others: Iterable[Found]) -> Found:
+    twice, unfit = _claimed_twice(one, others), _wants_other(one.entry)
+    return Found(entry=one.entry, refusal=twice or unfit, is_contested=twice is not None and unfit is None)
 
 
 def pins() -> list[tuple[str, str | None]]:

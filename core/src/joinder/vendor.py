@@ -45,6 +45,20 @@ class Capability(enum.StrEnum):
     BATTERY_INTERVALS = "battery_intervals"
     METER_INTERVALS = "meter_intervals"
     LIVE = "live"
+    CHARGERS = "chargers"
+    CHARGER_INTERVALS = "charger_intervals"
+
+
+# What every vendor says yes or no to. `Capability` grows with the contract: what a plugin does not name is `not_yet`.
+SOLAR_AND_STORAGE = (
+    Capability.SOLAR_INVERTERS,
+    Capability.BATTERIES,
+    Capability.METERS,
+    Capability.SOLAR_INTERVALS,
+    Capability.BATTERY_INTERVALS,
+    Capability.METER_INTERVALS,
+    Capability.LIVE,
+)
 
 
 class Support(enum.StrEnum):
@@ -226,6 +240,10 @@ class Vendor(Struct, frozen=True, kw_only=True):
     limits: Limits
     capabilities: Mapping[Capability, Support]
     compatible: bool = False  # True: clients of Derapi know this vendor by this name
+
+    def support(self, capability: Capability) -> Support:
+        """Returns what it says of a capability; of one it does not name, as it may be older: not yet."""
+        return self.capabilities.get(capability, Support.NOT_YET)
 
     @property
     def asks_password(self) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from joinder.services.admin.detail import Chart
 
 MOST = 5
-NAMES = {"inverter": "solar", "battery": "battery", "meter": "grid"}
+NAMES = {"inverter": "solar", "battery": "battery", "meter": "grid", "charger": "charger"}
 RULES = {  # what is not here is the gate's: a value was refused
     "parts_missing": "not every device told",
     "rows_missing": "not all of the time was told",

@@ -19,7 +19,7 @@ from joinder.api.backfills import BackfillController, EnrollmentBackfillControll
 from joinder.api.browser_keys import BrowserKeyController, shared
 from joinder.api.client_budgets import ClientBudgets
 from joinder.api.connections import ConnectionController
-from joinder.api.devices import BatteryController, MeterController, SolarInverterController
+from joinder.api.devices import BatteryController, ChargerController, MeterController, SolarInverterController
 from joinder.api.document import describe
 from joinder.api.elsewhere import BatteryControlController, JoinSessionController
 from joinder.api.enrollments import EnrollmentController
@@ -64,6 +64,7 @@ ROUTES = (
     SolarInverterController,
     BatteryController,
     MeterController,
+    ChargerController,
     AggregateController,
     EventController,
     WebhookController,

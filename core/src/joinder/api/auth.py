@@ -27,7 +27,7 @@ from joinder.services.records.accounts import REVEAL, SCOPES, Caller
 from joinder.services.refusals import NotForBrowsers, NotFound
 from joinder.store.tables import ApiClient
 
-BROWSERS_ROOTS = ("sites", "solar-inverters", "batteries", "meters")
+BROWSERS_ROOTS = ("sites", "solar-inverters", "batteries", "meters", "chargers")
 FAILURES_PER_MINUTE, FAILURES_OF_ADDRESS = 20, 200
 ASKED_PER_MINUTE = 120  # by one client, of all that these endpoints do; a token lives for an hour
 
@@ -59,7 +59,9 @@ async def _refuse_beyond(connection: ASGIConnection[Any, Any, Any, Any], caller:
     """
     root = connection.url.path.split("/")[1]
     if connection.scope.get("method") != "GET" or root not in BROWSERS_ROOTS:
-        raise NotForBrowsers("A browser key reads /sites, /solar-inverters, /batteries and /meters, and nothing else.")
+        raise NotForBrowsers(
+            "A browser key reads /sites, /solar-inverters, /batteries, /meters and /chargers, and nothing else."
+        )
     ids = {name: connection.path_params.get(name) for name in ("site_id", "device_id")}
     if any(ids.values()) and not await sites.may_read(
         connection.app.state.hub, caller.account_id, enrollment_id, **ids

@@ -34,7 +34,7 @@ from joinder.services.refusals import Invalid, NotFound
 from joinder.store.types import Stamp
 from joinder.wire.base import Rest, epoch, page_token
 from joinder.wire.interval_bytes import encoded
-from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 
 
 class AskedWindow(Window, frozen=True):
@@ -45,7 +45,7 @@ class AskedWindow(Window, frozen=True):
 
 
 T = TypeVar("T")
-Intervals = TypeVar("Intervals", SolarIntervals, BatteryIntervals, MeterIntervals)
+Intervals = TypeVar("Intervals", SolarIntervals, BatteryIntervals, MeterIntervals, ChargerIntervals)
 Level = Annotated[SummaryLevel, QueryParameter(name="summaryLevel", description="15mins, hour, day or month.")]
 When = Annotated[str | None, QueryParameter(description="ISO 8601 with offset, e.g. 2026-06-01T00:00:00+02:00.")]
 PageSize = Annotated[int, QueryParameter(name="pageSize", ge=1, le=200, description="Entries a page, 1 to 200.")]

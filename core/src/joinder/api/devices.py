@@ -1,4 +1,4 @@
-"""Solar inverters, batteries and meters: three resources of one shape."""
+"""Solar inverters, batteries, meters and chargers: resources of one shape."""
 
 from __future__ import annotations
 
@@ -32,8 +32,17 @@ from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
 from joinder.store.types import Stamp
 from joinder.wire.base import Reference, Rest, listed
-from joinder.wire.devices import Battery, BatteryPage, Meter, MeterPage, SolarInverter, SolarInverterPage
-from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.devices import (
+    Battery,
+    BatteryPage,
+    Charger,
+    ChargerPage,
+    Meter,
+    MeterPage,
+    SolarInverter,
+    SolarInverterPage,
+)
+from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 
 
 class DevicePage(Struct, frozen=True):
@@ -176,6 +185,49 @@ class MeterController(Controller):
     ) -> Response[MeterIntervals]:
         page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
         return answered(request, window, MeterIntervals, device_id, page)
+
+
+class ChargerController(Controller):
+    path = "/chargers"
+    tags = ["Chargers"]  # noqa: RUF012
+    guards = [require_caller]  # noqa: RUF012
+
+    @get("/", operation_id="listChargers", opt=LISTED, summary="List chargers")
+    async def list_all(
+        self,
+        hub: HubDep,
+        caller: CallerDep,
+        asked: NamedDependency[DeviceFilter],
+        paging: NamedDependency[Paging],
+        stamp: StampDep,
+    ) -> ChargerPage:
+        page = await _device_page(hub, caller, DeviceKind.CHARGER, asked, paging, stamp)
+        return ChargerPage(chargers=page.references, errors=page.errors, **page.rest)
+
+    @get("/{device_id:str}", operation_id="getCharger", opt={"scope": "read:sites"}, summary="Show a charger")
+    async def show(
+        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> Charger:
+        row = await _device(hub, caller, device_id, DeviceKind.CHARGER)
+        source = await source_of(hub, row.source, provenance)
+        return Charger.of(row, source, await _silent_since(hub, row))
+
+    @get(
+        "/{device_id:str}/intervals",
+        operation_id="getChargerIntervals",
+        opt=INTERVALS,
+        summary="What a charger drew",
+    )
+    async def energy(
+        self,
+        request: Request[Any, Any, Any],
+        hub: HubDep,
+        caller: CallerDep,
+        device_id: FromPath[str],
+        window: WindowDep,
+    ) -> Response[ChargerIntervals]:
+        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.CHARGER, window)
+        return answered(request, window, ChargerIntervals, device_id, page)
 
 
 async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:

@@ -20,7 +20,7 @@ from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
 from joinder.services.refusals import NotFound
-from joinder.vendor import Flow, Vendor
+from joinder.vendor import Capability, Flow, Vendor
 from joinder.wire.credentials import (
     ActionInfo,
     ActionList,
@@ -333,7 +333,7 @@ def _vendor(
         ],
         consent_fields=[FieldInfo.of(entry) for entry in vendor.consent_fields],
         flow_fields=[FieldInfo.of(entry) for entry in vendor.flow_fields],
-        capabilities={str(capability): str(support) for capability, support in vendor.capabilities.items()},
+        capabilities={str(each): str(vendor.support(each)) for each in Capability},
         limits={name: value for name, value in calls.items() if value is not None},
         breakers={hook: state for (name, hook), state in states.items() if name == vendor.name},
         callback_url=callback_url(hub, vendor.name) if vendor.flow is Flow.REDIRECT else None,

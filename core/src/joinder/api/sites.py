@@ -30,7 +30,7 @@ from joinder.energy import DeviceKind
 from joinder.services.readings import intervals, ledger, list_errors, live, sites
 from joinder.wire.base import listed
 from joinder.wire.coverage import Coverage
-from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 from joinder.wire.live import Live
 from joinder.wire.sites import ExpandedSitePage, Site, SitePage
 
@@ -148,3 +148,20 @@ class SiteController(Controller):
     ) -> Response[MeterIntervals]:
         page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.METER, window)
         return answered(request, window, MeterIntervals, site_id, page)
+
+    @get(
+        "/{site_id:str}/charger-intervals",
+        operation_id="getSiteChargerIntervals",
+        opt=INTERVALS,
+        summary="What chargers of a site drew",
+    )
+    async def charger(
+        self,
+        request: Request[Any, Any, Any],
+        hub: HubDep,
+        caller: CallerDep,
+        site_id: FromPath[str],
+        window: WindowDep,
+    ) -> Response[ChargerIntervals]:
+        page = await intervals.of_site(hub, caller.account_id, site_id, DeviceKind.CHARGER, window)
+        return answered(request, window, ChargerIntervals, site_id, page)

@@ -13,11 +13,11 @@ from joinder.wire.backfills import Backfill
 from joinder.wire.base import Wire
 from joinder.wire.coverage import Coverage
 from joinder.wire.credentials import ActionInfo, ActionOutcome, Credentials, Quotas
-from joinder.wire.devices import Battery, Meter, SolarInverter
+from joinder.wire.devices import Battery, Charger, Meter, SolarInverter
 from joinder.wire.enrollments import Enrollment, OwnerLink, ReconnectLink, TokenInfo
 from joinder.wire.events import Event
 from joinder.wire.flows import JoinFlow
-from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 from joinder.wire.live import Live
 from joinder.wire.programs import Program
 from joinder.wire.sites import Site
@@ -228,8 +228,8 @@ def many(*types: type[Struct]) -> Answer:
     return Answer(types, many=True)
 
 
-_INTERVALS = (SolarIntervals, BatteryIntervals, MeterIntervals)
-_DEVICES = (SolarInverter, Battery, Meter)
+_INTERVALS = (SolarIntervals, BatteryIntervals, MeterIntervals, ChargerIntervals)
+_DEVICES = (SolarInverter, Battery, Meter, Charger)
 ANSWERS: dict[str, Answer] = {
     "enrollments list": many(Enrollment),
     "enrollments show": one(Enrollment),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from joinder.store.sites import StoredDevice
     from joinder.wire.devices import Device
 
-_NAMES = {"solr": "solar", "batt": "battery", "metr": "meter"}  # by tag of the id
+_NAMES = {"solr": "solar", "batt": "battery", "metr": "meter", "chrg": "charger"}  # by tag of the id
 _COLUMNS: Columns[Device] = {
     "id": lambda one: one.id,
     "kind": lambda one: _NAMES.get(one.id[:4]),
@@ -31,7 +31,7 @@ _COLUMNS: Columns[Device] = {
 
 @click.group(name="devices")
 def command() -> None:
-    """Devices: inverters, batteries, meters. Example:  joinder devices list site-…"""
+    """Devices: inverters, batteries, meters, chargers. Example:  joinder devices list site-…"""
 
 
 @command.command(name="list")
@@ -87,10 +87,10 @@ def intervals(
 
 def _told(device: StoredDevice, all_of_site: Sequence[StoredDevice]) -> Device:
     from joinder.services.readings import silence
-    from joinder.wire.devices import Battery, Meter, SolarInverter
+    from joinder.wire.devices import Battery, Charger, Meter, SolarInverter
 
     answers: dict[str, Callable[[StoredDevice, None, int | None], Device]]
-    answers = {"solar": SolarInverter.of, "battery": Battery.of, "meter": Meter.of}
+    answers = {"solar": SolarInverter.of, "battery": Battery.of, "meter": Meter.of, "charger": Charger.of}
     return answers[_kind(device.id)](device, None, silence.since(device, all_of_site))
 
 

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Read = Callable[["Window"], Awaitable["Page"]]
-KINDS = {"solar": "inverter", "battery": "battery", "meter": "meter"}
+KINDS = {"solar": "inverter", "battery": "battery", "meter": "meter", "charger": "charger"}
 _MEMBERS = {
     "solar": ("kwh",),
     "battery": ("charge_kwh", "discharge_kwh", "state_of_charge_percent"),
     "meter": ("import_kwh", "export_kwh", "consumption_kwh"),
+    "charger": ("kwh",),
 }
 
 
@@ -98,10 +99,15 @@ def kind_of(name: str) -> DeviceKind:
 
 def print_intervals(owner_id: str, kind: str, level: str, page: Page, provenance: bool, as_json: bool) -> None:
     from joinder.services.readings.missing import SAID
-    from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+    from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 
     answers: dict[str, Callable[[str, str, Page], Any]]
-    answers = {"solar": SolarIntervals.of, "battery": BatteryIntervals.of, "meter": MeterIntervals.of}
+    answers = {
+        "solar": SolarIntervals.of,
+        "battery": BatteryIntervals.of,
+        "meter": MeterIntervals.of,
+        "charger": ChargerIntervals.of,
+    }
     answer = answers[kind](owner_id, level, page)
     if as_json:
         print_json(answer)

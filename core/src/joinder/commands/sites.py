@@ -25,6 +25,7 @@ COLUMNS: Columns[Site] = {
     "inverters": lambda site: len(site.solar_inverters),
     "batteries": lambda site: len(site.batteries),
     "meters": lambda site: len(site.meters),
+    "chargers": lambda site: len(site.chargers),
 }
 
 _COVERAGE: Columns[tuple[CoverageSeries, CoverageSpan]] = {
@@ -54,6 +55,7 @@ _TOTALS: Columns[AggregateInterval] = {
     "import": lambda one: _figure(one.import_),
     "export": lambda one: _figure(one.export),
     "consumption": lambda one: _figure(one.consumption),
+    "chargers": lambda one: _figure(one.charger),
 }
 
 

@@ -17,7 +17,12 @@ from joinder.services.readings.silence import named
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.wire.enrollments import Enrollment
 
-KINDS = {DeviceKind.INVERTER: "solar", DeviceKind.BATTERY: "battery", DeviceKind.METER: "grid"}
+KINDS = {
+    DeviceKind.INVERTER: "solar",
+    DeviceKind.BATTERY: "battery",
+    DeviceKind.METER: "grid",
+    DeviceKind.CHARGER: "charger",
+}
 EVENTS_MOST = 20
 
 
@@ -87,7 +92,7 @@ def _picture(title: str, chart: Chart, *, is_day: bool) -> dict[str, Any]:
 
 def _totals(chart: Chart, per_kwh: float) -> list[tuple[str, str, str]]:
     """Sums what is known, by metric: its class, its words, its energy."""
-    named_metrics = {**svg.SOURCES, **svg.USES}
+    named_metrics = {**svg.SOURCES, **svg.USES, "charger_wh": "of that into cars"}
     return [
         (name, text, f"{sum(value or 0 for value in chart.values[name]) / per_kwh:.1f} kWh")
         for name, text in named_metrics.items()

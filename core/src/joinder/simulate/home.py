@@ -26,6 +26,7 @@ class Power:
     grid_w: float
     load_w: float
     soc_percent: float
+    charger_w: float = 0.0  # a part of the load
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Energy:
     export_wh: float = 0.0
     load_wh: float = 0.0
     soc_percent: float = 0.0
+    charger_wh: float = 0.0  # a part of the load
 
 
 class _Kind(NamedTuple):
@@ -48,10 +50,11 @@ class _Kind(NamedTuple):
     timezone: str
     peak_w: float
     battery_wh: float
+    charger_w: float
 
 
 class Home:
-    """`battery_wh` 0: no battery. `installed` starts its lifetime counters."""
+    """`battery_wh` 0: no battery; `charger_w` 0: no charger. `installed` starts its lifetime counters."""
 
     def __init__(
         self,
@@ -60,14 +63,16 @@ class Home:
         timezone: str,
         peak_w: float = 6000.0,
         battery_wh: float = 10000.0,
+        charger_w: float = 0.0,
         installed: date = date(2026, 1, 1),
     ) -> None:
         self.timezone = timezone
         self.battery_wh = battery_wh
+        self.charger_w = charger_w
         self.installed = installed
         self.zone = ZoneInfo(timezone)
-        self._kind = _Kind(seed, timezone, peak_w, battery_wh)
-        self._totals: list[tuple[float, ...]] = [(0.0,) * 6]  # of all days before the installation's nth
+        self._kind = _Kind(seed, timezone, peak_w, battery_wh, charger_w)
+        self._totals: list[tuple[float, ...]] = [(0.0,) * 7]  # of all days before the installation's nth
 
     def slots(self, day: date) -> Sequence[Power]:
         """Returns the power of each five minutes of a local day, which may have 23 or 25 hours."""
@@ -81,7 +86,7 @@ class Home:
 
     def energy(self, start: float, end: float) -> Energy:
         """Returns the energy of [start, end), epoch seconds, a slot counted by the share that lies inside."""
-        totals, soc_seconds = [0.0] * 6, 0.0
+        totals, soc_seconds = [0.0] * 7, 0.0
         at = start
         while at < end:
             step = min(end, (at // SLOT_S + 1) * SLOT_S) - at
@@ -99,7 +104,8 @@ class Home:
         totals = self._before(today)
         rest = self.energy(_midnight(today, self.zone), at)
         parts = (rest.solar_wh, rest.charge_wh, rest.discharge_wh, rest.import_wh, rest.export_wh, rest.load_wh)
-        return _energy([total + wh for total, wh in zip(totals, parts, strict=True)], rest.soc_percent)
+        added = [total + wh for total, wh in zip(totals, (*parts, rest.charger_wh), strict=True)]
+        return _energy(added, rest.soc_percent)
 
     def _before(self, day: date) -> tuple[float, ...]:
         """Returns the Wh of all days from the installation to the day before."""
@@ -127,6 +133,7 @@ def _day(kind: _Kind, day: date) -> tuple[Power, ...]:
     start, end = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
     dice = random.Random(f"{kind.seed}/{day}")  # noqa: S311 - weather, not a secret
     haze = dice.uniform(0.6, 1.0)
+    car_from, car_to = _car(kind, day)
     stored_wh = kind.battery_wh * 0.2
     slots = []
     for index in range(int((end - start) // SLOT_S)):
@@ -134,12 +141,21 @@ def _day(kind: _Kind, day: date) -> tuple[Power, ...]:
         solar_w = round(max(0.0, math.sin(math.pi * (hour - 6.5) / 12)) ** 1.3 * kind.peak_w * haze)
         solar_w = round(solar_w * dice.uniform(0.85, 1.0)) if 6.5 < hour < 18.5 else 0
         evening = 1400 * math.exp(-(((hour - 19.5) / 2.0) ** 2)) + 700 * math.exp(-(((hour - 7.5) / 1.2) ** 2))
-        load_w = round(350 + evening + dice.uniform(0, 150))
+        charger_w = kind.charger_w if car_from <= hour < car_to else 0.0
+        load_w = round(350 + evening + dice.uniform(0, 150) + charger_w)
         battery_w = _battery(kind.battery_wh, solar_w - load_w, stored_wh)
         stored_wh -= battery_w * SLOT_S / 3600
         soc = 100 * stored_wh / kind.battery_wh if kind.battery_wh else 0.0
-        slots.append(Power(solar_w, battery_w, load_w - solar_w - battery_w, load_w, round(soc, 1)))
+        grid_w = load_w - solar_w - battery_w
+        slots.append(Power(solar_w, battery_w, grid_w, load_w, round(soc, 1), charger_w))
     return tuple(slots)
+
+
+def _car(kind: _Kind, day: date) -> tuple[float, float]:
+    """Returns from when to when a car is charged, in hours since midnight: one or two of the afternoon."""
+    dice = random.Random(f"{kind.seed}/{day}/car")  # noqa: S311 - when somebody comes home, not a secret
+    start = dice.uniform(13.0, 15.0)
+    return start, start + dice.uniform(1.0, 2.0)
 
 
 def _battery(battery_wh: float, surplus_w: float, stored_wh: float) -> float:
@@ -151,8 +167,8 @@ def _battery(battery_wh: float, surplus_w: float, stored_wh: float) -> float:
 
 
 def _energy(totals: list[float], soc_percent: float) -> Energy:
-    solar, charge, discharge, imported, exported, load = totals
-    return Energy(solar, charge, discharge, imported, exported, load, soc_percent)
+    solar, charge, discharge, imported, exported, load, charger = totals
+    return Energy(solar, charge, discharge, imported, exported, load, soc_percent, charger)
 
 
 def _energies(power: Power, seconds: float) -> tuple[float, ...]:
@@ -164,4 +180,5 @@ def _energies(power: Power, seconds: float) -> tuple[float, ...]:
         max(power.grid_w, 0) * hours,
         max(-power.grid_w, 0) * hours,
         power.load_w * hours,
+        power.charger_w * hours,
     )

@@ -23,7 +23,7 @@ def _never(_: float) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TrueDevice:
-    """One device the vendor lists. `share` is its part of the sun (inverters) or of the storage (batteries)."""
+    """One device the vendor lists. `share` is its part of the sun, the storage or the cars."""
 
     kind: DeviceKind
     serial: str | None = None  # None: the vendor tells none
@@ -39,6 +39,8 @@ class TrueDevice:
         if self.kind is DeviceKind.BATTERY:
             flows = {"charge_wh": of.charge_wh * self.share, "discharge_wh": of.discharge_wh * self.share}
             return {**flows, "soc_percent": of.soc_percent}
+        if self.kind is DeviceKind.CHARGER:
+            return {"charger_wh": of.charger_wh * self.share}
         if self.role is MeterRole.LOAD:
             return {"load_wh": of.load_wh}
         return {"import_wh": of.import_wh, "export_wh": of.export_wh} if self.role is MeterRole.GRID else {}
@@ -49,13 +51,15 @@ class TrueDevice:
             return of.solar_w * self.share
         if self.kind is DeviceKind.BATTERY:
             return of.battery_w * self.share
+        if self.kind is DeviceKind.CHARGER:
+            return of.charger_w * self.share
         if self.role is MeterRole.LOAD:
             return of.load_w
         return of.grid_w if self.role is MeterRole.GRID else None
 
 
 def alike(kind: DeviceKind, serials: Sequence[str], role: MeterRole | None = None) -> tuple[TrueDevice, ...]:
-    """Devices that share the site's sun or storage evenly."""
+    """Devices that share the site's sun, storage or cars evenly."""
     return tuple(TrueDevice(kind=kind, serial=serial, role=role, share=1 / len(serials)) for serial in serials)
 
 
@@ -98,6 +102,7 @@ class TrueSite:
             grid_w=(energy.import_wh - energy.export_wh) / hours,
             load_w=energy.load_wh / hours,
             soc_percent=energy.soc_percent,
+            charger_w=energy.charger_wh / hours,
         )
 
     @property

@@ -6,6 +6,7 @@ Kept in `store_state`, a row a vendor. Whoever opens the store holds the plugins
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -32,11 +33,12 @@ async def held(session: AsyncSession) -> dict[str, str]:
 
 
 async def refuse_others(store: Store, vendors: Registry) -> None:
-    """Disables every plugin whose vendor belongs to another distribution."""
+    """Disables every plugin whose vendor is another distribution's; of several that bring one, loads its owner's."""
     brought = vendors.brought
     for name, claimed in (await _settled(store, brought)).items():
-        if name in brought and is_another(claimed, brought[name]):
-            vendors.disable(name, _refusal(name, claimed, brought[name]))
+        vendors.decide(name, partial(_problem, name, claimed))
+        if name in brought and (problem := _problem(name, claimed, brought[name])) is not None:
+            vendors.disable(name, problem)
 
 
 async def _settled(store: Store, brought: Mapping[str, str]) -> dict[str, str]:
@@ -75,7 +77,9 @@ def is_another(claimed: str, distribution: str) -> bool:
     return canonicalize_name(claimed) != canonicalize_name(distribution)
 
 
-def _refusal(vendor: str, claimed: str, distribution: str) -> str:
+def _problem(vendor: str, claimed: str, distribution: str) -> str | None:
+    if not is_another(claimed, distribution):
+        return None
     return (
         f"{vendor} belongs to {claimed}, which stored its grants, and this is {distribution}: it is handed no key of "
         f"an owner. Install {claimed}, or, if {distribution} follows it: joinder vendors adopt {vendor} {distribution}"

@@ -206,5 +206,6 @@ def _metrics(energies: Energies) -> tuple[float | None, ...]:
         energies.import_wh,
         energies.export_wh,
         energies.load_wh,
+        energies.charger_wh,
         energies.soc_percent,
     )

@@ -20,7 +20,7 @@ _SITE_COLUMNS = (
     "s.operational_since, s.fetched_at, s.timezone_by, s.denied_at, s.gone_at"
 )
 _DEVICE_COLUMNS = "id, account_id, site_id, vendor, kind, vendor_id, state, fetched_at, gone_at, source, silent_since"
-_KNOWN = "kind IN ('inverter', 'battery', 'meter')"
+_KNOWN = "kind IN ('inverter', 'battery', 'meter', 'charger')"
 _SITE = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.id = :id AND s.account_id = :account"  # noqa: S608 - our own names
 _SITES = f"SELECT {_SITE_COLUMNS} FROM site s WHERE s.account_id = :account AND s.id IN ({{places}})"  # noqa: S608
 _OF_SITES = (

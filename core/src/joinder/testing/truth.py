@@ -22,6 +22,7 @@ _PROMISED = {
     Capability.SOLAR_INTERVALS: (DeviceKind.INVERTER, ("solar_wh",)),
     Capability.BATTERY_INTERVALS: (DeviceKind.BATTERY, ("charge_wh", "discharge_wh")),
     Capability.METER_INTERVALS: (DeviceKind.METER, ("import_wh", "export_wh")),
+    Capability.CHARGER_INTERVALS: (DeviceKind.CHARGER, ("charger_wh",)),
 }
 _LIVE = {
     DeviceKind.INVERTER: ("solar_w",),
@@ -30,12 +31,15 @@ _LIVE = {
 }
 
 
+_OF_KIND = {"soc_percent": DeviceKind.BATTERY, "charger_wh": DeviceKind.CHARGER, "charger_w": DeviceKind.CHARGER}
+
+
 def promised(vendor: Vendor, truth: TrueSite) -> tuple[str, ...]:
     """Metrics the capabilities promise of a site with these devices."""
     return tuple(
         metric
         for capability, (kind, metrics) in _PROMISED.items()
-        if vendor.capabilities.get(capability) is Support.YES and truth.has(kind)
+        if vendor.support(capability) is Support.YES and truth.has(kind)
         for metric in metrics
     )
 
@@ -65,8 +69,9 @@ def expect_true_rows(
 
 
 def _of_site(truth: TrueSite, told: Numbers) -> Numbers:
-    """Returns what can be told of the site: no charge where nothing stores."""
-    return told if truth.has(DeviceKind.BATTERY) else {name: wh for name, wh in told.items() if name != "soc_percent"}
+    """Returns what can be told of the site: no charge where nothing stores, no car's energy without a charger."""
+    nowhere = {name for name, kind in _OF_KIND.items() if not truth.has(kind)}
+    return {name: number for name, number in told.items() if name not in nowhere}
 
 
 def _told_as_one(rows: Sequence[Reading], truth: TrueSite, query: ReadingsQuery) -> Iterator[list[Reading]]:

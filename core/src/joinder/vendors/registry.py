@@ -22,6 +22,7 @@ from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
 from joinder.hookspecs import VendorSpecs
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
+from joinder.plugins import Found
 from joinder.redact import Secrets
 from joinder.vendor import OperatorAction, Refresh, Vendor
 from joinder.vendors import asked
@@ -93,6 +94,7 @@ class Registry:
         self._manager.add_hookspecs(VendorSpecs)
         self._plugins: dict[str, object] = {}
         self._blockers: dict[str, str] = {}  # plugins that stopped the whole server, and how
+        self._contested: dict[str, list[Found]] = {}  # vendors that several distributions bring: none is loaded
         self.installed: list[Installed] = []
         self.sessions = TokenCache()
         self.observer: Observer = Unobserved()
@@ -106,18 +108,37 @@ class Registry:
         """
         registry = cls()
         for one in plugins.found(ENTRY_POINT_GROUP, allow) if found is None else plugins.judged(found, allow):
-            entry, distribution, version = one.entry, one.distribution, one.version
-            if one.refusal is not None:
-                registry._note(entry.name, distribution, version, problem=one.refusal)
+            if one.refusal is None:
+                registry._load(one)
                 continue
-            try:
-                plugin = entry.load()
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - one broken plugin must not stop the service
-                problem = other_contract(error) or f"import failed: {type(error).__name__}: {error}"
-                registry._note(entry.name, distribution, version, problem=problem)
-                continue
-            registry.add(entry.name, plugin, distribution=distribution, version=version)
+            registry._note(one.entry.name, one.distribution, one.version, problem=one.refusal)
+            if one.is_contested:
+                registry._contested.setdefault(one.entry.name, []).append(one)
         return registry
+
+    def decide(self, name: str, problem_of: Callable[[str], str | None]) -> None:
+        """Loads, of several distributions that bring a vendor, the one against which nothing speaks.
+
+        `problem_of` a distribution: what does. Nothing of the others is imported.
+        """
+        for one in self._contested.pop(name, ()):
+            self.installed = [
+                each for each in self.installed if (each.name, each.distribution) != (name, one.distribution)
+            ]
+            problem = problem_of(one.distribution)
+            if problem is None:
+                self._load(one)
+            else:
+                self._note(name, one.distribution, one.version, problem=problem)
+
+    def _load(self, one: Found) -> None:
+        try:
+            plugin = one.entry.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - one broken plugin must not stop the service
+            problem = other_contract(error) or f"import failed: {type(error).__name__}: {error}"
+            self._note(one.entry.name, one.distribution, one.version, problem=problem)
+        else:
+            self.add(one.entry.name, plugin, distribution=one.distribution, version=one.version)
 
     def add(self, name: str, plugin: object, *, distribution: str = "local", version: str = "0") -> Installed:
         """Registers one plugin object after checking it; a failing one is noted with its reason."""

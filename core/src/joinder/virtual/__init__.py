@@ -23,7 +23,7 @@ from joinder.hookspecs import hookimpl
 from joinder.oauth import code_from
 from joinder.redact import Secrets
 from joinder.series import day_span, days_between
-from joinder.vendor import Capability, Flow, History, Limits, Refresh, Support, Vendor
+from joinder.vendor import SOLAR_AND_STORAGE, Flow, History, Limits, Refresh, Support, Vendor
 from joinder.virtual import simulation
 from joinder.virtual.configuration import (
     HOME,
@@ -60,7 +60,7 @@ VENDOR = Vendor(
             History(resolution="day", window=timedelta(days=366), settles_after=timedelta(0)),
         ),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
     compatible=True,
 )
 

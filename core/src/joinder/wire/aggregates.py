@@ -42,12 +42,13 @@ class AggregateInterval(Wire, kw_only=True):
     import_: AggregateFigure | None = None
     export: AggregateFigure | None = None
     consumption: AggregateFigure | None = None
+    charger: AggregateFigure | None = None
 
     @staticmethod
     def of(period: Period, start: str, end: str) -> AggregateInterval:
-        solar, charge, discharge, imported, exported, load = (
+        solar, charge, discharge, imported, exported, load, charger = (
             AggregateFigure.of(period.figures.get(f"{name}_wh"))
-            for name in ("solar", "charge", "discharge", "import", "export", "load")
+            for name in ("solar", "charge", "discharge", "import", "export", "load", "charger")
         )
         return AggregateInterval(
             start=start,
@@ -58,6 +59,7 @@ class AggregateInterval(Wire, kw_only=True):
             import_=imported,
             export=exported,
             consumption=load,
+            charger=charger,
         )
 
 

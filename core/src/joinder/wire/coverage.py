@@ -9,7 +9,7 @@ from joinder.services.readings.ledger import Entry, LedgerSeries
 from joinder.vendor import Resolution
 from joinder.wire.base import Moment, Wire, one_of, utc, utc_text
 
-_KINDS = {"inverter": "solar", "battery": "battery", "meter": "meter"}
+_KINDS = {"inverter": "solar", "battery": "battery", "meter": "meter", "charger": "charger"}
 
 
 class CoverageSpan(Wire, kw_only=True):
@@ -33,8 +33,8 @@ class CoverageSpan(Wire, kw_only=True):
 
 
 class CoverageSeries(Wire, kw_only=True):
-    """What was asked of one series, the newest span first. `kind`: site, solar, battery or meter; `id` is its id.
-    `moreSpans`: how many older ones are left out."""
+    """What was asked of one series, the newest span first. `kind`: site, solar, battery, meter or charger; `id` is its
+    id. `moreSpans`: how many older ones are left out."""
 
     id: str
     kind: Annotated[str, one_of(("site", *_KINDS.values()))]

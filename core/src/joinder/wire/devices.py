@@ -1,4 +1,4 @@
-"""Solar inverters, batteries and meters."""
+"""Solar inverters, batteries, meters and chargers."""
 
 from __future__ import annotations
 
@@ -81,6 +81,18 @@ class Meter(Device, kw_only=True):
         return Meter(**common, role=str(device.role) if device.role else None)
 
 
+class Charger(Device, kw_only=True):
+    """A charger of cars. `maxKw`: the most it can draw."""
+
+    max_kw: float | None = None
+
+    @staticmethod
+    def of(row: StoredDevice, source: Source | None = None, silent_since: int | None = None) -> Charger:
+        device = device_of(row)
+        most_w = None if device.is_peak else device.max_power_w
+        return Charger(**_common(row, device, source, silent_since), max_kw=kilo(most_w))
+
+
 class SolarInverterPage(ListPage, kw_only=True):
     solar_inverters: list[Reference]
     errors: dict[str, str]
@@ -93,6 +105,11 @@ class BatteryPage(ListPage, kw_only=True):
 
 class MeterPage(ListPage, kw_only=True):
     meters: list[Reference]
+    errors: dict[str, str]
+
+
+class ChargerPage(ListPage, kw_only=True):
+    chargers: list[Reference]
     errors: dict[str, str]
 
 

@@ -18,6 +18,7 @@ _WIRE = {
     "import_wh": "importKwh",
     "export_wh": "exportKwh",
     "load_wh": "consumptionKwh",
+    "charger_wh": "chargerKwh",
     "soc_percent": "stateOfChargePercent",
 }
 ENERGIES = tuple(_WIRE[name] for name in METRICS)

@@ -14,10 +14,10 @@ import msgspec
 from msgspec import structs
 
 from joinder.services.readings.intervals import Page
-from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals, around, shown
+from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals, around, shown
 from joinder.wire.local_times import spans
 
-Answer = type[SolarIntervals] | type[BatteryIntervals] | type[MeterIntervals]
+Answer = type[SolarIntervals] | type[BatteryIntervals] | type[MeterIntervals] | type[ChargerIntervals]
 
 
 def encoded(answer: Answer, owner_id: str, level: str, page: Page) -> bytes:

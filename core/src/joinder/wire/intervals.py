@@ -62,8 +62,18 @@ class MeterInterval(Wire, kw_only=True):
     provenance: Provenance | None = None
 
 
+class ChargerInterval(Wire, kw_only=True):
+    """What chargers drew: a part of the home's consumption."""
+
+    kwh: float
+    start: Moment
+    end: Moment
+    quality: Annotated[str, one_of(get_args(Quality))]
+    provenance: Provenance | None = None
+
+
 Metrics = Mapping[str, str]  # by member of an interval: what of a period it tells
-Row = TypeVar("Row", SolarInterval, BatteryInterval, MeterInterval)
+Row = TypeVar("Row", SolarInterval, BatteryInterval, MeterInterval, ChargerInterval)
 
 
 class IntervalPage(Wire, kw_only=True):
@@ -122,6 +132,17 @@ class MeterIntervals(IntervalPage, kw_only=True):
     def of(owner_id: str, level: str, page: Page) -> MeterIntervals:
         rows = _rows(MeterInterval, MeterIntervals.metrics, page)
         return MeterIntervals(intervals=rows, **around(owner_id, level, page))
+
+
+class ChargerIntervals(IntervalPage, kw_only=True):
+    row_type: ClassVar[type[ChargerInterval]] = ChargerInterval
+    metrics: ClassVar[Metrics] = {"kwh": "charger_wh"}
+    intervals: list[ChargerInterval]
+
+    @staticmethod
+    def of(owner_id: str, level: str, page: Page) -> ChargerIntervals:
+        rows = _rows(ChargerInterval, ChargerIntervals.metrics, page)
+        return ChargerIntervals(intervals=rows, **around(owner_id, level, page))
 
 
 def shown(metric: str, column: Sequence[float | None]) -> list[float | None]:

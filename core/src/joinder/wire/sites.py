@@ -89,7 +89,7 @@ class Site(Wire, kw_only=True):
             solar_inverters=_of_kind(rows, DeviceKind.INVERTER),
             batteries=_of_kind(rows, DeviceKind.BATTERY),
             meters=_of_kind(rows, DeviceKind.METER),
-            chargers=[],
+            chargers=_of_kind(rows, DeviceKind.CHARGER),
             bess=Bess.of([device_of(entry) for entry in rows if entry.kind == DeviceKind.BATTERY]),
         )
 

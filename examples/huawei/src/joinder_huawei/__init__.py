@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     Callback,
-    Capability,
     Consent,
     Context,
     Field,
@@ -61,7 +61,7 @@ VENDOR = Vendor(
             History(resolution="day", window=timedelta(days=31)),
         ),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
 )
 
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from msgspec import structs
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     AppCredentialType,
     AuthorizeRequest,
     Callback,
-    Capability,
     Consent,
     Context,
     Field,
@@ -73,7 +73,7 @@ VENDOR = Vendor(
         poll_every=timedelta(minutes=15),  # new figures come every five minutes
         history=(History(resolution="15mins", window=timedelta(days=1)),),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
 )
 
 

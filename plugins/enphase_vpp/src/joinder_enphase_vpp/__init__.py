@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     AppCredentialType,
     AuthorizeRequest,
     Callback,
-    Capability,
     Consent,
     Context,
     Field,
@@ -84,7 +84,7 @@ VENDOR = Vendor(
             History(resolution="day", window=timedelta(days=365)),
         ),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
     compatible=True,
 )
 

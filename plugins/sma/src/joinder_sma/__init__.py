@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     AppCredentialType,
     Callback,
-    Capability,
     Consent,
     Context,
     Field,
@@ -79,7 +79,7 @@ def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
                 History(resolution="day", window=timedelta(days=62)),
             ),
         ),
-        capabilities=dict.fromkeys(Capability, Support.YES),
+        capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
         compatible=True,
     )
 

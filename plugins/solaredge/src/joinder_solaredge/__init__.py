@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     AppCredentialType,
     AuthorizeRequest,
     Callback,
-    Capability,
     Consent,
     Context,
     Field,
@@ -90,7 +90,7 @@ VENDOR = Vendor(
             History(resolution="day", window=timedelta(days=28)),
         ),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
     compatible=True,
 )
 

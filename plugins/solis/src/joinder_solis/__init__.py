@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     AppCredentialType,
     Callback,
-    Capability,
     Consent,
     Context,
     Field,
@@ -77,7 +77,7 @@ VENDOR = Vendor(
             History(resolution="day", window=timedelta(days=62)),
         ),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities=dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
     compatible=True,
 )
 

@@ -23,7 +23,7 @@ from joinder_tui.widgets.table import Listed, Rows, Table
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.calls.breaker_states import Standing
-    from joinder.vendor import Capability, Limits, Per, Vendor
+    from joinder.vendor import Limits, Per, Vendor
     from joinder.vendors.registry import Installed
 
 CHECK_TWIN = "joinder check VENDOR"
@@ -191,15 +191,10 @@ def _can(vendor: Vendor) -> Text:
 
     text = Text()
     for support, (sign, colour, words) in SUPPORT.items():
-        named = [each.replace("_", " ") for each in Capability if _support(vendor, each) == support]
+        named = [each.replace("_", " ") for each in Capability if vendor.support(each) == support]
         if named:
             text.append(sign, colour).append(f" {words}: {', '.join(named)}\n")
     return text
-
-
-def _support(vendor: Vendor, capability: Capability) -> str:
-    """Returns the stated support; the kit finds a vendor that leaves one out."""
-    return str(vendor.capabilities.get(capability, "not_yet"))
 
 
 def _limits(limits: Limits) -> str:

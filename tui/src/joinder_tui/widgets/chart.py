@@ -21,6 +21,7 @@ SOLAR, BATTERY, GRID, LOAD, SHARE = "#f0b400", "#8c6cf0", "#3c8ce0", "", "#a868e
 READ = {  # metric → its name where a value is read, and how it is coloured
     "solar_wh": ("solar", SOLAR),
     "load_wh": ("home", LOAD),
+    "charger_wh": ("of it cars", LOAD),
     "charge_wh": ("battery in", BATTERY),
     "discharge_wh": ("battery out", BATTERY),
     "import_wh": ("grid in", GRID),

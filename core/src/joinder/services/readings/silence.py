@@ -24,7 +24,8 @@ from joinder.store.types import Write
 SILENT_AFTER_S = 3600  # devices report at moments of their own: less means nothing
 _RECENT_S = 3600  # an answer up to here tells how it is now; an older one how it was
 _SET = "UPDATE device SET silent_since = :since WHERE id = :id"
-KINDS = {"inverter": "Inverter", "battery": "Battery", "meter": "Meter"}
+_SLEEPERS = (DeviceKind.INVERTER, DeviceKind.CHARGER)
+KINDS = {"inverter": "Inverter", "battery": "Battery", "meter": "Meter", "charger": "Charger"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,12 @@ def silent_of(devices: Sequence[StoredDevice], kind: str | None = None) -> list[
 def _by_reports(device: StoredDevice, others: Iterable[StoredDevice]) -> int | None:
     """Returns the last report, in epoch seconds, since which the device is silent; None while it is not.
 
-    An inverter sleeps at night: it is silent when another one reported since, or after a whole day.
+    An inverter sleeps at night and a charger without a car: one is silent when another reported since, or after a day.
     """
     reported_at = _reported(device)
     if reported_at is None or not is_late(device):
         return None
-    if device.kind != DeviceKind.INVERTER or device.fetched_at - reported_at > HOLE_S:
+    if device.kind not in _SLEEPERS or device.fetched_at - reported_at > HOLE_S:
         return reported_at
     alike = (_reported(other) for other in others if other.kind == device.kind and other.id != device.id)
     newest = max((at for at in alike if at is not None), default=reported_at)

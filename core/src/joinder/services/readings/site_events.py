@@ -17,7 +17,7 @@ from joinder.store.tables import DeviceRow, Enrollment, SiteRow
 from joinder.store.types import Upsert, Write
 
 KEPT_S = 7 * 86_400  # nobody asks for older ones: the readings themselves are stored
-_WIRE_KINDS = {"inverter": "solarInverter", "battery": "battery", "meter": "meter"}
+_WIRE_KINDS = {"inverter": "solarInverter", "battery": "battery", "meter": "meter", "charger": "charger"}
 _FORGET = "DELETE FROM event WHERE enrollment_id = :enrollment AND at < :before AND type = :type"
 _TELL = (
     "INSERT INTO event (id, account_id, enrollment_id, type, data, at, fanned_out) "

@@ -35,7 +35,7 @@ from joinder.store.types import Statement
 from joinder.vendors.gate.rules import Rule
 from joinder.vendors.gate.sites import stored_device
 
-TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr"}
+TAGS: Mapping[str, Tag] = {"inverter": "solr", "battery": "batt", "meter": "metr", "charger": "chrg"}
 
 _SITE_IDS = (
     "SELECT id FROM site WHERE account_id = :account AND id > :after AND fetched_at IS NOT NULL AND gone_at IS NULL"

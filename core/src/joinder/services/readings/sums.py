@@ -15,7 +15,11 @@ from joinder.energy import ENERGY_METRICS, PARTS_MISSING, Device, DeviceKind, Me
 
 Span = tuple[datetime, datetime]
 _RANK: Mapping[Quality, int] = {"measured": 0, "estimated": 1, "partial": 2}
-_OF_KIND = {DeviceKind.INVERTER: ("solar_wh",), DeviceKind.BATTERY: ("charge_wh", "discharge_wh")}
+_OF_KIND = {
+    DeviceKind.INVERTER: ("solar_wh",),
+    DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
+    DeviceKind.CHARGER: ("charger_wh",),
+}
 _GRID = ("import_wh", "export_wh")
 _LESS_SHARE, _LESS_WH = 0.001, 1.0  # by which a sum may fall short of one over the same devices
 

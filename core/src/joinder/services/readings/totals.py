@@ -23,6 +23,7 @@ ENERGIES = {
     DeviceKind.INVERTER: ("solar_wh",),
     DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
     DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
+    DeviceKind.CHARGER: ("charger_wh",),
 }
 METRICS_OF = {
     kind: (*names, "soc_percent") if kind is DeviceKind.BATTERY else names for kind, names in ENERGIES.items()

@@ -17,7 +17,7 @@ EVENT_TYPES: dict[str, str] = {
     "site.changed": "The vendor tells another `name`, `location` or `timezone` of the site `siteID`: see `changed`.",
     "device.discovered": (
         "The site `siteID` lists the device `deviceID`, which was unknown or gone. `site.ready` tells of those it was "
-        "first read with. `kind`: `solarInverter`, `battery` or `meter`."
+        "first read with. `kind`: `solarInverter`, `battery`, `meter` or `charger`."
     ),
     "device.gone": "The site `siteID` lists the device `deviceID` (`kind`) no more; its history stays.",
     READINGS_UPDATED: (

@@ -22,6 +22,7 @@ class Interval(SQLModel, table=True):
     import_wh: float | None = None
     export_wh: float | None = None
     load_wh: float | None = None
+    charger_wh: float | None = None
     soc_percent: float | None = None
     quality: str = "measured"
     fetched_at: int = big()
@@ -42,6 +43,7 @@ class CounterRow(SQLModel, table=True):
     import_wh: float | None = None
     export_wh: float | None = None
     load_wh: float | None = None
+    charger_wh: float | None = None
     soc_percent: float | None = None
     source: str | None = None  # which register of the device: another one never continues it
 

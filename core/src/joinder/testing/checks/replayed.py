@@ -25,7 +25,7 @@ async def cassette_plays_whole(subject: Subject) -> None:
     """Consent, refresh, site and readings play from the cassette; every recorded call is made, and no other."""
     seen, stand = await replay(subject)
     expect_consent(stand.vendor, seen.consent, stand.clock.now())
-    expect_site(stand.vendor, seen.site, seen.consent.grant.site_ids[0])
+    expect_site(seen.site, seen.consent.grant.site_ids[0])
     expect_rows(seen.quarters.intervals, seen.quarters_of)
     if stand.vendor.limits.resolution("15mins") is not None:
         count = int((seen.quarters_of.end - seen.quarters_of.start) / timedelta(minutes=15))

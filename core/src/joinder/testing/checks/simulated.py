@@ -16,6 +16,7 @@ from joinder.testing.expectations import (
     expect_consent,
     expect_intervals,
     expect_live,
+    expect_promised_kinds,
     expect_refreshed,
     expect_rows,
     expect_site,
@@ -171,12 +172,14 @@ async def ended_consents_are_taken_back(subject: Subject) -> None:
 
 @check()
 async def site_is_normalised(subject: Subject) -> None:
-    """fetch_site answers the site asked for with its devices, for every site of the grant."""
+    """fetch_site answers the site asked for with its devices, for every site of the grant, of each promised kind."""
     async with standing(subject) as stand:
         grant = (await stand.consent()).grant
+        sites = []
         for site_id in grant.site_ids[:3]:
-            site = await stand.registry.fetch_site(stand.vendor.name, stand.context(), grant, site_id)
-            expect_site(stand.vendor, site, site_id)
+            sites.append(await stand.registry.fetch_site(stand.vendor.name, stand.context(), grant, site_id))
+            expect_site(sites[-1], site_id)
+        expect_promised_kinds(stand.vendor, sites)
 
 
 @check(_keeps_quarters)

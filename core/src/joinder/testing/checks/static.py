@@ -9,7 +9,7 @@ import sys
 
 from joinder.testing.checks import check
 from joinder.testing.subject import Failed, Subject
-from joinder.vendor import Capability, Flow, Refresh, Vendor, https_host
+from joinder.vendor import SOLAR_AND_STORAGE, Flow, Refresh, Vendor, https_host
 from joinder.vendors.registry import HOOKS
 
 HEAVY = ("litestar", "sqlalchemy", "sqlmodel", "textual", "pytest", "vcr")
@@ -70,10 +70,10 @@ async def description_is_pure(subject: Subject) -> None:
 
 @check()
 async def description_is_whole(subject: Subject) -> None:
-    """Label, docs, hosts, fields, limits and every capability are described, and fit together."""
+    """Label, docs, hosts, fields, limits and what it can are described, and fit together."""
     vendor = subject.vendor()
     wrong = [*_texts(vendor), *_addresses(vendor), *_fields(vendor), *_limits(vendor)]
-    missing = [str(capability) for capability in Capability if capability not in vendor.capabilities]
+    missing = [str(capability) for capability in SOLAR_AND_STORAGE if capability not in vendor.capabilities]
     if missing:
         wrong.append(f"capabilities leave out {', '.join(missing)}")
     if wrong:

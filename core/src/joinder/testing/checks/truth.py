@@ -54,7 +54,7 @@ def _keeps_none(vendor: Vendor) -> bool:
 
 def _tells_live(vendor: Vendor) -> bool:
     """for vendors that tell live power"""
-    return vendor.capabilities.get(Capability.LIVE) is Support.YES
+    return vendor.support(Capability.LIVE) is Support.YES
 
 
 @check(_keeps_any)

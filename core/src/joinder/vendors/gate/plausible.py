@@ -62,6 +62,7 @@ class _Bounds:
         batteries = [device for device in every if device.kind is DeviceKind.BATTERY]
         self.has_battery = bool(batteries)
         self.site_w = physics.nameplate_w(every)
+        self._cars_most_w = _cars_most_w(every)
         sizes = [battery.nameplate_wh for battery in batteries]
         self.capacity_wh = sum(size or 0.0 for size in sizes) if sizes and all(sizes) else None
         self._flow_most_wh = math.inf if self.capacity_wh is None else self.capacity_wh * physics.NAMEPLATE_TIMES
@@ -79,6 +80,7 @@ class _Bounds:
             (row.solar_wh is not None and row.solar_wh > most_w * hours)
             or (row.charge_wh is not None and row.charge_wh > self._flow_most_wh)
             or (row.discharge_wh is not None and row.discharge_wh > self._flow_most_wh)
+            or (row.charger_wh is not None and row.charger_wh > self.cars_most_w(subject) * hours)
             or (row.load_wh is not None and row.load_wh <= 0 and subject is None)
         )
 
@@ -86,10 +88,23 @@ class _Bounds:
         nameplate_w = self.nameplate_w(subject)
         return self.spike_from_w if nameplate_w is None else nameplate_w * physics.NAMEPLATE_TIMES
 
+    def cars_most_w(self, device_id: str | None) -> float:
+        """Returns what a charger, or all of the site, can draw; infinite where it is unknown."""
+        return self._cars_most_w.get(device_id, math.inf)
+
     def nameplate_w(self, device_id: str | None) -> float | None:
         """Returns the nameplate of a device that is an inverter, else the site's; None where it is unknown."""
         inverter = self._inverters.get(device_id or "")
         return physics.own_nameplate_w(inverter) if inverter is not None else self.site_w
+
+
+def _cars_most_w(devices: Iterable[Device]) -> dict[str | None, float]:
+    """Returns what each charger can draw, and under None what all of them can, as far as they tell."""
+    chargers = [device for device in devices if device.kind is DeviceKind.CHARGER]
+    most: dict[str | None, float] = {
+        one.vendor_id: watts * physics.NAMEPLATE_TIMES for one in chargers if (watts := physics.own_nameplate_w(one))
+    }
+    return most | {None: sum(most.values()) if chargers and len(most) == len(chargers) else math.inf}
 
 
 def _mean_w(row: Reading) -> float | None:
@@ -139,7 +154,7 @@ def _judged(row: Reading, bounds: _Bounds, is_spike: bool, refusals: Refusals) -
         rule = Rule.NAMEPLATE if beyond else Rule.SPIKE
         refusals.note(rule, "solar_wh", _span(row))
         row = structs.replace(row, solar_wh=None, load_wh=None, rule=str(rule))
-    row = _within_capacity(row, bounds, refusals)
+    row = _within_chargers(_within_capacity(row, bounds, refusals), bounds, refusals)
     return _balanced(row, bounds, refusals) if row.device_id is None else row
 
 
@@ -153,6 +168,15 @@ def _within_capacity(row: Reading, bounds: _Bounds, refusals: Refusals) -> Readi
     if not lost:
         return row
     return structs.replace(row, load_wh=None, rule=str(Rule.CAPACITY), **dict.fromkeys(lost))
+
+
+def _within_chargers(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
+    """Judges what cars took. The load stays: it is measured elsewhere."""
+    hours = (row.end - row.start).total_seconds() / 3600
+    if row.charger_wh is None or row.charger_wh <= bounds.cars_most_w(row.device_id) * hours:
+        return row
+    refusals.note(Rule.CHARGER, "charger_wh", _span(row))
+    return structs.replace(row, charger_wh=None, rule=row.rule or str(Rule.CHARGER))
 
 
 def _balanced(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:

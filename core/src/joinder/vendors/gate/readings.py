@@ -50,6 +50,7 @@ _SoundValues = tuple[
     _Wh,
     _Wh,
     _Wh,
+    _Wh,
     Annotated[float, Meta(ge=0, le=100)] | None,
 ]
 

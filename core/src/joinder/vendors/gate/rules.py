@@ -32,6 +32,7 @@ class Rule(enum.StrEnum):
     NAMEPLATE = "nameplate"
     SPIKE = "spike"
     CAPACITY = "capacity"
+    CHARGER = "charger"
     REGISTER_JUMP = "register_jump"
     LOAD = "load_below_zero"
     DAY_DISAGREES = "day_disagrees"
@@ -54,6 +55,7 @@ SENTENCES: dict[Rule, str] = {
     Rule.NAMEPLATE: "More solar power than the inverters can take was left out",
     Rule.SPIKE: "Solar power far above what the rows around it tell was left out",
     Rule.CAPACITY: "More energy in a quarter hour than the batteries can hold was left out",
+    Rule.CHARGER: "More energy than a charger of cars can draw was left out",
     Rule.REGISTER_JUMP: "A register ran further than the site can: what lies between is unknown",
     Rule.LOAD: physics.NO_LOAD,
     Rule.DAY_DISAGREES: "A day's own total and the sum of its quarter hours differ by more than 2 %",

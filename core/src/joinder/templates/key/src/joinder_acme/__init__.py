@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     Callback,
     Capability,
     Consent,
@@ -56,7 +57,11 @@ VENDOR = Vendor(
             History(resolution="day", window=timedelta(days=31)),
         ),
     ),
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities={
+        **dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
+        Capability.CHARGERS: Support.YES,  # of cars; what is not named here is not read yet
+        Capability.CHARGER_INTERVALS: Support.YES,
+    },
 )
 
 

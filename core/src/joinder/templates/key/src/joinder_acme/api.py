@@ -38,7 +38,7 @@ class Sites(Struct):
 
 class DeviceEntry(Struct):
     serial: str
-    kind: str  # inverter, battery, meter
+    kind: str  # inverter, battery, meter, charger
     model: str | None = None
     capacity_wh: Number | None = None
 
@@ -60,6 +60,7 @@ class Row(Struct):
     discharged: Number | None = None
     imported: Number | None = None
     exported: Number | None = None
+    car: Number | None = None
     soc: Number | None = None
     silent: list[str] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from joinder import (
+    SOLAR_AND_STORAGE,
     Callback,
     Capability,
     Consent,
@@ -37,7 +38,11 @@ VENDOR = Vendor(
     consent_steps=("Open your router's list of devices", "Copy the address of the one named acme"),
     refresh=Refresh.STATIC_KEY,  # nothing expires
     limits=Limits(poll_every=timedelta(minutes=15)),  # no history: intervals come from the registers
-    capabilities=dict.fromkeys(Capability, Support.YES),
+    capabilities={
+        **dict.fromkeys(SOLAR_AND_STORAGE, Support.YES),
+        Capability.CHARGERS: Support.YES,  # of cars; what is not named here is not read yet
+        Capability.CHARGER_INTERVALS: Support.YES,
+    },
 )
 
 

@@ -18,7 +18,7 @@ CALL_DEADLINE = 10.0
 
 class DeviceEntry(Struct):
     serial: str
-    kind: str  # inverter, battery, meter
+    kind: str  # inverter, battery, meter, charger
     model: str | None = None
     capacity_wh: Number | None = None
 
@@ -39,6 +39,7 @@ class Totals(Struct):
     discharged: Number | None = None
     imported: Number | None = None
     exported: Number | None = None
+    car: Number | None = None
 
 
 class Power(Struct):

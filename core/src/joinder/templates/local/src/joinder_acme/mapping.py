@@ -6,7 +6,12 @@ from joinder import Counter, Device, DeviceKind, Live, MeterRole, Site, physics
 from joinder.series import percent
 from joinder_acme.api import DeviceEntry, Info, Power, Totals
 
-_KINDS = {"inverter": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY, "meter": DeviceKind.METER}
+_KINDS = {
+    "inverter": DeviceKind.INVERTER,
+    "battery": DeviceKind.BATTERY,
+    "meter": DeviceKind.METER,
+    "charger": DeviceKind.CHARGER,  # of cars
+}
 
 
 def site(info: Info) -> Site:
@@ -36,6 +41,7 @@ def counters(totals: Totals) -> tuple[Counter, ...]:
             discharge_wh=totals.discharged,
             import_wh=totals.imported,
             export_wh=totals.exported,
+            charger_wh=totals.car,
         ),
     )
 

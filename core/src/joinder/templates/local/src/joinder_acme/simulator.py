@@ -19,13 +19,14 @@ from joinder.simulate.home import Home
 from joinder.simulate.truth import Refusal, TrueDevice, TrueSite
 
 ADDRESS, SERIAL, ANOTHER = "192.168.77.60", "BOX-0001", "BOX-0002"
-HOME = Home(seed=7, timezone="Europe/Berlin")
+HOME = Home(seed=7, timezone="Europe/Berlin", charger_w=3700)
 TRUTH = TrueSite(
     home=HOME,
     devices=(
         TrueDevice(kind=DeviceKind.INVERTER, serial="INV-1"),
         TrueDevice(kind=DeviceKind.BATTERY, serial="BAT-1", nameplate_wh=HOME.battery_wh),
         TrueDevice(kind=DeviceKind.METER, serial="MTR-1", role=MeterRole.GRID),
+        TrueDevice(kind=DeviceKind.CHARGER, serial="CAR-1"),
     ),
 )
 Incoming = Request[Any, Any, State]
@@ -57,6 +58,7 @@ def totals(request: Incoming) -> Body:
         "discharged": total.discharge_wh,
         "imported": total.import_wh,
         "exported": total.export_wh,
+        "car": total.charger_wh,
     }
 
 

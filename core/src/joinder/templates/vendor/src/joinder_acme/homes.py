@@ -1,8 +1,8 @@
 """What really happens at Acme's simulated homes, and how Acme tells of it.
 
-Three homes, each with two inverters; the list comes in pages of one. Of the second Acme keeps no row from 13:15 to
-13:30, and its second inverter is silent from 10 to 11 o'clock, local time. The third has neither battery nor meter, and
-Acme leaves out what they would tell. What is made up about Acme is only here: give your vendor's.
+Three homes, each with two inverters; the list comes in pages of one. The first charges a car. Of the second Acme keeps
+no row from 13:15 to 13:30, and its second inverter is silent from 10 to 11 o'clock, local time. The third has neither
+battery nor meter, and Acme leaves out what they would tell. What is made up about Acme is only here: give yours.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ class SimulatedSite:
         )
         battery = TrueDevice(kind=DeviceKind.BATTERY, serial=f"BAT-{self.number}", nameplate_wh=self.home.battery_wh)
         meter = TrueDevice(kind=DeviceKind.METER, serial=f"MTR-{self.number}", role=MeterRole.GRID)
-        devices = (first, second) if self.is_solar_only else (first, second, battery, meter)
-        return TrueSite(home=self.home, devices=devices, missing=self.is_missing)
+        charger = TrueDevice(kind=DeviceKind.CHARGER, serial=f"CAR-{self.number}")
+        rest = () if self.is_solar_only else (battery, meter, charger) if self.home.charger_w else (battery, meter)
+        return TrueSite(home=self.home, devices=(first, second, *rest), missing=self.is_missing)
 
 
-FIRST = SimulatedSite(1, Home(seed=7, timezone="Europe/Berlin"))
+FIRST = SimulatedSite(1, Home(seed=7, timezone="Europe/Berlin", charger_w=3700))
 SECOND = SimulatedSite(2, Home(seed=8, timezone="America/New_York", battery_wh=13500), has_gaps=True)
 THIRD = SimulatedSite(3, Home(seed=9, timezone="Europe/Berlin", battery_wh=0), is_solar_only=True)
 SITES = (FIRST, SECOND, THIRD)
@@ -120,6 +121,8 @@ def _row(site: SimulatedSite, start: datetime, end: datetime) -> Body:
     }
     if site.is_solar_only:
         return row
+    if site.home.charger_w:
+        row["car"] = energy.charger_wh
     return row | {
         "charged": energy.charge_wh,
         "discharged": energy.discharge_wh,
@@ -132,7 +135,7 @@ def _row(site: SimulatedSite, start: datetime, end: datetime) -> Body:
 def _device_rows(site: SimulatedSite, device: TrueDevice, query: Any, now: datetime) -> list[Body]:
     """Returns rows with the members the device has; none while it is silent."""
     wire = {"solar_wh": "solar", "charge_wh": "charged", "discharge_wh": "discharged", "soc_percent": "soc"}
-    wire |= {"import_wh": "imported", "export_wh": "exported"}
+    wire |= {"import_wh": "imported", "export_wh": "exported", "charger_wh": "car"}
     rows = []
     for start, end in _spans(site, query, now):
         if not device.silent(start.timestamp()):

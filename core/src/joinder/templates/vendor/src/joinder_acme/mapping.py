@@ -6,7 +6,12 @@ from joinder import Device, DeviceKind, Live, MeterRole, Reading, ReadingsQuery,
 from joinder.series import Days, Quarters, percent, with_load, zone
 from joinder_acme.api import DeviceEntry, Energy, Power, Row, SiteDetails
 
-_KINDS = {"inverter": DeviceKind.INVERTER, "battery": DeviceKind.BATTERY, "meter": DeviceKind.METER}
+_KINDS = {
+    "inverter": DeviceKind.INVERTER,
+    "battery": DeviceKind.BATTERY,
+    "meter": DeviceKind.METER,
+    "charger": DeviceKind.CHARGER,  # of cars
+}
 
 
 def site(details: SiteDetails) -> Site:
@@ -61,6 +66,7 @@ def _metrics(row: Row) -> dict[str, float | None]:
         "discharge_wh": row.discharged,
         "import_wh": row.imported,
         "export_wh": row.exported,
+        "charger_wh": row.car,  # a part of the load, which it changes nothing of
     }
 
 
