@@ -20,7 +20,7 @@ from joinder.services.readings import sites
 from joinder.services.records import accounts
 from joinder.trouble import StoreTrouble
 
-LISTS = ("/enrollments", "/sites", "/solar-inverters", "/batteries", "/meters")
+LISTS = ("/enrollments", "/sites", "/solar-inverters", "/batteries", "/meters", "/chargers")
 LONG_WAY = [("x-twice", "a"), ("x-twice", "b")]  # of a header that comes twice, the router is to think something
 PLAIN = ("", "pageSize=1", "pageSize=200", "vendor=sunny", "vendor=sunny&pageSize=1")
 OF_ONE = {

@@ -21,6 +21,7 @@ LISTS = {
     "/solar-inverters": "solr",
     "/batteries": "batt",
     "/meters": "metr",
+    "/chargers": "chrg",
     "/events": "evnt",
     "/webhooks": "whep",
     "/webhooks/whep-aaaaaaaaaaaaaaaa/deliveries": "dlvy",
