@@ -66,7 +66,7 @@ async def test_a_key_reads_one_enrollment_and_nothing_else(
         assert (await api.get(path)).status_code in (200, 422), path
         assert_problem(await page.get(path), 404, "not-found")
     assert_problem(await page.get("/sites", params={"enrollmentID": "enrl-aaaaaaaaaaaaaaaa"}), 404, "not-found")
-    reading = ("/sites", "/solar-inverters", "/batteries", "/meters")
+    reading = ("/sites", "/solar-inverters", "/batteries", "/meters", "/chargers")
     for method, template in await operations(api):
         if method != "get" or not template.startswith(reading):
             answer = await send(page, method, template, filled(template, "a" * 16))

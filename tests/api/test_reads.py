@@ -116,7 +116,7 @@ async def test_a_site_as_documented(api: httpx.AsyncClient, browser: httpx.Async
     offset = datetime.now(ZONE).utcoffset()
     assert offset is not None
     hours = offset.total_seconds() / 3600
-    devices = {name: site.pop(name) for name in ("solarInverters", "batteries", "meters")}
+    devices = {name: site.pop(name) for name in ("solarInverters", "batteries", "meters", "chargers")}
     assert site == {
         "id": site_id,
         "enrollmentID": enrollment["id"],
@@ -127,10 +127,9 @@ async def test_a_site_as_documented(api: httpx.AsyncClient, browser: httpx.Async
         "location": {"lat": 52.5, "lon": 13.4, "timezone": BERLIN, "currentUTCOffset": hours},
         "timezoneBy": "vendor",
         "operationalSince": "2020-05-01T00:00:00Z",
-        "chargers": [],
         "bess": {"nameplateKwh": 10.0, "mode": "Backup", "stateOfChargePercent": 55.0},
     }
-    for name, tag in (("solarInverters", "solr"), ("batteries", "batt"), ("meters", "metr")):
+    for name, tag in (("solarInverters", "solr"), ("batteries", "batt"), ("meters", "metr"), ("chargers", "chrg")):
         (reference,) = devices[name]
         assert set(reference) == {"id"}
         assert reference["id"].startswith(f"{tag}-")
