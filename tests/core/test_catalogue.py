@@ -52,7 +52,22 @@ def test_every_plugin_of_this_repository_is_installed_typed_and_layered() -> Non
         lacking += [f"{name} in dependencies"] * (f"{name}[simulator]" not in root["project"]["dependencies"])
         lacking += [f"{name} in [tool.uv.sources]"] * (name not in tool["uv"]["sources"])
         lacking += [f"{name} without [tool.{one}] of its own" for one in own["tool"] if one != "hatch"]
+        lacking += [f"{name} in the extra `all` of core"] * (f"{name}[simulator]" not in _all())
     assert lacking == [], "docs/develop.md, Add a vendor"
+
+
+def test_all_brings_every_extra_and_the_terminal() -> None:
+    core = tomllib.loads((ROOT / "core/pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = set(re.findall(r"\w+", " ".join(text for text in _all() if text.startswith("joinder["))))
+    behind = {extra for name in named & core.keys() for extra in re.findall(r"joinder\[(\w+)\]", " ".join(core[name]))}
+    assert core.keys() - named - behind == {"all"}
+    assert "joinder-tui[serve]" in _all()
+
+
+def _all() -> set[str]:
+    """What `joinder[all]` asks for, without versions."""
+    extras = tomllib.loads((ROOT / "core/pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return {text.partition(">")[0] for text in extras["all"]}
 
 
 def test_no_vendor_is_listed_twice_and_each_was_checked_with_a_contract_of_ours() -> None:

@@ -19,13 +19,14 @@ from joinder.services.readings.totals import METRICS_OF, NO_TOTALS, summed
 from joinder.store.readings import METRICS
 from joinder.store.types import Row
 from joinder.wire.interval_bytes import Answer, encoded
-from joinder.wire.intervals import BatteryIntervals, MeterIntervals, SolarIntervals
+from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 from joinder.wire.local_times import DAY_S, quarters_of_day
 
 ANSWERS: dict[DeviceKind, Answer] = {
     DeviceKind.INVERTER: SolarIntervals,
     DeviceKind.BATTERY: BatteryIntervals,
     DeviceKind.METER: MeterIntervals,
+    DeviceKind.CHARGER: ChargerIntervals,
 }
 LEVELS: tuple[SummaryLevel, ...] = ("15mins", "hour", "day", "month")
 ZONES = sorted(available_timezones() - {"localtime"})
@@ -106,7 +107,7 @@ def test_of_quarter_hours_those_stay_that_tell_enough(kind, data):
     for one, row in zip(totals, told, strict=True):
         assert one.values == {name: row[2 + METRICS.index(name)] for name in METRICS_OF[kind]}
         assert one.origin is not None
-        assert one.origin.fetched_at == row[9]
+        assert one.origin.fetched_at == row[2 + len(METRICS)]
 
 
 @settings(max_examples=examples(500), deadline=None)

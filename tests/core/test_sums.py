@@ -1,4 +1,4 @@
-"""Energy adds up over the days clocks change: day = hours = quarter hours, month = days, of all three kinds."""
+"""Energy adds up over the days clocks change: day = hours = quarter hours, month = days, of every kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effort import examples
-from joinder.energy import DeviceKind
+from joinder.energy import ENERGY_METRICS, DeviceKind
 from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following
 from joinder.services.readings.totals import Total, summed
 from joinder.store.types import Row
@@ -26,6 +26,7 @@ ENERGIES = {
     DeviceKind.INVERTER: ("solar_wh",),
     DeviceKind.BATTERY: ("charge_wh", "discharge_wh"),
     DeviceKind.METER: ("import_wh", "export_wh", "load_wh"),
+    DeviceKind.CHARGER: ("charger_wh",),
 }
 
 
@@ -48,7 +49,7 @@ def rows(start: int, end: int, level: SummaryLevel, zone: ZoneInfo, seed: int) -
             (
                 at,
                 after,
-                *((at // 900 * 31 + seed * 7 + n * 13) % 1000 for n in range(6)),
+                *((at // 900 * 31 + seed * 7 + n * 13) % 1000 for n in range(len(ENERGY_METRICS))),
                 50.0,
                 1,
                 None,

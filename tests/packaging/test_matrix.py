@@ -14,6 +14,7 @@ import pytest
 
 from effort import late
 from joinder.cli import COMMANDS
+from joinder.vendors.catalogue import catalogue
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
@@ -21,7 +22,9 @@ Commands = tuple[tuple[str, ...], ...]
 EXTRAS = tuple(tomllib.loads((ROOT / "core/pyproject.toml").read_text())["project"]["optional-dependencies"])
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 OTHERS = ("3.12", "3.13")  # besides the one that runs the tests
-WHOLE = ("server", "all")  # extras with which commands that need no simulator do what they are for
+EVERYTHING = "all"
+OWN_VENDORS = [one.name for one in catalogue() if one.home.startswith("plugins/")]
+WHOLE = ("server", EVERYTHING)  # extras with which commands that need no simulator do what they are for
 FEW = (("init", "--account", "T"), ("doctor",), ("check", "acme"), ("simulate", "nobody"), ("tui", "--help"))
 MANY = (
     *((command, "--help") for command in COMMANDS),
@@ -101,8 +104,15 @@ def expect_answers(python: Path, commands: Commands, folder: Path, extra: str) -
         if "which is not installed" in text:
             assert code == 78, f"{extra}: joinder {' '.join(command)} answers {code}"
             assert f"joinder[{extra}]" not in text, text
+            assert extra != EVERYTHING, text
             assert extra not in WHOLE or "joinder-tui" in text or "testing" in text or "simulator" in text, text
-        elif extra in WHOLE and (command in MUST_WORK or command[-1] == "--help") and command[0] != "tui":
+        elif extra == EVERYTHING and command == ("vendors", "list"):
+            assert all(vendor in text for vendor in OWN_VENDORS), text
+        elif (
+            extra in WHOLE
+            and (command in MUST_WORK or command[-1] == "--help")
+            and (extra == EVERYTHING or command[0] != "tui")
+        ):
             assert code == 0, f"{extra}: joinder {' '.join(command)}\n{text[-2000:]}"
 
 
@@ -123,6 +133,8 @@ def test_every_command_works_or_says_which_extra_it_wants(
     python: str, extra: str, commands: Commands, wheels: Path, tmp_path: Path
 ) -> None:
     core = wheel_of(ROOT / "core", wheels)
+    for source in (*PLUGINS, ROOT / "tui") if extra == EVERYTHING else ():
+        wheel_of(source, wheels)
     own = fresh(tmp_path, wheels, python, f"joinder[{extra}] @ {core.as_uri()}" if extra else str(core))
     expect_answers(own, commands, tmp_path, extra)
 

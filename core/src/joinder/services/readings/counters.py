@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from joinder import physics
 from joinder.energy import ENERGY_METRICS, ROWS_MISSING, SPREAD, Quality, Reading
@@ -196,7 +196,7 @@ def _quarter(samples: Sequence[Sample], steps: Steps, start: int) -> Reading | N
     known = {name: [(a, b) for a, b in pairs if a.at < end and b.at > start] for name, pairs in steps.items()}
     if not any(known.values()):
         return None
-    totals = {name: _energy(steps, name, start, end) for name, steps in known.items()}
+    totals: dict[str, Any] = {name: _energy(steps, name, start, end) for name, steps in known.items()}
     quality = _quality({name: pairs for name, pairs in known.items() if pairs}, start, end)
     soc = [s.values["soc_percent"] for s in samples if start <= s.at < end and s.values.get("soc_percent") is not None]
     return Reading(
@@ -205,12 +205,7 @@ def _quarter(samples: Sequence[Sample], steps: Steps, start: int) -> Reading | N
         soc_percent=sum(value for value in soc if value is not None) / len(soc) if soc else None,
         quality=quality,
         rule={"partial": ROWS_MISSING, "estimated": SPREAD}.get(quality),
-        solar_wh=totals["solar_wh"],
-        charge_wh=totals["charge_wh"],
-        discharge_wh=totals["discharge_wh"],
-        import_wh=totals["import_wh"],
-        export_wh=totals["export_wh"],
-        load_wh=totals["load_wh"],
+        **totals,
     )
 
 
