@@ -294,7 +294,7 @@ def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
     from joinder.services.records import health
 
     text = Text.assemble((row.site_name or row.id, "bold"))
-    for sentence in (row.health_reason, health.next_step(row.health, row.status)):
+    for sentence in (row.health_reason, health.next_step(row.health, row.status, row.health_actor)):
         text.append(f"  {sentence}" if sentence else "")
     for heading, cell in fallen:
         text.append(f"   {heading.lower()} ", "dim").append_text(cell)
