@@ -310,3 +310,18 @@ async def test_programmes_that_cannot_be_are_refused(new_tenant: NewTenant, vend
     program = await made(api, "/programs", name="P", vendors=["sunny"])
     assert (await api.delete(f"/programs/{program['id']}")).status_code == 204
     assert_problem(await api.get(f"/programs/{program['id']}"), 404, "not-found")
+
+
+async def test_an_application_says_who_decides_of_it_and_how(virtual_api: httpx.AsyncClient) -> None:
+    enrollment = (await submitted(virtual_api)).json()
+    path = f"/enrollments/{enrollment['id']}"
+    asked_again = (await virtual_api.post(f"{path}/refresh")).json()  # the virtual vendor knows of no decision
+    for health in (enrollment["health"], asked_again["health"]):
+        assert (health["state"], health["actor"]) == ("pending_approval", "operator")
+        assert "POST /enrollments/{id}/events" in health["nextStep"]
+    assert (await decided(virtual_api, enrollment["id"], "resubmitrequested", "Another number.")).status_code == 204
+    assert "POST /enrollments/{id}/applications" in (await got(virtual_api, path))["health"]["nextStep"]
+    assert (await virtual_api.post(f"{path}/applications", json=APPLICATION)).status_code == 204
+    assert "POST /enrollments/{id}/events" in (await got(virtual_api, path))["health"]["nextStep"]
+    assert (await decided(virtual_api, enrollment["id"], "approved")).status_code == 204
+    assert (await got(virtual_api, path))["health"].get("actor") != "operator"

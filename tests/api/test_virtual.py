@@ -112,6 +112,7 @@ IMPOSSIBLE = (
     ("batteries", {"siteID": "site-aaaaaaaaaaaaaaaa"}, "/siteID"),
     ("solar-inverters", {"lifetimeProduction": {"kwh": 1}}, "/lifetimeProduction/start"),
     ("solar-inverters", {"reportedAt": "2190-01-01T00:00:00Z"}, "/reportedAt"),
+    ("solar-inverters", {"recentProduction": {"kwh": 1, "start": "2190-01-01T00:00:00Z"}}, "/recentProduction/start"),
 )
 
 

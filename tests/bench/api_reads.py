@@ -10,6 +10,7 @@ which what else runs on the machine moves less. Only Joinder checks who asks, an
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import multiprocessing
 import os
@@ -125,6 +126,8 @@ async def listen(app: Any, port: int) -> None:
         websockets=False,
         log_enabled=False,
     )
+    gc.collect()
+    gc.freeze()  # as `joinder serve` does
     await server.serve()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -57,8 +57,10 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     route, method = route_of(scope), _method(scope)
     hub: Hub = scope["litestar_app"].state.hub
     hub.metrics.answered(route, method, status, seconds)
-    seen = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
     level = logging.DEBUG if route in ASKED_BY_MACHINES and status < 400 else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    seen = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
     log.log(level, "%s %s: %d", method, route, status, extra=seen)
 
 
@@ -75,7 +77,7 @@ def _method(scope: Scope) -> str:
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Returns the caller's own id if it can stand in a log, else a new one."""
     given = next((value for name, value in headers if name == REQUEST_ID), b"")
-    return given.decode() if _VALID_ID.fullmatch(given) else secrets.token_hex(12)
+    return given.decode() if given and _VALID_ID.fullmatch(given) else f"{random.getrandbits(96):024x}"
 
 
 @get("/metrics", include_in_schema=False)

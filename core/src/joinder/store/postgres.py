@@ -83,6 +83,10 @@ class PostgresStore(Store):
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         return await self._rows(sql, parameters, STATEMENT_S)
 
+    async def ids(self, sql: str, parameters: Mapping[str, Any]) -> list[str]:
+        ((found,),) = await self.rows(f"SELECT ARRAY({sql})", parameters)
+        return list(found)
+
     @telling
     async def scan(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         return await self._rows(sql, parameters, LONG_STATEMENT_S)

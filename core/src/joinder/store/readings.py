@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from operator import mod, sub
 from typing import Any, get_args
@@ -25,7 +26,7 @@ POWERS = ("solar_w", "battery_w", "grid_w", "load_w", "soc_percent")
 _SPAN = ("subject_id", "resolution", "start")
 _VALUES = ("end", *METRICS, "quality", "fetched_at", "rule", "source")
 _RANGE = (
-    f'SELECT start, "end", {", ".join(METRICS)}, fetched_at, rule, source, quality FROM interval '  # noqa: S608 - our own names
+    'SELECT start, "end", {columns}, fetched_at, rule, source, quality FROM interval '
     "WHERE subject_id = :subject AND resolution = :resolution AND start >= :start AND start < :end ORDER BY start"
 )
 
@@ -87,13 +88,19 @@ async def read_intervals(
 ) -> Sequence[Row]:
     """Reads rows (start, end, *METRICS, fetched_at, rule, source, quality) in order, one range scan of the primary key.
 
-    Times are epoch seconds. An earlier version wrote down whatever a vendor said: of `metrics` only what is possible is
-    answered.
+    Times are epoch seconds. Other metrics than `metrics` are left out of the rows as if unknown, as each costs its way
+    from the server. An earlier version wrote down whatever a vendor said: only what is possible is answered.
     """
-    rows = await store.rows(_RANGE, {"subject": subject_id, "resolution": resolution, "start": start, "end": end})
+    asked = {"subject": subject_id, "resolution": resolution, "start": start, "end": end}
+    rows = await store.rows(_range(tuple(metrics)), asked)
     if _are_sound(rows, resolution, [_COLUMN[name] for name in metrics]):
         return rows
     return list(_possible(rows, resolution))
+
+
+@cache
+def _range(metrics: Sequence[str]) -> str:
+    return _RANGE.format(columns=", ".join(name if name in metrics else "NULL" for name in METRICS))
 
 
 def _are_sound(rows: Sequence[Row], resolution: str, metrics: Sequence[int]) -> bool:

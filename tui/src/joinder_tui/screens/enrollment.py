@@ -226,13 +226,14 @@ def _facts(detail: Detail) -> list[tuple[str, str | Text]]:
     from joinder.services.records import health
 
     row, grant = detail.overview.row, detail.overview.grant
+    next_step = health.next_step(row.health, row.status, row.health_actor)
     health_text = texts.health(row.health, paused=row.paused_at is not None)
     warned = expiry.shown(row, grant) if grant else None
     return [
         ("Health", health_text.append(f", {texts.ago(row.health_since)}")),
         ("Reason", (warned.reason if warned else row.health_reason) or "–"),
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
-        ("Next step", (warned.next_step if warned else health.next_step(row.health, row.status)) or "none"),
+        ("Next step", (warned.next_step if warned else next_step) or "none"),
         ("Enrollment", row.id),
         ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
         ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),

@@ -326,7 +326,7 @@ def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
     from joinder.services.records import health
 
     text = Text.assemble((row.site_name or row.id, "bold"))
-    for sentence in (row.health_reason, health.next_step(row.health, row.status)):
+    for sentence in (row.health_reason, health.next_step(row.health, row.status, row.health_actor)):
         text.append(f"  {sentence}" if sentence else "")
     for heading, cell in fallen:
         if heading == "Site":  # it was cut, and begins the line

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from joinder.clock import now, to_epoch, utc_now
-from joinder.errors import ApprovalPending, VendorError
+from joinder.errors import ApprovalPending, HealthState, VendorError
 from joinder.grants import Grant, GrantState
 from joinder.runtime.hub import Hub
 from joinder.services.grants import apps, expiry, judging, site_rights, standing
@@ -86,9 +86,11 @@ async def _save(hub: Hub, session: AsyncSession, held: OpenedGrant, answered: Gr
     enrollment.last_success_at = enrollment.last_attempt_at = now()
     enrollment.failures = 0
     if answered.state is not GrantState.ACTIVE:
-        reason = "The vendor has not approved this enrollment yet."
         due = {KIND: next_question(enrollment.created_at, utc_now())}
-        await standing.settle(hub, session, enrollment, "pending_approval", reason=reason, due=due)
+        waits_for_operator = (enrollment.health, enrollment.health_actor) == ("pending_approval", "operator")
+        reason = None if waits_for_operator else "The vendor has not approved this enrollment yet."
+        state: HealthState | None = None if waits_for_operator else "pending_approval"
+        await standing.settle(hub, session, enrollment, state, reason=reason, due=due)
         return
     enrollment.status = "enrolled"
     health.write_event(session, enrollment, "enrollment.approved", {"vendor": enrollment.vendor})

@@ -127,7 +127,7 @@ async def apply(hub: Hub, account_id: str, enrollment_id: str, actor: str, custo
         await _wait(hub, session, enrollment, {})
         await _record(hub, session, enrollment, customer)
         enrollment.status, enrollment.status_reason, enrollment.paused_at = "applied", None, None
-        await standing.settle(hub, session, enrollment, "pending_approval", reason="The operator decides.")
+        await _wait_for_operator(hub, session, enrollment)
         audit(session, account_id, actor, "enrollment.apply", enrollment_id)
 
 
@@ -215,6 +215,8 @@ async def _enroll(
             hub, session, account_id, consent, Origin(vendor=virtual.NAME, program_id=program.id)
         )
         row.status = status
+        if status != "enrolled":
+            await _wait_for_operator(hub, session, row)
         if customer is not None:
             await _record(hub, session, row, customer, *submitted)
         audit(session, account_id, actor, "enrollment.submit", row.id)
@@ -259,6 +261,11 @@ async def _wait(hub: Hub, session: AsyncSession, enrollment: Enrollment, facts: 
     waiting = {**kept, **(facts or virtual.decided(virtual.ASKS))}
     changed = Grant(secrets=grant.secrets, facts=waiting, site_ids=grant.site_ids, state=GrantState.PENDING_APPROVAL)
     await stored_consents.replace_grant(hub, session, enrollment, changed)
+
+
+async def _wait_for_operator(hub: Hub, session: AsyncSession, enrollment: Enrollment) -> None:
+    reason = "The operator decides."
+    await standing.settle(hub, session, enrollment, "pending_approval", reason=reason, actor="operator")
 
 
 async def _unenroll(hub: Hub, session: AsyncSession, enrollment: Enrollment, reason: str | None) -> None:

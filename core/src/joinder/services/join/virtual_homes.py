@@ -107,8 +107,9 @@ async def add_device(hub: Hub, account_id: str, actor: str, device: VirtualDevic
 
     Raises Invalid for a site that is not there or is full.
     """
-    for name, moment in (("reportedAt", device.reported_at), ("lifetimeProduction/start", device.lifetime_since)):
-        _refuse_future(f"/{name}", moment)
+    _refuse_future("/reportedAt", device.reported_at)
+    _refuse_future("/lifetimeProduction/start", device.lifetime_since)
+    _refuse_future("/recentProduction/start", device.recent_since)
     if site_id is None:
         _, devices = await create(hub, account_id, actor, structs.replace(new_home(), devices=(device,)))
     else:

@@ -132,10 +132,9 @@ async def site_ids(
     query, values = _filtered(_SITE_IDS, {"vendor": vendor, "vendor_id": vendor_id}, known)
     if enrollment_id is not None:
         query, values = f"{query} AND id IN ({_OPENED})", {**values, "enrollment": enrollment_id}
-    found = await hub.store.rows(
+    return await hub.store.ids(
         f"{query} ORDER BY id LIMIT :limit", {"account": account_id, "after": after, "limit": limit, **values}
     )
-    return [row[0] for row in found]
 
 
 async def device_ids(
@@ -160,11 +159,10 @@ async def device_ids(
     if enrollment is not None:
         query += f" AND d.site_id IN ({_OPENED})"
         values["enrollment"] = enrollment
-    found = await hub.store.rows(
+    return await hub.store.ids(
         f"{query} ORDER BY d.id LIMIT :limit",
         {"account": account_id, "kind": str(kind), "after": after, "limit": limit, **values},
     )
-    return [row[0] for row in found]
 
 
 async def get_site(hub: Hub, account_id: str, site_id: str) -> tuple[StoredSite, list[StoredDevice]]:

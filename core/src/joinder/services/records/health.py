@@ -56,6 +56,8 @@ _REFUSED = (
     "If the vendor should have changed its mind, refresh the enrollment: it is asked again. Else send the owner "
     "through the join flow anew, which makes another application, and revoke this one."
 )
+_DECIDE = "Decide about it: POST /enrollments/{id}/events, or joinder enrollments decide."
+_APPLY_AGAIN = "Send the newer application: POST /enrollments/{id}/applications."
 _ACTOR: dict[str, Actor] = {
     "connecting": "nobody",
     "pending_approval": "vendor",
@@ -68,9 +70,13 @@ _ACTOR: dict[str, Actor] = {
 }
 
 
-def next_step(state: str, status: str) -> str | None:
-    """Says what leads on from a state of health; an application that the vendor refused has a way of its own."""
-    return _REFUSED if (state, status) == ("operator_action", "rejected") else NEXT_STEP.get(state)
+def next_step(state: str, status: str, actor: str | None) -> str | None:
+    """Says what leads on from a state of health; applications to programmes have ways of their own."""
+    if (state, status) == ("operator_action", "rejected"):
+        return _REFUSED
+    if (state, actor) == ("pending_approval", "operator"):
+        return _APPLY_AGAIN if status == "resubmitrequested" else _DECIDE
+    return NEXT_STEP.get(state)
 
 
 def actor_of(state: str) -> Actor:
