@@ -110,6 +110,8 @@ class PostgresStore(Store):
                 if serialize_on:
                     await connection.execute(_SERIALISE, serialize_on)
                 changed = [await _changed(connection, write) for write in writes]
+        except asyncpg.CharacterNotInRepertoireError:
+            raise NotText from None
         except (asyncpg.PostgresError, StoreTrouble, TimeoutError, *_GONE) as error:
             trouble = trouble_from(error) or StoreTrouble(type(error).__name__)
             if not isinstance(trouble, StoreRefused):
