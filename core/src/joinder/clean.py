@@ -23,6 +23,8 @@ _MISLEADING = (
 )
 _IN_LINE = re.compile(f"[\x00-\x1f{_MISLEADING}]")
 _IN_TEXT = re.compile(f"\r\n|[\x00-\x08\x0b-\x1f{_MISLEADING}]")
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # also as wide letters
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 _IN_JSON = re.compile(f"[{_MISLEADING}]")
 
 
@@ -36,6 +38,13 @@ def clean_text(text: str) -> str:
     if _IN_TEXT.search(text) is None:
         return text
     return _IN_TEXT.sub(lambda found: "\n" if found[0] == "\r\n" else MARK, text)
+
+
+def clean_cell(text: str) -> str:
+    """Cleans a cell of a table that a spreadsheet may open: one that it would take for a formula gets an apostrophe."""
+    text = clean_line(text)
+    is_formula = _FORMULA.match(text) is not None and _NUMBER.fullmatch(text) is None
+    return f"'{text}" if is_formula else text
 
 
 def clean_json(text: str) -> str:

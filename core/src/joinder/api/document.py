@@ -20,6 +20,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from joinder.api import document_parts as parts
+from joinder.api.document_links import link
 from joinder.api.document_parts import PARTS, Part
 from joinder.api.problems import MEDIA_TYPE, Problem
 from joinder.services.records.event_types import EVENT_TYPES
@@ -46,6 +47,8 @@ def describe(app: Litestar) -> Part:
     for path, method, operation in operations:
         made = _operation(path, method, operation, handlers[operation["operationId"]])
         paths.setdefault(path, {})[method] = with_example(made)
+    schemas = _schemas(handlers.values())
+    links = link(paths, schemas)
     return {
         "openapi": found["openapi"],
         "info": {
@@ -60,8 +63,9 @@ def describe(app: Litestar) -> Part:
         "paths": paths,
         "webhooks": _webhooks(),
         "components": {
-            "schemas": _schemas(handlers.values()),
+            "schemas": schemas,
             "responses": parts.RESPONSES,
+            "links": links,
             "parameters": {"ApiVersion": parts.VERSION},
             "securitySchemes": parts.SECURITY,
         },

@@ -42,15 +42,17 @@ def idempotent(app: ASGIApp) -> ASGIApp:
 
 
 async def _caller(scope: Scope) -> Caller | None:
-    """Returns who asks; None where that is to be found out, or the key to be kept, further in."""
+    """Returns who asks; None where that is to be found out or refused, or the key to be kept, further in."""
     handler = scope["route_handler"]
     if not handler.resolve_guards() or "own_keys" in handler.opt:
         return None
-    token = bearer_of(scope)
+    token, needed = bearer_of(scope), handler.opt.get("scope")
     try:
-        return (await tokens_of(scope["litestar_app"]).verify(token))[0] if token is not None else None
+        caller = (await tokens_of(scope["litestar_app"]).verify(token))[0] if token is not None else None
     except InvalidToken:
         return None
+    is_allowed = caller is not None and caller.enrollment_id is None and (needed is None or needed in caller.scopes)
+    return caller if is_allowed else None  # who may not ask is not told what another token of this client was answered
 
 
 def key_of(header: str) -> str:

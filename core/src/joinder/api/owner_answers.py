@@ -15,7 +15,7 @@ from joinder.api.pages.render import Look
 from joinder.errors import ConsentInvalid, TransientError, VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.strangers import SlowDown
-from joinder.services.join import join_ends, landings
+from joinder.services.join import join_ends, landings, signed_links
 from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
 from joinder.services.join.join_sessions import RETRY_AFTER_S
@@ -29,6 +29,7 @@ Incoming = Request[Any, Any, Any]
 async def answered(request: Incoming, hub: Hub, work: Awaitable[Response[Any]]) -> Response[Any]:
     """Awaits what an owner asked for; every refusal becomes its page."""
     try:
+        await signed_links.know_keys(hub)
         return await work
     except JoinRefused as error:
         vendor = landings.vendor_of(hub, error.vendor) if error.vendor else None

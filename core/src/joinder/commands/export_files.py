@@ -6,13 +6,15 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from joinder.wire.export import COLUMNS, ENERGIES, Cell
+from joinder.clean import clean_cell
+from joinder.wire.export import COLUMNS, ENERGIES, NAMES, Cell
 
 FLUSH_BYTES = 1 << 20
 PART_ROWS = 100_000  # of one Parquet file, held in memory until it is full
@@ -154,7 +156,9 @@ def _notes(path: Path) -> Path:
 
 def _csv(rows: Rows) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows(rows)
+    named = len(NAMES)
+    cleaned = ((*map(_cleaned, row[:named]), *row[named:]) for row in rows)
+    csv.writer(out, lineterminator="\r\n").writerows(cleaned)
     return out.getvalue().encode()
 
 
@@ -164,3 +168,9 @@ def _json_lines(rows: Rows) -> bytes:
 
 def _known(row: tuple[Cell, ...]) -> dict[str, Any]:
     return {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None}
+
+
+@lru_cache(maxsize=1024)  # thousands of rows in a row are of one site
+def _cleaned(cell: Cell) -> Cell:
+    """Cleans what others named: a spreadsheet that opens the file must take none of it for a formula."""
+    return clean_cell(cell) if isinstance(cell, str) else cell

@@ -106,7 +106,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
     try:
         async with store.write(DATA_KEYS) as session:
             await vault.prepare(session)
-            store.seal = vault.fingerprint
+            store.sealing = vault.know_peppers
             identity = await store_identity(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         await claims.refuse_others(store, vendors)

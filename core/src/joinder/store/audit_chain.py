@@ -28,6 +28,7 @@ SYSTEM = "system"
 BEGUN = "audit.begin"  # of another account's chain, noted in the system's
 NOTHING = bytes(32)  # stands before the first entry
 Seal = Callable[[str], bytes]
+Sealing = Callable[[AsyncSession], Awaitable[Seal]]  # looks first at which key seals now
 Lock = Callable[..., Awaitable[None]]  # Store.serialise
 _ENTRIES, _TOUCHED = "audit entries", "audit touched"
 
@@ -54,13 +55,14 @@ def watch(session: AsyncSession) -> None:
     event.listen(session.sync_session, "before_flush", _note_touched)
 
 
-async def close(session: AsyncSession, seal: Seal | None, lock: Lock) -> None:
+async def close(session: AsyncSession, sealing: Sealing | None, lock: Lock) -> None:
     """Chains what waits, right before the commit. Raises LookupError without a key."""
     entries: list[Entry] = session.info.pop(_ENTRIES, [])
     if not entries:
         return
-    if seal is None:
+    if sealing is None:
         raise LookupError("the audit needs the vault's key")
+    seal = await sealing(session)
     await session.flush()
     for account_id in sorted({entry.account_id for entry in entries} - {SYSTEM}):
         of_account = [entry for entry in entries if entry.account_id == account_id]
@@ -99,8 +101,13 @@ def hash_of(row: Audit, seq: int, before: bytes) -> bytes:
 
 def mac_of(seal: Seal, head: AuditHead) -> bytes:
     """Returns what only who has the vault's key can make: where the chain begins and ends."""
+    return seal(ends_of(head))
+
+
+def ends_of(head: AuditHead) -> str:
+    """Returns what a head's `mac` is about."""
     ends = [head.account_id, head.began_at, head.base_seq, head.base_hash.hex(), head.seq, head.hash.hex()]
-    return seal("audit head " + msgspec.json.encode(ends).decode())
+    return "audit head " + msgspec.json.encode(ends).decode()
 
 
 def _row(session: AsyncSession, entry: Entry) -> Audit:

@@ -119,6 +119,8 @@ class PostgresStore(Store):
         try:
             async with self._hot.acquire(timeout=2 * STATEMENT_S) as connection:
                 changed = await _applied(connection, writes, serialize_on)
+        except asyncpg.CharacterNotInRepertoireError:
+            raise NotText from None
         except (asyncpg.PostgresError, StoreTrouble, TimeoutError, *_GONE) as error:
             trouble = trouble_from(error) or StoreTrouble(type(error).__name__)
             if not isinstance(trouble, StoreRefused):

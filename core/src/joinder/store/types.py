@@ -60,7 +60,7 @@ class Store(ABC):
     file: FileWatch | None = None  # nor are its files
     can_fail_over: ClassVar[bool] = False  # to another server, which may lack the last commits
     server: str | None = None  # which one answers: its cluster and timeline; None: it cannot be told
-    seal: audit_chain.Seal | None = None  # the vault's, once it is open
+    sealing: audit_chain.Sealing | None = None  # the vault's, once it is open
     place: str  # for people: the file, or the host and database; never a password
 
     def __init__(self, reader: AsyncEngine, writer: AsyncEngine, *, guests_read: int, guests_write: int) -> None:
@@ -96,7 +96,7 @@ class Store(ABC):
                 audit_chain.watch(session)
                 await self.serialise(session, *serialize_on)
                 yield session
-                await audit_chain.close(session, self.seal, self.serialise)
+                await audit_chain.close(session, self.sealing, self.serialise)
 
     @abstractmethod
     async def serialise(self, session: AsyncSession, *serialize_on: str) -> None:

@@ -31,7 +31,10 @@ SYSTEM = "system"
 DATA_KEYS = "data_key"  # what is written about where one is wrapped
 REREAD_S = 5.0  # how long a process may go on without knowing of a new data key
 KNOWN_AFTER_S = 15  # a new one seals nothing before
+PEPPER = "pepper"  # purpose of the system's keys under which fingerprints are made
 _NONCE = 12
+_HMAC = 32
+_NOBODYS = bytes(_HMAC)
 
 
 class SealBroken(Exception):
@@ -39,11 +42,12 @@ class SealBroken(Exception):
 
 
 class _Ring(NamedTuple):
-    """An owner's keys, the oldest first, and when they were looked at."""
+    """An owner's keys, the oldest first, and when they were looked at. `first`: the one whose purpose has no number."""
 
     opened: dict[str, bytes]
     made_at: list[tuple[str, int]]
     read_at: float
+    first: str | None
 
     def sealing(self) -> tuple[str, bytes]:
         """Returns the newest key that every process knows by now; the only one needs no age."""
@@ -71,7 +75,7 @@ class Vault:
         for kek_id in (await session.execute(select(col(DataKey.kek_id)).distinct())).scalars():
             self._kek(kek_id)
         await self.unlock(session, SYSTEM, create=True)
-        await self.unlock(session, SYSTEM, "pepper", create=True)
+        await self.unlock(session, SYSTEM, PEPPER, create=True)
 
     async def unlock(self, session: AsyncSession, owner: str, purpose: str = "data", *, create: bool = False) -> None:
         """Loads the owner's keys; with `create` makes one when there is none, in this writing session's transaction.
@@ -96,21 +100,22 @@ class Vault:
             {row.id: opened.get(row.id) or self._unwrapped(row) for row in rows},
             [(row.id, row.created_at) for row in rows],
             monotonic(),
+            next((row.id for row in rows if row.purpose == purpose), None),
         )
 
     def is_unlocked(self, owner: str, purpose: str = "data") -> bool:
         """Tells whether the owner's keys are known, and were looked at lately."""
         ring = self._keys.get((owner, purpose))
-        return ring is not None and (owner == SYSTEM or monotonic() - ring.read_at < REREAD_S)
+        return ring is not None and monotonic() - ring.read_at < REREAD_S
 
-    def sealing_key(self, owner: str) -> str:
+    def sealing_key(self, owner: str, purpose: str = "data") -> str:
         """Returns the id of the key that seals now. `unlock` first."""
-        return self._keys[owner, "data"].sealing()[0]
+        return self._keys[owner, purpose].sealing()[0]
 
-    def forget(self, owner: str) -> None:
+    def forget(self, owner: str, purpose: str = "data") -> None:
         """Looks at the owner's keys again when they are needed next."""
-        if (owner, "data") in self._keys:
-            self._keys[owner, "data"] = self._keys[owner, "data"]._replace(read_at=float("-inf"))
+        if (owner, purpose) in self._keys:
+            self._keys[owner, purpose] = self._keys[owner, purpose]._replace(read_at=float("-inf"))
 
     @property
     def keks(self) -> tuple[Kek, ...]:
@@ -172,12 +177,39 @@ class Vault:
     def open_strings(self, sealed: bytes, *, table: str, row: str, column: str, owner: str) -> Mapping[str, str]:
         return msgspec.convert(self.open(sealed, table=table, row=row, column=column, owner=owner), dict[str, str])
 
-    def fingerprint(self, secret: str) -> bytes:
-        """Returns the peppered HMAC-SHA256 of a random secret (256 bits of entropy).
+    async def know_peppers(self, session: AsyncSession) -> Callable[[str], bytes]:
+        """Looks at the peppers now and then, and returns `fingerprint`."""
+        await self.unlock(session, SYSTEM, PEPPER)
+        return self.fingerprint
 
-        It is what is stored instead of a client secret.
+    def fingerprint(self, secret: str) -> bytes:
+        """Returns the peppered HMAC-SHA256 of a random secret (256 bits of entropy), behind the pepper's id.
+
+        It is what is stored instead of a client secret. Of the first pepper, as long as there is that one, the id is
+        left out.
         """
-        return hmac.digest(self._keys[SYSTEM, "pepper"].sealing()[1], secret.encode(), "sha256")
+        pepper_id, pepper = self._peppers().sealing()
+        tag = b"" if pepper_id == self._peppers().first else pepper_id.encode()
+        return tag + _hmac(pepper, secret)
+
+    def fits(self, secret: str, stored: bytes) -> bool:
+        """Tells whether `stored` is the secret's fingerprint under a pepper that has not ended; takes as long if no."""
+        pepper_id, told = _pepper_of(stored, self._peppers().first)
+        found = {each: _hmac(pepper, secret) for each, pepper in self._peppers().opened.items()}
+        return hmac.compare_digest(found.get(pepper_id, _NOBODYS), told) and pepper_id in found
+
+    def signatures(self, text: str) -> list[bytes]:
+        """Returns what may stand for `text` under any pepper, without its id, the one that signs now first."""
+        ring = self._peppers()
+        now_first = sorted(ring.opened, key=lambda pepper_id: pepper_id != ring.sealing()[0])
+        return [_hmac(ring.opened[pepper_id], text) for pepper_id in now_first]
+
+    def pepper_of(self, stored: bytes) -> str:
+        """Returns the id of the pepper that a fingerprint was made with."""
+        return _pepper_of(stored, self._peppers().first)[0]
+
+    def _peppers(self) -> _Ring:
+        return self._keys[SYSTEM, PEPPER]
 
 
 async def keys_of(session: AsyncSession, owner: str, purpose: str = "data") -> list[DataKey]:
@@ -185,6 +217,16 @@ async def keys_of(session: AsyncSession, owner: str, purpose: str = "data") -> l
     is_one = (col(DataKey.purpose) == purpose) | col(DataKey.purpose).startswith(f"{purpose} ")
     query = select(DataKey).where(col(DataKey.owner) == owner, is_one)
     return list((await session.execute(query.order_by(col(DataKey.created_at), col(DataKey.id)))).scalars())
+
+
+def _hmac(pepper: bytes, secret: str) -> bytes:
+    return hmac.digest(pepper, secret.encode(), "sha256")
+
+
+def _pepper_of(stored: bytes, first: str | None) -> tuple[str, bytes]:
+    """Returns whose fingerprint it is, and the HMAC."""
+    tag, told = stored[:-_HMAC], stored[-_HMAC:]
+    return tag.decode(errors="replace") or first or "", told
 
 
 def token_hash(token: str) -> bytes:

@@ -19,7 +19,7 @@ from sqlmodel import col, select
 from joinder.runtime.hub import Hub, audit
 from joinder.services.records.signing_keys import SigningKeys
 from joinder.services.refusals import Unprocessable
-from joinder.store.audit_chain import BEGUN, NOTHING, SYSTEM, hash_of, mac_of
+from joinder.store.audit_chain import BEGUN, NOTHING, SYSTEM, ends_of, hash_of
 from joinder.store.tables import Audit, AuditHead
 
 BATCH = 500
@@ -67,6 +67,8 @@ class Line(Struct, kw_only=True, omit_defaults=True, rename="camel"):
 async def verify(hub: Hub, account_id: str | None = None) -> Proof:
     """Walks the chains, of one account or of all, and tells what does not hold."""
     proof = Proof()
+    async with hub.store.read() as session:
+        await hub.vault.know_peppers(session)
     heads = {head.account_id: head for head in await _heads(hub, account_id)}
     for head in heads.values():
         proof.findings += await _check_chain(hub, head, proof)
@@ -78,13 +80,15 @@ async def verify(hub: Hub, account_id: str | None = None) -> Proof:
 async def _check_chain(hub: Hub, head: AuditHead, proof: Proof) -> list[Finding]:
     owner = head.account_id
     proof.chains += 1
-    if mac_of(hub.vault.fingerprint, head) != head.mac:
+    if not hub.vault.fits(ends_of(head), head.mac):
         return [Finding(account_id=owner, problem="its head was changed", seq=head.seq)]
     seq, before = head.base_seq, head.base_hash
     async for row in _entries(hub, owner):
         found = (row.seq or 0, row.hash)
         if found[0] != seq + 1:
             return [Finding(account_id=owner, problem=_gap(found[0], seq), seq=seq + 1)]
+        if found[0] > head.seq and await _went_on(hub, head, found[0]):
+            break
         if found[0] > head.seq:
             return [Finding(account_id=owner, problem="an entry stands behind the head", seq=found[0])]
         if hash_of(row, found[0], before) != row.hash:
@@ -94,6 +98,12 @@ async def _check_chain(hub: Hub, head: AuditHead, proof: Proof) -> list[Finding]
     if (seq, before) != (head.seq, head.hash):
         return [Finding(account_id=owner, problem="the last entries were deleted", seq=seq + 1)]
     return []
+
+
+async def _went_on(hub: Hub, looked_at: AuditHead, seq: int) -> bool:
+    """Tells whether the chain has grown as far as `seq` since its head was looked at."""
+    (head,) = await _heads(hub, looked_at.account_id) or [looked_at]
+    return head.seq >= seq and hub.vault.fits(ends_of(head), head.mac)
 
 
 def _gap(found: int, last: int) -> str:
@@ -107,6 +117,8 @@ async def _strays(hub: Hub, heads: dict[str, AuditHead], proof: Proof, account_i
         begun = {row.target async for row in _entries(hub, SYSTEM) if row.action == BEGUN}
         lost |= dict.fromkeys(begun - set(heads), "its whole chain was deleted")
     lost |= dict.fromkeys(await _chained(hub, account_id) - set(heads), "its chain's head was deleted")
+    begun_meanwhile = {head.account_id for head in await _heads(hub, account_id)} if lost else set()
+    lost = {name: problem for name, problem in lost.items() if name not in begun_meanwhile}
     findings = [Finding(account_id=name, problem=problem) for name, problem in sorted(lost.items())]
     sql = "SELECT account_id, max(at), count(*) FROM audit WHERE seq IS NULL GROUP BY account_id"
     for owner, newest, count in await hub.store.scan(sql, {}):

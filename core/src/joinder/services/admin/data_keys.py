@@ -3,8 +3,8 @@
 It may be cut anywhere and goes on with the next run. A new key is stored first and seals nothing until every process
 knows it; then each ciphertext is replaced only where it is still the one that was read, so a token that is renewed
 meanwhile stays. An old key ends when nothing needs it any more, a day after the new one began at the earliest: the
-journals of other machines may hold tokens under it until then. The system's own key is not renewed by this: it seals
-signing keys, which have a rotation of their own, and tokens of ended enrollments, for a day.
+journals of other machines may hold tokens under it until then. The system's own key, which seals signing keys and the
+tokens of ended enrollments, is renewed with those of accounts.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Sealed:
         return f"{self.table}.{self.column}"
 
 
+_OF_SYSTEM = f"'{SYSTEM}'"
 _OF_ENROLLMENT = " JOIN enrollment e ON e.id = s.enrollment_id"
 COLUMNS = (
     Sealed("vendor_credentials", "secrets_sealed", ("id",)),
@@ -55,6 +56,8 @@ COLUMNS = (
     Sealed("webhook_endpoint", "old_secret_sealed", ("id",)),
     Sealed("idempotency", "answer_sealed", ("client_id", "key_hash")),
     Sealed("enrollment_application", "sealed", ("enrollment_id",)),
+    Sealed("signing_key", "private_sealed", ("id",), _OF_SYSTEM),
+    Sealed("revocation", "sealed", ("enrollment_id",), _OF_SYSTEM),
 )
 
 
@@ -69,25 +72,26 @@ class Progress:
 
 async def foretold(hub: Hub) -> tuple[int, int]:
     """Says how many accounts and ciphertexts a rotation is about."""
-    async with hub.store.read() as session:
-        accounts = len(list((await session.execute(select(Account.id))).scalars()))
     counts = [await _count(hub, one) for one in COLUMNS]
-    return accounts, sum(counts)
+    return len(await _owners(hub)) - 1, sum(counts)
 
 
 async def rotate(hub: Hub, actor: str) -> AsyncIterator[Progress]:
-    """Gives every account a new key and seals all of it again, yielding how far it is. Goes on with what was cut."""
+    """Gives every account and the system a new key and seals all of it again, yielding how far it is.
+
+    Goes on with what was cut.
+    """
     began_at = await _begin(hub, actor)
-    newest = [await _new_key(hub, account_id, began_at) for account_id in await _accounts(hub)]
+    newest = [await _new_key(hub, account_id, began_at) for account_id in await _owners(hub)]
     await asyncio.sleep(max(0, max(newest, default=0) + KNOWN_AFTER_S + 1 - now()))
     done, total = 0, (await foretold(hub))[1]
-    for account_id in await _accounts(hub):
+    for account_id in await _owners(hub):
         hub.vault.forget(account_id)
         for one in COLUMNS:
             while count := await _seal_some(hub, one, account_id):
                 done += count
                 yield Progress(done=done, total=max(total, done))
-    ended = [await _end_old(hub, account_id) for account_id in await _accounts(hub)]
+    ended = [await _end_old(hub, account_id) for account_id in await _owners(hub)]
     async with hub.store.write(DATA_KEYS) as session:
         state = await session.get(StoreState, STATE)
         if state is not None:
@@ -107,9 +111,9 @@ async def _begin(hub: Hub, actor: str) -> int:
         return int(state.value["began_at"])
 
 
-async def _accounts(hub: Hub) -> list[str]:
+async def _owners(hub: Hub) -> list[str]:
     async with hub.store.read() as session:
-        return list((await session.execute(select(Account.id).order_by(col(Account.id)))).scalars())
+        return [SYSTEM, *(await session.execute(select(Account.id).order_by(col(Account.id)))).scalars()]
 
 
 async def _new_key(hub: Hub, account_id: str, began_at: int) -> int:

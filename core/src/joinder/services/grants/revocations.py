@@ -104,6 +104,7 @@ async def request(hub: Hub, session: AsyncSession, enrollment: Enrollment) -> Ho
     if grant is None or vendor is None or not can_revoke(vendor) or not _tokens(grant):
         return "owner ends it at the vendor"
     app = app_secrets.open_app(hub, credentials)
+    await hub.vault.unlock(session, SYSTEM)
     session.add(
         Revocation(
             enrollment_id=enrollment.id,
@@ -163,6 +164,7 @@ async def renewed_meanwhile(hub: Hub, enrollment_id: str, fresh: Grant) -> None:
         row = await session.get(Revocation, enrollment_id)
         if row is None:
             return
+        await hub.vault.unlock(session, SYSTEM)
         try:
             held = _unsealed(hub, row.enrollment_id, row.sealed)
         except SealBroken as error:  # it would not be told to the vendor, either
@@ -221,6 +223,8 @@ async def _work_one(hub: Hub, row: RevocationRow, lease: str) -> None:
 
 
 async def _tried(hub: Hub, row: RevocationRow) -> How:
+    async with hub.store.read() as session:
+        await hub.vault.unlock(session, SYSTEM)
     held = _unsealed(hub, row.enrollment_id, row.sealed)
     ended = Enrollment(
         id=row.enrollment_id,

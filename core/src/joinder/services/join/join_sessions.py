@@ -27,8 +27,10 @@ from joinder.errors import (
 from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
 from joinder.runtime.hub import Hub
+from joinder.services.calls import app_secrets
 from joinder.services.calls.guard import password_refusal
 from joinder.services.calls.strangers import Guest
+from joinder.services.calls.vendor_context import vendor_context
 from joinder.services.grants import apps
 from joinder.services.join import (
     consents,
@@ -56,6 +58,7 @@ from joinder.services.join.labels import NO_LABELS, Labels, problem_with
 from joinder.services.join.session_claims import Reopened, claim, same_end
 from joinder.services.refusals import Invalid
 from joinder.store.tables import JoinFlow, JoinSession, VendorCredentials
+from joinder.store.types import Upsert
 from joinder.store.vault import token_hash
 from joinder.vendor import Flow
 
@@ -148,15 +151,15 @@ async def start_reconnect(hub: Hub, text: str, guest: Guest = _ANYBODY, *, local
 async def _begin(hub: Hub, beginning: _Beginning) -> Started:
     """Begins a session. Whatever stands against it ends the session before the owner leaves."""
     token, cookie, verifier = new_token(), new_token(), new_token()
-    async with hub.store.write(beginning.account_id) as session:
+    async with hub.store.read() as session:
         await hub.vault.unlock(session, beginning.account_id)
         app = await session.get(VendorCredentials, beginning.entry.credentials_id or "")
-        row = _row(hub, beginning, app, token, cookie, verifier)
-        session.add(row)
+    row = _row(hub, beginning, app, token, cookie, verifier)
+    await hub.store.apply(_insert(row))
     try:
-        if app is not None and not await apps.joins_may_begin(hub, app.id):
+        if app is not None and not await apps.joins_may_begin(hub, app):
             raise AppCredentialsRejected("The vendor refuses the app's credentials; they must be corrected first")
-        url = await _way_out(hub, row, beginning.entry, token, verifier)
+        url = await _way_out(hub, row, beginning.entry, app, token, verifier)
     except VendorError as error:
         code = join_ends.code_of(error)
         await consents.end(hub, row, code, join_ends.text_of(error))
@@ -190,6 +193,13 @@ def _row(
     )
 
 
+def _insert(row: JoinSession) -> Upsert:
+    """Makes a write of its own, which others of this moment share a commit with: strangers may begin by hundreds."""
+    key, *columns = JoinSession.model_fields
+    record = tuple(getattr(row, name) for name in (key, *columns))
+    return Upsert("join_session", (key,), tuple(columns), [record], is_replacing=False)
+
+
 def _not_begun(hub: Hub, row: JoinSession, code: str, error: VendorError) -> JoinRefused:
     """Returns what the owner reads who could not even leave."""
     if isinstance(error, TransientError):
@@ -201,7 +211,9 @@ def _not_begun(hub: Hub, row: JoinSession, code: str, error: VendorError) -> Joi
     return refusal.about(row)
 
 
-async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, verifier: str) -> str:
+async def _way_out(
+    hub: Hub, row: JoinSession, entry: FlowVendor, app: VendorCredentials | None, token: str, verifier: str
+) -> str:
     """Returns the URL of the vendor's consent page, or of our form.
 
     A vendor that asked for a pause is no reason to stay: what it gives for a code is kept, and the rest is asked for
@@ -212,8 +224,7 @@ async def _way_out(hub: Hub, row: JoinSession, entry: FlowVendor, token: str, ve
         if vendor.asks_password and vendor.name not in hub.settings.password_grants:
             raise OperatorActionNeeded(password_refusal(vendor.name, f"{vendor.label}'s form"))
         return form_path(token)
-    async with hub.store.read() as session:
-        ctx = await consents.context(hub, session, vendor, entry.credentials_id, entry.options)
+    ctx = vendor_context(hub, vendor.name, app_secrets.open_app(hub, app), entry.options, budget=entry.credentials_id)
     pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
     request = AuthorizeRequest(
         state=token,

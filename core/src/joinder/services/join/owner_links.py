@@ -68,6 +68,7 @@ async def ask(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> str:
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         await reconnect.refuse_operators(hub, session, row)
+        await hub.vault.know_peppers(session)
     await audited(hub, account_id, actor, "enrollment.owner-link", enrollment_id)
     return hub.settings.public_url + path(hub, enrollment_id)
 

@@ -50,6 +50,7 @@ async def _asked(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: st
     async with hub.store.read() as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
         await refuse_operators(hub, session, row)
+        await hub.vault.know_peppers(session)
         if redirect_uri is not None:
             await _check_redirect(session, account_id, redirect_uri)
             return url(hub, enrollment_id, redirect_uri)
@@ -67,6 +68,7 @@ async def links(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> 
         return {}
     found = await session.execute(select(JoinFlow).where(col(JoinFlow.id).in_(flow_ids)))
     redirects = {flow.id: flow.redirect_uri for flow in found.scalars()}
+    await hub.vault.know_peppers(session)
     return {row.id: url(hub, row.id, redirects[row.flow_id]) for row in rows if row.flow_id in redirects}
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from sqlalchemy import CursorResult, update
-from sqlmodel import col
-
 from joinder.clock import monotonic, now
 from joinder.errors import ConsentContinues, ConsentInvalid, TransientError, VendorError
 from joinder.redact import Secrets
@@ -20,6 +17,10 @@ from joinder.store.tables import JoinSession
 
 MAX_ATTEMPTS = 5
 LOOK_S = 0.2
+_TAKE = (
+    "UPDATE join_session SET used_at = :now, attempts = attempts + 1, kept_sealed = :kept WHERE token_hash = :id "
+    "AND used_at IS NULL AND ended_at IS NULL AND attempts = :attempts AND secrets_sealed = :secrets"
+)
 
 
 class Reopened(Exception):
@@ -88,16 +89,6 @@ async def _same_step(hub: Hub, row: JoinSession, found: JoinSession) -> bool:
 
 async def _taken(hub: Hub, row: JoinSession, kept: bytes | None) -> bool:
     """Takes the session if it still stands as `row` was read."""
-    async with hub.store.write(row.account_id) as session:
-        claimed = await session.execute(
-            update(JoinSession)
-            .where(
-                col(JoinSession.token_hash) == row.token_hash,
-                col(JoinSession.used_at).is_(None),
-                col(JoinSession.ended_at).is_(None),
-                col(JoinSession.attempts) == row.attempts,
-                col(JoinSession.secrets_sealed) == row.secrets_sealed,
-            )
-            .values(used_at=now(), attempts=row.attempts + 1, kept_sealed=kept)
-        )
-    return isinstance(claimed, CursorResult) and bool(claimed.rowcount)
+    stood = {"id": row.token_hash, "attempts": row.attempts, "secrets": row.secrets_sealed}
+    (claimed,) = await hub.store.apply((_TAKE, {**stood, "now": now(), "kept": kept}), serialize_on=row.account_id)
+    return claimed == 1

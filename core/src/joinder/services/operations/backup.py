@@ -86,7 +86,7 @@ async def _noted(settings: Settings, actor: str, path: Path, manifest: Manifest)
         try:
             async with store.write(DATA_KEYS) as session:
                 await vault.prepare(session)
-                store.seal = vault.fingerprint
+                store.sealing = vault.know_peppers
                 audit(session, SYSTEM, actor, "database.backup", path.name, reason=f"SHA-256 {manifest.sha256}")
         finally:
             await store.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
 from joinder.store.tables import Account, ApiClient, Enrollment, RevokedToken
 from joinder.store.types import Stamp
+from joinder.store.vault import PEPPER, SYSTEM
+from joinder.trouble import StoreTrouble
 
 BROWSERS_SCOPE = "read:sites"
 _RECHECK_S = 30  # how long a process may go on with an earlier look at the client and its account
@@ -32,6 +34,7 @@ _COUNTS = (
     "AND NOT EXISTS (SELECT 1 FROM revoked_token WHERE jti = :jti)"
 )
 _NO_SECRET = bytes(32)
+_KEPT_ANEW = "UPDATE api_client SET secret_hash = :fresh WHERE id = :id AND secret_hash = :known"
 
 
 class InvalidClient(Exception):
@@ -174,14 +177,22 @@ class Tokens:
 
     async def authenticated(self, client_id: str, client_secret: str) -> ApiClient:
         """Returns the client whose secret this is. Raises InvalidClient."""
-        presented = self._hub.vault.fingerprint(client_secret)
         async with self._hub.store.read() as session:
             client = await session.get(ApiClient, client_id) if is_id(client_id, "clnt") else None
-        fits = [hmac.compare_digest(presented, stored) for stored in _secret_hashes(client)]
+            await self._hub.vault.know_peppers(session)
+        fits = [self._hub.vault.fits(client_secret, stored) for stored in _secret_hashes(client)]
         if not any(fits) or client is None or client.revoked_at:
             self.audit.login(client, "refused", "it is revoked" if client and client.revoked_at else "wrong secret")
             raise InvalidClient
+        if fits[0] and self._hub.vault.pepper_of(client.secret_hash) != self._hub.vault.sealing_key(SYSTEM, PEPPER):
+            await self._kept_by_the_newest_pepper(client, client_secret)
         return client
+
+    async def _kept_by_the_newest_pepper(self, client: ApiClient, client_secret: str) -> None:
+        """Keeps another fingerprint of the secret, so that the pepper before may end; a log-in does not need it."""
+        fresh = {"id": client.id, "known": client.secret_hash, "fresh": self._hub.vault.fingerprint(client_secret)}
+        with suppress(StoreTrouble):
+            await self._hub.store.apply((_KEPT_ANEW, fresh))
 
     async def _verified(self, token: str) -> _Claims:
         if len(token) > 4096 or token.count(".") != 2:

@@ -160,12 +160,13 @@ async def create_client(
     async with hub.store.write(account_id) as session:
         if await session.get(Account, account_id) is None:
             raise NotFound(_NO_ACCOUNT)
+        fingerprint = await hub.vault.know_peppers(session)
         session.add(
             ApiClient(
                 id=client_id,
                 account_id=account_id,
                 name=name,
-                secret_hash=hub.vault.fingerprint(secret),
+                secret_hash=fingerprint(secret),
                 scopes=" ".join(scopes),
                 compatible=compatible,
                 created_at=now(),
@@ -207,7 +208,7 @@ async def rotate_client(
             raise Conflict("This client is revoked; create another.")
         client.old_secret_hash = None if at_once else client.secret_hash
         client.old_secret_until = None if at_once else now() + OLD_SECRET_S
-        client.secret_hash = hub.vault.fingerprint(secret)
+        client.secret_hash = (await hub.vault.know_peppers(session))(secret)
         audit(session, account_id, actor, "client.rotate", client_id)
         scopes = tuple(client.scopes.split())
     return NewClient(client_id=client_id, client_secret=secret, account_id=account_id, scopes=scopes)
