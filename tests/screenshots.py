@@ -92,12 +92,14 @@ async def break_some(hub: Hub) -> None:
     await pausing.pause(hub, found[-2].account_id, found[-2].id, "demo")
 
 
-async def draw(settings: Settings, keep: Callable[[str, str], None]) -> None:
+async def draw(settings: Settings, only: str | None, keep: Callable[[str, str], None]) -> None:
     async with open_hub(settings) as hub:
         await break_some(hub)
     for size in SIZES:
         for theme in THEMES:
             for name, keys in STEPS.items():
+                if only not in (None, name):
+                    continue
                 keep(f"{name}-{size[0]}x{size[1]}-{theme}", await picture(settings, size, theme, keys))
 
 
@@ -126,6 +128,7 @@ async def shown(app: JoinderApp, pilot: Pilot[Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--svg", action="store_true")
+    parser.add_argument("--only", choices=STEPS, help="one screen")
     parser.add_argument("--demo", type=Path, help="the folder of a demo that has ended")
     asked = parser.parse_args()
     INTO.mkdir(parents=True, exist_ok=True)
@@ -143,7 +146,7 @@ def main() -> None:
             run_demo(Path(folder))
         settings = settings_of((asked.demo or Path(folder)).absolute())
         os.chdir(folder)
-        asyncio.run(draw(settings, keep))
+        asyncio.run(draw(settings, asked.only, keep))
 
 
 if __name__ == "__main__":

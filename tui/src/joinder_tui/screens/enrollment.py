@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 TABS = ("health", "sites", "day", "month", "tokens", "happened")
 CHART_ROWS = 10  # with less room the day is left to its own tab
-ROWS_AROUND = 9  # of the screen beside the picture, the day and the facts
+ROWS_AROUND = 11  # of the screen beside the picture, the day and the facts
 TWO_FACTS_WIDE = 100
+SENTENCES = ("Reason", "Next step")
 NAME_WIDE = 24  # columns of a fact's name, and around it
 GONE = "This enrollment has ended; escape goes back."
 
@@ -283,8 +284,8 @@ def _two_columns(facts: Iterable[Fact]) -> RichTable:
 
 
 def _parted(facts: Sequence[Fact], room: int) -> tuple[list[Fact], list[Fact]]:
-    """Parts those that want a line of their own, whole, from those of which two stand on one."""
-    long = [fact for fact in facts if len(fact[1]) > room - NAME_WIDE]
+    """Parts sentences that want lines of their own, or all where nothing has room beside another, from the others."""
+    long = [fact for fact in facts if not room or (fact[0] in SENTENCES and len(fact[1]) > room - NAME_WIDE)]
     return long, [fact for fact in facts if fact not in long]
 
 
