@@ -3,6 +3,7 @@ PYTHON ?= python3
 UV_VERSION = 0.13.9
 UV = .uv/bin/uv
 RUN = .venv/bin
+PROMTOOL = $(CURDIR)/.promtool/usr/bin
 export UV_PYTHON_PREFERENCE = only-system
 export UV_PYTHON_DOWNLOADS = never
 unexport PYTHONDONTWRITEBYTECODE  # or each of the many processes of the tests compiles everything anew
@@ -84,6 +85,11 @@ snapshots: install  ## record every screen's snapshot anew (minutes), and draw e
 screenshots: install  ## pictures of every screen of the terminal, into docs/screenshots
 	$(UV) run --frozen --no-sync --quiet --with resvg-py==0.5.0 --with pillow==13.0.0 python tests/screenshots.py
 
+alerts: install  ## the alert rules, each raised by promtool, which is fetched into .promtool where apt has it
+	command -v promtool || test -x $(PROMTOOL)/promtool || (mkdir -p .promtool && cd .promtool && \
+		apt-get download prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb)
+	PATH="$(PROMTOOL):$$PATH" $(RUN)/pytest -n 0 -q -rs tests/deploy/test_monitoring.py
+
 security: install  ## the tests of each promise of docs/security.md, and how many there are
 	$(RUN)/python tests/security.py -n 4 --dist worksteal
 
@@ -141,4 +147,4 @@ lock: $(UV)  ## resolve dependencies anew
 clean:  ## remove what make made
 	rm -rf .venv .uv .joinder-demo dist
 
-.PHONY: docs image operators help install run cluster test whole keys lint quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean
+.PHONY: docs image operators help install run cluster alerts test whole keys lint quick days rotations proofs check bench terminal snapshots screenshots security fuzz secrets advisories pages examples cassettes mutants release lock clean

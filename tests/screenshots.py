@@ -2,8 +2,9 @@
 
     make screenshots
 
-Runs `joinder demo --once --days 31` in a folder of its own, which takes minutes, then writes
-docs/screenshots/SCREEN-SIZE-THEME.png, and beside each the SVG it was drawn from when --svg is given.
+Runs `joinder demo --once --days 31` in a folder of its own, which takes minutes, or takes the folder of a demo that has
+ended (--demo), and changes what is in it; then writes docs/screenshots/SCREEN-SIZE-THEME.png, and beside each the SVG
+it was drawn from when --svg is given.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from joinder.services.admin import pausing, search
 from joinder.services.calls.activity import KINDS
 from joinder.services.grants import standing
 from joinder.settings import Settings, settings_from_env
-from joinder.store.tables import Enrollment, Tally
+from joinder.store.tables import Breaker, Enrollment, Tally
 
 INTO = Path(__file__).parents[1] / "docs/screenshots"
 SIZES = ((120, 36), (80, 24))
@@ -44,6 +45,7 @@ BROKEN = (
     ("operator_action", "The vendor refuses this app's credentials; they must be corrected first."),
     ("degraded", "GET monitoringapi.example/sites was cut off."),
 )
+STANDING = {4: "half-opened", 5: "opened"}  # of breakers, by vendor
 STEPS: dict[str, tuple[str, ...]] = {
     **{page.name: (page.key,) for page in PAGES},
     "enrollment": ("2", "end", "enter"),
@@ -59,10 +61,13 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def demo(folder: Path) -> Settings:
-    command = (sys.executable, "-m", "joinder", "demo", "--once", "--days", "31")
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    lines = (folder / ".joinder-demo/demo.env").read_text().splitlines()
+def run_demo(folder: Path) -> None:
+    command = (sys.executable, "-m", "joinder", "demo", "--once", "--days", "31", "--folder", str(folder))
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def settings_of(folder: Path) -> Settings:
+    lines = (folder / "demo.env").read_text().splitlines()
     pairs = (line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
     return settings_from_env({name: value.strip("'\"") for name, value in pairs})
 
@@ -79,15 +84,22 @@ async def break_some(hub: Hub) -> None:
             for what, most in zip(KINDS, (14, 120, 3), strict=True):
                 count = random.randint(0 if what == "failed" else most // 2, most)  # noqa: S311 - a picture
                 await session.merge(Tally(hour=at, vendor=vendor, what=what, count=count))
+        for index, vendor in enumerate(sorted({row.vendor for row in found})):
+            for hook, state in (("fetch_site", "closed"), ("fetch_readings", STANDING.get(index, "closed"))):
+                later = now() + 3600  # no process is there that says so again
+                told = Breaker(process="a", vendor=vendor, hook=hook, state=state, since=now() - 260, told_at=later)
+                await session.merge(told)
     await pausing.pause(hub, found[-2].account_id, found[-2].id, "demo")
 
 
-async def draw(settings: Settings, keep: Callable[[str, str], None]) -> None:
+async def draw(settings: Settings, only: str | None, keep: Callable[[str, str], None]) -> None:
     async with open_hub(settings) as hub:
         await break_some(hub)
     for size in SIZES:
         for theme in THEMES:
             for name, keys in STEPS.items():
+                if only not in (None, name):
+                    continue
                 keep(f"{name}-{size[0]}x{size[1]}-{theme}", await picture(settings, size, theme, keys))
 
 
@@ -116,6 +128,8 @@ async def shown(app: JoinderApp, pilot: Pilot[Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--svg", action="store_true")
+    parser.add_argument("--only", choices=STEPS, help="one screen")
+    parser.add_argument("--demo", type=Path, help="the folder of a demo that has ended")
     asked = parser.parse_args()
     INTO.mkdir(parents=True, exist_ok=True)
 
@@ -128,9 +142,11 @@ def main() -> None:
         print(name, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = demo(Path(folder))
+        if asked.demo is None:
+            run_demo(Path(folder))
+        settings = settings_of((asked.demo or Path(folder)).absolute())
         os.chdir(folder)
-        asyncio.run(draw(settings, keep))
+        asyncio.run(draw(settings, asked.only, keep))
 
 
 if __name__ == "__main__":

@@ -42,9 +42,11 @@ def open_terminal(hub: Hub) -> OpenTerminal:
         yield hub
 
     @asynccontextmanager
-    async def opened(*, size: tuple[int, int] = (120, 40), readonly: bool = False) -> AsyncIterator[Terminal]:
+    async def opened(
+        *, size: tuple[int, int] = (120, 40), readonly: bool = False, notifications: bool = False
+    ) -> AsyncIterator[Terminal]:
         app = JoinderApp(lent, readonly=readonly)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=notifications) as pilot:
             terminal = Terminal(app, pilot)
             await terminal.until(lambda: isinstance(app.screen, Page))
             await terminal.settled()

@@ -19,7 +19,7 @@ from joinder_tui.screens.help import Help
 from joinder_tui.screens.now import Now
 from joinder_tui.screens.opening import Opening, TooSmall
 from joinder_tui.widgets.crumbs import Crumbs
-from joinder_tui.widgets.notes import Notes
+from joinder_tui.widgets.notes import Note, Notes
 from msgspec import structs
 
 from joinder.runtime.hub import Hub, open_hub
@@ -219,18 +219,20 @@ async def test_the_top_and_the_last_line_are_whole_at_every_width(
 @pytest.mark.parametrize("size", [(40, 10), (80, 24), (120, 40), (200, 60)])
 async def test_what_is_said_covers_nothing(enroll: Enroll, open_terminal: OpenTerminal, size: tuple[int, int]) -> None:
     await enroll("ada")
-    async with open_terminal(size=size) as terminal:
+    async with open_terminal(size=size, notifications=True) as terminal:
         await terminal.press("2")
         reason = terminal.page.query_one("#reason")
         for severity in ("information", "warning", "error"):
-            terminal.app.notify(f"this is {severity}", severity=severity)
+            terminal.app.notify(f"this is {severity}", severity=severity, timeout=600)
         await terminal.sees("✗ this is error")
         assert ("✓ this is information" in terminal.text()) == (size[1] >= 24)
         spot = terminal.page.query_one(Notes).region
         assert not any(spot.overlaps(each.region) for each in (reason, *terminal.page.query("Table, Hints, Crumbs")))
-        assert not [toast for toast in terminal.page.query("Toast") if toast.region]
+        await terminal.until(lambda: bool(terminal.page.query("Toast")))
+        await terminal.settled()
+        assert terminal.text().count("this is error") == 1  # and in no toast
         await terminal.pilot.click(Notes)
         await terminal.until(lambda: "this is error" not in terminal.text())
-        terminal.app.notify("soon forgotten", timeout=0.1)
-        await terminal.sees("soon forgotten")
-        await terminal.until(lambda: "soon forgotten" not in terminal.text())
+        terminal.app.notes = (Note("this is over", "information", 0.0), Note("this is not", "information", 600.0))
+        terminal.app.notify("the newest", timeout=0.05)  # whose end looks after all of them
+        await terminal.until(lambda: [note.text for note in terminal.app.notes] == ["this is not"])

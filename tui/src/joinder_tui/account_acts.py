@@ -152,7 +152,7 @@ async def _add_client(page: Page, account: Account) -> None:
     made = await ask(page, f"A new client of {account.name}", fields, "Making the client", create)
     if made is not None:
         page.choose("#below", made.client_id)
-        _show_secret(page, made)
+        _show_secret(page, made, f"the new client of {account.name}")
 
 
 async def _rotate(page: Page, client: ApiClient, *, at_once: bool = False) -> None:
@@ -167,7 +167,7 @@ async def _rotate(page: Page, client: ApiClient, *, at_once: bool = False) -> No
         lambda hub: accounts.rotate_client(hub, client.account_id, client.id, ACTOR, at_once=at_once),
     )
     if made is not None:
-        _show_secret(page, made)
+        _show_secret(page, made, client.name)
 
 
 async def _rotate_now(page: Page, client: ApiClient) -> None:
@@ -190,10 +190,10 @@ def _tell(page: Page, problem: str | None, done: str) -> None:
     page.reload()
 
 
-def _show_secret(page: Page, made: NewClient) -> None:
+def _show_secret(page: Page, made: NewClient, called: str) -> None:
     from joinder_tui.screens.secret import Secret
 
-    page.app.push_screen(Secret(f"The secret of client {made.client_id}", made.client_secret))
+    page.app.push_screen(Secret(f"The secret of {called}, {made.client_id}", made.client_secret))
 
 
 ACCOUNT_DEEDS: dict[str, Callable[[Page, Account], Coroutine[Any, Any, None]]] = {

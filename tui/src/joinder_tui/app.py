@@ -148,7 +148,10 @@ class JoinderApp(App[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, Help):
             lists = Table.BINDINGS if self.screen.query(Table) else []
-            self.push_screen(Help([*acts_of(self.screen.BINDINGS), *acts_of(lists), *acts_of(self.BINDINGS)]))
+            acts: dict[str, Act] = {}
+            for act in (*acts_of(self.screen.BINDINGS), *acts_of(lists), *acts_of(self.BINDINGS)):
+                acts.setdefault(act.key, act)  # a key of the screen's own hides what lies below it
+            self.push_screen(Help(list(acts.values())))
 
     def action_stop_waiting(self) -> None:
         """Stops waiting for the newest; what a vendor was asked ends by itself."""

@@ -141,6 +141,7 @@ class Ending(Wire, kw_only=True):
     enrollment_id: str
     vendor: str
     ends_at: str
+    site: str | None = None
 
 
 class Hours(Wire, kw_only=True):

@@ -24,6 +24,7 @@ _COUNTS: Columns[FleetCount] = {
 }
 _ENDINGS: Columns[Ending] = {
     "ends": lambda one: one.ends_at,
+    "site": lambda one: one.site,
     "vendor": lambda one: one.vendor,
     "enrollment": lambda one: one.enrollment_id,
 }
@@ -80,7 +81,9 @@ async def _status(hub: Hub) -> Status:
             for one in counts
         ],
         endings=[
-            Ending(enrollment_id=one.enrollment_id, vendor=one.vendor, ends_at=utc(one.ends_at) or "")
+            Ending(
+                enrollment_id=one.enrollment_id, vendor=one.vendor, ends_at=utc(one.ends_at) or "", site=one.site_name
+            )
             for one in await enrollment_stats.ending(hub)
         ],
         join_faults=[

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 from textual.app import ComposeResult
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
 
 TABS = ("health", "sites", "day", "month", "tokens", "happened")
 CHART_ROWS = 10  # with less room the day is left to its own tab
-ROWS_AROUND = 9  # of the screen beside the picture, the day and the facts
+ROWS_AROUND = 11  # of the screen beside the picture, the day and the facts
 TWO_FACTS_WIDE = 100
+SENTENCES = ("Reason", "Next step")
+NAME_WIDE = 24  # columns of a fact's name, and around it
 GONE = "This enrollment has ended; escape goes back."
+
+Fact = tuple[str, str | Text]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +157,13 @@ class Enrollment(Page):
         detail, day = self._shown
         has_room = self.size.width >= TWO_FACTS_WIDE
         picture = life.picture(detail, day, self.size.width - 4)
-        facts = _facts(detail)
-        rows = -(-len(facts) // 2) if has_room else len(facts)
+        long, short = _parted(_facts(detail), self.size.width // 2 if has_room else 0)
+        rows = sum(-(-len(value) // (self.size.width - NAME_WIDE)) for _, value in long) + -(-len(short) // 2)
         left = self.size.height - ROWS_AROUND - picture.plain.count("\n") - rows
         chart.display = day is not None and bool(day.starts) and has_room and left >= CHART_ROWS
         chart.styles.height = left
         self.query_one("#picture", Static).update(picture)
-        self.query_one("#facts", Static).update(_side_by_side(facts) if has_room else _two_columns(facts))
+        self.query_one("#facts", Static).update(Group(_two_columns(long), _side_by_side(short)))
 
     def _show_detail(self, detail: Detail) -> None:
         self._name = self._named(detail)
@@ -221,7 +226,7 @@ class Enrollment(Page):
         self.joinder.copy(self.enrollment_id, "Id")
 
 
-def _facts(detail: Detail) -> list[tuple[str, str | Text]]:
+def _facts(detail: Detail) -> list[Fact]:
     from joinder.services.grants import expiry
     from joinder.services.records import health
 
@@ -270,7 +275,7 @@ def _of_now(detail: Detail) -> Iterator[tuple[str, str]]:
         yield "Backfill", f"{backfill.percent} %, {job.windows_done} of {job.windows_total} windows{waits}"
 
 
-def _two_columns(facts: Iterable[tuple[str, str | Text]]) -> RichTable:
+def _two_columns(facts: Iterable[Fact]) -> RichTable:
     table = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
@@ -279,7 +284,13 @@ def _two_columns(facts: Iterable[tuple[str, str | Text]]) -> RichTable:
     return table
 
 
-def _side_by_side(facts: Sequence[tuple[str, str | Text]]) -> RichTable:
+def _parted(facts: Sequence[Fact], room: int) -> tuple[list[Fact], list[Fact]]:
+    """Parts sentences that want lines of their own, or all where nothing has room beside another, from the others."""
+    long = [fact for fact in facts if not room or (fact[0] in SENTENCES and len(fact[1]) > room - NAME_WIDE)]
+    return long, [fact for fact in facts if fact not in long]
+
+
+def _side_by_side(facts: Sequence[Fact]) -> RichTable:
     """Writes the first half of them left, the others right."""
     table, rows = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True), -(-len(facts) // 2)
     for _ in range(2):

@@ -71,7 +71,7 @@ class Enrollments(Page):
         ),
         Act("left_square_bracket", "previous_page", "Previous", show=False, tooltip="The page before"),
         *enrollment_acts.ACTS,
-        Act("escape", "clear", "Back", show=False, tooltip="Forget marks and filter, then go to the first screen"),
+        Act("escape", "clear", "Back", tooltip="Forget marks and filter, then go to the first screen"),
     ]
 
     faults: reactive[bool] = reactive(False)

@@ -16,6 +16,8 @@ from joinder_tui.widgets.plain import Static, line
 
 
 class Link(ModalScreen[None]):
+    """Of a link that has just been copied. No toast lies over the code, which a phone is to read."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Act("escape,q,enter", "dismiss", "Back", tooltip="Close"),
         Act("c", "copy", "Copy", tooltip="Copy the link once more"),
@@ -28,7 +30,7 @@ class Link(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog wide"):
-            yield Static(line(self._heading), classes="heading")
+            yield Static(line(f"{self._heading} The link is copied; c copies it again."), classes="heading")
             yield Static(self._url, id="url")
             yield Static(qr_code(self._url), id="qr")
 
