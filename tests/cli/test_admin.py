@@ -312,7 +312,7 @@ def test_a_new_thing_needs_an_account(world: World) -> None:
 def test_ending_an_enrollment_says_what_goes(world: World) -> None:
     tried = world("enrollments", "revoke", "{enrollment}", "--dry-run")
     assert "1 site: Home" in tried.stderr
-    assert "3 devices" in tried.stderr
+    assert "4 devices" in tried.stderr
     assert int(tried.stderr.split(" intervals")[0].rsplit(" ", 1)[1]) > 90
     assert "Sunny <Home> cannot be told: the owner ends the consent there." in tried.stderr
     world("enrollments", "show", "{enrollment}")

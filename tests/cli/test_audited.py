@@ -39,6 +39,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "vendors adopt": ("sunny", "{distribution}"),
     "backup": ("{folder}/copy",),
 }
+SEEN = ("health", "failures", "last_")  # columns of `enrollment` that any question to a vendor moves
 TOLD = {"backup"}  # changes nothing, and is told all the same
 OF_THE_SYSTEM = {
     "audit export": {"signing_key"},
@@ -50,11 +51,15 @@ ALL = {**RUNS, **OTHERS}
 def held(world: World) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Hashes of what people decided, by table; and the audit's acts with who did them."""
     with closing(sqlite3.connect(sqlite_path(parsed_url(world.settings.database_url)))) as connection:
-        rows = {
-            table: hashlib.sha256(repr(connection.execute(f'SELECT * FROM "{table}"').fetchall()).encode()).hexdigest()  # noqa: S608
-            for table in DECIDED
-        }
+        rows = {table: hashlib.sha256(repr(_decided(connection, table)).encode()).hexdigest() for table in DECIDED}
         return rows, list(connection.execute("SELECT action, actor FROM audit ORDER BY rowid"))
+
+
+def _decided(connection: sqlite3.Connection, table: str) -> list[dict[str, object]]:
+    found = connection.execute(f'SELECT * FROM "{table}"')  # noqa: S608
+    names = [column[0] for column in found.description]
+    kept = [name for name in names if table != "enrollment" or not name.startswith(SEEN)]
+    return [{name: row[names.index(name)] for name in kept} for row in found]
 
 
 @pytest.fixture(autouse=True)
