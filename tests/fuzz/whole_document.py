@@ -94,7 +94,7 @@ async def run(world: World, folder: Path, *budget: str, into: IO[str] | None = N
 
 
 def following(paths: str) -> tuple[str, ...]:
-    """Returns a run that does one thing after another with what it made, of one kind: of all at once it makes little."""
+    """Returns a run that goes on with what it made, among one kind of thing; among all at once it makes little."""
     return ("--phases", "stateful", "--include-path-regex", f"^/{paths}")
 
 
