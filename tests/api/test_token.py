@@ -56,6 +56,8 @@ REFUSED: dict[str, tuple[str, dict[str, str], bool, int, str]] = {
     # name: body, headers, whether the right client authenticates by Basic, status, error
     "no grant type": ("scope=read:sites", FORM, True, 400, "invalid_request"),
     "empty body": ("", FORM, True, 400, "invalid_request"),
+    "too many fields": ("grant_type=client_credentials" + "&a" * 100_000, FORM, True, 400, "invalid_request"),
+    "a field too long": ("grant_type=client_credentials&a=" + "%61" * 60_000, FORM, True, 400, "invalid_request"),
     "another grant": ("grant_type=password&username=a&password=b", FORM, True, 400, "unsupported_grant_type"),
     "authorization code": ("grant_type=authorization_code&code=x", FORM, True, 400, "unsupported_grant_type"),
     "json body": ('{"grant_type":"client_credentials"}', {"content-type": "application/json"}, True, 400,

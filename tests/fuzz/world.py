@@ -17,6 +17,7 @@ from joinder.demo.processes import free_ports
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.calls.buckets import Buckets
 from joinder.services.calls.strangers import Tier
+from joinder.services.readings import poll
 from joinder.services.records import accounts
 from joinder.services.records.access_tokens import Tokens
 from joinder.settings import Settings
@@ -73,6 +74,8 @@ async def opened(folder: Path) -> AsyncIterator[World]:
         tokens["virtual"] = await _token(hub, "virtual", accounts.VIRTUAL)
         world = World(hub=hub, app=app, vendors=vendors, tokens=tokens, flow_id="")
         flows = {name: await _joined(world, name) for name in ("one", "other")}
+        for (enrollment_id,) in await hub.store.rows("SELECT id FROM enrollment", {}):
+            await poll.poll(hub, enrollment_id)
         yield World(hub=hub, app=app, vendors=vendors, tokens=tokens, flow_id=flows["one"])
 
 

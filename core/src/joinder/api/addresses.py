@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from litestar import Request
 
 Address = IPv4Address | IPv6Address
 IPV6_PREFIX = 64  # what one home has; it chooses the rest of the bits itself
+NAT64 = IPv6Network("64:ff9b::/96")  # a translator in front has the whole of IPv4 in it
 HOPS_MOST = 20
 
 
@@ -42,7 +43,9 @@ def _parsed(text: str) -> Address | None:
         found = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+    if isinstance(found, IPv4Address):
+        return found
+    return IPv4Address(int(found) & 0xFFFFFFFF) if found.ipv4_mapped or found in NAT64 else found
 
 
 @lru_cache(maxsize=1024)

@@ -29,6 +29,7 @@ from joinder.store.tables import ApiClient
 
 BROWSERS_ROOTS = ("sites", "solar-inverters", "batteries", "meters", "chargers")
 FAILURES_PER_MINUTE, FAILURES_OF_ADDRESS = 20, 200
+FORM_MOST_BYTES, FIELDS_MOST = 16 * 1024, 20
 ASKED_PER_MINUTE = 120  # by one client, of all that these endpoints do; a token lives for an hour
 
 
@@ -217,11 +218,13 @@ def _failures(request: Request[Any, Any, Any]) -> FailedLogins:
 
 
 def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None:
-    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    """Returns the fields; None for what is no form, or far from any that is meant: strangers may send it."""
+    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if not is_form or len(body) > FORM_MOST_BYTES:
         return None
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True)
-    except UnicodeDecodeError:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MOST)
+    except ValueError:  # too many, or not UTF-8
         return None
     return dict(pairs) if len(dict(pairs)) == len(pairs) else None
 

@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from joinder.api.door import COSTS, guest_of
 from joinder.api.owner_answers import (
+    FIELDS_MOST,
     Incoming,
     answered,
     asked_locale,
@@ -204,7 +205,7 @@ def single(request: Incoming) -> Mapping[str, str]:
 def pairs(text: str) -> dict[str, str]:
     """Reads a form or a query. Raises JoinRefused where a name stands twice, or there are too many."""
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MOST)
     except ValueError:
         raise JoinRefused("link_invalid") from None
     if len(dict(pairs)) != len(pairs):

@@ -22,6 +22,7 @@ from joinder.services.join.join_sessions import RETRY_AFTER_S
 from joinder.services.records import brands
 from joinder.trouble import StoreRefused, StoreTrouble
 
+FIELDS_MOST = 50  # of a query, or of a form
 log = logging.getLogger("joinder.join")
 Incoming = Request[Any, Any, Any]
 
@@ -49,7 +50,10 @@ async def look_of(request: Incoming, hub: Hub, account_id: str | None = None, lo
 
 def asked_locale(request: Incoming) -> str | None:
     """Returns the language that `ui_locales` asks for, where we have it."""
-    given = dict(parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=None))
+    try:
+        given = dict(parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=FIELDS_MOST))
+    except ValueError:  # it is refused, in the browser's language
+        return None
     return catalogue.known_locale(given.get("ui_locales"))
 
 
