@@ -36,6 +36,7 @@ async def test_ordinary_ones_call_no_vendor(api: httpx.AsyncClient, vendors: Ven
     ("error", "status", "name"),
     [
         (errors.AppCredentialsRejected("no"), 422, "unprocessable"),
+        (errors.OperatorActionNeeded("its API was retired"), 422, "unprocessable"),
         (errors.AuthorizationLost("no"), 422, "unprocessable"),
         (errors.TransientError("away"), 502, "vendor-unavailable"),
         (errors.VendorTimeout("slow", retry_after=timedelta(seconds=9)), 504, "vendor-timeout"),

@@ -7,14 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar
+from litestar import Litestar, get
 
 from api.conftest import NewTenant
 from api.fakes import Tenant, assert_problem, connect_site
 from joinder.api import short_way
+from joinder.api.auth import require_caller
 from joinder.api.client_budgets import ClientBudgets
 from joinder.api.intake import Intake
 from joinder.api.short_way import lists_of
+from joinder.api.virtual import require_virtual
 from joinder.runtime.hub import Hub
 from joinder.services.readings import sites
 from joinder.services.records import accounts
@@ -86,6 +88,15 @@ async def both(api: httpx.AsyncClient, path: str, **headers: str) -> httpx.Respo
 def _told(answer: httpx.Response) -> tuple[int, Mapping[str, str], bytes]:
     kept = {name: value for name, value in answer.headers.items() if name not in CHANGES}
     return answer.status_code, kept, answer.content
+
+
+def test_what_has_guards_of_its_own_cannot_go_it() -> None:
+    @get("/secrets", opt={"scope": "read:sites", "list": True}, guards=[require_caller, require_virtual])
+    async def secrets() -> list[str]:
+        return []
+
+    with pytest.raises(ValueError, match="one guard"):
+        lists_of(Litestar([secrets], openapi_config=None))
 
 
 async def test_every_list_of_many_goes_the_short_way(app: Litestar) -> None:

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from joinder.api import queries
 from joinder.api.asking import API_VERSION, vendors_of
+from joinder.api.auth import require_caller
 from joinder.api.client_budgets import spend_request
 from joinder.api.deps import bearer_of, tokens_of
 from joinder.api.formats import JSON, chosen
@@ -122,12 +123,15 @@ def shortened(app: ASGIApp, lists: Mapping[str, ListRead]) -> ASGIApp:
 
 
 def lists_of(app: Litestar) -> dict[str, ListRead]:
-    """Returns what goes the short way, by path."""
+    """Returns what goes the short way, by path. Raises ValueError for an operation with guards of its own."""
     found = {}
     for route in app.routes:
         handlers = route.route_handler_map if isinstance(route, HTTPRoute) else {}
-        if "GET" in handlers and "list" in handlers["GET"][0].opt:
-            found[route.path] = ListRead(handlers["GET"][0], route.path_format)
+        if "GET" not in handlers or "list" not in handlers["GET"][0].opt:
+            continue
+        if handlers["GET"][0].resolve_guards() != [require_caller]:
+            raise ValueError(f"{route.path}: a list goes the short way with one guard, {require_caller.__name__}")
+        found[route.path] = ListRead(handlers["GET"][0], route.path_format)
     return found
 
 

@@ -27,6 +27,7 @@ from joinder.vendors.watch import watching
 BACKLOG = 4096  # what Linux allows (net.core.somaxconn)
 CONNECTIONS_MOST = 16_384  # 15 kB each
 OWN_FILES = 512  # database, log, journal, calls to vendors
+_ITSELF = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where a listener on all is reached
 HEADERS_MS = 30_000  # for a request's headers, and for an idle connection
 HEADERS_MOST_BYTES = 64 * 1024
 log = logging.getLogger("joinder")
@@ -47,8 +48,25 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
             watching(hub.registry.note_blocked),
             once_there(lambda: _working(hub, works)),
         ):
-            log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
-            await _answer(hub)
+            telling = asyncio.create_task(_tell_when_listening(settings))
+            try:
+                await _answer(hub)
+            finally:
+                telling.cancel()
+
+
+async def _tell_when_listening(settings: Settings) -> None:
+    """Logs the address once somebody who reads it there is answered; the web server tells nobody when that is."""
+    host = _ITSELF.get(settings.host, settings.host)
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, settings.port)
+        except OSError:
+            await asyncio.sleep(0.02)
+            continue
+        writer.close()
+        log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
+        return
 
 
 def _warn_of_one_address(settings: Settings) -> None:

@@ -96,7 +96,8 @@ class PostgresStore(Store):
     ) -> tuple[bool, Stamp | None]:
         """Asks in one way to the server; who runs then, and who is through, is another set after each commit."""
         found = await self.rows(f"SELECT pg_current_snapshot()::text WHERE EXISTS ({sql})", parameters)
-        return bool(found), (self.server, found[0][0]) if found else None
+        is_known = bool(found) and self.server is not None  # another server may lack commits, and tell the same
+        return bool(found), (self.server, found[0][0]) if is_known else None
 
     async def _rows(self, sql: str, parameters: Mapping[str, Any], seconds: float) -> list[Row]:
         statement, names = numbered(sql)

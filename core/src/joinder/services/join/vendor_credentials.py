@@ -11,7 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from joinder.clock import now
-from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentInvalid, UnknownVendor
+from joinder.errors import (
+    AppCredentialsRejected,
+    AuthorizationLost,
+    ConsentInvalid,
+    OperatorActionNeeded,
+    UnknownVendor,
+)
 from joinder.grants import AppCredentials, Consent
 from joinder.ids import new_id
 from joinder.redact import Secrets
@@ -93,7 +99,7 @@ async def _tried(hub: Hub, vendor: str, app: AppCredentials, *, credentials_id: 
     """Opens what was just sent opens by itself. Raises Unprocessable where the vendor refuses it."""
     try:
         return await enrollments.operator_consent(hub, vendor, app, credentials_id=credentials_id)
-    except (AppCredentialsRejected, AuthorizationLost, ConsentInvalid) as error:
+    except (AppCredentialsRejected, AuthorizationLost, ConsentInvalid, OperatorActionNeeded) as error:
         fields = error.fields if isinstance(error, ConsentInvalid) else {}
         refused = {pointer("credentials", member): sentence for member, sentence in fields.items()}
         refused = refused or {"/credentials": f"the vendor refuses them: {error}"}
