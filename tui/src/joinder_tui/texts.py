@@ -129,5 +129,6 @@ def since(text: str) -> int:
 
 
 def details(data: Mapping[str, object]) -> str:
-    """Returns what an event says beside whom it is about."""
-    return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))
+    """Returns what an event says beside whom it is about; what only the integrator can read comes last."""
+    told = sorted(data.items(), key=lambda pair: pair[0] in ("state", "reference"))
+    return "  ".join(f"{name} {value}" for name, value in told if name not in ("enrollmentID", "vendor"))
