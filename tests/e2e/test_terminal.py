@@ -137,11 +137,11 @@ def through(tmux: Tmux, owner: dict[str, str], vendor: str, settings: Settings) 
     flow_id = make_flow(tmux)
     link = f"{public_url}/join/flows/{flow_id}/authorize"
     tmux.keys("2")
-    tmux.until("nothing fits")
+    tmux.until("no enrollment: press 3")
     landed = asyncio.run(consent(link, until=BACK, entries=owner))
     joined = re.search(r"enrollmentID=(enrl-[a-z2-7]{16})", landed)
     assert joined is not None, landed
-    text = tmux.until(lambda text: "● ok" in text and joined[1] in text)  # a note lies over the id for some seconds
+    text = tmux.until(lambda text: "● ok" in text and joined[1] in text)
     shown("3. the owner consented, and the enrollment is there without a key pressed", text)
 
     httpx.post(f"{vendor}/_faults", json=REFUSAL).raise_for_status()

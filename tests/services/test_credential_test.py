@@ -60,7 +60,7 @@ async def stored(hub: Hub, account_id: str, kind: str) -> str:
 async def test_an_operators_own_credentials_open_their_sites(hub: Hub, account_id: str, vendors: Vendors) -> None:
     made = await stored(hub, account_id, "customgrant")
     assert await credential_test.test(hub, account_id, made, "me") == (
-        "Sunny <Home> accepts these credentials; they open 1 sites."
+        "Sunny <Home> accepts these credentials; they open 1 site."
     )
     rows = await hub.store.rows(
         "SELECT actor FROM audit WHERE action = 'credentials.test' AND target = :id", {"id": made}

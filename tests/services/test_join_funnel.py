@@ -66,3 +66,14 @@ def test_who_said_nothing_left_and_reasons_come_by_how_often() -> None:
     assert list(found.refused.items()) == [("app_refused", 2), ("user_denied", 1)]
     assert join_funnel.actor_of("app_refused") == "operator"
     assert join_funnel.actor_of("of_a_later_version") == "nobody"
+
+
+def test_several_flows_are_one_sum() -> None:
+    one, other = (
+        funnel({"joined": 3, "user_denied": 1, "": 1}),
+        funnel({"joined": 1, "app_refused": 2, "user_denied": 2}),
+    )
+    both = funnel({"joined": 4, "user_denied": 3, "app_refused": 2, "": 1})
+    assert join_funnel.in_all([one, other]) == both
+    assert list(join_funnel.in_all([one, other]).refused) == ["user_denied", "app_refused"]
+    assert join_funnel.in_all([]) == Funnel()

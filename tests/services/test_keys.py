@@ -141,7 +141,7 @@ async def test_a_key_that_is_needed_is_not_retired(hub: Hub, settings: Settings)
     with pytest.raises(Conflict, match="wraps what is new"):
         await keys.retire(hub, "test", old)
     await keys.prepare(hub)
-    with pytest.raises(Conflict, match="2 data keys still need"):
+    with pytest.raises(Conflict, match="still wraps 2 data keys"):
         await keys.retire(hub, "test", old)
     with pytest.raises(NotFound):
         await keys.retire(hub, "test", "0" * 16)

@@ -63,7 +63,7 @@ async def test_a_token_waits_for_the_database_and_is_told_meanwhile(
     renewing = asyncio.create_task(refresh(hub, enrollment_id, wait_s=60.0))
     while enrollment_id not in hub.unsaved:
         await asyncio.sleep(0.01)
-    with pytest.raises(StoreTrouble, match="1 new tokens wait for the database"):
+    with pytest.raises(StoreTrouble, match="Waiting for the database: 1 new token,"):
         await refresh(hub, await enroll("bob"))
     away[0] = False
     await renewing

@@ -114,7 +114,7 @@ async def fill(hub: Hub) -> Fleet:
         await _measured(hub, made[owner])
     await _broken(hub, account.id, made)
     await _applied(hub, program.id, made)
-    await _tried(hub, account.id, flow.id)
+    await tried(hub, account.id, flow.id, int(MOMENT.timestamp()))
     return Fleet(account.id, made["ada"], flow.id)
 
 
@@ -200,8 +200,7 @@ async def _applied(hub: Hub, program_id: str, made: dict[str, str]) -> None:
             row.program_id, row.status = program_id, status
 
 
-async def _tried(hub: Hub, account_id: str, flow_id: str) -> None:
-    at = int(MOMENT.timestamp())
+async def tried(hub: Hub, account_id: str, flow_id: str, at: int) -> None:
     async with hub.store.write() as session:
         for code, count in ATTEMPTS:
             for number in range(count):

@@ -148,7 +148,7 @@ async def test_a_change_elsewhere_shows_under_an_open_screen(
 async def test_one_that_comes_meanwhile_is_counted(enroll: Enroll, open_terminal: OpenTerminal) -> None:
     async with open_terminal() as terminal:
         await terminal.press("2")
-        await terminal.sees("nothing fits")
+        await terminal.sees("no enrollment: press 3")
         for owner, count in (("ada", "1 enrollment"), ("bob", "1–2 of 2")):
             await enroll(owner)
             terminal.page.reload()

@@ -8,7 +8,9 @@ import pytest
 from joinder_tui import themes
 from joinder_tui.screens.enrollment import Enrollment
 from joinder_tui.screens.enrollments import Enrollments
+from joinder_tui.screens.flows import Flows
 from joinder_tui.screens.now import Now
+from joinder_tui.widgets.glance import Glance
 from joinder_tui.widgets.table import Table
 from sqlalchemy import update
 from textual.widgets import TabbedContent
@@ -18,12 +20,15 @@ from joinder.energy import Live, Reading
 from joinder.runtime.hub import Hub
 from joinder.services.calls.breaker_states import BELIEVED_S, Told
 from joinder.services.calls.breakers import THRESHOLD, Breakers
+from joinder.services.join import join_flows
+from joinder.services.join.join_flows import FlowVendor
 from joinder.store import readings
 from joinder.store.tables import Breaker, GrantRow, SiteRow, Tally
 from joinder.store.tables import Enrollment as Row
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
 from services.test_breakers import fail
+from tui.pictured import BACK, tried
 from tui.terminal import OpenTerminal
 
 
@@ -109,7 +114,7 @@ async def test_the_list_and_the_enrollment_are_pictures_under_the_name_of_the_si
         await terminal.sees("Enrollments › Müller, Hauptstraße 4")
         for words in ("solar 4.2 kW", "battery ⇣1.4 kW 64 %", "grid ⇡0.9 kW", "refresh token ends in", "214 times"):
             await terminal.sees(words)
-        await terminal.press("right", "tab")
+        await terminal.press("tab", "tab")
         assert terminal.page.query_one(TabbedContent).active == "day"
         await terminal.sees("█ used at home")
         await terminal.press("left")
@@ -139,3 +144,53 @@ async def test_an_enrollment_is_drawn_in_any_room(
             await terminal.press("tab")
             assert all(len(line) <= size[0] for line in terminal.text().splitlines())
             await terminal.sees(" 2 Enro")
+
+
+async def test_where_it_is_wide_the_home_under_the_cursor_is_drawn_beside_the_list(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    await fill(hub, await enroll("ada"))
+    await enroll("bob")
+    async with open_terminal(size=(180, 40)) as terminal:
+        await terminal.press("2")
+        glance = terminal.page.query_one(Glance)
+        assert glance.display
+        await terminal.until(lambda: not terminal.page.query_one("#glance-day").display)  # of bob nothing is stored
+        await terminal.press("j")
+        await terminal.until(lambda: bool(terminal.page.query_one("#glance-day").display))
+        await terminal.sees("battery ⇣1.4 kW 64 %")
+        await terminal.sees("█ used at home")
+        await terminal.pilot.resize_terminal(120, 40)
+        await terminal.until(lambda: not glance.display)
+        await terminal.until(lambda: "█ used at home" not in terminal.text())
+
+
+async def test_where_there_is_room_an_enrollment_begins_with_its_day(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    await fill(hub, await enroll("ada"))
+    async with open_terminal(size=(120, 40)) as terminal:
+        await terminal.press("2", "enter")
+        await terminal.sees("█ used at home")
+        await terminal.sees("Credentials")
+        await terminal.press("left")
+        await terminal.sees("solar 2.0 kW")
+        assert terminal.page.query_one(TabbedContent).active == "health"
+        await terminal.pilot.resize_terminal(80, 24)
+        await terminal.until(lambda: "█ used at home" not in terminal.text())
+        await terminal.press("right")
+        assert terminal.page.query_one(TabbedContent).active == "sites"
+
+
+async def test_owners_who_cannot_join_lead_to_the_flows_and_how_far_all_came_stands_below(
+    hub: Hub, account_id: str, credentials_id: str, open_terminal: OpenTerminal
+) -> None:
+    offered = [FlowVendor(vendor="strict", credentials_id=credentials_id)]
+    flow = await join_flows.create(hub, account_id, "test", vendors=offered, redirect_uri=BACK)
+    await tried(hub, account_id, flow.id, now())
+    async with open_terminal(size=(120, 40)) as terminal:
+        await terminal.sees("acme joins: app_refused 2")
+        await terminal.sees("started ████████████ 12")
+        await terminal.sees("2 app_refused ■ you")
+        await terminal.press("m")
+        assert isinstance(terminal.page, Flows)

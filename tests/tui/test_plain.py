@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from joinder_tui import screens
+from joinder_tui import screens, texts
 from joinder_tui.widgets.plain import WIDEST, Visible, line, lines
 from rich.cells import cell_len
 from rich.segment import ControlType, Segment
@@ -51,3 +51,8 @@ def test_no_screen_uses_a_widget_that_reads_markup() -> None:
             assert not re.search(r"from textual\.widgets import .*\b(Static|Label|Link|Markdown)\b", source), path
             assert "markup=True" not in source, path
             assert "from_markup" not in source, path
+
+
+def test_an_event_begins_with_what_happened() -> None:
+    data = {"enrollmentID": "enrl-a", "vendor": "acme", "state": "opaque", "from": "ok", "to": "degraded"}
+    assert texts.details(data) == "from ok  to degraded  state opaque"

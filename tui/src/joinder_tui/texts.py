@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from joinder.clock import now
+from joinder.plurals import several
 
 SIGNS: dict[str, tuple[str, str]] = {
     "ok": ("●", "green"),
@@ -88,10 +89,8 @@ def count(number: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    if number == 1:
-        return f"1 {noun}"
-    several = f"{noun.removesuffix('y')}ies" if noun.endswith("y") and not noun.endswith("ey") else f"{noun}s"
-    return f"{count(number)} {several}"
+    """Writes the number as `count` does, with its noun."""
+    return f"{count(number)} {noun if number == 1 else several(noun)}"
 
 
 def bar(part: int, whole: int, width: int = 6) -> Text:
@@ -130,5 +129,6 @@ def since(text: str) -> int:
 
 
 def details(data: Mapping[str, object]) -> str:
-    """Returns what an event says beside whom it is about."""
-    return "  ".join(f"{name} {value}" for name, value in data.items() if name not in ("enrollmentID", "vendor"))
+    """Returns what an event says beside whom it is about; what only the integrator can read comes last."""
+    told = sorted(data.items(), key=lambda pair: pair[0] in ("state", "reference"))
+    return "  ".join(f"{name} {value}" for name, value in told if name not in ("enrollmentID", "vendor"))

@@ -108,10 +108,6 @@ def plain(value: object) -> str:
     return clean_line(str(value))
 
 
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def print_deleted(row_id: str) -> None:
     """Prints the deleted id as JSON, where the REST API answers with nothing."""
     from joinder.commands.answers import Deleted

@@ -17,7 +17,6 @@ from joinder.commands.admin import (
 )
 from joinder.commands.answering import (
     Columns,
-    counted,
     print_deleted,
     print_json,
     print_list,
@@ -29,6 +28,7 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.credential_quota import quota
 from joinder.commands.fields import declared_fields, from_option, read_object, refuse_secrets
 from joinder.commands.running import echo, json_option, on_hub
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub

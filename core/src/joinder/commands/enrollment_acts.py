@@ -9,9 +9,10 @@ import rich_click as click
 
 from joinder.cli import EXIT_FAILED, EXIT_PARTLY
 from joinder.commands.admin import ACTOR
-from joinder.commands.answering import counted, print_json, say
+from joinder.commands.answering import print_json, say
 from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import code_of, json_option, on_hub, sentence
+from joinder.plurals import counted
 from joinder.services.admin.enrollment_operations import SEVERAL, Operation
 
 if TYPE_CHECKING:

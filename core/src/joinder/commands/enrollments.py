@@ -7,7 +7,6 @@ import rich_click as click
 from joinder.commands.admin import ACTOR, account_ids, account_option, limit_option
 from joinder.commands.answering import (
     Columns,
-    counted,
     plain,
     print_json,
     print_link,
@@ -19,6 +18,7 @@ from joinder.commands.answering import (
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.enrollment_acts import commands, overviews
 from joinder.commands.running import echo, json_option, on_hub
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.commands.admin import MOMENT, account_ids, account_option
-from joinder.commands.answering import counted, say
+from joinder.commands.answering import say
 from joinder.commands.running import on_hub
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.commands.export_files import Sink

@@ -15,7 +15,6 @@ from joinder.commands.admin import (
 )
 from joinder.commands.answering import (
     Columns,
-    counted,
     print_deleted,
     print_link,
     print_list,
@@ -26,6 +25,7 @@ from joinder.commands.answering import (
 )
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Attempt, FlowFunnel

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 from joinder.commands.admin import MOMENT, PAGE
-from joinder.commands.answering import Columns, counted, plain, print_json, print_list, say
+from joinder.commands.answering import Columns, plain, print_json, print_list, say
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.energy import DeviceKind

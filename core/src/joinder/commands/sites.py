@@ -6,8 +6,9 @@ import rich_click as click
 
 from joinder.commands import series
 from joinder.commands.admin import account_option, chosen_account, limit_option, new_account_option, over_accounts
-from joinder.commands.answering import Columns, counted, print_json, print_list, print_one, print_owned, say
+from joinder.commands.answering import Columns, print_json, print_list, print_one, print_owned, say
 from joinder.commands.running import json_option, on_hub
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.commands.answering import Columns, counted, print_json, print_list
+from joinder.commands.answering import Columns, print_json, print_list
 from joinder.commands.report import print_page
 from joinder.commands.running import echo, json_option, on_hub
+from joinder.plurals import counted
 
 if TYPE_CHECKING:
     from joinder.commands.answers import Ending, FleetCount, JoinFault, OpenBreaker, Status

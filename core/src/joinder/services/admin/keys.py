@@ -14,6 +14,7 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from joinder.plurals import counted
 from joinder.runtime.hub import Hub, audit
 from joinder.services.refusals import Conflict, NotFound
 from joinder.store.key_file import add_key, key_path, make_durable, remove_key
@@ -123,7 +124,7 @@ def _check_retirable(uses: list[KeyUse], key_id: str) -> None:
     if use.first:
         raise Conflict(f"{key_id} wraps what is new. First: joinder keys rotate")
     if use.wraps:
-        raise Conflict(f"{use.wraps} data keys still need {key_id}. First: joinder keys rotate")
+        raise Conflict(f"{key_id} still wraps {counted(use.wraps, 'data key')}. First: joinder keys rotate")
 
 
 def _path(hub: Hub) -> Path:

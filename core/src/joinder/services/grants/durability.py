@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from joinder.clock import monotonic
 from joinder.errors import TransientError
+from joinder.plurals import counted
 from joinder.runtime.hub import Hub
 from joinder.services.grants import footing
 from joinder.services.work.jobs import Job
@@ -69,7 +70,7 @@ def _refusal(hub: Hub) -> str | None:
     if hub.unsaved:
         waits_s = monotonic() - min(hub.unsaved.values())
         return (
-            f"{len(hub.unsaved)} new tokens wait for the database, the first for {waits_s:.0f} s. "
+            f"Waiting for the database: {counted(len(hub.unsaved), 'new token')}, the first for {waits_s:.0f} s. "
             "Until it takes them no token is renewed."
         )
     ballast = hub.store.ballast

@@ -5,6 +5,7 @@ from __future__ import annotations
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, ConsentDenied, ConsentInvalid
 from joinder.grants import Callback
 from joinder.ids import new_token
+from joinder.plurals import counted
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls import app_secrets
@@ -35,7 +36,7 @@ async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> st
         consent = await enrollments.operator_consent(hub, row.vendor, app, credentials_id=row.id)
         for door in apps.KIND:
             await apps.accepted(hub, row.id, row.version, door)
-        return f"{vendor.label} accepts these credentials; they open {len(consent.grant.site_ids)} sites."
+        return f"{vendor.label} accepts these credentials; they open {counted(len(consent.grant.site_ids), 'site')}."
     if vendor.oauth2 is None or flow is not Flow.REDIRECT:
         raise Unprocessable(f"{vendor.label} tells nothing of these credentials before an owner joins.")
     made_up = Callback(

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from joinder.clean import clean_line
 from joinder.clock import boot_id, monotonic, now
+from joinder.plurals import counted
 from joinder.runtime.hub import Hub
 from joinder.services.admin import keys
 from joinder.services.calls import breaker_states
@@ -94,11 +95,11 @@ async def key_file(hub: Hub) -> list[Finding]:
     uses = await keys.uses(hub)
     left = sum(use.wraps for use in uses if not use.first)
     if left:
-        told = f"{left} data keys are not wrapped by {uses[0].id}, which comes first"
+        told = f"{uses[0].id} comes first and does not wrap {counted(left, 'data key')} yet"
         return [Finding(check="keys", text=told, next_step="joinder keys rotate goes on")]
     spare = [use.id for use in uses if use.is_retirable]
     told = f"; nothing needs {', '.join(spare)} (joinder keys retire)" if spare else ""
-    return [Finding(check="keys", text=f"{uses[0].id} wraps all {uses[0].wraps} data keys{told}")]
+    return [Finding(check="keys", text=f"{uses[0].id} wraps every data key, {uses[0].wraps}{told}")]
 
 
 async def disk(hub: Hub) -> list[Finding]:
@@ -135,7 +136,7 @@ async def new_tokens(hub: Hub) -> list[Finding]:
         return [Finding(check=check, text=f"{folder} cannot be written", next_step="make it writable for this user")]
     found = await recovery.look(hub)
     step = "joinder serve stores them when it starts"
-    waits = f"{found.count} new tokens are in {folder} and not in the database" if found.count else None
+    waits = f"not in the database yet: {counted(found.count, 'new token')} in {folder}" if found.count else None
     refused = [
         Finding(check=check, text=clean_line(sentence), next_step="move that file away once you know where it is from")
         for sentence in found.refused
@@ -195,7 +196,7 @@ async def due_work(hub: Hub) -> list[Finding]:
     return [
         Finding(
             check="work",
-            text=f"{kind}: {count} late, the oldest by {(now() - oldest) // 60} minutes; {held} leases are held",
+            text=f"{kind}: {count} late, the oldest by {(now() - oldest) // 60} minutes; {counted(held, 'lease')} held",
             next_step=step,
         )
         for kind, count, oldest in late
@@ -227,7 +228,7 @@ async def health_and_due_work(hub: Hub) -> list[Finding]:
     found = [each async for each in invariant.broken(hub)]
     if not found:
         return [Finding(check="due work", text="what is due fits the health of every enrollment")]
-    told = f"{len(found)} enrollments do not fit what is due for them: {found[0].enrollment_id} is {found[0].text}"
+    told = f"what is due does not fit {counted(len(found), 'enrollment')}: {found[0].enrollment_id} is {found[0].text}"
     return [Finding(check="due work", text=told, next_step="start joinder serve or worker again: that mends them")]
 
 
@@ -265,7 +266,9 @@ async def plugins(hub: Hub) -> list[Finding]:
         )
         for name in missing
     ]
-    return found or [Finding(check="plugins", text=f"{len(working)} vendors work; joinder check tries them harder")]
+    return found or [
+        Finding(check="plugins", text=f"working: {counted(len(working), 'vendor')}; joinder check tries harder")
+    ]
 
 
 async def quotas(hub: Hub) -> list[Finding]:
@@ -318,7 +321,7 @@ async def warnings(hub: Hub) -> list[Finding]:
     return [
         Finding(
             check="readings",
-            text=f"{one.vendor}: {one.enrollments} enrollments had warnings in the last day, most of all: "
+            text=f"{one.vendor}: {counted(one.enrollments, 'enrollment')} had warnings in the last day, most of all: "
             f"{clean_line(one.text)}",
             next_step=f"joinder enrollments show {one.example} says what, since when and how often",
         )
@@ -337,7 +340,7 @@ async def behind_barrier(hub: Hub) -> list[Finding]:
     if origin is None:
         return []
     step = "joinder reconcile, then joinder reconcile --probe" if waiting else None
-    return [Finding(check="barrier", text=f"{origin}; {len(waiting)} grants are not renewed", next_step=step)]
+    return [Finding(check="barrier", text=f"{origin}; not renewed: {counted(len(waiting), 'grant')}", next_step=step)]
 
 
 async def stored_readings(hub: Hub) -> list[Finding]:
