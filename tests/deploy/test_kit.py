@@ -34,7 +34,10 @@ def settings_named(text: str) -> set[str]:
     return {name.removeprefix("JOINDER_").lower() for name in found}
 
 
-@pytest.mark.parametrize("path", [path for path in DEPLOY.rglob("*") if path.is_file()], ids=lambda path: path.name)
+WRITTEN = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
 def test_every_setting_named_exists(path: Path) -> None:
     known = set(Settings.__struct_fields__)
     assert {name for name in settings_named(path.read_text()) if name not in known} == set()
