@@ -14,7 +14,7 @@ from typing import Literal
 from joinder.services.calls.buckets import Buckets
 
 SHARE_OF_REFUSED = 0.5
-ASKED_PER_MINUTE = 600  # a join is ten requests at most, pictures and styles included
+ASKED_PER_MINUTE = 1200  # a join is ten requests at most, pictures and styles included
 Act = Literal["starts", "attempts"]
 
 
