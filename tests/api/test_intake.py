@@ -131,7 +131,8 @@ async def test_who_leaves_the_queue_takes_no_place() -> None:
     await room.enter()
 
 
-async def test_who_sends_many_waits_for_them_and_nobody_else_does() -> None:
+async def order_of(callers: list[str]) -> list[str]:
+    """In which order those come in who wait for one place."""
     room, order = Turns(1), []
 
     async def come(who: str) -> None:
@@ -141,10 +142,15 @@ async def test_who_sends_many_waits_for_them_and_nobody_else_does() -> None:
 
     await room.enter()
     async with asyncio.TaskGroup() as group:
-        for who in [*["flood"] * 9, "owner", "other", "owner"]:
+        for who in callers:
             group.create_task(come(who))
         await asyncio.sleep(0)
         room.leave()
+    return order
+
+
+async def test_who_sends_many_waits_for_them_and_nobody_else_does() -> None:
+    order = await order_of([*["flood"] * 9, "owner", "other", "owner"])
     assert order[:6] == ["flood", "owner", "flood", "other", "owner", "flood"]
     assert order.count("flood") == 9
 
@@ -176,19 +182,7 @@ async def test_who_asks_one_thing_after_the_other_passes_by_whatever_others_have
 
 
 async def test_many_who_come_once_leave_those_who_wait_a_turn_of_their_own() -> None:
-    room, order = Turns(1), []
-
-    async def come(who: str) -> None:
-        await room.enter(lambda: who)
-        order.append(who)
-        room.leave()
-
-    await room.enter()
-    async with asyncio.TaskGroup() as group:
-        for who in ["many"] * 5 + [f"once {number}" for number in range(40)]:
-            group.create_task(come(who))
-        await asyncio.sleep(0)
-        room.leave()
+    order = await order_of(["many"] * 5 + [f"once {number}" for number in range(40)])
     many = [place for place, who in enumerate(order) if who == "many"]
     assert many[0] == 0
     assert 15 <= many[1] <= 41  # as late as its share is, and no later

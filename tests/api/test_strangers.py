@@ -135,6 +135,8 @@ async def test_whatever_an_address_asks_for_has_an_end(
     assert 429 not in answers[:10]
     assert answers[10:] == [429] * 4
     assert (await started(at(HONEST), flow_id)).status_code == 303
+    unknown = [(await started(at(""), flow_id)).status_code for _ in range(14)]  # such as by a socket of this machine
+    assert unknown == [303] * 14
 
 
 async def test_invented_codes_reach_the_vendor_so_often_and_an_honest_owner_still_joins(

@@ -68,6 +68,7 @@ async def opened(folder: Path) -> AsyncIterator[World]:
     )
     vendors = Installed()
     async with open_hub(settings, vendors.registry()) as hub:
+        hub.strangers.asked = Buckets(MANY)
         hub.strangers.starts, hub.strangers.attempts = _no_budget(), _no_budget()
         app = create_app(hub)
         tokens = {name: await _token(hub, name, accounts.PRODUCTION) for name in ("one", "other")}

@@ -12,6 +12,7 @@ from joinder.services.records import access_tokens, accounts
 from joinder.services.records.access_tokens import InvalidClient, Tokens
 from joinder.services.records.accounts import NewClient
 from joinder.services.refusals import Conflict, NotFound, Unprocessable
+from joinder.store import vault
 from joinder.store.tables import ApiClient, Audit
 
 DATABASES = ("sqlite",)
@@ -89,7 +90,7 @@ async def test_both_secrets_are_always_compared(hub: Hub, client: NewClient, mon
     plain = await accounts.create_client(hub, client.account_id, "plain")
     compared = []
     real = hmac.compare_digest
-    monkeypatch.setattr(access_tokens.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b))
+    monkeypatch.setattr(vault.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b))
     tried = [new, client, plain, NewClient(client_id=UNKNOWN, client_secret="x", account_id="", scopes=())]
     told = []
     for each in tried:

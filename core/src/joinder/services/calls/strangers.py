@@ -14,7 +14,7 @@ from typing import Literal
 from joinder.services.calls.buckets import Buckets
 
 SHARE_OF_REFUSED = 0.5
-ASKED_PER_MINUTE = 600  # a join is ten requests at most, pictures and styles included
+ASKED_PER_MINUTE = 1200  # a join is ten requests at most, pictures and styles included
 Act = Literal["starts", "attempts"]
 
 
@@ -88,7 +88,7 @@ class Strangers:
 
     def admit(self, guest: Guest, act: Act | None, flow: str | None) -> None:
         """Lets one more request in. `act`: what it may turn out to be, which is spent only then. Raises SlowDown."""
-        wait_s = self.asked.spend(guest.address or "").wait_s
+        wait_s = self.asked.spend(guest.address).wait_s if guest.address is not None else 0
         if wait_s > 0:
             raise SlowDown(wait_s)
         if act is not None:
