@@ -10,10 +10,13 @@ import pytest
 from api.conftest import NewTenant
 from api.fakes import assert_problem, connect_site, pointers
 from api.test_queries import told
+from api.test_reads import clock
 from joinder import ids
 from joinder.services.records import accounts
 from joinder.wire.base import page_token
 
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 DATABASES = ("sqlite",)  # nothing here depends on the database
 LISTS = {
     "/sites": "site",

@@ -121,13 +121,13 @@ async def test_the_grant_is_replaced_and_everything_else_stays(
     (listed,) = await enrollments.list_page(hub, account_id, {}, after="", limit=5)
     assert shown.reconnect_url
     assert listed.reconnect_url
-    _, old = await state_of(hub, enrollment_id)
+    was, old = await state_of(hub, enrollment_id)
     result = await finish(hub, vendor, await opened(hub, shown.reconnect_url))
     assert result == {"tenant": "7", "enrollmentID": enrollment_id}
     after = await enrollments.get(hub, account_id, enrollment_id)
     row, grant = await state_of(hub, enrollment_id)
     assert (row.health, row.flow_id, row.created_at) == ("connecting", flow.id, before.row.created_at)
-    assert (after.site_ids, row.options) == (before.site_ids, before.row.options)
+    assert (after.site_ids, row.options) == (before.site_ids, was.options)
     assert grant.version == old.version + 1
     assert grant.sealed != old.sealed
     assert (await types_of(hub, enrollment_id)).count("enrollment.reconnected") == 1

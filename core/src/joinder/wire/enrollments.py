@@ -13,7 +13,8 @@ from joinder.services.grants import expiry
 from joinder.services.join.enrollments import Overview
 from joinder.services.records.health import next_step
 from joinder.services.records.notices import Notice
-from joinder.store.tables import GrantRow, GrantVersion
+from joinder.store.enrollments import StoredGrant
+from joinder.store.tables import GrantVersion
 from joinder.wire.base import Body, Link, ListPage, Moment, Reference, Wire, one_of, references, utc, utc_text
 
 EnrollmentStatus = Literal["applied", "pendingvendor", "enrolled", "rejected", "resubmitrequested", "unenrolled"]
@@ -27,7 +28,7 @@ class Lineage(Wire, kw_only=True):
     refresh_count: int
 
     @staticmethod
-    def of(grant: GrantRow) -> Lineage:
+    def of(grant: StoredGrant) -> Lineage:
         return Lineage(
             obtained_by=grant.obtained_by, obtained_at=utc_text(grant.obtained_at), refresh_count=grant.refresh_count
         )

@@ -14,7 +14,7 @@ from joinder_tui.widgets.chart import BATTERY, GRID, LOAD, SOLAR
 if TYPE_CHECKING:
     from joinder.services.admin.detail import Chart, Detail
     from joinder.services.readings.live import LivePower
-    from joinder.store.tables import GrantRow
+    from joinder.store.enrollments import StoredGrant
 
 DAY_S = 86400
 DAYS = 90  # of the timeline
@@ -82,7 +82,7 @@ def _last_day(day: Chart | None, width: int) -> Text | None:
     return text.append(f"  {texts.energy(sum(known) / 4)}, at most {texts.power(max(known))}")
 
 
-def _token(grant: GrantRow | None, width: int) -> Text | None:
+def _token(grant: StoredGrant | None, width: int) -> Text | None:
     """Draws how much of the token's life is over: of what ends the consent, else of what ends the access."""
     if grant is None:
         return None

@@ -17,6 +17,7 @@ from joinder.grants import Grant
 from joinder.runtime.hub import Hub
 from joinder.services.records import health
 from joinder.services.work import leases
+from joinder.store.enrollments import StoredEnrollment, StoredGrant
 from joinder.store.tables import Due, Enrollment, GrantRow
 from joinder.vendor import Refresh, Vendor
 
@@ -83,7 +84,7 @@ def _looked(session: AsyncSession, vendor: Vendor, enrollment: Enrollment, row: 
     return ends if _rotates(vendor) else leases.NEVER
 
 
-def shown(enrollment: Enrollment, row: GrantRow) -> HealthView | None:
+def shown(enrollment: Enrollment | StoredEnrollment, row: GrantRow | StoredGrant) -> HealthView | None:
     """Returns what is shown in place of `ok` and `degraded` while the grant in hand has been warned of, else None."""
     ends = row.refresh_expires_at or row.expires_at
     if row.warned_at is None or ends is None or row.obtained_at > row.warned_at:

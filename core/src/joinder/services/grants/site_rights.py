@@ -36,10 +36,9 @@ _SHARED = (
     "WHERE s.enrollment_id = h.id)"
 )
 WAITING = (
-    "SELECT e.account_id FROM enrollment e JOIN site_right r ON r.enrollment_id = e.id "
-    "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
-    "JOIN enrollment h ON h.id = s.enrollment_id "
-    "WHERE e.id = :id AND h.id <> e.id AND s.gone_at IS NULL "
+    "SELECT e.account_id FROM enrollment e CROSS JOIN site_right r CROSS JOIN site s CROSS JOIN enrollment h "
+    "WHERE e.id = :id AND r.enrollment_id = e.id AND s.account_id = e.account_id AND s.vendor = e.vendor "
+    "AND s.vendor_id = r.vendor_site_id AND h.id = s.enrollment_id AND h.id <> e.id AND s.gone_at IS NULL "
     "AND (h.status <> 'enrolled' OR h.health IN ('needs_consent', 'lost_in_flight')) LIMIT 1"
 )
 _LISTED = "SELECT vendor_site_id FROM site_right WHERE enrollment_id = :id"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, text
+from sqlalchemy import ColumnElement
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -14,6 +14,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from joinder.errors import ConsentContinues, PluginBug
 from joinder.grants import AppCredentials, Callback, Consent
+from joinder.ids import is_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls.vendor_context import vendor_context
@@ -21,23 +22,24 @@ from joinder.services.grants import revocations, saving, site_rights
 from joinder.services.grants.revocations import How
 from joinder.services.join import kept_consents, reconnect
 from joinder.services.records import health
+from joinder.services.refusals import NotFound
+from joinder.store.enrollments import (
+    Shown,
+    StoredEnrollment,
+    StoredGrant,
+    read_enrollment_page,
+    read_enrollments,
+    read_opened_sites,
+)
 from joinder.store.tables import (
     CounterRow,
     Coverage,
     DeviceRow,
     Enrollment,
-    GrantRow,
     GrantVersion,
     Interval,
     Quota,
     SiteRow,
-)
-
-_SITES = (  # those it reads are among them, whichever version wrote them down
-    "SELECT s.enrollment_id, s.id, s.fetched_at FROM site s WHERE s.enrollment_id IN ({places}) AND s.gone_at IS NULL "
-    "UNION SELECT r.enrollment_id, s.id, s.fetched_at FROM site_right r JOIN enrollment e ON e.id = r.enrollment_id "
-    "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
-    "WHERE r.enrollment_id IN ({places}) AND s.gone_at IS NULL"
 )
 
 
@@ -45,8 +47,8 @@ _SITES = (  # those it reads are among them, whichever version wrote them down
 class Overview:
     """An enrollment as shown: the row, what its grant tells without secrets, the ids of the sites it may open."""
 
-    row: Enrollment
-    grant: GrantRow | None
+    row: StoredEnrollment
+    grant: StoredGrant | None
     site_ids: list[str]
     sites_read: int  # of them; the others are known by id only
     reconnect_url: str | None = None  # for the owner, where the owner must act
@@ -71,62 +73,44 @@ async def list_page(
     known: Collection[str] | None = None,
 ) -> list[Overview]:
     """Reads a keyset page by id; `filters` are columns of enrollment. `known`: only of these vendors; None: of all."""
-    query = select(Enrollment).where(col(Enrollment.account_id) == account_id, col(Enrollment.id) > after)
-    for column, value in filters.items():
-        query = query.where(getattr(Enrollment, column) == value)
-    if known is not None:
-        query = query.where(col(Enrollment.vendor).in_(known))
-    async with hub.store.read() as session:
-        rows = list((await session.execute(query.order_by(col(Enrollment.id)).limit(limit))).scalars())
-        return await _overviews(hub, session, rows)
+    page = await read_enrollment_page(hub.store, account_id, filters, after=after, limit=limit, vendors=known)
+    return await _overviews(hub, page)
 
 
 async def of_ids(hub: Hub, ids: Sequence[str]) -> list[Overview]:
     """Reads enrollments of any account, for the admin, in the order of `ids`; those that are not there are left out."""
-    async with hub.store.read() as session:
-        rows = (await session.execute(select(Enrollment).where(col(Enrollment.id).in_(ids)))).scalars()
-        found = {row.id: row for row in rows}
-        return await _overviews(hub, session, [found[row_id] for row_id in ids if row_id in found])
-
-
-async def _overviews(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> list[Overview]:
-    ids = [row.id for row in rows]
-    grants = (await session.execute(select(GrantRow).where(col(GrantRow.enrollment_id).in_(ids)))).scalars()
-    by_enrollment = {grant.enrollment_id: grant for grant in grants}
-    sites = await _sites(session, ids)
-    urls = await _reconnect_urls(hub, session, rows)
-    return [
-        Overview(
-            row=row,
-            grant=by_enrollment.get(row.id),
-            site_ids=sorted(sites[row.id]),
-            sites_read=sum(sites[row.id].values()),
-            reconnect_url=urls.get(row.id),
-        )
-        for row in rows
-    ]
-
-
-async def _sites(session: AsyncSession, enrollment_ids: Sequence[str]) -> dict[str, dict[str, bool]]:
-    """Reads, by enrollment, the ids of the sites it may open, and whether they were read."""
-    found: dict[str, dict[str, bool]] = {row_id: {} for row_id in enrollment_ids}
-    names = {f"id{index}": row_id for index, row_id in enumerate(enrollment_ids)}
-    sql = _SITES.format(places=", ".join(f":{name}" for name in names) or "''")
-    for enrollment_id, site_id, fetched_at in await session.execute(text(sql), names):
-        found[enrollment_id][site_id] = fetched_at is not None
-    return found
+    return await _overviews(hub, await read_enrollments(hub.store, ids))
 
 
 async def get(hub: Hub, account_id: str, enrollment_id: str) -> Overview:
     """Returns the enrollment. Raises NotFound."""
+    for shown in await read_enrollments(hub.store, [enrollment_id] if is_id(enrollment_id) else []):
+        if shown[0].account_id == account_id:
+            (overview,) = await _overviews(hub, [shown])
+            return overview
+    raise NotFound
+
+
+async def _overviews(hub: Hub, page: Sequence[Shown]) -> list[Overview]:
+    sites = await read_opened_sites(hub.store, [row.id for row, _ in page])
+    urls = await _reconnect_urls(hub, [row for row, _ in page if row.health in health.OWNER_MUST_ACT])
+    return [
+        Overview(
+            row=row,
+            grant=grant,
+            site_ids=sorted(sites[row.id]),
+            sites_read=sum(sites[row.id].values()),
+            reconnect_url=urls.get(row.id),
+        )
+        for row, grant in page
+    ]
+
+
+async def _reconnect_urls(hub: Hub, rows: Sequence[StoredEnrollment]) -> dict[str, str]:
+    if not rows:
+        return {}
     async with hub.store.read() as session:
-        row = await owned(session, Enrollment, enrollment_id, account_id)
-        (overview,) = await _overviews(hub, session, [row])
-        return overview
-
-
-async def _reconnect_urls(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:
-    return await reconnect.links(hub, session, [row for row in rows if row.health in health.OWNER_MUST_ACT])
+        return await reconnect.links(hub, session, rows)
 
 
 async def lineage(hub: Hub, account_id: str, enrollment_id: str) -> list[GrantVersion]:

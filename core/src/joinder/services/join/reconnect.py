@@ -19,6 +19,7 @@ from joinder.services.grants import site_rights
 from joinder.services.join import signed_links
 from joinder.services.join.redirects import problem_with
 from joinder.services.refusals import Conflict, Invalid, Unprocessable
+from joinder.store.enrollments import StoredEnrollment
 from joinder.store.tables import Enrollment, JoinFlow, VendorCredentials
 from joinder.vendor import Flow
 
@@ -61,7 +62,7 @@ async def _asked(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: st
     return url(hub, enrollment_id, flow.redirect_uri)
 
 
-async def links(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment]) -> dict[str, str]:
+async def links(hub: Hub, session: AsyncSession, rows: Sequence[Enrollment | StoredEnrollment]) -> dict[str, str]:
     """Returns, by enrollment, the link back to its flow's redirect URI; none where the flow is gone or never was."""
     flow_ids = {row.flow_id for row in rows if row.flow_id}
     if not flow_ids:

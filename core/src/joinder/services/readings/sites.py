@@ -46,9 +46,9 @@ _DEVICE_IDS = (
 )
 _OPENED = (  # by an enrollment; those it reads are among them, whichever version wrote them down
     "SELECT o.id FROM site o WHERE o.enrollment_id = :enrollment "
-    "UNION SELECT o.id FROM site_right r JOIN enrollment e ON e.id = r.enrollment_id "
-    "JOIN site o ON o.account_id = e.account_id AND o.vendor = e.vendor AND o.vendor_id = r.vendor_site_id "
-    "WHERE r.enrollment_id = :enrollment"
+    "UNION SELECT o.id FROM site_right r CROSS JOIN enrollment e CROSS JOIN site o "  # or SQLite walks a vendor's sites
+    "WHERE r.enrollment_id = :enrollment AND e.id = r.enrollment_id "
+    "AND o.account_id = e.account_id AND o.vendor = e.vendor AND o.vendor_id = r.vendor_site_id"
 )
 _MAY_READ_SITE = f"SELECT 1 FROM site WHERE account_id = :account AND id = :id AND id IN ({_OPENED})"  # noqa: S608
 _MAY_READ_DEVICE = f"SELECT 1 FROM device WHERE account_id = :account AND id = :id AND site_id IN ({_OPENED})"  # noqa: S608

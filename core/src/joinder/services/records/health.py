@@ -18,9 +18,9 @@ OWNER_MUST_ACT = ("needs_consent", "lost_in_flight")
 
 _ONE_READ = text(
     "SELECT 1 FROM site WHERE enrollment_id = :id AND fetched_at IS NOT NULL UNION ALL "
-    "SELECT 1 FROM enrollment e JOIN site_right r ON r.enrollment_id = e.id "
-    "JOIN site s ON s.account_id = e.account_id AND s.vendor = e.vendor AND s.vendor_id = r.vendor_site_id "
-    "WHERE e.id = :id AND s.fetched_at IS NOT NULL LIMIT 1"
+    "SELECT 1 FROM enrollment e CROSS JOIN site_right r CROSS JOIN site s "  # as in store/enrollments.py
+    "WHERE e.id = :id AND r.enrollment_id = e.id AND s.account_id = e.account_id AND s.vendor = e.vendor "
+    "AND s.vendor_id = r.vendor_site_id AND s.fetched_at IS NOT NULL LIMIT 1"
 )
 BY_URGENCY = (  # those that wait for the operator first, then for an owner
     "quarantined",
