@@ -255,7 +255,7 @@ async def test_another_distribution_under_the_name_is_handed_nothing(world: Worl
     world.plugin.put("0.1.0", distribution=OTHER)
     both = await world.asked()
     assert (both.renewed, both.read, both.refresh_count) == (200, 200, 1)
-    told = world.command("vendors")
+    told = world.command("vendors", "list", "--json")
     assert f"acme belongs to {OWN}" in told
     assert f"joinder vendors adopt acme {OTHER}" in told
     world.plugin.take_away()
@@ -274,7 +274,7 @@ async def test_who_adopts_the_vendor_goes_on_with_its_grants_and_the_former_one_
     assert (adopted.renewed, adopted.read, adopted.refresh_count) == (200, 200, 1)
     assert adopted.rows["intervals"]
     world.plugin.put("0.1.0")
-    assert f"acme belongs to {OTHER}" in world.command("vendors")
+    assert f"acme belongs to {OTHER}" in world.command("vendors", "list", "--json")
     both = await world.asked()
     assert (both.renewed, both.refresh_count, both.rows["intervals"]) == (200, 2, adopted.rows["intervals"])
 
