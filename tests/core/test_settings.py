@@ -69,6 +69,10 @@ def test_an_empty_plugin_list_allows_none():
     assert settings_from_env({"JOINDER_PLUGINS": ""}).plugins == ()
 
 
+def test_the_token_of_the_readmes_calls_may_stay_exported():
+    assert settings_from_env({"JOINDER_TOKEN": "a client's"}) == settings_from_env({})
+
+
 def test_an_unknown_setting_is_refused_with_a_suggestion():
     with pytest.raises(ConfigError, match=r"JOINDER_PUBLIC_URI is not a setting; did you mean JOINDER_PUBLIC_URL\?"):
         settings_from_env({"JOINDER_PUBLIC_URI": "https://hub.example"})

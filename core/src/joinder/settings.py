@@ -176,6 +176,8 @@ _TYPES = {each.name: each.type for each in structs.fields(Settings)}
 _VARIABLES = {f"JOINDER_{name.upper()}": name for name in _TYPES}
 _KEYS = {name: name for name in _TYPES}
 _PLUGINS = ("JOINDER_PLUGINS", "JOINDER_PLUGINS_FILE")
+# The file itself, and what a shell holds that follows the README's calls: of a client, not of a hub.
+NO_SETTINGS = (CONFIG, "JOINDER_TOKEN")
 
 
 def settings_from_env(env: Mapping[str, str] | None = None) -> Settings:
@@ -231,7 +233,7 @@ def _default(name: str) -> str:
 def _of_environment(env: Mapping[str, str]) -> dict[str, Given]:
     given: dict[str, Given] = {}
     for variable, text in env.items():
-        if not variable.startswith("JOINDER_") or variable == CONFIG:
+        if not variable.startswith("JOINDER_") or variable in NO_SETTINGS:
             continue
         name = _name(variable, _VARIABLES, "_FILE", variable)
         if name in given:

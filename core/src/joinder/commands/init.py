@@ -142,6 +142,8 @@ def _tell(made: Made, folder: Path, simulated: bool, as_json: bool) -> None:
 
 
 def _next(folder: Path, simulated: bool) -> list[str]:
+    from joinder.settings import NO_SETTINGS
+
     there = [] if folder.resolve() == Path().resolve() else [f"  cd {folder}"]
     if simulated:
         steps = ["joinder simulate &", "joinder serve &", "joinder open      # as an owner, in your browser"]
@@ -152,6 +154,6 @@ def _next(folder: Path, simulated: bool) -> list[str]:
             "joinder flows create --vendor VENDOR:cred-… --redirect-uri URL",
             "joinder serve                 # then send owners to what `joinder open` shows",
         ]
-    over = sorted(name for name in os.environ if name.startswith("JOINDER_"))
+    over = sorted(name for name in os.environ if name.startswith("JOINDER_") and name not in NO_SETTINGS)
     told = [f"{', '.join(over)} in your environment come over this file."] if over else []
     return [*told, "", "Next:", *there, *(f"  {step}" for step in steps), "  joinder doctor    # whenever in doubt"]
