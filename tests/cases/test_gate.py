@@ -150,6 +150,7 @@ def row(start: Any = AT, end: Any = None, **members: Any) -> Reading:
     return Reading(start=start, end=end or start + QUARTER, **members)
 
 
+CAR = Device(vendor_id="car-1", kind=DeviceKind.CHARGER, max_power_w=11_000.0)
 BESIDE = row(SINCE, import_wh=12.5, load_wh=12.5)  # sound, and counts whatever stands beside it
 
 
@@ -362,6 +363,13 @@ EDGES = [
          home(structs.replace(INVERTER, power_w=6501.0))),
         ("a size the answer does not repeat", told(row(solar_wh=1625.0), devices=(INVERTER,)),
          told(row(solar_wh=1625.5), devices=(structs.replace(INVERTER, max_power_w=None),))),
+    ),
+    *edges(
+        Rule.CHARGER,
+        ("a row of the site", told(row(charger_wh=3575.0), devices=(CAR,)),
+         told(row(charger_wh=3575.5), devices=(CAR,))),
+        ("a row of the device", told(row(device_id="car-1", charger_wh=3575.0), devices=(CAR,)),
+         told(row(device_id="car-1", charger_wh=3575.5), devices=(CAR,))),
     ),
     *edges(
         Rule.SPIKE,

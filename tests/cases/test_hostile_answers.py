@@ -36,7 +36,7 @@ from joinder.services.records.opened_grant import open_for_call
 DATABASES = ("sqlite",)  # the gate stands before either
 
 MOST_BYTES = 300_000
-INVERTER, BATTERY, METER = HOME.devices
+INVERTER, BATTERY, METER, CHARGER = HOME.devices
 GOOD_WH, GOOD_W = 123.0, 1234.0
 LONG = "n" * 1_000_000
 # What stands in the hostile answers below and in none of the good ones.
@@ -51,11 +51,11 @@ def site(**members: Any) -> Site:
 
 
 def inverter(**members: Any) -> Site:
-    return site(devices=(replace(INVERTER, **members), BATTERY, METER))
+    return site(devices=(replace(INVERTER, **members), BATTERY, METER, CHARGER))
 
 
 def battery(**members: Any) -> Site:
-    return site(devices=(INVERTER, replace(BATTERY, **members), METER))
+    return site(devices=(INVERTER, replace(BATTERY, **members), METER, CHARGER))
 
 
 def many(count: int) -> tuple[Device, ...]:
@@ -83,7 +83,7 @@ SITES: dict[str, Site] = {
     "devices that are dicts": site(devices=({"a": 4321},)),
     "devices that are none": site(devices=None),
     "20 000 devices": site(devices=many(20_000)),
-    "a device twice": site(devices=(INVERTER, INVERTER, BATTERY, METER)),
+    "a device twice": site(devices=(INVERTER, INVERTER, BATTERY, METER, CHARGER)),
     "a serial with half a letter": inverter(serial="\ud800"),
     "a model of a megabyte": inverter(model="m" * 1_000_000),
     "a power that is no number": inverter(power_w=math.nan),

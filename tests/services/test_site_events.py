@@ -53,7 +53,7 @@ async def read(hub: Hub, account_id: str, vendors: Vendors, home: Site) -> str:
 async def test_a_site_and_its_devices_that_change_are_told(
     hub: Hub, vendors: Vendors, account_id: str, fleet: str
 ) -> None:
-    inverter, battery, meter = HOME.devices
+    inverter, battery, meter, _ = HOME.devices
     site_id = await read(hub, account_id, vendors, structs.replace(HOME, devices=(inverter, meter)))
     assert [kind for kind, _, _ in await told(hub, *STORED)] == ["site.ready"]
     await read(hub, account_id, vendors, structs.replace(HOME, name="New home", devices=(inverter, battery)))
