@@ -171,6 +171,20 @@ async def test_a_store_in_trouble_is_asked_once_and_told_as_ever(
     assert len(asked) == 2
 
 
+async def test_a_store_that_tells_of_no_token_is_noted_by_the_list_it_was_asked_for(
+    hub: Hub, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def trouble(*_: Any, **__: Any) -> Any:
+        raise StoreTrouble("disk I/O error")
+
+    monkeypatch.setattr(hub.store, "finds", trouble)
+    caplog.set_level("INFO", "joinder.access")
+    assert (await both(api, "/sites")).status_code == 503
+    assert [record.getMessage() for record in caplog.records if record.name == "joinder.access"] == [
+        "GET /sites: 503"
+    ] * 2
+
+
 async def test_a_full_room_and_an_empty_budget_are_the_routers(
     app: Litestar, api: httpx.AsyncClient, short: Answered, monkeypatch: pytest.MonkeyPatch
 ) -> None:

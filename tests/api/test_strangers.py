@@ -139,6 +139,18 @@ async def test_whatever_an_address_asks_for_has_an_end(
     assert unknown == [303] * 14
 
 
+async def test_a_client_that_makes_flows_is_no_stranger_and_spends_nothing_of_its_address(
+    api: httpx.AsyncClient, hub: Hub, at: At, clock: SimpleNamespace
+) -> None:
+    """It has a budget of its own, and reads JSON."""
+    hub.strangers.asked = Buckets(5)
+    flow_id = await new_flow(api)
+    client = at("203.0.113.5", authorization=api.headers["authorization"])
+    answers = [await client.get(f"/join/flows/{flow_id}") for _ in range(8)]
+    assert {(one.status_code, one.headers["content-type"]) for one in answers} == {(200, "application/json")}
+    assert (await started(at("203.0.113.5"), flow_id)).status_code == 303
+
+
 async def test_invented_codes_reach_the_vendor_so_often_and_an_honest_owner_still_joins(
     api: httpx.AsyncClient, vendors: Vendors, at: At, clock: SimpleNamespace
 ) -> None:

@@ -88,6 +88,42 @@ async def test_what_a_killed_process_said_is_soon_nobodys_word(hub: Hub, time: l
     assert [tuple(row) for row in await hub.store.rows("SELECT process FROM breaker", {})] == [("lives",)]
 
 
+async def test_what_a_clock_far_ahead_said_is_nobodys_word_once_it_is_put_right(hub: Hub, time: list[float]) -> None:
+    time[0] += 86_400
+    breakers = Breakers()
+    await fail(breakers, THRESHOLD)
+    await Told(hub.store, breakers, "ahead").tell()
+    time[0] -= 86_400
+    assert await states(hub) == {}
+    others = Breakers()
+    await call(others)
+    await Told(hub.store, others, "right").tell()
+    assert await hub.store.rows("SELECT process FROM breaker WHERE process = 'ahead'", {}) == []
+
+
+async def test_it_stands_so_since_it_was_seen_whenever_it_could_be_written(
+    hub: Hub, time: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breakers = Breakers()
+    told, apply = Told(hub.store, breakers, "a"), hub.store.apply
+    await call(breakers)
+    await told.tell()
+    await fail(breakers, THRESHOLD)
+    opened = int(time[0])
+
+    async def away(*_: Write, serialize_on: str = "") -> list[int]:
+        raise StoreTrouble("away")
+
+    monkeypatch.setattr(hub.store, "apply", away)
+    for _ in range(3):
+        with pytest.raises(StoreTrouble):
+            await told.tell()
+        time[0] += 200
+    monkeypatch.setattr(hub.store, "apply", apply)
+    await told.tell()
+    assert await states(hub) == {("sunny", "fetch_site"): ("opened", opened)}
+
+
 async def test_the_worst_of_all_processes_counts(hub: Hub, time: list[float]) -> None:
     well, away = Breakers(), Breakers()
     await call(well)

@@ -124,6 +124,38 @@ async def test_a_pepper_ends_only_when_no_client_needs_it_and_takes_its_links_wi
     assert await standing(hub) == [(False, []), (True, ["backend"])]
 
 
+async def test_a_pepper_does_not_end_while_a_clock_that_is_behind_may_still_make_something_with_it(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client made by it then would have a secret that fits nowhere, and a head of the audit nobody's seal."""
+    await rotated(hub)
+    old = (await peppers.uses(hub))[0].id
+    with monkeypatch.context() as patched:
+        patched.setattr(peppers, "KNOWN_AFTER_S", 15)
+        for refused in (peppers.retirable(hub, old), peppers.retire(hub, "test", old)):
+            with pytest.raises(Conflict, match="clock is behind"):
+                await refused
+    await peppers.retire(hub, "test", old)
+
+
+async def test_a_process_whose_clock_is_behind_takes_no_client_back_to_the_pepper_before(
+    hub: Hub, other: Hub, client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rotated(hub)
+    await logged_in(hub, client)
+    old = (await peppers.uses(hub))[0].id
+    async with other.store.read() as session:
+        await other.vault.know_peppers(session)
+    monkeypatch.setattr(vault, "REREAD_S", 60.0)  # from here on the other goes by its look of a moment ago
+    hub.vault.forget(vault.SYSTEM, vault.PEPPER)
+    await peppers.retire(hub, "test", old)
+    monkeypatch.setattr(vault, "KNOWN_AFTER_S", 3600)  # by its clock the new one makes nothing yet
+    await logged_in(other, client)
+    for each in (hub, other):
+        each.vault.forget(vault.SYSTEM, vault.PEPPER)
+        await logged_in(each, client)
+
+
 async def test_what_no_pepper_made_fits_nobody(hub: Hub, client: NewClient) -> None:
     """A hash of zeros, of a pepper that has ended, of one that never was."""
     await rotated(hub)

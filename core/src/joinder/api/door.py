@@ -17,11 +17,12 @@ COSTS = "costs"  # of an owner's page: the tier of `Strangers` in which what it 
 
 
 def look(scope: Scope) -> None:
-    """Lets in who may ask, and counts that. Raises SlowDown."""
-    if not scope["path"].startswith(PAGES):
+    """Lets in who may ask, and counts that; API clients, who have budgets of their own, uncounted. Raises SlowDown."""
+    handler = scope["route_handler"]
+    if not scope["path"].startswith(PAGES) or handler.resolve_guards():
         return
     hub: Hub = scope["litestar_app"].state.hub
-    guest, handler = guest_of(Request(scope), hub), scope["route_handler"]
+    guest = guest_of(Request(scope), hub)
     hub.strangers.admit(guest, handler.opt.get(COSTS), scope["path_params"].get("flow_id"))
 
 

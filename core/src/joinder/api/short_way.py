@@ -64,12 +64,12 @@ class ListRead:
 
     async def body(self, scope: Scope) -> bytes | None:
         """Returns the page as it travels; None where the router is to look at the request."""
+        scope["path_template"] = self.template  # first: what is raised has its place in logs and figures
         caller, stamp = await self._let_in(scope)
         query = self._query_of(scope, caller) if caller is not None else None
         if caller is None or query is None or not _has_budget(scope, caller):
             return None
         scope["state"] |= {"caller": caller, "stamp": stamp}
-        scope["path_template"] = self.template
         bind(account_id=caller.account_id)
         provided = {"hub": scope["litestar_app"].state.hub, "caller": caller, "stamp": stamp}
         for provider in self._providers:

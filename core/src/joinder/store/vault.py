@@ -204,6 +204,11 @@ class Vault:
         now_first = sorted(ring.opened, key=lambda pepper_id: pepper_id != ring.sealing()[0])
         return [_hmac(ring.opened[pepper_id], text) for pepper_id in now_first]
 
+    def is_outdated(self, stored: bytes) -> bool:
+        """Tells whether a fingerprint was made with a pepper before the one that makes them now."""
+        known, made_with = list(self._peppers().opened), self.pepper_of(stored)
+        return made_with in known and known.index(made_with) < known.index(self.sealing_key(SYSTEM, PEPPER))
+
     def pepper_of(self, stored: bytes) -> str:
         """Returns the id of the pepper that a fingerprint was made with."""
         return _pepper_of(stored, self._peppers().first)[0]

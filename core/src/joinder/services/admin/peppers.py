@@ -22,6 +22,7 @@ from joinder.store.tables import ApiClient, AuditHead, StoreState
 from joinder.store.vault import DATA_KEYS, KNOWN_AFTER_S, PEPPER, SYSTEM, keys_of
 
 STATE = "pepper_rotation"
+ENDS_AFTER = 4  # times KNOWN_AFTER_S: by a clock that is behind, the old one makes what is new for longer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,13 @@ async def rotate(hub: Hub, actor: str) -> AsyncIterator[Progress]:
 
 
 async def retirable(hub: Hub, pepper_id: str) -> None:
-    """Checks that the pepper may be retired. Raises NotFound, or Conflict while it is needed."""
-    _check_retirable(await uses(hub), pepper_id)
+    """Checks that the pepper may be retired. Raises NotFound, or Conflict while it is needed, or may be."""
+    async with hub.store.read() as session:
+        _check_retirable(await _uses(hub, session), pepper_id)
+        newest = (await keys_of(session, SYSTEM, PEPPER))[-1]
+    wait_s = newest.created_at + ENDS_AFTER * KNOWN_AFTER_S - now()
+    if wait_s > 0:
+        raise Conflict(f"A machine whose clock is behind may still make something with it. Try again in {wait_s} s.")
 
 
 async def retire(hub: Hub, actor: str, pepper_id: str) -> None:

@@ -23,9 +23,14 @@ from joinder.trouble import StoreTrouble
 LOOK_EVERY_S = 1.0
 REPEATED_EVERY_S = 60
 BELIEVED_S = 150
-_FORGET = "DELETE FROM breaker WHERE process = :process OR told_at < :before"
-_STANDING = "SELECT vendor, hook, state, since FROM breaker WHERE told_at >= :since AND process <> :besides"
+# What was told by a clock far ahead, which was put right since, would be believed for as long as it was ahead.
+_FORGET = "DELETE FROM breaker WHERE process = :process OR told_at < :before OR told_at > :after"
+_STANDING = (
+    "SELECT vendor, hook, state, since FROM breaker "
+    "WHERE told_at >= :since AND told_at <= :until AND process <> :besides"
+)
 log = logging.getLogger("joinder.breakers")
+_States = Mapping[tuple[str, str], tuple[str, int]]  # (vendor, hook) → state, since
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +54,13 @@ class Told:
         self._store = store
         self._breakers = breakers
         self._process = process
-        self._states: Mapping[tuple[str, str], tuple[str, int]] = {}  # (vendor, hook) → state, since
+        self._states: _States = {}  # as written
+        self._seen: _States = {}  # as seen last: they stand so since then, whenever it could be written
         self._at = float("-inf")
 
     async def tell(self) -> None:
         """Writes where they stand, if that is news or a minute has passed. Raises StoreTrouble; it is news still."""
-        states = {key: self._since(key, state) for key, state in self._breakers.states().items()}
+        self._seen = states = {key: self._since(key, state) for key, state in self._breakers.states().items()}
         if states == self._states and (not states or monotonic() - self._at < REPEATED_EVERY_S):
             return
         moment = now()
@@ -70,11 +76,11 @@ class Told:
             self._states = {}
 
     def _since(self, key: tuple[str, str], state: str) -> tuple[str, int]:
-        known = self._states.get(key)
+        known = self._seen.get(key)
         return known if known is not None and known[0] == state else (state, now())
 
     def _forgetting(self, moment: int) -> tuple[str, Mapping[str, object]]:
-        return _FORGET, {"process": self._process, "before": moment - BELIEVED_S}
+        return _FORGET, {"process": self._process, "before": moment - BELIEVED_S, "after": moment + BELIEVED_S}
 
 
 @asynccontextmanager
@@ -97,7 +103,9 @@ async def standing(store: Store, *, besides: str = "") -> list[Standing]:
     One that nobody called through is not there.
     """
     worst: dict[tuple[str, str], Standing] = {}
-    for vendor, hook, state, since in await store.rows(_STANDING, {"since": now() - BELIEVED_S, "besides": besides}):
+    moment = now()
+    believed = {"since": moment - BELIEVED_S, "until": moment + BELIEVED_S, "besides": besides}
+    for vendor, hook, state, since in await store.rows(_STANDING, believed):
         one = Standing(vendor=vendor, hook=hook, state=state, since=int(since))
         known = worst.get((vendor, hook))
         if known is None or _badness(one) > _badness(known):

@@ -23,7 +23,6 @@ from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
 from joinder.store.tables import Account, ApiClient, Enrollment, RevokedToken
 from joinder.store.types import Stamp
-from joinder.store.vault import PEPPER, SYSTEM
 from joinder.trouble import StoreTrouble
 
 BROWSERS_SCOPE = "read:sites"
@@ -184,7 +183,7 @@ class Tokens:
         if not any(fits) or client is None or client.revoked_at:
             self.audit.login(client, "refused", "it is revoked" if client and client.revoked_at else "wrong secret")
             raise InvalidClient
-        if fits[0] and self._hub.vault.pepper_of(client.secret_hash) != self._hub.vault.sealing_key(SYSTEM, PEPPER):
+        if fits[0] and self._hub.vault.is_outdated(client.secret_hash):
             await self._kept_by_the_newest_pepper(client, client_secret)
         return client
 
