@@ -44,6 +44,7 @@ async def test_an_author_opens_the_link_and_sees_the_enrollment(tmp_path: Path) 
         ended = await consent(link[1], until=f"http://127.0.0.1:{port}/health/live", entries=entered)
         enrollment = ended.partition("enrollmentID=")[2]
         await until(lambda: f"{enrollment}: ok" in log.read_text())
+        assert (tmp_path / "dev/.gitignore").read_text() == "*\n", "its key must be in no sdist"
     finally:
         process.terminate()
         await process.wait()

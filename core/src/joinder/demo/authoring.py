@@ -62,6 +62,7 @@ async def desk(name: str, folder: Path, port: int, *, plugins: tuple[str, ...] |
 
 def _settings(folder: Path, port: int, simulated: Mapping[str, object]) -> Settings:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / ".gitignore").write_text("*\n")  # it holds a key: into no commit, and into no sdist
     key = folder / "joinder.key"
     if not key.exists():
         create_key_file(key)
