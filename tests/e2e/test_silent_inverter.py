@@ -103,9 +103,9 @@ async def seen_in_the_terminal(home: dict[str, Any], since: datetime, settings: 
     async with terminal_on(settings) as terminal:
         await terminal.press("2", "enter")
         await terminal.sees(f"Inverter {NAME} tells nothing")
-        await terminal.press("right")
+        await terminal.press("tab")
         await terminal.sees("silent since")
-        await terminal.press("right")
+        await terminal.press("tab")
         assert terminal.page.query_one(TabbedContent).active == "day"
         local, now = since.astimezone(ZONE), datetime.now(ZONE)
         if now.hour == 0 and now.minute < 30:

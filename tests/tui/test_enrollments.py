@@ -90,7 +90,7 @@ async def test_pause_asks_and_revoke_wants_the_id(hub: Hub, enroll: Enroll, open
         assert await row(hub, enrollment_id) is not None
         terminal.app.screen.query_one("#name", Input).value = enrollment_id
         await terminal.press("enter")
-        await terminal.until(lambda: "Revoked" in terminal.said())
+        await terminal.until(lambda: "Revoked: site-of-ada" in terminal.said())
         assert await row(hub, enrollment_id) is None
         await terminal.until(lambda: "no enrollment: press 3 for a flow" in terminal.text())
 

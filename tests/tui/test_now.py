@@ -149,14 +149,15 @@ async def test_an_enrollment_is_drawn_in_any_room(
 async def test_where_it_is_wide_the_home_under_the_cursor_is_drawn_beside_the_list(
     hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
 ) -> None:
-    await fill(hub, await enroll("ada"))
-    await enroll("bob")
+    ada, bob = await enroll("ada"), await enroll("bob")
+    await fill(hub, ada)
     async with open_terminal(size=(180, 40)) as terminal:
         await terminal.press("2")
         glance = terminal.page.query_one(Glance)
         assert glance.display
+        terminal.page.choose("#enrollments", bob)
         await terminal.until(lambda: not terminal.page.query_one("#glance-day").display)  # of bob nothing is stored
-        await terminal.press("j")
+        terminal.page.choose("#enrollments", ada)
         await terminal.until(lambda: bool(terminal.page.query_one("#glance-day").display))
         await terminal.sees("battery ⇣1.4 kW 64 %")
         await terminal.sees("█ used at home")
