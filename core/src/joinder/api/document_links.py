@@ -50,7 +50,7 @@ class _Kind:
 
     @property
     def shown(self) -> list[_Operation]:
-        """Where one is shown; what can be done with it, where that is nowhere."""
+        """Returns where one is shown; what can be done with it, where that is nowhere."""
         found = [one for one in self.operations if (one.path, one.method) == (self.base, "get")]
         return found or self.operations
 

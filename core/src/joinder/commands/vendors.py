@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from joinder.vendors.registry import Installed, Registry
 
 
-Resolved = tuple[str | None, click.Command | None, list[str]]
-
-
 class _Vendors(click.RichGroup):
     """Takes a vendor's name where no subcommand of that name is meant."""
 
