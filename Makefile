@@ -54,7 +54,7 @@ quick: lint  ## lint, types, layers and the tests of what has changed: before a 
 	$(RUN)/python tests/quick.py
 
 check: test  ## test, then at once: whole processes, rotations, the terminal's keys, a little fuzz, secrets, lint, types, layers
-	$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) rotations keys whole secrets lint
+	$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) rotations keys whole secrets lint
 
 keys: install
 	$(RUN)/pytest -n 4 --dist worksteal -m proof tests/tui tests/fuzz

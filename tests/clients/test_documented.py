@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from joinder.runtime.hub import Hub
+from joinder.runtime.worker import working
 from served import output_of
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
@@ -27,8 +29,9 @@ def with_curl() -> None:
         pytest.skip("curl is not installed here")
 
 
-async def test_homes_joins_and_programmes(environment: dict[str, str], tmp_path: Path) -> None:
-    printed = await output_of("sh", "-c", shell("virtual.md", "programs.md"), env=environment, cwd=tmp_path)
+async def test_homes_joins_and_programmes(hub: Hub, environment: dict[str, str], tmp_path: Path) -> None:
+    async with working(hub):  # a site is listed once a worker has read it
+        printed = await output_of("sh", "-c", shell("virtual.md", "programs.md"), env=environment, cwd=tmp_path)
     assert "urn:joinder:problem" not in printed
     for said in (
         '"nameplateKwh":13.5',

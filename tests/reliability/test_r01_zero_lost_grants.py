@@ -1,7 +1,7 @@
 """R1: no grant is lost, whoever renews it and however often.
 
 Eight worker processes, 500 grants, a vendor that revokes a grant when one of its tokens is used twice; some calls take
-up to 0.9 of the deadline. The databases share the 20 000 rotations of CI, as PostgreSQL's cost twice as much;
+up to nine seconds. The databases share the 20 000 rotations of CI, as PostgreSQL's cost twice as much;
 `make bench` runs 100 000 on each.
 """
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from joinder_tui import app as app_module
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import Page
 
@@ -36,7 +37,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def open_terminal(hub: Hub) -> OpenTerminal:
+def ticks() -> float:
+    """Seconds between two questions of a screen: so many that a test asks when it says so, however slow the machine."""
+    return 3600.0
+
+
+@pytest.fixture
+def open_terminal(hub: Hub, ticks: float, monkeypatch: pytest.MonkeyPatch) -> OpenTerminal:
+    monkeypatch.setattr(app_module, "TICK_S", ticks)
+
     @asynccontextmanager
     async def lent() -> AsyncIterator[Hub]:
         yield hub

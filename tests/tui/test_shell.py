@@ -194,9 +194,8 @@ async def test_what_is_too_long_for_a_clipboard_is_not_cut(open_terminal: OpenTe
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("key", ["1", "2", "4"])
 async def test_the_top_and_the_last_line_are_whole_at_every_width(
-    open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch, key: str, readonly: bool
+    open_terminal: OpenTerminal, key: str, readonly: bool
 ) -> None:
-    monkeypatch.setattr(module, "TICK_S", 3600.0)  # what waits is counted by nobody meanwhile
     async with open_terminal(size=(200, 20), readonly=readonly) as terminal:
         await terminal.press(key)
         for width in (200, 160, 120, 100, 80, 72, 60, 52, 41, 40):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
@@ -45,8 +44,6 @@ class Pair(Page, Generic[U, L]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts = cycle(("below", "above"))
-        self._part = ""  # what a tick asks for; empty: both
         self._above: Mapping[str, U] = {}
         self._below: Mapping[str, L] = {}
         self._shown_of = ""  # whose rows are below
@@ -83,17 +80,12 @@ class Pair(Page, Generic[U, L]):
     def chosen_below(self) -> L | None:
         return self._below.get(self.query_one("#below", Table).selected)
 
-    def tick(self) -> None:
-        self._part = next(self._parts)
-        super().tick()
-
     async def load(self, hub: Hub) -> Answer[U, L]:
-        part, self._part = self._part, ""
-        above = await self.load_above(hub) if part != "below" else None
+        above = await self.load_above(hub) if self.turn % 2 == 0 else None
         known = self._above if above is None else above
         table = self.query_one("#above", Table)
         key = next((key for key in (table.wanted, table.selected) if key in known), next(iter(known), ""))
-        below = await self.load_below(hub, known[key]) if key and part != "above" else None
+        below = await self.load_below(hub, known[key]) if key and (self.turn == 0 or self.turn % 2) else None
         return Answer(above, key, below)
 
     def show(self, answer: Answer[U, L]) -> None:
@@ -113,8 +105,8 @@ class Pair(Page, Generic[U, L]):
         self.query_one("#between", Static).update(line(self.between(self._above[key]) if key in self._above else ""))
 
     def ask_below(self) -> None:
-        self._part = "below"
-        self.reload()
+        self.turn = 1
+        self.ask()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         selected = self.query_one("#above", Table).selected
