@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from joinder_tui.widgets.plain import WIDEST
 from joinder_tui.widgets.table import Listed, Rows, Table
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.widgets.data_table import ColumnKey
 
@@ -39,6 +41,26 @@ async def test_what_is_drawn_at_once_is_as_wide_as_what_is_drawn_later() -> None
         table = app.query_one(Table)
         table.fill({"row": ("disabled 3 h",)})
         assert "disabled 3 h" in table.render_line(1).text
+
+
+async def test_a_colour_that_changes_is_drawn_though_the_words_stay() -> None:
+    app = Shown()
+    async with app.run_test():
+        table = app.query_one(Table)
+        for colour in ("green", "red"):
+            table.fill({"row": (Text("ok", colour),)})
+            assert table.get_cell("row", "State").style == colour
+
+
+async def test_only_the_beginning_of_a_very_long_text_is_looked_at() -> None:
+    app = Shown()
+    async with app.run_test():
+        table = app.query_one(Table)
+        table.fill({"row": ("x" * 1_000_000,), "wide": ("\u6850" * 1_000_000,)})
+        for key in ("row", "wide"):
+            cell = table.get_cell(key, "State")
+            assert cell.plain.endswith("…")
+            assert cell.cell_len <= WIDEST
 
 
 class Places(App[None]):

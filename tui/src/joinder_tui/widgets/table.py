@@ -25,6 +25,8 @@ from joinder_tui.widgets.plain import Static, line
 
 Cells = tuple[str | Text, ...]
 Rows = Mapping[str, Cells]  # by a key of the row, in order
+Lines = dict[str, tuple[Text, ...]]  # the same, cleaned, and cut where they are very long
+Widths = Mapping[str, int]  # columns of the screen by heading
 UP, DOWN = "▲", "▼"
 LEAST, LEAST_ELASTIC = 8, 36  # columns that are left of what is cut for want of room; with fewer it falls away
 _NUMBER = re.compile(r"\W*(\d[\d ]*(?:\.\d+)?)( ?(?:d|h|min|s)\b)?")
@@ -69,8 +71,8 @@ class Table(DataTable[Any]):
         self._is_sorted_here = is_sorted_here
         self._marks: dict[str, str] = {}  # heading → the arrow beside it
         self._there: Sequence[str] = ()  # headings that are drawn
-        self._rows: Rows = {}  # as they were given
-        self._shown: dict[str, Cells] = {}  # as they are drawn
+        self._rows: Lines = {}  # in the order they were given
+        self._shown: Lines = {}  # in the order they are drawn
         self._wanted = ""  # a row that is to be selected once it is there
 
     def on_mount(self) -> None:
@@ -91,8 +93,7 @@ class Table(DataTable[Any]):
     @property
     def fallen(self) -> list[tuple[str, Text]]:
         """Returns headings without room, with what the row under the cursor has there; what is cut, too."""
-        cells = self._shown.get(self.selected, ())
-        pairs = [(heading, line(cell)) for heading, cell in zip(self._headings, cells, strict=False)]
+        pairs = list(zip(self._headings, self._shown.get(self.selected, ()), strict=False))
         return [pair for pair in pairs if pair[0] not in self._there or self._is_cut(*pair)]
 
     def choose(self, key: str) -> None:
@@ -103,7 +104,7 @@ class Table(DataTable[Any]):
             self._wanted = key
 
     def fill(self, rows: Rows) -> None:
-        self._rows = rows
+        self._rows = {key: tuple(map(line, cells)) for key, cells in rows.items()}
         self._draw()
 
     def mark(self, heading: str, arrow: str) -> None:
@@ -132,16 +133,17 @@ class Table(DataTable[Any]):
 
     def _draw(self) -> None:
         rows = self._in_order()
-        there, before = self._fitting(rows), self._most
-        self._most = self._cuts(there, rows)
+        widths = {heading: self._width(heading, rows) for heading in self._headings}
+        there, before = self._fitting(widths), self._most
+        self._most = self._cuts({heading: widths[heading] for heading in there})
         same = there == self._there and list(rows) == list(self._shown) and before == self._most
         if same and not self._wanted:
-            self._change(rows)
+            self._change(rows, widths)
         else:
-            self._replace(rows, there)
+            self._replace(rows, there, widths)
         self.post_message(self.Filled())
 
-    def _in_order(self) -> dict[str, Cells]:
+    def _in_order(self) -> Lines:
         if not self._is_sorted_here or not self._marks or len(self._rows) < 2:
             return dict(self._rows)
         heading, arrow = next(iter(self._marks.items()))
@@ -149,24 +151,21 @@ class Table(DataTable[Any]):
         pairs = sorted(self._rows.items(), key=lambda pair: _weight(pair[1][index]), reverse=arrow == DOWN)
         return dict(pairs)
 
-    def _fitting(self, rows: Rows) -> list[str]:
+    def _fitting(self, widths: Widths) -> list[str]:
         """Returns the headings there is room for; those on the right fall away first."""
         there = list(self._headings)
         room = self.scrollable_content_region.width
-        while self._keep is not None and room and len(there) > self._keep and self._needs(there, rows) > room:
+        while self._keep is not None and room and len(there) > self._keep and self._needs(there, widths) > room:
             there.pop()
         return there
 
-    def _needs(self, headings: Sequence[str], rows: Rows) -> int:
-        widths = {heading: self._width(heading, rows) for heading in headings}
-        if self._elastic is not None and self._elastic in widths:
-            widths[self._elastic] = min(widths[self._elastic], LEAST_ELASTIC)
-        return sum(width + 2 * self.cell_padding for width in widths.values())
+    def _needs(self, headings: Sequence[str], widths: Widths) -> int:
+        least = {heading: LEAST_ELASTIC if heading == self._elastic else widths[heading] for heading in headings}
+        return sum(min(least[heading], widths[heading]) + 2 * self.cell_padding for heading in headings)
 
-    def _cuts(self, headings: Sequence[str], rows: Rows) -> dict[str, int]:
+    def _cuts(self, widths: Widths) -> dict[str, int]:
         """Cuts the elastic column, else the widest of them, to the room that the others leave."""
-        widths = {heading: self._width(heading, rows) for heading in headings}
-        room = self.scrollable_content_region.width - sum(2 * self.cell_padding for _ in headings)
+        room = self.scrollable_content_region.width - 2 * self.cell_padding * len(widths)
         lacks = sum(widths.values()) - room
         if self._keep is None or not self.size.width or lacks <= 0:
             return {}
@@ -177,16 +176,16 @@ class Table(DataTable[Any]):
     def _is_cut(self, heading: str, cell: Text) -> bool:
         return cell.cell_len > self._most.get(heading, cell.cell_len)
 
-    def _cell(self, heading: str, cell: str | Text) -> Text:
-        shown = line(cell)
-        if self._is_cut(heading, shown):
-            shown = shown.copy()
-            shown.truncate(self._most[heading], overflow="ellipsis")
+    def _cell(self, heading: str, cell: Text) -> Text:
+        if not self._is_cut(heading, cell):
+            return cell
+        shown = cell.copy()
+        shown.truncate(self._most[heading], overflow="ellipsis")
         return shown
 
-    def _width(self, heading: str, rows: Rows) -> int:
+    def _width(self, heading: str, rows: Lines) -> int:
         index = self._headings.index(heading)
-        cells = (line(row[index]).cell_len for row in rows.values() if index < len(row))
+        cells = (row[index].cell_len for row in rows.values() if index < len(row))
         return max(cell_len(self._label(heading)), max(cells, default=0))
 
     def _label(self, heading: str) -> str:
@@ -200,16 +199,16 @@ class Table(DataTable[Any]):
         self.fixed_columns = min(self._keep or 0, len(headings))
         self._there = list(headings)
 
-    def _change(self, rows: Rows) -> None:
+    def _change(self, rows: Lines, widths: Widths) -> None:
         """Columns grow but do not shrink: the eye would have to follow."""
-        self._widen(rows)
+        self._widen(widths)
         for key, cells in rows.items():
             for heading, old, new in zip(self._headings, self._shown[key], cells, strict=True):
-                if old != new and heading in self._there:
+                if heading in self._there and (old.style != new.style or old != new):
                     self.update_cell(key, heading, self._cell(heading, new))
         self._shown = dict(rows)
 
-    def _replace(self, rows: Rows, there: Sequence[str]) -> None:
+    def _replace(self, rows: Lines, there: Sequence[str], widths: Widths) -> None:
         """Leaves the cursor on its row, or where it was when that row is gone."""
         selected, at = self.selected, self.cursor_row
         if list(there) != self._there:
@@ -219,7 +218,7 @@ class Table(DataTable[Any]):
         for heading in there:
             self.columns[ColumnKey(heading)].width = cell_len(self._label(heading))
         self._shown = dict(rows)
-        self._widen(rows)
+        self._widen(widths)
         for key, cells in rows.items():
             pairs = zip(self._headings, cells, strict=True)
             self.add_row(*(self._cell(heading, cell) for heading, cell in pairs if heading in there), key=key)
@@ -229,10 +228,10 @@ class Table(DataTable[Any]):
             keys = list(rows)
             self.move_cursor(row=keys.index(selected) if selected in rows else min(at, len(keys) - 1), animate=False)
 
-    def _widen(self, rows: Rows) -> None:
+    def _widen(self, widths: Widths) -> None:
         for heading in self._there:
             column = self.columns[ColumnKey(heading)]
-            width = max(column.width, self._width(heading, rows))
+            width = max(column.width, widths[heading])
             column.width = min(width, self._most.get(heading, width))
 
 
@@ -263,9 +262,9 @@ class Listed(Vertical):
         below.update(text)
 
 
-def _weight(cell: str | Text) -> tuple[int, float, str]:
+def _weight(cell: Text) -> tuple[int, float, str]:
     """Sorts amounts by what they amount to, before words; what is unknown comes last."""
-    text = cell.plain if isinstance(cell, Text) else cell
+    text = cell.plain
     number = _NUMBER.match(text)
     if number:
         amount = float(number[1].replace(" ", ""))
