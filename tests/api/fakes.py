@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import httpx
 
 from joinder import hookimpl
-from joinder.clean import clean_line
 from joinder.energy import Device, DeviceKind, Live, Readings, ReadingsQuery, Site
 from joinder.errors import TransientError
 from joinder.grants import AuthorizeRequest, Callback, Consent, Context, Grant
@@ -298,7 +298,8 @@ def assert_problem(answer: httpx.Response, status: int, name: str) -> dict[str, 
     assert (body["type"], body["status"]) == (f"urn:joinder:problem#{name}", status)
     assert body["title"]
     assert body["detail"]
-    assert body["instance"] == clean_line(answer.request.url.path)
+    assert unquote(body["instance"]) == answer.request.url.path
+    assert re.fullmatch(r"[\w/%:@!$&'()*+,;=.~-]*", body["instance"], re.ASCII)  # a URI reference
     return body
 
 

@@ -82,3 +82,4 @@ async def test_a_problem_is_cleaned_wherever_its_words_come_from(
         told += [word for entry in problem.get("errors", []) for word in entry.values()]
         assert unseen("".join(told)) == set()
         assert "\n" not in "".join(told)
+        assert not set(problem["instance"]) & set('<>"{} \\^`|')  # it is a URI

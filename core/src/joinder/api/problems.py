@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -32,6 +33,7 @@ DERAPI_TITLES = {  # of problems that clients of Derapi know, by the fragment, w
 }
 WRONG_MEMBERS = "One or more members of the request are wrong."
 ERRORS_MOST = 50  # told of one request
+IN_PATHS = "/:@!$&'()*+,;="  # characters that a path may have as they are, beside letters and digits (RFC 3986)
 log = logging.getLogger("joinder.api")
 
 
@@ -139,7 +141,7 @@ def problem(
         title=theirs or title,
         status=status,
         detail=clean_line(detail),
-        instance=clean_line(request.url.path),
+        instance=quote(request.url.path, safe=IN_PATHS, errors="replace"),
         errors=[FieldError(*map(clean_line, entry)) for entry in told] or None,
         actor=actor,
     )
