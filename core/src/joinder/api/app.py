@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Response, get
+from litestar import Controller, Litestar, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
-from joinder.api import deps
+from joinder.api import deps, devices
 from joinder.api.aggregates import AggregateController
 from joinder.api.asking import refuse_early
 from joinder.api.auth import FailedLogins, OAuth2Controller, provide_caller
@@ -19,7 +19,6 @@ from joinder.api.backfills import BackfillController, EnrollmentBackfillControll
 from joinder.api.browser_keys import BrowserKeyController, shared
 from joinder.api.client_budgets import ClientBudgets
 from joinder.api.connections import ConnectionController
-from joinder.api.devices import BatteryController, ChargerController, MeterController, SolarInverterController
 from joinder.api.document import describe
 from joinder.api.elsewhere import BatteryControlController, JoinSessionController
 from joinder.api.enrollments import EnrollmentController
@@ -52,34 +51,6 @@ from joinder.services.operations.configuration import read_metrics_token
 from joinder.services.records.access_tokens import Tokens
 
 MAX_BODY_BYTES = 256 * 1024
-ROUTES = (
-    OAuth2Controller,
-    VendorCredentialsController,
-    JoinFlowController,
-    JoinController,
-    ConnectionController,
-    VendorController,
-    EnrollmentController,
-    SiteController,
-    SolarInverterController,
-    BatteryController,
-    MeterController,
-    ChargerController,
-    AggregateController,
-    EventController,
-    WebhookController,
-    EnrollmentBackfillController,
-    BackfillController,
-    BrowserKeyController,
-    ProgramController,
-    ApplicationController,
-    VirtualEnrollmentController,
-    BatteryControlController,
-    JoinSessionController,
-    VirtualSiteController,
-    VirtualSolarInverterController,
-    VirtualBatteryController,
-)
 DEPENDENCIES = {
     "hub": Provide(deps.provide_hub, sync_to_thread=False),
     "caller": Provide(provide_caller, sync_to_thread=False),
@@ -90,11 +61,40 @@ DEPENDENCIES = {
 }
 
 
+def routes() -> list[type[Controller]]:
+    """Returns what the document tells of, in its order."""
+    return [
+        OAuth2Controller,
+        VendorCredentialsController,
+        JoinFlowController,
+        JoinController,
+        ConnectionController,
+        VendorController,
+        EnrollmentController,
+        SiteController,
+        *devices.controllers(),
+        AggregateController,
+        EventController,
+        WebhookController,
+        EnrollmentBackfillController,
+        BackfillController,
+        BrowserKeyController,
+        ProgramController,
+        ApplicationController,
+        VirtualEnrollmentController,
+        BatteryControlController,
+        JoinSessionController,
+        VirtualSiteController,
+        VirtualSolarInverterController,
+        VirtualBatteryController,
+    ]
+
+
 def create_app(hub: Hub) -> Litestar:
     """Serves this hub; opening and closing it is the caller's. Raises ConfigError."""
     app = Litestar(
         route_handlers=[
-            *ROUTES,
+            *routes(),
             virtual_consent,
             home,
             live,
@@ -135,7 +135,7 @@ def create_app(hub: Hub) -> Litestar:
 def openapi_document() -> dict[str, Any]:
     """Describes the API; the same for every installation of this version."""
     app = Litestar(
-        route_handlers=[*ROUTES, live, ready],
+        route_handlers=[*routes(), live, ready],
         dependencies=DEPENDENCIES,
         openapi_config=OpenAPIConfig(title="Joinder", version="0"),
         logging_config=None,

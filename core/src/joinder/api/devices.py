@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Controller, Request, Response, get
@@ -28,10 +30,11 @@ from joinder.api.formats import INTERVALS, LISTED
 from joinder.energy import DeviceKind
 from joinder.runtime.hub import Hub
 from joinder.services.readings import intervals, list_errors, recent, silence, sites
+from joinder.services.readings.provenance import Source
 from joinder.services.records.accounts import Caller
 from joinder.store.sites import StoredDevice, read_devices
 from joinder.store.types import Stamp
-from joinder.wire.base import Reference, Rest, listed
+from joinder.wire.base import ListPage, Reference, Rest, listed
 from joinder.wire.devices import (
     Battery,
     BatteryPage,
@@ -44,6 +47,8 @@ from joinder.wire.devices import (
 )
 from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 
+READ = {"scope": "read:sites"}
+
 
 class DevicePage(Struct, frozen=True):
     """One page of device ids, whatever their kind."""
@@ -53,181 +58,148 @@ class DevicePage(Struct, frozen=True):
     rest: Rest
 
 
-class SolarInverterController(Controller):
-    path = "/solar-inverters"
-    tags = ["Solar inverters"]  # noqa: RUF012
-    guards = [require_caller]  # noqa: RUF012
+Show = Callable[[Hub, StoredDevice, Source | None, int | None], Awaitable[Struct]]
 
-    @get("/", operation_id="listSolarInverters", opt=LISTED, summary="List solar inverters")
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """What is told of devices of one kind, and by which names. `show` takes since when the device is silent, too."""
+
+    kind: DeviceKind
+    path: str
+    word: str
+    one: str  # in operation ids
+    many: str
+    listing: Callable[..., ListPage]
+    shown: type[Struct]
+    show: Show
+    intervals: type[Any]  # one of joinder.wire.intervals
+    energy: str  # what its intervals are of
+
+    @property
+    def words(self) -> str:
+        """Returns its plural, as a person says it."""
+        return self.path.strip("/").replace("-", " ")
+
+    @property
+    def member(self) -> str:
+        """Returns the member of a page that holds its ids."""
+        return self.path.strip("/").replace("-", "_")
+
+
+def plainly(shown: type[Battery] | type[Meter] | type[Charger]) -> Show:
+    """Shows what is stored of the device itself."""
+
+    async def show(_: Hub, row: StoredDevice, source: Source | None, silent_since: int | None) -> Struct:
+        return shown.of(row, source, silent_since)
+
+    return show
+
+
+async def _with_today(hub: Hub, row: StoredDevice, source: Source | None, silent_since: int | None) -> SolarInverter:
+    return SolarInverter.of(row, source, silent_since, await recent.production(hub, row))
+
+
+RESOURCES = (
+    Resource(
+        kind=DeviceKind.INVERTER,
+        path="/solar-inverters",
+        word="solar inverter",
+        one="SolarInverter",
+        many="SolarInverters",
+        listing=SolarInverterPage,
+        shown=SolarInverter,
+        show=_with_today,
+        intervals=SolarIntervals,
+        energy="Production of a solar inverter",
+    ),
+    Resource(
+        kind=DeviceKind.BATTERY,
+        path="/batteries",
+        word="battery",
+        one="Battery",
+        many="Batteries",
+        listing=BatteryPage,
+        shown=Battery,
+        show=plainly(Battery),
+        intervals=BatteryIntervals,
+        energy="Charge and discharge of a battery",
+    ),
+    Resource(
+        kind=DeviceKind.METER,
+        path="/meters",
+        word="meter",
+        one="Meter",
+        many="Meters",
+        listing=MeterPage,
+        shown=Meter,
+        show=plainly(Meter),
+        intervals=MeterIntervals,
+        energy="Energy through a meter",
+    ),
+    Resource(
+        kind=DeviceKind.CHARGER,
+        path="/chargers",
+        word="charger",
+        one="Charger",
+        many="Chargers",
+        listing=ChargerPage,
+        shown=Charger,
+        show=plainly(Charger),
+        intervals=ChargerIntervals,
+        energy="What a charger drew",
+    ),
+)
+
+
+def controllers() -> list[type[Controller]]:
+    """Makes one for each kind of device."""
+    return [_controller(resource) for resource in RESOURCES]
+
+
+def _controller(of: Resource) -> type[Controller]:
     async def list_all(
-        self,
+        self: Controller,
         hub: HubDep,
         caller: CallerDep,
         asked: NamedDependency[DeviceFilter],
         paging: NamedDependency[Paging],
         stamp: StampDep,
-    ) -> SolarInverterPage:
-        page = await _device_page(hub, caller, DeviceKind.INVERTER, asked, paging, stamp)
-        return SolarInverterPage(solar_inverters=page.references, errors=page.errors, **page.rest)
+    ) -> ListPage:
+        page = await _device_page(hub, caller, of.kind, asked, paging, stamp)
+        return of.listing(**{of.member: page.references}, errors=page.errors, **page.rest)
 
-    @get(
-        "/{device_id:str}",
-        operation_id="getSolarInverter",
-        opt={"scope": "read:sites"},
-        summary="Show a solar inverter",
-    )
     async def show(
-        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> SolarInverter:
-        row = await _device(hub, caller, device_id, DeviceKind.INVERTER)
+        self: Controller, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
+    ) -> Struct:
+        row = await _device(hub, caller, device_id, of.kind)
         source = await source_of(hub, row.source, provenance)
-        return SolarInverter.of(row, source, await _silent_since(hub, row), await recent.production(hub, row))
+        return await of.show(hub, row, source, await _silent_since(hub, row))
 
-    @get(
-        "/{device_id:str}/intervals",
-        operation_id="getSolarInverterIntervals",
-        opt=INTERVALS,
-        summary="Production of a solar inverter",
-    )
-    async def production(
-        self,
-        request: Request[Any, Any, Any],
-        hub: HubDep,
-        caller: CallerDep,
-        device_id: FromPath[str],
-        window: WindowDep,
-    ) -> Response[SolarIntervals]:
-        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.INVERTER, window)
-        return answered(request, window, SolarIntervals, device_id, page)
-
-
-class BatteryController(Controller):
-    path = "/batteries"
-    tags = ["Batteries"]  # noqa: RUF012
-    guards = [require_caller]  # noqa: RUF012
-
-    @get("/", operation_id="listBatteries", opt=LISTED, summary="List batteries")
-    async def list_all(
-        self,
-        hub: HubDep,
-        caller: CallerDep,
-        asked: NamedDependency[DeviceFilter],
-        paging: NamedDependency[Paging],
-        stamp: StampDep,
-    ) -> BatteryPage:
-        page = await _device_page(hub, caller, DeviceKind.BATTERY, asked, paging, stamp)
-        return BatteryPage(batteries=page.references, errors=page.errors, **page.rest)
-
-    @get("/{device_id:str}", operation_id="getBattery", opt={"scope": "read:sites"}, summary="Show a battery")
-    async def show(
-        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> Battery:
-        row = await _device(hub, caller, device_id, DeviceKind.BATTERY)
-        source = await source_of(hub, row.source, provenance)
-        return Battery.of(row, source, await _silent_since(hub, row))
-
-    @get(
-        "/{device_id:str}/intervals",
-        operation_id="getBatteryIntervals",
-        opt=INTERVALS,
-        summary="Charge and discharge of a battery",
-    )
     async def energy(
-        self,
+        self: Controller,
         request: Request[Any, Any, Any],
         hub: HubDep,
         caller: CallerDep,
         device_id: FromPath[str],
         window: WindowDep,
-    ) -> Response[BatteryIntervals]:
-        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.BATTERY, window)
-        return answered(request, window, BatteryIntervals, device_id, page)
+    ) -> Response[Any]:
+        page = await intervals.of_device(hub, caller.account_id, device_id, of.kind, window)
+        return answered(request, window, of.intervals, device_id, page)
 
-
-class MeterController(Controller):
-    path = "/meters"
-    tags = ["Meters"]  # noqa: RUF012
-    guards = [require_caller]  # noqa: RUF012
-
-    @get("/", operation_id="listMeters", opt=LISTED, summary="List meters")
-    async def list_all(
-        self,
-        hub: HubDep,
-        caller: CallerDep,
-        asked: NamedDependency[DeviceFilter],
-        paging: NamedDependency[Paging],
-        stamp: StampDep,
-    ) -> MeterPage:
-        page = await _device_page(hub, caller, DeviceKind.METER, asked, paging, stamp)
-        return MeterPage(meters=page.references, errors=page.errors, **page.rest)
-
-    @get("/{device_id:str}", operation_id="getMeter", opt={"scope": "read:sites"}, summary="Show a meter")
-    async def show(
-        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> Meter:
-        row = await _device(hub, caller, device_id, DeviceKind.METER)
-        source = await source_of(hub, row.source, provenance)
-        return Meter.of(row, source, await _silent_since(hub, row))
-
-    @get(
-        "/{device_id:str}/intervals",
-        operation_id="getMeterIntervals",
-        opt=INTERVALS,
-        summary="Energy through a meter",
-    )
-    async def energy(
-        self,
-        request: Request[Any, Any, Any],
-        hub: HubDep,
-        caller: CallerDep,
-        device_id: FromPath[str],
-        window: WindowDep,
-    ) -> Response[MeterIntervals]:
-        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.METER, window)
-        return answered(request, window, MeterIntervals, device_id, page)
-
-
-class ChargerController(Controller):
-    path = "/chargers"
-    tags = ["Chargers"]  # noqa: RUF012
-    guards = [require_caller]  # noqa: RUF012
-
-    @get("/", operation_id="listChargers", opt=LISTED, summary="List chargers")
-    async def list_all(
-        self,
-        hub: HubDep,
-        caller: CallerDep,
-        asked: NamedDependency[DeviceFilter],
-        paging: NamedDependency[Paging],
-        stamp: StampDep,
-    ) -> ChargerPage:
-        page = await _device_page(hub, caller, DeviceKind.CHARGER, asked, paging, stamp)
-        return ChargerPage(chargers=page.references, errors=page.errors, **page.rest)
-
-    @get("/{device_id:str}", operation_id="getCharger", opt={"scope": "read:sites"}, summary="Show a charger")
-    async def show(
-        self, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
-    ) -> Charger:
-        row = await _device(hub, caller, device_id, DeviceKind.CHARGER)
-        source = await source_of(hub, row.source, provenance)
-        return Charger.of(row, source, await _silent_since(hub, row))
-
-    @get(
-        "/{device_id:str}/intervals",
-        operation_id="getChargerIntervals",
-        opt=INTERVALS,
-        summary="What a charger drew",
-    )
-    async def energy(
-        self,
-        request: Request[Any, Any, Any],
-        hub: HubDep,
-        caller: CallerDep,
-        device_id: FromPath[str],
-        window: WindowDep,
-    ) -> Response[ChargerIntervals]:
-        page = await intervals.of_device(hub, caller.account_id, device_id, DeviceKind.CHARGER, window)
-        return answered(request, window, ChargerIntervals, device_id, page)
+    # The document tells what each answers: Litestar reads it from what the function says that it returns.
+    list_all.__annotations__["return"] = of.listing
+    show.__annotations__["return"] = of.shown
+    energy.__annotations__["return"] = Response[of.intervals]  # type: ignore[name-defined]
+    handlers = {
+        "list_all": get("/", operation_id=f"list{of.many}", opt=LISTED, summary=f"List {of.words}")(list_all),
+        "show": get("/{device_id:str}", operation_id=f"get{of.one}", opt=READ, summary=f"Show a {of.word}")(show),
+        "energy": get(
+            "/{device_id:str}/intervals", operation_id=f"get{of.one}Intervals", opt=INTERVALS, summary=of.energy
+        )(energy),
+    }
+    told = {"path": of.path, "tags": [of.words.capitalize()], "guards": [require_caller]}
+    return type(f"{of.one}Controller", (Controller,), told | handlers)
 
 
 async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:
