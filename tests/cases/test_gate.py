@@ -151,6 +151,7 @@ def row(start: Any = AT, end: Any = None, **members: Any) -> Reading:
 
 
 CAR = Device(vendor_id="car-1", kind=DeviceKind.CHARGER, max_power_w=11_000.0)
+UNTOLD_CAR = structs.replace(CAR, max_power_w=None)
 BESIDE = row(SINCE, import_wh=12.5, load_wh=12.5)  # sound, and counts whatever stands beside it
 
 
@@ -370,6 +371,18 @@ EDGES = [
          told(row(charger_wh=3575.5), devices=(CAR,))),
         ("a row of the device", told(row(device_id="car-1", charger_wh=3575.0), devices=(CAR,)),
          told(row(device_id="car-1", charger_wh=3575.5), devices=(CAR,))),
+        ("one that does not tell its size", told(row(charger_wh=125_000.0), devices=(UNTOLD_CAR,)),
+         told(row(charger_wh=125_001.0), devices=(UNTOLD_CAR,))),
+        ("its own row", told(row(device_id="car-1", charger_wh=125_000.0), devices=(UNTOLD_CAR,)),
+         told(row(device_id="car-1", charger_wh=125_001.0), devices=(UNTOLD_CAR,))),
+    ),
+    *edges(
+        Rule.CARS_BEYOND_LOAD,
+        ("more than clocks can differ", told(row(charger_wh=1300.0, load_wh=1000.0)),
+         told(row(charger_wh=1301.0, load_wh=1000.0))),
+        ("a load without its cars", told(row(charger_wh=0.0, load_wh=0.0)), told(row(charger_wh=5.0, load_wh=0.0))),
+        ("a load that lies elsewhere", told(row(device_id="car-1", charger_wh=1301.0), devices=(CAR,)),
+         told(row(charger_wh=1301.0, load_wh=1000.0), devices=(CAR,))),
     ),
     *edges(
         Rule.SPIKE,

@@ -42,7 +42,7 @@ LONG = "n" * 1_000_000
 # What stands in the hostile answers below and in none of the good ones.
 OF_IT = re.compile(
     r"nnnnnn|mmmmmm|EEEEEE|\b(?:Mars|passwd|toaster|Turbo|great|roof)\b|\\ud800|\\u0000|NaN|Infinity|e\+?30\d|e\+?29\d|e\+?28\d"
-    r"|163\.|4321|-0\.00[15]|-5\.0|0001-01-01|9999-12-31|:20:00"
+    r"|163\.|4\.?321|-0\.00[15]|-5\.0|0001-01-01|9999-12-31|\"start\":\"[^\"]*:20:00"
 )
 
 

@@ -19,6 +19,7 @@ SPIKE_FROM_W = 20_000.0  # with a nameplate untold, a row above this
 SPIKE_TIMES = 20.0  # and above this many times its neighbours is none either
 NEIGHBOURS_S = 2 * 3600  # how far neighbours lie at most
 NOISE_SHARE = 0.02  # of the largest part: a load this little below zero is measuring noise
+CHARGER_MOST_W = 500_000.0  # the fastest chargers of cars that stand anywhere; for one that does not tell its own
 MOST_W = 100_000_000.0  # no site behind one consent is larger than 100 MW
 SHARED_S = 450  # half a quarter hour: what lasts longer and lies across the edge of one is shared out by an estimate
 DAYS_AGREE_WITHIN = 0.02  # a day's own total and the sum of its quarter hours

@@ -80,9 +80,12 @@ class _Bounds:
             (row.solar_wh is not None and row.solar_wh > most_w * hours)
             or (row.charge_wh is not None and row.charge_wh > self._flow_most_wh)
             or (row.discharge_wh is not None and row.discharge_wh > self._flow_most_wh)
-            or (row.charger_wh is not None and row.charger_wh > self.cars_most_w(subject) * hours)
+            or (row.charger_wh is not None and self._may_be_too_much_for_cars(row, hours))
             or (row.load_wh is not None and row.load_wh <= 0 and subject is None)
         )
+
+    def _may_be_too_much_for_cars(self, row: Reading, hours: float) -> bool:
+        return (row.charger_wh or 0.0) > self.cars_most_w(row.device_id) * hours or _is_beyond_load(row)
 
     def _unquestioned_w(self, subject: str | None) -> float:
         nameplate_w = self.nameplate_w(subject)
@@ -99,12 +102,22 @@ class _Bounds:
 
 
 def _cars_most_w(devices: Iterable[Device]) -> dict[str | None, float]:
-    """Returns what each charger can draw, and under None what all of them can, as far as they tell."""
+    """Returns what each charger can draw, and under None what all of them can; without any, that is unknown."""
     chargers = [device for device in devices if device.kind is DeviceKind.CHARGER]
     most: dict[str | None, float] = {
-        one.vendor_id: watts * physics.NAMEPLATE_TIMES for one in chargers if (watts := physics.own_nameplate_w(one))
+        one.vendor_id: watts * physics.NAMEPLATE_TIMES
+        if (watts := physics.own_nameplate_w(one))
+        else physics.CHARGER_MOST_W
+        for one in chargers
     }
-    return most | {None: sum(most.values()) if chargers and len(most) == len(chargers) else math.inf}
+    return most | {None: sum(most.values())} if most else {}
+
+
+def _is_beyond_load(row: Reading) -> bool:
+    """Tells whether cars took more than the home did, which they are a part of; clocks of two meters may differ."""
+    if row.charger_wh is None or row.load_wh is None or row.device_id is not None:
+        return False
+    return row.charger_wh > row.load_wh * physics.NAMEPLATE_TIMES
 
 
 def _mean_w(row: Reading) -> float | None:
@@ -171,12 +184,15 @@ def _within_capacity(row: Reading, bounds: _Bounds, refusals: Refusals) -> Readi
 
 
 def _within_chargers(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
-    """Judges what cars took. The load stays: it is measured elsewhere."""
+    """Judges what cars took. Where that alone cannot be, the load stays: it is measured elsewhere."""
     hours = (row.end - row.start).total_seconds() / 3600
-    if row.charger_wh is None or row.charger_wh <= bounds.cars_most_w(row.device_id) * hours:
+    if row.charger_wh is not None and row.charger_wh > bounds.cars_most_w(row.device_id) * hours:
+        refusals.note(Rule.CHARGER, "charger_wh", _span(row))
+        return structs.replace(row, charger_wh=None, rule=row.rule or str(Rule.CHARGER))
+    if not _is_beyond_load(row):
         return row
-    refusals.note(Rule.CHARGER, "charger_wh", _span(row))
-    return structs.replace(row, charger_wh=None, rule=row.rule or str(Rule.CHARGER))
+    refusals.note(Rule.CARS_BEYOND_LOAD, "charger_wh, load_wh", _span(row))
+    return structs.replace(row, charger_wh=None, load_wh=None, rule=row.rule or str(Rule.CARS_BEYOND_LOAD))
 
 
 def _balanced(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:

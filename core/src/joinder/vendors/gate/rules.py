@@ -33,6 +33,7 @@ class Rule(enum.StrEnum):
     SPIKE = "spike"
     CAPACITY = "capacity"
     CHARGER = "charger"
+    CARS_BEYOND_LOAD = "cars_beyond_load"
     REGISTER_JUMP = "register_jump"
     LOAD = "load_below_zero"
     DAY_DISAGREES = "day_disagrees"
@@ -56,6 +57,7 @@ SENTENCES: dict[Rule, str] = {
     Rule.SPIKE: "Solar power far above what the rows around it tell was left out",
     Rule.CAPACITY: "More energy in a quarter hour than the batteries can hold was left out",
     Rule.CHARGER: "More energy than a charger of cars can draw was left out",
+    Rule.CARS_BEYOND_LOAD: "Cars took more than the whole home: either may be wrong, so neither counts",
     Rule.REGISTER_JUMP: "A register ran further than the site can: what lies between is unknown",
     Rule.LOAD: physics.NO_LOAD,
     Rule.DAY_DISAGREES: "A day's own total and the sum of its quarter hours differ by more than 2 %",
