@@ -323,7 +323,9 @@ def _state(row: VendorCredentials, quotas: Quotas | None, *, installed: bool) ->
 
 def _facts(one: ListedCredentials, quotas: Quotas | None) -> Text:
     row = one.row
-    text = Text.assemble((row.id, "bold"), f"  {row.type}  account {row.account_id}  ", _since(row), "\n")
+    text = Text.assemble(
+        (row.id, "bold"), f"  {row.type}  account {one.account_name} {row.account_id}  ", _since(row), "\n"
+    )
     if quotas is None:
         return text.append("No working plugin of this vendor is installed.")
     for left in quotas.quotas:
