@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import webbrowser
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -319,6 +320,17 @@ def test_what_may_still_be_called(world: World) -> None:
 def test_tables_tell_an_account_by_its_name_beside_its_id(world: World, command: tuple[str, ...]) -> None:
     assert f"Acme {world.ids['account']}" in world(*command).stdout
     assert "Acme " not in world(*command, "--json").stdout
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+def test_a_link_is_opened_or_says_that_it_could_not_be(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_opened: bool
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or is_opened)
+    done = world("open", "{flow}")
+    assert asked == [done.stdout.strip()]
+    assert ("open the link yourself" in done.stderr) is not is_opened
 
 
 def test_a_long_name_of_an_account_is_cut_and_its_id_is_not() -> None:
