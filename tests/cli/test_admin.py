@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import webbrowser
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from api.fakes import APP_SECRET, HOME
 from cli.world import World
 from joinder.commands import backfills, events
-from joinder.commands.admin import over_accounts
+from joinder.commands.admin import Owner, over_accounts
 from joinder.errors import AppCredentialsRejected, AuthorizationLost, RateLimited, TransientError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.breaker_states import Told
@@ -209,8 +210,10 @@ async def test_pages_over_accounts_to_the_end(world: World, monkeypatch: pytest.
             return [row for row in rows[account] if row > after][:limit]
 
         found = await over_accounts(hub, None, page, str)
-        assert sorted(found) == sorted((account, row) for account, each in rows.items() for row in each)
-        assert await over_accounts(hub, other, page, str) == [(other, "x")]
+        assert sorted((owner.id, row) for owner, row in found) == sorted(
+            (account, row) for account, each in rows.items() for row in each
+        )
+        assert await over_accounts(hub, other, page, str) == [(Owner(other, "Other"), "x")]
         assert len(await over_accounts(hub, None, page, str, most=3)) == 3
 
 
@@ -296,6 +299,42 @@ def test_what_may_still_be_called(world: World) -> None:
     assert found["blockedUntil"].endswith("Z")
     assert len(world.json("credentials", "quota")) == 2
     assert "blocked until" in world("credentials", "quota").stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("audit", "list"),
+        ("backfills", "list"),
+        ("credentials", "list"),
+        ("enrollments", "list"),
+        ("flows", "attempts"),
+        ("flows", "funnel"),
+        ("flows", "list"),
+        ("programs", "list"),
+        ("sites", "list"),
+        ("webhooks", "list"),
+    ],
+    ids=" ".join,
+)
+def test_tables_tell_an_account_by_its_name_beside_its_id(world: World, command: tuple[str, ...]) -> None:
+    assert f"Acme {world.ids['account']}" in world(*command).stdout
+    assert "Acme " not in world(*command, "--json").stdout
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+def test_a_link_is_opened_or_says_that_it_could_not_be(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_opened: bool
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or is_opened)
+    done = world("open", "{flow}")
+    assert asked == [done.stdout.strip()]
+    assert ("open the link yourself" in done.stderr) is not is_opened
+
+
+def test_a_long_name_of_an_account_is_cut_and_its_id_is_not() -> None:
+    assert Owner("acct-aaaaaaaaaaaaaaaa", "Sunny " * 10).told == "Sunny Sunny Sunny Sunny… acct-aaaaaaaaaaaaaaaa"
 
 
 def test_a_new_thing_needs_an_account(world: World) -> None:

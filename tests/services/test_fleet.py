@@ -34,13 +34,20 @@ async def change(hub: Hub, enrollment_id: str, **columns: object) -> None:
 async def test_counts_by_vendor_and_health(hub: Hub, enroll: Enroll) -> None:
     ids = [await enroll(name) for name in ("ada", "bob", "eve")]
     await change(hub, ids[1], health="needs_consent", paused_at=1)
-    await change(hub, ids[2], health="needs_consent")
+    await change(hub, ids[2], health="needs_consent", health_actor="owner")
+    await change(hub, await enroll("dee"), health="needs_consent", health_actor="nobody", status="unenrolled")
     assert [
         (one.vendor, one.health, one.count, one.paused, one.actor) for one in await enrollment_stats.counts(hub)
     ] == [
         ("strict", "connecting", 1, 0, "nobody"),
+        ("strict", "needs_consent", 1, 0, "nobody"),
         ("strict", "needs_consent", 2, 1, "owner"),
     ]
+
+
+def test_what_was_ended_on_purpose_asks_nobody_for_anything() -> None:
+    assert "stay ended" in str(health.next_step("needs_consent", "unenrolled", "nobody"))
+    assert health.next_step("needs_consent", "unenrolled", "owner") == health.NEXT_STEP["needs_consent"]
 
 
 def test_every_state_has_somebody_or_nobody_who_must_act() -> None:

@@ -9,7 +9,8 @@ from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.admin import join_attempts, join_funnel
 from joinder.services.admin.join_funnel import Funnel, funnel
-from joinder.store.tables import JoinSession
+from joinder.store.tables import Enrollment, JoinSession
+from services.conftest import Enroll
 
 FLOW = "flow-aaaaaaaaaaaaaaaa"
 
@@ -48,6 +49,20 @@ async def test_every_shape_of_an_attempt_counts_as_the_list_of_attempts_tells_it
     told = Counter(one.code or join_funnel.UNDER_WAY for one in await join_attempts.latest(hub))
     assert await join_funnel.of_flows(hub, account_id) == {FLOW: funnel(told)}
     assert sum(told.values()) == 48
+
+
+async def test_who_waited_for_approval_is_connected_once_the_vendor_said_yes(
+    hub: Hub, account_id: str, enroll: Enroll
+) -> None:
+    waits, approved = await enroll("ada"), await enroll("bob")
+    async with hub.store.write() as session:
+        row = await session.get(Enrollment, waits)
+        assert row is not None
+        row.status = "pendingvendor"
+    for enrollment_id in (waits, approved):
+        columns = {"ended_at": now(), "used_at": now(), "end_code": "pending_approval", "enrollment_id": enrollment_id}
+        await attempt(hub, account_id, enrollment_id, **columns)
+    assert await join_funnel.of_flows(hub) == {FLOW: Funnel(started=2, consented=2, connected=1)}
 
 
 async def test_only_flows_of_the_account_and_of_thirty_days_are_counted(hub: Hub, account_id: str) -> None:

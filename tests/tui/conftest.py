@@ -13,9 +13,10 @@ from joinder_tui.pages import Page
 
 from joinder.runtime.hub import Hub
 from services.conftest import account_id, credentials_id, enroll, hub, registry, settings, vendor
+from tui.drawing import drawn_when_looked_at
 from tui.terminal import OpenTerminal, Terminal
 
-__all__ = ["account_id", "credentials_id", "enroll", "hub", "registry", "settings", "vendor"]
+__all__ = ["account_id", "credentials_id", "drawn_when_looked_at", "enroll", "hub", "registry", "settings", "vendor"]
 
 
 QUICK = (

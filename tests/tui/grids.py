@@ -8,14 +8,15 @@ from itertools import groupby
 from rich.segment import Segment
 from textual.app import App
 
+from tui.drawing import strips
+
 Row = list[tuple[str, str]]  # a character and its style
 
 
 def rows(app: App[object]) -> list[Row]:
     """What is on the screen now, character by character."""
     width, height = app.size
-    strips = app.screen._compositor.render_strips()[:height]
-    return [list(_characters(strip.crop(0, width))) for strip in strips]
+    return [list(_characters(strip.crop(0, width))) for strip in strips(app)[:height]]
 
 
 def _characters(segments: Sequence[Segment]) -> Iterator[tuple[str, str]]:

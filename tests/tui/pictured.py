@@ -13,8 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 from joinder_tui import app
+from msgspec import structs
 
-from joinder import Callback, Consent, Site, clock, hookimpl, ids
+from joinder import Callback, Consent, History, Site, Vendor, clock, hookimpl, ids
 from joinder.energy import Device, DeviceKind, Live, MeterRole, Reading
 from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing
@@ -65,6 +66,13 @@ ATTEMPTS = (  # how it ended, and how often; None: under way
 
 
 class PicturedVendor(TalkingVendor):
+    @hookimpl
+    def describe_vendor(self) -> Vendor:
+        described = super().describe_vendor()
+        month = timedelta(days=31)
+        history = (History(resolution="15mins", window=month), History(resolution="day", window=month))
+        return structs.replace(described, limits=structs.replace(described.limits, history=history))
+
     @hookimpl
     async def handle_callback(self, callback: Callback) -> Consent:
         raise AssertionError(callback)

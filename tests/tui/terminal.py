@@ -11,6 +11,8 @@ from joinder_tui.pages import PAGES, Page
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
+from tui.drawing import strips
+
 GIVES_UP_S = 100.0  # before pytest does, so that it can say what was on the screen
 MAIN = {page.key: f".{page.name}" for page in PAGES}
 
@@ -68,8 +70,7 @@ class Terminal:
     def text(self) -> str:
         """What is on the screen, line by line."""
         width, height = self.app.size
-        strips = self.app.screen._compositor.render_strips()
-        return "\n".join(strip.crop(0, width).text.rstrip() for strip in strips[:height])
+        return "\n".join(strip.crop(0, width).text.rstrip() for strip in strips(self.app)[:height])
 
     def said(self) -> list[str]:
         """Notifications so far."""

@@ -133,6 +133,20 @@ async def test_the_filter_takes_an_enrollment_a_type_and_an_account(
         assert isinstance(terminal.page, Now)
 
 
+async def test_an_account_is_told_by_its_name_and_its_id_is_copied(hub: Hub, open_terminal: OpenTerminal) -> None:
+    account = await accounts.create_account(hub, "Sunny Roofs")
+    await happen(hub, account.id, at=1_700_000_000)
+    async with open_terminal(size=(160, 40)) as terminal:
+        await terminal.press("7")
+        await terminal.sees("Sunny Roofs")
+        assert account.id not in terminal.text()
+        await terminal.press("I")
+        assert terminal.app.clipboard == account.id
+        await terminal.press("tab")
+        await terminal.sees("account.create")
+        await terminal.sees("Sunny Roofs")
+
+
 async def test_enter_leads_to_the_enrollment_or_shows_the_whole_event(
     hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
 ) -> None:

@@ -290,6 +290,10 @@ async def test_an_id_is_copied_and_escape_leads_to_the_first_screen(
     async with open_terminal() as terminal:
         await terminal.press("3", "i")
         assert terminal.app.clipboard == flow_id
+        await terminal.sees("Goes back to")
+        assert account_id not in terminal.text()
+        await terminal.press("I")
+        assert terminal.app.clipboard == account_id
         await terminal.press("escape")
         assert isinstance(terminal.app.screen, Now)
 

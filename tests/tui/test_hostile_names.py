@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from joinder_tui import app as app_module
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import PAGES, Page
 from joinder_tui.screens.ask import Ask, Choices, Line
@@ -35,6 +36,7 @@ from joinder.services.join import programs
 from joinder.services.records import accounts
 from joinder.settings import Settings
 from joinder.store.tables import Enrollment as Row
+from tui.drawing import strips
 from tui.terminal import Terminal
 
 DATABASES = ("sqlite",)
@@ -61,6 +63,7 @@ async def opened(world: World, hub: Hub) -> AsyncIterator[Terminal]:
         yield hub
 
     app = JoinderApp(lent)
+    app.animation_level = "none"
     async with app.run_test(size=(160, 48)) as pilot:
         terminal = Terminal(app, pilot)
         await terminal.until(lambda: isinstance(app.screen, Page))
@@ -81,7 +84,7 @@ def looked(terminal: Terminal) -> str:
     """What is drawn, when nothing of it is an order, and nothing took a style or an action from a name."""
     drawn = terminal.text()
     assert unseen(drawn) == set(), type(terminal.app.screen).__name__
-    for strip in terminal.app.screen._compositor.render_strips():
+    for strip in strips(terminal.app):
         for segment in strip:
             assert segment.style is None or segment.style.link is None
             assert segment.style is None or "@click" not in segment.style.meta or "quit" not in str(segment.style.meta)
@@ -98,7 +101,8 @@ async def leave(terminal: Terminal, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-async def test_every_screen_stands_every_name(world: World, kind: str) -> None:
+async def test_every_screen_stands_every_name(world: World, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "TICK_S", 3600.0)  # a screen asks for everything when it is first shown
     name = HOSTILE[kind]
     async with world.open() as hub:
         await accounts.create_client(hub, world.ids["account"], "c")

@@ -15,9 +15,10 @@ from sqlmodel import col, select
 from textual.widgets import Input, ProgressBar
 
 from joinder.runtime.hub import Hub
-from joinder.services.admin import keys
+from joinder.services.admin import keys, peppers
 from joinder.services.records import accounts
 from joinder.settings import Settings
+from joinder.store import vault
 from joinder.store.key_file import read_key_file
 from joinder.store.tables import Audit, DataKey
 from tui.terminal import OpenTerminal
@@ -138,6 +139,40 @@ async def test_a_key_that_is_needed_stays_and_one_that_is_not_wants_its_id(
         assert old not in in_file(settings)
         await terminal.until(lambda: old not in terminal.text())
         assert ("key.retire", "terminal") in await actors(hub)
+
+
+async def test_peppers_stand_below_the_keys_with_who_needs_them(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old,) = [use.id for use in await peppers.uses(hub)]
+    await accounts.create_client(hub, account_id, "billing")
+    for module in (vault, peppers):
+        monkeypatch.setattr(module, "KNOWN_AFTER_S", -2)
+    monkeypatch.setattr(vault, "REREAD_S", 0.0)
+    async with open_terminal() as terminal:
+        await terminal.press("9")
+        await terminal.sees("● makes what is new  billing")
+        async for _ in peppers.rotate(hub, "test"):
+            pass
+        terminal.page.reload()
+        await terminal.sees("◐ still needed")
+        await terminal.press("tab", "i", "x")
+        await terminal.until(lambda: any("billing" in note for note in terminal.said()))
+        assert terminal.app.clipboard == old
+
+        (client,) = await accounts.list_clients(hub, account_id)
+        await accounts.revoke_client(hub, account_id, client.id, "test")
+        terminal.page.reload()
+        await terminal.sees("○ may be retired")
+        await terminal.press("x")
+        await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
+        await terminal.sees("reconnect links")
+        terminal.app.screen.query_one("#name", Input).value = old
+        await terminal.press("enter")
+        await terminal.until(lambda: "Retired" in terminal.said())
+        assert old not in [use.id for use in await peppers.uses(hub)]
+        await terminal.press("tab")
+        assert terminal.page.query_one("#keys", Table).has_focus
 
 
 async def test_read_only_changes_nothing(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from joinder_tui import screens, texts
-from joinder_tui.widgets.plain import WIDEST, Visible, line, lines
+from joinder_tui.widgets.plain import WIDEST, Visible, flowing, line, lines
 from rich.cells import cell_len
 from rich.segment import ControlType, Segment
 from rich.text import Text
@@ -56,3 +56,13 @@ def test_no_screen_uses_a_widget_that_reads_markup() -> None:
 def test_an_event_begins_with_what_happened() -> None:
     data = {"enrollmentID": "enrl-a", "vendor": "acme", "state": "opaque", "from": "ok", "to": "degraded"}
     assert texts.details(data) == "from ok  to degraded  state opaque"
+
+
+def test_lines_end_between_parts_and_not_between_a_number_and_its_unit() -> None:
+    parts = [Text("in all  solar 981.3 kWh"), Text("home 507.5 kWh"), Text("grid out 549.5 kWh", "blue")]
+    assert [one.plain for one in flowing(parts, 44)] == [
+        "in all  solar 981.3 kWh   home 507.5 kWh",
+        "grid out 549.5 kWh",
+    ]
+    assert [one.plain for one in flowing(parts, 5)] == [one.plain for one in parts]
+    assert flowing([], 10) == []

@@ -44,7 +44,7 @@ def test_a_layer_ends_an_eighth_of_a_row_exact_on_the_ground_of_the_next() -> No
 def test_every_layer_is_told_by_a_sign_of_its_own_without_colours() -> None:
     line, share = Layer("load", "─", "", [500.0] * 3), Layer("soc", "•", "#ff00ff", [50.0, None, None])
     plot = Plot(count=3, unit="kW", layers=[OWN, GRID], line=line, share=share)
-    assert legend(plot, has_colours=False).plain.split() == ["█", "own", "░", "grid", "─", "load", "•", "soc"]
+    assert [one.plain for one in legend(plot, has_colours=False)] == ["█ own", "░ grid", "─ load", "• soc"]
     shown = "\n".join(lines(plot))
     assert all(sign in shown for sign in "█░•")
     assert "100" in shown

@@ -131,6 +131,8 @@ async def test_a_programme_is_made_and_deleted_by_its_id(
         await terminal.until(lambda: terminal.page.query_one("#above", Table).selected == made.id)
         await terminal.press("i")
         assert terminal.app.clipboard == made.id
+        await terminal.press("I")
+        assert terminal.app.clipboard == account_id
         await terminal.press("d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
         terminal.app.screen.query_one(Input).value = made.id

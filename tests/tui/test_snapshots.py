@@ -7,7 +7,7 @@ each, and tell nobody what changed. `make snapshots` draws those as well, into d
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,28 +33,35 @@ RECORDS = "RECORD_SNAPSHOTS" in os.environ
 SIZES = ((120, 40), (80, 24), (60, 16))
 THEMES = ("dark", "light")
 FIRST = ("2", "end", "enter")  # the home with readings
-STEPS: dict[str, tuple[str, ...]] = {
-    **{page.name: (page.key,) for page in PAGES},
-    "faults": ("2", "f"),
-    "marked": ("2", "space", "down", "space"),
-    "enrollment": FIRST,
-    "sites": (*FIRST, "tab"),
-    "day": (*FIRST, "tab", "tab"),
-    "day_read": (*FIRST, "tab", "tab", *["left"] * 20),
-    "day_before": (*FIRST, "comma"),
-    "month": (*FIRST, "tab", "tab", "tab"),
-    "tokens": (*FIRST, "tab", "tab", "tab", "tab"),
-    "happened": (*FIRST, "shift+tab"),
-    "help": ("2", "question_mark"),
-    "pause": ("2", "p"),
-    "revoke": ("2", "d"),
-    "flow_form": ("3", "a"),
-    "credential_form": ("4", "a"),
-    "webhook_form": ("6", "a"),
-    "account_form": ("8", "a"),
-}
-BY_DAY = ("now",)  # in `make test`; all of them in `make terminal`
-SHOWN = [name if name in BY_DAY else late(name) for name in STEPS]
+PATHS: tuple[dict[str, tuple[str, ...]], ...] = (  # each in one terminal: screen → keys that lead there from the last
+    {"now": ("1",)},
+    {page.name: (page.key,) for page in PAGES if page.name != "now"},
+    {
+        "enrollment": FIRST,
+        "sites": ("tab",),
+        "day": ("tab",),
+        "day_read": ("left",) * 20,
+        "month": ("tab",),
+        "tokens": ("tab",),
+        "happened": ("tab",),
+        "day_before": ("comma",),
+    },
+    {
+        "help": ("2", "question_mark"),
+        "pause": ("escape", "p"),
+        "revoke": ("escape", "d"),
+        "faults": ("escape", "f"),
+        "marked": ("f", "home", "space", "down", "space"),
+    },
+    {
+        "flow_form": ("3", "a"),
+        "credential_form": ("escape", "4", "a"),
+        "webhook_form": ("escape", "6", "a"),
+        "account_form": ("escape", "8", "a"),
+    },
+)
+SHOWN = [PATHS[0], *map(late, PATHS[1:])]  # the first in `make test`; all of them in `make terminal`
+Pictures = dict[tuple[str, tuple[int, int], str], Sequence[grids.Row]]  # by screen, size and theme
 
 
 @pytest.fixture
@@ -98,24 +105,36 @@ async def come_to_rest(terminal: Terminal) -> None:
     await terminal.settled()
 
 
-async def snapshot(hub: Hub, name: str) -> str:
-    """One screen, in every size and theme."""
+async def walked(hub: Hub, path: dict[str, tuple[str, ...]]) -> Pictures:
+    """Each screen of a path, in every size and theme."""
+    found: Pictures = {}
+    for size in SIZES:
+        async with opened(hub, size) as terminal:
+            for name, keys in path.items():
+                await terminal.press(*keys)
+                await come_to_rest(terminal)
+                for theme in themes_from(terminal.app.theme):
+                    terminal.app.theme = theme
+                    await terminal.settled()
+                    found[name, size, theme] = grids.rows(terminal.app)
+                    if RECORDS:
+                        draw(terminal, f"{name}-{size[0]}x{size[1]}-{theme}")
+    return found
+
+
+def themes_from(theme: str) -> Sequence[str]:
+    """Begins with what is shown: another theme styles every widget anew."""
+    return THEMES[::-1] if theme == THEMES[-1] else THEMES
+
+
+def told(found: Pictures, name: str) -> str:
+    """One screen as its file tells it."""
     parts: list[str] = []
     names: dict[str, str] = {}
     for size in SIZES:
-        async with opened(hub, size) as terminal:
-            await terminal.press(*STEPS[name])
-            await come_to_rest(terminal)
-            for theme in THEMES:
-                terminal.app.theme = theme
-                await terminal.settled()
-                screen = grids.rows(terminal.app)
-                title = f"{size[0]}x{size[1]}"
-                if theme == THEMES[0]:
-                    parts.append(f"=== {title}\n{grids.characters(screen)}")
-                parts.append(f"=== {title} {theme}\n{grids.styles(screen, names)}")
-                if RECORDS:
-                    draw(terminal, f"{name}-{title}-{theme}")
+        title = f"{size[0]}x{size[1]}"
+        parts.append(f"=== {title}\n{grids.characters(found[name, size, THEMES[0]])}")
+        parts += [f"=== {title} {theme}\n{grids.styles(found[name, size, theme], names)}" for theme in THEMES]
     legend = "\n".join(f"{short} {style}" for style, short in names.items())
     return "\n".join([*parts, f"=== styles\n{legend}\n"])
 
@@ -125,16 +144,19 @@ def draw(terminal: Terminal, name: str) -> None:
     (DRAWN / f"{name}.svg").write_text(terminal.app.export_screenshot(title="joinder tui"))
 
 
-@pytest.mark.parametrize("name", SHOWN)
-async def test_a_screen_looks_as_it_did_when_it_was_looked_at(pictured: Hub, name: str) -> None:
-    path = FOLDER / f"{name}.txt"
-    found = await snapshot(pictured, name)
-    if RECORDS:
-        path.write_text(found)
-    assert path.exists(), "Nobody has looked at this screen: make snapshots"
-    assert found == path.read_text(), f"{name} looks another way: if it is meant, make snapshots, and look at it"
+@pytest.mark.parametrize("path", SHOWN, ids="+".join)
+async def test_screens_look_as_when_they_were_looked_at(pictured: Hub, path: dict[str, tuple[str, ...]]) -> None:
+    found = await walked(pictured, path)
+    for name in path:
+        file = FOLDER / f"{name}.txt"
+        if RECORDS:
+            file.write_text(told(found, name))
+        assert file.exists(), "Nobody has looked at this screen: make snapshots"
+        look = f"{name} looks another way: if it is meant, make snapshots, and look at it"
+        assert told(found, name) == file.read_text(), look
 
 
 def test_no_snapshot_is_of_a_screen_that_is_gone() -> None:
-    assert {path.stem for path in FOLDER.glob("*.txt")} == set(STEPS)
-    assert len(STEPS) * len(SIZES) * len(THEMES) >= 150
+    names = [name for path in PATHS for name in path]
+    assert {path.stem for path in FOLDER.glob("*.txt")} == set(names)
+    assert len(names) * len(SIZES) * len(THEMES) >= 150

@@ -223,6 +223,9 @@ async def test_deliveries_follow_the_cursor(hub: Hub, account_id: str, open_term
         assert terminal.app.clipboard.endswith("/hook?key=canary")
         await terminal.press("i")
         assert terminal.app.clipboard.startswith("whep-")
+        assert account_id not in terminal.text()
+        await terminal.press("I")
+        assert terminal.app.clipboard == account_id
 
 
 async def test_a_tick_asks_once(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:

@@ -18,5 +18,8 @@ class Act(Binding):
     changes: bool = False  # something in the store or at a vendor: off in --readonly
 
 
+COPY_ACCOUNT = Act("I", "copy_account", "Copy account", show=False, tooltip="Copy the id of the account it is of")
+
+
 def acts_of(bindings: Iterable[BindingType]) -> list[Act]:
     return [binding for binding in bindings if isinstance(binding, Act)]

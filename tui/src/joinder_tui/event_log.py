@@ -41,6 +41,7 @@ class Log(ABC, Generic[R]):
     begins: list[R | None] = field(default_factory=lambda: [None])
     found: dict[str, R] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)  # of the sites of those it is about
+    accounts: Mapping[str, str] = field(default_factory=dict)  # account → its name
     more: bool = False
 
     @abstractmethod
@@ -62,6 +63,9 @@ class Log(ABC, Generic[R]):
         """Returns whom it is about; empty: no enrollment."""
 
     @abstractmethod
+    def account_id(self, row: R) -> str: ...
+
+    @abstractmethod
     def told(self, row: R) -> dict[str, Any]:
         """Returns a row as the command line tells it, with the account."""
 
@@ -70,10 +74,14 @@ class Log(ABC, Generic[R]):
 
         rows = await self.fetch(hub, ROWS + 1)
         self.names = await site_names.of_enrollments(hub, map(self.enrollment_id, rows))
+        self.accounts = await site_names.of_accounts(hub, map(self.account_id, rows))
         return rows
 
     def site(self, row: R) -> str:
         return self.names.get(self.enrollment_id(row), "–")
+
+    def account(self, row: R) -> str:
+        return self.accounts.get(self.account_id(row), self.account_id(row))
 
     def take(self, rows: Sequence[R]) -> None:
         self.found = {self.key(row): row for row in rows[:ROWS]}
@@ -95,7 +103,7 @@ class Log(ABC, Generic[R]):
 
 
 class EventLog(Log["EventView"]):
-    columns = ("When", "Type", "Site", "What", "Enrollment", "Account")
+    columns = ("When", "Type", "Site", "What", "Account", "Enrollment")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[EventView]:
         from joinder.services.records import events
@@ -130,12 +138,15 @@ class EventLog(Log["EventView"]):
             event.type,
             self.site(row),
             texts.details(row.data),
+            self.account(row),
             event.enrollment_id or "–",
-            event.account_id,
         )
 
     def enrollment_id(self, row: EventView) -> str:
         return row.row.enrollment_id
+
+    def account_id(self, row: EventView) -> str:
+        return row.row.account_id
 
     def told(self, row: EventView) -> dict[str, Any]:
         event = row.row
@@ -149,7 +160,7 @@ class EventLog(Log["EventView"]):
 
 
 class AuditLog(Log["Audit"]):
-    columns = ("When", "Who", "Did", "Site", "Reason", "To", "Account")
+    columns = ("When", "Who", "Did", "Site", "Reason", "Account", "To")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[Audit]:
         from joinder.services.admin import audits
@@ -171,12 +182,23 @@ class AuditLog(Log["Audit"]):
         """Actions have no list."""
 
     def cells(self, row: Audit) -> tuple[str, ...]:
-        return texts.moment(row.at), row.actor, row.action, self.site(row), row.reason or "", row.target, row.account_id
+        return (
+            texts.moment(row.at),
+            row.actor,
+            row.action,
+            self.site(row),
+            row.reason or "",
+            self.account(row),
+            row.target,
+        )
 
     def enrollment_id(self, row: Audit) -> str:
         from joinder.ids import is_id
 
         return row.target if is_id(row.target, "enrl") else ""
+
+    def account_id(self, row: Audit) -> str:
+        return row.account_id
 
     def told(self, row: Audit) -> dict[str, Any]:
         known = {

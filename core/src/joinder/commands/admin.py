@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import rich_click as click
 
@@ -14,6 +14,7 @@ T = TypeVar("T")
 Page = Callable[[str, str, int], Awaitable[Sequence[T]]]  # account id, key before the page, length
 ACTOR = "command line"
 PAGE = 200
+NAME_MOST = 24  # letters of an account's name beside its id
 account_option = click.option("--account", "account_id", metavar="ACCOUNT_ID", help="Only of this account.")
 new_account_option = click.option(
     "--account", "account_id", metavar="ACCOUNT_ID", help="Whose it is; the only account when left out."
@@ -21,6 +22,18 @@ new_account_option = click.option(
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
 )
+
+
+class Owner(NamedTuple):
+    """An account, as a table tells it: its name, and its id to be copied."""
+
+    id: str
+    name: str
+
+    @property
+    def told(self) -> str:
+        name = self.name if len(self.name) <= NAME_MOST else self.name[: NAME_MOST - 1] + "…"
+        return f"{name} {self.id}".strip()
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for the checker only, before click 8.5
@@ -61,10 +74,16 @@ async def chosen_account(hub: Hub, account_id: str | None) -> str:
 
 async def account_ids(hub: Hub, account_id: str | None = None) -> list[str]:
     """Returns the ids of all accounts, or the one given. Raises NotFound."""
+    return list(await owners(hub, account_id))
+
+
+async def owners(hub: Hub, account_id: str | None = None) -> dict[str, Owner]:
+    """Returns all accounts by their ids, or the one given. Raises NotFound."""
     from joinder.services.records import accounts
     from joinder.services.refusals import NotFound
 
-    known = [row.id for row in await accounts.list_accounts(hub) if account_id in (None, row.id)]
+    rows = await accounts.list_accounts(hub)
+    known = {row.id: Owner(row.id, row.name) for row in rows if account_id in (None, row.id)}
     if account_id is not None and not known:
         raise NotFound("There is no such account; see `joinder accounts list`.")
     return known
@@ -72,13 +91,13 @@ async def account_ids(hub: Hub, account_id: str | None = None) -> list[str]:
 
 async def over_accounts(
     hub: Hub, account_id: str | None, page: Page[T], key: Callable[[T], str], *, most: int | None = None
-) -> list[tuple[str, T]]:
-    """Reads every row of one account or of all, at most `most`, each with its account's id. Raises NotFound."""
-    found: list[tuple[str, T]] = []
-    for one in await account_ids(hub, account_id):
+) -> list[tuple[Owner, T]]:
+    """Reads every row of one account or of all, at most `most`, each with its account. Raises NotFound."""
+    found: list[tuple[Owner, T]] = []
+    for owner in (await owners(hub, account_id)).values():
         after = ""
-        while rows := await page(one, after, PAGE):
-            found += [(one, row) for row in rows]
+        while rows := await page(owner.id, after, PAGE):
+            found += [(owner, row) for row in rows]
             after = key(rows[-1])
             if len(rows) < PAGE or (most is not None and len(found) >= most):
                 break

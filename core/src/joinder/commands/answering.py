@@ -6,12 +6,15 @@ Standard output is only data; what is said about it goes to standard error.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
 from joinder.clean import clean_json, clean_line
 from joinder.commands.running import echo, show
+
+if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]
@@ -25,13 +28,23 @@ def print_list(answers: Sequence[T], columns: Columns[T], as_json: bool) -> None
         show([{name: plain(read(answer)) for name, read in columns.items()} for answer in answers], False)
 
 
-def print_owned(rows: Sequence[tuple[str, T]], columns: Columns[T], as_json: bool) -> None:
-    """Prints answers of several accounts, each with its account's id, which only a person is shown."""
+def print_owned(rows: Sequence[tuple[Owner, T]], columns: Columns[T], as_json: bool) -> None:
+    """Prints answers of several accounts, each with its account, which only a person is shown."""
     if as_json:
         print_json([answer for _, answer in rows])
         return
-    named: Columns[tuple[str, T]] = {name: lambda row, read=read: read(row[1]) for name, read in columns.items()}  # type: ignore[misc]
-    print_list(rows, {**named, "account": lambda row: row[0]}, False)
+    named: Columns[tuple[Owner, T]] = {name: lambda row, read=read: read(row[1]) for name, read in columns.items()}  # type: ignore[misc]
+    print_list(rows, {**named, "account": lambda row: row[0].told}, False)
+
+
+def with_accounts(columns: Columns[Any], known: Mapping[str, Owner]) -> Columns[Any]:
+    """Returns columns that tell `account` by its name, too; one that is gone by its id alone."""
+
+    def account(one: Any) -> str:
+        owner = known.get(one.account_id)
+        return owner.told if owner is not None else str(one.account_id)
+
+    return {**columns, "account": account}
 
 
 def print_one(answer: object, as_json: bool) -> None:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder.clean import clean_json
-from joinder.commands.admin import ACTOR, account_ids, account_option, limit_option
-from joinder.commands.answering import Columns, print_json, print_list, print_one
+from joinder.commands.admin import ACTOR, account_ids, account_option, limit_option, owners
+from joinder.commands.answering import Columns, print_json, print_list, print_one, with_accounts
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import echo, json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.commands.answers import Audit, AuditProof
     from joinder.runtime.hub import Hub
     from joinder.services.admin.audit_proof import Proof
@@ -40,13 +41,13 @@ def command() -> None:
 def list_all(target: str | None, account_id: str | None, limit: int, as_json: bool) -> None:
     """List what was changed, newest first. Example:  joinder audit list --target cred-…"""
 
-    async def look(hub: Hub) -> list[Audit]:
+    async def look(hub: Hub) -> tuple[list[Audit], dict[str, Owner]]:
         from joinder.commands.answers import Audit
         from joinder.services.admin import audits
         from joinder.wire.base import utc
 
-        await account_ids(hub, account_id)
-        return [
+        known = await owners(hub, account_id)
+        rows = [
             Audit(
                 id=row.id,
                 account_id=row.account_id,
@@ -60,8 +61,10 @@ def list_all(target: str | None, account_id: str | None, limit: int, as_json: bo
             )
             for row in await audits.latest(hub, account_id=account_id, target=target, limit=limit)
         ]
+        return rows, known
 
-    print_list(on_hub(look), _COLUMNS, as_json)
+    rows, known = on_hub(look)
+    print_list(rows, with_accounts(_COLUMNS, known), as_json)
 
 
 @command.command()

@@ -11,6 +11,7 @@ from joinder.commands.asking import agreed, moderate
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.runtime.hub import Hub
     from joinder.services.readings.backfill import BackfillProgress
     from joinder.wire.backfills import Backfill
@@ -63,7 +64,7 @@ def list_all(enrollment_id: str | None, status: str | None, account_id: str | No
     asked = {"enrollment_id": enrollment_id, "status": status}
     filters = {name: value for name, value in asked.items() if value is not None}
 
-    async def look(hub: Hub) -> list[tuple[str, Backfill]]:
+    async def look(hub: Hub) -> list[tuple[Owner, Backfill]]:
         rows = await over_accounts(
             hub,
             account_id,

@@ -31,6 +31,7 @@ from joinder.commands.running import echo, json_option, on_hub
 from joinder.plurals import counted
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.runtime.hub import Hub
     from joinder.services.join.vendor_credentials import Dependents
     from joinder.wire.credentials import ActionInfo, Credentials
@@ -104,7 +105,7 @@ def list_all(vendor: str | None, name: str | None, account_id: str | None, as_js
     from joinder.services.join import vendor_credentials
     from joinder.wire.credentials import Credentials
 
-    async def look(hub: Hub) -> list[tuple[str, Credentials]]:
+    async def look(hub: Hub) -> list[tuple[Owner, Credentials]]:
         rows = await over_accounts(
             hub,
             account_id,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from joinder.commands.admin import ACTOR, account_ids, account_option, limit_option
+from joinder.commands.admin import ACTOR, account_option, limit_option, owners
 from joinder.commands.answering import (
     Columns,
     plain,
@@ -14,6 +14,7 @@ from joinder.commands.answering import (
     print_one,
     qr_option,
     say,
+    with_accounts,
 )
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.enrollment_acts import commands, overviews
@@ -21,6 +22,7 @@ from joinder.commands.running import echo, json_option, on_hub
 from joinder.plurals import counted
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.runtime.hub import Hub
     from joinder.services.admin.removal import Belongings
     from joinder.services.admin.search import EnrollmentListRow, Query
@@ -84,17 +86,18 @@ def list_all(text: str, faults: bool, account_id: str | None, limit: int, is_all
     """
     from joinder.wire.enrollments import Enrollment
 
-    async def look(hub: Hub) -> tuple[list[EnrollmentListRow], int, list[Overview]]:
-        await account_ids(hub, account_id)
+    async def look(hub: Hub) -> tuple[list[EnrollmentListRow], int, list[Overview], dict[str, Owner]]:
+        known = await owners(hub, account_id)
         query = _query(text, faults, account_id)
         found, count = await _found(hub, query, None if is_all else limit)
-        return found, count, await overviews(hub, [row.id for row in found]) if as_json else []
+        shown = await overviews(hub, [row.id for row in found]) if as_json else []
+        return found, count, shown, known
 
-    found, count, shown = on_hub(look)
+    found, count, shown, known = on_hub(look)
     if as_json:
         print_json([Enrollment.of(one) for one in shown])
     else:
-        print_list(found, _FOUND, False)
+        print_list(found, with_accounts(_FOUND, known), False)
     if len(found) < count:
         say(f"{len(found)} of {count}; --all for the others.")
 

@@ -6,12 +6,12 @@ import rich_click as click
 
 from joinder.commands.admin import (
     ACTOR,
-    account_ids,
     account_option,
     chosen_account,
     limit_option,
     new_account_option,
     over_accounts,
+    owners,
 )
 from joinder.commands.answering import (
     Columns,
@@ -22,12 +22,14 @@ from joinder.commands.answering import (
     print_owned,
     qr_option,
     say,
+    with_accounts,
 )
 from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
 from joinder.plurals import counted
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.commands.answers import Attempt, FlowFunnel
     from joinder.runtime.hub import Hub
     from joinder.services.admin.join_attempts import JoinAttempt
@@ -126,7 +128,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
     from joinder.services.join import join_flows
     from joinder.wire.flows import JoinFlow
 
-    async def look(hub: Hub) -> list[tuple[str, JoinFlow]]:
+    async def look(hub: Hub) -> list[tuple[Owner, JoinFlow]]:
         rows = await over_accounts(
             hub,
             account_id,
@@ -193,16 +195,17 @@ def attempts(
     if code is not None and code not in ENDS:
         raise click.UsageError(f"--code is one of: {', '.join(ENDS)}")
 
-    async def look(hub: Hub) -> list[Attempt]:
-        await account_ids(hub, account_id)
+    async def look(hub: Hub) -> tuple[list[Attempt], dict[str, Owner]]:
+        known = await owners(hub, account_id)
         if flow_id is not None:
             await _account(hub, flow_id)
         found = await join_attempts.latest(
             hub, account_id=account_id, flow_id=flow_id, vendor=vendor, code=code, limit=limit
         )
-        return [_attempt(one) for one in found]
+        return [_attempt(one) for one in found], known
 
-    print_list(on_hub(look), _ATTEMPTS, as_json)
+    found, known = on_hub(look)
+    print_list(found, with_accounts(_ATTEMPTS, known), as_json)
 
 
 @command.command()
@@ -216,15 +219,16 @@ def funnel(flow_id: str | None, account_id: str | None, as_json: bool) -> None:
     """
     from joinder.services.admin import flow_list, join_funnel
 
-    async def look(hub: Hub) -> list[FlowFunnel]:
-        await account_ids(hub, account_id)
+    async def look(hub: Hub) -> tuple[list[FlowFunnel], dict[str, Owner]]:
+        known = await owners(hub, account_id)
         if flow_id is not None:
             await _account(hub, flow_id)
         found = await join_funnel.of_flows(hub, account_id)
         flows = [one.row for one in await flow_list.flows(hub, account_id) if flow_id in (None, one.row.id)]
-        return [_funnel(flow, found.get(flow.id, join_funnel.NOBODY)) for flow in flows]
+        return [_funnel(flow, found.get(flow.id, join_funnel.NOBODY)) for flow in flows], known
 
-    print_list(on_hub(look), _FUNNELS, as_json)
+    found, known = on_hub(look)
+    print_list(found, with_accounts(_FUNNELS, known), as_json)
 
 
 @command.command()

@@ -33,11 +33,13 @@ def command(
 
     Without FLOW_ID the newest flow. The link is printed as well.
     """
+    import webbrowser
+
     from joinder.commands.answers import FlowLink
 
     url = on_hub(lambda hub: _link(hub, flow_id, account_id, vendor, state))
     print_link(FlowLink(url=url), url, qr=qr, as_json=as_json)
-    if not (no_browser or as_json or click.launch(url) == 0):
+    if not (no_browser or as_json or webbrowser.open(url)):
         say("No browser could be started here; open the link yourself.")
 
 

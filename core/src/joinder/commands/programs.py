@@ -17,6 +17,7 @@ from joinder.commands.asking import agreed_by_name, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.runtime.hub import Hub
     from joinder.wire.programs import Program
 
@@ -76,7 +77,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
     from joinder.services.join import programs
     from joinder.wire.programs import Program
 
-    async def look(hub: Hub) -> list[tuple[str, Program]]:
+    async def look(hub: Hub) -> list[tuple[Owner, Program]]:
         rows = await over_accounts(
             hub,
             account_id,

@@ -27,7 +27,7 @@ PORT = 8701
     "homes",
     type=click.IntRange(1, 1_000_000),
     metavar="HOMES",
-    help="Virtual homes instead, each read once.",
+    help="Virtual homes instead, each read twice.",
 )
 def command(vendor: tuple[str, ...], port: int | None, only_env: bool, homes: int | None) -> None:
     """Run vendor simulators on 127.0.0.1 until stopped. Example:  joinder simulate

@@ -11,6 +11,7 @@ from joinder.commands.running import json_option, on_hub
 from joinder.plurals import counted
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.runtime.hub import Hub
     from joinder.services.readings.intervals import Page
     from joinder.services.readings.periods import SummaryLevel
@@ -79,7 +80,7 @@ def list_all(
     from joinder.services.readings import sites
     from joinder.wire.sites import Site
 
-    async def look(hub: Hub) -> list[tuple[str, Site]]:
+    async def look(hub: Hub) -> list[tuple[Owner, Site]]:
         async def page(one: str, after: str, size: int) -> list[Site]:
             ids = await sites.site_ids(hub, one, after=after, limit=size, vendor=vendor, vendor_id=vendor_id)
             return [Site.of(*row) for row in await sites.get_sites(hub, one, ids)]

@@ -19,6 +19,7 @@ from joinder.commands.asking import agreed_by_name, secret_from, severe
 from joinder.commands.running import json_option, on_hub
 
 if TYPE_CHECKING:
+    from joinder.commands.admin import Owner
     from joinder.runtime.hub import Hub
     from joinder.wire.webhooks import Delivery, Replayed, Webhook
 
@@ -77,7 +78,7 @@ def list_all(account_id: str | None, as_json: bool) -> None:
     from joinder.services.events import webhooks
     from joinder.wire.webhooks import Webhook
 
-    async def look(hub: Hub) -> list[tuple[str, Webhook]]:
+    async def look(hub: Hub) -> list[tuple[Owner, Webhook]]:
         rows = await over_accounts(
             hub,
             account_id,

@@ -97,7 +97,7 @@ def lifetime_wh(shape: Shape, since: datetime, moment: datetime) -> int:
     """Returns what the sun gave from `since` to the quarter hour that runs at `moment`."""
     zone = ZoneInfo(shape.timezone)
     first, last = since.astimezone(zone).date(), moment.astimezone(zone).date()
-    whole = sum(_day_wh(shape, first + timedelta(days=number)) for number in range(1, (last - first).days))
+    whole = _between_wh(shape, first, last)
     ends = [row for day in {first, last} for row in quarters(shape, day)]
     at, began = moment.timestamp() - QUARTER_S, since.timestamp()
     return whole + sum(row.solar for row in ends if began <= row.start <= at)
@@ -117,7 +117,12 @@ def shares(devices: Iterable[VirtualDevice]) -> list[float]:
     return [0.0 if one.is_backup else one.capacity_wh if one.kind is DeviceKind.BATTERY else 1.0 for one in devices]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=65536)  # each read of a home asks for its registers, and the answer changes once a day
+def _between_wh(shape: Shape, first: date, last: date) -> int:
+    """Returns what the sun gives on the days between two days."""
+    return sum(_day_wh(shape, first + timedelta(days=number)) for number in range(1, (last - first).days))
+
+
 def _day_wh(shape: Shape, day: date) -> int:
     """Draws what the sun gives in a day: by the season of the place, and by clouds."""
     if not shape.peak_w:
@@ -126,6 +131,7 @@ def _day_wh(shape: Shape, day: date) -> int:
     return round(shape.peak_w * FULL_SUN_H * _season(shape.latitude, day) * (0.12 + 0.88 * clouds))
 
 
+@lru_cache(maxsize=65536)  # homes of a place share it
 def _season(latitude: float, day: date) -> float:
     """Returns the share of a midsummer day that is left: shorter days, and a lower sun on a tilted roof."""
     height = math.radians(90 - abs(latitude - _declination(day)))

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable
 
+from joinder.clean import clean_line
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
@@ -323,7 +324,9 @@ def _state(row: VendorCredentials, quotas: Quotas | None, *, installed: bool) ->
 
 def _facts(one: ListedCredentials, quotas: Quotas | None) -> Text:
     row = one.row
-    text = Text.assemble((row.id, "bold"), f"  {row.type}  account {row.account_id}  ", _since(row), "\n")
+    text = Text.assemble(
+        (row.id, "bold"), f"  {row.type}  account {clean_line(one.account_name)} {row.account_id}  ", _since(row), "\n"
+    )
     if quotas is None:
         return text.append("No working plugin of this vendor is installed.")
     for left in quotas.quotas:

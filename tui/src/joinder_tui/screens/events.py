@@ -14,7 +14,7 @@ from textual.reactive import reactive
 from textual.widgets import DataTable, Input, TabbedContent, TabPane
 
 from joinder_tui import texts
-from joinder_tui.acts import Act
+from joinder_tui.acts import COPY_ACCOUNT, Act
 from joinder_tui.event_log import AuditLog, EventLog, Log, export
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
@@ -56,6 +56,7 @@ class Events(Page):
         Act("space", "hold", "Hold", tooltip="Hold what is shown, or follow what happens again"),
         Act("right_square_bracket", "turn(1)", "Next", show=False, tooltip="The page before in time"),
         Act("left_square_bracket", "turn(-1)", "Previous", show=False, tooltip="The page after in time"),
+        COPY_ACCOUNT,
         Act("x", "export", "Export", tooltip="Write what is shown to a new file", twin="joinder events list --json"),
         Act("escape", "clear", "Back", show=False, tooltip="Forget the filter, then go to the first screen"),
     ]
@@ -194,6 +195,11 @@ class Events(Page):
         row = self._log.found.get(self._table.selected)
         if row is not None:
             self.app.push_screen(Whole(self._log.key(row), self._log.told(row)))
+
+    def action_copy_account(self) -> None:
+        row = self._log.found.get(self._table.selected)
+        if row is not None:
+            self.joinder.copy(self._log.account_id(row), "Account id")
 
     def action_export(self) -> None:
         self.act(self._export([self._log.told(row) for row in self._log.found.values()]))

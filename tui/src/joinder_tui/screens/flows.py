@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.widgets import DataTable
 
 from joinder_tui import texts
-from joinder_tui.acts import ACTOR, Act
+from joinder_tui.acts import ACTOR, COPY_ACCOUNT, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets import funnel
 from joinder_tui.widgets.plain import Static
@@ -84,6 +84,7 @@ class Flows(Page):
             twin="joinder flows attempts",
         ),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the flow's id"),
+        COPY_ACCOUNT,
         Act("escape", "app.go('now')", "Back", show=False, tooltip="To the first screen"),
     ]
 
@@ -94,7 +95,7 @@ class Flows(Page):
         self._funnels: Mapping[str, Funnel] = {}
 
     def body(self) -> ComposeResult:
-        columns = ("Vendors", "Under way", "Made", "Age", "Goes back to", "Flow", "Account")
+        columns = ("Vendors", "Under way", "Made", "Age", "Goes back to", "Account", "Flow")
         yield Listed(Table(*columns, id="flows", keep=2))
         yield Static("Owners of the last 30 days", classes="heading")
         yield Static("", id="funnel")
@@ -219,6 +220,10 @@ class Flows(Page):
         if flow := self._selected:
             self.joinder.copy(flow.id, "Id")
 
+    def action_copy_account(self) -> None:
+        if flow := self._selected:
+            self.joinder.copy(flow.account_id, "Account id")
+
 
 def _vendors(flow: JoinFlow) -> str:
     return ", ".join(str(entry["vendor"]) for entry in flow.vendors)
@@ -231,8 +236,8 @@ def _flow_cells(one: ListedFlow) -> tuple[str | Text, ...]:
         texts.count(one.enrollments),
         texts.short_ago(one.row.created_at),
         one.row.redirect_uri,
+        one.account_name,
         one.row.id,
-        one.row.account_id,
     )
 
 

@@ -158,11 +158,13 @@ class Now(Page):
     def _show_who(self) -> None:
         self.joinder.waiting = board.waiting(self._board.counts)
         is_high = self.size.height >= LOW
-        for who, states in GROUPS.items():
+        for who in GROUPS:
             faults = self._faults if who == "operator" else ()
-            self.query_one(f"#who-{who}", Static).update(
-                _who(who, [one for one in self._board.counts if one.health in states], faults, is_high=is_high)
-            )
+            self.query_one(f"#who-{who}", Static).update(_who(who, self._of(who), faults, is_high=is_high))
+
+    def _of(self, who: str) -> list[Count]:
+        """Returns those that wait for somebody; who waits for the vendor needs nobody here."""
+        return [one for one in self._board.counts if (one.actor if one.actor in GROUPS else "nobody") == who]
 
     def _show_runs(self, by_vendor: board.Ran) -> None:
         from joinder.services.calls import activity
@@ -184,9 +186,11 @@ class Now(Page):
         self.query_one("#ending", Table).fill(rows or {"": ("none", "", "", "")})
 
     def action_only(self, who: str) -> None:
+        from joinder.services.records.health import BY_URGENCY
         from joinder_tui.screens.enrollments import Enrollments
 
-        states = [state for state in GROUPS[who] if any(one.health == state for one in self._board.counts)]
+        waiting = {one.health for one in self._of(who)}
+        states = [state for state in BY_URGENCY if state in waiting]
         if who == "operator" and self._faults and not states:
             self.joinder.action_go("flows")  # it is owners who wait, and there stands for what
             return

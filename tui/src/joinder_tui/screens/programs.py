@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.widgets import DataTable
 
 from joinder_tui import program_acts, texts
-from joinder_tui.acts import Act
+from joinder_tui.acts import COPY_ACCOUNT, Act
 from joinder_tui.pairs import MOVES, Pair
 from joinder_tui.widgets.table import Cells
 
@@ -31,7 +31,7 @@ SIGNS = {
 
 class Programs(Pair["ListedProgram", "Member"]):
     name_in_crumbs = "Programs"
-    columns_above = ("Name", "Undecided", "Enrolled", "In all", "Vendors", "From", "To", "Programme", "Account")
+    columns_above = ("Name", "Undecided", "Enrolled", "In all", "Vendors", "From", "To", "Account", "Programme")
     columns_below = ("Status", "Site", "Vendor", "Since", "Reason", "Enrollment")
     none_above = ("No programme yet: a makes one.", "", "", "", "", "", "", "", "")
     none_below = ("none", "", "", "", "", "")
@@ -46,6 +46,7 @@ class Programs(Pair["ListedProgram", "Member"]):
             twin="joinder enrollments show ID",
         ),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the programme's id", twin="joinder programs show ID"),
+        COPY_ACCOUNT,
         *MOVES,
     ]
 
@@ -68,8 +69,8 @@ class Programs(Pair["ListedProgram", "Member"]):
             ", ".join(one.row.vendors),
             texts.day(one.row.start_at),
             texts.day(one.row.end_at),
+            one.account_name,
             one.row.id,
-            one.row.account_id,
         )
 
     def cells_below(self, one: Member) -> Cells:
@@ -99,6 +100,10 @@ class Programs(Pair["ListedProgram", "Member"]):
     def action_copy_id(self) -> None:
         if self.chosen is not None:
             self.joinder.copy(self.chosen.row.id, "Id")
+
+    def action_copy_account(self) -> None:
+        if self.chosen is not None:
+            self.joinder.copy(self.chosen.row.account_id, "Account id")
 
     def action_add(self) -> None:
         self.act(program_acts.add(self))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CHECK_TWIN = "joinder check VENDOR"
 SLOW_TURNS = 15  # plugins change with a restart only, and counting enrollments walks them all
 COLUMNS = ("Vendor", "State", *board.COLUMNS[1:], "Conformance", "Version", "Consent", "Refresh")
+ROWS_OF = {"15mins": "quarter hours", "day": "days"}
 SUPPORT = {
     "yes": ("●", "green", "can"),
     "vendor_has_none": ("–", "dim", "vendor has none"),
@@ -203,7 +204,7 @@ def _limits(limits: Limits) -> str:
     stated = [f"{texts.count(most)} calls a {span}" for span, most in calls.items() if most is not None]
     beside = [rate for rate in limits.calls if rate.scope != "app" or rate.per == "second"]
     stated += [f"{texts.count(rate.number)} a {rate.per} of each {rate.scope}" for rate in beside]
-    history = [f"{entry.resolution} history {_reach(entry.reach)}" for entry in limits.history]
+    history = [f"{ROWS_OF[entry.resolution]} {_reach(entry.reach)}" for entry in limits.history]
     every = f"read every {texts.span(limits.poll_every.total_seconds())}"
     return "; ".join([every, *(stated or ["no limit of calls stated"]), *(history or ["no history"])])
 

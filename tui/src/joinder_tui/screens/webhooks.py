@@ -11,7 +11,7 @@ from textual.reactive import reactive
 
 from joinder.clean import clean_line
 from joinder_tui import texts, webhook_acts
-from joinder_tui.acts import Act
+from joinder_tui.acts import COPY_ACCOUNT, Act
 from joinder_tui.pairs import MOVES, Pair
 from joinder_tui.widgets.table import Cells
 
@@ -27,7 +27,7 @@ SIGNS = {"delivered": ("●", "green"), "pending": ("◐", "yellow"), "failed": 
 
 class Webhooks(Pair["Endpoint", "Shown"]):
     name_in_crumbs = "Webhooks"
-    columns_above = ("State", "Waiting", "Failed", "URL", "Types", "Webhook", "Account")
+    columns_above = ("State", "Waiting", "Failed", "URL", "Types", "Account", "Webhook")
     columns_below = ("When", "State", "Tries", "Type", "Answer", "Delivery")
     none_above = ("", "", "", "No webhook yet: a adds one.", "", "", "")
     none_below = ("none", "", "", "", "", "")
@@ -42,6 +42,7 @@ class Webhooks(Pair["Endpoint", "Shown"]):
         ),
         Act("u", "copy_url", "Copy URL", show=False, tooltip="Copy the whole URL", twin="joinder webhooks show ID"),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the webhook's id"),
+        COPY_ACCOUNT,
         *MOVES,
     ]
 
@@ -70,8 +71,8 @@ class Webhooks(Pair["Endpoint", "Shown"]):
             texts.count(one.failed) if one.failed else "",
             _place(one.row.url),
             ", ".join(one.row.types) or "every type",
+            one.account_name,
             one.row.id,
-            one.row.account_id,
         )
 
     def cells_below(self, one: Shown) -> Cells:
@@ -104,6 +105,10 @@ class Webhooks(Pair["Endpoint", "Shown"]):
     def action_copy_id(self) -> None:
         if self.chosen is not None:
             self.joinder.copy(self.chosen.row.id, "Id")
+
+    def action_copy_account(self) -> None:
+        if self.chosen is not None:
+            self.joinder.copy(self.chosen.row.account_id, "Account id")
 
     def action_add(self) -> None:
         self.act(webhook_acts.add(self))

@@ -11,6 +11,7 @@ from textual import events
 from textual.widget import Widget
 
 from joinder_tui.widgets import plot as drawing
+from joinder_tui.widgets.plain import flowing
 from joinder_tui.widgets.plot import Layer, Plot
 
 if TYPE_CHECKING:
@@ -91,14 +92,17 @@ class EnergyPicture(Widget):
         if self._chart is None or self._plot is None:
             return Text("…")
         has_colours = not self.app.no_color
-        head = Text().append(f"{self.title(self._chart)}\n", "bold")
-        head.append_text(self._reading(self._chart)).append("\n")
-        head.append_text(drawing.legend(self._plot, has_colours=has_colours))
-        lines = head.wrap(self.app.console, max(1, self.size.width))  # what is below them is then never cut off
+        width = max(1, self.size.width)
+        head = [
+            Text(self.title(self._chart), "bold"),
+            *flowing(self._reading(self._chart), width),
+            *flowing(drawing.legend(self._plot, has_colours=has_colours), width),
+        ]
+        lines = [part for one in head for part in one.wrap(self.app.console, width)]  # so that what is below has room
         room = (self.size.width, max(3, self.size.height - len(lines)))
         return Text("\n").join([*lines, drawing.drawn(self._plot, *room, cursor=self._cursor, has_colours=has_colours)])
 
-    def _reading(self, chart: Chart) -> Text:
+    def _reading(self, chart: Chart) -> list[Text]:
         """Tells what is under the cursor, else the sums."""
         if self._cursor is None or self._plot is None:
             return _told("in all", self.sums(chart), "kWh", None)
@@ -216,11 +220,14 @@ def _sums(chart: Chart, hours: float) -> dict[str, float]:
     return {name: sum(values) * hours for name, values in known.items() if values and name in READ}
 
 
-def _told(name: str, values: Mapping[str, float], unit: str, share: float | None) -> Text:
-    text = Text(f"{name}  ")
-    for metric, (label, colour) in READ.items():
-        if metric in values:
-            text.append(f"{label} ", colour).append(f"{values[metric] / 1000:.1f} {unit}   ")
+def _told(name: str, values: Mapping[str, float], unit: str, share: float | None) -> list[Text]:
+    """Returns amounts, each with its name; the first one says of when they are."""
+    told = [
+        Text.assemble((f"{label} ", colour), f"{values[metric] / 1000:.1f} {unit}")
+        for metric, (label, colour) in READ.items()
+        if metric in values
+    ]
     if share is not None:
-        text.append("battery ", SHARE).append(f"{share:.0f} %")
-    return text
+        told.append(Text.assemble(("battery ", SHARE), f"{share:.0f} %"))
+    first, *rest = told or [Text()]
+    return [Text(f"{name}  ").append_text(first), *rest]

@@ -22,6 +22,8 @@ def drawn(funnel: Funnel | None) -> Text:
     text = _stage("started", funnel.started, funnel.started)
     text.append("→ ").append_text(_stage("consented", funnel.consented, funnel.started))
     text.append("→ ").append_text(_stage("connected", funnel.connected, funnel.started))
+    if waiting := funnel.consented - funnel.connected:
+        text.append(f" ○ {texts.count(waiting)} not approved yet", "blue")
     if funnel.under_way:
         text.append(f" ◐ {funnel.under_way} under way", "yellow")
     return text.append("\n").append_text(_lost(funnel))

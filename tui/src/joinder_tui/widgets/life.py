@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -10,6 +10,7 @@ from rich.text import Text
 from joinder.clock import now
 from joinder_tui import texts
 from joinder_tui.widgets.chart import BATTERY, GRID, LOAD, SOLAR
+from joinder_tui.widgets.plain import flowing
 
 if TYPE_CHECKING:
     from joinder.services.admin.detail import Chart, Detail
@@ -27,9 +28,9 @@ NAME = 8  # columns for what a line is of
 
 
 def picture(detail: Detail, day: Chart | None, width: int) -> Text:
-    """Draws four lines or fewer; what nothing is known of has none."""
+    """Draws what is known, a line each where there is room; none is cut between a number and its unit."""
     width = max(30, width)
-    drawn = (_now(detail), _last_day(day, width), _token(detail.overview.grant, width), _timeline(detail, width))
+    drawn = (_now(detail, width), _last_day(day, width), _token(detail.overview.grant, width), _timeline(detail, width))
     return Text("\n").join(line for line in drawn if line is not None)
 
 
@@ -37,14 +38,18 @@ def _line(name: str) -> Text:
     return Text(no_wrap=True, overflow="ellipsis").append(f"{name:<{NAME}}", "bold")
 
 
-def _now(detail: Detail) -> Text | None:
+def _flowed(name: str, parts: Sequence[Text], width: int, gap: str) -> Text:
+    """Puts parts beside a name, and what has no room below them."""
+    first, *rest = flowing(parts, width - NAME, gap)
+    return Text("\n").join([_line(name).append_text(first), *(_line("").append_text(one) for one in rest)])
+
+
+def _now(detail: Detail, width: int) -> Text | None:
     live = next(iter(detail.lives.values()), None)
     if live is None:
         return None
-    text = _line("now")
-    for part in _powers(live):
-        text.append_text(part).append("   ")
-    return text.append(f"{'old: ' if live.stale else ''}measured {texts.ago(live.measured_at)}", "dim")
+    measured = Text(f"{'old: ' if live.stale else ''}measured {texts.ago(live.measured_at)}", "dim")
+    return _flowed("now", [*_powers(live), measured], width, "   ")
 
 
 def _powers(live: LivePower) -> Iterator[Text]:
@@ -78,8 +83,8 @@ def _last_day(day: Chart | None, width: int) -> Text | None:
         if value is not None:
             by_hour[(start - day.start) // 3600].append(value)
     means = [sum(values) / len(values) if values else None for values in by_hour]
-    text = _line("sun").append(texts.sparkline(means), SOLAR)
-    return text.append(f"  {texts.energy(sum(known) / 4)}, at most {texts.power(max(known))}")
+    sums = Text(f"{texts.energy(sum(known) / 4)}, at most {texts.power(max(known))}")
+    return _flowed("sun", [Text(texts.sparkline(means), SOLAR), sums], width, "  ")
 
 
 def _token(grant: StoredGrant | None, width: int) -> Text | None:
@@ -90,17 +95,16 @@ def _token(grant: StoredGrant | None, width: int) -> Text | None:
     renewed = f"renewed {texts.counted(grant.refresh_count, 'time')}, last {texts.ago(grant.obtained_at)}"
     if not grant.refresh_count:
         renewed = f"not renewed yet, obtained {texts.ago(grant.obtained_at)}"
-    text = _line("token")
     if end is None:
-        return text.append(f"{renewed}; the vendor tells no end")
+        return _flowed("token", [Text(f"{renewed};"), Text("the vendor tells no end")], width, " ")
     what = "refresh token" if grant.refresh_expires_at else "access"
     left = max(0.0, min(1.0, (end - now()) / max(1, end - grant.obtained_at)))
     room = max(8, width - NAME - len(renewed) - 36)
     full = round(left * room)
     colour = "red" if left < 0.1 else "yellow" if left < 0.3 else "green"
-    text.append("━" * full, colour).append("┄" * (room - full), "dim")
     ends = f"ends {texts.ago(end)}" if end > now() else f"ended {texts.ago(end)}"
-    return text.append(f" {what} {ends}; {renewed}")
+    bar = Text.assemble(("━" * full, colour), ("┄" * (room - full), "dim"), f" {what} {ends};")
+    return _flowed("token", [bar, Text(renewed)], width, " ")
 
 
 def _timeline(detail: Detail, width: int) -> Text | None:

@@ -6,6 +6,7 @@ it is measured, so that each letter that nobody would see has its place on the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -31,6 +32,17 @@ def line(text: str | Text) -> Text:
 
 def lines(text: str | Text) -> Text:
     return _changed(text, clean_text)
+
+
+def flowing(parts: Sequence[Text], width: int, gap: str = "   ") -> list[Text]:
+    """Puts parts into lines that end between them; a part alone may be wider."""
+    found: list[Text] = []
+    for part in parts:
+        if found and found[-1].cell_len + cell_len(gap) + part.cell_len <= width:
+            found[-1].append(gap).append_text(part)
+        else:
+            found.append(part.copy())
+    return found
 
 
 def _changed(text: str | Text, clean: Any) -> Text:

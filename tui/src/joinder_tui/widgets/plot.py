@@ -79,14 +79,13 @@ def slot_at(plot: Plot, width: int, column: int) -> int | None:
     return slots[column - LEFT] if 0 <= column - LEFT < len(slots) else None
 
 
-def legend(plot: Plot, *, has_colours: bool = True) -> Text:
-    text = Text()
-    for layer in plot.layers:
-        text.append("█" if has_colours else layer.texture, layer.colour).append(f" {layer.name}   ")
-    for mark in (plot.line, plot.share):
-        if mark is not None:
-            text.append(mark.texture, mark.colour).append(f" {mark.name}   ")
-    return text
+def legend(plot: Plot, *, has_colours: bool = True) -> list[Text]:
+    """Returns what each sign stands for."""
+    layers = [
+        Text.assemble(("█" if has_colours else layer.texture, layer.colour), f" {layer.name}") for layer in plot.layers
+    ]
+    marks = [mark for mark in (plot.line, plot.share) if mark is not None]
+    return [*layers, *(Text.assemble((mark.texture, mark.colour), f" {mark.name}") for mark in marks)]
 
 
 def _frame(plot: Plot, width: int, height: int, *, has_colours: bool) -> _Frame:

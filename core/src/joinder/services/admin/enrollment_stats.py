@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from joinder.clock import now
-from joinder.errors import Actor
 from joinder.runtime.hub import Hub
 from joinder.services.admin import site_names
 from joinder.services.records import health
 
 ENDING_SHOWN = 8
 _COUNTS = (
-    "SELECT vendor, health, count(*), sum(CASE WHEN paused_at IS NULL THEN 0 ELSE 1 END) "
-    "FROM enrollment GROUP BY vendor, health"
+    "SELECT vendor, health, health_actor, count(*), sum(CASE WHEN paused_at IS NULL THEN 0 ELSE 1 END) "
+    "FROM enrollment GROUP BY vendor, health, health_actor"
 )
 _ENDING = (
     "SELECT enrollment_id, vendor, ends FROM (SELECT g.enrollment_id, e.vendor, "
@@ -27,16 +26,13 @@ _ENDING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """Enrollments of one vendor in one state of health; `paused` of them are paused."""
+    """Enrollments of one vendor in one state of health that wait for the same; `paused` of them are paused."""
 
     vendor: str
     health: str
+    actor: str
     count: int
     paused: int
-
-    @property
-    def actor(self) -> Actor:
-        return health.actor_of(self.health)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +46,16 @@ class Ending:
 
 
 async def counts(hub: Hub) -> list[Count]:
-    rows = await hub.store.scan(_COUNTS, {})
-    return sorted(
-        (Count(vendor=row[0], health=row[1], count=int(row[2]), paused=int(row[3])) for row in rows),
-        key=lambda one: (one.vendor, one.health),
-    )
+    """Counts them by vendor, health and who must act, which an application that was ended tells apart."""
+    found: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for vendor, state, actor, count, paused in await hub.store.scan(_COUNTS, {}):
+        key = (str(vendor), str(state), str(actor or health.actor_of(str(state))))
+        known = found.get(key, (0, 0))
+        found[key] = (known[0] + int(count), known[1] + int(paused))
+    return [
+        Count(vendor=vendor, health=state, actor=actor, count=count, paused=paused)
+        for (vendor, state, actor), (count, paused) in sorted(found.items())
+    ]
 
 
 async def ending(hub: Hub) -> list[Ending]:

@@ -13,7 +13,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.calls.budgets import Quotas
-from joinder.store.tables import Enrollment, JoinFlow, JoinSession, VendorCredentials
+from joinder.store.tables import Account, Enrollment, JoinFlow, JoinSession, VendorCredentials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class ListedFlow:
     """`under_way`: owners who are at it now; `enrollments`: what it made, as far as they still exist."""
 
     row: JoinFlow
+    account_name: str
     under_way: int
     enrollments: int
 
@@ -30,6 +31,7 @@ class ListedCredentials:
     """`flows` and `enrollments` depend on them."""
 
     row: VendorCredentials
+    account_name: str
     flows: int
     enrollments: int
 
@@ -43,12 +45,13 @@ async def flows(hub: Hub, account_id: str | None = None) -> list[ListedFlow]:
         col(JoinSession.expires_at) > now(),
     )
     made = _count(Enrollment).where(col(Enrollment.flow_id) == col(JoinFlow.id))
-    query = select(JoinFlow, under_way.scalar_subquery(), made.scalar_subquery())
+    query = select(JoinFlow, under_way.scalar_subquery(), made.scalar_subquery(), Account.name)
+    query = query.join(Account, col(Account.id) == col(JoinFlow.account_id))
     if account_id is not None:
         query = query.where(col(JoinFlow.account_id) == account_id)
     async with hub.store.read() as session:
         rows = await session.execute(query.order_by(col(JoinFlow.created_at).desc(), col(JoinFlow.id)))
-        return [ListedFlow(row=row[0], under_way=row[1], enrollments=row[2]) for row in rows]
+        return [ListedFlow(row=row[0], under_way=row[1], enrollments=row[2], account_name=row[3]) for row in rows]
 
 
 async def credentials(hub: Hub, account_id: str | None = None) -> list[ListedCredentials]:
@@ -59,12 +62,13 @@ async def credentials(hub: Hub, account_id: str | None = None) -> list[ListedCre
         cast(col(JoinFlow.vendors), Text).contains(col(table.id)),  # an id is never part of another text
     )
     made = _count(Enrollment).where(col(Enrollment.credentials_id) == col(table.id))
-    query = select(table, used.scalar_subquery(), made.scalar_subquery())
+    query = select(table, used.scalar_subquery(), made.scalar_subquery(), Account.name)
+    query = query.join(Account, col(Account.id) == col(table.account_id))
     if account_id is not None:
         query = query.where(col(table.account_id) == account_id)
     async with hub.store.read() as session:
         rows = await session.execute(query.order_by(col(table.vendor), col(table.name), col(table.id)))
-        return [ListedCredentials(row=row[0], flows=row[1], enrollments=row[2]) for row in rows]
+        return [ListedCredentials(row=row[0], flows=row[1], enrollments=row[2], account_name=row[3]) for row in rows]
 
 
 async def quotas(hub: Hub, rows: Sequence[VendorCredentials]) -> dict[str, Quotas]:

@@ -14,9 +14,12 @@ DAYS = 30
 _COUNTS = ("started", "under_way", "consented", "connected", "left")
 LEFT = ("session_expired", "unfinished", "wrong_browser", "link_used")  # nobody said no
 UNDER_WAY = ""
-# What an attempt came to, as join_attempts tells of one: how it ended, or how it will be written down.
+# What an attempt came to, as join_attempts tells of one: how it ended, or how it will be written down. Who waited for
+# the vendor's approval is connected once the vendor has said yes.
 _CODES = (
-    "SELECT s.flow_id, CASE WHEN s.ended_at IS NOT NULL AND s.end_code IS NOT NULL THEN s.end_code "
+    "SELECT s.flow_id, CASE WHEN s.end_code = 'pending_approval' AND EXISTS (SELECT 1 FROM enrollment e "
+    "WHERE e.id = s.enrollment_id AND e.status = 'enrolled') THEN 'joined' "
+    "WHEN s.ended_at IS NOT NULL AND s.end_code IS NOT NULL THEN s.end_code "
     "WHEN s.enrollment_id IS NOT NULL THEN 'joined' "
     "WHEN s.used_at IS NULL AND s.expires_at <= :now THEN coalesce(s.end_code, 'session_expired') ELSE '' END AS code, "
     "count(*) FROM join_session s WHERE s.created_at >= :since AND s.flow_id <> '' {mine} GROUP BY s.flow_id, code"

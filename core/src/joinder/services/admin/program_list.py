@@ -9,7 +9,7 @@ from sqlalchemy import case, func
 from sqlmodel import col, select
 
 from joinder.runtime.hub import Hub
-from joinder.store.tables import Enrollment, Program, SiteRow
+from joinder.store.tables import Account, Enrollment, Program, SiteRow
 
 UNDECIDED = ("applied", "pendingvendor", "resubmitrequested")
 MEMBERS = 200
@@ -20,6 +20,7 @@ class ListedProgram:
     """How many enrollments are in it: `undecided`, `enrolled`, and in any status."""
 
     row: Program
+    account_name: str
     undecided: int
     enrolled: int
     enrollments: int
@@ -47,15 +48,21 @@ async def listed(hub: Hub, account_id: str | None = None) -> list[ListedProgram]
         .group_by(program_id)
         .subquery()
     )
-    query = select(Program, counts.c.undecided, counts.c.enrolled, counts.c.enrollments).outerjoin(
-        counts, counts.c.program_id == col(Program.id)
-    )
+    query = select(Program, Account.name).add_columns(counts.c.undecided, counts.c.enrolled, counts.c.enrollments)
+    query = query.join(Account, col(Account.id) == col(Program.account_id))
+    query = query.outerjoin(counts, counts.c.program_id == col(Program.id))
     if account_id is not None:
         query = query.where(col(Program.account_id) == account_id)
     query = query.order_by(func.coalesce(counts.c.undecided, 0).desc(), col(Program.name), col(Program.id))
     async with hub.store.read() as session:
         return [
-            ListedProgram(row=row[0], undecided=row[1] or 0, enrolled=row[2] or 0, enrollments=row[3] or 0)
+            ListedProgram(
+                row=row[0],
+                account_name=row[1],
+                undecided=row[2] or 0,
+                enrolled=row[3] or 0,
+                enrollments=row[4] or 0,
+            )
             for row in await session.execute(query)
         ]
 

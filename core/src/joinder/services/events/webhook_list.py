@@ -9,7 +9,7 @@ from sqlalchemy.sql.selectable import Subquery
 from sqlmodel import col, select
 
 from joinder.runtime.hub import Hub
-from joinder.store.tables import Delivery, WebhookEndpoint
+from joinder.store.tables import Account, Delivery, WebhookEndpoint
 
 PAGE = 500
 COUNTED = 10_000  # deliveries that wait or failed, as a look every few seconds counts no millions
@@ -20,6 +20,7 @@ class Endpoint:
     """`waiting` and `failed` are counted among COUNTED deliveries at most."""
 
     row: WebhookEndpoint
+    account_name: str
     waiting: int
     failed: int
 
@@ -30,8 +31,10 @@ class Endpoint:
 async def endpoints(hub: Hub, *, account_id: str | None = None, limit: int = PAGE) -> list[Endpoint]:
     """Lists the endpoints of one account or of all: what is disabled first, then what fails, then the newest."""
     counts = _counts(account_id)
-    query = select(WebhookEndpoint, counts.c.waiting, counts.c.failed)
-    query = query.outerjoin(counts, counts.c.endpoint_id == col(WebhookEndpoint.id))
+    query = select(WebhookEndpoint, counts.c.waiting, counts.c.failed, Account.name)
+    query = query.join(Account, col(Account.id) == col(WebhookEndpoint.account_id)).outerjoin(
+        counts, counts.c.endpoint_id == col(WebhookEndpoint.id)
+    )
     if account_id is not None:
         query = query.where(col(WebhookEndpoint.account_id) == account_id)
     troubled = case(
@@ -42,7 +45,10 @@ async def endpoints(hub: Hub, *, account_id: str | None = None, limit: int = PAG
     query = query.order_by(troubled, col(WebhookEndpoint.created_at).desc(), col(WebhookEndpoint.id)).limit(limit)
     async with hub.store.read() as session:
         found = await session.execute(query)
-        return [Endpoint(row=row[0], waiting=int(row[1] or 0), failed=int(row[2] or 0)) for row in found]
+        return [
+            Endpoint(row=row[0], waiting=int(row[1] or 0), failed=int(row[2] or 0), account_name=row[3])
+            for row in found
+        ]
 
 
 def _counts(account_id: str | None) -> Subquery:

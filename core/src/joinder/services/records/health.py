@@ -56,6 +56,10 @@ _REFUSED = (
     "If the vendor should have changed its mind, refresh the enrollment: it is asked again. Else send the owner "
     "through the join flow anew, which makes another application, and revoke this one."
 )
+_ENDED = (
+    "Nothing, if it is to stay ended. A newer application or another consent of the owner brings it back; "
+    "revoke it to be rid of it."
+)
 _DECIDE = "Decide about it: POST /enrollments/{id}/events, or joinder enrollments decide."
 _APPLY_AGAIN = "Send the newer application: POST /enrollments/{id}/applications."
 _ACTOR: dict[str, Actor] = {
@@ -74,6 +78,8 @@ def next_step(state: str, status: str, actor: str | None) -> str | None:
     """Says what leads on from a state of health; applications to programmes have ways of their own."""
     if (state, status) == ("operator_action", "rejected"):
         return _REFUSED
+    if actor == "nobody" and status in DECLINED:
+        return _ENDED
     if (state, actor) == ("pending_approval", "operator"):
         return _APPLY_AGAIN if status == "resubmitrequested" else _DECIDE
     return NEXT_STEP.get(state)
