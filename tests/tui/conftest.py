@@ -37,16 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.proof)
 
 
-@pytest.fixture
-def ticks() -> float:
-    """Seconds between two questions of a screen: so many that a test asks when it says so, however slow the machine."""
-    return 3600.0
+@pytest.fixture(autouse=True)
+def asks_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A screen asks the store when a test says so, however slow the machine."""
+    monkeypatch.setattr(app_module, "TICK_S", 3600.0)
 
 
 @pytest.fixture
-def open_terminal(hub: Hub, ticks: float, monkeypatch: pytest.MonkeyPatch) -> OpenTerminal:
-    monkeypatch.setattr(app_module, "TICK_S", ticks)
-
+def open_terminal(hub: Hub) -> OpenTerminal:
     @asynccontextmanager
     async def lent() -> AsyncIterator[Hub]:
         yield hub

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from joinder_tui import app
 from msgspec import structs
 
 from joinder import Callback, Consent, History, Site, Vendor, clock, hookimpl, ids
@@ -95,7 +94,7 @@ class Fleet:
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stops the clock, deals ids out of one pack, and asks the store only when a test says so."""
+    """Stops the clock, and deals ids out of one pack."""
     dice = random.Random(19)  # noqa: S311 - ids of a picture
     sure = SimpleNamespace(
         token_bytes=dice.randbytes, randbits=dice.getrandbits, token_urlsafe=ids.secrets.token_urlsafe
@@ -104,7 +103,6 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault, "time", SimpleNamespace(time=MOMENT.timestamp))
     monkeypatch.setattr(ids, "secrets", sure)
     monkeypatch.setattr(ids, "_LAST", [0])
-    monkeypatch.setattr(app, "TICK_S", 3600.0)
 
 
 async def fill(hub: Hub) -> Fleet:
