@@ -32,6 +32,12 @@ _BY_CHECK = {
     "invalid_grant_is_the_owners": "Use oauth.renewed; the vendor's own words go into OAuth2.invalid_grant_codes.",
     "refresh_keeps_or_rotates": "Use oauth.renewed; OAuth2 and Vendor.refresh must say what the vendor does.",
     "gaps_stay_gaps": "What the vendor does not tell is None, never 0: series.Quarters leaves it out by itself.",
+    "spans_begin_anywhere": "Ask for series.outwards(query.start, query.end, row); Quarters(query.start, query.end) "
+    "leaves out what is outside.",
+    "owner_is_known_again": "Give Consent.account_id. Where the vendor tells nobody's, say why in "
+    "Simulator.conformance_skips = {'owner_is_known_again': '…'}.",
+    "nothing_is_listed_anew": "Use query.site and its devices, which fetch_site answered; what readings need besides "
+    "goes into grant.facts at the consent.",
     "clock_changes_are_true": "Cut days by the site's zone, as series.Days does; a day has 23 or 25 hours then.",
     "expired_token_is_lost": "Give Grant.expires_at (oauth.consented does), and raise AuthorizationLost on 401.",
     "registers_are_true": "Tell lifetime registers as Counter with their own time; core makes intervals of them.",

@@ -28,6 +28,7 @@ from joinder.testing.truth import (
     promised,
 )
 from joinder.testing.views import SITES, View, first_view, kept, views
+from joinder.testing.windows import days_agree, spans_agree, whole_hours
 from joinder.vendor import Capability, Support, Vendor
 
 CLOCK_CHANGES = (date(2026, 3, 8), date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1))
@@ -70,6 +71,18 @@ async def rows_are_true(subject: Subject) -> None:
             if days is not None:
                 told = await view.fetch(days)
                 expect_true_rows(told.intervals, days, view.truth, needed=needed)
+
+
+@check(_keeps_any)
+async def spans_begin_anywhere(subject: Subject) -> None:
+    """A span that begins or ends on any second is answered by the rows inside it: none lost, none cut, no other."""
+    async with standing(subject) as stand:
+        async for view in views(stand):
+            last, days = last_day(stand, view.site), last_days(stand, view.site)
+            for hour in whole_hours(view, last) if "15mins" in kept(stand.vendor) else ():
+                await spans_agree(view, hour)
+            if days is not None:
+                await days_agree(view, days)
 
 
 @check(_keeps_quarters)
