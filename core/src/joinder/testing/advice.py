@@ -18,7 +18,8 @@ _BY_GROUP = {
     "oauth.authorize_url as a keyword.",
     "simulated": "Compare the answer with what the simulator told: `joinder check NAME --html pages` draws both.",
     "truth": "Compare with Simulator.home: `joinder check NAME --html pages` draws what you said beside it. Signs, "
-    "units, the row's time and the zone are what goes wrong most.",
+    "units, the row's time and the zone are what goes wrong most; longer rows, means and flows as one figure are "
+    "members of TrueSite.",
     "owners": "Read every page of the list of sites, and refuse an account without any (ConsentInvalid).",
     "failures": "Raise the class of who must act (joinder.errors): http.Api(refusals=…, judge=…) holds them as data.",
     "costs": "One call for what one call tells; no sleep and no retry in a hook: core waits and repeats.",

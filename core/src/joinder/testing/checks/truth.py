@@ -217,7 +217,8 @@ def _expect_zone(site: Site, truth: TrueSite) -> None:
     true, place = truth.home.zone, zone_at(site.lat, site.lon)
     if truth.tells_zone and not _is_same_time(zone(site.timezone), true):
         raise Failed(
-            f"site {site.vendor_id}: the time zone is {site.timezone}, really it is {true.key}; take the vendor's"
+            f"site {site.vendor_id}: the time zone is {site.timezone}, really it is {true.key}; take the vendor's, or"
+            " say TrueSite(tells_zone=False) where it tells none"
         )
     if not truth.tells_zone and place is not None and not _is_same_time(zone(place), true):
         raise Failed(
