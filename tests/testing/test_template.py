@@ -126,6 +126,26 @@ async def test_a_failed_check_names_the_place_in_the_authors_code_and_what_to_do
     assert "<script" not in html
 
 
+async def test_what_the_authors_own_simulator_raised_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        secret = subject.simulator().owner_form["apiKey"]
+    with unloaded("joinder_acme"):
+        file = tmp_path / "src/joinder_acme/homes.py"
+        file.write_text(
+            file.read_text().replace(
+                "    power = site.home.power", f"    {{}}['{secret}']\n    power = site.home.power"
+            )
+        )
+        outcome = await run(next(one for one in all_checks() if one.name == "live_power_is_true"), subject)
+        assert outcome.error is not None
+        place = place_of(outcome.error, subject)
+    assert "the simulator broke (KeyError), and then: TransientError" in outcome.reason
+    assert "joinder_acme/homes.py:" in place
+    assert "KeyError: '…'" in place
+    assert secret not in place + outcome.reason
+
+
 async def test_what_was_said_is_drawn_beside_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with unloaded("joinder_acme"):
         subject = subject_of("key", tmp_path, monkeypatch)
