@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import linecache
 import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from joinder.redact import redact
-from joinder.testing.checks import Check
-from joinder.testing.subject import Subject
+from joinder.errors import VendorError
+from joinder.redact import redact, redact_code
+from joinder.testing.checks import Check, Outcome
+from joinder.testing.subject import Failed, Subject
 
 FRAMES_MOST = 6
 _BY_GROUP = {
@@ -50,6 +53,36 @@ def what_to_do(entry: Check, vendor: str) -> str:
     return _BY_CHECK.get(entry.name, _BY_GROUP[entry.group]).replace("NAME", vendor)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """A failed check as it is told: whole the first time, with how many others failed of the same; then `as_in` it."""
+
+    place: str = ""
+    others: int = 0
+    as_in: str = ""
+
+
+def troubles(outcomes: Iterable[Outcome], subject: Subject) -> dict[str, Trouble]:
+    """Returns what to tell of each failed check, by its name."""
+    places = {one.check.name: place_of(one.error, subject) if one.error else "" for one in outcomes if one.error}
+    same: dict[tuple[str, str], list[str]] = {}
+    for one in outcomes:
+        if one.state == "failed":
+            same.setdefault(_cause(one, places.get(one.check.name, "")), []).append(one.check.name)
+    found = {}
+    for first, *others in same.values():
+        found[first] = Trouble(place=places.get(first, ""), others=len(others))
+        found |= {name: Trouble(as_in=first) for name in others}
+    return found
+
+
+def _cause(outcome: Outcome, place: str) -> tuple[str, str]:
+    """Returns what outcomes of one mistake share: the line of the author's code that broke, else what was said."""
+    root = _chain(outcome.error)[0] if outcome.error else None
+    is_broken = place and root is not None and not isinstance(root, Failed | VendorError)
+    return ("\n".join(place.splitlines()[-2:]), "") if is_broken else ("", outcome.reason)
+
+
 def place_of(error: BaseException, subject: Subject) -> str:
     """Returns the author's own frames of a failure and of what caused it, secrets masked; empty without any."""
     folder = _folder(subject)
@@ -58,8 +91,8 @@ def place_of(error: BaseException, subject: Subject) -> str:
     for one in _chain(error):
         lines = _own_frames(one.__traceback__, folder)
         if lines:
-            told = traceback.format_exception_only(one)[-1].strip()
-            return _masked("\n".join([*lines[-FRAMES_MOST:], told]), subject)
+            told = redact(traceback.format_exception_only(one)[-1].strip().partition("\n")[0])
+            return _without_entered("\n".join([*lines[-FRAMES_MOST:], told]), subject)
     return ""
 
 
@@ -76,7 +109,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _own_frames(trace: TracebackType | None, folder: Path) -> list[str]:
     return [
         f"{Path(frame.filename).relative_to(folder.parent)}:{frame.lineno} in {frame.name}: "
-        + linecache.getline(frame.filename, frame.lineno or 0).strip()
+        + redact_code(linecache.getline(frame.filename, frame.lineno or 0).strip())
         for frame in traceback.extract_tb(trace)
         if Path(frame.filename).is_relative_to(folder)
     ]
@@ -90,11 +123,11 @@ def _folder(subject: Subject) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
-def _masked(text: str, subject: Subject) -> str:
-    """Masks what the simulator's owner and operator enter as well: nobody copies it from here."""
+def _without_entered(text: str, subject: Subject) -> str:
+    """Masks what the simulator's owner and operator enter, too: nobody copies it from here."""
     if subject.make_simulator is not None:
         simulator = subject.make_simulator()
         entered = [*dict(simulator.app_credentials or {}).values(), *simulator.owner_form.values()]
         for value in entered:
             text = text.replace(value, "…") if len(value) >= 8 else text
-    return redact(text)
+    return text

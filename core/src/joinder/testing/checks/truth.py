@@ -13,8 +13,8 @@ from joinder.series import day_span, zone
 from joinder.simulate.truth import TrueDevice, TrueSite
 from joinder.testing.checks import check
 from joinder.testing.expectations import expect_rows
-from joinder.testing.flow import DAY, last_day, last_days
-from joinder.testing.subject import DoesNotApply, Failed, Stand, Subject, standing
+from joinder.testing.flow import DAY, clock_changes, last_day, last_days
+from joinder.testing.subject import NOON, DoesNotApply, Failed, Stand, Subject, standing
 from joinder.testing.truth import (
     WH,
     energy,
@@ -31,7 +31,6 @@ from joinder.testing.views import SITES, View, first_view, kept, views
 from joinder.testing.windows import days_agree, spans_agree, whole_hours
 from joinder.vendor import Capability, Support, Vendor
 
-CLOCK_CHANGES = (date(2026, 3, 8), date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1))
 AHEAD = timedelta(minutes=4)  # less than the skew that vendors refuse
 LATER = timedelta(days=3)
 BETWEEN_POLLS = timedelta(minutes=45)
@@ -110,17 +109,12 @@ async def clock_changes_are_true(subject: Subject) -> None:
     """The days of 23 and of 25 hours are what the home did in them."""
     async with first_view(subject) as view:
         where = view.truth.home.zone
-    changes = [day for day in CLOCK_CHANGES if hours(day, where) != 24]
+    changes = clock_changes(where, NOON.year)
     if not changes:
         raise DoesNotApply(f"the clock does not change in {where.key}")
     for day in changes:
         async with first_view(subject, day_span(day, where)[1] + timedelta(hours=12)) as view:
             await view.day_is_true(day)
-
-
-def hours(day: date, where: ZoneInfo) -> float:
-    start, end = day_span(day, where)
-    return (end - start) / timedelta(hours=1)
 
 
 @check(_keeps_any)
