@@ -15,11 +15,11 @@ from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.testing.truth import POWERS, W, near
 from joinder.testing.views import View, views
 from joinder.testing.watch import Call, waiting
-from joinder.vendor import Resolution, Vendor
+from joinder.testing.windows import LONGEST
+from joinder.vendor import Vendor
 
 CONSENT, OF_SITE = 4, 3  # calls: of a consent, and for each site it opens
 SITE, OF_DEVICE = 8, 2  # of fetch_site, and for each device
-LONGEST: dict[Resolution, timedelta] = {"15mins": 31 * DAY, "day": 400 * DAY}  # that is asked at once
 READINGS, OF_DAY = 12, 4  # of fetch_readings, and for each day of quarter hours
 LATER = timedelta(minutes=30)
 

@@ -28,7 +28,7 @@ from joinder.testing.truth import (
     promised,
 )
 from joinder.testing.views import SITES, View, first_view, kept, views
-from joinder.testing.windows import days_agree, spans_agree, whole_hours
+from joinder.testing.windows import days_agree, longest_is_answered, spans_agree, whole_hours
 from joinder.vendor import Capability, Support, Vendor
 
 AHEAD = timedelta(minutes=4)  # less than the skew that vendors refuse
@@ -76,6 +76,7 @@ async def rows_are_true(subject: Subject) -> None:
 async def spans_begin_anywhere(subject: Subject) -> None:
     """A span that begins or ends on any second is answered by the rows inside it: none lost, none cut, no other."""
     async with standing(subject) as stand:
+        await longest_is_answered(await anext(views(stand, "")))
         async for view in views(stand):
             last, days = last_day(stand, view.site), last_days(stand, view.site)
             for hour in whole_hours(view, last) if "15mins" in kept(stand.vendor) else ():
