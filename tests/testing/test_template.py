@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 
 from joinder.physics import NO_LOAD
 from joinder.templates import KINDS, render
@@ -19,6 +20,7 @@ from joinder.testing.advice import Trouble, place_of, troubles, what_to_do
 from joinder.testing.checks import all_checks, run
 from joinder.testing.page import charts_of, page
 from joinder.testing.subject import Subject
+from joinder.vendor import Capability, Support
 from joinder.vendors.registry import ENTRY_POINT_GROUP
 from support import unloaded
 
@@ -53,6 +55,14 @@ def test_live_load_of_the_template_is_judged_by_physics(
     power = template.api.Power(at=datetime(2026, 6, 1, tzinfo=UTC), solar=solar, battery=charging, grid=exporting)
     live, said = template.mapping.live(power)
     assert (live.load_w, said) == (load, warnings)
+
+
+def test_what_owners_are_told_is_read_follows_from_what_the_vendor_can(template: ModuleType) -> None:
+    vendor = template.VENDOR
+    assert vendor.reads == ("solar production", "battery state", "grid import and export", "energy into your car")
+    of_the_sun = {**dict.fromkeys(vendor.capabilities, Support.NOT_YET), Capability.SOLAR_INTERVALS: Support.YES}
+    assert structs.replace(vendor, capabilities=of_the_sun).reads == ("solar production",)
+    assert structs.replace(vendor, data_read=("names of rooms",)).reads == ("names of rooms",)
 
 
 def subject_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
