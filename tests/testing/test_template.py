@@ -142,15 +142,15 @@ async def test_a_mistake_that_fails_many_checks_is_told_once_with_their_number(
     with unloaded("joinder_acme"):
         subject = subject_of("key", tmp_path, monkeypatch)
         file = tmp_path / "src/joinder_acme/mapping.py"
-        file.write_text(file.read_text().replace("    kind = _KINDS[", "    None[0]\n    kind = _KINDS["))
+        file.write_text(file.read_text().replace("    kind = _KINDS[", "    {}[0]\n    kind = _KINDS["))
         names = ("site_is_normalised", "quarter_hours_are_whole", "ids_stay", "cassette_says_its_source")
         outcomes = [await run(entry, subject) for entry in all_checks() if entry.name in names]
         told = troubles(outcomes, subject)
         html = page(subject, outcomes, [])
     assert told.keys() == set(names[:3])
-    assert (told["site_is_normalised"].others, "None[0]" in told["site_is_normalised"].place) == (2, True)
+    assert (told["site_is_normalised"].others, "{}[0]" in told["site_is_normalised"].place) == (2, True)
     assert told["ids_stay"] == Trouble(as_in="site_is_normalised")
-    assert (html.count("None[0]"), html.count("<p>As site is normalised.</p>")) == (1, 2)
+    assert (html.count("{}[0]"), html.count("<p>As site is normalised.</p>")) == (1, 2)
     assert "The same in 2 other checks." in html
 
 

@@ -88,11 +88,12 @@ def place_of(error: BaseException, subject: Subject) -> str:
     folder = _folder(subject)
     if folder is None:
         return ""
+    entered = _entered(subject)
     for one in _chain(error):
-        lines = _own_frames(one.__traceback__, folder)
+        lines = _own_frames(one.__traceback__, folder, entered)
         if lines:
-            told = redact(traceback.format_exception_only(one)[-1].strip().partition("\n")[0])
-            return _without_entered("\n".join([*lines[-FRAMES_MOST:], told]), subject)
+            told = traceback.format_exception_only(one)[-1].strip().partition("\n")[0]
+            return "\n".join([*lines[-FRAMES_MOST:], redact(_without(entered, told))])
     return ""
 
 
@@ -106,10 +107,10 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found[::-1]
 
 
-def _own_frames(trace: TracebackType | None, folder: Path) -> list[str]:
+def _own_frames(trace: TracebackType | None, folder: Path, entered: list[str]) -> list[str]:
     return [
         f"{Path(frame.filename).relative_to(folder.parent)}:{frame.lineno} in {frame.name}: "
-        + redact_code(linecache.getline(frame.filename, frame.lineno or 0).strip())
+        + redact_code(_without(entered, linecache.getline(frame.filename, frame.lineno or 0).strip()))
         for frame in traceback.extract_tb(trace)
         if Path(frame.filename).is_relative_to(folder)
     ]
@@ -123,11 +124,15 @@ def _folder(subject: Subject) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
-def _without_entered(text: str, subject: Subject) -> str:
-    """Masks what the simulator's owner and operator enter, too: nobody copies it from here."""
-    if subject.make_simulator is not None:
-        simulator = subject.make_simulator()
-        entered = [*dict(simulator.app_credentials or {}).values(), *simulator.owner_form.values()]
-        for value in entered:
-            text = text.replace(value, "…") if len(value) >= 8 else text
+def _entered(subject: Subject) -> list[str]:
+    """Returns what the simulator's owner and operator enter: nobody copies it from here."""
+    if subject.make_simulator is None:
+        return []
+    simulator = subject.make_simulator()
+    return [*dict(simulator.app_credentials or {}).values(), *simulator.owner_form.values()]
+
+
+def _without(entered: list[str], text: str) -> str:
+    for value in entered:
+        text = text.replace(value, "…") if len(value) >= 8 else text
     return text
