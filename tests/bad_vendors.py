@@ -99,6 +99,7 @@ BAD = {
         "        return Energy([Row(*span, 0.0)])",
     ),
     "rows_are_true": Bad(MAPPING, '"solar_wh": row.solar', '"solar_wh": row.solar and row.solar / 1000'),
+    "spans_begin_anywhere": Bad(INIT, "outwards(query.start, query.end)", "(query.start, query.end.replace(minute=0))"),
     "gaps_stay_gaps": Bad(MAPPING, "        if row.silent:", "        if row.silent and not row:"),
     "clock_changes_are_true": Bad(
         MAPPING, "date(), wh)", "date(), wh and wh * 86400 / (row.end - row.start).total_seconds())"
@@ -116,6 +117,7 @@ BAD = {
     "device_rows_are_true": Bad(INIT, "energy_path(site_id, query.device_id)", "energy_path(site_id, None)"),
     "every_site_is_listed": Bad(API, "if number >= page.pages", "if number >= 1"),
     "owners_are_told_apart": Bad(INIT, "account_id=account", 'account_id="acme"'),
+    "owner_is_known_again": Bad(INIT, ", account_id=account)", ")"),
     "owner_without_site_is_no_consent": Bad(INIT, "    if not sites:", "    if len(sites) > 99:"),
     "foreign_sites_stay_closed": Bad(INIT, "api.site_path(site_id), api.SiteDetails", "_SITE, api.SiteDetails"),
     "withdrawn_consent_is_lost": Bad(API, "answer.status == 401", "answer.status == 499"),
@@ -149,6 +151,7 @@ BAD = {
     "calls_stay_few": Bad(
         INIT, _SITE, _SITE.replace("return", "for _ in range(2):\n        found =") + "\n    return found"
     ),
+    "nothing_is_listed_anew": Bad(INIT, _PATH, f"    await api.sites(ctx, grant)\n{_PATH}"),
     "hooks_do_not_wait": Bad(INIT, _SITE, f"    await asyncio.sleep(0.01)\n{_SITE}"),
     "cut_refresh_is_one_call": Bad(
         INIT, _REFRESH, f"    try:\n    {_REFRESH}\n    except joinder.errors.OutcomeUnknown:\n    {_REFRESH}"

@@ -66,6 +66,7 @@ VARIANTS = {
         Change(HOMES, "missing=self.is_missing", "missing=self.is_missing, tells_zone=False"),
     ),
     "of hourly rows": (
+        Change(INIT, "outwards(query.start, query.end)", "outwards(query.start, query.end, timedelta(hours=1))"),
         Change(HOMES, "quarter = timedelta(minutes=15)", "quarter = timedelta(hours=1)"),
         Change(HOMES, "missing=self.is_missing", "row_s=3600"),
         Change(HOMES, ", has_gaps=True", ""),

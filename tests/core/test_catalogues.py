@@ -55,7 +55,7 @@ def said_by(vendor: Vendor) -> list[str]:
     if vendor.flow is Flow.OPERATOR:
         return []
     fields = [text for entry in vendor.consent_fields for text in (entry.label, entry.help) if text]
-    return [*vendor.data_read, *vendor.consent_steps, *fields]
+    return [*vendor.reads, *vendor.consent_steps, *fields]
 
 
 def test_a_plugin_translates_no_sentence_that_it_does_not_say() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from joinder.errors import ConsentInvalid, PluginBug
 from joinder.observe.logs import formatter
-from joinder.redact import MASK, Secrets, redact
+from joinder.redact import MASK, Secrets, redact, redact_code
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
 LEAK = "hunter2hunter2"
@@ -212,3 +212,18 @@ def test_log_lines_hold_no_secret_at_any_level(log, format):
 def test_a_traceback_is_still_readable(format):
     assert "RuntimeError" in log_line(raise_and_log, format)
     assert "raise_and_log" in log_line(raise_and_log, format)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("token = await api.get(ctx, grant, path)", None),
+        ("""cookie = answer.headers["set-cookie"]; raise ValueError(1)""", None),
+        ("""headers = {"authorization": f"{grant.secrets['access_token']}"}""", None),
+        ("""api_key = "abcdef123456", rest""", f"""api_key = "{MASK}", rest"""),
+        ("""Secrets({"password": 'abcd efgh', "x": key})""", f"""Secrets({{"password": '{MASK}', "x": key}})"""),
+        ("""f("Bearer abcdefgh12345678")""", f"""f("Bearer {MASK}")"""),
+    ],
+)
+def test_a_line_of_source_stays_but_for_what_stands_in_quotes(line: str, told: str | None) -> None:
+    assert redact_code(line) == (told or line)

@@ -23,6 +23,7 @@ from joinder.series import (
     instant,
     instants,
     merged,
+    outwards,
     percent,
     plausible,
     row_spans,
@@ -271,6 +272,19 @@ def test_a_day_of_no_year_of_ours_takes_nothing_from_those_beside_it() -> None:
     for day in (date.min, date(2026, 6, 1), date.max):
         found.energy("solar_wh", day, 100.0)
     assert [(row.solar_wh, row.quality) for row in found.readings()] == [(100.0, "measured")]
+
+
+@pytest.mark.parametrize(
+    ("row", "first", "last"),
+    [(QUARTER, (11, 0), (13, 0)), (timedelta(hours=1), (11, 0), (13, 0)), (QUARTER / 3, (11, 5), (12, 55))],
+)
+def test_a_span_is_asked_outwards_to_the_vendors_own_rows(
+    row: timedelta, first: tuple[int, int], last: tuple[int, int]
+) -> None:
+    asked = datetime(2026, 6, 1, 11, 7, 13, tzinfo=UTC), datetime(2026, 6, 1, 12, 52, 41, tzinfo=UTC)
+    span = datetime(2026, 6, 1, *first, tzinfo=UTC), datetime(2026, 6, 1, *last, tzinfo=UTC)
+    assert outwards(*asked, row) == span
+    assert outwards(*span, row) == span
 
 
 def test_the_first_source_that_knows_a_metric_counts() -> None:

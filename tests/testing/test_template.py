@@ -11,14 +11,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 
 from joinder.physics import NO_LOAD
 from joinder.templates import KINDS, render
 from joinder.testing import subject as subjects
-from joinder.testing.advice import place_of, what_to_do
+from joinder.testing.advice import Trouble, place_of, troubles, what_to_do
 from joinder.testing.checks import all_checks, run
 from joinder.testing.page import charts_of, page
 from joinder.testing.subject import Subject
+from joinder.vendor import Capability, Support
 from joinder.vendors.registry import ENTRY_POINT_GROUP
 from support import unloaded
 
@@ -53,6 +55,14 @@ def test_live_load_of_the_template_is_judged_by_physics(
     power = template.api.Power(at=datetime(2026, 6, 1, tzinfo=UTC), solar=solar, battery=charging, grid=exporting)
     live, said = template.mapping.live(power)
     assert (live.load_w, said) == (load, warnings)
+
+
+def test_what_owners_are_told_is_read_follows_from_what_the_vendor_can(template: ModuleType) -> None:
+    vendor = template.VENDOR
+    assert vendor.reads == ("solar production", "battery state", "grid import and export", "energy into your car")
+    of_the_sun = {**dict.fromkeys(vendor.capabilities, Support.NOT_YET), Capability.SOLAR_INTERVALS: Support.YES}
+    assert structs.replace(vendor, capabilities=of_the_sun).reads == ("solar production",)
+    assert structs.replace(vendor, data_read=("names of rooms",)).reads == ("names of rooms",)
 
 
 def subject_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
@@ -124,6 +134,87 @@ async def test_a_failed_check_names_the_place_in_the_authors_code_and_what_to_do
     assert what_to_do(entry, "acme") in html.replace("&#x27;", "'")
     assert "nothing &lt;to&gt; draw" in html
     assert "<script" not in html
+
+
+async def test_a_mistake_that_fails_many_checks_is_told_once_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        file = tmp_path / "src/joinder_acme/mapping.py"
+        file.write_text(file.read_text().replace("    kind = _KINDS[", "    {}[0]\n    kind = _KINDS["))
+        names = ("site_is_normalised", "quarter_hours_are_whole", "ids_stay", "cassette_says_its_source")
+        outcomes = [await run(entry, subject) for entry in all_checks() if entry.name in names]
+        told = troubles(outcomes, subject)
+        html = page(subject, outcomes, [])
+    assert told.keys() == set(names[:3])
+    assert (told["site_is_normalised"].others, "{}[0]" in told["site_is_normalised"].place) == (2, True)
+    assert told["ids_stay"] == Trouble(as_in="site_is_normalised")
+    assert (html.count("{}[0]"), html.count("<p>As site is normalised.</p>")) == (1, 2)
+    assert "The same in 2 other checks." in html
+
+
+async def test_a_call_the_cassette_lacks_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        cassette = tmp_path / "tests/cassettes/flow.yaml"
+        cassette.write_text(cassette.read_text().replace("/v1/sites/site-1/power", "/v1/sites/site-1/watts"))
+        outcome = await run(next(one for one in all_checks() if one.name == "cassette_plays_whole"), subject)
+        assert outcome.error is not None
+        place = place_of(outcome.error, subject)
+    assert (
+        outcome.reason
+        == "flow.yaml holds no call GET eu.acme.example/v1/sites/site-1/power, or one of another query or body"
+    )
+    assert "in fetch_readings: " in place
+    assert len(place.splitlines()) == 3
+
+
+@pytest.mark.parametrize("zone", ["Australia/Sydney", "Asia/Tokyo"])
+async def test_a_home_anywhere_is_read_over_its_own_clock_changes(
+    zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        homes = tmp_path / "src/joinder_acme/homes.py"
+        homes.write_text(homes.read_text().replace("Europe/Berlin", zone))
+        named = ("clock_changes_are_true", "spring_day_has_92_quarters")
+        outcomes = [await run(entry, subject) for entry in all_checks() if entry.name in named]
+    if zone == "Australia/Sydney":
+        assert [one.state for one in outcomes] == ["passed", "passed"]
+    else:
+        assert {one.state for one in outcomes} == {"failed", "n/a"}
+        assert all(zone in one.reason for one in outcomes)
+
+
+async def test_a_vendor_without_live_power_has_none_to_balance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        init = tmp_path / "src/joinder_acme/__init__.py"
+        silent = "Capability.CHARGERS: Support.YES,"
+        init.write_text(init.read_text().replace(silent, f"{silent} Capability.LIVE: Support.VENDOR_HAS_NONE,"))
+        outcome = await run(next(one for one in all_checks() if one.name == "live_power_balances"), subject)
+    assert (outcome.state, outcome.reason) == ("n/a", "only for vendors that tell live power")
+
+
+async def test_what_the_authors_own_simulator_raised_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with unloaded("joinder_acme"):
+        subject = subject_of("key", tmp_path, monkeypatch)
+        secret = subject.simulator().owner_form["apiKey"]
+    with unloaded("joinder_acme"):
+        file = tmp_path / "src/joinder_acme/homes.py"
+        file.write_text(
+            file.read_text().replace(
+                "    power = site.home.power", f"    {{}}['{secret}']\n    power = site.home.power"
+            )
+        )
+        outcome = await run(next(one for one in all_checks() if one.name == "live_power_is_true"), subject)
+        assert outcome.error is not None
+        place = place_of(outcome.error, subject)
+    assert "the simulator broke (KeyError), and then: TransientError" in outcome.reason
+    assert "joinder_acme/homes.py:" in place
+    assert "KeyError: '…'" in place
+    assert secret not in place + outcome.reason
 
 
 async def test_what_was_said_is_drawn_beside_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

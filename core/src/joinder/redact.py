@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
 
-_SHAPES = (
+_BY_THEMSELVES = (
     (re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
+)
+_SHAPES = (
+    *_BY_THEMSELVES,
     (
         re.compile(
             r"(?i)(\b(?:\w*token|\w*secret|\w*password|code|code_verifier|state|key|api_?key|username|session_?id"
@@ -25,6 +28,13 @@ _SHAPES = (
         rf"\1{MASK}",
     ),
     (re.compile(r"(?i)(\bcookie[\\\"']*\s*[=:]\s*)(?:b?\"[^\"]*\"|b?'[^']*'|[^\r\n]+)"), rf"\1{MASK}"),
+)
+_LITERAL = (
+    re.compile(
+        r"(?i)(\b\w*(?:token|secret|password|passwd|key|cookie|session|authorization|code|verifier|credential)\w*"
+        r"[\"']?\]?\s*[=:,]\s*[a-z]{0,2})([\"'])(?:(?!\2)[^{}]){4,}\2"
+    ),
+    rf"\1\2{MASK}\2",
 )
 
 
@@ -66,10 +76,19 @@ _live: weakref.WeakSet[Secrets] = weakref.WeakSet()
 
 def redact(text: str) -> str:
     """Returns the text without any live secret value and without anything of a secret's shape."""
+    return _without(text, _SHAPES)
+
+
+def redact_code(line: str) -> str:
+    """Does the same for a line of source, in which `token = await fetch(…)` is no secret, but what stands in quotes."""
+    return _without(line, (*_BY_THEMSELVES, _LITERAL))
+
+
+def _without(text: str, shapes: Iterable[tuple[re.Pattern[str], str]]) -> str:
     found = {form for secrets in tuple(_live) for form in secrets.forms if form in text}
     for form in sorted(found, key=len, reverse=True):  # a secret may begin like another, longer one
         text = text.replace(form, MASK)
-    for shape, replacement in _SHAPES:
+    for shape, replacement in shapes:
         text = shape.sub(replacement, text)
     return text
 

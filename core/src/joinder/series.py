@@ -43,6 +43,7 @@ __all__ = [
     "merged",
     "midnight",
     "once",
+    "outwards",
     "percent",
     "plausible",
     "row_spans",
@@ -237,6 +238,16 @@ class Days:
 
     def readings(self, device_id: str | None = None) -> tuple[Reading, ...]:
         return self._slots.readings(device_id)
+
+
+def outwards(start: datetime, end: datetime, row: timedelta = QUARTER) -> Span:
+    """Returns the span from the beginning of the row that holds `start` to the end of the one that holds `end`.
+
+    What a vendor is asked for, whose rows begin at whole multiples of `row` from midnight UTC: core's spans begin and
+    end on any second, and what lies outside of them Quarters leaves out.
+    """
+    before, after = start.timestamp() % row.total_seconds(), -end.timestamp() % row.total_seconds()
+    return start - timedelta(seconds=before), end + timedelta(seconds=after)
 
 
 def plausible(value: float | None) -> float | None:

@@ -49,6 +49,12 @@ class Capability(enum.StrEnum):
     CHARGER_INTERVALS = "charger_intervals"
 
 
+_READ = {  # what owners are told is read, by the capabilities that mean it
+    "solar production": (Capability.SOLAR_INVERTERS, Capability.SOLAR_INTERVALS),
+    "battery state": (Capability.BATTERIES, Capability.BATTERY_INTERVALS),
+    "grid import and export": (Capability.METERS, Capability.METER_INTERVALS),
+    "energy into your car": (Capability.CHARGERS, Capability.CHARGER_INTERVALS),
+}
 # What every vendor says yes or no to. `Capability` grows with the contract: what a plugin does not name is `not_yet`.
 SOLAR_AND_STORAGE = (
     Capability.SOLAR_INVERTERS,
@@ -227,7 +233,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     key_page: str | None = None  # FORM: the vendor's https page where the owner finds it, linked beside the steps
     texts: str | None = None  # package whose texts/LANGUAGE.toml translates what owners read of this vendor
     flow_fields: tuple[Field, ...] = ()  # options the operator sets on a join flow
-    data_read: tuple[str, ...] = ("solar production", "battery state", "grid import and export")
+    data_read: tuple[str, ...] = ()  # what owners are told is read; empty: what its capabilities say
     oauth2: OAuth2 | None = None
     grant_version: int = 1  # grows when a release stores other secrets or facts than the one before
     migrate: Migrate | None = None  # makes a grant of an earlier version one of this; pure
@@ -249,6 +255,13 @@ class Vendor(Struct, frozen=True, kw_only=True):
     def asks_password(self) -> bool:
         """Tells whether an owner would type their own login at the vendor into our form."""
         return any(entry.password for entry in self.consent_fields)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Returns what owners are told is read of them."""
+        return self.data_read or tuple(
+            what for what, of in _READ.items() if any(self.support(one) is Support.YES for one in of)
+        )
 
     @property
     def is_renewable(self) -> bool:

@@ -12,6 +12,7 @@ from joinder.commands.answering import say
 from joinder.commands.running import echo, fail, json_option, show
 
 if TYPE_CHECKING:
+    from joinder.testing.advice import Trouble
     from joinder.testing.checks import Outcome
     from joinder.testing.subject import Subject
 
@@ -94,21 +95,33 @@ def _page(subject: Subject, outcomes: list[Outcome], folder: Path) -> Path:
 def _show(subject: Subject, outcomes: list[Outcome]) -> None:
     from collections import Counter
 
-    from joinder.testing.advice import place_of, what_to_do
+    from joinder.testing.advice import troubles
 
-    name = subject.name
-
+    name, told = subject.name, troubles(outcomes, subject)
     counts = Counter(outcome.state for outcome in outcomes)
     group = ""
     for one in outcomes:
         if one.check.group != group:
             group = one.check.group
             echo(f"\n{name} · {group}")
-        reason = f"  {clean_line(one.reason)}" if one.reason else ""
-        echo(f"  {one.state:<8} {one.check.name.replace('_', ' ')}{reason}")
-        if one.state == "failed":
-            place = place_of(one.error, subject) if one.error is not None else ""
-            for line in place.splitlines():
-                echo(f"           {clean_line(line)}")
-            echo(f"           → {what_to_do(one.check, name)}")
+        _show_one(one, told.get(one.check.name), name)
     echo(f"\n{name}: " + ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped", "n/a")))
+
+
+def _show_one(one: Outcome, trouble: Trouble | None, vendor: str) -> None:
+    from joinder.plurals import counted
+    from joinder.testing.advice import what_to_do
+
+    said = f"as {_words(trouble.as_in)}" if trouble is not None and trouble.as_in else clean_line(one.reason)
+    echo(f"  {one.state:<8} {_words(one.check.name)}{f'  {said}' if said else ''}")
+    if trouble is None or trouble.as_in:
+        return
+    for line in trouble.place.splitlines():
+        echo(f"           {clean_line(line)}")
+    if trouble.others:
+        echo(f"           the same in {counted(trouble.others, 'other check')}")
+    echo(f"           → {what_to_do(one.check, vendor)}")
+
+
+def _words(check: str) -> str:
+    return check.replace("_", " ")

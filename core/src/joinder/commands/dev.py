@@ -58,7 +58,7 @@ async def _run(vendor: str, folder: Path, port: int) -> None:
     try:
         async with desk(vendor, folder, port, plugins=plugins_from_env()) as made:
             _introduce(made)
-            await tell_changes(made.hub, lambda line: echo(clean_line(line)))
+            await tell_changes(made, lambda line: echo(clean_line(line)))
     except LookupError as error:
         fail(str(error), EXIT_NOT_FOUND)
     except (VendorError, StepFailed) as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from msgspec import structs
 
 from joinder.demo.client import Say
@@ -26,6 +28,7 @@ from joinder.vendor import Flow
 
 ACTOR = "author"
 LOOK_S = 1.0
+READ_MOST = 256 * 1024  # of the end of the log, bytes
 _STANDING = (
     "SELECT e.id, e.health, e.health_reason, (SELECT count(*) FROM site s WHERE s.enrollment_id = e.id), "
     "(SELECT count(*) FROM interval i JOIN site s ON s.id = i.subject_id WHERE s.enrollment_id = e.id) "
@@ -109,13 +112,44 @@ async def _link(hub: Hub, name: str, flow_id: str) -> str:
     return await join_sessions.link(hub, account.id, flow_id, name)
 
 
-async def tell_changes(hub: Hub, say: Say) -> None:
-    """Says what becomes of each enrollment, until it is cancelled."""
+async def tell_changes(made: Desk, say: Say) -> None:
+    """Says what becomes of each enrollment, and why the first one was not read, until it is cancelled."""
     told: dict[str, str] = {}
     while True:
-        for enrollment_id, health, reason, sites, rows in await hub.store.rows(_STANDING, {}):
-            line = f"{enrollment_id}: {health}{f', {reason}' if reason else ''}; {sites} sites, {rows} rows"
-            if told.get(enrollment_id) != line:
-                told[enrollment_id] = line
+        for line_of, line in (await _standing(made.hub, made.log)).items():
+            if told.get(line_of) != line:
+                told[line_of] = line
                 say(line)
         await asyncio.sleep(LOOK_S)
+
+
+async def _standing(hub: Hub, log: Path) -> dict[str, str]:
+    """Returns a line of each enrollment by its id, and one of what went wrong with the first."""
+    lines = {}
+    for enrollment_id, health, reason, sites, rows in await hub.store.rows(_STANDING, {}):
+        lines[enrollment_id] = f"{enrollment_id}: {health}{f', {reason}' if reason else ''}; {sites} sites, {rows} rows"
+    first = next(iter(lines), None)
+    if first is not None and (error := last_poll_error(log, first)) is not None:
+        lines[f"poll of {first}"] = f"{first}: its last poll that failed: {error}"
+    return lines
+
+
+def last_poll_error(log: Path, enrollment_id: str) -> str | None:
+    """Finds it in the server's log, whose lines are JSON and hold no secret; None where no poll failed."""
+    begins = re.compile(rf"poll of {re.escape(enrollment_id)}(?: failed)?: ")
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - READ_MOST))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        event = _event(line)
+        if found := begins.match(event):
+            return event[found.end() :]
+    return None
+
+
+def _event(line: bytes) -> str:
+    """Returns what the line says; nothing where it is no whole line of ours."""
+    try:
+        return str(msgspec.json.decode(line, type=dict[str, object]).get("event", ""))
+    except msgspec.DecodeError:
+        return ""

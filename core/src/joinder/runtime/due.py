@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from joinder.clock import now
-from joinder.errors import VendorError
+from joinder.errors import PluginBug, VendorError
 from joinder.observe import tracing
 from joinder.observe.log_context import log_context
 from joinder.runtime.hub import Hub
@@ -150,6 +150,11 @@ async def _paced(hub: Hub, kind: Kind, app: str, left: Iterator[DueRow], until: 
         yield row
 
 
+def _told(error: Exception) -> str:
+    """Adds to a plugin's bug its place, which is all that is known of it."""
+    return f"{error} ({error.detail})" if isinstance(error, PluginBug) and error.detail else str(error)
+
+
 async def run_one(hub: Hub, kind: Kind, row: DueRow) -> None:
     """Runs one row, whatever it does: its trouble is nobody else's.
 
@@ -169,7 +174,7 @@ async def run_one(hub: Hub, kind: Kind, row: DueRow) -> None:
     except NotFound:
         return
     except (VendorError, Refusal) as error:
-        log.warning("%s of %s: %s", kind.name, row.enrollment_id, error)
+        log.warning("%s of %s: %s", kind.name, row.enrollment_id, _told(error))
         await _postpone(hub, kind.name, row.enrollment_id, _wait_s(error))
     except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
         trouble = trouble_from(error)

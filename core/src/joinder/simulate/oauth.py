@@ -78,7 +78,8 @@ class TokenService:
     """One vendor's codes and tokens, in memory.
 
     `clients` is client id → secret. The owner `revokes-later` loses the consent at the first refresh. `refused` maps
-    what is wrong (client, code, refresh_token, expired) to the vendor's status and error code.
+    what is wrong (client, code, refresh_token, expired) to the vendor's status and error code. `access_token` makes
+    those that say whose they are.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class TokenService:
         code_life_s: float = 300.0,
         rotation: Rotation | None = None,
         new_token: Callable[[str], str] = random_token,
+        access_token: Callable[[Family], str] | None = None,
         refused: Mapping[str, tuple[int, str]] | None = None,
     ) -> None:
         self.clock = clock
@@ -98,6 +100,7 @@ class TokenService:
         self.access_life_s, self.refresh_life_s, self.code_life_s = access_life_s, refresh_life_s, code_life_s
         self._clients = dict(clients)
         self._new_token = new_token
+        self._access_token = access_token or (lambda _: new_token("access"))
         self._refused = {
             "client": (401, "invalid_client"),
             "code": (400, "invalid_grant"),
@@ -154,7 +157,7 @@ class TokenService:
 
     def issue(self, family: Family) -> Issued:
         now = self.clock.time()
-        issued = Issued(family, self._new_token("access"), self._new_token("refresh"))
+        issued = Issued(family, self._access_token(family), self._new_token("refresh"))
         self._access[issued.access_token] = (family, now + self.access_life_s)
         self._refresh[issued.refresh_token] = _Refresh(family, now + self.refresh_life_s)
         return issued

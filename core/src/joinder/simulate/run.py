@@ -16,6 +16,7 @@ import uvicorn
 
 from joinder import loopback
 from joinder.simulate import Asgi, Simulator
+from joinder.simulate.breaks import Hear, Heard, unheard
 from joinder.simulate.faults import FaultDial
 from joinder.simulate.tls import self_signed
 
@@ -30,15 +31,18 @@ class _Quiet(uvicorn.Server):
 
 @asynccontextmanager
 async def running(
-    simulators: Sequence[Simulator], ports: Mapping[str, int] | None = None
+    simulators: Sequence[Simulator], ports: Mapping[str, int] | None = None, *, hear: Hear = unheard
 ) -> AsyncIterator[dict[str, str]]:
-    """Yields vendor → base URL; port 0 or absent means any free one. They stop when the block ends."""
+    """Yields vendor → base URL; port 0 or absent means any free one. They stop when the block ends.
+
+    `hear` is told what they raise by mistake.
+    """
     async with _stopping() as servers:
         origins = {}
         for simulator in simulators:
             listener = _listener((ports or {}).get(simulator.vendor, 0))
             origins[simulator.vendor] = _origin(simulator, listener.getsockname()[1])
-            await _start(simulator, listener, servers)
+            await _start(simulator, listener, servers, hear)
         yield origins
 
 
@@ -120,10 +124,10 @@ def _origin(simulator: Simulator, port: int) -> str:
 
 
 async def _start(
-    simulator: Simulator, listener: socket.socket, servers: list[tuple[_Quiet, asyncio.Task[None]]]
+    simulator: Simulator, listener: socket.socket, servers: list[tuple[_Quiet, asyncio.Task[None]]], hear: Hear
 ) -> None:
     config = uvicorn.Config(
-        steered_from_here(FaultDial(simulator.app, simulator.clock)),
+        steered_from_here(FaultDial(Heard(simulator.app, hear), simulator.clock)),
         log_level="critical",
         access_log=False,
         lifespan="off",

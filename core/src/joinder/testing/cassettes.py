@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import vcr
+from vcr.errors import CannotOverwriteExistingCassetteException
 from vcr.persisters.filesystem import FilesystemPersister
 from vcr.request import Request
 
@@ -64,6 +65,17 @@ def playing(path: Path) -> Iterator[Any]:
     """Plays `path` to every call of the block; a call that is not on it fails (record_mode none)."""
     with _vcr(Scrubber()).use_cassette(str(path), record_mode="none") as cassette:
         yield cassette
+
+
+def missing_call(error: BaseException | None, path: Path) -> MissingCall | None:
+    """Says in a sentence which call of the plugin `path` does not hold; None where the error came of something else."""
+    while error is not None and not isinstance(error, CannotOverwriteExistingCassetteException):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    asked, parts = error.failed_request, urlsplit(error.failed_request.uri)
+    told = f"{path.name} holds no call {asked.method} {parts.hostname}{parts.path}, or one of another query or body"
+    return MissingCall(told).with_traceback(error.__traceback__)
 
 
 def provenance(path: Path) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from joinder.energy import Readings, ReadingsQuery, Site
 from joinder.grants import Callback, Consent, Grant
@@ -92,6 +93,12 @@ def last_days(stand: Stand, site: Site) -> ReadingsQuery | None:
     today = stand.clock.now().astimezone(where).date()
     start, end = midnight(today - 3 * DAY, where), midnight(today, where)
     return ReadingsQuery(site=site, start=start, end=end, resolution="day")
+
+
+def clock_changes(where: ZoneInfo, year: int) -> list[date]:
+    """Returns the days of that year which are no 24 hours long."""
+    days = [date(year, 1, 1) + DAY * number for number in range(365)]
+    return [day for day in days if midnight(day + DAY, where) - midnight(day, where) != DAY]
 
 
 def quarter_before(at: datetime) -> datetime:

@@ -10,8 +10,9 @@ from html import escape
 from joinder.clean import clean_line
 from joinder.energy import ENERGY_METRICS, Live, Site
 from joinder.grants import Grant
+from joinder.plurals import counted
 from joinder.series import QUARTER, day_span, zone
-from joinder.testing.advice import place_of, what_to_do
+from joinder.testing.advice import Trouble, troubles, what_to_do
 from joinder.testing.checks import Outcome
 from joinder.testing.flow import last_day, quarter_before
 from joinder.testing.subject import Stand, Subject, standing
@@ -99,7 +100,8 @@ def page(subject: Subject, outcomes: Sequence[Outcome], charts: Sequence[Chart],
     failed = [one for one in outcomes if one.state == "failed"]
     parts = [_HEAD.format(title=escape(title)), f"<h1>{escape(title)}</h1>"]
     parts.append(f"<p>{len(outcomes)} checks, {len(failed)} failed.</p>")
-    parts += [_failure(one, subject) for one in failed]
+    told = troubles(outcomes, subject)
+    parts += [_failure(one, told[one.check.name], subject) for one in failed]
     parts.append("<h2>What it said, and what happened</h2>")
     parts.append("<p>Grey and wide: the simulated home. Blue and thin: the plugin. A gap is what it did not tell.</p>")
     parts.append(f"<p>{escape(clean_line(trouble))}</p>" if trouble else "")
@@ -109,17 +111,23 @@ def page(subject: Subject, outcomes: Sequence[Outcome], charts: Sequence[Chart],
     return "\n".join([*parts, "</table></body></html>\n"])
 
 
-def _failure(one: Outcome, subject: Subject) -> str:
-    place = place_of(one.error, subject) if one.error is not None else ""
+def _failure(one: Outcome, trouble: Trouble, subject: Subject) -> str:
+    begins = f'<h2 class="failed">{escape(_words(one.check.name))}</h2><p>{escape(one.check.promise)}</p>'
+    if trouble.as_in:
+        return f"{begins}<p>As {escape(_words(trouble.as_in))}.</p>"
+    others = f"<p>The same in {counted(trouble.others, 'other check')}.</p>" if trouble.others else ""
     return (
-        f'<h2 class="failed">{escape(one.check.name.replace("_", " "))}</h2><p>{escape(one.check.promise)}</p>'
-        f"<p>{escape(clean_line(one.reason))}</p><pre>{escape(place)}</pre>"
+        f"{begins}<p>{escape(clean_line(one.reason))}</p><pre>{escape(trouble.place)}</pre>{others}"
         f"<p><strong>{escape(what_to_do(one.check, subject.name))}</strong></p>"
     )
 
 
+def _words(check: str) -> str:
+    return check.replace("_", " ")
+
+
 def _row(one: Outcome) -> str:
-    cells = (one.check.group, one.check.name.replace("_", " "), one.state, clean_line(one.reason))
+    cells = (one.check.group, _words(one.check.name), one.state, clean_line(one.reason))
     return f'<tr class="{one.state if one.state == "failed" else ""}">' + "".join(
         f"<td>{escape(cell)}</td>" for cell in cells
     )

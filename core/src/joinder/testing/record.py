@@ -13,7 +13,7 @@ from joinder.http import HttpFactory
 from joinder.redact import Secrets
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.run import networks_of
-from joinder.testing.cassettes import NAME, Needs, needs, playing, recording
+from joinder.testing.cassettes import NAME, Needs, missing_call, needs, playing, recording
 from joinder.testing.flow import Seen, whole_flow
 from joinder.testing.scrub import Scrubber
 from joinder.testing.subject import Failed, Stand, Subject, standing
@@ -52,10 +52,21 @@ async def replay(subject: Subject) -> tuple[Seen, Stand]:
     wanted = needs(path)
     async with _alone(subject, wanted) as stand:
         with playing(path) as cassette:
-            seen = await whole_flow(stand, _replayed_callback(stand, wanted.callback))
+            seen = await _flow_of(path, stand, _replayed_callback(stand, wanted.callback))
             if not cassette.all_played:
                 raise Failed(f"{len(cassette) - cassette.play_count} of {len(cassette)} recorded calls were not made")
     return seen, stand
+
+
+async def _flow_of(path: Path, stand: Stand, callback: Callback) -> Seen:
+    """Raises MissingCall in place of the player's own words, which fill a page."""
+    try:
+        return await whole_flow(stand, callback)
+    except Exception as error:
+        missing = missing_call(error, path)
+        if missing is None:
+            raise
+    raise missing
 
 
 def cassette_of(subject: Subject) -> Path:

@@ -21,7 +21,7 @@ from msgspec import structs
 
 from joinder.demo.owner import Page
 from joinder.energy import Site
-from joinder.errors import ConsentContinues
+from joinder.errors import ConsentContinues, VendorError
 from joinder.grants import AppCredentials, AuthorizeRequest, Callback, Consent, Context, Grant, GrantState
 from joinder.http import HttpFactory
 from joinder.places import zone_at
@@ -52,6 +52,14 @@ class Failed(AssertionError):
 
 class DoesNotApply(Exception):
     """A check has nothing to look at with this vendor; the text says what the vendor has not."""
+
+
+def told(error: Exception) -> str:
+    """Says it in one line, with what the operator would be told besides."""
+    if isinstance(error, Failed):
+        return str(error)
+    detail = f" ({error.detail})" if isinstance(error, VendorError) and error.detail else ""
+    return f"{type(error).__name__}: {error}{detail}"
 
 
 @dataclass(kw_only=True)
@@ -297,12 +305,14 @@ class _Refusing(Unobserved):
 async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[Stand]:
     """The plugin against its running simulator, whose clock stands still at `at`.
 
-    Raises Failed when the block ends well, but core's gate refused a part of what the plugin answered in it.
+    Raises Failed when the block ends well, but core's gate refused a part of what the plugin answered in it; and when
+    it ends badly after the simulator itself broke, whose error is then the cause.
     """
+    broken: list[Exception] = []
     registry, simulator = subject.registry(), subject.simulator()
     registry.observer = refusing = _Refusing()
     simulator.clock.freeze(at.timestamp())
-    async with running([simulator]) as origins:
+    async with running([simulator], hear=broken.append) as origins:
         networks = networks_of([simulator])
         reroute = reroute_of([simulator], origins)
         factory = HttpFactory(allowed_networks=networks, reroute=reroute)
@@ -318,6 +328,12 @@ async def standing(subject: Subject, *, at: datetime = NOON) -> AsyncIterator[St
             try:
                 yield stand
                 refusing.expect_none()
+            except Exception as error:
+                if broken and not isinstance(error, DoesNotApply):
+                    raise Failed(
+                        f"the simulator broke ({type(broken[0]).__name__}), and then: {told(error)}"
+                    ) from broken[0]
+                raise
             finally:
                 await factory.close()
 

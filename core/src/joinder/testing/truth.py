@@ -9,6 +9,7 @@ from itertools import groupby
 from joinder.energy import ENERGY_METRICS, Counter, Device, DeviceKind, Live, Reading, ReadingsQuery
 from joinder.simulate.home import SLOT_S, Energy, Power
 from joinder.simulate.truth import Numbers, TrueDevice, TrueSite
+from joinder.testing.forgotten import forgotten_of_live, forgotten_of_moment, forgotten_of_rows
 from joinder.testing.subject import Failed
 from joinder.vendor import Capability, Support, Vendor
 
@@ -61,11 +62,18 @@ def expect_true_rows(
     needed: tuple[str, ...] = (),
 ) -> None:
     """Every row is what the site, or its `device`, did; `needed` metrics are known wherever the vendor told them."""
+
+    def tells(of: Energy) -> Numbers:
+        return device.energy(of) if device else _of_site(truth, numbers(of))
+
     for part in _told_as_one(rows, truth, query):
         start, end = part[0].start, part[-1].end
         of = energy(truth, start, end)
-        true = device.energy(of) if device else _of_site(truth, numbers(of))
-        _expect_part(part, true, _place(query, start), of, needed)
+        try:
+            _expect_part(part, tells(of), _place(query, start), of, needed)
+        except WrongNumber as wrong:
+            forgotten = forgotten_of_rows(rows, start, wrong.metric, truth, tells) if query.resolution != "day" else ""
+            raise Failed(f"{wrong}; {forgotten}" if forgotten else wrong.hinted) from None
 
 
 def _of_site(truth: TrueSite, told: Numbers) -> Numbers:
@@ -103,7 +111,7 @@ def _expect_part(part: list[Reading], true: Numbers, place: str, of: Energy, nee
         if is_partial and metric != "soc_percent" and value <= true[metric] + room:
             continue
         if not near(value, true[metric], room):
-            raise Failed(wrong(place, metric, value, true[metric], numbers(of)))
+            raise WrongNumber(place, metric, value, true[metric], numbers(of))
 
 
 def expect_gaps(rows: Iterable[Reading], truth: TrueSite, query: ReadingsQuery) -> None:
@@ -140,9 +148,10 @@ def expect_true_live(vendor: Vendor, live: Live | None, truth: TrueSite, now: da
         told_at = now.timestamp() - now.timestamp() % truth.live_every_s
         late_s = live.measured_at.timestamp() - told_at
         if abs(late_s) > 1:
+            forgotten = forgotten_of_moment(live.measured_at, now)
             raise Failed(
                 f"live power at {now:%H:%M}: measured_at is {late_s:+.0f} s off the vendor's own time of measurement;"
-                " take the time of its answer, in its zone, and not ours"
+                f" {forgotten or 'take the time of its answer, in its zone, and not ours'}"
             )
     at = live.measured_at.timestamp() if truth.live_every_s else now.timestamp()
     true = _of_site(truth, numbers(truth.live(at)))
@@ -153,10 +162,15 @@ def expect_true_live(vendor: Vendor, live: Live | None, truth: TrueSite, now: da
             raise Failed(f"{place}: {metric} is {value:g}, but the site has no battery; unknown is None, no 0")
         is_near = _is_charge(value, truth, at) if metric == "soc_percent" else near(value or 0.0, true[metric], W)
         if value is not None and not is_near:
-            raise Failed(wrong(place, metric, value, true[metric], true))
+            number = WrongNumber(place, metric, value, true[metric], true)
+            forgotten = forgotten_of_live(value, metric, truth, at)
+            raise Failed(f"{number}; {forgotten}" if forgotten else number.hinted)
     lacking = [metric for metric in _told_live(truth) if getattr(live, metric) is None]
     if lacking:
-        raise Failed(f"{place}: {lacking[0]} is missing, although the vendor tells it; read the member that holds it")
+        raise Failed(
+            f"{place}: {lacking[0]} is missing, although the vendor tells it; read the member that holds it, or leave"
+            " it out of TrueSite.live_tells where it does not"
+        )
 
 
 def _told_live(truth: TrueSite) -> tuple[str, ...]:
@@ -244,9 +258,18 @@ def near(told: float, true: float, room: float, share: float = SHARE) -> bool:
     return abs(told - true) <= room + share * abs(true)
 
 
+class WrongNumber(Exception):
+    """A number that is not what it really was; `hinted` says also what it looks like."""
+
+    def __init__(self, place: str, metric: str, told: float, true: float, others: Mapping[str, float]) -> None:
+        super().__init__(f"{place}: {metric} is {told:g}, really it was {true:g}")
+        self.metric = metric
+        self.hinted = f"{self}; {_hint(metric, told, true, others)}"
+
+
 def wrong(place: str, name: str, told: float, true: float, others: Mapping[str, float]) -> str:
     """One line: what is told, what it was, and what it looks like."""
-    return f"{place}: {name} is {told:g}, really it was {true:g}; {_hint(name, told, true, others)}"
+    return WrongNumber(place, name, told, true, others).hinted
 
 
 def _hint(name: str, told: float, true: float, others: Mapping[str, float]) -> str:

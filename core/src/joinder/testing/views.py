@@ -71,7 +71,10 @@ class View:
         told = sum(not self.truth.missing(at.timestamp()) for at in starts) if query.resolution == "15mins" else count
         if len(rows) < told:
             where = f"{len(rows)} of {told} rows of {query.resolution} on {query.start:%d %b}"
-            raise Failed(f"{where}; ask for the whole day, every page of it, by the site's own clock")
+            raise Failed(
+                f"{where}; ask for the whole day, every page of it, by the site's own clock; rows the vendor"
+                " has not are TrueSite.missing"
+            )
 
 
 def kept(vendor: Vendor) -> list[Resolution]:

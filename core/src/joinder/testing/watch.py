@@ -20,14 +20,18 @@ LONGEST_S = 30.0
 PATIENT_S = 80.0  # within the deadline of a hook
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
-    """One call as the plugin asked for it; `sent` is everything in it, for looking for a secret."""
+    """One call as the plugin asked for it; `sent` is everything in it, for looking for a secret.
+
+    `told`: the body of its answer; None where there was none.
+    """
 
     method: str
     url: str
     body: str
     sent: str
+    told: bytes | None = None
 
     @property
     def path(self) -> str:
@@ -66,10 +70,12 @@ class Watched:
         await self._http.__aexit__(*error)
 
     async def request(self, method: str, url: str, **options: Any) -> Any:
-        self._calls.append(_call(method, url, options))
+        self._calls.append(call := _call(method, url, options))
         told = options.get("deadline", LONGEST_S)
         options["deadline"] = max(told, PATIENT_S) if self._longest_s is None else min(told, self._longest_s)
-        return await self._http.request(method, url, **options)
+        answer = await self._http.request(method, url, **options)
+        call.told = answer.content
+        return answer
 
 
 def _call(method: str, url: str, options: dict[str, Any]) -> Call:

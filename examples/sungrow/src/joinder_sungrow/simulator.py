@@ -252,5 +252,6 @@ def simulator() -> Simulator:
             Refusal(means=RateLimited, body=_refused("E998")),
             Refusal(means=NotSupported, body=_refused("E994")),
         ),
+        conformance_skips={"owner_is_known_again": "iSolarCloud says which plants an owner chose, not who they are"},
         notes=("iSolarCloud's European cloud; owners grants, second, no-sites, denies, revokes-later",),
     )

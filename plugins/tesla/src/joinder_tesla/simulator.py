@@ -30,6 +30,7 @@ from joinder.simulate import Simulator
 from joinder.simulate.clock import SimulatedClock
 from joinder.simulate.home import Home
 from joinder.simulate.oauth import (
+    Family,
     Issued,
     Rotation,
     TokenRefused,
@@ -152,6 +153,7 @@ class Cloud:
             refresh_life_s=REFRESH_LIFE_S,
             rotation=Rotation(mode="grace", grace_seconds=GRACE_S),
             new_token=_new_token,
+            access_token=_access_token,
             refused={
                 "client": (400, "unauthorized_client"),
                 "code": (400, "invalid_auth_code"),
@@ -224,10 +226,14 @@ class Cloud:
 
 
 def _new_token(kind: str) -> str:
-    """Codes and refresh tokens carry the region; access tokens have the form of a JWT."""
-    if kind != "access":
-        return f"{_PREFIX[kind]}{secrets.token_hex(20)}"
-    return ".".join(_part({"alg": "RS256", "n": secrets.token_hex(8)}) for _ in range(3))
+    """Codes and refresh tokens carry the region."""
+    return f"{_PREFIX[kind]}{secrets.token_hex(20)}"
+
+
+def _access_token(family: Family) -> str:
+    """Has the form of a JWT, which says whose account it is."""
+    said: tuple[Body, ...] = ({"alg": "RS256"}, {"sub": f"account-{family.owner}"}, {})
+    return ".".join(_part({**claims, "n": secrets.token_hex(8)}) for claims in said)
 
 
 def _token(issued: Issued) -> Body:

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from joinder.errors import VendorError
-from joinder.testing.subject import DoesNotApply, Failed, Subject
+from joinder.testing.subject import DoesNotApply, Failed, Subject, told
 from joinder.vendor import Vendor
 
 Run = Callable[[Subject], Awaitable[None]]
@@ -82,15 +81,8 @@ async def run(entry: Check, subject: Subject) -> Outcome:
     except DoesNotApply as reason_why:
         return Outcome(check=entry, state="n/a", reason=str(reason_why))
     except Exception as error:  # noqa: BLE001 - a check that breaks is a check that does not hold
-        return Outcome(check=entry, state="failed", reason=_told(error), error=error)
+        return Outcome(check=entry, state="failed", reason=told(error), error=error)
     return Outcome(check=entry, state="passed")
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, Failed):
-        return str(error)
-    detail = f" ({error.detail})" if isinstance(error, VendorError) and error.detail else ""
-    return f"{type(error).__name__}: {error}{detail}"
 
 
 def skips(subject: Subject) -> dict[str, str]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+
+from msgspec import structs
 
 from joinder.energy import ENERGY_METRICS, Readings, ReadingsQuery
 from joinder.errors import VendorError
 from joinder.testing.checks import check
-from joinder.testing.flow import DAY, Ask, asking, last_day, quarter_before
+from joinder.testing.flow import DAY, Ask, asking, last_day, last_days, quarter_before
 from joinder.testing.subject import Failed, Stand, Subject, standing
 from joinder.testing.truth import POWERS, W, near
 from joinder.testing.views import View, views
 from joinder.testing.watch import Call, waiting
-from joinder.vendor import Resolution, Vendor
+from joinder.testing.windows import LONGEST
+from joinder.vendor import Vendor
 
 CONSENT, OF_SITE = 4, 3  # calls: of a consent, and for each site it opens
 SITE, OF_DEVICE = 8, 2  # of fetch_site, and for each device
-LONGEST: dict[Resolution, timedelta] = {"15mins": 31 * DAY, "day": 400 * DAY}  # that is asked at once
 READINGS, OF_DAY = 12, 4  # of fetch_readings, and for each day of quarter hours
+LATER = timedelta(minutes=30)
+
+
+def _by_cloud(vendor: Vendor) -> bool:
+    """for vendors that are reached in a cloud, as a device is asked with every read who it is"""
+    return not vendor.device_access
 
 
 def _refreshes(vendor: Vendor) -> bool:
@@ -60,6 +69,51 @@ def _expect_each_once(calls: list[Call], hook: str) -> None:
     if twice is not None:
         raise Failed(
             f"{hook} made the same call {asked.count(twice.what)} times ({twice.place}): ask once; retrying is core's"
+        )
+
+
+@check(_by_cloud)
+async def nothing_is_listed_anew(subject: Subject) -> None:
+    """fetch_readings asks for nothing that the consent or fetch_site brought: query.site has the site's devices."""
+    async with standing(subject) as stand:
+        grant = await stand.granted(stand.widest)
+        site = await stand.site(grant, grant.site_ids[0])
+        view = View(stand=stand, owner=stand.widest, grant=grant, site=site, truth=stand.truth(site.vendor_id))
+        brought, stand.calls[:] = list(stand.calls), []
+        for query in _rows_only(view):
+            await view.fetch(query)
+            _expect_nothing_again(stand, brought, f"fetch_readings of {query.resolution}")
+        at = stand.clock.now() + LATER  # power has changed: what is told again without a change is a list
+        later, query = await view.at(at), ReadingsQuery(site=site, start=at, end=at, live=True)
+        await later.fetch(query)  # after which a session that had ended is there again
+        stand.calls.clear()
+        await later.fetch(query)
+        told = {call.what: call.told for call in brought}
+        others = grant.site_ids[1:] if len(stand.calls) > 1 else ()  # what is asked alone may be all there is of power
+        stand.calls[:] = [call for call in stand.calls if call.told == told.get(call.what) or _names_any(call, others)]
+        _expect_nothing_again(stand, brought, "fetch_readings of live power")
+
+
+def _names_any(call: Call, site_ids: Sequence[str]) -> bool:
+    return any(site_id.encode() in (call.told or b"") for site_id in site_ids)
+
+
+def _rows_only(view: View) -> list[ReadingsQuery]:
+    """Returns queries of rows without live power, whose answer may stand beside the devices."""
+    last, days = last_day(view.stand, view.site), last_days(view.stand, view.site)
+    asked = [last] if view.stand.vendor.limits.resolution("15mins") else []
+    return [structs.replace(query, live=False) for query in (*asked, *([days] if days else []))]
+
+
+def _expect_nothing_again(stand: Stand, brought: list[Call], hook: str) -> None:
+    """Also forgets the calls."""
+    calls, stand.calls[:] = list(stand.calls), []
+    known = [call.what for call in brought]
+    again = next((call for call in calls if call.what in known), None)
+    if again is not None:
+        raise Failed(
+            f"{hook} asks {again.place} once more, which the consent or fetch_site brought; query.site has the devices,"
+            " and grant.facts keep what else never changes"
         )
 
 

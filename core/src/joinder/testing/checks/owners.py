@@ -21,11 +21,16 @@ from joinder.grants import Grant
 from joinder.testing.checks import check
 from joinder.testing.flow import DAY
 from joinder.testing.subject import DoesNotApply, Failed, Stand, Subject, standing
-from joinder.vendor import Refresh, Vendor
+from joinder.vendor import Flow, Refresh, Vendor
 
 CLOSED = (NotSupported, SiteGone, AuthorizationLost, ApprovalPending, ApprovalRefused)
 MOMENT = timedelta(minutes=1)
 LONG = timedelta(days=800)  # longer than any token lives
+
+
+def _asks_owners(vendor: Vendor) -> bool:
+    """for vendors whose owners consent"""
+    return vendor.flow is not Flow.OPERATOR
 
 
 def _refreshes(vendor: Vendor) -> bool:
@@ -66,6 +71,19 @@ async def owners_are_told_apart(subject: Subject) -> None:
                 )
         if len(owners) < 2:
             raise DoesNotApply("the simulator names no two owners with sites (Simulator.owners)")
+
+
+@check(_asks_owners)
+async def owner_is_known_again(subject: Subject) -> None:
+    """A consent has the vendor's id of who gave it: their next one renews the enrollment, and makes no second one."""
+    async with standing(subject) as stand:
+        if stand.flow is Flow.OPERATOR:
+            raise DoesNotApply("no owner consents: the operator's credentials open the sites")
+        if not (await stand.consent()).account_id:
+            raise Failed(
+                "the consent has no account id, so the same owner's next one is another enrollment; give"
+                " Consent.account_id, the vendor's own id of who consented"
+            )
 
 
 @check()

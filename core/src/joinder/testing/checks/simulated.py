@@ -21,14 +21,10 @@ from joinder.testing.expectations import (
     expect_rows,
     expect_site,
 )
-from joinder.testing.flow import DAY, last_day, last_days
-from joinder.testing.subject import DoesNotApply, Failed, Stand, Subject, standing
-from joinder.vendor import Flow, Refresh, Vendor
+from joinder.testing.flow import DAY, clock_changes, last_day, last_days
+from joinder.testing.subject import NOON, DoesNotApply, Failed, Stand, Subject, standing
+from joinder.vendor import Capability, Flow, Refresh, Support, Vendor
 
-CLOCK_CHANGES = {  # local days of 23 and of 25 hours in 2026
-    23: (date(2026, 3, 8), date(2026, 3, 29)),
-    25: (date(2026, 10, 25), date(2026, 11, 1)),
-}
 FAULTS = ("429", "5xx", "html", "cut", "lost")
 LEVELS_AGREE = 0.02
 
@@ -46,6 +42,11 @@ def _keeps_days(vendor: Vendor) -> bool:
 def _keeps_both(vendor: Vendor) -> bool:
     """for vendors that keep quarter hours and days"""
     return _keeps_quarters(vendor) and _keeps_days(vendor)
+
+
+def _tells_live(vendor: Vendor) -> bool:
+    """for vendors that tell live power"""
+    return vendor.support(Capability.LIVE) is Support.YES
 
 
 def _refreshes(vendor: Vendor) -> bool:
@@ -233,7 +234,7 @@ async def autumn_day_has_100_quarters(subject: Subject) -> None:
     await _clock_change(subject, 25)
 
 
-@check()
+@check(_tells_live)
 async def live_power_balances(subject: Subject) -> None:
     """Live power is of now, and load = solar + battery + grid within 1 % where all four are known."""
     async with standing(subject) as stand:
@@ -272,9 +273,11 @@ async def _clock_change(subject: Subject, hours: int) -> None:
         grant = await stand.granted()
         site = await stand.site(grant, grant.site_ids[0])
     where = _zone_of(site)
-    days = [day for day in CLOCK_CHANGES[hours] if _hours(day, where) == hours]
+    days = [day for day in clock_changes(where, NOON.year) if _hours(day, where) == hours]
     if not days:
-        raise Failed(f"the simulator's default home must lie in a zone whose clock changes, not {site.timezone}")
+        raise Failed(
+            f"the clock of {where.key} has no day of {hours} hours; put the simulator's default home where it has one"
+        )
     start, end = day_span(days[0], where)
     async with standing(subject, at=end + timedelta(hours=12)) as stand:
         grant = (await stand.consent()).grant
@@ -288,8 +291,13 @@ async def _clock_change(subject: Subject, hours: int) -> None:
 def _zone_of(site: Site) -> ZoneInfo:
     """Raises DoesNotApply where the vendor tells none and nobody says where its simulated home lies."""
     where = zone(site.timezone)
+    if where is None and site.timezone is not None:
+        raise Failed(f"site {site.vendor_id}: time zone {site.timezone} is no IANA name")
     if where is None:
-        raise DoesNotApply("the vendor tells no time zone, and Simulator.home none for it")
+        raise DoesNotApply(
+            f"the vendor tells no time zone of site {site.vendor_id}, nor coordinates in one; Simulator.home does not"
+            " say TrueSite(tells_zone=False) of it"
+        )
     return where
 
 

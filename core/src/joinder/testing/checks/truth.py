@@ -13,8 +13,8 @@ from joinder.series import day_span, zone
 from joinder.simulate.truth import TrueDevice, TrueSite
 from joinder.testing.checks import check
 from joinder.testing.expectations import expect_rows
-from joinder.testing.flow import DAY, last_day, last_days
-from joinder.testing.subject import DoesNotApply, Failed, Stand, Subject, standing
+from joinder.testing.flow import DAY, clock_changes, last_day, last_days
+from joinder.testing.subject import NOON, DoesNotApply, Failed, Stand, Subject, standing
 from joinder.testing.truth import (
     WH,
     energy,
@@ -28,9 +28,9 @@ from joinder.testing.truth import (
     promised,
 )
 from joinder.testing.views import SITES, View, first_view, kept, views
+from joinder.testing.windows import days_agree, longest_is_answered, spans_agree, whole_hours
 from joinder.vendor import Capability, Support, Vendor
 
-CLOCK_CHANGES = (date(2026, 3, 8), date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1))
 AHEAD = timedelta(minutes=4)  # less than the skew that vendors refuse
 LATER = timedelta(days=3)
 BETWEEN_POLLS = timedelta(minutes=45)
@@ -72,6 +72,19 @@ async def rows_are_true(subject: Subject) -> None:
                 expect_true_rows(told.intervals, days, view.truth, needed=needed)
 
 
+@check(_keeps_any)
+async def spans_begin_anywhere(subject: Subject) -> None:
+    """A span that begins or ends on any second is answered by the rows inside it: none lost, none cut, no other."""
+    async with standing(subject) as stand:
+        await longest_is_answered(await anext(views(stand, "")))
+        async for view in views(stand):
+            last, days = last_day(stand, view.site), last_days(stand, view.site)
+            for hour in whole_hours(view, last) if "15mins" in kept(stand.vendor) else ():
+                await spans_agree(view, hour)
+            if days is not None:
+                await days_agree(view, days)
+
+
 @check(_keeps_quarters)
 async def gaps_stay_gaps(subject: Subject) -> None:
     """Where the vendor has no row, nothing is told; where a device was silent, the sum is partial."""
@@ -97,17 +110,12 @@ async def clock_changes_are_true(subject: Subject) -> None:
     """The days of 23 and of 25 hours are what the home did in them."""
     async with first_view(subject) as view:
         where = view.truth.home.zone
-    changes = [day for day in CLOCK_CHANGES if hours(day, where) != 24]
+    changes = clock_changes(where, NOON.year)
     if not changes:
         raise DoesNotApply(f"the clock does not change in {where.key}")
     for day in changes:
         async with first_view(subject, day_span(day, where)[1] + timedelta(hours=12)) as view:
             await view.day_is_true(day)
-
-
-def hours(day: date, where: ZoneInfo) -> float:
-    start, end = day_span(day, where)
-    return (end - start) / timedelta(hours=1)
 
 
 @check(_keeps_any)
@@ -204,7 +212,8 @@ def _expect_zone(site: Site, truth: TrueSite) -> None:
     true, place = truth.home.zone, zone_at(site.lat, site.lon)
     if truth.tells_zone and not _is_same_time(zone(site.timezone), true):
         raise Failed(
-            f"site {site.vendor_id}: the time zone is {site.timezone}, really it is {true.key}; take the vendor's"
+            f"site {site.vendor_id}: the time zone is {site.timezone}, really it is {true.key}; take the vendor's, or"
+            " say TrueSite(tells_zone=False) where it tells none"
         )
     if not truth.tells_zone and place is not None and not _is_same_time(zone(place), true):
         raise Failed(

@@ -28,6 +28,7 @@ from joinder import (
     hookimpl,
 )
 from joinder.errors import AuthorizationLost, ConsentInvalid
+from joinder.series import outwards
 from joinder_acme import api, mapping
 
 VENDOR = Vendor(
@@ -97,7 +98,8 @@ async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Re
     live: Live | None = None
     warnings: tuple[str, ...] = ()
     if query.start < query.end:
-        span = {"start": query.start.isoformat(), "end": query.end.isoformat(), "step": query.resolution}
+        start, end = outwards(query.start, query.end)  # to Acme's own rows: a span begins and ends on any second
+        span = {"start": start.isoformat(), "end": end.isoformat(), "step": query.resolution}
         path = api.energy_path(site_id, query.device_id)
         intervals = mapping.readings(await api.get(ctx, grant, path, api.Energy, **span), query)
     if query.live:

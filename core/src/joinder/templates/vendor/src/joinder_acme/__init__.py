@@ -30,6 +30,7 @@ from joinder import (
     oauth,
 )
 from joinder.errors import ConsentInvalid
+from joinder.series import outwards
 from joinder_acme import api, mapping
 
 _OAUTH2 = OAuth2(  # consent URL and renewal come from it; write build_authorize_url or refresh where Acme differs
@@ -101,7 +102,8 @@ async def fetch_readings(ctx: Context, grant: Grant, query: ReadingsQuery) -> Re
     live: Live | None = None
     warnings: tuple[str, ...] = ()
     if query.start < query.end:
-        span = {"start": query.start.isoformat(), "end": query.end.isoformat(), "step": query.resolution}
+        start, end = outwards(query.start, query.end)  # to Acme's own rows: a span begins and ends on any second
+        span = {"start": start.isoformat(), "end": end.isoformat(), "step": query.resolution}
         path = api.energy_path(site_id, query.device_id)
         intervals = mapping.readings(await api.get(ctx, grant, path, api.Energy, **span), query)
     if query.live:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from joinder.energy import DeviceKind, MeterRole
-from joinder.series import day_span, days_between
+from joinder.series import day_span, days_between, outwards
 from joinder.simulate.home import Home
 from joinder.simulate.truth import TrueDevice, TrueSite
 
 PAGE_SIZE = 1
-LONGEST = {"15mins": timedelta(days=7), "day": timedelta(days=31)}  # that one call may ask for
+LONGEST = {"15mins": timedelta(days=8), "day": timedelta(days=32)}  # that one call may ask for, a row more on each side
 SHARES = (0.6, 0.4)  # of the sun, by inverter
 Body = dict[str, Any]
 
@@ -103,9 +103,12 @@ def _spans(site: SimulatedSite, query: Any, now: datetime) -> list[tuple[datetim
     if query["step"] == "day":
         spans = [day_span(day, site.home.zone) for day in days_between(start, end, site.home.zone)]
     else:
-        quarter = timedelta(minutes=15)
-        spans = [(start + quarter * step, start + quarter * (step + 1)) for step in range(int((end - start) / quarter))]
-        spans = [span for span in spans if not site.is_missing(span[0].timestamp())]
+        quarter = timedelta(minutes=15)  # Acme's own rows, wherever the span begins
+        first, last = outwards(start, end, quarter)
+        spans = [
+            (first + quarter * step, first + quarter * (step + 1)) for step in range(int((last - first) / quarter))
+        ]
+        spans = [span for span in spans if span[0] >= start and not site.is_missing(span[0].timestamp())]
     return [span for span in spans if span[1] <= now]
 
 
