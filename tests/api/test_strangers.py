@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from joinder.ids import new_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls import buckets
 from joinder.services.calls.buckets import Buckets
+from joinder.services.calls.strangers import REMEMBERED_MOST_S, Guest, SlowDown, Strangers
 from joinder.services.join.browser_sessions import COOKIES_MOST
 
 At = Callable[..., httpx.AsyncClient]
@@ -164,6 +165,21 @@ async def test_invented_codes_reach_the_vendor_so_often_and_an_honest_owner_stil
     assert asked <= 120 / 2 + len(flood)
     del vendors.sunny.failures["handle_callback"]
     assert result_of(await invent(at(HONEST), flow_id))["enrollmentID"]
+
+
+def test_strangers_who_wait_a_little_between_their_tries_leave_owners_their_half(clock: SimpleNamespace) -> None:
+    strangers = Strangers()
+    refused = 0
+    for second in range(900):
+        for number in range(20):
+            with suppress(SlowDown):
+                strangers.attempts.spend(Guest(f"203.0.113.{number}"), "flow", "sunny")
+                refused += 1
+        strangers.attempts.spend(Guest(f"198.18.{second // 250}.{second % 250}"), "flow", "sunny").give_back()
+        clock.now += 1
+    assert 900 < refused < 900 * 2 + 120  # what the flow takes in fifteen minutes, and no more
+    clock.now += REMEMBERED_MOST_S
+    assert strangers.attempts.tried.is_full("address 203.0.113.1")
 
 
 async def test_a_refused_attempt_leaves_the_session_as_it_is(

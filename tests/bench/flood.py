@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import multiprocessing
 import re
 import socket
@@ -18,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ HALVES = (
     b"GET /sites HTTP/1.1\r\nhost: h\r\nx-",
     b"POST /oauth2/token HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nx",
 )
-OWNER = {"x-forwarded-for": "198.51.100.7"}
 ADDRESSES, RIGHT, VENDOR_S, EVERY_S = 20, "the-right-code", 0.05, 0.5
 
 
@@ -127,14 +127,20 @@ async def timed(asking: Awaitable[Any]) -> tuple[float, int]:
     return (time.perf_counter() - began) * 1000, answer[0] if isinstance(answer, tuple) else answer
 
 
-async def measure(port: int, token: str, flow: str, seconds: float) -> None:
+def each_from_home() -> Iterator[dict[str, str]]:
+    """Yields the headers of owners, each of whom joins once."""
+    for number in itertools.count():
+        yield {"x-forwarded-for": f"198.18.{number // 250 % 250}.{number % 250}"}
+
+
+async def measure(port: int, token: str, flow: str, owners: Iterator[dict[str, str]], seconds: float) -> None:
     api = {"authorization": f"Bearer {token}"}
     seen: dict[str, list[tuple[float, int]]] = {"/health/ready": [], "/sites": [], "an owner's join": []}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         seen["/health/ready"].append(await timed(asked(port, "/health/ready", {})))
         seen["/sites"].append(await timed(asked(port, "/sites", api)))
-        seen["an owner's join"].append(await timed(joined(port, flow, RIGHT, OWNER)))
+        seen["an owner's join"].append(await timed(joined(port, flow, RIGHT, next(owners))))
         await asyncio.sleep(EVERY_S)
     for what, answers in seen.items():
         times = sorted(time_ms for time_ms, _ in answers)
@@ -162,16 +168,18 @@ def flood(port: int, flow: str, seconds: float, rate: int, ends: Any) -> None:
     ends.put(dict(sorted(statuses.items())))
 
 
-async def measured(port: int, token: str, flow: str, given: argparse.Namespace) -> None:
+async def measured(
+    port: int, token: str, flow: str, owners: Iterator[dict[str, str]], given: argparse.Namespace
+) -> None:
     while not await answers(port):
         await asyncio.sleep(0.1)
     print("alone")
-    await measure(port, token, flow, given.seconds)
+    await measure(port, token, flow, owners, given.seconds)
     print(f"beside {given.sockets} half-open sockets")
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(given.sockets)]
     for number, one in enumerate(held):
         one.sendall(HALVES[number % len(HALVES)])
-    await measure(port, token, flow, given.seconds)
+    await measure(port, token, flow, owners, given.seconds)
     for one in held:
         one.close()
 
@@ -191,13 +199,14 @@ def main(given: argparse.Namespace) -> None:
         server = context.Process(target=serve, args=(folder, port, told, counted), daemon=True)
         server.start()
         token, flow = told.get(timeout=120)
-        asyncio.run(measured(port, token, flow, given))
+        owners = each_from_home()
+        asyncio.run(measured(port, token, flow, owners, given))
         print(f"beside {given.rate} strangers a second from {ADDRESSES} addresses")
         counted[0] = counted[1] = 0
         ends = context.Queue()
         strangers = context.Process(target=flood, args=(port, flow, given.seconds, given.rate, ends), daemon=True)
         strangers.start()
-        asyncio.run(measure(port, token, flow, given.seconds))
+        asyncio.run(measure(port, token, flow, owners, given.seconds))
         print(f"  strangers were answered {ends.get(timeout=600)}")
         print(f"  the vendor was asked about {counted[0]} of their codes, and {counted[1]} of the owner's")
         server.kill()

@@ -6,6 +6,7 @@ Own code: what the registries have (limits, pyrate-limiter) keeps a sender's tex
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -24,10 +25,14 @@ class Balance(NamedTuple):
 
 
 class Buckets:
-    """One bucket a key, full at first: `per_minute` at once, then as many a minute."""
+    """One bucket a key, full at first: `per_minute` at once, then as many a minute.
 
-    def __init__(self, per_minute: int, keys_most: int = KEYS_MOST) -> None:
+    `overdrawn_most_s`: one from which more was taken is full again after so long at most.
+    """
+
+    def __init__(self, per_minute: int, keys_most: int = KEYS_MOST, *, overdrawn_most_s: float = math.inf) -> None:
         self._span_s = MINUTE_S / per_minute
+        self._overdrawn_most_s = overdrawn_most_s
         self._keys_most = keys_most
         self._full_at: OrderedDict[bytes, float] = OrderedDict()  # by a hash, for a key has any length; monotonic
 
@@ -57,8 +62,9 @@ class Buckets:
 
     def take(self, key: str) -> None:
         """Also where none is left: ask `wait_s` before."""
-        hashed = _hashed(key)
-        self._keep(hashed, max(self._full_at.get(hashed, 0.0), monotonic()) + self._span_s)
+        hashed, moment = _hashed(key), monotonic()
+        full_at = max(self._full_at.get(hashed, 0.0), moment) + self._span_s
+        self._keep(hashed, min(full_at, moment + self._overdrawn_most_s))
 
     def give_back(self, key: str) -> None:
         hashed = _hashed(key)

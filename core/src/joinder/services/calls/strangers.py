@@ -1,8 +1,10 @@
 """What people without an account may cost: budgets before any row is written for them or a vendor is called.
 
 Of one process. Whoever may be told apart pays first: a browser, an address, then the flow, at last the vendor. An
-address whose entries or codes were refused lately leaves half of what is shared to those who come for the first time.
-What ends in an enrollment costs nothing. Who has nothing left is sent away before anything is read (`admit`).
+address or a browser whose tries came to nothing lately leaves half of what is shared to those who come for the first
+time. Each such try is remembered for a minute, an hour of them at most: were it forgotten as soon as another is
+allowed, those who wait a little between tries would have all. What ends in an enrollment costs nothing. Who has nothing
+left is sent away before anything is read (`admit`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Literal
 from joinder.services.calls.buckets import Buckets
 
 SHARE_OF_REFUSED = 0.5
+REMEMBERED_MOST_S = 3600.0
 ASKED_PER_MINUTE = 1200  # a join is ten requests at most, pictures and styles included
 Act = Literal["starts", "attempts"]
 
@@ -42,6 +45,7 @@ class Tier:
     browser: Buckets
     flow: Buckets
     vendor: Buckets | None = None
+    tried: Buckets = field(default_factory=lambda: Buckets(1, overdrawn_most_s=REMEMBERED_MOST_S))
 
     def spend(self, guest: Guest, flow: str, vendor: str = "") -> Spent:
         """Takes from all of them, or from none. Raises SlowDown."""
@@ -51,13 +55,13 @@ class Tier:
         """Returns the buckets that one more is to be taken from, as far as it is known from which. Raises SlowDown."""
         own = _known((self.browser, guest.browser), (self.address, guest.address))
         shared = _known((self.flow, flow), (self.vendor, vendor))
-        was_refused = any(not buckets.is_full(key) for buckets, key in own)
-        share = SHARE_OF_REFUSED if was_refused else 1.0
+        tries = [f"{what} {key}" for what, key in (("browser", guest.browser), ("address", guest.address)) if key]
+        share = 1.0 if all(map(self.tried.is_full, tries)) else SHARE_OF_REFUSED
         waits = [buckets.wait_s(key) for buckets, key in own]
         waits += [buckets.wait_s(key, share=share) for buckets, key in shared]
         if max(waits, default=0) > 0:
             raise SlowDown(max(waits))
-        return [*own, *shared]
+        return [*own, *shared, *((self.tried, key) for key in tries)]
 
 
 def _known(*places: tuple[Buckets | None, str | None]) -> list[tuple[Buckets, str]]:
