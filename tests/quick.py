@@ -38,9 +38,18 @@ GUARDS = {  # where a change begins → tests that name what it lacks elsewhere
 
 def changed() -> list[Path]:
     """Files that differ from where the work began, those that git does not know yet included."""
-    base = _told("merge-base", "HEAD", "@{upstream}") or _told("rev-parse", "HEAD~1") or "HEAD"
-    names = _told("diff", "--name-only", base).split() + _told("ls-files", "--others", "--exclude-standard").split()
+    names = _told("diff", "--name-only", _base()).split() + _told("ls-files", "--others", "--exclude-standard").split()
     return [ROOT / name for name in dict.fromkeys(names) if (ROOT / name).exists()]
+
+
+def _base() -> str:
+    """Returns the commit the work began at: a branch that was never pushed began at the remote's main, or at ours."""
+    head = _told("rev-parse", "HEAD")
+    for place in ("@{upstream}", "origin/HEAD", "main"):
+        found = _told("merge-base", "HEAD", place)
+        if found and (place != "main" or found != head):
+            return found
+    return _told("rev-parse", "HEAD~1") or "HEAD"
 
 
 def tests_of(files: list[Path]) -> list[Path]:
