@@ -56,8 +56,11 @@ async def ask(api: httpx.AsyncClient, path: str, tag: str | None = None, **query
 
 async def asked_twice(api: httpx.AsyncClient, path: str, **query: Any) -> httpx.Response:
     """The first fetches from the vendor and writes; what the second reads has settled."""
-    await ask(api, path, **query)
-    return await ask(api, path, **query)
+    first = await ask(api, path, **query)
+    assert first.status_code == 200, first.text
+    second = await ask(api, path, **query)
+    assert second.status_code == 200, second.text
+    return second
 
 
 async def test_a_settled_day_that_is_asked_again_is_not_read_again(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from joinder.api.formats import JSON, WHOLE, written
 from joinder.api.settled import Settled
+from joinder.clock import now
 from joinder.ids import Tag, id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
@@ -177,7 +178,7 @@ def provide_window(
 
 def window_of(level: SummaryLevel, start: str | None, end: str | None, limit: int, token: str | None) -> Window:
     """Returns the range asked for, as `provide_window` does. Raises Invalid."""
-    until = moment_of("end", end) if end is not None else int(datetime.now(UTC).timestamp())
+    until = moment_of("end", end) if end is not None else now()
     since = moment_of("start", start) if start is not None else until - 86400
     if token is None:
         return Window(level, since, until, limit)

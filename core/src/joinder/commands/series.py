@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from joinder.clock import now
 from joinder.commands.admin import MOMENT, PAGE
 from joinder.commands.answering import Columns, plain, print_json, print_list, say
 from joinder.plurals import counted
@@ -48,7 +48,7 @@ def window(level: SummaryLevel, start: int | None, end: int | None, provenance: 
     """Returns the span to read, in epoch seconds: the last day when left out, as over REST."""
     from joinder.services.readings.intervals import Window
 
-    until = int(time.time()) if end is None else end
+    until = now() if end is None else end
     return Window(level, until - 86400 if start is None else start, until, PAGE, provenance)
 
 
