@@ -527,6 +527,14 @@ def test_standby_is_zero_without_a_word() -> None:
     assert found.live.solar_w == 0.0
 
 
+def test_a_load_cut_off_at_zero_says_nothing_of_cars() -> None:
+    members = dict.fromkeys(ENERGY_METRICS, 0.0) | {"solar_wh": 1000.0, "export_wh": 2000.0, "charger_wh": 2000.0}
+    found = gated(told(row(**members)))
+    (judged,) = [one for one in found.intervals if one.start == AT]
+    assert (judged.charger_wh, judged.load_wh) == (2000.0, None)
+    assert [one.rule for one in found.refused] == [str(Rule.LOAD)]
+
+
 def test_a_row_that_is_not_over_is_partial() -> None:
     (found,) = gated(Readings(intervals=(row(NOW, import_wh=1.0),))).intervals
     assert (found.quality, found.rule) == ("partial", "running")

@@ -167,8 +167,10 @@ def _judged(row: Reading, bounds: _Bounds, is_spike: bool, refusals: Refusals) -
         rule = Rule.NAMEPLATE if beyond else Rule.SPIKE
         refusals.note(rule, "solar_wh", _span(row))
         row = structs.replace(row, solar_wh=None, load_wh=None, rule=str(rule))
-    row = _within_chargers(_within_capacity(row, bounds, refusals), bounds, refusals)
-    return _balanced(row, bounds, refusals) if row.device_id is None else row
+    row = _within_capacity(row, bounds, refusals)
+    if row.device_id is None:
+        row = _balanced(row, bounds, refusals)  # before the cars: a load that was cut off at 0 says nothing of them
+    return _within_chargers(row, bounds, refusals)
 
 
 def _within_capacity(row: Reading, bounds: _Bounds, refusals: Refusals) -> Reading:
