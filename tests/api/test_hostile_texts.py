@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 import pytest
@@ -57,6 +57,13 @@ async def test_a_form_shows_every_name_as_it_is(
         assert not ELEMENTS & set(found.seen)
         assert all(place.startswith("#") for place in found.leads_to)  # to the field that is wrong
         assert not [one for one in found.attributes if one.startswith("on")]
+
+
+@pytest.mark.parametrize("path", ["//evil.example/x", "/%2Fevil.example/x", "///evil.example/x"])
+async def test_a_problem_names_no_other_server(api: httpx.AsyncClient, path: str) -> None:
+    answer = await api.get(f"{api.base_url}".rstrip("/") + path)
+    assert answer.status_code == 404
+    assert urlsplit(urljoin("https://joinder.example", answer.json()["instance"])).netloc == "joinder.example"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -141,13 +141,19 @@ def problem(
         title=theirs or title,
         status=status,
         detail=clean_line(detail),
-        instance=quote(request.url.path, safe=IN_PATHS, errors="replace"),
+        instance=_reference(request.url.path),
         errors=[FieldError(*map(clean_line, entry)) for entry in told] or None,
         actor=actor,
     )
     return Response(
         body, status_code=status, media_type=MEDIA_TYPE, headers={"cache-control": "no-store", **(headers or {})}
     )
+
+
+def _reference(path: str) -> str:
+    """Returns a URI of this server: one that begins with two slashes would name another (RFC 3986, 4.2)."""
+    quoted = quote(path, safe=IN_PATHS, errors="replace")
+    return f"/.{quoted}" if quoted.startswith("//") else quoted
 
 
 def on_refusal(request: Request[Any, Any, Any], error: Refusal) -> Response[Problem]:
