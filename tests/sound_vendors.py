@@ -48,6 +48,12 @@ _TOLD = """    if rest == "total":
         told = {"solar": total.solar_wh, "imported": total.import_wh, "exported": total.export_wh}
         return {"at": now.isoformat(), **told}
     if rest == "power":"""
+_SITE = "    return mapping.site(await api.get("
+_QUERIED = "    site_id = query.site.vendor_id\n"
+_CHALLENGE = '    await api.get(ctx, grant, "/challenge", api.Challenge)\n'
+_CHALLENGED = """    if path == "v1/challenge":
+        return Response({"nonce": token_hex()})
+    if path == "":"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,13 @@ VARIANTS = {
         Change(MAPPING, "def live(", _REGISTERS),
         Change(HOMES, '    if rest == "power":', _TOLD),
         Change(SIMULATOR, "        owner_choice=", "        has_history=False,\n        owner_choice="),
+    ),
+    "with a challenge before each read": (
+        Change(INIT, _SITE, _CHALLENGE + _SITE),
+        Change(INIT, _QUERIED, _CHALLENGE + _QUERIED),
+        Change(API, "class SiteDetails(", "class Challenge(Struct):\n    nonce: str\n\n\nclass SiteDetails("),
+        Change(SIMULATOR, '    if path == "":', _CHALLENGED),
+        Change(SIMULATOR, "from typing import Any\n", "from secrets import token_hex\nfrom typing import Any\n"),
     ),
 }
 
