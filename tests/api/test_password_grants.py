@@ -12,7 +12,7 @@ from joinder.errors import OperatorActionNeeded
 from joinder.grants import AppCredentials, Grant
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.calls.guard import guarding
+from joinder.services.calls.breakers import guarding
 from joinder.services.calls.vendor_context import vendor_context
 from joinder.vendor import AppCredentialType, Field, Flow
 from joinder.vendors.registry import Registry

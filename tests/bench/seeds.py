@@ -18,7 +18,7 @@ from joinder.ids import new_id
 from joinder.runtime.hub import Hub
 from joinder.services.join import vendor_credentials
 from joinder.services.records import accounts
-from joinder.services.records.sealed_grants import seal_grant
+from joinder.services.records.opened_grant import seal_grant
 from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.store.types import Upsert

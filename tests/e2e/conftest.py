@@ -12,8 +12,7 @@ import pytest
 from joinder.grants import Callback
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.join import stored_consents, vendor_credentials
 from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
@@ -47,7 +46,7 @@ class World:
             await self.hub.vault.unlock(session, self.account_id)
             row = await session.get(vendor_credentials.VendorCredentials, self.credentials_id)
         assert row is not None
-        ctx = vendor_context(self.hub, "enphase", app_secrets.open_app(self.hub, row))
+        ctx = vendor_context(self.hub, "enphase", open_app(self.hub, row))
         ids = []
         for number in range(count):
             code = self.cloud.tokens.new_code(ctx.require_app()["clientID"], "grants", "https://here.example/cb")

@@ -28,8 +28,7 @@ from joinder.demo.processes import environment
 from joinder.grants import Callback
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.join import stored_consents, vendor_credentials
 from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
@@ -203,7 +202,7 @@ async def joined(hub: Hub, simulator: Simulator) -> tuple[accounts.NewClient, st
         await hub.vault.unlock(session, account.id)
         row = await session.get(vendor_credentials.VendorCredentials, app.id)
     assert row is not None
-    ctx = vendor_context(hub, "acme", app_secrets.open_app(hub, row))
+    ctx = vendor_context(hub, "acme", open_app(hub, row))
     tokens: Any = simulator.app.state.cloud.tokens  # type: ignore[attr-defined]
     code = tokens.new_code(ctx.require_app()["clientID"], "grants", REDIRECT)
     callback = Callback(values=Secrets({"code": code}), redirect_uri=REDIRECT)

@@ -28,7 +28,7 @@ from joinder.errors import (
 from joinder.grants import Context, Grant
 from joinder.services.grants.refresh import refresh
 from joinder.services.readings.vendor_calls import with_grant
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.opened_grant import open_grant
 from joinder.settings import Settings
 from joinder.store.tables import VendorCredentials
 from joinder.token_answers import NoAccessToken

@@ -27,7 +27,7 @@ from joinder.services.operations.reconcile import reconcile
 from joinder.services.operations.restore import restore
 from joinder.services.readings import vendor_calls
 from joinder.services.records import accounts
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.opened_grant import open_grant
 from joinder.services.refusals import Conflict, Unprocessable
 from joinder.settings import ConfigError, Settings
 from joinder.store import copies, dumps

@@ -26,8 +26,7 @@ from joinder.grants import Callback
 from joinder.observe.logs import formatter
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, open_hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.events import deliveries, webhooks
 from joinder.services.grants import refresh
 from joinder.services.join import stored_consents, vendor_credentials
@@ -95,7 +94,7 @@ class World:
         async with self.hub.store.read() as session:
             await self.hub.vault.unlock(session, self.account_id)
             row = await session.get(VendorCredentials, self.credentials_id)
-        ctx = vendor_context(self.hub, "enphase", app_secrets.open_app(self.hub, row))
+        ctx = vendor_context(self.hub, "enphase", open_app(self.hub, row))
         code = self.cloud.tokens.new_code(ctx.require_app()["clientID"], "grants", CALLBACK)
         callback = Callback(values=Secrets({"code": code}), redirect_uri=CALLBACK)
         consent = await self.hub.registry.handle_callback("enphase", ctx, callback)

@@ -41,7 +41,7 @@ from joinder.services.join import (
 )
 from joinder.services.join.hosted_forms import FormRefused
 from joinder.services.join.join_ends import JoinRefused
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.opened_grant import open_grant
 from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession

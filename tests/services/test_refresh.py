@@ -20,7 +20,7 @@ from joinder.services.grants import refresh as refresh_module
 from joinder.services.grants import saving
 from joinder.services.grants.refresh import refresh, refresh_due
 from joinder.services.join import enrollments, vendor_credentials
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.opened_grant import open_grant
 from joinder.services.work import leases
 from joinder.settings import Settings
 from joinder.store.tables import Due, Enrollment, GrantRow, VendorCredentials

@@ -20,7 +20,7 @@ from joinder.services.admin import account_removal
 from joinder.services.grants import revocations
 from joinder.services.grants.refresh import refresh
 from joinder.services.join import enrollments, vendor_credentials
-from joinder.services.records.sealed_grants import seal_grant
+from joinder.services.records.opened_grant import seal_grant
 from joinder.store.tables import Enrollment, GrantRow, Revocation, SiteRight
 from misbehaving import HANG, RESET, Served, http_answer
 from services.sharing import Nameless, Owners, told

@@ -14,8 +14,7 @@ from joinder.grants import Callback, Consent, Grant
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.join import enrollments, site_lists, stored_consents, vendor_credentials
 from joinder.services.join.stored_consents import Origin
 from joinder.services.work import leases
@@ -105,7 +104,7 @@ async def test_an_owners_consent_is_not_listed_again(hub: Hub, vendors: Vendors,
         hub, account_id, "test", name=None, credentials={**GIVEN, "type": "oauthclient"}
     )
     async with hub.store.read() as session:
-        app = app_secrets.open_app(hub, await session.get(VendorCredentials, made.id))
+        app = open_app(hub, await session.get(VendorCredentials, made.id))
     ctx = vendor_context(hub, "sunny", app)
     consent = await hub.registry.handle_callback("sunny", ctx, Callback(values=Secrets({"code": "c"})))
     async with hub.store.write(account_id) as session:

@@ -22,7 +22,7 @@ async def test_a_renewal_that_is_due(hub: Hub, enroll: Enroll) -> None:
     await hub.store.apply((_DUE, {}))
     with followed(hub) as walk:
         await refresh_due(hub, enrollment_id)
-    assert short(walk, files=24, moves=52, asked=4)  # the last: sites that this vendor's renewals list
+    assert short(walk, files=18, moves=50, asked=4)  # the last: sites that this vendor's renewals list
     assert walk.asked[:3] == ["rows", "apply", "apply"]
 
 
@@ -31,7 +31,7 @@ async def test_a_renewal_that_somebody_waits_for(hub: Hub, enroll: Enroll) -> No
     await refresh(hub, enrollment_id)
     with followed(hub) as walk:
         await refresh(hub, enrollment_id)
-    assert short(walk, files=24, moves=52, asked=4)
+    assert short(walk, files=18, moves=50, asked=4)
 
 
 async def test_a_renewal_that_is_not_due_any_more(hub: Hub, enroll: Enroll) -> None:
@@ -47,4 +47,4 @@ async def test_a_poll_of_one_site(hub: Hub, enroll: Enroll) -> None:
     await poll.poll(hub, enrollment_id)
     with followed(hub) as walk:
         await poll.poll(hub, enrollment_id)
-    assert short(walk, files=23, moves=42, asked=6)
+    assert short(walk, files=20, moves=40, asked=6)

@@ -18,10 +18,9 @@ from joinder.ids import is_id
 from joinder.observe.log_context import bound
 from joinder.observe.metrics import Metrics
 from joinder.services.calls.activity import Activity
-from joinder.services.calls.breakers import Breakers
+from joinder.services.calls.breakers import Breakers, guarding
 from joinder.services.calls.budgets import Budgets
 from joinder.services.calls.call_limits import apply_call_limits
-from joinder.services.calls.guard import guarding
 from joinder.services.calls.refresh_rate import RefreshRateLimiter
 from joinder.services.calls.retries import Retries
 from joinder.services.calls.single_flight import SingleFlight

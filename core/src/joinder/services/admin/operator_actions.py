@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.records import accounts
 from joinder.services.refusals import Invalid, NotFound, pointer
 from joinder.store.tables import VendorCredentials
@@ -37,7 +36,7 @@ async def run(
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, f"credentials.{name}", credentials_id)
-    ctx = vendor_context(hub, row.vendor, app_secrets.open_app(hub, row), budget=row.id)
+    ctx = vendor_context(hub, row.vendor, open_app(hub, row), budget=row.id)
     return await hub.registry.act(row.vendor, ctx, action, checked)
 
 

@@ -1,4 +1,4 @@
-"""Makes the Context a hook call receives."""
+"""Makes the Context a hook call receives, and decrypts the operator's app credentials for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from joinder.clock import utc_now
 from joinder.errors import PluginBug
 from joinder.grants import AppCredentials, Context
 from joinder.http import DeviceHttp
+from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
+from joinder.store.tables import VendorCredentials
 from joinder.vendor import endpoint_hosts
+
+SECRETS_TABLE = "vendor_credentials"
 
 
 def _undeclared(address: str, *, pin_sha256: str | None = None, port: int | None = None) -> DeviceHttp:
@@ -42,3 +46,16 @@ def vendor_context(
         now=utc_now,
         log=logging.getLogger(f"joinder.vendor.{vendor}"),
     )
+
+
+def open_app(hub: Hub, row: VendorCredentials | None) -> AppCredentials | None:
+    """Opens the app's credentials; None for a vendor without any.
+
+    The account's key must be unlocked. Raises SealBroken.
+    """
+    return None if row is None else open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed)
+
+
+def open_sealed(hub: Hub, account_id: str, credentials_id: str, type_name: str, sealed: bytes) -> AppCredentials:
+    place = {"table": SECRETS_TABLE, "row": credentials_id, "column": "secrets_sealed", "owner": account_id}
+    return AppCredentials(type=type_name, secrets=Secrets(hub.vault.open_strings(sealed, **place)))

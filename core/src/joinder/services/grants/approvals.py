@@ -19,8 +19,7 @@ from joinder.services.grants import apps, expiry, judging, site_rights, standing
 from joinder.services.grants.case import VendorAnswer
 from joinder.services.grants.verdict import Door
 from joinder.services.records import health
-from joinder.services.records.opened_grant import OpenedGrant, open_for_call
-from joinder.services.records.sealed_grants import seal_grant
+from joinder.services.records.opened_grant import OpenedGrant, open_for_call, seal_grant
 from joinder.services.refusals import NotFound
 from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh

@@ -20,7 +20,7 @@ from joinder.store.tables import Enrollment, GrantRow, SiteRow, VendorCredential
 from joinder.vendor import Refresh, Vendor
 
 if TYPE_CHECKING:
-    from joinder.services.grants.attempt import RefreshAttempt
+    from joinder.services.records.opened_grant import RefreshAttempt
 
 
 async def failed(hub: Hub, answer: VendorAnswer) -> Verdict:

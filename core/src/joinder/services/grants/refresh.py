@@ -42,9 +42,8 @@ from joinder.services.grants import (
     saving,
     site_rights,
 )
-from joinder.services.grants.attempt import RefreshAttempt
 from joinder.services.records import health
-from joinder.services.records.opened_grant import OpenedGrant, open_for_call
+from joinder.services.records.opened_grant import OpenedGrant, RefreshAttempt, open_for_call
 from joinder.services.refusals import Conflict
 from joinder.services.work import leases
 from joinder.store.driver_errors import said

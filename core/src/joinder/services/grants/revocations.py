@@ -25,11 +25,10 @@ from joinder.observe.log_context import log_context
 from joinder.observe.metrics import RevocationResult
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.grants import site_rights
 from joinder.services.records import events
-from joinder.services.records.sealed_grants import opened
+from joinder.services.records.opened_grant import opened
 from joinder.services.work import leases
 from joinder.services.work.jobs import Job
 from joinder.store.driver_errors import said
@@ -103,7 +102,7 @@ async def request(hub: Hub, session: AsyncSession, enrollment: Enrollment) -> Ho
         return "kept"
     if grant is None or vendor is None or not can_revoke(vendor) or not _tokens(grant):
         return "owner ends it at the vendor"
-    app = app_secrets.open_app(hub, credentials)
+    app = open_app(hub, credentials)
     await hub.vault.unlock(session, SYSTEM)
     session.add(
         Revocation(
@@ -253,7 +252,7 @@ async def _context(hub: Hub, session: AsyncSession, row: RevocationRow, held: Re
         app = AppCredentials(type=held.app_type, secrets=Secrets(held.app_secrets)) if held.app_type else None
         return vendor_context(hub, row.vendor, app)
     await hub.vault.unlock(session, row.account_id)
-    return vendor_context(hub, row.vendor, app_secrets.open_app(hub, credentials), budget=credentials.id)
+    return vendor_context(hub, row.vendor, open_app(hub, credentials), budget=credentials.id)
 
 
 async def _plan(hub: Hub, row: RevocationRow, lease: str, retry_after: timedelta | None) -> None:

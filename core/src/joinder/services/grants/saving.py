@@ -19,7 +19,7 @@ from joinder.grants import Grant
 from joinder.runtime.hub import Hub
 from joinder.services.grants import apps, durability, journal, revocations, standing
 from joinder.services.records import health
-from joinder.services.records.sealed_grants import seal_grant
+from joinder.services.records.opened_grant import seal_grant
 from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh
 from joinder.store.journal import Line
@@ -28,7 +28,7 @@ from joinder.store.types import Statement
 from joinder.trouble import StoreRefused, StoreTrouble
 
 if TYPE_CHECKING:
-    from joinder.services.grants.attempt import RefreshAttempt
+    from joinder.services.records.opened_grant import RefreshAttempt
 
 VERSIONS_KEPT, FORGET_EVERY = 20, 10
 log = logging.getLogger("joinder.refresh")

@@ -27,7 +27,7 @@ from joinder.services.join import enrollments, programs, stored_consents, virtua
 from joinder.services.join.enrollments import Overview
 from joinder.services.join.stored_consents import Origin
 from joinder.services.records import health
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.opened_grant import open_grant
 from joinder.services.refusals import (
     ApplicationTime,
     EnrollmentStatus,

@@ -29,8 +29,7 @@ from joinder.grants import Callback, Context
 from joinder.ids import is_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.grants import apps, judging
 from joinder.services.join import (
     continuations,
@@ -230,4 +229,4 @@ async def context(
     hub: Hub, session: AsyncSession, vendor: Vendor, credentials_id: str | None, options: Mapping[str, str]
 ) -> Context:
     row = await session.get(VendorCredentials, credentials_id or "")
-    return vendor_context(hub, vendor.name, app_secrets.open_app(hub, row), options, budget=credentials_id)
+    return vendor_context(hub, vendor.name, open_app(hub, row), options, budget=credentials_id)

@@ -8,8 +8,7 @@ from joinder.ids import new_token
 from joinder.plurals import counted
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.grants import apps, judging
 from joinder.services.join import enrollments
 from joinder.services.join.consents import callback_url
@@ -29,7 +28,7 @@ async def test(hub: Hub, account_id: str, credentials_id: str, actor: str) -> st
         row = await owned(session, VendorCredentials, credentials_id, account_id)
         await hub.vault.unlock(session, account_id)
         audit(session, account_id, actor, "credentials.test", credentials_id)
-    vendor, app = hub.registry.vendor(row.vendor), app_secrets.open_app(hub, row)
+    vendor, app = hub.registry.vendor(row.vendor), open_app(hub, row)
     kind = vendor.app_credential(row.type)
     flow = kind.flow if kind is not None else vendor.flow
     if app is not None and flow is Flow.OPERATOR:

@@ -14,7 +14,7 @@ from joinder import virtual
 from joinder.clock import now
 from joinder.ids import new_id
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.calls.guard import password_refusal
+from joinder.services.calls.breakers import password_refusal
 from joinder.services.join import programs
 from joinder.services.join.redirects import problem_with
 from joinder.services.records import accounts

@@ -27,10 +27,9 @@ from joinder.errors import (
 from joinder.grants import AuthorizeRequest
 from joinder.ids import new_token
 from joinder.runtime.hub import Hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.guard import password_refusal
+from joinder.services.calls.breakers import password_refusal
 from joinder.services.calls.strangers import Guest
-from joinder.services.calls.vendor_context import vendor_context
+from joinder.services.calls.vendor_context import open_app, vendor_context
 from joinder.services.grants import apps
 from joinder.services.join import (
     consents,
@@ -224,7 +223,7 @@ async def _way_out(
         if vendor.asks_password and vendor.name not in hub.settings.password_grants:
             raise OperatorActionNeeded(password_refusal(vendor.name, f"{vendor.label}'s form"))
         return form_path(token)
-    ctx = vendor_context(hub, vendor.name, app_secrets.open_app(hub, app), entry.options, budget=entry.credentials_id)
+    ctx = vendor_context(hub, vendor.name, open_app(hub, app), entry.options, budget=entry.credentials_id)
     pkce = vendor.oauth2 is not None and vendor.oauth2.pkce
     request = AuthorizeRequest(
         state=token,

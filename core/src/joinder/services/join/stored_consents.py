@@ -20,7 +20,7 @@ from joinder.services.grants import expiry, site_rights, standing
 from joinder.services.join.enrollments import locked
 from joinder.services.join.labels import NO_LABELS, Labels
 from joinder.services.records import health
-from joinder.services.records.sealed_grants import opened, seal_grant
+from joinder.services.records.opened_grant import opened, seal_grant
 from joinder.services.work import leases
 from joinder.services.work.schedule import next_refresh
 from joinder.store import claims

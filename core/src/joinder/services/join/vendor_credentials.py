@@ -22,9 +22,9 @@ from joinder.grants import AppCredentials, Consent
 from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.calls import app_secrets
+from joinder.services.calls.breakers import password_refusal
 from joinder.services.calls.budgets import Quotas
-from joinder.services.calls.guard import password_refusal
+from joinder.services.calls.vendor_context import SECRETS_TABLE, open_sealed
 from joinder.services.grants import apps
 from joinder.services.join import enrollments, stored_consents
 from joinder.services.join.stored_consents import Origin
@@ -273,12 +273,12 @@ def _name(value: object) -> str | None:
 
 def _sealed(hub: Hub, account_id: str, credentials_id: str, values: Mapping[str, str]) -> bytes:
     return hub.vault.seal(
-        dict(values), table=app_secrets.TABLE, row=credentials_id, column="secrets_sealed", owner=account_id
+        dict(values), table=SECRETS_TABLE, row=credentials_id, column="secrets_sealed", owner=account_id
     )
 
 
 def _opened(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:
-    return app_secrets.open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
+    return open_sealed(hub, row.account_id, row.id, row.type, row.secrets_sealed).secrets
 
 
 def _revealable(hub: Hub, row: VendorCredentials) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ from joinder.services.grants import site_rights
 from joinder.services.join import enrollments, stored_consents
 from joinder.services.join.stored_consents import Origin
 from joinder.services.readings import sites
-from joinder.services.records.sealed_grants import open_grant
+from joinder.services.records.opened_grant import open_grant
 from joinder.services.refusals import Conflict, Invalid, NotFound
 from joinder.store.sites import StoredDevice, StoredSite, read_site
 from joinder.store.tables import Enrollment, GrantRow, JoinSession, SiteRow

@@ -1,21 +1,25 @@
-"""An enrollment opened for a vendor call: its grant and app decrypted, in one read."""
+"""Grants as they are stored, and opened for a vendor call: grant and app decrypted, in one read."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from joinder.clock import from_epoch
 from joinder.errors import VendorError
-from joinder.grants import AppCredentials, Context, Grant
+from joinder.grants import AppCredentials, Context, Grant, GrantState
+from joinder.redact import Secrets
 from joinder.runtime.hub import Hub
-from joinder.services.calls import app_secrets
-from joinder.services.calls.vendor_context import vendor_context
-from joinder.services.records.sealed_grants import open_grant, seal_grant
+from joinder.services.calls.vendor_context import open_sealed, vendor_context
 from joinder.services.refusals import NotFound
+from joinder.store.vault import SealBroken
 from joinder.trouble import StoreTrouble
+from joinder.vendor import Vendor
 from joinder.vendors.grant_versions import up_to_date
 
 _HELD = (
@@ -76,6 +80,29 @@ class OpenedGrant:
     budget: str  # whose call limits count: the app's, or those of the owner's own key
 
 
+@dataclass(frozen=True, kw_only=True)
+class RefreshAttempt:
+    """One exchange, its intent already on disk."""
+
+    held: OpenedGrant
+    vendor: Vendor
+    lease: str
+    intent_id: str
+
+    @property
+    def enrollment_id(self) -> str:
+        return self.held.row.id
+
+    @property
+    def version(self) -> int:
+        return self.held.row.version
+
+    @property
+    def follows_unknown(self) -> bool:
+        """Tells whether an earlier exchange with this very token never told its outcome."""
+        return self.held.row.intent_count > 0
+
+
 async def open_for_call(hub: Hub, enrollment_id: str) -> OpenedGrant:
     """Opens the grant as it is now, whoever wrote last. Raises NotFound."""
     for found in await hub.store.rows(_HELD, {"id": enrollment_id}):
@@ -120,4 +147,54 @@ async def _unlock(hub: Hub, account_id: str) -> None:
 def _app(hub: Hub, row: OpenedRow) -> AppCredentials | None:
     if row.credentials_id is None or row.app_type is None or row.app_sealed is None:
         return None
-    return app_secrets.open_sealed(hub, row.account_id, row.credentials_id, row.app_type, row.app_sealed)
+    return open_sealed(hub, row.account_id, row.credentials_id, row.app_type, row.app_sealed)
+
+
+def seal_grant(hub: Hub, account_id: str, enrollment_id: str, grant: Grant) -> bytes:
+    value = {
+        "secrets": dict(grant.secrets),
+        "facts": dict(grant.facts),
+        "site_ids": grant.site_ids,
+        "made_as": grant.made_as,
+    }
+    return hub.vault.seal(value, table="grant", row=enrollment_id, column="sealed", owner=account_id)
+
+
+class SealedGrant(Protocol):
+    """A row of `grant`, however it was read."""
+
+    @property
+    def enrollment_id(self) -> str: ...
+    @property
+    def sealed(self) -> bytes: ...
+    @property
+    def expires_at(self) -> int | None: ...
+    @property
+    def refresh_expires_at(self) -> int | None: ...
+    @property
+    def state(self) -> str: ...
+
+
+def open_grant(hub: Hub, account_id: str, row: SealedGrant) -> Grant:
+    """Decrypts the grant for a hook call; the account's key must be unlocked. Raises SealBroken."""
+    value = hub.vault.open(row.sealed, table="grant", row=row.enrollment_id, column="sealed", owner=account_id)
+    return Grant(
+        secrets=Secrets(value["secrets"]),
+        facts=MappingProxyType(value["facts"]),
+        expires_at=from_epoch(row.expires_at),
+        refresh_expires_at=from_epoch(row.refresh_expires_at),
+        site_ids=tuple(value["site_ids"] or ()),
+        state=GrantState(row.state) if row.state in tuple(GrantState) else GrantState.ACTIVE,
+        made_as=value.get("made_as", 1),  # grants of an earlier Joinder know none
+    )
+
+
+async def opened(hub: Hub, session: AsyncSession, account_id: str, row: SealedGrant | None) -> Grant | None:
+    """Opens the grant as `open_grant` does; None where there is none, or it does not open any more."""
+    if row is None:
+        return None
+    try:
+        await hub.vault.unlock(session, account_id)
+        return open_grant(hub, account_id, row)
+    except SealBroken:
+        return None
