@@ -12,6 +12,7 @@ from compiled import compiled_once
 from databases import databases, fresh_database, pytest_generate_tests
 from loopback import staying
 from patient_calls import patient_calls
+from scratch import in_memory
 
 __all__ = ["compiled_once", "databases", "fresh_database", "loopback_only", "patient_calls", "pytest_generate_tests"]
 
@@ -29,6 +30,10 @@ WHOLE = (
     "testing/test_template.py",
     "reliability/test_r16_matrix.py",
 )
+
+
+def pytest_configure() -> None:
+    in_memory()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -56,10 +57,12 @@ class Databases:
         self._numbers = itertools.count()
         self._postgres: LocalPostgres | NoPostgres | None = None
         self._ready: set[str] = set()
+        self._connection: asyncpg.Connection | None = None
+        self._loop = exits.enter_context(asyncio.Runner(loop_factory=asyncio.new_event_loop))
         create_key_file(folder / "key")
 
     def fresh(self, kind: str, folder: Path) -> Settings:
-        """Settings of a database of its own; skips when this machine has no PostgreSQL."""
+        """Settings of a database of its own; skips when this machine has no PostgreSQL. `dropped` ends it."""
         shutil.copy(self._folder / "key", folder / "key")
         url = self._sqlite(folder) if kind == "sqlite" else self._copied(self.postgres())
         return Settings(database_url=url, key_file=str(folder / "key"), journal_folder=str(folder / "journal"))
@@ -77,8 +80,14 @@ class Databases:
     def empty(self) -> str:
         """The URL of a PostgreSQL database that nobody has migrated yet."""
         name = f"test_{next(self._numbers)}"
-        _execute(self.postgres(), f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name}")
         return self.postgres().url(name)
+
+    def dropped(self, settings: Settings) -> None:
+        """Drops what `fresh` made on PostgreSQL: thousands of databases are gigabytes."""
+        if settings.database_url.startswith("postgresql"):
+            name = urlsplit(settings.database_url).path.lstrip("/")
+            self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _sqlite(self, folder: Path) -> str:
         template = self._folder / "joinder.sqlite3"
@@ -88,12 +97,22 @@ class Databases:
 
     def _copied(self, server: LocalPostgres) -> str:
         if "template" not in self._ready:
-            _execute(server, "CREATE DATABASE template_joinder")
+            self._execute("CREATE DATABASE template_joinder")
             self._ready.add("template")
         self._prepare(server.url("template_joinder"))
         name = f"test_{next(self._numbers)}"
-        _execute(server, f"CREATE DATABASE {name} TEMPLATE template_joinder STRATEGY file_copy")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template_joinder STRATEGY file_copy")
         return server.url(name)
+
+    def _execute(self, statement: str) -> None:
+        """Runs a statement of the server's, by the one connection of these tests, in a loop of its own."""
+        self._loop.run(self._executed(statement))
+
+    async def _executed(self, statement: str) -> None:
+        server = self.postgres()
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(server.url())
+        await self._connection.execute(statement)
 
     def _prepare(self, url: str) -> None:
         if url not in self._ready:
@@ -106,17 +125,6 @@ async def _migrated(settings: Settings) -> None:
         pass
 
 
-def _execute(server: LocalPostgres, statement: str) -> None:
-    async def execute() -> None:
-        connection = await asyncpg.connect(server.url())
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(execute())
-
-
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     with ExitStack() as exits:
@@ -124,11 +132,13 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 
 
 @pytest.fixture
-def fresh_database(database_kind: str, databases: Databases, tmp_path: Path) -> Settings:
+def fresh_database(database_kind: str, databases: Databases, tmp_path: Path) -> Iterator[Settings]:
     """Sync, as the template is made in an event loop of its own."""
     folder = tmp_path / "hub"
     folder.mkdir()
-    return databases.fresh(database_kind, folder)
+    settings = databases.fresh(database_kind, folder)
+    yield settings
+    databases.dropped(settings)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
