@@ -35,11 +35,11 @@ cluster: install  ## the demo on PostgreSQL with two servers and two workers, on
 test: install  ## every test but the long ones, loopback only; minutes
 	$(RUN)/pytest -n 4 --dist worksteal
 
-whole: install  ## the tests that start whole processes: the demo, commands of the documentation, wheels, secrets
+whole: install  ## the tests that start whole processes (the demo, commands of the documentation, wheels), and the rest of the longer ones
 	$(RUN)/pytest -n 2 --dist worksteal -m "whole and not proof"
 
-rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases
-	$(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
+rotations: install  ## 20 000 renewals by 8 processes at a vendor that revokes on reuse, on both databases; ROTATIONS=2500 on each
+	JOINDER_TEST_ROTATIONS=$(ROTATIONS) $(RUN)/pytest -s -m proof tests/reliability/test_r01_zero_lost_grants.py
 
 clients: install  ## Derapi's own client, generated clients and the examples; fetches them once
 	JOINDER_TOOLBOXES=1 $(RUN)/pytest -n 0 -s -m "proof or not proof" tests/compat tests/clients
@@ -54,7 +54,7 @@ quick: lint  ## lint, types, layers and the tests of what has changed: before a 
 	$(RUN)/python tests/quick.py
 
 check: test  ## test, then at once: whole processes, rotations, the terminal's keys, a little fuzz, secrets, lint, types, layers
-	$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) rotations keys whole secrets lint
+	$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) ROTATIONS=2500 rotations keys whole secrets lint
 
 keys: install
 	$(RUN)/pytest -n 4 --dist worksteal -m proof tests/tui tests/fuzz
@@ -77,7 +77,7 @@ bench: install  ## the figures of docs/figures.md (minutes)
 	$(UV) run --frozen --no-sync --quiet --with pyenphase==4.2.0 python tests/bench/gateway_update.py
 
 terminal: install  ## the terminal's tests, by keys (minutes)
-	$(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
+	JOINDER_TEST_EVERYTHING=1 $(RUN)/pytest -n 4 -m "proof or not proof" tests/tui
 
 snapshots: install  ## record every screen's snapshot anew (minutes), and draw each into dist/snapshots to be looked at
 	RECORD_SNAPSHOTS=1 $(RUN)/pytest -n 0 -q -m "proof or not proof" tests/tui/test_snapshots.py

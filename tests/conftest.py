@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from compiled import compiled_once
 from databases import databases, fresh_database, pytest_generate_tests
+from effort import EVERYTHING
 from loopback import staying
 from patient_calls import patient_calls
 from scratch import in_memory
@@ -30,6 +32,22 @@ WHOLE = (
     "testing/test_template.py",
     "reliability/test_r16_matrix.py",
 )
+# They ask alike of many things, for many seconds of computing: each third by day, the others by `make whole` too.
+LONG = (
+    "cases/grants/",
+    "cases/test_hostile_answers.py",
+    "cases/test_order_of_reads.py",
+    "cases/test_random_homes.py",
+    "cli/test_admin.py",
+    "cli/test_audited.py",
+    "cli/test_hostile_names.py",
+    "cli/test_json.py",
+    "cli/test_keys.py",
+    "cli/test_vendor_commands.py",
+    "api/test_strangers.py",
+    "services/test_budgets.py",
+    "testing/test_kit.py",
+)
 
 
 def pytest_configure() -> None:
@@ -38,8 +56,14 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    counts: Counter[Path] = Counter()
     for item in items:
-        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix().startswith(WHOLE):
+        if not item.path.is_relative_to(HERE):
+            continue
+        file = item.path.relative_to(HERE).as_posix()
+        is_third = counts[item.path] % 3 == 0
+        counts[item.path] += 1
+        if file.startswith(WHOLE) or (file.startswith(LONG) and not is_third and not EVERYTHING):
             item.add_marker(pytest.mark.whole)
 
 

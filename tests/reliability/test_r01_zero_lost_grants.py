@@ -18,7 +18,7 @@ from reliability.rotations import GRANTS, PROCESSES, SLOW, hurried, rotations
 from reliability.vendor_process import vendor_process
 
 ROTATIONS = {"sqlite": 16_000, "postgresql": 4_000}
-ASKED = os.environ.get("JOINDER_TEST_ROTATIONS")  # on each database, instead
+ASKED = os.environ.get("JOINDER_TEST_ROTATIONS") or None  # on each database, instead
 
 
 @pytest.mark.timeout(1200 if ASKED is None else 1200 + int(ASKED) // 20)
