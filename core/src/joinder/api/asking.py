@@ -13,6 +13,7 @@ from joinder.api import queries
 from joinder.api.formats import JSON, chosen
 from joinder.api.problems import WRONG_MEMBERS, places, problem
 from joinder.api.settled import Settled
+from joinder.api.weights import listed
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, pointer
@@ -38,7 +39,8 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
     if request.route_handler.resolve_guards():  # else an owner's page, or for machines
         queries.refuse(request, lambda: vendors_of(request.app.state.hub, request.scope["state"]["caller"]))
         offered = request.route_handler.opt.get("formats", (JSON,))
-        media_type = chosen(request.headers.get("accept", "*/*"), offered)
+        accepted = listed(request.scope["headers"], b"accept")
+        media_type = chosen("*/*" if accepted is None else accepted.decode("latin-1"), offered)
         if media_type is None:
             return _not_acceptable(request, offered)
         request.scope["state"]["media_type"] = media_type

@@ -19,7 +19,7 @@ from backports import zstd
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 from msgspec import Struct
 
-from joinder.api.weights import weights
+from joinder.api.weights import listed, weights
 
 COMPRESS_FROM_BYTES = 1024
 DRAINED_BYTES = 64 * 1024  # of an unread body: the web server reads them away itself
@@ -55,8 +55,8 @@ class Asked(Struct, frozen=True):
             is_head=method == "HEAD" and not _OWNERS.match(scope["path"]),
             is_read=method in ("GET", "HEAD"),
             is_private=b"authorization" in headers,
-            known_tags=headers.get(b"if-none-match", b""),
-            encodings=headers.get(b"accept-encoding", b""),
+            known_tags=listed(scope["headers"], b"if-none-match") or b"",
+            encodings=listed(scope["headers"], b"accept-encoding") or b"",
         )
 
     @property
