@@ -66,7 +66,7 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     if not expects_json or not has_body:
         return None
-    if _media_type(request) not in _JSON_TYPES:
+    if media_type_of(request) not in _JSON_TYPES:
         title, wants = "The request body has the wrong media type", "Send application/json."
         return problem(request, "unsupported-media-type", title, 415, wants)
     try:
@@ -107,5 +107,6 @@ def _too_many(value: object, place: str = "") -> str | None:
     return next((found for found in places if found is not None), None)
 
 
-def _media_type(request: Incoming) -> str:
+def media_type_of(request: Incoming) -> str:
+    """Returns what kind of body is sent, in lower case and without parameters."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()

@@ -14,6 +14,7 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from joinder.api.addresses import address_of
+from joinder.api.asking import media_type_of
 from joinder.api.client_budgets import Budget, rate_limit, spend_request
 from joinder.api.deps import bearer_of, tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
@@ -219,7 +220,7 @@ def _failures(request: Request[Any, Any, Any]) -> FailedLogins:
 
 def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None:
     """Returns the fields; None for what is no form, or far from any that is meant: strangers may send it."""
-    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    is_form = media_type_of(request) == "application/x-www-form-urlencoded"
     if not is_form or len(body) > FORM_MOST_BYTES:
         return None
     try:
@@ -236,7 +237,7 @@ def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[str,
         posted = form.get("client_id"), form.get("client_secret")
         return (posted[0], posted[1]) if posted[0] and posted[1] else None
     try:
-        user, found, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        user, found, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except ValueError:  # not base64, not UTF-8, not ASCII
         return None
     user, password = unquote_plus(user), unquote_plus(password)
