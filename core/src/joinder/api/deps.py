@@ -177,13 +177,16 @@ def provide_window(
 
 
 def window_of(level: SummaryLevel, start: str | None, end: str | None, limit: int, token: str | None) -> Window:
-    """Returns the range asked for, as `provide_window` does. Raises Invalid."""
+    """Returns the range asked for, as `provide_window` does. Raises Invalid.
+
+    A start that nobody gave moves on while pages are turned, so a token may lie before it.
+    """
     until = moment_of("end", end) if end is not None else now()
-    since = moment_of("start", start) if start is not None else until - 86400
+    since = moment_of("start", start) if start is not None else None
     if token is None:
-        return Window(level, since, until, limit)
+        return Window(level, until - 86400 if since is None else since, until, limit)
     key = _key(token)
-    if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
+    if not key.isdigit() or len(key) > 12 or not (since or 0) <= int(key) < until:
         raise _bad_token()
     return Window(level, int(key), until, limit)
 
