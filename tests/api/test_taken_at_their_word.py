@@ -76,8 +76,8 @@ async def test_a_page_token_is_of_its_own_list(api: httpx.AsyncClient, virtual: 
         (
             "POST",
             "/join/flows",
-            {**FLOW, "vendors": [{"vendor": "sunny", "options": {"a": 1}}]},
-            "/vendors/0/options/-",
+            {**FLOW, "vendors": [{"vendor": "sunny", "options": {"b": "x", "a": 1}}]},
+            "/vendors/0/options/a",
         ),
         ("POST", "/join/flows", {**FLOW, "vendors": [{"vendor": "sunny", "what": 1}]}, "/vendors/0/what"),
         ("POST", "/join/flows", {"redirectURI": FLOW["redirectURI"]}, "/vendors"),
@@ -88,6 +88,8 @@ async def test_a_page_token_is_of_its_own_list(api: httpx.AsyncClient, virtual: 
         ("POST", "/programs", {**PROGRAM, "start": "9999-12-31T23:59:59Z"}, "/start"),
         ("POST", "/programs", {**PROGRAM, "end": "9999-12-31T23:59:59-23:59"}, "/end"),
         ("POST", "/programs", {**PROGRAM, "name": None}, "/name"),
+        ("POST", "/programs", {**PROGRAM, "options": {"a": {}, "b": {"c": "d", "e": 1}}}, "/options/b/e"),
+        ("POST", "/programs", {**PROGRAM, "options": {"a": {}, "b": None}}, "/options/b"),
         ("POST", "/enrollments/submit", {**SUBMISSION, "termsAccepted": "true"}, "/termsAccepted"),
         ("POST", "/enrollments/submit", {**SUBMISSION, "applicationTime": 1_700_000_000}, "/applicationTime"),
         (
@@ -97,7 +99,12 @@ async def test_a_page_token_is_of_its_own_list(api: httpx.AsyncClient, virtual: 
             "/applicationTime",
         ),
         ("POST", "/enrollments/submit", {**SUBMISSION, "applicationTime": "9999-12-31T23:59:59Z"}, "/applicationTime"),
-        ("POST", "/enrollments/submit", {**SUBMISSION, "additionalInfo": {"a": 1}}, "/additionalInfo/-"),
+        (
+            "POST",
+            "/enrollments/submit",
+            {**SUBMISSION, "additionalInfo": {"b": "c", "a/~": 1}},
+            "/additionalInfo/a~1~0",
+        ),
         ("POST", "/enrollments/submit", [SUBMISSION], ""),
         ("POST", "/webhooks", None, ""),
         ("POST", "/enrollments/enrl-aaaaaaaaaaaaaaaa/backfill", {"start": 1_700_000_000}, "/start"),
@@ -114,12 +121,35 @@ async def test_a_member_of_another_type_is_refused_where_it_stands(
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "at", "wanted"),
+    [
+        ("POST", "/programs", {**PROGRAM, "resourceTypes": ["solarsystem", "solar-system-77"]}, "/resourceTypes/1",
+         "must be one of batterysystem, solarsystem (did you mean solarsystem?)"),
+        ("POST", "/enrollments/enrl-aaaaaaaaaaaaaaaa/events", {"type": "approve"}, "/type",
+         "must be one of approved, rejected, resubmitrequested, unenrolled (did you mean approved?)"),
+        ("POST", "/programs", {**PROGRAM, "start": "2026-01-01T00:00:00"}, "/start",
+         "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"),
+        ("POST", "/enrollments/submit", {**SUBMISSION, "applicationTime": "77 o'clock"}, "/applicationTime",
+         "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_cannot_be_is_told_what_can(
+    api: httpx.AsyncClient, method: str, path: str, body: object, at: str, wanted: str
+) -> None:
+    """As a query is; and nothing of what was sent comes back."""
+    answer = await api.request(method, path, json=body)
+    assert told(answer) == {at: wanted}
+    assert "77" not in answer.text
+
+
+@pytest.mark.parametrize(
     ("path", "body", "at"),
     [
         ("/virtual/sites", {"location": {"lat": "55"}}, "/location/lat"),
         ("/virtual/sites", {"locationUTCOffset": "1"}, "/locationUTCOffset"),
         ("/virtual/batteries", {"nameplateKwh": "13.5"}, "/nameplateKwh"),
         ("/virtual/batteries", {"reportedAt": 0}, "/reportedAt"),
+        ("/virtual/batteries", {"mode": "Off"}, "/mode"),
         ("/virtual/solar-inverters", {"lifetimeProduction": {"kwh": 1}}, "/lifetimeProduction/start"),
     ],
 )

@@ -11,7 +11,8 @@ from litestar import Request, Response
 from joinder import virtual
 from joinder.api import queries
 from joinder.api.formats import JSON, chosen
-from joinder.api.problems import WRONG_MEMBERS, places, problem
+from joinder.api.members import faults
+from joinder.api.problems import WRONG_MEMBERS, problem
 from joinder.api.settled import Settled
 from joinder.api.weights import listed
 from joinder.runtime.hub import Hub
@@ -69,6 +70,9 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     if media_type_of(request) not in _JSON_TYPES:
         title, wants = "The request body has the wrong media type", "Send application/json."
         return problem(request, "unsupported-media-type", title, 415, wants)
+    if request.headers.get("content-encoding", "identity") != "identity":
+        title, wants = "The request body has the wrong media type", "Send the body as it is, without Content-Encoding."
+        return problem(request, "unsupported-media-type", title, 415, wants)
     try:
         decoded = msgspec.json.decode(await request.body())
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
@@ -90,10 +94,8 @@ def _refuse_types(request: Incoming, decoded: object) -> None:
     field = request.route_handler.parsed_fn_signature.parameters.get("data")
     if field is None:
         return
-    try:
-        msgspec.convert(decoded, field.annotation)
-    except msgspec.ValidationError as error:
-        raise Invalid(WRONG_MEMBERS, errors=places(str(error))) from None
+    if errors := faults(decoded, field.annotation):
+        raise Invalid(WRONG_MEMBERS, errors=errors)
 
 
 def _too_many(value: object, place: str = "") -> str | None:

@@ -30,7 +30,10 @@ def idempotent(app: ASGIApp) -> ASGIApp:
     """Makes a middleware; it stands inside of what bounds the intake."""
 
     async def handling(scope: Scope, receive: Receive, send: Send) -> None:
-        key = dict(scope["headers"]).get(b"idempotency-key") if scope.get("method") == "POST" else None
+        keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+        if len(keys) > 1:
+            raise Refusal("Send Idempotency-Key once.")
+        key = keys[0] if keys and scope.get("method") == "POST" else None
         caller = await _caller(scope) if key is not None else None
         if key is None or caller is None:
             await app(scope, receive, send)  # or refused as any other

@@ -271,23 +271,6 @@ def _pointers(error: ValidationException) -> dict[str, str]:
     return {"" if key == "data" else pointer(wire_name(key)): text for key, text in found.items()}
 
 
-def places(text: str) -> dict[str, str]:
-    """Returns the JSON Pointer that msgspec's word on a body names, and what is wrong there."""
-    what, _, path = text.partition(" - at `$")
-    place = _pointer(path.removesuffix("`"))
-    unknown, missing = (re.search(f"{word} field `([^`]+)`", what) for word in ("unknown", "missing required"))
-    if unknown:
-        return {place + pointer(unknown.group(1)): "unknown member"}
-    if missing:
-        return {place + pointer(missing.group(1)): "is required"}
-    return {place: what}
-
-
-def _pointer(path: str) -> str:
-    """Turns `.vendors[0].vendor` into `/vendors/0/vendor`."""
-    return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/")
-
-
 HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: on_refusal,
     VendorError: on_vendor_error,
