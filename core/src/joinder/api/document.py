@@ -182,7 +182,7 @@ def _statuses(path: str, method: str, found: Part, handler: HTTPRouteHandler) ->
     statuses = {400, 401, 429, 503}
     statuses |= {406} if handler.resolve_guards() else set()
     statuses |= {403} if handler.opt.get("scope") else set()
-    statuses |= {404} if "{" in path else set()
+    statuses |= {404} if "{" in path or path.startswith("/virtual/") else set()  # these are of virtual clients alone
     statuses |= {409, 413, 415, 422} if "requestBody" in found else set()
     statuses |= {409, 422} if method == "post" else set()
     statuses |= {409} if method == "delete" else set()
