@@ -121,6 +121,21 @@ async def test_a_member_of_another_type_is_refused_where_it_stands(
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "at"),
+    [
+        ("/webhooks", b'{"url": "https://a.example/", "url": "https://b.example/"}', "/url"),
+        ("/webhooks", b'{"url": "https://a.example/", "\\u0075rl": "https://b.example/"}', "/url"),
+        ("/programs", b'{"name": "a", "vendors": [], "options": {"x": {"a/b": "1", "a/b": "1"}}}', "/options/x/a~1b"),
+        ("/join/flows", b'{"vendors": [{"vendor": "sunny"}, {"vendor": "a", "vendor": "b"}]}', "/vendors/1/vendor"),
+    ],
+)
+async def test_a_member_stands_once(api: httpx.AsyncClient, path: str, body: bytes, at: str) -> None:
+    """As a parameter does: which of two was meant, nobody knows."""
+    answer = await api.post(path, content=body, headers={"content-type": "application/json"})
+    assert told(answer) == {at: "may be given once"}
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "at", "wanted"),
     [
         ("POST", "/programs", {**PROGRAM, "resourceTypes": ["solarsystem", "solar-system-77"]}, "/resourceTypes/1",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +18,29 @@ MOMENT = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
 _STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+|\.\.\.)\]")
 _UNKNOWN, _MISSING = re.compile("unknown field `([^`]+)`"), re.compile("missing required field `([^`]+)`")
 Step = str | int
+
+
+class _Pairs(dict[str, Any]):
+    """An object as it was sent; `twice`: the first of its members that stands twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.twice = next((name for name, count in counts.items() if count > 1), None)
+
+
+def doubled(sent: bytes) -> str | None:
+    """Returns where a member of well-formed JSON stands twice; None where none does."""
+    return _doubled(json.loads(sent, object_pairs_hook=_Pairs), ())
+
+
+def _doubled(value: object, place: tuple[Step, ...]) -> str | None:
+    if isinstance(value, _Pairs) and value.twice is not None:
+        return pointer(*place, value.twice)
+    members: Iterable[tuple[Step, object]] = ()
+    if isinstance(value, _Pairs | list):
+        members = value.items() if isinstance(value, _Pairs) else enumerate(value)
+    return next((at for step, one in members if (at := _doubled(one, (*place, step))) is not None), None)
 
 
 def faults(body: object, shape: Any) -> dict[str, str]:
