@@ -90,7 +90,9 @@ async def change(hub: Hub, account_id: str, endpoint_id: str, actor: str, *, pat
     _check(hub, patch)
     async with hub.store.write(endpoint_id, FAN_OUT_LOCK) as session:
         row = await owned(session, WebhookEndpoint, endpoint_id, account_id)
-        row.url, row.types = patch.get("url", row.url), patch.get("types", row.types)
+        if patch.get("url", row.url) != row.url:
+            row.url, row.failing_since = patch["url"], None
+        row.types = patch.get("types", row.types)
         if patch.get("disabled") is True and row.disabled_at is None:
             await disable(session, row, "It was switched off.")
         elif patch.get("disabled") is False:
