@@ -21,7 +21,7 @@ from joinder.http import LOOPBACK
 from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.join.redirects import problem_with
+from joinder.services.join.redirects import NOT_HTTPS, problem_with
 from joinder.services.records.event_types import EVENT_TYPES
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Delivery, WebhookEndpoint
@@ -175,12 +175,12 @@ def _url_problem(hub: Hub, url: str) -> str | None:
 
     Where a name leads is checked at every call (egress.py).
     """
+    wanted = f"must be https, or http://{LOOPBACK}" if hub.settings.is_loopback else "must be https"
     if problem := problem_with(url):
-        return problem
+        return wanted if problem == NOT_HTTPS else problem
     parts = urlsplit(url)
     if parts.scheme == "http":
-        allowed = hub.settings.is_loopback and parts.hostname == LOOPBACK
-        return None if allowed else "must be https"
+        return None if hub.settings.is_loopback and parts.hostname == LOOPBACK else wanted
     try:
         address = ip_address(parts.hostname or "")
     except ValueError:
