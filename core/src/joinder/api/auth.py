@@ -23,6 +23,7 @@ from joinder.observe.log_context import bind
 from joinder.runtime.hub import Hub
 from joinder.services.calls.buckets import MINUTE_S, Buckets
 from joinder.services.readings import sites
+from joinder.services.records import told
 from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
 from joinder.services.records.accounts import REVEAL, SCOPES, Caller
 from joinder.services.refusals import NotForBrowsers, NotFound
@@ -51,7 +52,17 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Forbidden(needed)
     if caller.enrollment_id is not None:
         await _refuse_beyond(connection, caller, caller.enrollment_id)
+    if caller.is_compatible:
+        await _refuse_unknown(connection, caller)
     bind(account_id=caller.account_id)
+
+
+async def _refuse_unknown(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller) -> None:
+    """Raises NotFound for what is of a vendor, or a type of credentials, that the caller is not told of."""
+    for name, row_id in connection.path_params.items():
+        whose = await told.whose(connection.app.state.hub, caller.account_id, name, row_id)
+        if whose is not None and not caller.may_see(*whose):
+            raise NotFound
 
 
 async def _refuse_beyond(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller, enrollment_id: str) -> None:

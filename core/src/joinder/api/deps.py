@@ -258,12 +258,6 @@ def opened_by(caller: Caller, enrollment_id: str | None) -> str | None:
     return caller.enrollment_id
 
 
-def refuse_unknown(caller: Caller, vendor: str) -> None:
-    """Raises NotFound for what is of a vendor the caller is not told of."""
-    if not caller.knows(vendor):
-        raise NotFound
-
-
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:
     """Read where a value came from. None where that was not asked for, or nothing is known."""
     if not is_asked or source_id is None:
