@@ -175,8 +175,11 @@ async def test_so_is_one_of_a_virtual_home(
 
 
 async def test_no_body_where_one_is_needed_is_said_of_the_whole(api: httpx.AsyncClient) -> None:
-    answer = await api.post("/webhooks")
-    assert _at(answer, 400, "validation-error") == [""]
+    for method, path in (("POST", "/webhooks"), ("PATCH", "/webhooks/whep-aaaaaaaaaaaaaaaa")):
+        answer = await api.request(method, path)
+        assert _at(answer, 400, "validation-error") == [""]
+        assert told(answer) == {"": "is required: an object"}
+    assert_problem(await api.post("/enrollments/enrl-aaaaaaaaaaaaaaaa/backfill"), 404, "not-found")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,12 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
         ("/oauth2/", "/join/sessions/", "/join/connection/")
     )
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    if not expects_json or not has_body:
+    if not expects_json:
+        return None
+    if not has_body:
+        field = request.route_handler.parsed_fn_signature.parameters.get("data")
+        if field is not None and field.is_required:
+            raise Invalid("This needs a body.", errors={"": "is required: an object"})
         return None
     if media_type_of(request) not in _JSON_TYPES:
         title, wants = "The request body has the wrong media type", "Send application/json."
