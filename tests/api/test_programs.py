@@ -367,3 +367,13 @@ async def test_who_was_rejected_is_told_so_by_every_read(virtual_api: httpx.Asyn
         refused = await virtual_api.get(f"/sites/{enrollment['sites'][0]['id']}{path}")
         assert "No room" in assert_problem(refused, 409, "approval-refused")["detail"]
     assert "applications" in (await got(virtual_api, f"/enrollments/{enrollment['id']}"))["health"]["nextStep"]
+
+
+async def test_lists_name_what_waits_for_the_operator_and_nothing_that_ended(virtual_api: httpx.AsyncClient) -> None:
+    enrollment_id = (await submitted(virtual_api)).json()["id"]
+    told = (await got(virtual_api, "/sites"))["errors"]["virtual"]
+    assert told.startswith("1 enrollment waits for your decision (pending_approval): The operator decides")
+    assert (await decided(virtual_api, enrollment_id, "approved")).status_code == 204
+    await got(virtual_api, "/sites/" + (await got(virtual_api, f"/enrollments/{enrollment_id}"))["sites"][0]["id"])
+    assert (await decided(virtual_api, enrollment_id, "unenrolled", "Moved")).status_code == 204
+    assert (await got(virtual_api, "/sites"))["errors"] == {}
