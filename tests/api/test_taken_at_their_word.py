@@ -136,6 +136,30 @@ async def test_a_member_stands_once(api: httpx.AsyncClient, path: str, body: byt
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "at"),
+    [
+        ("POST", "/programs", {**PROGRAM, "name": "a\0b"}, "/name"),
+        ("POST", "/programs", {**PROGRAM, "options": {"a\0": {}}}, "/options/a\N{REPLACEMENT CHARACTER}"),
+        ("PATCH", "/enrollments/enrl-aaaaaaaaaaaaaaaa", {"reference": "\0"}, "/reference"),
+        (
+            "POST",
+            "/vendor-credentials",
+            {"credentials": {"vendor": "sunny", "clientID": "a\0"}},
+            "/credentials/clientID",
+        ),
+        ("POST", "/enrollments/submit", {**SUBMISSION, "customer": {"names": ["a", "\0"]}}, "/customer/names/1"),
+        ("GET", "/sites?vendorID=%00", None, "/vendorID"),
+        ("GET", "/enrollments?reference=a%00", None, "/reference"),
+    ],
+)
+async def test_no_text_holds_a_nul_whatever_the_database_takes(
+    api: httpx.AsyncClient, method: str, path: str, body: object, at: str
+) -> None:
+    answer = await api.request(method, path, json=body)
+    assert told(answer) == {at: "must not hold a NUL character"}
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "at", "wanted"),
     [
         ("POST", "/programs", {**PROGRAM, "resourceTypes": ["solarsystem", "solar-system-77"]}, "/resourceTypes/1",

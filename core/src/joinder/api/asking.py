@@ -11,7 +11,7 @@ from litestar import Request, Response
 from joinder import virtual
 from joinder.api import queries
 from joinder.api.formats import JSON, chosen
-from joinder.api.members import doubled, faults
+from joinder.api.members import faults, unfit
 from joinder.api.problems import WRONG_MEMBERS, problem
 from joinder.api.settled import Settled
 from joinder.api.weights import listed
@@ -80,7 +80,7 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
         return problem(request, "unsupported-media-type", title, 415, wants)
     try:
         decoded = msgspec.json.decode(sent := await request.body())
-        twice = doubled(sent)
+        errors = unfit(sent)
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
         title, wants = "The request cannot be understood", "The body is not well-formed JSON."
         return problem(request, "bad-request", title, 400, wants)
@@ -91,8 +91,8 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     if place is not None:
         wants = f"Lists and objects have at most {MEMBERS_MOST} members."
         raise Invalid(wants, errors={place: "has too many members"})
-    if twice is not None:
-        raise Invalid(WRONG_MEMBERS, errors={twice: "may be given once"})
+    if errors:
+        raise Invalid(WRONG_MEMBERS, errors=errors)
     _refuse_types(request, decoded)
     return None
 

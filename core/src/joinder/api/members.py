@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
-from joinder.api.queries import suggestion
+from joinder.api.queries import NO_NUL, suggestion
 from joinder.services.refusals import pointer
 
 MOMENT = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
@@ -29,18 +29,23 @@ class _Pairs(dict[str, Any]):
         self.twice = next((name for name, count in counts.items() if count > 1), None)
 
 
-def doubled(sent: bytes) -> str | None:
-    """Returns where a member of well-formed JSON stands twice; None where none does."""
-    return _doubled(json.loads(sent, object_pairs_hook=_Pairs), ())
+def unfit(sent: bytes) -> dict[str, str]:
+    """Returns what is wrong with well-formed JSON whatever its shape: a member that stands twice, a NUL in a text."""
+    return next(_unfit(json.loads(sent, object_pairs_hook=_Pairs), ()), {})
 
 
-def _doubled(value: object, place: tuple[Step, ...]) -> str | None:
-    if isinstance(value, _Pairs) and value.twice is not None:
-        return pointer(*place, value.twice)
-    members: Iterable[tuple[Step, object]] = ()
-    if isinstance(value, _Pairs | list):
-        members = value.items() if isinstance(value, _Pairs) else enumerate(value)
-    return next((at for step, one in members if (at := _doubled(one, (*place, step))) is not None), None)
+def _unfit(value: object, place: tuple[Step, ...]) -> Iterator[dict[str, str]]:
+    if isinstance(value, str) and "\0" in value:
+        yield {pointer(*place): NO_NUL}
+    if isinstance(value, _Pairs):
+        if value.twice is not None:
+            yield {pointer(*place, value.twice): "may be given once"}
+        for name, member in value.items():
+            yield from _unfit(name, (*place, name))
+            yield from _unfit(member, (*place, name))
+    if isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _unfit(entry, (*place, index))
 
 
 def faults(body: object, shape: Any) -> dict[str, str]:
