@@ -21,6 +21,7 @@ from litestar.types import Scope
 from msgspec import Struct
 
 from joinder.api.formats import JSON, WHOLE, written
+from joinder.api.members import MOMENT
 from joinder.api.settled import Settled
 from joinder.clock import now
 from joinder.ids import Tag, id_pattern, is_id
@@ -213,8 +214,7 @@ def moment_of(name: str, text: str) -> int:
             raise ValueError
         found = datetime.fromisoformat(told)
     except ValueError:
-        wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
-        raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+        raise Invalid(f"{name} is not a time", errors={f"/{name}": MOMENT}) from None
     return epoch(name, found)
 
 
