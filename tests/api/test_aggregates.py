@@ -161,6 +161,22 @@ async def test_days_come_from_daily_values_where_there_are_any(hub: Hub, tenant:
     assert found["solar"] == {"kwh": pytest.approx(of_days + 2 * hours * 4 / 1000), "sites": 3}
 
 
+async def test_a_day_without_a_daily_value_comes_from_its_quarter_hours(hub: Hub, tenant: Tenant) -> None:
+    """Polls store quarter hours of every day, daily values are there of those that somebody asked for."""
+    start = datetime(2026, 3, 1, tzinfo=ZoneInfo(BERLIN)).astimezone(UTC)
+    hours = 31 * 24 - 1
+    site_id = await new_site(hub, tenant.account_id, "inverter")
+    await tell(hub, site_id, start, hours * HOUR, solar_wh=1.0)
+    await tell(hub, site_id, start + 3 * DAY, 10 * DAY, DAY, solar_wh=5000.0)
+    await tell(hub, site_id, start + 20 * DAY + 9 * HOUR, DAY, DAY, solar_wh=7000.0)  # a day of no zone it lies in
+    month = await ask(tenant.api, start, hours * HOUR, level="month", timezone=BERLIN)
+    of_quarters = (hours - 10 * 24) * 4 / 1000
+    assert month["intervals"][0]["solar"] == {"kwh": pytest.approx(50 + of_quarters), "sites": 1}
+    assert month["complete"]
+    days = (await ask(tenant.api, start, hours * HOUR, level="day", timezone=BERLIN))["intervals"]
+    assert sum(day["solar"]["kwh"] for day in days) == pytest.approx(50 + of_quarters)
+
+
 async def test_periods_are_those_of_the_zone_asked_for(hub: Hub, tenant: Tenant) -> None:
     site_id = await new_site(hub, tenant.account_id)
     await tell(hub, site_id, NIGHT, 3 * DAY, solar_wh=1.0)

@@ -137,6 +137,14 @@ async def test_a_key_that_is_none_is_refused(api: httpx.AsyncClient, hub: Hub, k
     assert await count(hub, "webhook_endpoint") == 0
 
 
+async def test_two_keys_are_none(api: httpx.AsyncClient, hub: Hub) -> None:
+    twice = [("idempotency-key", "key-1"), ("idempotency-key", "key-2")]
+    for path in ("/webhooks", "/enrollments/submit"):
+        refused = assert_problem(await api.post(path, json=HOOK, headers=twice), 400, "bad-request")
+        assert "once" in refused["detail"]
+    assert await count(hub, "webhook_endpoint") == 0
+
+
 async def test_without_a_token_nothing_is_noted(anonymous: httpx.AsyncClient, hub: Hub) -> None:
     assert_problem(await anonymous.post("/webhooks", json=HOOK, headers=KEY), 401, "unauthorized")
     assert await count(hub, "idempotency") == 0

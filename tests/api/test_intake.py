@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -50,6 +51,41 @@ async def test_a_body_that_never_ends_is_given_up(anonymous: httpx.AsyncClient, 
     intake.body_s = 0.05
     answer = await sending(anonymous, Slow(), path)
     assert (answer.status_code, answer.json()["type"]) == (408, "urn:joinder:problem#too-slow")
+    assert intake.body_bytes == 0
+
+
+@pytest.mark.parametrize("headers", [{}, {b"idempotency-key": b"a"}])
+async def test_a_body_that_is_cut_off_is_the_senders_fault(
+    app: Litestar, tenant: Tenant, intake: Intake, headers: dict[bytes, bytes]
+) -> None:
+    """Whoever hangs up in the middle, or sends chunks that are none, is no trouble of this server's."""
+    parts = [
+        {"type": "http.request", "body": b'{"url": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    given = headers | {
+        b"host": b"127.0.0.1",
+        b"authorization": tenant.api.headers["authorization"].encode(),
+        b"content-type": b"application/json",
+        b"transfer-encoding": b"chunked",
+    }
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return parts.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": "/webhooks", "raw_path": b"/webhooks",
+        "query_string": b"", "root_path": "", "scheme": "http", "headers": list(given.items()),
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    await app(scope, receive, send)  # type: ignore[arg-type]
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"connection"]) == (400, b"close")
+    assert b"#bad-request" in sent[1]["body"]
+    assert b"ended" in sent[1]["body"]
     assert intake.body_bytes == 0
 
 

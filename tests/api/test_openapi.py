@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from openapi_spec_validator import validate
 from sqlmodel import SQLModel
 
+from api.fakes import connect_site, new_credentials
 from joinder.commands.openapi import command
 from joinder.errors import HealthState
 from joinder.services.records.accounts import REVEAL, SCOPES
@@ -160,6 +161,34 @@ async def test_every_operation_says_what_its_errors_look_like(document: dict[str
         reference = response["content"]["application/problem+json"]["schema"]["$ref"]
         assert reference == "#/components/schemas/Problem"
     assert set(document["components"]["schemas"]["Problem"]["required"]) >= {"type", "title", "status", "detail"}
+
+
+async def test_what_an_operation_answers_is_declared(
+    document: dict[str, Any], api: httpx.AsyncClient, browser: httpx.AsyncClient
+) -> None:
+    """Generated clients take what is declared alone for what they know."""
+    site_id, credentials_id = await connect_site(api, browser), await new_credentials(api)
+    turned = {"start": "2026-06-02T00:00:00Z", "end": "2026-06-01T00:00:00Z"}
+    answers = {
+        "/virtual/sites": await api.get("/virtual/sites"),
+        "/sites/{site_id}/solar-intervals": await api.get(f"/sites/{site_id}/solar-intervals", params=turned),
+        "/aggregates/intervals": await api.get("/aggregates/intervals", params=turned),
+        "/sites/{site_id}/battery-intervals": await api.get(f"/sites/{site_id}/live", headers={"accept": "text/x"}),
+        "/vendor-credentials/{credentials_id}/quota": await api.get(
+            f"/vendor-credentials/{credentials_id}/quota", headers={"accept": "text/csv"}
+        ),
+    }
+    assert [answer.status_code for answer in answers.values()] == [404, 422, 422, 406, 406]
+    for path, answer in answers.items():
+        assert str(answer.status_code) in document["paths"][path]["get"]["responses"], path
+    asked_of_vendors = [
+        path for path in document["paths"]
+        if path.endswith(("/live", "intervals", "/sites/{site_id}")) and path.startswith(("/sites", "/batteries"))
+    ]  # fmt: skip
+    assert len(asked_of_vendors) == 7
+    for path in asked_of_vendors:
+        assert {"409", "410", "422", "502", "504"} <= set(document["paths"][path]["get"]["responses"]), path
+    assert not {"502", "504"} & set(document["paths"]["/aggregates/intervals"]["get"]["responses"])
 
 
 async def test_it_is_valid(document: dict[str, Any]) -> None:

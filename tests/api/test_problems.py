@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from datetime import timedelta
 from typing import Any
@@ -161,6 +162,14 @@ async def test_a_body_of_another_media_type(api: httpx.AsyncClient) -> None:
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/xml", ""):
         answer = await api.post("/vendor-credentials", content=b"{}", headers={"content-type": media_type})
         assert_problem(answer, 415, "unsupported-media-type")
+
+
+async def test_a_body_that_is_packed(api: httpx.AsyncClient) -> None:
+    packed = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = await api.post("/webhooks", content=gzip.compress(b'{"url": "https://a.example/"}'), headers=packed)
+    assert "Content-Encoding" in assert_problem(answer, 415, "unsupported-media-type")["detail"]
+    plain = packed | {"content-encoding": "identity"}
+    assert (await api.post("/webhooks", content=b'{"url": "https://a.example/"}', headers=plain)).status_code == 201
 
 
 MALFORMED = {

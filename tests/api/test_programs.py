@@ -325,3 +325,55 @@ async def test_an_application_says_who_decides_of_it_and_how(virtual_api: httpx.
     assert "POST /enrollments/{id}/events" in (await got(virtual_api, path))["health"]["nextStep"]
     assert (await decided(virtual_api, enrollment["id"], "approved")).status_code == 204
     assert (await got(virtual_api, path))["health"].get("actor") != "operator"
+
+
+async def test_who_was_unenrolled_is_read_again_after_another_application_alone(virtual_api: httpx.AsyncClient) -> None:
+    members = {"programID": await program_of(virtual_api), "status": "enrolled"}
+    made_one = await made(virtual_api, "/virtual/enrollments", **members)
+    path, site_id = f"/enrollments/{made_one['id']}", made_one["sites"][0]["id"]
+    assert (await virtual_api.get(f"/sites/{site_id}/live")).json()["stale"] is False
+    assert (await decided(virtual_api, made_one["id"], "unenrolled", "Moved.")).status_code == 204
+    for way in ("resume", "refresh"):
+        refused = assert_problem(await virtual_api.post(f"{path}/{way}"), 409, "invalid-enrollment-status")
+        assert "application" in refused["detail"]
+    shown = await got(virtual_api, path)
+    assert (shown["status"], shown["health"]["state"]) == ("unenrolled", "needs_consent")
+    assert shown["health"]["reason"] == "The operator unenrolled it: Moved."
+    assert (await got(virtual_api, f"/sites/{site_id}/live"))["stale"] is True
+    newer = {**APPLICATION, "applicationTime": "2199-06-01T10:00:00Z"}
+    assert (await virtual_api.post(f"{path}/applications", json=newer)).status_code == 204
+    assert (await decided(virtual_api, made_one["id"], "approved")).status_code == 204
+    assert (await got(virtual_api, f"/sites/{site_id}/live"))["stale"] is False
+
+
+async def test_an_owner_who_was_unenrolled_comes_back_by_another_consent(
+    new_tenant: NewTenant, browser: httpx.AsyncClient
+) -> None:
+    api = (await new_tenant()).api
+    entry = {"vendor": "sunny", "credentialsID": await new_credentials(api)}
+    flow = await made(api, "/join/flows", vendors=[entry], redirectURI=REDIRECT_URI, **SKIPS)
+    joined = [result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"]]
+    assert (await decided(api, joined[0], "unenrolled", "Left")).status_code == 204
+    joined.append(result_of(await come_back(browser, await begin(browser, flow["id"])))["enrollmentID"])
+    assert joined == [joined[0]] * 2
+    shown = await got(api, f"/enrollments/{joined[0]}")
+    assert (shown["status"], "statusReason" in shown, "pausedSince" in shown["health"]) == ("enrolled", False, False)
+
+
+async def test_who_was_rejected_is_told_so_by_every_read(virtual_api: httpx.AsyncClient) -> None:
+    enrollment = (await submitted(virtual_api)).json()
+    assert (await decided(virtual_api, enrollment["id"], "rejected", "No room")).status_code == 204
+    for path in ("", "/live", "/solar-intervals"):
+        refused = await virtual_api.get(f"/sites/{enrollment['sites'][0]['id']}{path}")
+        assert "No room" in assert_problem(refused, 409, "approval-refused")["detail"]
+    assert "applications" in (await got(virtual_api, f"/enrollments/{enrollment['id']}"))["health"]["nextStep"]
+
+
+async def test_lists_name_what_waits_for_the_operator_and_nothing_that_ended(virtual_api: httpx.AsyncClient) -> None:
+    enrollment_id = (await submitted(virtual_api)).json()["id"]
+    told = (await got(virtual_api, "/sites"))["errors"]["virtual"]
+    assert told.startswith("1 enrollment waits for your decision (pending_approval): The operator decides")
+    assert (await decided(virtual_api, enrollment_id, "approved")).status_code == 204
+    await got(virtual_api, "/sites/" + (await got(virtual_api, f"/enrollments/{enrollment_id}"))["sites"][0]["id"])
+    assert (await decided(virtual_api, enrollment_id, "unenrolled", "Moved")).status_code == 204
+    assert (await got(virtual_api, "/sites"))["errors"] == {}

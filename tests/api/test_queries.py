@@ -117,13 +117,35 @@ async def test_what_is_no_json_is_not_acceptable(api: httpx.AsyncClient, accept:
 
 
 @pytest.mark.parametrize(
-    "accept", ["*/*", "", "application/*;q=0.1", "text/html, application/json;q=0.9", "APPLICATION/JSON", None]
+    "accept",
+    [
+        "*/*",
+        "",
+        "application/*;q=0.1",
+        "text/html, application/json;q=0.9",
+        "APPLICATION/JSON",
+        "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",  # Java's own client
+        None,
+    ],
 )
 async def test_what_takes_json_gets_it(api: httpx.AsyncClient, accept: str | None) -> None:
     if accept is None:
         del api.headers["accept"]
     answer = await api.get("/sites", headers={} if accept is None else {"accept": accept})
     assert answer.status_code == (406 if accept == "" else 200)
+
+
+@pytest.mark.parametrize("liked", ["text/html", "application/json;q=0.1"])
+async def test_a_list_may_stand_on_several_lines(api: httpx.AsyncClient, liked: str) -> None:
+    """RFC 9110, 5.3: as if they were one."""
+    del api.headers["accept"]
+    for lines in ([liked, "application/json"], ["application/json", liked]):
+        assert (await api.get("/vendors", headers=[("accept", line) for line in lines])).status_code == 200
+    tag = (await api.get("/vendors")).headers["etag"]
+    for lines in ([tag, '"other"'], ['"other"', tag]):
+        assert (await api.get("/vendors", headers=[("if-none-match", line) for line in lines])).status_code == 304
+    codings = [("accept-encoding", "gzip"), ("accept-encoding", "br")]
+    assert (await api.get("/openapi.json", headers=codings)).headers["content-encoding"] == "gzip"
 
 
 NUMBERS = [

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from api.fakes import BERLIN, HOME, Vendors, assert_problem, begin, connect, connect_site, live, new_flow
+from api.fakes import BERLIN, HOME, Vendors, assert_problem, begin, connect, connect_site, live, new_flow, pointers
 from api.test_join import token_of
 from joinder import errors
 from joinder.energy import Device, DeviceKind, Live, Reading, Readings, ReadingsQuery, Site
@@ -302,6 +302,22 @@ async def test_pages_neither_repeat_nor_miss_while_rows_come_and_go(
         async with hub.store.write() as session:  # what was seen last goes; the page token must not need it
             await session.execute(text(f"DELETE FROM {table} WHERE id = :id"), {"id": seen[-1]})  # noqa: S608
     assert seen == everything
+
+
+async def test_pages_of_the_last_day_go_on_however_late_the_next_one_is_asked_for(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
+) -> None:
+    """The range that nobody gave moves on; what a token points at does not."""
+    vendors.sunny.readings = home_series
+    site_id = await connect_site(api, browser)
+    for path in (f"/sites/{site_id}/solar-intervals", "/aggregates/intervals"):
+        first = (await api.get(path, params={"pageSize": 2})).json()
+        clock.at += 6 * 3600
+        rest = await api.get(path, params={"pageSize": 200, "pageToken": first["nextPageToken"]})
+        assert rest.status_code == 200, rest.text
+        assert rest.json()["intervals"][0]["start"] == first["intervals"][-1]["end"]
+        beyond = {"pageToken": first["nextPageToken"], "end": first["intervals"][-1]["end"]}
+        assert pointers(await api.get(path, params=beyond)) == ["/pageToken"]
 
 
 async def test_filters_on_sites_and_devices(

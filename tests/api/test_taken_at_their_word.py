@@ -76,8 +76,8 @@ async def test_a_page_token_is_of_its_own_list(api: httpx.AsyncClient, virtual: 
         (
             "POST",
             "/join/flows",
-            {**FLOW, "vendors": [{"vendor": "sunny", "options": {"a": 1}}]},
-            "/vendors/0/options/-",
+            {**FLOW, "vendors": [{"vendor": "sunny", "options": {"b": "x", "a": 1}}]},
+            "/vendors/0/options/a",
         ),
         ("POST", "/join/flows", {**FLOW, "vendors": [{"vendor": "sunny", "what": 1}]}, "/vendors/0/what"),
         ("POST", "/join/flows", {"redirectURI": FLOW["redirectURI"]}, "/vendors"),
@@ -88,6 +88,8 @@ async def test_a_page_token_is_of_its_own_list(api: httpx.AsyncClient, virtual: 
         ("POST", "/programs", {**PROGRAM, "start": "9999-12-31T23:59:59Z"}, "/start"),
         ("POST", "/programs", {**PROGRAM, "end": "9999-12-31T23:59:59-23:59"}, "/end"),
         ("POST", "/programs", {**PROGRAM, "name": None}, "/name"),
+        ("POST", "/programs", {**PROGRAM, "options": {"a": {}, "b": {"c": "d", "e": 1}}}, "/options/b/e"),
+        ("POST", "/programs", {**PROGRAM, "options": {"a": {}, "b": None}}, "/options/b"),
         ("POST", "/enrollments/submit", {**SUBMISSION, "termsAccepted": "true"}, "/termsAccepted"),
         ("POST", "/enrollments/submit", {**SUBMISSION, "applicationTime": 1_700_000_000}, "/applicationTime"),
         (
@@ -97,7 +99,12 @@ async def test_a_page_token_is_of_its_own_list(api: httpx.AsyncClient, virtual: 
             "/applicationTime",
         ),
         ("POST", "/enrollments/submit", {**SUBMISSION, "applicationTime": "9999-12-31T23:59:59Z"}, "/applicationTime"),
-        ("POST", "/enrollments/submit", {**SUBMISSION, "additionalInfo": {"a": 1}}, "/additionalInfo/-"),
+        (
+            "POST",
+            "/enrollments/submit",
+            {**SUBMISSION, "additionalInfo": {"b": "c", "a/~": 1}},
+            "/additionalInfo/a~1~0",
+        ),
         ("POST", "/enrollments/submit", [SUBMISSION], ""),
         ("POST", "/webhooks", None, ""),
         ("POST", "/enrollments/enrl-aaaaaaaaaaaaaaaa/backfill", {"start": 1_700_000_000}, "/start"),
@@ -116,10 +123,72 @@ async def test_a_member_of_another_type_is_refused_where_it_stands(
 @pytest.mark.parametrize(
     ("path", "body", "at"),
     [
+        ("/webhooks", b'{"url": "https://a.example/", "url": "https://b.example/"}', "/url"),
+        ("/webhooks", b'{"url": "https://a.example/", "\\u0075rl": "https://b.example/"}', "/url"),
+        ("/programs", b'{"name": "a", "vendors": [], "options": {"x": {"a/b": "1", "a/b": "1"}}}', "/options/x/a~1b"),
+        ("/join/flows", b'{"vendors": [{"vendor": "sunny"}, {"vendor": "a", "vendor": "b"}]}', "/vendors/1/vendor"),
+    ],
+)
+async def test_a_member_stands_once(api: httpx.AsyncClient, path: str, body: bytes, at: str) -> None:
+    """As a parameter does: which of two was meant, nobody knows."""
+    answer = await api.post(path, content=body, headers={"content-type": "application/json"})
+    assert told(answer) == {at: "may be given once"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "at"),
+    [
+        ("POST", "/programs", {**PROGRAM, "name": "a\0b"}, "/name"),
+        ("POST", "/programs", {**PROGRAM, "options": {"a\0": {}}}, "/options/a\N{REPLACEMENT CHARACTER}"),
+        ("PATCH", "/enrollments/enrl-aaaaaaaaaaaaaaaa", {"reference": "\0"}, "/reference"),
+        (
+            "POST",
+            "/vendor-credentials",
+            {"credentials": {"vendor": "sunny", "clientID": "a\0"}},
+            "/credentials/clientID",
+        ),
+        ("POST", "/enrollments/submit", {**SUBMISSION, "customer": {"names": ["a", "\0"]}}, "/customer/names/1"),
+        ("GET", "/sites?vendorID=%00", None, "/vendorID"),
+        ("GET", "/enrollments?reference=a%00", None, "/reference"),
+    ],
+)
+async def test_no_text_holds_a_nul_whatever_the_database_takes(
+    api: httpx.AsyncClient, method: str, path: str, body: object, at: str
+) -> None:
+    answer = await api.request(method, path, json=body)
+    assert told(answer) == {at: "must not hold a NUL character"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "at", "wanted"),
+    [
+        ("POST", "/programs", {**PROGRAM, "resourceTypes": ["solarsystem", "solar-system-77"]}, "/resourceTypes/1",
+         "must be one of batterysystem, solarsystem (did you mean solarsystem?)"),
+        ("POST", "/enrollments/enrl-aaaaaaaaaaaaaaaa/events", {"type": "approve"}, "/type",
+         "must be one of approved, rejected, resubmitrequested, unenrolled (did you mean approved?)"),
+        ("POST", "/programs", {**PROGRAM, "start": "2026-01-01T00:00:00"}, "/start",
+         "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"),
+        ("POST", "/enrollments/submit", {**SUBMISSION, "applicationTime": "77 o'clock"}, "/applicationTime",
+         "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_cannot_be_is_told_what_can(
+    api: httpx.AsyncClient, method: str, path: str, body: object, at: str, wanted: str
+) -> None:
+    """As a query is; and nothing of what was sent comes back."""
+    answer = await api.request(method, path, json=body)
+    assert told(answer) == {at: wanted}
+    assert "77" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "at"),
+    [
         ("/virtual/sites", {"location": {"lat": "55"}}, "/location/lat"),
         ("/virtual/sites", {"locationUTCOffset": "1"}, "/locationUTCOffset"),
         ("/virtual/batteries", {"nameplateKwh": "13.5"}, "/nameplateKwh"),
         ("/virtual/batteries", {"reportedAt": 0}, "/reportedAt"),
+        ("/virtual/batteries", {"mode": "Off"}, "/mode"),
         ("/virtual/solar-inverters", {"lifetimeProduction": {"kwh": 1}}, "/lifetimeProduction/start"),
     ],
 )
@@ -130,8 +199,11 @@ async def test_so_is_one_of_a_virtual_home(
 
 
 async def test_no_body_where_one_is_needed_is_said_of_the_whole(api: httpx.AsyncClient) -> None:
-    answer = await api.post("/webhooks")
-    assert _at(answer, 400, "validation-error") == [""]
+    for method, path in (("POST", "/webhooks"), ("PATCH", "/webhooks/whep-aaaaaaaaaaaaaaaa")):
+        answer = await api.request(method, path)
+        assert _at(answer, 400, "validation-error") == [""]
+        assert told(answer) == {"": "is required: an object"}
+    assert_problem(await api.post("/enrollments/enrl-aaaaaaaaaaaaaaaa/backfill"), 404, "not-found")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ async def test_a_token_comes_by_basic_and_by_post(anonymous: httpx.AsyncClient, 
 REFUSED: dict[str, tuple[str, dict[str, str], bool, int, str]] = {
     # name: body, headers, whether the right client authenticates by Basic, status, error
     "no grant type": ("scope=read:sites", FORM, True, 400, "invalid_request"),
+    "no form": ("grant_type=client_credentials", {"content-type": "application/x-www-form-urlencodedx"}, True, 400,
+                "invalid_request"),
     "empty body": ("", FORM, True, 400, "invalid_request"),
     "too many fields": ("grant_type=client_credentials" + "&a" * 100_000, FORM, True, 400, "invalid_request"),
     "a field too long": ("grant_type=client_credentials&a=" + "%61" * 60_000, FORM, True, 400, "invalid_request"),
@@ -102,6 +104,20 @@ async def test_errors_are_those_of_rfc_6749(anonymous: httpx.AsyncClient, known:
         assert answer.headers["cache-control"] == "no-store", name
         assert ("www-authenticate" in answer.headers) == (status == 401), name
         assert known[1] not in answer.text, name
+
+
+@pytest.mark.parametrize(
+    "media_type", ["Application/X-WWW-Form-URLencoded", "application/x-www-form-urlencoded ;charset=utf-8"]
+)
+async def test_a_media_type_and_a_scheme_are_read_as_http_reads_them(
+    anonymous: httpx.AsyncClient, known: tuple[str, str], media_type: str
+) -> None:
+    """RFC 9110: in any case, with parameters, and after any number of blanks."""
+    told = basic(*known)["authorization"].removeprefix("Basic ")
+    for scheme in ("Basic   ", "bASIC "):
+        headers = {"content-type": media_type, "authorization": scheme + told}
+        answer = await anonymous.post("/oauth2/token", content="grant_type=client_credentials", headers=headers)
+        assert answer.status_code == 200, answer.text
 
 
 async def test_a_header_outside_ascii_is_an_invalid_client(anonymous: httpx.AsyncClient) -> None:

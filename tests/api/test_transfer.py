@@ -45,6 +45,8 @@ async def test_head_begins_no_owners_consent(api: httpx.AsyncClient, browser: ht
         ("/enrollments/x", "DELETE, GET, HEAD, OPTIONS, PATCH"),
         ("/enrollments/x/pause", "OPTIONS, POST"),
         ("/oauth2/token", "OPTIONS, POST"),
+        ("/join/reconnect", "GET, OPTIONS"),
+        ("/join/sessions/x", "GET, OPTIONS, POST"),
     ],
 )
 async def test_options_and_405_name_every_method(anonymous: httpx.AsyncClient, path: str, methods: str) -> None:

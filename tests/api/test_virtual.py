@@ -102,6 +102,7 @@ IMPOSSIBLE = (
     ("sites", {"location": {"lat": 91, "lon": 0}}, "/location/lat"),
     ("sites", {"location": {"lat": 50}}, "/location"),
     ("sites", {"locationUTCOffset": 5.5}, "/locationUTCOffset"),
+    ("sites", {"location": {"currentUTCOffset": 5.75}, "locationUTCOffset": 1}, "/location/currentUTCOffset"),
     ("sites", {"operationalSince": "2023-05-01T00:00:00"}, "/operationalSince"),
     ("sites", {"operationalSince": "2190-05-01T00:00:00Z"}, "/operationalSince"),
     ("sites", {"name": ""}, "/name"),

@@ -38,6 +38,8 @@ ZONES = {
     "Pacific/Apia": "left out the 30th of December 2011",
     "Antarctica/Troll": "two hours",
     "Africa/Casablanca": "changes for Ramadan",
+    "Pacific/Chatham": "an hour at a quarter to three",
+    "Asia/Gaza": "an hour at a minute past midnight, in 2011",
 }
 FIRST, LAST = int(datetime(2010, 1, 1, tzinfo=UTC).timestamp()), int(datetime(2037, 1, 1, tzinfo=UTC).timestamp())
 
@@ -193,3 +195,22 @@ def test_an_unknown_zone_is_utc(name):
 
 def test_a_known_zone_is_used():
     assert zone_of("Asia/Kolkata").key == "Asia/Kolkata"
+
+
+def test_an_hour_in_which_the_clock_moves_by_an_hour_lasts_one():
+    """In Chatham from 2:45 to 3:45: no local time from 2:45 on exists, so no hour begins at three."""
+    zone = ZoneInfo("Pacific/Chatham")
+    at = int(datetime(2026, 9, 27, 3, 50, tzinfo=zone).timestamp())
+    start = floor(at, "hour", zone)
+    assert datetime.fromtimestamp(start, zone).isoformat() == "2026-09-27T02:00:00+12:45"
+    assert following(start, "hour", zone) - start == 3600
+
+
+def test_a_day_that_was_begun_and_left_again_begins_once():
+    """In Newfoundland the clock went back from a minute past midnight, until 2011."""
+    zone = ZoneInfo("America/St_Johns")
+    first, again = (datetime(2010, 11, 7, tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
+    for level in ("hour", "day"):
+        assert [floor(int(at), level, zone) for at in (first, first + 59, first + 60, again - 1)] == [int(first)] * 4
+    assert following(int(first), "hour", zone) == int(again)
+    assert following(int(first) - 86400, "day", zone) == int(first)

@@ -6,12 +6,14 @@ A page of a hundred enrollments beside three thousand sites took an eighth of a 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from joinder.services.grants import site_rights
-from joinder.services.readings import sites
+from joinder.services.readings import aggregates, sites
 from joinder.services.records import health
 from joinder.settings import Settings
 from joinder.store import enrollments
@@ -40,3 +42,20 @@ def test_no_vendor_s_sites_are_walked(fresh_database: Settings, name: str) -> No
     assert plan
     assert not [step for step in plan if step.startswith("SCAN") and "SUBQUERY" not in step], plan
     assert not [step for step in plan if step.endswith("(account_id=? AND vendor=?)")], plan
+
+
+@pytest.mark.parametrize("days", [(), ((0, 86400), (86400, 172800))])
+def test_a_fleet_s_sums_look_up_the_readings_of_its_sites_alone(
+    fresh_database: Settings, days: Sequence[tuple[int, int]]
+) -> None:
+    path = Path(fresh_database.database_url.removeprefix("sqlite:///"))
+    filters, values = aggregates._filters(aggregates.Fleet(account_id="x"))
+    values |= aggregates._of_period("day" if days else "hour", 0, 172800, ZoneInfo("UTC"))
+    connection = sqlite3.connect(path)
+    try:
+        sql = aggregates._sql(aggregates._FLEET.format(filters=filters), days)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    finally:
+        connection.close()
+    assert [step for step in plan if step.startswith("SEARCH interval USING PRIMARY KEY (subject_id=?")], plan
+    assert not [step for step in plan if step.startswith(("SCAN interval", "SCAN i "))], plan

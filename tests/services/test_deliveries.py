@@ -202,6 +202,17 @@ FAILURES = {
 }
 
 
+async def test_another_address_has_not_failed_yet(hub: Hub, account_id: str, receiver: Receiver) -> None:
+    """Or the first failure of one that moved would end it, after days of failures of the other."""
+    receiver.answer = status(500)
+    made = await listen(hub, account_id, receiver)
+    await add_events(hub, account_id, "enrollment.health")
+    await work(hub)
+    for url, is_failing in ((made.row.url, True), (f"{made.row.url}?moved", False)):
+        await webhooks.change(hub, account_id, made.row.id, "client", patch={"url": url})
+        assert ((await endpoint_of(hub, made)).failing_since is not None) == is_failing
+
+
 @pytest.mark.parametrize("case", FAILURES)
 async def test_what_is_no_2xx_is_tried_again(
     hub: Hub, account_id: str, receiver: Receiver, time: Time, short_deadline: None, case: str

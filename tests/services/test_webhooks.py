@@ -61,6 +61,11 @@ async def test_loopback_only_while_the_server_is_there_itself(
         assert await refused(production, account_id, "http://127.0.0.1:9999/hook")
         with pytest.raises(TransientError):
             await production.http.webhooks().post("http://127.0.0.1:9999/hook", b"{}", {}, deadline=1.0)
+        for one, wanted in ((hub, "must be https, or http://127.0.0.1"), (production, "must be https")):
+            for url in ("http://localhost:9999/hook", "http://hook.example/"):
+                with pytest.raises(Invalid) as seen:
+                    await webhooks.create(one, account_id, "test", url=url, types=[])
+                assert seen.value.errors == {"/url": wanted}
 
 
 @pytest.mark.parametrize("url", [url for url in HOSTILE if url.startswith("http")])

@@ -8,7 +8,7 @@ import pytest
 
 from joinder.clock import now
 from joinder.errors import RateLimited
-from joinder.runtime import worker
+from joinder.runtime import due, worker
 from joinder.runtime.hub import Hub
 from joinder.services.work import leases
 from joinder.store.tables import Due, Enrollment, GrantRow
@@ -72,6 +72,25 @@ async def test_one_broken_row_does_not_stop_the_others(hub: Hub, vendor: StrictV
     async with worker.working(hub):
         await until(both_planned)
     assert vendor.exchanges == 1
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_what_is_deleted_while_it_is_read_is_no_trouble(
+    hub: Hub, enroll: Enroll, caplog: pytest.LogCaptureFixture, is_deleted: bool
+) -> None:
+    """What was read of it finds no place any more; of one that is still there that is a bug."""
+    enrollment_id = await enroll("ada")
+
+    async def read(hub: Hub, one: str) -> None:
+        if is_deleted:
+            async with hub.store.write(one) as session:
+                await session.delete(await session.get(Enrollment, one))
+        refused = "INSERT INTO due (kind, enrollment_id, due_at, strikes) VALUES ('x', 'enrl-aaaaaaaaaaaaaaaa', 0, 0)"
+        await hub.store.apply((refused, {}))
+
+    await due.run_one(hub, due.Kind("poll", read), due.DueRow(enrollment_id, 0))
+    errors = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert bool(errors) != is_deleted, errors
 
 
 async def test_the_vendor_s_own_wait_is_kept(hub: Hub, vendor: StrictVendor, enroll: Enroll) -> None:

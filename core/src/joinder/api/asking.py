@@ -11,8 +11,10 @@ from litestar import Request, Response
 from joinder import virtual
 from joinder.api import queries
 from joinder.api.formats import JSON, chosen
-from joinder.api.problems import WRONG_MEMBERS, places, problem
+from joinder.api.members import faults, unfit
+from joinder.api.problems import WRONG_MEMBERS, problem
 from joinder.api.settled import Settled
+from joinder.api.weights import listed
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, pointer
@@ -38,7 +40,8 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
     if request.route_handler.resolve_guards():  # else an owner's page, or for machines
         queries.refuse(request, lambda: vendors_of(request.app.state.hub, request.scope["state"]["caller"]))
         offered = request.route_handler.opt.get("formats", (JSON,))
-        media_type = chosen(request.headers.get("accept", "*/*"), offered)
+        accepted = listed(request.scope["headers"], b"accept")
+        media_type = chosen("*/*" if accepted is None else accepted.decode("latin-1"), offered)
         if media_type is None:
             return _not_acceptable(request, offered)
         request.scope["state"]["media_type"] = media_type
@@ -62,13 +65,22 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
         ("/oauth2/", "/join/sessions/", "/join/connection/")
     )
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    if not expects_json or not has_body:
+    if not expects_json:
         return None
-    if _media_type(request) not in _JSON_TYPES:
+    if not has_body:
+        field = request.route_handler.parsed_fn_signature.parameters.get("data")
+        if field is not None and field.is_required:
+            raise Invalid("This needs a body.", errors={"": "is required: an object"})
+        return None
+    if media_type_of(request) not in _JSON_TYPES:
         title, wants = "The request body has the wrong media type", "Send application/json."
         return problem(request, "unsupported-media-type", title, 415, wants)
+    if request.headers.get("content-encoding", "identity") != "identity":
+        title, wants = "The request body has the wrong media type", "Send the body as it is, without Content-Encoding."
+        return problem(request, "unsupported-media-type", title, 415, wants)
     try:
-        decoded = msgspec.json.decode(await request.body())
+        decoded = msgspec.json.decode(sent := await request.body())
+        errors = unfit(sent)
     except (ValueError, RecursionError):  # Litestar takes neither bad UTF-8 nor deep nesting for the sender's fault
         title, wants = "The request cannot be understood", "The body is not well-formed JSON."
         return problem(request, "bad-request", title, 400, wants)
@@ -79,6 +91,8 @@ async def _refuse_body(request: Incoming) -> Response[Any] | None:
     if place is not None:
         wants = f"Lists and objects have at most {MEMBERS_MOST} members."
         raise Invalid(wants, errors={place: "has too many members"})
+    if errors:
+        raise Invalid(WRONG_MEMBERS, errors=errors)
     _refuse_types(request, decoded)
     return None
 
@@ -88,10 +102,8 @@ def _refuse_types(request: Incoming, decoded: object) -> None:
     field = request.route_handler.parsed_fn_signature.parameters.get("data")
     if field is None:
         return
-    try:
-        msgspec.convert(decoded, field.annotation)
-    except msgspec.ValidationError as error:
-        raise Invalid(WRONG_MEMBERS, errors=places(str(error))) from None
+    if errors := faults(decoded, field.annotation):
+        raise Invalid(WRONG_MEMBERS, errors=errors)
 
 
 def _too_many(value: object, place: str = "") -> str | None:
@@ -105,5 +117,6 @@ def _too_many(value: object, place: str = "") -> str | None:
     return next((found for found in places if found is not None), None)
 
 
-def _media_type(request: Incoming) -> str:
+def media_type_of(request: Incoming) -> str:
+    """Returns what kind of body is sent, in lower case and without parameters."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()

@@ -14,6 +14,7 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from joinder.api.addresses import address_of
+from joinder.api.asking import media_type_of
 from joinder.api.client_budgets import Budget, rate_limit, spend_request
 from joinder.api.deps import bearer_of, tokens_of
 from joinder.api.problems import Forbidden, TooManyRequests, Unauthorized
@@ -22,6 +23,7 @@ from joinder.observe.log_context import bind
 from joinder.runtime.hub import Hub
 from joinder.services.calls.buckets import MINUTE_S, Buckets
 from joinder.services.readings import sites
+from joinder.services.records import told
 from joinder.services.records.access_tokens import InvalidClient, InvalidScope, InvalidToken
 from joinder.services.records.accounts import REVEAL, SCOPES, Caller
 from joinder.services.refusals import NotForBrowsers, NotFound
@@ -50,7 +52,17 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Forbidden(needed)
     if caller.enrollment_id is not None:
         await _refuse_beyond(connection, caller, caller.enrollment_id)
+    if caller.is_compatible:
+        await _refuse_unknown(connection, caller)
     bind(account_id=caller.account_id)
+
+
+async def _refuse_unknown(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller) -> None:
+    """Raises NotFound for what is of a vendor, or a type of credentials, that the caller is not told of."""
+    for name, row_id in connection.path_params.items():
+        whose = await told.whose(connection.app.state.hub, caller.account_id, name, row_id)
+        if whose is not None and not caller.may_see(*whose):
+            raise NotFound
 
 
 async def _refuse_beyond(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller, enrollment_id: str) -> None:
@@ -219,7 +231,7 @@ def _failures(request: Request[Any, Any, Any]) -> FailedLogins:
 
 def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str] | None:
     """Returns the fields; None for what is no form, or far from any that is meant: strangers may send it."""
-    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    is_form = media_type_of(request) == "application/x-www-form-urlencoded"
     if not is_form or len(body) > FORM_MOST_BYTES:
         return None
     try:
@@ -236,7 +248,7 @@ def _client(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[str,
         posted = form.get("client_id"), form.get("client_secret")
         return (posted[0], posted[1]) if posted[0] and posted[1] else None
     try:
-        user, found, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        user, found, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except ValueError:  # not base64, not UTF-8, not ASCII
         return None
     user, password = unquote_plus(user), unquote_plus(password)

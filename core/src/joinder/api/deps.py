@@ -21,6 +21,7 @@ from litestar.types import Scope
 from msgspec import Struct
 
 from joinder.api.formats import JSON, WHOLE, written
+from joinder.api.members import MOMENT
 from joinder.api.settled import Settled
 from joinder.clock import now
 from joinder.ids import Tag, id_pattern, is_id
@@ -177,13 +178,16 @@ def provide_window(
 
 
 def window_of(level: SummaryLevel, start: str | None, end: str | None, limit: int, token: str | None) -> Window:
-    """Returns the range asked for, as `provide_window` does. Raises Invalid."""
+    """Returns the range asked for, as `provide_window` does. Raises Invalid.
+
+    A start that nobody gave moves on while pages are turned, so a token may lie before it.
+    """
     until = moment_of("end", end) if end is not None else now()
-    since = moment_of("start", start) if start is not None else until - 86400
+    since = moment_of("start", start) if start is not None else None
     if token is None:
-        return Window(level, since, until, limit)
+        return Window(level, until - 86400 if since is None else since, until, limit)
     key = _key(token)
-    if not key.isdigit() or len(key) > 12 or not since <= int(key) < until + 32 * 86400:
+    if not key.isdigit() or len(key) > 12 or not (since or 0) <= int(key) < until:
         raise _bad_token()
     return Window(level, int(key), until, limit)
 
@@ -210,8 +214,7 @@ def moment_of(name: str, text: str) -> int:
             raise ValueError
         found = datetime.fromisoformat(told)
     except ValueError:
-        wanted = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
-        raise Invalid(f"{name} is not a time", errors={f"/{name}": wanted}) from None
+        raise Invalid(f"{name} is not a time", errors={f"/{name}": MOMENT}) from None
     return epoch(name, found)
 
 
@@ -253,12 +256,6 @@ def opened_by(caller: Caller, enrollment_id: str | None) -> str | None:
     if enrollment_id not in (None, caller.enrollment_id):
         raise NotFound
     return caller.enrollment_id
-
-
-def refuse_unknown(caller: Caller, vendor: str) -> None:
-    """Raises NotFound for what is of a vendor the caller is not told of."""
-    if not caller.knows(vendor):
-        raise NotFound
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:

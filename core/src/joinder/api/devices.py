@@ -23,7 +23,6 @@ from joinder.api.deps import (
     answered,
     known_errors,
     opened_by,
-    refuse_unknown,
     source_of,
 )
 from joinder.api.formats import INTERVALS, LISTED
@@ -172,7 +171,7 @@ def _controller(of: Resource) -> type[Controller]:
     async def show(
         self: Controller, hub: HubDep, caller: CallerDep, device_id: FromPath[str], provenance: FromWhere = False
     ) -> Struct:
-        row = await _device(hub, caller, device_id, of.kind)
+        row = await sites.get_device(hub, caller.account_id, device_id, of.kind)
         source = await source_of(hub, row.source, provenance)
         return await of.show(hub, row, source, await _silent_since(hub, row))
 
@@ -200,12 +199,6 @@ def _controller(of: Resource) -> type[Controller]:
     }
     told = {"path": of.path, "tags": [of.words.capitalize()], "guards": [require_caller]}
     return type(f"{of.one}Controller", (Controller,), told | handlers)
-
-
-async def _device(hub: Hub, caller: Caller, device_id: str, kind: DeviceKind) -> StoredDevice:
-    row = await sites.get_device(hub, caller.account_id, device_id, kind)
-    refuse_unknown(caller, row.vendor)
-    return row
 
 
 async def _silent_since(hub: Hub, row: StoredDevice) -> int | None:

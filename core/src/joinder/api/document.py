@@ -7,6 +7,7 @@ compared (tests/contract).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from joinder.services.records.event_types import EVENT_TYPES
 from joinder.wire.base import Body
 from joinder.wire.events import EventData, WebhookPayload
 
+_READ_AT_VENDORS = re.compile(r"/sites/\{site_id\}(/live|/[a-z]+-intervals)?|/[a-z-]+/\{device_id\}/intervals")
 _REF = "#/components/schemas/{name}"
 _DESCRIPTION = f"""One REST API over many vendors of distributed energy resources: solar inverters, batteries, meters.
 
@@ -127,7 +129,7 @@ def _operation(path: str, method: str, found: Part, handler: HTTPRouteHandler) -
         "security": own.get("security", [{"oauth2": [scope] if scope else []}] if is_guarded else []),
         **({"parameters": parameters} if parameters else {}),
         **({"requestBody": body} if body else {}),
-        "responses": own.get("responses") or _responses(path, method, found, handler.opt),
+        "responses": own.get("responses") or _responses(path, method, found, handler),
     }
 
 
@@ -156,9 +158,9 @@ def _body(method: str, found: Part | None) -> Part | None:
     return {"required": not _is_nullable(schema), "content": content}
 
 
-def _responses(path: str, method: str, found: Part, opt: Mapping[str, Any]) -> Part:
+def _responses(path: str, method: str, found: Part, handler: HTTPRouteHandler) -> Part:
     responses: Part = {}
-    scope, formats = opt.get("scope"), opt.get("formats", ())
+    formats = handler.opt.get("formats", ())
     for status, told in found["responses"].items():
         if not status.startswith("2"):
             continue
@@ -172,14 +174,22 @@ def _responses(path: str, method: str, found: Part, opt: Mapping[str, Any]) -> P
     if method == "get":
         responses["200"]["headers"] = {"etag": {"description": "For `If-None-Match`.", "schema": parts.TEXT}}
         responses["304"] = {"description": "It has not changed since `If-None-Match`."}
+    return responses | parts.problems(*_statuses(path, method, found, handler))
+
+
+def _statuses(path: str, method: str, found: Part, handler: HTTPRouteHandler) -> set[int]:
+    """Returns those of the problems that are to be expected of an operation."""
     statuses = {400, 401, 429, 503}
-    statuses |= {403} if scope else set()
-    statuses |= {404} if "{" in path else set()
+    statuses |= {406} if handler.resolve_guards() else set()
+    statuses |= {403} if handler.opt.get("scope") else set()
+    statuses |= {404} if "{" in path or path.startswith("/virtual/") else set()  # these are of virtual clients alone
     statuses |= {409, 413, 415, 422} if "requestBody" in found else set()
     statuses |= {409, 422} if method == "post" else set()
     statuses |= {409} if method == "delete" else set()
-    statuses |= {502, 504} if "interval" in path or "/live" in path or method == "post" else set()
-    return responses | parts.problems(*statuses)
+    statuses |= {502, 504} if method == "post" else set()
+    statuses |= {422} if path.endswith("intervals") else set()
+    statuses |= {409, 410, 422, 502, 504} if method == "get" and _READ_AT_VENDORS.fullmatch(path) else set()
+    return statuses
 
 
 def _one_page(schema: Part) -> Part:

@@ -76,6 +76,7 @@ _PROBLEMS = {
     404: ("NotFound", "No such id in this account, or nothing of the kind.", {}),
     406: ("NotAcceptable", "`Accept` takes no JSON.", {}),
     409: ("Conflict", "The present state does not allow it.", {}),
+    410: ("Gone", "No grant lists the site any more, and nothing of it is stored.", {}),
     413: ("TooLarge", "The body is larger than 256 kB. The connection ends.", {}),
     415: ("UnsupportedMediaType", "The body is not declared to be JSON.", {}),
     422: ("Unprocessable", "Well-formed, but it cannot work.", {}),

@@ -6,7 +6,7 @@ from litestar import Controller, get, post, put
 from litestar.params import FromPath
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import CallerDep, HubDep, refuse_unknown
+from joinder.api.deps import CallerDep, HubDep
 from joinder.services.readings import sites
 from joinder.services.refusals import NotOffered
 
@@ -65,5 +65,4 @@ class JoinSessionController(Controller):
 async def _refuse(hub: HubDep, caller: CallerDep, site_id: str) -> None:
     """Raises NotFound for a site the caller does not have, NotOffered for one it has."""
     head = await sites.site_head(hub, caller.account_id, site_id)
-    refuse_unknown(caller, head.vendor)
     raise NotOffered(f"Joinder reads batteries of {head.vendor} and steers none: use the vendor's own app or API.")

@@ -28,7 +28,7 @@ def chosen(accept: str, offered: Sequence[str]) -> str | None:
 
 def _weight(name: str, weighed: dict[str, float]) -> float:
     kind = name.partition("/")[0]
-    return next((weighed[one] for one in (name, f"{kind}/*", "*/*") if one in weighed), 0.0)
+    return next((weighed[one] for one in (name, f"{kind}/*", "*/*", "*") if one in weighed), 0.0)
 
 
 def written(rows: Sequence[Struct], row_type: type[Struct], media_type: str) -> bytes:

@@ -30,7 +30,7 @@ def idempotent(app: ASGIApp) -> ASGIApp:
     """Makes a middleware; it stands inside of what bounds the intake."""
 
     async def handling(scope: Scope, receive: Receive, send: Send) -> None:
-        key = dict(scope["headers"]).get(b"idempotency-key") if scope.get("method") == "POST" else None
+        key = _key_in(scope) if scope.get("method") == "POST" else None
         caller = await _caller(scope) if key is not None else None
         if key is None or caller is None:
             await app(scope, receive, send)  # or refused as any other
@@ -39,6 +39,13 @@ def idempotent(app: ASGIApp) -> ASGIApp:
         await _Repeatable(app, scope, caller, key.decode("latin-1")).handle(receive, send)
 
     return handling
+
+
+def _key_in(scope: Scope) -> bytes | None:
+    keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    if len(keys) > 1:
+        raise Refusal("Send Idempotency-Key once.")
+    return keys[0] if keys else None
 
 
 async def _caller(scope: Scope) -> Caller | None:

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 from joinder.api import door
 from joinder.api.addresses import address_of
 from joinder.api.observe import ASKED_BY_MACHINES, route_of
-from joinder.api.problems import BodyTooSlow, NotReady
+from joinder.api.problems import BodyCut, BodyTooSlow, NotReady
 from joinder.turns import Crowded, Turns, on_behalf_of
 
 AT_ONCE = 128
@@ -75,7 +75,10 @@ class _Visit:
             self._step_out()
 
     async def receive(self) -> ReceiveMessage:
-        """Returns the next part of the body. Raises BodyTooSlow, or NotReady where bodies hold too much already."""
+        """Returns the next part of the body.
+
+        Raises BodyTooSlow, BodyCut, or NotReady where bodies hold too much already.
+        """
         if self._is_whole:
             return await self._receive()
         self._step_out()
@@ -85,6 +88,8 @@ class _Visit:
         except TimeoutError:
             raise BodyTooSlow from None
         await self._enter()
+        if message["type"] == "http.disconnect":
+            raise BodyCut
         self._hold(len(message.get("body", b"")))  # type: ignore[arg-type]
         self._is_whole = not message.get("more_body", False)
         return message

@@ -19,7 +19,6 @@ from joinder.services.calls import breaker_states
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
-from joinder.services.refusals import NotFound
 from joinder.vendor import Capability, Flow, Vendor
 from joinder.wire.credentials import (
     ActionInfo,
@@ -113,8 +112,6 @@ class VendorCredentialsController(Controller):
     ) -> Credentials:
         _may_reveal(caller, include_secrets)
         shown = await vendor_credentials.get(hub, caller.account_id, credentials_id, caller.client_id)
-        if caller.types is not None and (shown.vendor, shown.type) not in caller.types:
-            raise NotFound
         return await _credentials(hub, caller, shown, include_secrets)
 
     @patch(

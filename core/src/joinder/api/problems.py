@@ -77,10 +77,15 @@ class BodyTooSlow(Exception):
     """The body's rest did not come in time."""
 
 
+class BodyCut(Exception):
+    """The body's rest will not come: its sender hung up, or its chunks are none."""
+
+
 class NotReady(Exception):
     """This process takes no new work; the text says why."""
 
 
+_CLOSING = {"connection": "close"}
 _TITLES = {
     400: ("bad-request", "The request cannot be understood"),
     401: ("unauthorized", "A valid access token is needed"),
@@ -195,7 +200,11 @@ def on_too_many(request: Request[Any, Any, Any], error: TooManyRequests) -> Resp
 
 
 def on_slow_body(request: Request[Any, Any, Any], _: BodyTooSlow) -> Response[Problem]:
-    return _plain(request, 408, "Send the whole body at once.", {"connection": "close"})
+    return _plain(request, 408, "Send the whole body at once.", _CLOSING)
+
+
+def on_cut_body(request: Request[Any, Any, Any], _: BodyCut) -> Response[Problem]:
+    return _plain(request, 400, "The body ended before it was whole, or its chunks are not well-formed.", _CLOSING)
 
 
 def on_not_ready(request: Request[Any, Any, Any], error: NotReady) -> Response[Problem]:
@@ -262,23 +271,6 @@ def _pointers(error: ValidationException) -> dict[str, str]:
     return {"" if key == "data" else pointer(wire_name(key)): text for key, text in found.items()}
 
 
-def places(text: str) -> dict[str, str]:
-    """Returns the JSON Pointer that msgspec's word on a body names, and what is wrong there."""
-    what, _, path = text.partition(" - at `$")
-    place = _pointer(path.removesuffix("`"))
-    unknown, missing = (re.search(f"{word} field `([^`]+)`", what) for word in ("unknown", "missing required"))
-    if unknown:
-        return {place + pointer(unknown.group(1)): "unknown member"}
-    if missing:
-        return {place + pointer(missing.group(1)): "is required"}
-    return {place: what}
-
-
-def _pointer(path: str) -> str:
-    """Turns `.vendors[0].vendor` into `/vendors/0/vendor`."""
-    return re.sub(r"\[(\d+)\]|\[\.\.\.\]", lambda found: f"/{found.group(1) or '-'}", path).replace(".", "/")
-
-
 HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: on_refusal,
     VendorError: on_vendor_error,
@@ -286,6 +278,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     Forbidden: on_forbidden,
     TooManyRequests: on_too_many,
     BodyTooSlow: on_slow_body,
+    BodyCut: on_cut_body,
     NotReady: on_not_ready,
     StoreTrouble: on_store_trouble,
     NotText: on_not_text,

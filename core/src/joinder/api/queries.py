@@ -21,6 +21,7 @@ from msgspec import Struct
 from joinder.services.refusals import Invalid, pointer
 
 FIELDS_MOST = 50
+NO_NUL = "must not hold a NUL character"  # PostgreSQL stores none
 _BOOLEAN = ("false", "true")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 Values = Collection[str]
@@ -98,6 +99,8 @@ def _problem(value: str, known: Known, vendors: Values | None) -> str | None:
         return f"must be one of {', '.join(sorted(values))}{suggestion(value, values)}"
     if not value:
         return "must not be empty; leave it out instead"
+    if "\0" in value:
+        return NO_NUL
     if known.is_whole and not _WHOLE.fullmatch(value):  # Litestar would take 1e2, too
         return "must be a whole number in plain digits, e.g. 50"
     if known.is_whole and not known.least <= int(value) <= known.most:

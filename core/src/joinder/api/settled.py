@@ -14,6 +14,7 @@ from litestar import Request, Response
 from msgspec import Struct
 
 from joinder.api.transfer import is_known, tag_of
+from joinder.api.weights import listed
 from joinder.services.records.accounts import Caller
 from joinder.store.types import Stamp
 
@@ -35,11 +36,10 @@ class Settled:
 
     def unchanged(self, request: Incoming) -> Response[None] | None:
         """Answers 304 where the caller, who is let in already, has what would be read."""
-        sent = dict(request.scope["headers"])
-        given = sent.get(b"if-none-match")
+        given = listed(request.scope["headers"], b"if-none-match")
         if given is None:
             return None
-        kept = self._kept.get(_key(request, sent))
+        kept = self._kept.get(_key(request))
         if kept is None or kept.stamp != request.scope["state"]["stamp"] or not is_known(kept.tag.encode(), given):
             return None
         return Response(None, status_code=304, headers={**kept.headers, "etag": kept.tag})
@@ -49,7 +49,7 @@ class Settled:
         stamp: Stamp | None = request.scope["state"]["stamp"]
         if stamp is None:
             return None
-        key, tag = _key(request, dict(request.scope["headers"])), tag_of(body).decode()
+        key, tag = _key(request), tag_of(body).decode()
         self._kept[key] = _Kept(tag, stamp, headers)
         self._kept.move_to_end(key)
         if len(self._kept) > KEPT_MOST:
@@ -57,8 +57,8 @@ class Settled:
         return tag
 
 
-def _key(request: Incoming, sent: dict[bytes, bytes]) -> object:
-    scope = request.scope
+def _key(request: Incoming) -> object:
+    scope, sent = request.scope, request.scope["headers"]
     caller: Caller = scope["state"]["caller"]
     who = (caller.account_id, caller.client_id, caller.enrollment_id)
-    return who, scope["path"], scope["query_string"], sent.get(b"accept"), sent.get(b"api-version")
+    return who, scope["path"], scope["query_string"], listed(sent, b"accept"), listed(sent, b"api-version")

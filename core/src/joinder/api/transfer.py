@@ -19,7 +19,7 @@ from backports import zstd
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 from msgspec import Struct
 
-from joinder.api.weights import weights
+from joinder.api.weights import listed, weights
 
 COMPRESS_FROM_BYTES = 1024
 DRAINED_BYTES = 64 * 1024  # of an unread body: the web server reads them away itself
@@ -41,6 +41,7 @@ class Asked(Struct, frozen=True):
 
     method: str
     is_head: bool
+    is_owners: bool
     is_read: bool
     is_private: bool
     known_tags: bytes
@@ -50,13 +51,15 @@ class Asked(Struct, frozen=True):
     def of(scope: Scope) -> Asked:
         headers = dict(scope["headers"])
         method = str(scope.get("method"))
+        is_owners = _OWNERS.match(scope["path"]) is not None
         return Asked(
             method=method,
-            is_head=method == "HEAD" and not _OWNERS.match(scope["path"]),
+            is_head=method == "HEAD" and not is_owners,
+            is_owners=is_owners,
             is_read=method in ("GET", "HEAD"),
             is_private=b"authorization" in headers,
-            known_tags=headers.get(b"if-none-match", b""),
-            encodings=headers.get(b"accept-encoding", b""),
+            known_tags=listed(scope["headers"], b"if-none-match") or b"",
+            encodings=listed(scope["headers"], b"accept-encoding") or b"",
         )
 
     @property
@@ -109,7 +112,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self._start = dict(message)
             headers = [(name.lower(), value) for name, value in message.get("headers", [])]
-            headers = [(name, _allowed(value) if name == b"allow" else value) for name, value in headers]
+            has_head = not self._asked.is_owners
+            headers = [(name, _allowed(value, has_head) if name == b"allow" else value) for name, value in headers]
             if self._body.is_left:  # the server must cut the connection: who pools it is told
                 headers.append((b"connection", b"close"))
             self._start["headers"] = headers
@@ -176,10 +180,10 @@ def _is_text(content_type: bytes) -> bool:
     return _TEXT.match(content_type) is not None
 
 
-def _allowed(methods: bytes) -> bytes:
-    """Completes an Allow header: the router knows of no HEAD."""
+def _allowed(methods: bytes, has_head: bool) -> bytes:
+    """Completes an Allow header: the router knows of no HEAD, which goes wherever GET does, if it goes at all."""
     names = {one.strip() for one in methods.split(b",")} | {b"OPTIONS"}
-    return b", ".join(sorted(names | {b"HEAD"} if b"GET" in names else names))
+    return b", ".join(sorted(names | {b"HEAD"} if has_head and b"GET" in names else names))
 
 
 def tag_of(body: bytes) -> bytes:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+_WEIGHT = re.compile(r"0?\.[0-9]{1,3}|0\.?|1(\.0{0,3})?")  # `.2`, too: Java's own client writes it
+
+
+def listed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Returns a list that may stand on several lines (RFC 9110 §5.3); None where there is none."""
+    lines = [value for key, value in headers if key == name]
+    return b", ".join(lines) if lines else None
 
 
 def weights(accepted: str) -> dict[str, float]:

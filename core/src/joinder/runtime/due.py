@@ -180,12 +180,18 @@ async def run_one(hub: Hub, kind: Kind, row: DueRow) -> None:
         trouble = trouble_from(error)
         if trouble is not None and not isinstance(trouble, StoreRefused):
             raise trouble from None
+        if trouble is not None and await _is_gone(hub, row.enrollment_id):
+            return  # deleted meanwhile: what was learnt of it had no place any more
         log.error("%s of %s failed: %s", kind.name, row.enrollment_id, said(error))
         with suppress(Exception):
             await _strike(hub, kind.name, row)
     else:
         if row.strikes or row.left_by is not None:
             await hub.store.apply((_CLEAR, {"kind": kind.name, "id": row.enrollment_id}))
+
+
+async def _is_gone(hub: Hub, enrollment_id: str) -> bool:
+    return not await hub.store.rows("SELECT 1 FROM enrollment WHERE id = :id", {"id": enrollment_id})
 
 
 async def _run(hub: Hub, kind: Kind, row: DueRow) -> None:

@@ -49,8 +49,10 @@ class NewVirtualSite(Body, kw_only=True):
         if where.timezone is not None and zone(where.timezone) is None:
             wanted = "must be an IANA name, such as Europe/Berlin"
             raise Invalid("There is no such time zone", errors={"/location/timezone": wanted})
-        offset = self.location_utc_offset if where.current_utc_offset is None else where.current_utc_offset
-        name = where.timezone or (_fixed(offset) if offset is not None and where.lat is None else None)
+        offset, place = where.current_utc_offset, "/location/currentUTCOffset"
+        if offset is None:
+            offset, place = self.location_utc_offset, "/locationUTCOffset"
+        name = where.timezone or (_fixed(offset, place) if offset is not None and where.lat is None else None)
         return virtual_homes.new_home(
             name=self.name, timezone=name, lat=where.lat, lon=where.lon, operational_since=self.operational_since
         )
@@ -189,9 +191,9 @@ class VirtualBatteryPage(ListPage, kw_only=True):
     virtual_batteries: list[VirtualBattery]
 
 
-def _fixed(offset: float) -> str:
+def _fixed(offset: float, place: str) -> str:
     """Returns the zone of an offset that holds all year, whose name counts westwards. Raises Invalid."""
     if offset != int(offset):
         wanted = "is no whole number of hours; set location.timezone instead"
-        raise Invalid("No zone has this offset all year", errors={"/locationUTCOffset": wanted})
+        raise Invalid("No zone has this offset all year", errors={place: wanted})
     return "Etc/UTC" if not offset else f"Etc/GMT{-int(offset):+d}"

@@ -21,7 +21,7 @@ from joinder.http import LOOPBACK
 from joinder.ids import new_id
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
-from joinder.services.join.redirects import problem_with
+from joinder.services.join.redirects import NOT_HTTPS, problem_with
 from joinder.services.records.event_types import EVENT_TYPES
 from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Delivery, WebhookEndpoint
@@ -90,7 +90,9 @@ async def change(hub: Hub, account_id: str, endpoint_id: str, actor: str, *, pat
     _check(hub, patch)
     async with hub.store.write(endpoint_id, FAN_OUT_LOCK) as session:
         row = await owned(session, WebhookEndpoint, endpoint_id, account_id)
-        row.url, row.types = patch.get("url", row.url), patch.get("types", row.types)
+        if patch.get("url", row.url) != row.url:
+            row.url, row.failing_since = patch["url"], None
+        row.types = patch.get("types", row.types)
         if patch.get("disabled") is True and row.disabled_at is None:
             await disable(session, row, "It was switched off.")
         elif patch.get("disabled") is False:
@@ -173,12 +175,12 @@ def _url_problem(hub: Hub, url: str) -> str | None:
 
     Where a name leads is checked at every call (egress.py).
     """
+    wanted = f"must be https, or http://{LOOPBACK}" if hub.settings.is_loopback else "must be https"
     if problem := problem_with(url):
-        return problem
+        return wanted if problem == NOT_HTTPS else problem
     parts = urlsplit(url)
     if parts.scheme == "http":
-        allowed = hub.settings.is_loopback and parts.hostname == LOOPBACK
-        return None if allowed else "must be https"
+        return None if hub.settings.is_loopback and parts.hostname == LOOPBACK else wanted
     try:
         address = ip_address(parts.hostname or "")
     except ValueError:

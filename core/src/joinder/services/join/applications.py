@@ -271,7 +271,7 @@ async def _wait_for_operator(hub: Hub, session: AsyncSession, enrollment: Enroll
 async def _unenroll(hub: Hub, session: AsyncSession, enrollment: Enrollment, reason: str | None) -> None:
     """Stops the reading; what was read stays."""
     enrollment.status, enrollment.paused_at = "unenrolled", enrollment.paused_at or now()
-    text = f"The operator unenrolled it{f': {reason}' if reason else ''}."
+    text = "The operator unenrolled it" + (f": {reason.removesuffix('.')}." if reason else ".")
     await standing.settle(hub, session, enrollment, "needs_consent", reason=text, actor="nobody")
     _tell(session, enrollment, "enrollment.unenrolled", {"reason": reason})
 

@@ -10,6 +10,7 @@ from joinder.setting_values import LOOPBACK_HOSTS
 MAX_LENGTH = 2000
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+NOT_HTTPS = "must be https (http only for 127.0.0.1, localhost or [::1])"
 
 
 def problem_with(uri: str) -> str | None:
@@ -32,7 +33,7 @@ def problem_with(uri: str) -> str | None:
         return "must be an absolute URI with a host"
     if parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS):
         return None
-    return "must be https (http only for 127.0.0.1, localhost or [::1])"
+    return NOT_HTTPS
 
 
 def with_result(uri: str, **result: str | None) -> str:

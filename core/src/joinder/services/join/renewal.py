@@ -14,7 +14,7 @@ from joinder.store.tables import Enrollment
 async def renew(hub: Hub, enrollment_id: str, actor: str | None = None) -> None:
     """Renews now, or asks again for what the vendor has not approved or listed yet; `actor`: who asked for it.
 
-    Raises NotFound, Conflict where there is nothing to renew, or the vendor's error.
+    Raises NotFound, EnrollmentStatus, Conflict where there is nothing to renew, or the vendor's error.
     """
     if actor is not None:
         account_id = await account_of(hub, Enrollment, enrollment_id)
@@ -24,6 +24,7 @@ async def renew(hub: Hub, enrollment_id: str, actor: str | None = None) -> None:
         is_kept = enrollment is not None and await placed_consents.is_empty(session, enrollment)
     if enrollment is None:
         raise NotFound
+    health.refuse_ended(enrollment)
     if is_kept:
         await late_consents.work(hub, enrollment_id)
         return

@@ -104,7 +104,9 @@ async def begin(hub: Hub, session: AsyncSession, account_id: str, origin: Origin
 async def _accept(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, *, is_new: bool) -> None:
     """Stores the grant, what it opens, and what is due of it now."""
     pending = grant.state is GrantState.PENDING_APPROVAL
-    enrollment.status = "pendingvendor" if pending else "enrolled"
+    if health.is_ended(enrollment.status, enrollment.health_actor):
+        enrollment.paused_at = None
+    enrollment.status, enrollment.status_reason = "pendingvendor" if pending else "enrolled", None
     enrollment.failures = 0
     await replace_grant(hub, session, enrollment, grant)
     await site_rights.listed(session, enrollment, grant.site_ids, whole=not pending, is_first=is_new)

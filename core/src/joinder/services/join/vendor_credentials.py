@@ -247,7 +247,7 @@ def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredential
     try:
         vendor = hub.registry.vendor(str(credentials.get("vendor")))
     except UnknownVendor:
-        known = ", ".join(entry.name for entry in hub.registry.vendors)
+        known = ", ".join(entry.name for entry in hub.registry.vendors if entry.app_credentials)
         raise Invalid("Unknown vendor", errors={"/credentials/vendor": f"must be one of: {known}"}) from None
     kind = vendor.app_credential(str(credentials.get("type")))
     if kind is None:

@@ -1,12 +1,12 @@
 """A fleet's energy, summed over its sites by the database, and how many sites each sum stands for. No vendor is asked.
 
-All sites are summed over the same periods, those of one time zone. Days and months are made of a site's daily values
-where it lies in that zone and has them, else of its quarter hours, which are stored for every site.
+All sites are summed over the same periods, those of one time zone. Days, and months of them, are a site's daily values
+where it lies in that zone and has them, else its quarter hours, which are stored for every site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -34,9 +34,30 @@ _FLEET = (
 _TOLD = "sum(CASE WHEN {m} BETWEEN 0 AND :{most} THEN {m} END) AS {m}"
 _TOLD_S = 'sum(CASE WHEN {m} BETWEEN 0 AND :{most} THEN "end" - start ELSE 0 END) AS {m}_s'
 _OF_SITES = (
-    "SELECT subject_id, {told}, max(CASE WHEN quality = 'partial' THEN 1 ELSE 0 END) AS is_partial FROM interval "
-    "WHERE subject_id IN ({subjects}) AND resolution = '{resolution}' AND start >= :start AND start < :end "
-    'AND "end" <= :end {more} GROUP BY subject_id'
+    "SELECT subject_id, {told}, max(CASE WHEN quality = 'partial' THEN 1 ELSE 0 END) AS is_partial FROM {rows} "
+    "AND resolution = '{resolution}' AND start >= :start AND start < :end AND \"end\" <= :end {more} "
+    "GROUP BY subject_id"
+)
+_QUARTERS = f'AND "end" - start = {QUARTER_S}'
+_OF_FLEET = "interval WHERE subject_id IN (SELECT id FROM fleet)"
+# Pairs of a site and a day: `counted` tells which have a daily value, and the others come from their quarter hours.
+_BY_DAYS = (
+    "days (day_start, day_end) AS (VALUES {days}), "
+    "pairs AS (SELECT f.id, d.day_start, d.day_end, CASE WHEN f.timezone = :zone THEN i.start END AS counted "
+    "FROM fleet f CROSS JOIN days d LEFT JOIN interval i ON i.subject_id = f.id AND i.resolution = 'day' "
+    'AND i.start = d.day_start AND i."end" = d.day_end)'
+)
+# CROSS JOIN keeps SQLite from looking through all readings for those of a pair.
+_COUNTED = (
+    "pairs p CROSS JOIN interval WHERE p.counted IS NOT NULL AND subject_id = p.id AND start = p.day_start "
+    'AND "end" = p.day_end'
+)
+_OTHERS = (
+    "pairs p CROSS JOIN interval WHERE p.counted IS NULL AND subject_id = p.id AND start >= p.day_start "
+    "AND start < p.day_end"
+)
+_BOTH = (
+    "SELECT subject_id, {sums}, max(is_partial) AS is_partial FROM (SELECT * FROM daily UNION ALL SELECT * FROM rest) b"
 )
 _FIGURE = (
     "sum(t.{m}), count(t.{m}), "
@@ -96,11 +117,12 @@ async def of_fleet(hub: Hub, fleet: Fleet, window: Window, zone: ZoneInfo) -> Ag
     filters, values = _filters(fleet)
     among = _FLEET.format(filters=filters)
     ((sites,),) = await hub.store.scan(f"SELECT count(*) FROM ({among}) counted", values)  # noqa: S608 - our own names
-    sql, periods, following_page = _sql(among, window.level), list[Period](), None
+    periods, following_page = list[Period](), None
     for start, end in _spans(window, zone):
         if len(periods) == window.limit:
             following_page = start
             break
+        sql = _sql(among, _days(start, end, zone) if window.level in ("day", "month") else ())
         (row,) = await hub.store.scan(sql, {**values, **_of_period(window.level, start, end, zone)})
         periods.append(Period(start, end, _figures(row)))
     return Aggregate(int(sites), zone, periods, following_page)
@@ -118,27 +140,39 @@ def _filters(fleet: Fleet) -> tuple[str, dict[str, Any]]:
     return sql, values
 
 
-def _sql(among: str, level: SummaryLevel) -> str:
+def _days(start: int, end: int, zone: ZoneInfo) -> Sequence[tuple[int, int]]:
+    """Returns the days of a period."""
+    found = list[tuple[int, int]]()
+    while start < end:
+        after = following(start, "day", zone)
+        found.append((start, after))
+        start = after
+    return found
+
+
+def _sql(among: str, days: Sequence[tuple[int, int]]) -> str:
     """Writes the statement of one period: a row of three columns a metric, then one a kind of device."""
-    quarters = _of_sites("15mins", "most_quarter", "SELECT id FROM fleet", f'AND "end" - start = {QUARTER_S}')
-    parts = f"told AS ({quarters})"
-    if level in ("day", "month"):
-        daily = _of_sites("day", "most_day", "SELECT id FROM fleet WHERE timezone = :zone", "")
-        others = quarters.replace("SELECT id FROM fleet", "SELECT id FROM fleet EXCEPT SELECT subject_id FROM daily")
-        parts = f"daily AS ({daily}), told AS (SELECT * FROM daily UNION ALL {others})"  # noqa: S608 - our own names
+    told = f"told AS ({_of_sites('15mins', 'most_quarter', _OF_FLEET, _QUARTERS)})"
+    if days:
+        daily = _of_sites("day", "most_day", _COUNTED, "")
+        rest = _of_sites("15mins", "most_quarter", _OTHERS, _QUARTERS)
+        sums = ", ".join(f"sum({m}) AS {m}, sum({m}_s) AS {m}_s" for m in ENERGY_METRICS)
+        spans = ", ".join(str(day) for day in days)  # numbers of our own
+        both = f"{_BOTH.format(sums=sums)} GROUP BY subject_id"
+        told = f"{_BY_DAYS.format(days=spans)}, daily AS ({daily}), rest AS ({rest}), told AS ({both})"
     figures = [_FIGURE.format(m=metric) for metric in ENERGY_METRICS]
     for kind in DeviceKind:
         unknown = " AND ".join(f"t.{metric} IS NULL" for metric in ENERGIES[kind])
         figures.append(_SILENT.format(kind=kind, unknown=unknown))
     return (
-        f"WITH fleet AS ({among}), {parts} SELECT {', '.join(figures)} "  # noqa: S608 - our own names
+        f"WITH fleet AS ({among}), {told} SELECT {', '.join(figures)} "  # noqa: S608 - our own names
         "FROM fleet f LEFT JOIN told t ON t.subject_id = f.id"
     )
 
 
-def _of_sites(resolution: str, most: str, subjects: str, more: str) -> str:
+def _of_sites(resolution: str, most: str, rows: str, more: str) -> str:
     told = ", ".join(part.format(m=metric, most=most) for metric in ENERGY_METRICS for part in (_TOLD, _TOLD_S))
-    return _OF_SITES.format(told=told, subjects=subjects, resolution=resolution, more=more)
+    return _OF_SITES.format(told=told, rows=rows, resolution=resolution, more=more)
 
 
 def _of_period(level: SummaryLevel, start: int, end: int, zone: ZoneInfo) -> dict[str, Any]:

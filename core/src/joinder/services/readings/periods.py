@@ -25,11 +25,21 @@ def floor(at: int, level: SummaryLevel, zone: ZoneInfo) -> int:
     """Returns the start of the period that holds `at`, both in epoch seconds."""
     if level == "15mins":
         return at - at % QUARTER_S
-    local = datetime.fromtimestamp(at, zone)
     if level == "hour":
-        return _moment(local.replace(minute=0, second=0), zone)
-    first = local.date().replace(day=1) if level == "month" else local.date()
-    return _moment(datetime.combine(first, time()), zone)
+        return _hour(at, zone)
+    day = datetime.fromtimestamp(at, zone).date()
+    start = _moment(datetime.combine(day.replace(day=1) if level == "month" else day, time()), zone)
+    after = following(start, level, zone)
+    return after if after <= at else start  # begun, and left again for a while: a clock set back past midnight
+
+
+def _hour(at: int, zone: ZoneInfo) -> int:
+    """Returns when the clock last struck. Where it moved by whole hours since, it strikes at the same moments."""
+    local = datetime.fromtimestamp(at, zone)
+    struck = at - local.minute * 60 - local.second
+    if datetime.fromtimestamp(struck, zone).minute == 0:
+        return struck
+    return _moment(local.replace(minute=0, second=0), zone)
 
 
 def following(start: int, level: SummaryLevel, zone: ZoneInfo) -> int:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from joinder.clock import now, utc_now
 from joinder.errors import (
     ApprovalPending,
+    ApprovalRefused,
     AuthorizationLost,
     Paused,
     TransientError,
@@ -95,8 +96,11 @@ def _is_known(held: OpenedGrant, site: StoredSite | None) -> bool:
 
 async def _usable(hub: Hub, held: OpenedGrant) -> OpenedGrant:
     if held.row.paused_at is not None:
-        raise Paused("The operator paused this enrollment")
+        is_ended = health.is_ended(held.row.status, held.row.health_actor)
+        raise Paused(f"The operator {'unenrolled' if is_ended else 'paused'} this enrollment")
     if held.grant.state is GrantState.PENDING_APPROVAL:
+        if held.row.status == "rejected":
+            raise ApprovalRefused(f"This enrollment was rejected: {held.row.status_reason or 'no reason was given'}")
         raise ApprovalPending("The vendor has not approved this enrollment yet")
     _refuse_denied(held)
     expires_at = held.grant.expires_at

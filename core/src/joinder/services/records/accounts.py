@@ -53,6 +53,11 @@ class Caller:
     def knows(self, vendor: str) -> bool:
         return self.vendors is None or vendor in self.vendors
 
+    def may_see(self, vendor: str, credential_type: str | None) -> bool:
+        """Tells whether it is told of what is of a vendor, and of app credentials of a type."""
+        is_told = credential_type is None or self.types is None or (vendor, credential_type) in self.types
+        return self.knows(vendor) and is_told
+
     @property
     def is_virtual(self) -> bool:
         return self.mode == VIRTUAL

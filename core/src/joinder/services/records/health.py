@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from joinder.clock import now
 from joinder.errors import Actor, HealthState
 from joinder.ids import next_id
+from joinder.services.refusals import EnrollmentStatus
 from joinder.store.tables import Enrollment, Event
 
 FAILURES_UNTIL_DEGRADED = 3
@@ -53,7 +54,8 @@ NEXT_STEP: dict[str, str] = {
     "quarantined": "It keeps failing; look at the log, then release it.",
 }
 _REFUSED = (
-    "If the vendor should have changed its mind, refresh the enrollment: it is asked again. Else send the owner "
+    "If you decide of it yourself, a newer application (POST /enrollments/{id}/applications) begins anew. If the "
+    "vendor does, and should have changed its mind, refresh the enrollment: it is asked again. Else send the owner "
     "through the join flow anew, which makes another application, and revoke this one."
 )
 _ENDED = (
@@ -74,11 +76,25 @@ _ACTOR: dict[str, Actor] = {
 }
 
 
+def is_ended(status: str, actor: str | None) -> bool:
+    """Tells whether the operator unenrolled it: it is read again after another application or consent alone."""
+    return actor == "nobody" and status in DECLINED
+
+
+def refuse_ended(enrollment: Enrollment) -> None:
+    """Raises EnrollmentStatus for one that the operator unenrolled."""
+    if is_ended(enrollment.status, enrollment.health_actor):
+        raise EnrollmentStatus(
+            f"It is {enrollment.status}, so it is not read: a newer application (POST "
+            "/enrollments/{id}/applications) or another consent of the owner brings it back."
+        )
+
+
 def next_step(state: str, status: str, actor: str | None) -> str | None:
     """Says what leads on from a state of health; applications to programmes have ways of their own."""
     if (state, status) == ("operator_action", "rejected"):
         return _REFUSED
-    if actor == "nobody" and status in DECLINED:
+    if is_ended(status, actor):
         return _ENDED
     if (state, actor) == ("pending_approval", "operator"):
         return _APPLY_AGAIN if status == "resubmitrequested" else _DECIDE

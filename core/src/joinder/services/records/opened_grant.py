@@ -26,8 +26,8 @@ _HELD = (
     "SELECT e.id, e.account_id, e.vendor, e.credentials_id, e.options, e.health, e.health_reason, e.failures, "
     "e.last_success_at, g.enrollment_id, g.sealed, g.version, g.expires_at, g.refresh_expires_at, g.state, "
     "g.intent_id, g.intent_at, g.intent_count, g.refused_at, g.denied_at, g.wait_until, g.obtained_at, g.obtained_by, "
-    "e.paused_at, c.type, c.secrets_sealed, c.version, c.suspected_by, c.rejected_at, c.test_at, "
-    "c.exchanges_wait_until "
+    "e.paused_at, e.status, e.status_reason, e.health_actor, c.type, c.secrets_sealed, c.version, c.suspected_by, "
+    "c.rejected_at, c.test_at, c.exchanges_wait_until "
     'FROM enrollment e JOIN "grant" g ON g.enrollment_id = e.id '
     "LEFT JOIN vendor_credentials c ON c.id = e.credentials_id WHERE e.id = :id"
 )
@@ -63,6 +63,9 @@ class OpenedRow(NamedTuple):
     obtained_at: int
     obtained_by: str
     paused_at: int | None
+    status: str
+    status_reason: str | None
+    health_actor: str | None
     app_type: str | None
     app_sealed: bytes | None
     app_version: int | None
