@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from joinder.api.pages import catalogue, colours
+from joinder.api.pages import catalogue, colours, render
 from joinder.vendor import Flow, Vendor
 from joinder.vendors.registry import Registry
 
@@ -107,3 +107,14 @@ def test_any_colour_can_be_read_in_both_themes(colour: str) -> None:
 def test_a_colour_that_can_be_read_stays_as_it_is() -> None:
     assert colours.readable("#0b5c3b", "#ffffff") == "#0b5c3b"
     assert colours.contrast("#ffffff", "#000000") == pytest.approx(21)
+
+
+def test_whoever_goes_by_keys_sees_in_both_themes_where_they_are() -> None:
+    """WCAG 1.4.11: the ring of focus lies on the page."""
+    style = render.stylesheet().decode()
+    (ring,) = re.findall(r":focus-visible \{ outline: 3px solid var\((--[a-z]+)\);", style)
+    parts = re.findall(r":root \{([^}]*)\}", style)
+    themes = [dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6});", part)) for part in parts]
+    assert len(themes) == 2
+    for theme in themes:
+        assert colours.contrast(theme[ring], theme["--page"]) >= colours.READABLE

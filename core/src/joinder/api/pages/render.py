@@ -252,6 +252,11 @@ def stylesheet() -> bytes:
     return (HERE / "style.css").read_bytes()
 
 
+@cache
+def icon() -> bytes:
+    return (HERE / "icon.svg").read_bytes()
+
+
 def _form_action(shown: Form) -> str:
     """Browsers apply it to the redirects after the form too, and those lead to the integrator and on."""
     return "'self' https:" + (" http:" if shown.leads_to.startswith("http:") else "")
