@@ -25,7 +25,7 @@ FOCUS = """() => {
         id: at.id, tag: at.localName, name: at.getAttribute("name") ?? "", value: at.getAttribute("value") ?? "",
         text: (at.labels?.[0]?.innerText ?? at.innerText ?? "").trim(),
         x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height, perimeter: Math.max(...around),
-        in_view: box.top >= 0 && box.bottom <= innerHeight || box.height > innerHeight && box.top < innerHeight,
+        in_view: box.top > -1 && box.bottom < innerHeight + 1 || box.height > innerHeight && box.top < innerHeight,
     }
 }"""
 

@@ -149,7 +149,7 @@ async def _connections(stage: Stage, page: Page) -> AsyncIterator[str]:
     """The owner's own page, however the connection stands, and what leads on from there."""
     said = "UPDATE enrollment SET health = :health, health_reason = :reason"
     for health in STANDS:
-        await stage.sql(said, health=health, reason="The vendor refused the refresh token twice, an hour apart.")
+        await stage.sql(said, health=health, reason="The vendor no longer accepts this consent")
         await page.goto(await stage.own_page())
         yield f"connection, {health}"
     await stage.sql(said, health="ok", reason="")

@@ -18,6 +18,8 @@ from pages.vendors import ACCOUNT, WRITTEN, enrollments
 
 LANGUAGES = {"en": ("dark", "light"), "de": ("light", "dark")}  # the last is the theme that is walked in
 LANDS = ("joined", "sites_later", "pending_approval")
+FAILS = ("consent_unusable", "code_refused")  # of an account without a site
+WITHOUT_SITES = "no-sites"
 
 
 async def walked(running: Running, browser: Browser) -> AsyncIterator[Seen]:
@@ -50,10 +52,19 @@ class Walk:
             self._lookout.wrong(str(stuck))
 
     async def _by_vendor(self) -> None:
+        """Consents with an account without a site first, where the vendor has one, then begins again."""
+        if (empty := self._simulator.owners.get(WITHOUT_SITES)) is not None:
+            await self._consents(empty.answers)
+            await self._looks("landing, no site", *(self._title_of(code) for code in FAILS))
+            await self._owner.follows("the beginning", reads(self._label_of("start_again")))
+        await self._consents(self._simulator.owner_choice)
+
+    async def _consents(self, choice: Mapping[str, str]) -> None:
+        """Goes from the page before to the vendor's, and chooses who consents there: an owner of the simulator."""
         await self._looks("intro", self._label_of("intro_title"))
         await self._owner.follows("the way to the vendor", reads(self._label_of("intro_go")))
-        await self._lookout.judge(self._page, "consent", "en", self._themes)  # of a simulator, which knows one language
-        ((name, value),) = self._simulator.owner_choice.items()
+        await self._lookout.judge(self._page, "consent", "en", self._themes)  # which knows one language
+        ((name, value),) = choice.items()
         await self._owner.follows("the owner", lambda focus: (focus.name, focus.value) == (name, value))
 
     async def _by_form(self) -> None:
@@ -81,9 +92,7 @@ class Walk:
             self._lookout.wrong("the focus is not on the problem")
 
     async def _lands(self) -> None:
-        await self._looks(
-            "landing", *(self._says.pages[code].title.format(vendor=self._vendor.label) for code in LANDS)
-        )
+        await self._looks("landing", *(self._title_of(code) for code in LANDS))
         await self._has_enrollments(1)
 
     async def _ends(self) -> None:
@@ -109,6 +118,9 @@ class Walk:
     async def _has_enrollments(self, count: int) -> None:
         if len(found := await enrollments(self._running)) != count:
             self._lookout.wrong(f"{counted(len(found), 'enrollment')}, where there should be {count}")
+
+    def _title_of(self, code: str) -> str:
+        return self._says.pages[code].title.format(vendor=self._vendor.label)
 
     def _label_of(self, name: str) -> str:
         return self._says.labels[name].format(vendor=self._vendor.label, account=ACCOUNT)
