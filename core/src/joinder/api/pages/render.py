@@ -70,6 +70,11 @@ class Look:
             return escape(clean_text(found))
         return Markup('<span lang="en" dir="ltr">{}</span>').format(clean_text(text))
 
+    def sentence(self, text: str, vendor: Vendor | None) -> Markup:
+        """Returns a vendor's own words with the end that a sentence has which another follows."""
+        told = self.vendors(text, vendor)
+        return told if told.striptags().endswith((".", "!", "?")) else told + "."
+
 
 def ending(
     look: Look,
