@@ -27,6 +27,7 @@ class Seen:
 
     path: str
     language: str
+    landing: str
     pages: int
     keys: int
     looks: int
@@ -49,10 +50,11 @@ class Lookout:
     def wrong(self, what: str) -> None:
         self.faults.append(f"{self._where}: {what}")
 
-    def seen(self, path: str, language: str, keys: int = 0) -> Seen:
+    def seen(self, path: str, language: str, *, keys: int = 0, landing: str = "") -> Seen:
         return Seen(
             path=path,
             language=language,
+            landing=landing,
             pages=self._pages,
             keys=keys,
             looks=self._looks,

@@ -13,7 +13,8 @@ from joinder.services.records import accounts
 from joinder.templates import KINDS
 from served import output_of
 
-UV = Path(__file__).parents[2] / ".uv/bin/uv"
+ROOT = Path(__file__).parents[2]
+UV = ROOT / ".uv/bin/uv"
 ACCOUNT = "Bürgerenergiegenossenschaft Donaudampfschifffahrtsgesellschaft"  # no window of 320 px has room for its words
 WRITTEN = {f"new{kind}": kind for kind in KINDS}
 
@@ -43,6 +44,14 @@ def found_first(site: Path) -> None:
     """Has this process and those that it starts find what lies there."""
     sys.path.insert(0, str(site))
     os.environ["PYTHONPATH"] = str(site)
+
+
+def left_out(running: Running) -> list[str]:
+    """Returns the distributions that should be among those that are walked, and are not."""
+    names = {simulator.vendor for simulator in running.simulators}
+    present = {one.distribution for one in running.hub.registry.installed if one.name in names}
+    ours = {f"joinder-{folder.name.replace('_', '')}" for folder in (ROOT / "plugins").iterdir() if folder.is_dir()}
+    return sorted((ours | {f"joinder-{name}" for name in WRITTEN}) - present)
 
 
 async def enrollments(running: Running) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 from playwright.async_api import Browser
+from playwright.async_api import Error as PlaywrightError
 
 from joinder.api.pages.catalogue import languages
 from joinder.demo.sequence import offered
@@ -30,16 +31,20 @@ async def walked(running: Running, browser: Browser) -> AsyncIterator[Seen]:
         for language in LANGUAGES:
             async with opened(browser, java_script_enabled=False, viewport=NARROW, locale=language) as context:
                 owner = Owner(await context.new_page(), Lookout(context))
-                await Walk(running, simulator, owner, language).whole(link)
-                yield owner.lookout.seen(simulator.vendor, language, owner.keys)
+                walk = Walk(running, simulator, owner, language)
+                await walk.whole(link)
+                yield owner.lookout.seen(simulator.vendor, language, keys=owner.keys, landing=walk.landing)
 
 
 class Walk:
+    """One owner at one vendor, in one language; `landing` is how that ended, in a word of docs/errors.md."""
+
     def __init__(self, running: Running, simulator: Simulator, owner: Owner, language: str) -> None:
         self._running, self._simulator, self._owner = running, simulator, owner
         self._page, self._lookout = owner.page, owner.lookout
         self._language, self._says, self._themes = language, languages()[language], LANGUAGES[language]
         self._vendor = running.hub.registry.vendor(simulator.vendor)
+        self.landing = ""
 
     async def whole(self, link: str) -> None:
         """Goes as far as it gets; what stops it is a fault."""
@@ -48,8 +53,8 @@ class Walk:
             await (self._by_form() if self._simulator.owner_form else self._by_vendor())
             await self._lands()
             await self._ends()
-        except Stuck as stuck:
-            self._lookout.wrong(str(stuck))
+        except (Stuck, PlaywrightError) as stopped:
+            self._lookout.wrong(str(stopped).partition("\n")[0])
 
     async def _by_vendor(self) -> None:
         """Consents with an account without a site first, where the vendor has one, then begins again."""
@@ -92,7 +97,8 @@ class Walk:
             self._lookout.wrong("the focus is not on the problem")
 
     async def _lands(self) -> None:
-        await self._looks("landing", *(self._title_of(code) for code in LANDS))
+        titles = {self._title_of(code): code for code in reversed(LANDS)}
+        self.landing = titles[await self._looks("landing", *titles)]
         await self._has_enrollments(1)
 
     async def _ends(self) -> None:
@@ -105,8 +111,8 @@ class Walk:
         await self._looks("receipt", self._label_of("receipt_ended"))
         await self._has_enrollments(0)
 
-    async def _looks(self, where: str, *headings: str) -> None:
-        """Judges one of our own pages. Raises Stuck where it is another than it should be."""
+    async def _looks(self, where: str, *headings: str) -> str:
+        """Judges one of our own pages, and returns its heading. Raises Stuck where it is another than it should be."""
         await self._lookout.judge(self._page, where, self._language, self._themes)
         heading = await self._page.inner_text("h1")
         if heading not in headings:
@@ -114,6 +120,7 @@ class Walk:
         if self._simulator.vendor not in WRITTEN:
             for sentence in await in_other_languages(self._page, self._language):
                 self._lookout.wrong(f"not in {self._language}: {sentence}")
+        return heading
 
     async def _has_enrollments(self, count: int) -> None:
         if len(found := await enrollments(self._running)) != count:
