@@ -104,8 +104,8 @@ advisories: install  ## uv.lock against advisories in a file of the OSV format, 
 	@test -n "$(OSV)" || { echo "Name the file: make advisories OSV=all.zip (OSV offers all of PyPI as one zip)"; exit 2; }
 	$(RUN)/python tests/advisories.py "$(OSV)" --except $(EXCEPT)
 
-pages: install  ## owner pages in Chromium: axe, 320 px, keyboard without scripts, pictures into docs/screenshots
-	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 python tests/pages.py
+pages: install  ## each vendor's path in Chromium, by keyboard, without scripts, at 320 px; axe; the served terminal; pictures (minutes)
+	PYTHONPATH=tests $(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 --with pillow==13.0.0 python -m pages
 
 examples: install  ## record the examples of the REST API's document anew, from a hub in memory
 	RECORD_EXAMPLES=1 $(RUN)/pytest -n 0 tests/contract/test_examples.py

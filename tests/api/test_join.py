@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import httpx
 import pytest
@@ -920,6 +920,26 @@ async def test_no_page_holds_a_secret(
     for page in pages:
         assert OWNER_TOKEN not in page.text
         assert APP_SECRET not in page.text
+
+
+async def test_a_form_is_sent_without_the_field_that_a_link_of_the_page_named(
+    browser: httpx.AsyncClient, form: tuple[str, str]
+) -> None:
+    """A form without an address takes the page's, `#host` too, and then the browser goes there, not to the problem."""
+    shown = await send(browser, form[0], form_token=form[1], token="t")
+    assert 'href="#host"' in shown.text
+    (action,) = re.findall(r'<form [^>]*action="([^"]+)"', shown.text)
+    page = f"{browser.base_url}join/sessions/{form[0]}"
+    assert urljoin(f"{page}#host", unescape(action)) == page
+
+
+async def test_the_icon_of_pages_is_there_and_ours(browser: httpx.AsyncClient, form: tuple[str, str]) -> None:
+    """A browser that is told of none asks for one all the same, at /favicon.ico."""
+    shown = await browser.get(f"/join/sessions/{form[0]}")
+    (named,) = re.findall(r'<link rel="icon" href="([^"]+)"', shown.text)
+    answer = await browser.get(named)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert "script" not in answer.text
 
 
 async def test_the_stylesheet_is_ours_and_small(browser: httpx.AsyncClient) -> None:

@@ -145,6 +145,23 @@ async def test_a_pending_approval_is_no_success_to_the_owner(
     assert "Not in this country" in page
 
 
+async def test_the_owner_s_page_says_in_their_language_why_they_must_consent_again_and_whose_words_these_are(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, hub: Hub
+) -> None:
+    page = f"{await connected(api, browser)}&ui_locales=de"
+    told = {
+        "The vendor no longer accepts this consent": "<blockquote>Der Hersteller nimmt diese Zustimmung nicht mehr an<",
+        "Nobody translated this": '<blockquote><span lang="en" dir="ltr">Nobody translated this</span></',
+    }
+    for reason, shown in told.items():
+        async with hub.store.write() as session:
+            said = {"reason": reason}
+            await session.execute(text("UPDATE enrollment SET health = 'needs_consent', health_reason = :reason"), said)
+        html = (await browser.get(page)).text
+        assert "Im Wortlaut der Verbindung zu Sunny &lt;Home&gt;:" in html
+        assert shown in html
+
+
 async def test_a_reconnect_by_another_account_is_told_as_that(
     api: httpx.AsyncClient, new_browser: NewBrowser, vendors: Vendors
 ) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import pytest
 
-from joinder.api.pages import catalogue, colours
+from joinder import virtual
+from joinder.api.pages import catalogue, colours, render
+from joinder.plugins import loadable
 from joinder.vendor import Flow, Vendor
-from joinder.vendors.registry import Registry
+from joinder.vendors.registry import ENTRY_POINT_GROUP, Registry
 
 SENTENCES = ("language", "direction", "labels", "states", "revoked", "pages")
 LANGUAGES = sorted(path.stem for path in catalogue.FOLDER.glob("*.toml"))
@@ -56,6 +60,34 @@ def said_by(vendor: Vendor) -> list[str]:
         return []
     fields = [text for entry in vendor.consent_fields for text in (entry.label, entry.help) if text]
     return [*vendor.reads, *vendor.consent_steps, *fields]
+
+
+OURS = ("joinder", "joinder.http", "joinder.services.grants", "joinder.services.join", "joinder.services.readings")
+TOLD_TO_OWNERS = ("ConsentInvalid", "AuthorizationLost", "ApprovalRefused")  # on landings and on the owner's own page
+
+
+@pytest.mark.parametrize("tag", [tag for tag in LANGUAGES if tag != "en"])
+def test_what_ends_an_owner_s_way_or_connection_is_translated(tag: str) -> None:
+    language = catalogue.languages()[tag]
+    ours = [text for package in OURS for text in raised_in(files(package))]
+    left = [("joinder", text) for text in ours if text not in language.texts]
+    registry = Registry.load()
+    for name, entry in loadable(ENTRY_POINT_GROUP, None).items():
+        if name != virtual.NAME:
+            said = raised_in(files(entry.module))
+            left += [(name, text) for text in said if not language.translated(text, registry.vendor(name))]
+    assert len(ours) >= 5
+    assert left == []
+
+
+def raised_in(folder: Traversable) -> list[str]:
+    """The sentences that stand in the code as they are; what is put together is told in English, as a quotation."""
+    sources = [path.read_text() for path in folder.iterdir() if path.name.endswith(".py")]
+    calls = [call for source in sources for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call)]
+    raised = [
+        call for call in calls if isinstance(call.func, ast.Name) and call.func.id in TOLD_TO_OWNERS and call.args
+    ]
+    return [first.value for call in raised if isinstance(first := call.args[0], ast.Constant)]
 
 
 def test_a_plugin_translates_no_sentence_that_it_does_not_say() -> None:
@@ -107,3 +139,14 @@ def test_any_colour_can_be_read_in_both_themes(colour: str) -> None:
 def test_a_colour_that_can_be_read_stays_as_it_is() -> None:
     assert colours.readable("#0b5c3b", "#ffffff") == "#0b5c3b"
     assert colours.contrast("#ffffff", "#000000") == pytest.approx(21)
+
+
+def test_whoever_goes_by_keys_sees_in_both_themes_where_they_are() -> None:
+    """WCAG 1.4.11: the ring of focus lies on the page."""
+    style = render.stylesheet().decode()
+    (ring,) = re.findall(r":focus-visible \{ outline: 3px solid var\((--[a-z]+)\);", style)
+    parts = re.findall(r":root \{([^}]*)\}", style)
+    themes = [dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6});", part)) for part in parts]
+    assert len(themes) == 2
+    for theme in themes:
+        assert colours.contrast(theme[ring], theme["--page"]) >= colours.READABLE

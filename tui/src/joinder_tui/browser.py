@@ -9,6 +9,7 @@ page sends. Cookies know no ports, so the port is in its name, and a token of an
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 import click
 from aiohttp import hdrs, web
@@ -19,6 +20,7 @@ from joinder.observe import logs
 
 PORT_OF_HTTP = 80  # which browsers leave out
 LEAVES_S = 2.0  # for open terminals to end in
+PAGE = Path(__file__).parent / "page"  # textual-serve's own asks for a font elsewhere, and takes no key before a click
 
 
 def authority(host: str, port: int) -> str:
@@ -35,7 +37,7 @@ class OwnServer(Server):
         self._origin = f"http://{self._authority}"
         self._token = secrets.token_urlsafe(32)
         self._cookie = f"joinder_terminal_{port}"
-        super().__init__(command, host=host, port=port, title=title, public_url=self._origin)
+        super().__init__(command, host=host, port=port, title=title, public_url=self._origin, templates_path=PAGE)
 
     @property
     def url(self) -> str:
@@ -67,6 +69,7 @@ class OwnServer(Server):
 
     async def _make_app(self) -> web.Application:
         app = await super()._make_app()
+        app.router.add_static("/page", PAGE)
         app.middlewares.append(self._guarded())
         app.on_response_prepare.append(self._protect)
         return app
@@ -99,7 +102,7 @@ class OwnServer(Server):
         response.headers.update(
             {
                 "Cache-Control": "no-store",
-                "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline'; "
+                "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
                 "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
                 f"connect-src 'self' ws://{self._authority}; "
                 "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

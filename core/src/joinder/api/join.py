@@ -104,6 +104,10 @@ class JoinController(Controller):
     async def style(self) -> Response[bytes]:
         return Response(render.stylesheet(), headers={"cache-control": "max-age=3600"})
 
+    @get("/icon.svg", media_type="image/svg+xml", include_in_schema=False)
+    async def icon(self) -> Response[bytes]:
+        return Response(render.icon(), headers={"cache-control": "max-age=3600"})
+
     @get("/brands/{account_id:str}/style.css", media_type="text/css", include_in_schema=False)
     async def brand_style(self, hub: NamedDependency[Hub], account_id: FromPath[str]) -> Response[str]:
         brand = await brands.of_account(hub, account_id)

@@ -72,17 +72,23 @@ async def enrollment(api: Api, simulator: Simulator, say: Say, server: str) -> d
 
     Raises StepFailed.
     """
-    vendor = simulator.vendor
-    offered: dict[str, Any] = {"vendor": vendor}
-    if simulator.flow_options:
-        offered["options"] = dict(simulator.flow_options)
-    if simulator.app_credentials:
-        body = {"name": f"my-{vendor}-app", "credentials": dict(simulator.app_credentials)}
-        offered["credentialsID"] = (await api.call("POST", "/vendor-credentials", body=body))["id"]
-    flow = await api.call("POST", "/join/flows", body={"vendors": [offered], "redirectURI": REDIRECT_URI})
-    enrollment_id = await _consented(simulator, f"{server}/join/flows/{flow['id']}/authorize", say)
+    flow_id = await offered(api, simulator)
+    enrollment_id = await _consented(simulator, f"{server}/join/flows/{flow_id}/authorize", say)
     found: dict[str, Any] = await api.call("GET", f"/enrollments/{enrollment_id}")
     return found
+
+
+async def offered(api: Api, simulator: Simulator) -> str:
+    """Makes the flow by which owners of one vendor join, with its app, and returns its id. Raises StepFailed."""
+    vendor = simulator.vendor
+    entry: dict[str, Any] = {"vendor": vendor}
+    if simulator.flow_options:
+        entry["options"] = dict(simulator.flow_options)
+    if simulator.app_credentials:
+        body = {"name": f"my-{vendor}-app", "credentials": dict(simulator.app_credentials)}
+        entry["credentialsID"] = (await api.call("POST", "/vendor-credentials", body=body))["id"]
+    flow = await api.call("POST", "/join/flows", body={"vendors": [entry], "redirectURI": REDIRECT_URI})
+    return str(flow["id"])
 
 
 async def _consented(simulator: Simulator, link: str, say: Say) -> str:

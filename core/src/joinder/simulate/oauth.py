@@ -19,6 +19,13 @@ from msgspec import Struct
 
 from joinder.simulate.clock import SimulatedClock
 
+_HEAD = (
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+    "<style>body { font: 1.0625rem/1.5 system-ui, sans-serif; margin: 1.5rem 1rem; overflow-wrap: anywhere }"
+    " button { display: block; font: inherit; min-height: 3rem; padding: 0 1.25rem; margin: 0.75rem 0 }</style>"
+)
+
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
     """keep: old refresh tokens live on. kill: using one twice revokes its family. grace: kill, after a while."""
@@ -220,13 +227,18 @@ def consent_page(title: str, action: str, query: Mapping[str, str], owners: Iter
     )
     buttons = "".join(f'<button name="owner" value="{owner}">{owner}</button>' for owner in owners)
     form = f'<form method="post" action="{action}">{hidden}{buttons}</form>'
-    text = f"<!DOCTYPE html><title>{html.escape(title)}</title><h1>Which owner are you?</h1>{form}"
-    return Response(text, media_type="text/html")
+    return _page(title, f"<p>{html.escape(title)}</p><h1>Which owner are you?</h1>{form}", 200)
 
 
 def error_page(text: str) -> Response[str]:
-    page = f"<!DOCTYPE html><title>Error</title><h1>{html.escape(text)}</h1>"
-    return Response(page, status_code=400, media_type="text/html")
+    return _page("Error", f"<h1>{html.escape(text)}</h1>", 400)
+
+
+def _page(title: str, main: str, status: int) -> Response[str]:
+    """Makes a page that is whole on a telephone and by keyboard, as the vendors' own are."""
+    head = f"<title>{html.escape(title)}</title>{_HEAD}"
+    text = f'<!DOCTYPE html><html lang="en"><head>{head}</head><body><main>{main}</main></body></html>'
+    return Response(text, status_code=status, media_type="text/html")
 
 
 def back_to(redirect_uri: str, **parameters: str) -> Response[Any]:

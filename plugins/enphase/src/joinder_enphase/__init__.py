@@ -52,6 +52,7 @@ VENDOR = Vendor(
     name="enphase",
     label="Enphase",
     docs_url="https://developer-v4.enphase.com/docs/quickstart.html",
+    texts=__name__,
     flow=Flow.REDIRECT,
     hosts=("api.enphaseenergy.com",),
     app_credentials=(

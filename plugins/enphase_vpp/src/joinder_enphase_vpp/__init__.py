@@ -40,6 +40,7 @@ VENDOR = Vendor(
     name="enphasevpp",
     label="Enphase Grid Services",
     docs_url="https://vpp.enphaseenergy.com",
+    texts=__name__,
     flow=Flow.REDIRECT,
     hosts=(api.HOST,),
     app_credentials=(

@@ -53,6 +53,7 @@ def _described(name: str, label: str, auth_host: str, data_host: str) -> Vendor:
         name=name,
         label=label,
         docs_url="https://developer.sma.de/sma-apis.html",
+        texts=__name__,
         flow=Flow.REDIRECT,
         hosts=(auth_host, data_host),
         app_credentials=(

@@ -50,6 +50,7 @@ VENDOR = Vendor(
     name="solaredge",
     label="SolarEdge",
     docs_url="https://developer.solaredge.com/",
+    texts=__name__,
     flow=Flow.REDIRECT,
     hosts=("connect.solaredge.com", api.HOST),
     app_credentials=(

@@ -62,6 +62,7 @@ VENDOR = Vendor(
     name="tesla",
     label="Tesla",
     docs_url="https://developer.tesla.com/docs/fleet-api",
+    texts=__name__,
     flow=Flow.REDIRECT,
     hosts=("auth.tesla.com", "fleet-auth.prd.vn.cloud.tesla.com", *(base[8:] for base in api.BASES.values())),
     app_credentials=(

@@ -70,6 +70,11 @@ class Look:
             return escape(clean_text(found))
         return Markup('<span lang="en" dir="ltr">{}</span>').format(clean_text(text))
 
+    def sentence(self, text: str, vendor: Vendor | None) -> Markup:
+        """Returns a vendor's own words with the end that a sentence has which another follows."""
+        told = self.vendors(text, vendor)
+        return told if told.striptags().endswith((".", "!", "?")) else told + "."
+
 
 def ending(
     look: Look,
@@ -250,6 +255,11 @@ def see_other(url: str, cookies: Sequence[Cookie] = ()) -> Response[str]:
 @cache
 def stylesheet() -> bytes:
     return (HERE / "style.css").read_bytes()
+
+
+@cache
+def icon() -> bytes:
+    return (HERE / "icon.svg").read_bytes()
 
 
 def _form_action(shown: Form) -> str:
