@@ -310,7 +310,7 @@ class Enrollments(Page):
 
 def _cells(row: EnrollmentListRow, power: SitePower | None) -> tuple[str | Text, ...]:
     return (
-        texts.health(row.health, paused=row.paused_at is not None),
+        texts.health(row.health, paused=row.paused_at is not None, actor=row.health_actor),
         row.site_name or "–",
         row.vendor,
         texts.power(power.solar_w if power else None),

@@ -8,16 +8,18 @@ from typing import ClassVar
 import segno
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
 from joinder_tui.acts import Act
+from joinder_tui.pages import LOW
 from joinder_tui.widgets.plain import Static, line
 
 
 class Link(ModalScreen[None]):
     """Of a link that has just been copied. No toast lies over the code, which a phone is to read."""
 
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (LOW, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Act("escape,q,enter", "dismiss", "Back", tooltip="Close"),
         Act("c", "copy", "Copy", tooltip="Copy the link once more"),
@@ -27,12 +29,18 @@ class Link(ModalScreen[None]):
         super().__init__()
         self._heading = heading
         self._url = url
+        self._code = qr_code(url)
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog wide"):
-            yield Static(line(f"{self._heading} The link is copied; c copies it again."), classes="heading")
-            yield Static(self._url, id="url")
-            yield Static(qr_code(self._url), id="qr")
+        with VerticalScroll(classes="dialog wide", id="link"):
+            with Vertical(id="link-text"):
+                yield Static(line(f"{self._heading} The link is copied; c copies it again."), classes="heading")
+                yield Static(self._url, id="url")
+                yield Static("The code is taller than this terminal: enlarge it to scan it.", id="too-tall")
+            yield Static(self._code, id="qr")
+
+    def on_resize(self) -> None:
+        self.query_one("#too-tall").display = len(self._code.splitlines()) > self.size.height
 
     def action_copy(self) -> None:
         from joinder_tui.app import JoinderApp
