@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Shell
-from joinder import templates
+from joinder import start, templates
 from joinder.store import key_file
 
 JOINDER = f"{shlex.quote(sys.executable)} -m joinder"
@@ -184,3 +184,26 @@ def test_a_vendor_that_no_plugin_is_has_no_password_grants(joinder: Shell) -> No
     for command in (("accounts", "list"), ("config", "check")):
         done = joinder(*command, JOINDER_PASSWORD_GRANTS="enphasy")
         assert (done.returncode, "did you mean enphase?" in done.stderr) == (78, True)
+
+
+def test_who_stops_a_command_before_it_has_begun_sees_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        start.run(stopped)
+    assert (ended.value.code, capsys.readouterr().err) == (1, "Aborted.\n")
+
+
+def test_a_bug_of_ours_is_no_trouble_of_the_machine() -> None:
+    def broken() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        start.run(broken)
+
+
+def test_init_takes_no_option_that_it_would_not_use(joinder: Shell, tmp_path: Path) -> None:
+    told = joinder("init", str(tmp_path / "hub"), "--account", "A", "--redirect-uri", "https://app.example/")
+    assert (told.returncode, "--simulators" in told.stderr) == (2, True)
+    assert not (tmp_path / "hub").exists()

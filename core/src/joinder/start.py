@@ -50,6 +50,9 @@ def run(command: Callable[[], None]) -> None:
             raise
         sys.stderr.write(f"{told}\n")  # click may be what is missing
         sys.exit(EXIT_CONFIG)
+    except KeyboardInterrupt:  # before click, which says the same, is there to be told
+        sys.stderr.write("Aborted.\n")
+        sys.exit(EXIT_FAILED)
     except OSError as error:
         told = _sentence(error)
         if told is None:
@@ -74,8 +77,8 @@ class _Output(io.FileIO):
 
 
 def _telling(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):
-        return stream
+    if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper):
+        return stream  # a test's, or what stands for one that was closed
     raw = _Output(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
