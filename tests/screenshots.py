@@ -30,10 +30,11 @@ import resvg_py
 from joinder_tui.app import JoinderApp
 from joinder_tui.pages import PAGES, Page
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from textual.pilot import Pilot
 
 from joinder.clock import now
+from joinder.ids import next_id
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.admin import flow_list, pausing, search
 from joinder.services.calls.activity import KINDS
@@ -42,12 +43,26 @@ from joinder.services.grants import standing
 from joinder.services.join import programs
 from joinder.services.join.join_ends import ENDS
 from joinder.settings import Settings, settings_from_env
-from joinder.store.tables import Breaker, Delivery, Enrollment, JoinSession, SiteRow, Tally
+from joinder.store.tables import (
+    Breaker,
+    Delivery,
+    Enrollment,
+    Event,
+    GrantRow,
+    JoinSession,
+    SiteRow,
+    Tally,
+    WebhookEndpoint,
+)
 
 INTO = Path(__file__).parents[1] / "docs/screenshots"
 SIZES = ((120, 36), (80, 24))
 COLOURS = 128
-LETTERS = 21.6  # so high that blocks of two lines meet, as they do in a terminal
+DRAWN = {
+    "Fira Code": "DejaVu Sans Mono",
+    "font-size: 20px": "font-size: 21.6px",  # so high that blocks of two lines meet, as they do in a terminal
+    "🔎": "⌕ ",  # which that font has
+}
 THEMES = ("textual-dark", "textual-light")
 BROKEN = (
     ("needs_consent", "The vendor refused the refresh token twice, an hour apart."),
@@ -55,6 +70,13 @@ BROKEN = (
     ("degraded", "GET monitoringapi.example/sites was cut off."),
 )
 STATUSES = ("enrolled", "enrolled", "enrolled", "pendingvendor", "applied", "applied", "rejected")
+OUTCOMES = (  # of deliveries: state, tries, answer
+    ("delivered", 1, 204),
+    ("delivered", 2, 204),
+    ("pending", 3, 503),
+    ("delivered", 1, 204),
+    ("failed", 10, 410),
+)
 LOST = ("session_expired", "session_expired", "user_denied", "consent_unusable", "app_refused")
 STANDING = {4: "half-opened", 5: "opened"}  # of breakers, by vendor
 SUNNY = "sunny"  # stands for the keys to the home whose day has the most to show
@@ -127,6 +149,9 @@ async def surround(hub: Hub) -> None:
             enrollment = await session.get(Enrollment, row.id)
             if enrollment is not None:
                 enrollment.program_id, enrollment.status = program.id, status
+        for grant in (await session.execute(select(GrantRow))).scalars():  # as after weeks beside a worker
+            grant.expires_at, grant.refresh_expires_at = now() + 7 * 3600, now() + 41 * 86400
+            grant.refresh_count, grant.version, grant.obtained_by, grant.obtained_at = 23, 24, "refresh", now() - 3600
         for number, code in enumerate(LOST):
             session.add(
                 JoinSession(
@@ -148,12 +173,27 @@ async def surround(hub: Hub) -> None:
 
 
 async def deliver_some(hub: Hub) -> None:
-    """Most of what waits for the webhook has come there, some has not."""
+    """Most of what happened has come to the webhook, some has not."""
     async with hub.store.write() as session:
-        for index, row in enumerate((await session.execute(select(Delivery))).scalars()):
-            is_lost = index % 5 == 2
-            row.status, row.attempts = ("failed", 10) if is_lost else ("delivered", 1)
-            row.answered, row.delivered_at = (503, None) if is_lost else (204, now() - 30)
+        await session.execute(delete(Delivery))  # of the run before, where a folder was named
+        endpoint = (await session.execute(select(WebhookEndpoint))).scalars().first()
+        events = (await session.execute(select(Event).order_by(Event.id.desc()).limit(24))).scalars()  # type: ignore[attr-defined]
+        for index, event in enumerate(events):
+            state, attempts, answered = OUTCOMES[index % len(OUTCOMES)]
+            session.add(
+                Delivery(
+                    id=next_id("dlvy"),
+                    account_id=event.account_id,
+                    endpoint_id=endpoint.id if endpoint else "",
+                    event_id=event.id,
+                    status=state,
+                    attempts=attempts,
+                    answered=answered,
+                    created_at=event.at,
+                    delivered_at=event.at + 1 if state == "delivered" else None,
+                    due_at=now() + 600,
+                )
+            )
 
 
 async def row_of_sunny(hub: Hub) -> int:
@@ -216,7 +256,9 @@ def main() -> None:
     def keep(name: str, svg: str) -> None:
         if asked.svg:
             (INTO / f"{name}.svg").write_text(svg)
-        plain = svg.replace("Fira Code", "DejaVu Sans Mono").replace("font-size: 20px", f"font-size: {LETTERS}px")
+        plain = svg
+        for written, drawn in DRAWN.items():
+            plain = plain.replace(written, drawn)
         picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=plain))))
         picture.convert("RGB").quantize(COLOURS).save(INTO / f"{name}.png", optimize=True)
         print(name, flush=True)

@@ -50,7 +50,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: Annotated[
         str, told("The https origin that owners' browsers and vendors see; http only on loopback.")
     ] = "http://127.0.0.1:8080"
-    host: Annotated[str, told("The address the server listens at.")] = "127.0.0.1"
+    host: Annotated[
+        str, told("The address the server listens at, or a name of it: `127.0.0.1`, `localhost`, `::1`.")
+    ] = "127.0.0.1"
     port: Annotated[int, told("The port the server listens at.")] = 8080
     plugins: Annotated[
         tuple[str, ...] | None,

@@ -328,6 +328,8 @@ def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
     text = Text.assemble((row.site_name or row.id, "bold"))
     for sentence in (row.health_reason, health.next_step(row.health, row.status, row.health_actor)):
         text.append(f"  {sentence}" if sentence else "")
+    if way_on := enrollment_acts.way_on(row.health, row.health_actor):
+        text.append("  ").append_text(way_on)
     for heading, cell in fallen:
         if heading == "Site":  # it was cut, and begins the line
             continue

@@ -12,14 +12,14 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
 from joinder_tui.acts import Act
-from joinder_tui.pages import LOW
 from joinder_tui.widgets.plain import Static, line
+
+ROWS_AROUND = 14  # of the screen: the text above the code, the dialog's frame, what is left free around it
 
 
 class Link(ModalScreen[None]):
     """Of a link that has just been copied. No toast lies over the code, which a phone is to read."""
 
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (LOW, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Act("escape,q,enter", "dismiss", "Back", tooltip="Close"),
         Act("c", "copy", "Copy", tooltip="Copy the link once more"),
@@ -40,7 +40,10 @@ class Link(ModalScreen[None]):
             yield Static(self._code, id="qr")
 
     def on_resize(self) -> None:
-        self.query_one("#too-tall").display = len(self._code.splitlines()) > self.size.height
+        """Puts the text beside a code that has no room below it."""
+        rows = len(self._code.splitlines())
+        self.set_class(rows + ROWS_AROUND > self.size.height, "-low")
+        self.query_one("#too-tall").display = rows > self.size.height
 
     def action_copy(self) -> None:
         from joinder_tui.app import JoinderApp
