@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from joinder.runtime.hub import open_hub
 from joinder.services.join import vendor_credentials
 from joinder.services.records import accounts
 from joinder.settings import Settings
+from joinder.simulate import installed_simulators
 from joinder.simulate.run import reroute_of, running
 from joinder_tesla.simulator import simulator
 
@@ -82,3 +84,12 @@ async def test_an_operator_action_is_listed_and_run(joinder: Shell, tmp_path: Pa
         assert (code, "domain: is needed" in said, "colour: unknown member" in said) == (1, True, True)
         code, said = await run("act", "register", "--set", "domain=hub.example.com")
         assert (code, "hub.example.com" in said) == (0, True), said
+
+
+def test_what_simulators_say_of_themselves_can_be_entered_and_names_no_code() -> None:
+    notes = {one.vendor: note for one in installed_simulators() for note in one.notes}
+    assert notes
+    for vendor, note in notes.items():
+        assert not re.search(r"joinder_\w+\.|\b[A-Z]\w+\.[a-z_]+|\b[A-Z]+_[A-Z]+\b", note), f"{vendor}: {note}"
+        if "{" in note:
+            assert json.loads(note[note.index("{") :])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from joinder import config_file
 from joinder.settings import ConfigError, Settings, plugins_from_env, settings_and_origins, settings_from_env
+from joinder.small_files import MOST_BYTES
 
 CANARY = "canary-7c1f"
 
@@ -112,23 +114,36 @@ def test_relative_paths_count_from_the_files_folder(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("prot = 1", "prot is not a setting; did you mean port?"),
-        ("[server]\nport = 1", "server is not a setting"),
-        ("JOINDER_PORT = 1", "is not a setting"),
+        ("[server]\nport = 1", "[server] is no table of settings; they stand without one, as port = 8080"),
+        ("JOINDER_PORT = 1", "JOINDER_PORT is not a setting; did you mean port?"),
+        ("KEY-FILE = 'k'", "did you mean key_file?"),
         ("databse_url_file = 'x'", "did you mean database_url_file?"),
         ("port = 1\nport = 2\nhost = 3", "is not TOML: Cannot overwrite a value (at line 2"),
         ("port = \nhost = 3", "is not TOML: Invalid value (at line 1"),
-        (f"port = '{CANARY}'", "port cannot be read: Expected `int`"),
-        ("port = true", "port cannot be read: Expected `int`"),
+        (f"port = '{CANARY}'", "port must be a whole number"),
+        ("port = true", "port must be a whole number"),
+        ("port = [1]", "port must be a whole number"),
+        ("refresh_deadline_s = 'soon'", "refresh_deadline_s must be a number"),
+        ("refreshes_per_second = inf", "refreshes_per_second must lie between 1 and"),
+        ("refresh_deadline_s = nan", "refresh_deadline_s must lie between"),
+        ("log_format = 'xml'", "log_format must be one of auto, json, text"),
+        ("call_limits = 7", "call_limits must be a table"),
+        ("host = ''", "host is empty: name an address"),
+        ('host = "a\\u0000b"', "host holds a control character"),
+        ('database_url = "sqlite:///a\\tb"', "database_url holds a control character"),
+        ('plugins = ["a\\nb"]', "plugins holds a control character"),
+        ("key_file = '~nobody-of-that-name/k'", "that home is not known: write the whole path"),
         ("port = 70000", "port must lie between 0 and 65535"),
-        ("host = 1979-05-27", "host cannot be read: Expected `str`"),
-        ("plugins = [1]", "plugins cannot be read"),
+        ("host = 1979-05-27", "host must be a text, in quotes"),
+        ("plugins = [1]", "plugins must be a list of texts"),
         ("public_url = 'http://join.example'", "public_url must be an https origin"),
         ("call_limits = { acme = { hour = 1 } }", "no span is named hour; use minute, day, month"),
         ("call_limits = { acme = { day = 0 } }", "calls must be a whole number from 1"),
         ("reroute = { a = 'http://evil.example' }", "only go to a simulator on 127.0.0.1"),
         ("database_url = 'sqlite:///a'\ndatabase_url_file = 'b'", "sets database_url and database_url_file; keep one"),
         ("database_url_file = 'nowhere'", "nowhere cannot be read: No such file"),
-        ("database_url_file = 7", "7 cannot be read: No such file"),
+        ("database_url_file = 7", "database_url_file must be the name of a file, in quotes"),
+        ("database_url_file = '/dev/zero'", "/dev/zero is not a regular file"),
         ("a = " + "[" * 5000, "is not TOML"),
     ],
 )
@@ -142,17 +157,53 @@ def test_what_cannot_work_is_a_sentence_with_the_file_and_the_key(tmp_path: Path
 def test_a_file_that_cannot_be_one_is_a_sentence_and_a_way_on(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "latin").write_bytes(b"host = '\xe4'")
+    (tmp_path / "large").write_text("#" * (MOST_BYTES + 1))
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     os.mkfifo(tmp_path / "pipe")
     for name, says in {
         "folder": "is a directory; name the file in it",
         "missing": "does not exist; `joinder init`",
         "latin": "is not a text in UTF-8",
         "pipe": "is not a regular file",
+        "large": "has more than 1 MiB",
+        "link": "is a link that leads to no file",
+        "loop": "Too many levels of symbolic links",
+        "x" * 300: "File name too long",
+        "folder/../latin/below": "does not exist; `joinder init`",
     }.items():
         assert says in refused({"JOINDER_CONFIG": str(tmp_path / name)})
     assert "JOINDER_CONFIG is empty" in refused({"JOINDER_CONFIG": ""})
-    Path("joinder.toml").mkdir()
-    assert "is a directory" in refused({})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (Path.mkdir, "is a directory; settings are a file of that name"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.symlink_to("nowhere"), "is a link that leads to no file; mend or delete it"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    ],
+)
+def test_what_has_the_files_name_and_is_none_is_refused_not_passed_over(
+    make: Callable[[Path], object], says: str
+) -> None:
+    make(Path("joinder.toml"))
+    assert says in refused({})
+
+
+def test_an_editors_mark_at_the_begin_of_the_file_is_none_of_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "joinder.toml"
+    path.write_bytes(b"\xef\xbb\xbfport = 81\r\n")
+    assert settings_from_env({"JOINDER_CONFIG": str(path)}).port == 81
+
+
+def test_without_a_home_what_begins_with_one_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert "that home is not known" in refused({"JOINDER_CONFIG": "~/joinder.toml"})
 
 
 def test_a_password_in_a_file_that_everybody_reads_is_refused(tmp_path: Path) -> None:

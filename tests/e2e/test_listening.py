@@ -18,10 +18,11 @@ from joinder.settings import Settings
 DATABASES = ("sqlite",)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - on this machine, while the test runs
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "::1"])  # noqa: S104 - while the test runs
 async def test_the_address_is_told_once_it_answers(fresh_database: Settings, host: str) -> None:
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    written = f"[{host}]" if ":" in host else host
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else written}:{port}"  # noqa: S104
     settings = structs.replace(fresh_database, port=port, public_url=url, ballast_mib=0)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
     server = await asyncio.create_subprocess_exec(
@@ -32,7 +33,7 @@ async def test_the_address_is_told_once_it_answers(fresh_database: Settings, hos
     try:
         assert server.stderr is not None
         async for line in server.stderr:
-            if f"Joinder on http://{host}:{port}".encode() in line:
+            if f"Joinder on http://{written}:{port}".encode() in line:
                 break
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"{url}/health/live")).status_code == 200

@@ -168,3 +168,23 @@ async def test_the_most_urgent_come_first_and_wait_the_longest_first(hub: Hub, a
     await add(hub, account_id, "d", health="needs_consent", health_since=5)
     found = await search.page(hub, search.parse(""), order=search.ORDERS["health"])
     assert [row.site_name for row in found] == ["c", "d", "b", "a"]
+
+
+async def test_who_must_act_is_looked_for_and_what_was_ended_waits_for_nobody(hub: Hub, account_id: str) -> None:
+    for name, columns in {
+        "well": {},
+        "away": {"health": "degraded", "health_actor": "nobody"},
+        "lost": {"health": "needs_consent", "health_actor": "owner"},
+        "old": {"health": "lost_in_flight"},  # stored before there was a column
+        "sold": {"health": "needs_consent", "health_actor": "nobody", "status": "unenrolled"},
+        "app": {"health": "operator_action", "health_actor": "operator"},
+        "asked": {"health": "pending_approval", "health_actor": "operator"},
+    }.items():
+        await add(hub, account_id, name, **columns)
+    assert await named(hub, "actor:owner") == {"lost", "old"}
+    assert await named(hub, "actor:operator") == {"app", "asked"}
+    assert await named(hub, "actor:nobody") == {"well", "away", "sold"}
+    assert await named(hub, "!actor:nobody,owner") == {"app", "asked"}
+    assert await named(hub, "", faults_only=True) == {"away", "lost", "old", "app", "asked"}
+    by_urgency = await search.page(hub, search.parse(""), order=search.ORDERS["health"])
+    assert [row.site_name for row in by_urgency][-2:] == ["well", "sold"]

@@ -51,13 +51,14 @@ def open_terminal(hub: Hub) -> OpenTerminal:
 
     @asynccontextmanager
     async def opened(
-        *, size: tuple[int, int] = (120, 40), readonly: bool = False, notifications: bool = False
+        *, size: tuple[int, int] = (120, 40), readonly: bool = False, notifications: bool = False, settled: bool = True
     ) -> AsyncIterator[Terminal]:
         app = JoinderApp(lent, readonly=readonly)
         async with app.run_test(size=size, notifications=notifications) as pilot:
             terminal = Terminal(app, pilot)
             await terminal.until(lambda: isinstance(app.screen, Page))
-            await terminal.settled()
+            if settled:
+                await terminal.settled()
             yield terminal
 
     return opened

@@ -11,6 +11,7 @@ from joinder_tui import serving
 from joinder_tui.app import JoinderApp
 from joinder_tui.browser import OwnServer, authority
 from joinder_tui.cli import command
+from rich.console import Console
 
 
 @pytest.fixture
@@ -71,3 +72,23 @@ def test_its_help_begins_with_an_example(runner: CliRunner) -> None:
 def test_without_a_terminal_it_says_so_and_ends(runner: CliRunner) -> None:
     done = runner.invoke(command, [], input="")
     assert (done.exit_code, "needs a terminal" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("colours", "theme"), [("standard", "ansi"), ("256", "textual-dark"), ("truecolor", "textual-dark")]
+)
+def test_a_terminal_of_sixteen_colours_shows_its_own(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, colours: str, theme: str
+) -> None:
+    opened: list[JoinderApp] = []
+
+    def run(self: JoinderApp) -> int:
+        opened.append(self)
+        return 0
+
+    monkeypatch.setattr(JoinderApp, "run", run)
+    monkeypatch.setattr("joinder_tui.cli.is_a_terminal", lambda: True)
+    monkeypatch.setattr(Console, "color_system", colours)
+    runner.invoke(command, [])
+    runner.invoke(command, ["--theme", "nord"])
+    assert [app.theme for app in opened] == [theme, "nord"]

@@ -227,6 +227,9 @@ async def test_the_reason_and_what_has_no_room_stand_below_the_list(
         assert "Site" in heads
         assert "Enrollment" not in heads
         await terminal.sees("needs consent")
+    async with open_terminal(size=(80, 24)) as terminal:
+        await terminal.press("2")
+        await terminal.sees("c Reconnect link")  # where the line of keys has no room for it
     async with open_terminal(size=(160, 40)) as terminal:
         await terminal.press("2")
         await terminal.sees("Send the owner the reconnect link")

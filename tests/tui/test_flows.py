@@ -17,14 +17,15 @@ from joinder_tui.widgets.form import Ticked
 from joinder_tui.widgets.table import Table
 from textual.widgets import Checkbox, Input, Select
 
+from joinder import virtual
 from joinder.clock import now
 from joinder.runtime.hub import Hub
 from joinder.services.admin import audits, flow_list
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.records import accounts
+from joinder.store.tables import Account, JoinFlow, JoinSession
 from joinder.store.tables import Enrollment as Row
-from joinder.store.tables import JoinFlow, JoinSession
 from joinder.vendors.registry import Registry
 from services.conftest import Enroll
 from services.strict_vendor import StrictVendor
@@ -343,3 +344,39 @@ async def test_how_far_owners_of_the_flow_under_the_cursor_came_and_why_others_d
         await terminal.sees("lost: 1 left before the end · 2 app_refused ■ you")
         terminal.page.choose("#flows", older)
         await terminal.sees("Nobody has opened the link of this flow yet")
+
+
+@pytest.mark.parametrize(("mode", "offered"), [("production", {"strict", "keyed"}), ("virtual", {"virtual"})])
+async def test_the_virtual_vendor_is_offered_to_virtual_accounts_only(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal, mode: str, offered: set[str]
+) -> None:
+    assert hub.registry.add(virtual.NAME, virtual).problem is None
+    async with hub.store.write() as session:
+        account = await session.get(Account, account_id)
+        assert account is not None
+        account.mode = mode
+    async with open_terminal() as terminal:
+        await terminal.press("3")
+        await terminal.press("a")
+        await shown(terminal, FlowForm)
+        await terminal.sees("Redirect URI")
+        places = {one.place for one in terminal.app.screen.query(Ticked)}
+        names = {place.removeprefix("/vendors/") for place in places if place.startswith("/vendors/")}
+        assert names >= offered
+        assert (virtual.NAME in names) == (mode == "virtual")
+
+
+@pytest.mark.parametrize(
+    ("url", "is_whole"), [("https://a.example/" + "a" * 60, True), ("https://a.example/" + "a" * 300, False)]
+)
+async def test_a_code_is_whole_at_80_by_24_or_says_that_it_is_not(
+    open_terminal: OpenTerminal, url: str, is_whole: bool
+) -> None:
+    async with open_terminal(size=(80, 24)) as terminal:
+        await terminal.app.push_screen(Link("For owners.", url))
+        await terminal.sees("████")
+        code = terminal.app.screen.query_one("#qr")
+        await terminal.until(lambda: terminal.app.screen.has_class("-low"))
+        await terminal.until(lambda: code.region.x > 0 and code.region.y <= 3)
+        assert (code.region.bottom <= 24) == is_whole
+        assert terminal.app.screen.query_one("#too-tall").display != is_whole

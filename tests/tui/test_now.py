@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from joinder_tui import themes
+from joinder_tui import board, themes
+from joinder_tui.pages import PAGES
 from joinder_tui.screens.enrollment import Enrollment
 from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.flows import Flows
@@ -195,3 +197,58 @@ async def test_owners_who_cannot_join_lead_to_the_flows_and_how_far_all_came_sta
         await terminal.sees("2 app_refused ■ you")
         await terminal.press("m")
         assert isinstance(terminal.page, Flows)
+
+
+async def test_who_needs_the_owner_leads_to_those_alone_and_what_was_ended_needs_nobody(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    lost, sold = await enroll("ada"), await enroll("bob")
+    async with hub.store.write() as session:
+        for enrollment_id, actor, status in ((lost, "owner", "enrolled"), (sold, "nobody", "unenrolled")):
+            row = await session.get(Row, enrollment_id)
+            assert row is not None
+            row.health, row.health_actor, row.status = "needs_consent", actor, status
+    async with open_terminal(size=(140, 40)) as terminal:
+        await terminal.sees("▲ needs consent 1")
+        assert "□ ended 1" in terminal.text()
+        await terminal.press("o")
+        await terminal.sees("1 enrollment")
+        assert terminal.page.query_one(Table).selected == lost
+        await terminal.press("2")
+        await terminal.sees("□ ended")
+        await terminal.press("f")
+        await terminal.until(lambda: "□ ended" not in terminal.text())
+
+
+async def test_before_anything_is_known_nothing_is_said_to_be_0(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enroll("ada")
+    is_known = asyncio.Event()
+    read = board.read
+
+    async def late(hub: Hub) -> board.Board:
+        await is_known.wait()
+        return await read(hub)
+
+    monkeypatch.setattr(board, "read", late)
+    async with open_terminal(settled=False) as terminal:
+        await terminal.sees("Consents that end next")
+        await terminal.pilot.resize_terminal(120, 50)
+        await terminal.pilot.pause()
+        assert "Needs you" not in terminal.text()
+        assert "▁" not in terminal.text()
+        is_known.set()
+        await terminal.sees("Needs you (m)")
+
+
+@pytest.mark.parametrize("waiting", [0, 7, 123_456])
+async def test_at_80_columns_the_names_of_all_screens_are_told(
+    hub: Hub, open_terminal: OpenTerminal, waiting: int
+) -> None:
+    async with open_terminal(size=(80, 24)) as terminal:
+        await terminal.press("2")
+        terminal.app.waiting = waiting
+        await terminal.pilot.pause()
+        top = terminal.text().splitlines()[0]
+        assert all(f"{page.key} {page.label[:3]}" in top for page in PAGES), top

@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from msgspec import structs
 
 from joinder.runtime.hub import Hub, open_hub
 from joinder.services.join import renewal
-from joinder.settings import Settings
+from joinder.settings import ConfigError, Settings
 from joinder.store.key_file import create_key_file
+from joinder.trouble import StoreAway
 from services.conftest import Enroll
 from tui.terminal import OpenTerminal, Terminal
 
@@ -39,6 +42,42 @@ async def said_at_opening(settings: Settings) -> str:
         assert isinstance(app.screen, Opening)
         await pilot.press("2", "question_mark", "escape")
         return terminal.text()
+
+
+async def test_a_database_that_is_away_at_the_start_is_asked_again_until_it_is_there(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.01)
+    is_there = asyncio.Event()
+
+    @asynccontextmanager
+    async def opening_late() -> AsyncIterator[Hub]:
+        if not is_there.is_set():
+            raise StoreAway("ConnectionRefusedError at db.example/hub")
+        yield hub
+
+    app = JoinderApp(opening_late)
+    async with app.run_test(size=(100, 30)) as pilot:
+        terminal = Terminal(app, pilot)
+        await terminal.sees("It is asked again until it is there.")
+        is_there.set()
+        await terminal.sees("Needs you")
+        await pilot.press("q")
+    assert app.return_value == 0
+
+
+@pytest.mark.parametrize(("error", "code"), [(StoreAway("gone"), 75), (ConfigError("no key"), 78), (KeyError("x"), 1)])
+async def test_who_leaves_without_a_store_tells_why_by_the_exit_code(error: Exception, code: int) -> None:
+    @asynccontextmanager
+    async def refused() -> AsyncIterator[Hub]:
+        raise error
+        yield
+
+    app = JoinderApp(refused)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await Terminal(app, pilot).sees("Press q to leave")
+        await pilot.press("q")
+    assert app.return_value == code
 
 
 async def test_no_key_is_a_sentence_with_a_next_step(settings: Settings, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from joinder import config_file
+from joinder.small_files import Unreadable, path_of
 
 if TYPE_CHECKING:
     from joinder.plugins import Found
@@ -129,10 +131,17 @@ def _module(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _use_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _use_config(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> None:
     """Names the file for this process and those it starts, as the variable does."""
-    if value is not None:
-        os.environ[config_file.VARIABLE] = value if value == os.devnull else str(Path(value).expanduser().absolute())
+    named = list(dict.fromkeys(values))
+    if len(named) > 1:
+        raise click.BadParameter(f"settings come from one file, and these are {len(named)}: {', '.join(named)}")
+    for value in named:
+        try:
+            path = value if value == os.devnull else str(path_of(value).absolute())
+        except Unreadable as why:
+            raise click.BadParameter(f"{value or 'an empty word'} {why}") from None
+        os.environ[config_file.VARIABLE] = path
 
 
 def _in_panels(group: Commands) -> Commands:
@@ -148,6 +157,7 @@ def _in_panels(group: Commands) -> Commands:
 @click.option(
     "--config",
     metavar="FILE",
+    multiple=True,
     is_eager=True,
     expose_value=False,
     callback=_use_config,
@@ -166,8 +176,13 @@ def group(ctx: click.Context, no_input: bool) -> None:
 
 
 def main() -> None:
+    refusing_configuration(lambda: group(prog_name="joinder"))
+
+
+def refusing_configuration(command: Callable[[], object]) -> None:
+    """Runs a command; a setting that cannot work is one line and exit code 78."""
     try:
-        group(prog_name="joinder")
+        command()
     except config_file.ConfigError as error:
         from joinder.clean import clean_text
 

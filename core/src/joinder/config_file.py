@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from joinder import small_files
+
 VARIABLE = "JOINDER_CONFIG"
 NAME = "joinder.toml"
 SYSTEM = Path("/etc/joinder") / NAME
@@ -44,11 +46,11 @@ def found(env: Mapping[str, str]) -> Path | None:
 def contents(path: Path) -> dict[str, Any]:
     """Reads the file. Raises ConfigError with its name, never with what it holds."""
     try:
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not a text in UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        text = small_files.text(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} cannot be read: it is gone") from None
+    except small_files.Unreadable as why:
+        raise ConfigError(f"{path} {why}") from None
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -65,24 +67,45 @@ def _named(text: str) -> Path | None:
         raise ConfigError(f"{VARIABLE} is empty: name a file, or {os.devnull} for none")
     if text == os.devnull:
         return None
-    path = Path(text).expanduser()
-    if path.is_dir():
+    try:
+        path = small_files.path_of(text)
+        mode = path.stat().st_mode
+    except small_files.Unreadable as why:
+        raise ConfigError(f"{VARIABLE}: {text} {why}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{text} {_missing(path)}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{VARIABLE} cannot be a file: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(mode):
         raise ConfigError(f"{path} is a directory; name the file in it, as {path / NAME}")
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist; `joinder init` writes a {NAME}")
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         raise ConfigError(f"{path} is not a regular file, which can be read more than once")
     return path.absolute()
 
 
+def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return "is a link that leads to no file"
+    return f"does not exist; `joinder init` writes a {NAME}"
+
+
 def _is_there(path: Path) -> bool:
-    """Tells whether something has this name. A directory that has it is refused, not passed over."""
+    """Tells whether something has this name. What has it and is no file is refused, not passed over."""
     try:
-        if path.is_dir():
-            raise ConfigError(f"{path.absolute()} is a directory; settings are a file of that name")
-        return path.is_file()
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise ConfigError(f"{path.absolute()} {_missing(path)}; mend or delete it") from None
+        return False
     except PermissionError:
         return False
+    except OSError as error:
+        raise ConfigError(f"{path.absolute()} cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise ConfigError(f"{path.absolute()} is a directory; settings are a file of that name")
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"{path.absolute()} is not a regular file, which can be read more than once")
+    return True
 
 
 def _check_owner(path: Path) -> None:

@@ -33,6 +33,18 @@ def problem(name: str, value: Any) -> str | None:
     return _CHECKS[name](value) if name in _CHECKS and value is not None else None
 
 
+def unprintable(value: Any) -> str | None:
+    """Says so where any text of the value holds what no name, address or path of a sane machine does."""
+    if isinstance(value, str):
+        return "holds a control character, such as a line break" if any(map(_is_control, value)) else None
+    parts = [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
+    return next(filter(None, map(unprintable, parts)), None)
+
+
+def _is_control(letter: str) -> bool:
+    return ord(letter) < 32 or ord(letter) == 127
+
+
 def call_limits_text(limits: Mapping[str, Mapping[str, int]]) -> str:
     """Formats limits as JOINDER_CALL_LIMITS is written."""
     return ",".join(f"{vendor}:{span}={calls}" for vendor, spans in limits.items() for span, calls in spans.items())
@@ -161,6 +173,14 @@ def _within(low: float, high: float, unit: str = "") -> Callable[[float], str | 
     return lambda value: None if low <= value <= high else f"must lie between {low} and {high}{unit}"
 
 
+def _wrong_host(host: str) -> str | None:
+    return None if host.strip() else "is empty: name an address of this machine, as 127.0.0.1, or 0.0.0.0 for all"
+
+
+def _wrong_file(path: str) -> str | None:
+    return None if path else "is empty: name a file"
+
+
 def _wrong_deadline(seconds: float) -> str | None:
     """A hook itself ends after 90 s, and that must not come first."""
     return None if 0 < seconds <= 80 else "must lie between 0 and 80 seconds"
@@ -183,6 +203,9 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "cors_origins": _wrong_origins,
     "reroute": _wrong_stand_ins,
     "call_limits": _wrong_limits,
+    "key_file": _wrong_file,
+    "host": _wrong_host,
+    "metrics_host": _wrong_host,
     "port": _within(0, 65535),
     "requests_per_minute": _within(1, 1_000_000),
     "metrics_port": _within(1, 65535),
@@ -190,6 +213,6 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
         None if level.upper() in logging.getLevelNamesMapping() else "must be DEBUG, INFO, WARNING, ERROR or CRITICAL"
     ),
     "refresh_deadline_s": _wrong_deadline,
-    "refreshes_per_second": lambda rate: None if rate >= 1 else "must be at least 1",
+    "refreshes_per_second": _within(1, 1_000_000),
     "ballast_mib": _within(0, 4096),
 }

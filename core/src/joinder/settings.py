@@ -10,13 +10,14 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field, structs
 
-from joinder import config_file, setting_values
+from joinder import config_file, setting_values, small_files
 from joinder.config_file import VARIABLE as CONFIG
 from joinder.config_file import ConfigError as ConfigError
 from joinder.setting_values import LOOPBACK_HOSTS, as_browsers_write, from_text, holds_password
@@ -49,7 +50,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: Annotated[
         str, told("The https origin that owners' browsers and vendors see; http only on loopback.")
     ] = "http://127.0.0.1:8080"
-    host: Annotated[str, told("The address the server listens at.")] = "127.0.0.1"
+    host: Annotated[
+        str, told("The address the server listens at, or a name of it: `127.0.0.1`, `localhost`, `::1`.")
+    ] = "127.0.0.1"
     port: Annotated[int, told("The port the server listens at.")] = 8080
     plugins: Annotated[
         tuple[str, ...] | None,
@@ -247,6 +250,8 @@ def _of_file(path: Path | None, only: str | None = None) -> dict[str, Given]:
     """Reads the file's keys, or one of them. Relative paths count from the file's folder."""
     given: dict[str, Given] = {}
     for key, value in (config_file.contents(path) if path else {}).items():
+        if isinstance(value, dict) and key not in _KEYS:
+            raise ConfigError(f"{path}: [{key}] is no table of settings; they stand without one, as port = 8080")
         name = _name(key, _KEYS, "_file", f"{path}: {key}")
         if name in given:
             raise ConfigError(f"{path} sets {name} and {name}_file; keep one of them")
@@ -256,7 +261,9 @@ def _of_file(path: Path | None, only: str | None = None) -> dict[str, Given]:
         if key in _KEYS:
             given[name] = Given(_placed(name, value, path), str(path), label)
         else:
-            text = _content(label, str(_absolute(str(value), path)))
+            if not isinstance(value, str):
+                raise ConfigError(f"{label} must be the name of a file, in quotes")
+            text = _content(label, str(_absolute(value, path)))
             given[name] = Given(text, f"{path}, by {key}", label)
     _check_secrets(path, given)
     return given
@@ -286,24 +293,29 @@ def _placed(name: str, value: object, path: Path | None) -> object:
 
 
 def _absolute(text: str, path: Path | None) -> Path:
-    return (path.parent if path else Path()) / Path(text).expanduser()
+    try:
+        return (path.parent if path else Path()) / (small_files.path_of(text) if text else Path())
+    except small_files.Unreadable as why:
+        raise ConfigError(f"{path}: {text} {why}") from None
 
 
 def _name(given: str, known: Mapping[str, str], suffix: str, label: str) -> str:
     """Returns the name of the setting. Raises ConfigError with what was probably meant."""
     name = known.get(given) or known.get(given.removesuffix(suffix))
     if name is None:
-        near = difflib.get_close_matches(given, [*known, *(f"{one}{suffix}" for one in known)], 1)
+        meant = given.upper() if suffix.isupper() else given.lower().removeprefix("joinder_")
+        near = difflib.get_close_matches(meant, [*known, *(f"{one}{suffix}" for one in known)], 1)
         raise ConfigError(f"{label} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
     return name
 
 
 def _content(label: str, path: str) -> str:
     try:
-        return Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not a text"
-        raise ConfigError(f"{label}: {path} cannot be read: {why}") from None
+        return small_files.text(Path(path)).strip()
+    except FileNotFoundError:
+        raise ConfigError(f"{label}: {path} cannot be read: No such file or directory") from None
+    except small_files.Unreadable as why:
+        raise ConfigError(f"{label}: {path} {why}") from None
 
 
 def _usable(name: str, given: Given) -> Any:
@@ -311,9 +323,29 @@ def _usable(name: str, given: Given) -> Any:
     try:
         value = from_text(name, given.value) if isinstance(given.value, str) else given.value
         found = msgspec.convert(value, _TYPES[name], strict=False)
-    except ValueError as error:  # msgspec's own is one
-        raise ConfigError(f"{given.label} cannot be read: {str(error).removeprefix('cannot be read: ')}") from None
-    wrong = setting_values.problem(name, found)
+    except msgspec.ValidationError:
+        raise ConfigError(f"{given.label} {_wanted(_TYPES[name])}") from None
+    except ValueError as error:
+        raise ConfigError(f"{given.label} {error}") from None
+    wrong = setting_values.unprintable(found) or setting_values.problem(name, found)
     if wrong is not None:
         raise ConfigError(f"{given.label} {wrong}")
     return found
+
+
+def _wanted(type_: Any) -> str:
+    """Says what a setting of this type must be; never what it is, which may be a secret in the wrong place."""
+    inner = get_args(type_)[0] if get_origin(type_) is Annotated else type_
+    kinds = [kind for kind in get_args(inner) if kind is not NoneType] if get_origin(inner) is UnionType else [inner]
+    if get_origin(kinds[0]) is Literal:
+        return f"must be one of {', '.join(get_args(kinds[0]))}"
+    return f"must be {_KINDS[get_origin(kinds[0]) or kinds[0]]}"
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text, in quotes",
+    tuple: "a list of texts",
+    Mapping: "a table, as the example of `joinder config reference --toml` shows",
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import work
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OpenHub = Callable[[], AbstractAsyncContextManager["Hub"]]
 TICK_S = 2.0
+AGAIN_S = 2.0  # between two tries to open a store that is away
 PATIENCE_S = 10.0  # of a look into the store; a vendor's call may take as long as it takes
 VISIBLE = Visible()
 SMALLEST = (40, 10)
@@ -68,12 +69,15 @@ class JoinderApp(App[int]):
         super().__init__()
         for theme in themes.own():
             self.register_theme(theme)
+        if self.console.color_system == "standard":  # sixteen: nearest to a theme's amber may be red
+            self.theme = "ansi"
         self.readonly = readonly
         self.account_id: str | None = None  # whose flows, credentials and webhooks are shown; None: the only one's
         self.checked: dict[str, Result] = {}  # by vendor: what the last conformance check of this session found
         self._opening = opening
         self._hub: Hub | None = None
         self._leaving = asyncio.Event()
+        self._code = 0  # of the exit
         self.deeds: dict[asyncio.Future[Any], Deed] = {}  # what runs now, whichever screen began it
 
     def on_mount(self) -> None:
@@ -83,23 +87,34 @@ class JoinderApp(App[int]):
 
     @work(exit_on_error=False)
     async def _hold_store(self) -> None:
-        """Enters and leaves in one task, as what it holds may belong to a task."""
-        try:
-            async with self._opening() as hub:
-                self._hub = hub
-                self._go_first()
-                await self._leaving.wait()
-        except Exception as error:  # noqa: BLE001 - said on the screen, never as a traceback
-            await self._say_closed(error)
-        finally:
-            self._hub = None
+        """Enters and leaves in one task, as what it holds may belong to a task.
+
+        A database that is away is asked again; what somebody must correct is said, and nothing more is tried.
+        """
+        while not self._leaving.is_set():
+            try:
+                async with self._opening() as hub:
+                    self._hub = hub
+                    self._go_first()
+                    await self._leaving.wait()
+            except Exception as error:  # noqa: BLE001 - said on the screen, never as a traceback
+                self._say_closed(error)
+                if not _is_away(error):
+                    return
+            finally:
+                self._hub = None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), AGAIN_S)
 
     def _go_first(self) -> None:
+        self._code = 0
         self.switch_screen(PAGES[0].make())
 
-    async def _say_closed(self, error: Exception) -> None:
+    def _say_closed(self, error: Exception) -> None:
+        """Says it where it is looked for, and in the exit code."""
         if isinstance(self.screen, Opening):
-            self.screen.say(_closed(error))
+            self.screen.say(_closed(error), again=_is_away(error))
+            self._code = _code(error)
         else:
             self.trouble = f"The store was closed: {error}"
 
@@ -112,7 +127,7 @@ class JoinderApp(App[int]):
 
     async def action_quit(self) -> None:
         self._leaving.set()
-        self.exit(0)
+        self.exit(self._code)
 
     async def on_unmount(self) -> None:
         self._leaving.set()
@@ -217,6 +232,23 @@ class JoinderApp(App[int]):
             self.push_screen(TooSmall())
         elif shown and not small:
             self.pop_screen()
+
+
+def _is_away(error: Exception) -> bool:
+    """Tells whether it passes by itself."""
+    from joinder.store.driver_errors import passing
+    from joinder.trouble import StoreTrouble
+
+    return isinstance(passing(error), StoreTrouble)
+
+
+def _code(error: Exception) -> int:
+    from joinder.cli import EXIT_AWAY, EXIT_CONFIG, EXIT_FAILED
+    from joinder.settings import ConfigError
+
+    if isinstance(error, ConfigError):
+        return EXIT_CONFIG
+    return EXIT_AWAY if _is_away(error) else EXIT_FAILED
 
 
 def _closed(error: Exception) -> str:

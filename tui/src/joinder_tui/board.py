@@ -83,7 +83,10 @@ def health_bar(counts: Sequence[Count], width: int = BAR) -> Text:
     """Draws how many are well, and how many are not with their signs: whatever there is has a place."""
     from joinder.services.records.health import BY_URGENCY, WELL
 
-    by_state = {state: sum(one.count for one in counts if one.health == state) for state in BY_URGENCY}
+    by_state = {
+        state: sum(one.count for one in counts if state == ("ended" if one.is_ended else one.health))
+        for state in (*BY_URGENCY, "ended")
+    }
     total, room = sum(by_state.values()), width
     bar, numbers = Text(), Text()
     for state, count in by_state.items():

@@ -48,18 +48,10 @@ def is_a_terminal() -> bool:
 
 
 def main() -> None:
-    import sys
+    from joinder.cli import refusing_configuration
+    from joinder.start import run
 
-    from joinder.cli import EXIT_CONFIG
-    from joinder.settings import ConfigError
-
-    try:
-        command(prog_name="joinder-tui")
-    except ConfigError as error:
-        from joinder.clean import clean_text
-
-        click.echo(clean_text(f"Configuration: {error}"), err=True)
-        sys.exit(EXIT_CONFIG)
+    run(lambda: refusing_configuration(lambda: command(prog_name="joinder-tui")))
 
 
 if __name__ == "__main__":

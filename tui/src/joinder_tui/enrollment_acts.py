@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from joinder.services.admin.enrollment_operations import BY_WORD, OPERATIONS, Operation
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
@@ -37,6 +39,23 @@ def _act(operation: Operation) -> Act:
 
 
 ACTS: tuple[Act, ...] = (*(_act(each) for each in OPERATIONS[:-1]), _RECONNECT, _act(OPERATIONS[-1]))
+
+
+_LEADS_ON = {  # state of health → the key that leads on from it
+    "needs_consent": "c",
+    "lost_in_flight": "c",
+    "operator_action": "r",
+    "quarantined": "e",
+}
+
+
+def way_on(state: str, actor: str | None) -> Text:
+    """Names the key that does what the next step says; nothing where there is none to press."""
+    from joinder.services.records import health
+
+    key = "" if health.is_ended(state, actor) else _LEADS_ON.get(state, "")
+    label = next((act.description for act in ACTS if act.key == key), "")
+    return Text.assemble((key, "bold"), f" {label}") if key else Text()
 
 
 async def run(page: Page, name: str, ids: Sequence[str]) -> None:

@@ -7,10 +7,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from joinder.clean import clean_json
+from joinder.small_files import Unreadable, path_of
 from joinder_tui import texts
 
 if TYPE_CHECKING:
@@ -234,9 +234,11 @@ def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
     from joinder.services.refusals import Invalid
 
     try:
-        with Path(path).expanduser().open("x", encoding="utf-8") as file:
+        with path_of(path).open("x", encoding="utf-8") as file:
             file.write(clean_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n")
     except FileExistsError:
         raise Invalid(f"{path} is there already, and stays; name another file") from None
+    except Unreadable as why:
+        raise Invalid(f"{path} {why}") from None
     except OSError as error:
         raise Invalid(f"{path} cannot be written: {error.strerror}") from None

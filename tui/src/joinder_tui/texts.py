@@ -22,13 +22,19 @@ SIGNS: dict[str, tuple[str, str]] = {
     "operator_action": ("■", "red"),
     "quarantined": ("■", "red"),
     "paused": ("‖", "cyan"),
+    "ended": ("□", "dim"),
 }
 BLOCKS = "▁▂▃▄▅▆▇█"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 UNITS = {unit: size for size, unit in _UNITS}  # in seconds
 
 
-def health(state: str, *, paused: bool = False) -> Text:
+def health(state: str, *, paused: bool = False, actor: str | None = None) -> Text:
+    """Writes a state with its sign. `actor`: who is known to be the one to act; an ended one waits for nobody."""
+    from joinder.services.records import health as words
+
+    if words.is_ended(state, actor):
+        return Text.assemble(SIGNS["ended"], " ended")
     is_well = state in ("ok", "connecting")
     shown = "paused" if paused and is_well else state
     sign, colour = SIGNS.get(shown, ("?", "red"))

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from joinder.clean import clean_line
+from joinder.cli import EXIT_FAILED
 from joinder.commands.answering import plain
 from joinder.commands.asking import agreed_by_name, severe
-from joinder.commands.running import echo, json_option, on_hub, show
+from joinder.commands.running import echo, fail, json_option, on_hub, show
 
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
@@ -75,7 +77,7 @@ def brand(account_id: str, colour: str | None, logo: Path | None, no_logo: bool,
 
     if logo is not None and no_logo:
         raise click.UsageError("Give --logo, or --no-logo.")
-    picture = b"" if no_logo else logo.read_bytes() if logo is not None else None
+    picture = b"" if no_logo else _picture(logo) if logo is not None else None
 
     async def set_or_look(hub: Hub) -> brands.Brand:
         account = await accounts.account_or_only(hub, account_id)
@@ -85,6 +87,15 @@ def brand(account_id: str, colour: str | None, logo: Path | None, no_logo: bool,
 
     made = on_hub(set_or_look)
     show([{"id": made.account_id, "name": made.name, "colour": made.colour, "logo": made.has_logo}], as_json)
+
+
+def _picture(file: Path) -> bytes:
+    from joinder.small_files import Unreadable, content
+
+    try:
+        return content(file)
+    except (FileNotFoundError, Unreadable) as why:
+        fail(clean_line(f"{file} {why}"), EXIT_FAILED)
 
 
 @command.command()

@@ -12,6 +12,7 @@ import rich_click as click
 from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED, EXIT_USAGE
 from joinder.commands.running import echo, fail
+from joinder.small_files import MOST_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be touched.")
@@ -66,8 +67,9 @@ def secret_from(file: Path | None) -> str:
             return str(click.prompt("Secret", hide_input=True, err=True))
         return sys.stdin.read().strip()
     try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        with file.open(encoding="utf-8") as source:  # a pipe too, as of <(pass show acme)
+            return source.read(MOST_BYTES).strip()
+    except (OSError, ValueError) as error:
         fail(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'not a text'}", EXIT_FAILED)
 
 

@@ -9,7 +9,7 @@ import rich_click as click
 from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED
 from joinder.commands.answering import say
-from joinder.commands.running import echo, fail, json_option, show
+from joinder.commands.running import echo, fail, json_option, show, write
 
 if TYPE_CHECKING:
     from joinder.testing.advice import Trouble
@@ -88,7 +88,7 @@ def _page(subject: Subject, outcomes: list[Outcome], folder: Path) -> Path:
         trouble = f"There is nothing to draw: {type(error).__name__}: {error}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{subject.name}.html"
-    path.write_text(page(subject, outcomes, charts, trouble), "utf-8")
+    write(path, page(subject, outcomes, charts, trouble))
     return path
 
 

@@ -50,6 +50,7 @@ async def _run(vendor: str, folder: Path, port: int) -> None:
     from joinder.demo.processes import StepFailed
     from joinder.errors import VendorError
     from joinder.observe import logs
+    from joinder.runtime.listening import is_refusal
     from joinder.settings import plugins_from_env
 
     logs.configure("ERROR", "text")
@@ -64,6 +65,8 @@ async def _run(vendor: str, folder: Path, port: int) -> None:
     except (VendorError, StepFailed) as error:
         fail(clean_line(str(error)), EXIT_FAILED)
     except OSError as error:
+        if not is_refusal(error):
+            raise
         fail(f"Cannot listen on ports {port} to {port + 2}: {error.strerror}; name others with --port", EXIT_FAILED)
 
 

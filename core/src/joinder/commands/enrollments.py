@@ -73,7 +73,9 @@ for several in commands():
 
 
 @command.command(name="list")
-@click.option("--filter", "text", default="", metavar="WORDS", help="vendor:x health:y status:z is:paused text !not.")
+@click.option(
+    "--filter", "text", default="", metavar="WORDS", help="vendor:x health:y actor:owner is:paused text !not."
+)
 @click.option("--faults", is_flag=True, help="Only those that are not well.")
 @account_option
 @limit_option

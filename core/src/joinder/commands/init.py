@@ -56,6 +56,8 @@ def command(
     simulators = simulators or (asks and click.confirm("Simulated vendors, to try it?", err=True, default=False))
     settings = {**_database(database_url, database_url_file, asked=asks), **_addresses(public_url)}
     vendors = None
+    if redirect_uri is not None and not simulators:
+        raise click.UsageError("--redirect-uri is of the flow that --simulators makes; give that too, or neither.")
     if simulators:
         found, vendors = _simulated(redirect_uri or f"{public_url.rstrip('/')}/", simulator_port)
         settings |= found

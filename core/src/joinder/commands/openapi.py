@@ -15,11 +15,11 @@ def command(output: str | None) -> None:
 
     from joinder.api.app import openapi_document
     from joinder.commands.answering import say
-    from joinder.commands.running import echo
+    from joinder.commands.running import echo, write
 
     text = json.dumps(openapi_document(), indent=1, ensure_ascii=False)
     if output is None:
         echo(text)
     else:
-        Path(output).write_text(text + "\n", encoding="utf-8")
+        write(Path(output), f"{text}\n")
         say(f"{output} is written.")

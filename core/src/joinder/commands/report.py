@@ -5,23 +5,15 @@ from pathlib import Path
 import rich_click as click
 
 from joinder.commands.answering import say
-from joinder.commands.running import echo, fail, on_hub
+from joinder.commands.running import echo, on_hub, write
 
 
 def print_page(page: str, file: Path | None) -> None:
     """Prints one HTML file, or writes it: whole, in one step, for whoever reads it meanwhile."""
-    from joinder.cli import EXIT_FAILED
-
     if file is None:
         echo(page)
         return
-    part = file.with_name(f".{file.name}.part")
-    try:
-        part.write_text(page, "utf-8")
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        fail(f"{file} cannot be written: {error.strerror}", EXIT_FAILED)
+    write(file, page)
     say(f"Written to {file}")
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
@@ -103,6 +104,16 @@ def echo(text: str, *, err: bool = False) -> None:
     Where others' words are to be one line, `clean_line` comes before.
     """
     click.echo(clean_text(text), err=err)
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file that was asked for, whole or not at all; ends the program where it cannot be."""
+    from joinder.small_files import put
+
+    try:
+        put(file, text)
+    except OSError as error:
+        fail(clean_line(f"{file} cannot be written: {error.strerror}"), EXIT_FAILED)
 
 
 def fail(text: str, code: int) -> NoReturn:

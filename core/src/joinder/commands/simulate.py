@@ -115,10 +115,13 @@ def _print_env(simulators: list[Simulator], ports: dict[str, int]) -> None:
 
 async def _simulate(simulators: list[Simulator], ports: dict[str, int]) -> None:
     from joinder.commands.running import fail
+    from joinder.runtime.listening import is_refusal
 
     try:
         await _run(simulators, ports)
     except OSError as error:
+        if not is_refusal(error):
+            raise
         first = min(ports.values())
         fail(f"Cannot listen on ports from {first} on: {error.strerror}; name others with --port", EXIT_FAILED)
 

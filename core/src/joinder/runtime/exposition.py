@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from joinder import loopback
 from joinder.redact import Secrets
+from joinder.runtime import listening
 from joinder.runtime.hub import Hub
 from joinder.services.admin.gauges import CONTENT_TYPE, Gauges
 from joinder.services.operations.configuration import read_metrics_token
@@ -38,9 +39,7 @@ async def exposed(hub: Hub) -> AsyncIterator[None]:
     try:
         server = await asyncio.start_server(page.answer, host, port, limit=16 * 1024)
     except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on {host}:{port} (JOINDER_METRICS_HOST, JOINDER_METRICS_PORT): {error.strerror}"
-        ) from None
+        raise listening.refused(host, port, "JOINDER_METRICS_HOST", "JOINDER_METRICS_PORT", error) from None
     try:
         yield
     finally:

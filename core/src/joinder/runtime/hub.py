@@ -20,7 +20,7 @@ from joinder.observe.metrics import Metrics
 from joinder.services.calls.activity import Activity
 from joinder.services.calls.breakers import Breakers, guarding
 from joinder.services.calls.budgets import Budgets
-from joinder.services.calls.call_limits import apply_call_limits
+from joinder.services.calls.call_limits import apply_settings_of_vendors
 from joinder.services.calls.refresh_rate import RefreshRateLimiter
 from joinder.services.calls.retries import Retries
 from joinder.services.calls.single_flight import SingleFlight
@@ -109,7 +109,7 @@ async def open_hub(settings: Settings, registry: Registry | None = None) -> Asyn
             identity = await store_identity(session)
         vendors = registry or Registry.load(allow=settings.plugins)
         await claims.refuse_others(store, vendors)
-        apply_call_limits(vendors, settings.call_limits)
+        apply_settings_of_vendors(vendors, settings)
         budgets = Budgets(store)
         hub = Hub(
             settings=settings,

@@ -15,6 +15,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from joinder.api.app import create_app
+from joinder.runtime import listening
 from joinder.runtime.exposition import exposed
 from joinder.runtime.hub import Hub, open_hub
 from joinder.runtime.starting import STOPS, StoppedWaiting, once_there
@@ -27,7 +28,7 @@ from joinder.vendors.watch import watching
 BACKLOG = 4096  # what Linux allows (net.core.somaxconn)
 CONNECTIONS_MOST = 16_384  # 15 kB each
 OWN_FILES = 512  # database, log, journal, calls to vendors
-_ITSELF = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where a listener on all is reached
+_ITSELF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all is reached
 HEADERS_MS = 30_000  # for a request's headers, and for an idle connection
 HEADERS_MOST_BYTES = 64 * 1024
 log = logging.getLogger("joinder")
@@ -65,7 +66,7 @@ async def _tell_when_listening(settings: Settings) -> None:
             await asyncio.sleep(0.02)
             continue
         writer.close()
-        log.info("Joinder on http://%s:%d as %s", settings.host, settings.port, settings.public_url)
+        log.info("Joinder on http://%s:%d as %s", listening.written(settings.host), settings.port, settings.public_url)
         return
 
 
@@ -90,12 +91,15 @@ def _check_address(settings: Settings) -> None:
 
     granian shares its port with whoever asks: a second server on it would take half of the requests.
     """
+    host, port = settings.host, settings.port
+    hosts = {host, settings.metrics_host}
+    if port and port == settings.metrics_port and (len(hosts) == 1 or hosts & _ITSELF.keys()):
+        raise ConfigError(f"JOINDER_PORT and JOINDER_METRICS_PORT are both {port}; give each a port of its own")
     try:
-        socket.create_server((settings.host, settings.port)).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"Cannot listen on {settings.host}:{settings.port} (JOINDER_HOST, JOINDER_PORT): {error}"
-        ) from None
+        family, address = listening.resolved(host, port)
+        socket.create_server(address, family=family).close()
+    except OSError as error:
+        raise listening.refused(host, port, "JOINDER_HOST", "JOINDER_PORT", error) from None
 
 
 async def _answer(hub: Hub) -> None:
@@ -115,7 +119,7 @@ def web_server(hub: Hub) -> Server:
     """Makes the server with its limits; it listens once `serve` is awaited."""
     return Server(
         create_app(hub),
-        address=hub.settings.host,
+        address=listening.resolved(hub.settings.host, hub.settings.port)[1][0],  # granian takes no names
         port=hub.settings.port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,

@@ -36,6 +36,8 @@ def _trouble(error: BaseException) -> StoreTrouble | None:
 def _what_is_wrong(trouble: StoreTrouble) -> str:
     if isinstance(trouble, StoreFull):
         return _SENTENCES["SQLITE_FULL"]
+    if str(trouble).startswith("gaierror"):
+        return "its host's name is not known here"
     if isinstance(trouble, StoreAway):
         return "it is away, or takes nobody in now"
     known = (text for start, text in _SENTENCES.items() if str(trouble).startswith(start))

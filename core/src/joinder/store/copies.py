@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from joinder.settings import ConfigError
+from joinder.store import place
 from joinder.store.facts import Facts, facts_of
 from joinder.store.file_watch import ASIDE, INDEX, WAL
 
@@ -53,7 +54,8 @@ def facts_in(path: Path) -> Facts:
         with closing(_opened(path, "ro")) as connection:
             return facts_of(lambda sql: connection.execute(sql).fetchall(), str(path))
     except sqlite3.Error as error:
-        raise ConfigError(f"{path} is no database of Joinder's: {error}") from None
+        reason = place.forbidden(path) or f"is no database of Joinder's: {error}"
+        raise ConfigError(f"{path} {reason}") from None
 
 
 def is_empty(path: Path) -> bool:

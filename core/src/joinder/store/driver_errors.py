@@ -62,16 +62,18 @@ def _of_postgres(error: BaseException) -> StoreTrouble:
     return (StoreRefused if state.startswith(_OWN_FAULT) and state != _NO_PRIVILEGE else StoreTrouble)(name)
 
 
-def unusable(error: BaseException, place: str) -> StoreTrouble | ConfigError:
+def unusable(error: BaseException, place: str, forbidden: str = "") -> StoreTrouble | ConfigError:
     """Returns the error to raise for an opening that failed: what passes by itself, or what somebody must correct.
 
-    It never holds the URL.
+    `forbidden`: what is known to stand against it. It never holds the URL.
     """
     trouble, name = trouble_from(error), type(error).__name__
     if isinstance(trouble, StoreAway) and not isinstance(error, ssl.SSLError):
         return StoreAway(f"{name} at {place}")
     if trouble is not None and str(trouble).startswith(_SQLITE_PASSES):
         return trouble
+    if forbidden:
+        return ConfigError(f"JOINDER_DATABASE_URL: {place} {forbidden}")
     if isinstance(error, sqlite3.Error):
         return ConfigError(f"{place} cannot be used as Joinder's SQLite database: {error}")
     words = f"{name}: {error}" if str(error) else name

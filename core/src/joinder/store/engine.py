@@ -9,6 +9,10 @@ from joinder.settings import ConfigError
 from joinder.store.driver_errors import passing
 from joinder.store.types import Store
 
+_PORT = (
+    "JOINDER_DATABASE_URL: the port must lie between 1 and 65535, as in postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+)
+
 
 async def open_store(database_url: str) -> Store:
     """Opens, creating and migrating as needed.
@@ -34,7 +38,11 @@ def parsed_url(database_url: str) -> URL:
         url = make_url(database_url)
     except ArgumentError:
         url = None
+    except ValueError:  # what stands behind the host's colon is no number
+        raise ConfigError(_PORT) from None
     if url is not None and url.drivername in ("postgresql", "postgres") and url.database:
+        if url.port is not None and not 1 <= url.port <= 65535:
+            raise ConfigError(_PORT)
         return url.set(drivername="postgresql")
     if url is None or url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
         raise ConfigError("JOINDER_DATABASE_URL must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")

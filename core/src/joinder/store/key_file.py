@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from joinder import small_files
 from joinder.settings import ConfigError
 from joinder.store.copies import sync
 
@@ -51,22 +52,27 @@ def create_key_file(path: Path) -> None:
         raise ConfigError(f"{path} exists already; a key is never overwritten") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        _write(file, [_new_key()])
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, [_new_key()])
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()  # half a key would stand in the way of a whole one
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
     make_durable(path)
 
 
 def read_key_file(path: Path) -> tuple[Kek, ...]:
     """Reads the keys, at least one. Raises ConfigError when absent, malformed or readable by others."""
     try:
+        lines = small_files.content(path).split()
         mode = path.stat().st_mode
-        lines = path.read_bytes().split()
     except FileNotFoundError:
         raise ConfigError(
             f"No key: {path} does not exist. Run `joinder keys create {path}`, or name yours in JOINDER_KEY_FILE"
         ) from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except small_files.Unreadable as why:
+        raise ConfigError(f"{path} {why}") from None
     keks = tuple(_parsed(line, path) for line in lines)
     if not keks:
         raise ConfigError(f"{path} does not hold {KEY_BYTES} bytes in base64")

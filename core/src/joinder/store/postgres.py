@@ -66,7 +66,7 @@ class PostgresStore(Store):
             guests_read=CONNECTIONS // 2,
             guests_write=CONNECTIONS // 2,
         )
-        self.place = f"{url.host or 'localhost'}/{url.database}"
+        self.place = _place(url)
         self._hot = hot
 
     @property
@@ -201,7 +201,7 @@ async def open_postgres(url: URL) -> PostgresStore:
     except StoreTrouble:
         raise
     except (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, TimeoutError) as error:
-        raise unusable(error, f"{url.host}/{url.database}") from None
+        raise unusable(error, _place(url)) from None
     store = PostgresStore(url, hot, met)
     try:
         await _check_server(hot)
@@ -210,6 +210,10 @@ async def open_postgres(url: URL) -> PostgresStore:
         await store.close()
         raise
     return store
+
+
+def _place(url: URL) -> str:
+    return f"{url.host or 'localhost'}/{url.database}"
 
 
 async def _migrate(store: PostgresStore) -> None:

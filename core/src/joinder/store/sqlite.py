@@ -18,7 +18,7 @@ from sqlalchemy.exc import DatabaseError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.util import await_only
 
-from joinder.settings import ConfigError
+from joinder.store import place
 from joinder.store.ballast import Ballast
 from joinder.store.driver_errors import telling, unusable
 from joinder.store.file_watch import FileWatch, refuse_strays
@@ -145,16 +145,18 @@ def open_sqlite(url: URL) -> SqliteStore:
     Raises ConfigError, or StoreTrouble for what passes by itself.
     """
     path = sqlite_path(url)
-    if not path.parent.is_dir():
-        raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
-    refuse_strays(path)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        place.check(path)
+        refuse_strays(path)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise place.unmade(error, path) from None
     try:
         migrate_sqlite(path)
         return SqliteStore(path)
     except (DatabaseError, sqlite3.Error) as error:
-        raise unusable(getattr(error, "orig", error), str(path)) from None
+        raise unusable(getattr(error, "orig", error), str(path), place.forbidden(path)) from None
 
 
 def sqlite_path(url: URL) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -36,6 +37,16 @@ FILES = {
 
 def render(name: str, label: str, into: Path, kind: str = "oauth") -> list[Path]:
     """Writes the files below `into`; answers their paths. Raises FileExistsError rather than replace one."""
+    is_new = not into.exists()
+    try:
+        return _written(name, label, into, kind)
+    except OSError:
+        if is_new:
+            shutil.rmtree(into, ignore_errors=True)  # half a plugin would stand in the way of a whole one
+        raise
+
+
+def _written(name: str, label: str, into: Path, kind: str) -> list[Path]:
     written = []
     for file, source in FILES[kind].items():
         target = into / file.replace("acme", name)

@@ -10,6 +10,7 @@ What the vendor does not document is chosen by us: the token endpoint's error bo
 
 from __future__ import annotations
 
+import json
 import secrets
 import string
 from collections import Counter
@@ -318,5 +319,8 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
             if name not in ("odd-sites", PARTNER_APP["username"])
         },
         call_limits={"minute": 100, "month": 300_000},  # plan Megawatt
-        notes=("Also accepts joinder_enphase.simulator.PARTNER_APP: an installer with 104 systems.",),
+        notes=(
+            f"credentials of an installer with {len(FLEET)} systems, once password_grants names enphase: "
+            f"{json.dumps(PARTNER_APP)}",
+        ),
     )

@@ -139,5 +139,5 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
         },
         flow_options={"programID": PROGRAM_ID},
         conformance_skips={"owner_is_known_again": "Enphase says which site joined the programme, not whose it is"},
-        notes=("An application is approved after three steps of a second each (Cloud.step_s).",),
+        notes=("An application is approved three seconds after it was made.",),
     )

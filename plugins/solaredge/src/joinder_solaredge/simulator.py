@@ -13,6 +13,7 @@ power, in V1 too), `silent-battery`
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -431,5 +432,5 @@ def simulator(cloud: Cloud | None = None, app_credentials: Mapping[str, str] = A
         },
         call_limits={"minute": 60, "month": 100_000},  # more than the free tier's
         conformance_skips={"owner_is_known_again": "SolarEdge says which site an owner opened, not who they are"},
-        notes=("Also accepts joinder_solaredge.simulator.FLEET: a key that opens two sites.",),
+        notes=(f"credentials of a fleet, which open two sites without an owner: {json.dumps(FLEET)}",),
     )

@@ -414,8 +414,5 @@ def simulator(cloud: Cloud | None = None) -> Simulator:
             Refusal(means=AuthorizationLost, body=_code("B0011", "User unknown")),
             Refusal(means=TransientError, body=_code("1", "数据异常 请联系管理员")),
         ),
-        notes=(
-            f"Also accepts {TWO['keyID']} (two plants), {ODD['keyID']} (odd plants) and {EMPTY['keyID']} (none); "
-            "see joinder_solis.simulator.",
-        ),
+        notes=(f"an owner of plants that tell odd things enters: {json.dumps(ODD)}",),
     )

@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.widgets import DataTable
 
 from joinder.clean import clean_line
+from joinder.plurals import counted
 from joinder_tui import texts
 from joinder_tui.acts import ACTOR, Act
 from joinder_tui.pages import Page
@@ -143,7 +144,7 @@ class Credentials(Page):
             _state(one.row, quotas, installed=self._vendor(one.row.vendor) is not None),
             texts.bar(tightest.used, tightest.limit).append(f" {tightest.span}") if tightest else "no limit",
             one.row.name or "–",
-            f"{one.flows} fl, {texts.count(one.enrollments)} enr",
+            f"{counted(one.flows, 'flow')}, {texts.count(one.enrollments)} enrolled",
             one.row.type,
             one.row.id,
         )

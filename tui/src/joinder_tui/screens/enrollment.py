@@ -35,6 +35,7 @@ ROWS_AROUND = 11  # of the screen beside the picture, the day and the facts
 TWO_FACTS_WIDE = 100
 SENTENCES = ("Reason", "Next step")
 NAME_WIDE = 24  # columns of a fact's name, and around it
+SAME_S = 5  # between two moments that are told as one
 GONE = "This enrollment has ended; escape goes back."
 
 Fact = tuple[str, str | Text]
@@ -232,7 +233,7 @@ def _facts(detail: Detail) -> list[Fact]:
 
     row, grant = detail.overview.row, detail.overview.grant
     next_step = health.next_step(row.health, row.status, row.health_actor)
-    health_text = texts.health(row.health, paused=row.paused_at is not None)
+    health_text = texts.health(row.health, paused=row.paused_at is not None, actor=row.health_actor)
     warned = expiry.shown(row, grant) if grant else None
     return [
         ("Health", health_text.append(f", {texts.ago(row.health_since)}")),
@@ -242,7 +243,7 @@ def _facts(detail: Detail) -> list[Fact]:
         ("Enrollment", row.id),
         ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
         ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),
-        ("Last read", f"{texts.ago(row.last_success_at)}; last try {texts.ago(row.last_attempt_at)}"),
+        ("Last read", _last_read(row.last_success_at, row.last_attempt_at)),
         ("Failures in a row", str(row.failures)),
         *_of_now(detail),
         ("Reconnect link", "for the owner: c copies it" if detail.overview.reconnect_url else "–"),
@@ -330,3 +331,9 @@ def _sites(detail: Detail) -> RichTable:
             read = texts.short_ago(device.fetched_at)
             table.add_row(line(f"  {device.vendor_id}"), device.kind, shown, read, device.id)
     return table
+
+
+def _last_read(read_at: int | None, tried_at: int | None) -> str:
+    """Says when it was read, and when it was tried last, where that is something else."""
+    is_same = read_at is not None and tried_at is not None and abs(tried_at - read_at) <= SAME_S
+    return texts.ago(read_at) if is_same else f"{texts.ago(read_at)}; last try {texts.ago(tried_at)}"

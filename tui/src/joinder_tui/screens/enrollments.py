@@ -310,7 +310,7 @@ class Enrollments(Page):
 
 def _cells(row: EnrollmentListRow, power: SitePower | None) -> tuple[str | Text, ...]:
     return (
-        texts.health(row.health, paused=row.paused_at is not None),
+        texts.health(row.health, paused=row.paused_at is not None, actor=row.health_actor),
         row.site_name or "–",
         row.vendor,
         texts.power(power.solar_w if power else None),
@@ -328,6 +328,8 @@ def _reason(row: EnrollmentListRow, fallen: Sequence[tuple[str, Text]]) -> Text:
     text = Text.assemble((row.site_name or row.id, "bold"))
     for sentence in (row.health_reason, health.next_step(row.health, row.status, row.health_actor)):
         text.append(f"  {sentence}" if sentence else "")
+    if way_on := enrollment_acts.way_on(row.health, row.health_actor):
+        text.append("  ").append_text(way_on)
     for heading, cell in fallen:
         if heading == "Site":  # it was cut, and begins the line
             continue

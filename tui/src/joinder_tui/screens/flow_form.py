@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
@@ -27,8 +27,10 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """`vendors`: of production accounts, and of virtual ones."""
+
     accounts: Sequence[Account] = ()
-    vendors: Sequence[Vendor] = ()
+    vendors: Mapping[bool, Sequence[Vendor]] = field(default_factory=dict)
     credentials: Sequence[VendorCredentials] = ()
 
 
@@ -46,11 +48,15 @@ class FlowForm(FormScreen):
 
     async def load(self, hub: Hub) -> Answer:
         from joinder.services.admin import flow_list
+        from joinder.services.join import join_flows
         from joinder.services.records import accounts
 
         return Answer(
             accounts=await accounts.list_accounts(hub),
-            vendors=sorted(hub.registry.vendors, key=lambda vendor: vendor.label),
+            vendors={
+                is_virtual: sorted(join_flows.offered_to(hub, is_virtual=is_virtual), key=lambda vendor: vendor.label)
+                for is_virtual in (False, True)
+            },
             credentials=[one.row for one in await flow_list.credentials(hub, self.joinder.account_id)],
         )
 
@@ -71,7 +77,7 @@ class FlowForm(FormScreen):
             help="Where owners go afterwards, with enrollmentID or error",
             example="https://app.example.com/joined",
         )
-        vendors = [_ticked(vendor, usable) for vendor in self._answer.vendors]
+        vendors = [_ticked(vendor, usable) for vendor in self._offered(chosen)]
         pages = [Ticked(place, label) for place, label in _LEFT_OUT.items()]
         return [Typed("/redirectURI", back), *vendors, *pages]
 
@@ -79,7 +85,7 @@ class FlowForm(FormScreen):
         from joinder.services.join import join_flows
 
         account_id = chosen_account(self._answer.accounts, self.joinder.account_id, values)
-        ticked = [vendor.name for vendor in self._answer.vendors if _place(vendor.name) in values]
+        ticked = [vendor.name for vendor in self._offered(values) if _place(vendor.name) in values]
         self._sent = ticked
         flow = await join_flows.create(
             hub,
@@ -92,6 +98,15 @@ class FlowForm(FormScreen):
         )
         self.made = flow.id
         return f"Made {flow.id}. Press c to copy the link for owners."
+
+    def _offered(self, chosen: Mapping[str, str]) -> Sequence[Vendor]:
+        """Lists the vendors of the account's mode."""
+        from joinder.services.records.accounts import VIRTUAL
+
+        accounts = self._answer.accounts
+        account_id = self.joinder.account_id or chosen.get("/account") or (accounts[0].id if accounts else None)
+        mode = next((one.mode for one in accounts if one.id == account_id), None)
+        return self._answer.vendors.get(mode == VIRTUAL, ())
 
     def place_of(self, place: str) -> str:
         """Turns a number into a name: the request counts its vendors, the form names them."""

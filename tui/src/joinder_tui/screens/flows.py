@@ -256,10 +256,20 @@ def _enrollment(one: JoinAttempt) -> str:
     return one.enrollment_id or one.reconnects_id or ""
 
 
+def _sign(one: JoinAttempt) -> tuple[str, str]:
+    """Returns whose the next step is, where the attempt was refused; the sign of its outcome else."""
+    from joinder.services.admin.join_funnel import LEFT, actor_of
+
+    if one.outcome != "unfinished" or one.code is None or one.code in LEFT:
+        return SIGNS[one.outcome]
+    words, colour = funnel.ACTORS.get(actor_of(one.code), ("○", "dim"))
+    return words[0], colour
+
+
 def _attempt_cells(one: JoinAttempt, site: str) -> tuple[str | Text, ...]:
     return (
         texts.short_ago(one.began_at),
-        Text.assemble(SIGNS[one.outcome], f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),
+        Text.assemble(_sign(one), f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),
         one.vendor,
         site,
         str(one.tries),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +13,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Select
 
+from joinder.small_files import path_of
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets.form import Choice, Entry, Ticked, Typed
@@ -261,7 +261,7 @@ def _places(error: Any) -> dict[str, str]:
 
 def _text_of(path: str) -> str:
     """Raises OSError, or ValueError where it is no text of a fitting size."""
-    place = Path(path).expanduser()
+    place = path_of(path)
     if not S_ISREG(place.stat().st_mode):  # a pipe would be waited for
         raise ValueError("it is no file")
     with place.open("rb") as file:

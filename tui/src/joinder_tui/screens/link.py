@@ -8,11 +8,13 @@ from typing import ClassVar
 import segno
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
 from joinder_tui.acts import Act
 from joinder_tui.widgets.plain import Static, line
+
+ROWS_AROUND = 14  # of the screen: the text above the code, the dialog's frame, what is left free around it
 
 
 class Link(ModalScreen[None]):
@@ -27,12 +29,21 @@ class Link(ModalScreen[None]):
         super().__init__()
         self._heading = heading
         self._url = url
+        self._code = qr_code(url)
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog wide"):
-            yield Static(line(f"{self._heading} The link is copied; c copies it again."), classes="heading")
-            yield Static(self._url, id="url")
-            yield Static(qr_code(self._url), id="qr")
+        with VerticalScroll(classes="dialog wide", id="link"):
+            with Vertical(id="link-text"):
+                yield Static(line(f"{self._heading} The link is copied; c copies it again."), classes="heading")
+                yield Static(self._url, id="url")
+                yield Static("The code is taller than this terminal: enlarge it to scan it.", id="too-tall")
+            yield Static(self._code, id="qr")
+
+    def on_resize(self) -> None:
+        """Puts the text beside a code that has no room below it."""
+        rows = len(self._code.splitlines())
+        self.set_class(rows + ROWS_AROUND > self.size.height, "-low")
+        self.query_one("#too-tall").display = rows > self.size.height
 
     def action_copy(self) -> None:
         from joinder_tui.app import JoinderApp

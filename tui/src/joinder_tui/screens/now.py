@@ -58,14 +58,14 @@ class Now(Page):
             "only('operator')",
             "Needs me",
             tooltip="Enrollments that wait for the operator; the flows where only owners do who cannot join",
-            twin="joinder enrollments list --filter health:operator_action",
+            twin="joinder enrollments list --filter actor:operator",
         ),
         Act(
             "o",
             "only('owner')",
             "Needs the owner",
             tooltip="Enrollments whose owner must consent again",
-            twin="joinder enrollments list --filter health:needs_consent",
+            twin="joinder enrollments list --filter actor:owner",
         ),
         Act(
             "enter",
@@ -91,7 +91,7 @@ class Now(Page):
                 for what, label in RUNS.items():
                     with Vertical(classes="run"):
                         yield Static(label, id=f"label-{what}")
-                        yield Sparkline([0.0] * 24, id=f"ran-{what}")
+                        yield Sparkline([0.0] * 24, id=f"ran-{what}", classes="-unknown")
             yield Listed(Table(*board.COLUMNS, id="counts", keep=3))
             yield Static("Consents that end next", classes="heading")
             yield Listed(Table("Ends", "Site", "Vendor", "Enrollment", id="ending", keep=2))
@@ -153,7 +153,8 @@ class Now(Page):
             self.query_one("#joined", Static).update(funnel.drawn(answer.joining))
 
     def on_resize(self) -> None:
-        self._show_who()
+        if self._board.ran is not None:  # nothing is known before, and unknown is not 0
+            self._show_who()
 
     def _show_who(self) -> None:
         self.joinder.waiting = board.waiting(self._board.counts)
@@ -172,7 +173,9 @@ class Now(Page):
         ran = activity.in_all(by_vendor)
         for what, label in RUNS.items():
             counts = ran[what]
-            self.query_one(f"#ran-{what}", Sparkline).data = [float(count) for count in counts]
+            drawn = self.query_one(f"#ran-{what}", Sparkline)
+            drawn.data = [float(count) for count in counts]
+            drawn.remove_class("-unknown")
             total = texts.count(sum(counts))
             self.query_one(f"#label-{what}", Static).update(
                 f"{label}: {total} in 24 h, {texts.count(counts[-1])} this hour"
@@ -194,7 +197,7 @@ class Now(Page):
         if who == "operator" and self._faults and not states:
             self.joinder.action_go("flows")  # it is owners who wait, and there stands for what
             return
-        self.app.switch_screen(Enrollments(f"health:{','.join(states or GROUPS[who])}"))
+        self.app.switch_screen(Enrollments(f"health:{','.join(states or GROUPS[who])} actor:{who}"))
 
     def action_open(self) -> None:
         table = self.focused
@@ -220,11 +223,12 @@ def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault], *, is_high:
     total = sum(one.count for one in counts) + sum(one.count for one in faults)
     heading = {"operator": "Needs you (m)", "owner": "Needs the owner (o)", "nobody": "Needs nobody"}[who]
     colour = {"operator": "red", "owner": "magenta", "nobody": "green"}[who] if total else "dim"
-    by_state: dict[str, int] = {}
+    by_state: dict[str, tuple[Text, int]] = {}
     for one in counts:
-        by_state[one.health] = by_state.get(one.health, 0) + one.count
+        drawn = texts.health(one.health, actor=one.actor)
+        by_state[drawn.plain] = (drawn, by_state.get(drawn.plain, (drawn, 0))[1] + one.count)
     parts = [Text(texts.count(total), f"bold {colour}")]
-    parts += [texts.health(state).append(f" {texts.count(count)}") for state, count in sorted(by_state.items())]
+    parts += [drawn.append(f" {texts.count(count)}") for _, (drawn, count) in sorted(by_state.items())]
     parts += [Text(f"{fault.vendor} joins: {fault.code} {texts.count(fault.count)}", "red") for fault in faults]
     between = "\n" if is_high else "   "
     return Text(between).join([Text(heading if is_high else f"{heading:<19}", "bold"), *parts])

@@ -20,8 +20,9 @@ class Opening(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Static("Opening the store…", id="opening")
 
-    def say(self, text: str) -> None:
-        self.query_one("#opening", Static).update(f"{text}\n\nPress q to leave; `joinder doctor` looks closer.")
+    def say(self, text: str, *, again: bool = False) -> None:
+        waits = "It is asked again until it is there. " if again else ""
+        self.query_one("#opening", Static).update(f"{text}\n\n{waits}Press q to leave; `joinder doctor` looks closer.")
 
 
 class TooSmall(Screen[None]):

@@ -159,7 +159,7 @@ def _state(entry: Installed | None) -> Text:
 
 def _conformance(result: Result | None) -> Text:
     if result is None:
-        return Text("t checks", "dim")
+        return Text("press t", "dim")
     if result.failed:
         return Text.assemble(("✗", "red"), f" {result.failed} of {result.failed + result.passed} failed")
     return Text.assemble(("✓", "green"), f" {result.passed} passed")

@@ -29,7 +29,9 @@ class Form(NamedTuple):
 
 FORMS = (  # the first that has room
     Form(is_titled=True),
-    *(Form(others=letters) for letters in (WHOLE, 4, 3, 0)),
+    *(Form(others=letters) for letters in (WHOLE, 4, 3)),
+    *(Form(here=letters, others=3) for letters in (4, 3)),
+    Form(others=0),
     *(Form(here=letters, others=0) for letters in (4, 0)),
     Form(here=0, others=0, is_tight=True),
 )

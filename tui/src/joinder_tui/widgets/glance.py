@@ -30,7 +30,9 @@ class Glance(Vertical):
         detail, day = seen
         row = detail.overview.row
         head = Text.assemble((detail.name or row.id, "bold"), f"  {row.vendor}  ")
-        head.append_text(texts.health(row.health, paused=row.paused_at is not None)).append("\n")
+        head.append_text(texts.health(row.health, paused=row.paused_at is not None, actor=row.health_actor)).append(
+            "\n"
+        )
         self.query_one("#glance-picture", Static).update(
             head.append_text(life.picture(detail, day, self.size.width - 2))
         )

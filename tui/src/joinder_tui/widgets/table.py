@@ -63,7 +63,7 @@ class Table(DataTable[Any]):
         elastic: str | None = None,
         is_sorted_here: bool = True,
     ) -> None:
-        super().__init__(cursor_type="row", zebra_stripes=True, id=id, classes=classes)
+        super().__init__(cursor_type="row", id=id, classes=classes)
         self._headings = columns
         self._keep = keep
         self._elastic = elastic

@@ -34,6 +34,10 @@ class Count:
     count: int
     paused: int
 
+    @property
+    def is_ended(self) -> bool:
+        return health.is_ended(self.health, self.actor)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:

@@ -13,6 +13,9 @@ from joinder.services.refusals import Invalid
 from joinder.store.folding import folded, forms
 
 PAGE = 500
+_ACTS = " ".join(f"WHEN '{state}' THEN '{health.actor_of(state)}'" for state in health.BY_URGENCY)
+_WAITS_FOR_SOMEBODY = ", ".join(f"'{state}'" for state in health.BY_URGENCY if health.actor_of(state) != "nobody")
+_ENDED = f"(coalesce(e.health_actor, '') = 'nobody' AND e.health IN ({_WAITS_FOR_SOMEBODY}))"  # as health.is_ended
 _COLUMNS = {
     "vendor": "e.vendor",
     "health": "e.health",
@@ -20,8 +23,9 @@ _COLUMNS = {
     "account": "e.account_id",
     "flow": "e.flow_id",
     "credentials": "e.credentials_id",
+    "actor": f"coalesce(e.health_actor, CASE e.health {_ACTS} END)",
 }
-_FAULTS = "e.health NOT IN ('ok', 'connecting')"
+_FAULTS = f"e.health NOT IN ('ok', 'connecting') AND NOT {_ENDED}"
 _PAUSED = "e.paused_at IS NOT NULL"
 _TEXT = (
     "(e.id LIKE {term} ESCAPE '!' OR e.vendor LIKE {term} ESCAPE '!' OR "
@@ -49,7 +53,10 @@ class Order:
 
 ORDERS = {
     "newest": Order("e.created_at", "", is_falling=True),
-    "health": Order(f"CASE e.health {_RANKS} ELSE 9 END * 100000000000 + e.health_since", "Health"),
+    "health": Order(
+        f"CASE WHEN {_ENDED} THEN 9 ELSE CASE e.health {_RANKS} ELSE 9 END END * 100000000000 + e.health_since",
+        "Health",
+    ),
     "site": Order(
         "coalesce((SELECT min(lower(s.name)) FROM site s WHERE s.enrollment_id = e.id), '')",
         "Site",

@@ -1,15 +1,31 @@
-"""The calls an operator's own plan allows, in place of those a vendor's smallest plan allows."""
+"""Settings that name vendors; and the calls an operator's own plan allows, in place of a vendor's smallest plan's."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
-from joinder.settings import ConfigError
+from joinder.settings import ConfigError, Settings
 from joinder.vendor import Vendor
 from joinder.vendors.registry import Registry
+
+
+def apply_settings_of_vendors(registry: Registry, settings: Settings) -> None:
+    """Applies what the settings say of single vendors. Raises ConfigError for a vendor nobody knows."""
+    check_names(registry, "JOINDER_PASSWORD_GRANTS", settings.password_grants)
+    apply_call_limits(registry, settings.call_limits)
+
+
+def check_names(registry: Registry, setting: str, names: Iterable[str]) -> None:
+    """Raises ConfigError for a vendor that no installed plugin is, with what was probably meant."""
+    known = {entry.name for entry in registry.installed}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"installed: {', '.join(sorted(known)) or 'none'}"
+            raise ConfigError(f"{setting}: no vendor is named {name}; {hint}")
 
 
 def apply_call_limits(registry: Registry, limits: Mapping[str, Mapping[str, int]]) -> None:
@@ -18,12 +34,8 @@ def apply_call_limits(registry: Registry, limits: Mapping[str, Mapping[str, int]
     Raises ConfigError for a vendor nobody knows. One whose plugin does not work, or is not enabled, is passed over: a
     broken plugin stops no start.
     """
-    known = {entry.name for entry in registry.installed}
+    check_names(registry, "JOINDER_CALL_LIMITS", limits)
     for name, spans in limits.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"installed: {', '.join(sorted(known)) or 'none'}"
-            raise ConfigError(f"JOINDER_CALL_LIMITS: no vendor is named {name}; {hint}")
         registry.change(name, lambda vendor, spans=spans: _limited(vendor, spans))  # type: ignore[misc]
 
 

@@ -144,9 +144,14 @@ def options_in(flow: JoinFlow, vendor: str) -> Mapping[str, str]:
     return next((entry.options for entry in entries(flow) if entry.vendor == vendor), {})
 
 
+def offered_to(hub: Hub, *, is_virtual: bool) -> list[Vendor]:
+    """Lists the vendors that flows of such an account may name: a virtual one has the virtual vendor alone."""
+    return [vendor for vendor in hub.registry.vendors if (vendor.name == virtual.NAME) == is_virtual]
+
+
 async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str) -> dict[str, str]:
     is_virtual = await accounts.is_virtual(session, account_id)
-    offered = [vendor.name for vendor in hub.registry.vendors if (vendor.name == virtual.NAME) == is_virtual]
+    offered = [vendor.name for vendor in offered_to(hub, is_virtual=is_virtual)]
     if entry.vendor not in offered:
         return {f"{place}/vendor": f"unknown vendor; installed: {', '.join(offered)}"}
     vendor = hub.registry.vendor(entry.vendor)

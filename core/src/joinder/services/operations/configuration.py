@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from joinder import small_files
 from joinder.redact import Secrets
-from joinder.services.calls.call_limits import apply_call_limits
+from joinder.services.calls.call_limits import apply_settings_of_vendors
 from joinder.settings import ConfigError, Meaning, Settings, meaning, shown_value
 from joinder.store.engine import parsed_url
 from joinder.store.key_file import key_path, read_key_file
@@ -73,7 +74,8 @@ def problems(settings: Settings) -> list[str]:
         lambda: parsed_url(settings.database_url),
         lambda: read_key_file(key_path(settings.key_file)),
         lambda: read_metrics_token(settings),
-        lambda: apply_call_limits(Registry.load(allow=settings.plugins), settings.call_limits),
+        lambda: _check_public_files(settings),
+        lambda: apply_settings_of_vendors(Registry.load(allow=settings.plugins), settings),
     )
     return [problem for check in checks for problem in _problem(check)]
 
@@ -86,12 +88,19 @@ def read_metrics_token(settings: Settings) -> Secrets | None:
     if settings.metrics_token_file is None:
         return None
     try:
-        token = Path(settings.metrics_token_file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"JOINDER_METRICS_TOKEN_FILE cannot be read: {type(error).__name__}") from None
+        token = small_files.text(Path(settings.metrics_token_file)).strip()
+    except FileNotFoundError:
+        raise ConfigError(f"JOINDER_METRICS_TOKEN_FILE: {settings.metrics_token_file} does not exist") from None
+    except small_files.Unreadable as why:
+        raise ConfigError(f"JOINDER_METRICS_TOKEN_FILE: {settings.metrics_token_file} {why}") from None
     if len(token) < 20 or not token.isascii():
         raise ConfigError("JOINDER_METRICS_TOKEN_FILE must hold at least 20 ASCII characters")
     return Secrets({"metrics token": token})
+
+
+def _check_public_files(settings: Settings) -> None:
+    if settings.public_files is not None and not Path(settings.public_files).is_dir():
+        raise ConfigError(f"JOINDER_PUBLIC_FILES: {settings.public_files} is no folder")
 
 
 def _problem(check: Callable[[], object]) -> Iterable[str]:

@@ -23,9 +23,9 @@ from joinder.services.operations.findings import Finding
 from joinder.services.operations.server_checks import moved, standbys
 from joinder.services.recheck import recheck
 from joinder.services.records import health, notices
-from joinder.settings import Settings
+from joinder.settings import ConfigError, Settings
 from joinder.skew import ALARMING_S
-from joinder.store import copies, dumps
+from joinder.store import copies, dumps, place
 from joinder.store.advice import trouble_of
 from joinder.store.engine import parsed_url
 from joinder.store.file_watch import refuse_strays
@@ -50,7 +50,10 @@ async def before_opening(settings: Settings) -> list[Finding]:
     read_key_file(key_path(settings.key_file))
     if url.get_backend_name() == "sqlite":
         path = sqlite_path(url)
+        place.check(path)
         refuse_strays(path)
+        if not path.exists() and (reason := place.forbidden(path)):
+            raise ConfigError(f"JOINDER_DATABASE_URL: {path} {reason}")
         revision = copies.facts_in(path).revision if path.exists() else None
     else:
         revision = (await dumps.facts_in(url)).revision if await dumps.has_schema(url) else None

@@ -106,6 +106,11 @@ def actor_of(state: str) -> Actor:
     return _ACTOR.get(state, "nobody")
 
 
+def is_ended(state: str, actor: str | None) -> bool:
+    """Tells whether it waits for nobody in a state that else waits for somebody: its application was ended."""
+    return actor == "nobody" and actor_of(state) != "nobody"
+
+
 async def begun(session: AsyncSession, enrollment_id: str) -> HealthState:
     """Tells what an enrollment is when nothing is wrong: `ok` or `connecting`.
 

@@ -1,0 +1,38 @@
+"""Where a server may listen; what to say where it may not."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from joinder.settings import ConfigError
+
+_WAYS_ON = {
+    errno.EADDRINUSE: "another program listens there already; stop it, or set {port} to a free one",
+    errno.EACCES: "this user may not; ports below 1024 are the system's, so set {port} to a higher one",
+    errno.EADDRNOTAVAIL: "no interface of this machine has that address; set {host} to one that has, or to 0.0.0.0",
+}
+_NO_NAME = "no address has that name; set {host} to an address of this machine, as 127.0.0.1"
+
+
+def resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Returns the address that a name or address stands for. Raises OSError where it stands for none."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return family, (str(address[0]), port)
+
+
+def written(host: str) -> str:
+    """Writes an address as in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+def refused(host: str, port: int, host_setting: str, port_setting: str, error: OSError) -> ConfigError:
+    """Returns what to raise: where nobody can listen, why, and which setting changes that."""
+    way_on = _NO_NAME if isinstance(error, socket.gaierror) else _WAYS_ON.get(error.errno or 0, str(error.strerror))
+    told = way_on.format(host=host_setting, port=port_setting)
+    return ConfigError(f"Cannot listen on {written(host)}:{port} ({host_setting}, {port_setting}): {told}")
+
+
+def is_refusal(error: OSError) -> bool:
+    """Tells whether it is about an address that nobody can listen at, among whatever else a block opens and writes."""
+    return error.errno in _WAYS_ON and error.filename is None
