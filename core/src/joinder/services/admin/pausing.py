@@ -35,7 +35,7 @@ async def resume(hub: Hub, account_id: str, enrollment_id: str, actor: str) -> E
     """Reads it now, and goes on with its backfill. Twice is harmless. Raises NotFound, EnrollmentStatus."""
     async with hub.store.write(enrollment_id) as session:
         row = await owned(session, Enrollment, enrollment_id, account_id)
-        health.refuse_ended(row)
+        health.refuse_unenrolled(row)
         if row.paused_at is not None:
             row.paused_at = None
             await _read_now(hub, session, row)

@@ -24,7 +24,7 @@ async def renew(hub: Hub, enrollment_id: str, actor: str | None = None) -> None:
         is_kept = enrollment is not None and await placed_consents.is_empty(session, enrollment)
     if enrollment is None:
         raise NotFound
-    health.refuse_ended(enrollment)
+    health.refuse_unenrolled(enrollment)
     if is_kept:
         await late_consents.work(hub, enrollment_id)
         return

@@ -104,7 +104,7 @@ async def begin(hub: Hub, session: AsyncSession, account_id: str, origin: Origin
 async def _accept(hub: Hub, session: AsyncSession, enrollment: Enrollment, grant: Grant, *, is_new: bool) -> None:
     """Stores the grant, what it opens, and what is due of it now."""
     pending = grant.state is GrantState.PENDING_APPROVAL
-    if health.is_ended(enrollment.status, enrollment.health_actor):
+    if health.is_unenrolled(enrollment.status, enrollment.health_actor):
         enrollment.paused_at = None
     enrollment.status, enrollment.status_reason = "pendingvendor" if pending else "enrolled", None
     enrollment.failures = 0

@@ -96,8 +96,8 @@ def _is_known(held: OpenedGrant, site: StoredSite | None) -> bool:
 
 async def _usable(hub: Hub, held: OpenedGrant) -> OpenedGrant:
     if held.row.paused_at is not None:
-        is_ended = health.is_ended(held.row.status, held.row.health_actor)
-        raise Paused(f"The operator {'unenrolled' if is_ended else 'paused'} this enrollment")
+        was_ended = health.is_unenrolled(held.row.status, held.row.health_actor)
+        raise Paused(f"The operator {'unenrolled' if was_ended else 'paused'} this enrollment")
     if held.grant.state is GrantState.PENDING_APPROVAL:
         if held.row.status == "rejected":
             raise ApprovalRefused(f"This enrollment was rejected: {held.row.status_reason or 'no reason was given'}")

@@ -76,14 +76,14 @@ _ACTOR: dict[str, Actor] = {
 }
 
 
-def is_ended(status: str, actor: str | None) -> bool:
+def is_unenrolled(status: str, actor: str | None) -> bool:
     """Tells whether the operator unenrolled it: it is read again after another application or consent alone."""
     return actor == "nobody" and status in DECLINED
 
 
-def refuse_ended(enrollment: Enrollment) -> None:
+def refuse_unenrolled(enrollment: Enrollment) -> None:
     """Raises EnrollmentStatus for one that the operator unenrolled."""
-    if is_ended(enrollment.status, enrollment.health_actor):
+    if is_unenrolled(enrollment.status, enrollment.health_actor):
         raise EnrollmentStatus(
             f"It is {enrollment.status}, so it is not read: a newer application (POST "
             "/enrollments/{id}/applications) or another consent of the owner brings it back."
@@ -94,7 +94,7 @@ def next_step(state: str, status: str, actor: str | None) -> str | None:
     """Says what leads on from a state of health; applications to programmes have ways of their own."""
     if (state, status) == ("operator_action", "rejected"):
         return _REFUSED
-    if is_ended(status, actor):
+    if is_unenrolled(status, actor):
         return _ENDED
     if (state, actor) == ("pending_approval", "operator"):
         return _APPLY_AGAIN if status == "resubmitrequested" else _DECIDE
