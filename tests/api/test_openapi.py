@@ -20,6 +20,7 @@ from joinder.errors import HealthState
 from joinder.services.records.accounts import REVEAL, SCOPES
 from joinder.services.records.event_types import EVENT_TYPES
 from joinder.store import tables
+from support import days_ago
 
 DATABASES = ("sqlite",)  # nothing here depends on the database
 
@@ -168,7 +169,7 @@ async def test_what_an_operation_answers_is_declared(
 ) -> None:
     """Generated clients take what is declared alone for what they know."""
     site_id, credentials_id = await connect_site(api, browser), await new_credentials(api)
-    turned = {"start": "2026-06-02T00:00:00Z", "end": "2026-06-01T00:00:00Z"}
+    turned = {"start": f"{days_ago(1)}T00:00:00Z", "end": f"{days_ago(2)}T00:00:00Z"}
     answers = {
         "/virtual/sites": await api.get("/virtual/sites"),
         "/sites/{site_id}/solar-intervals": await api.get(f"/sites/{site_id}/solar-intervals", params=turned),
