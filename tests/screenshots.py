@@ -139,6 +139,9 @@ async def answering(settings: Settings) -> AsyncIterator[Hub]:
 
 async def surround(hub: Hub) -> None:
     """Adds what a demo has none of: a webhook, a programme with homes, owners who did not get through."""
+    async with hub.store.read() as session:
+        if (await session.execute(select(WebhookEndpoint))).first():  # of the run before, where a folder was named
+            return
     found = await search.page(hub, search.parse(""))
     account_id, vendors = found[0].account_id, sorted({row.vendor for row in found})
     await webhooks.create(hub, account_id, "demo", url="https://hooks.example/joinder", types=[])
@@ -150,8 +153,10 @@ async def surround(hub: Hub) -> None:
             if enrollment is not None:
                 enrollment.program_id, enrollment.status = program.id, status
         for grant in (await session.execute(select(GrantRow))).scalars():  # as after weeks beside a worker
-            grant.expires_at, grant.refresh_expires_at = now() + 7 * 3600, now() + 41 * 86400
-            grant.refresh_count, grant.version, grant.obtained_by, grant.obtained_at = 23, 24, "refresh", now() - 3600
+            if grant.expires_at is not None and grant.expires_at < now() + 30 * 86400:  # no key, nor a token of a year
+                grant.expires_at, grant.refresh_expires_at = now() + 7 * 3600, now() + 41 * 86400
+                grant.refresh_count, grant.version = 23, 24
+                grant.obtained_by, grant.obtained_at = "refresh", now() - 3600
         for number, code in enumerate(LOST):
             session.add(
                 JoinSession(

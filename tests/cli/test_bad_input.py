@@ -176,6 +176,8 @@ def test_a_port_that_is_taken_names_the_setting(joinder: Shell) -> None:
         assert (done.returncode, "another program listens there already" in done.stderr) == (78, True)
         done = joinder("serve", JOINDER_PORT="0", JOINDER_METRICS_PORT=port)
         assert (done.returncode, "set JOINDER_METRICS_PORT to a free one" in done.stderr) == (78, True)
+        done = joinder("tui", "--serve", "--port", port)
+        assert (done.returncode, "set --port to a free one" in done.stderr) == (1, True)
     done = joinder("serve", JOINDER_PORT=port, JOINDER_METRICS_PORT=port)
     assert (done.returncode, f"are both {port}; give each a port of its own" in done.stderr) == (78, True)
 

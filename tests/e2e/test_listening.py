@@ -22,7 +22,7 @@ DATABASES = ("sqlite",)
 async def test_the_address_is_told_once_it_answers(fresh_database: Settings, host: str) -> None:
     port = free_port()
     written = f"[{host}]" if ":" in host else host
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else written}:{port}"  # noqa: S104
+    url = f"http://{written if host == '::1' else '127.0.0.1'}:{port}"
     settings = structs.replace(fresh_database, port=port, public_url=url, ballast_mib=0)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOINDER_")}
     server = await asyncio.create_subprocess_exec(

@@ -200,6 +200,6 @@ def test_a_port_that_is_taken_is_a_sentence(served: Served, tmp_path: Path) -> N
     asked = [sys.executable, "-m", "joinder_tui.cli", "--serve", "--port", str(served.port)]
     done = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert f"port {served.port}" in done.stderr
+    assert f":{served.port}: another program listens there already; stop it, or set --port" in done.stderr
     assert "token" not in done.stdout
     assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ import sys
 
 from joinder.cli import EXIT_CONFIG, EXIT_FAILED
 from joinder.commands.running import fail
+from joinder.runtime import listening
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -28,4 +29,5 @@ def serve_on(host: str, port: int, *, readonly: bool, theme: str | None) -> None
     try:
         OwnServer(command, host=host, port=port, title="Joinder").serve()
     except OSError as error:
-        fail(f"Nothing can listen on port {port} of {host}: {error.strerror}", EXIT_FAILED)
+        told = listening.way_on(error, "--host", "--port")
+        fail(f"Cannot listen on {listening.written(host)}:{port}: {told}", EXIT_FAILED)

@@ -28,9 +28,14 @@ def written(host: str) -> str:
 
 def refused(host: str, port: int, host_setting: str, port_setting: str, error: OSError) -> ConfigError:
     """Returns what to raise: where nobody can listen, why, and which setting changes that."""
-    way_on = _NO_NAME if isinstance(error, socket.gaierror) else _WAYS_ON.get(error.errno or 0, str(error.strerror))
-    told = way_on.format(host=host_setting, port=port_setting)
-    return ConfigError(f"Cannot listen on {written(host)}:{port} ({host_setting}, {port_setting}): {told}")
+    named = f"{written(host)}:{port} ({host_setting}, {port_setting})"
+    return ConfigError(f"Cannot listen on {named}: {way_on(error, host_setting, port_setting)}")
+
+
+def way_on(error: OSError, host_setting: str, port_setting: str) -> str:
+    """Says why nobody can listen, and what to set to something else."""
+    told = _NO_NAME if isinstance(error, socket.gaierror) else _WAYS_ON.get(error.errno or 0, str(error.strerror))
+    return told.format(host=host_setting, port=port_setting)
 
 
 def is_refusal(error: OSError) -> bool:
