@@ -1,5 +1,4 @@
-"""Files that people name: settings, keys, secrets. Small, of text, read and
-written whole; or a few words on why not.
+"""Files that people name: settings, keys, secrets. Small, of text, read and written whole; or a few words on why not.
 
 Imports nothing heavy: the command line asks before anything else is there.
 """
@@ -60,8 +59,12 @@ def text(path: Path) -> str:
 def put(path: Path, text: str) -> None:
     """Writes a file in one step: whoever reads it meanwhile finds the one before, and so does a full disk.
 
-    Raises OSError.
+    A link stays one, and what is no file (`/dev/stdout`, a pipe) is written to, never replaced. Raises OSError.
     """
+    if path.exists() and not path.is_file():
+        path.write_text(text, "utf-8")
+        return
+    path = path.resolve()
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(text, "utf-8")
