@@ -15,6 +15,7 @@ from api.test_reads import Clock, day_of, home_series
 from joinder.energy import Reading
 from joinder.runtime.hub import Hub
 from joinder.services.records import accounts
+from joinder.services.records.access_tokens import Tokens
 from joinder.store.readings import intervals
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -63,6 +64,12 @@ async def asked_twice(api: httpx.AsyncClient, path: str, **query: Any) -> httpx.
     return second
 
 
+def spent(answer: httpx.Response) -> int:
+    """Returns how much of its budget the client has spent, by what an answer tells of it."""
+    quota, left = (int(answer.headers[name].split(";")[1][2:]) for name in ("ratelimit-policy", "ratelimit"))
+    return quota - left
+
+
 async def test_a_settled_day_that_is_asked_again_is_not_read_again(
     hub: Hub, api: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +79,7 @@ async def test_a_settled_day_that_is_asked_again_is_not_read_again(
     again = await ask(api, path, first.headers["etag"])
     assert (again.status_code, again.content) == (304, b"")
     assert reads.count == 0
+    assert spent(again) == spent(first) + 1  # of the client's budget, as any read
     for name in ("etag", "vary", "cache-control"):
         assert again.headers[name] == first.headers[name]
     assert not {"content-type", "content-length"} & again.headers.keys()
@@ -117,6 +125,10 @@ async def test_a_tag_opens_nothing(
     assert_problem(await ask(stranger.api, path, tag), 404, "not-found")
     narrow = await new_tenant(("read:flows",), account_id=tenant.account_id)
     assert (await ask(narrow.api, path, tag)).status_code == 403
+    own = await Tokens(hub).issue(tenant.client.client_id, tenant.client.client_secret, "read:flows")
+    api.headers["authorization"], whole = f"Bearer {own.access_token}", api.headers["authorization"]
+    assert (await ask(api, path, tag)).status_code == 403  # the client's, but a token for something else
+    api.headers["authorization"] = whole
     assert_problem(await ask(api, path, tag, nonsense=1), 400, "validation-error")
     assert (
         await api.get(path, params=LONG_AGO, headers={"if-none-match": tag, "accept": "text/csv"})

@@ -13,7 +13,6 @@ from joinder.api import queries
 from joinder.api.formats import JSON, chosen
 from joinder.api.members import faults, unfit
 from joinder.api.problems import WRONG_MEMBERS, problem
-from joinder.api.settled import Settled
 from joinder.api.weights import listed
 from joinder.runtime.hub import Hub
 from joinder.services.records.accounts import Caller
@@ -26,14 +25,7 @@ Incoming = Request[Any, Any, Any]
 
 
 async def refuse_early(request: Incoming) -> Response[Any] | None:
-    """Answers what cannot be understood: an unknown API version, query or media type, a body that is no JSON.
-
-    And what was answered before, and cannot have changed.
-    """
-    if "settled" in request.route_handler.opt:
-        settled: Settled = request.app.state.settled
-        if (unchanged := settled.unchanged(request)) is not None:
-            return unchanged
+    """Answers what cannot be understood: an unknown API version, query or media type, a body that is no JSON."""
     if request.headers.get("api-version") not in (None, API_VERSION):
         wants = f"The only API version is {API_VERSION}; or leave it out."
         return problem(request, "bad-request", "Unknown API version", 400, wants)

@@ -14,7 +14,7 @@ from joinder.api.weights import weights
 
 JSON, CSV, LINES = "application/json", "text/csv", "application/x-ndjson"
 LISTED = {"scope": "read:sites", "list": True}  # `opt` of lists: they only read, and go the short way (short_way.py)
-INTERVALS = {"scope": "read:sites", "formats": (JSON, CSV, LINES), "settled": True}  # `opt` of their operations
+INTERVALS = {"scope": "read:sites", "formats": (JSON, CSV, LINES)}  # `opt` of their operations
 WHOLE = 100_000  # entries of an answer that is a file: all of the range, which is bounded by its level
 
 
