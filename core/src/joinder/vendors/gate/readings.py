@@ -55,6 +55,12 @@ _SoundValues = tuple[
 ]
 
 
+class _Sound(msgspec.Struct, array_like=True):
+    """Of a type of its own: one that is put together of others msgspec looks up by a hash that costs 17 µs a call."""
+
+    rows: list[_SoundValues]
+
+
 def checked_readings(answer: Readings, query: ReadingsQuery, *, now: datetime) -> Readings:
     """Returns what of the answer may be stored and served; `refused` tells what not, and why.
 
@@ -381,7 +387,7 @@ class _Gate:
 
 def _have_sound_values(rows: Sequence[Reading]) -> bool:
     try:
-        msgspec.convert(list(map(_values_of, rows)), list[_SoundValues])
+        msgspec.convert((list(map(_values_of, rows)),), _Sound)
     except (msgspec.ValidationError, TypeError):
         return False
     return True
