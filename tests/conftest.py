@@ -46,8 +46,14 @@ LONG = (
     "cli/test_json.py",
     "cli/test_keys.py",
     "cli/test_vendor_commands.py",
+    "core/test_plugins.py",
     "api/test_strangers.py",
+    "plugins/enphase/test_readings_of_both.py",
+    "plugins/smasbox/test_conformance.py",  # the code is that of sma
     "services/test_budgets.py",
+    "services/test_data_keys.py",
+    "services/test_peppers.py",
+    "services/test_recovery.py",
     "testing/test_kit.py",
 )
 

@@ -55,11 +55,12 @@ def judged(entries: Iterable[EntryPoint], allow: Collection[str] | None) -> list
     """The same of entry points that were found already."""
     named = None if allow is None else [Pin.of(part) for part in allow]
     all_found = [Found(entry=entry, refusal=_not_named(entry, named)) for entry in sorted(entries)]
-    return [one if one.refusal is not None else _fitting(one, all_found) for one in all_found]
+    ours = importlib.metadata.version(OWN)
+    return [one if one.refusal is not None else _fitting(one, all_found, ours) for one in all_found]
 
 
-def _fitting(one: Found, others: Iterable[Found]) -> Found:
-    twice, unfit = _claimed_twice(one, others), _wants_other(one.entry)
+def _fitting(one: Found, others: Iterable[Found], ours: str) -> Found:
+    twice, unfit = _claimed_twice(one, others), _wants_other(one.entry, ours)
     return Found(entry=one.entry, refusal=twice or unfit, is_contested=twice is not None and unfit is None)
 
 
@@ -106,13 +107,14 @@ def _claimed_twice(one: Found, others: Iterable[Found]) -> str | None:
     return f"{' and '.join(claimed_by)} both bring {name}; name one of them in {VARIABLE}"
 
 
-def _wants_other(entry: EntryPoint) -> str | None:
+def _wants_other(entry: EntryPoint, ours: str) -> str | None:
     """Says which Joinder its distribution needs, where that is another than this one."""
     for text in (entry.dist.requires or ()) if entry.dist else ():
-        needed = _requirement(text)
-        if needed is None or canonicalize_name(needed.name) != "joinder" or needed.marker is not None:
+        if not text.lower().startswith(OWN):  # reading every requirement takes each command longer than all the rest
             continue
-        ours = importlib.metadata.version("joinder")
+        needed = _requirement(text)
+        if needed is None or canonicalize_name(needed.name) != OWN or needed.marker is not None:
+            continue
         if not fits(needed, ours):
             return f"it needs joinder{needed.specifier}, this is {ours}: upgrade the older of the two"
     return None
