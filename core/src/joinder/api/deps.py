@@ -7,9 +7,7 @@ all of them together.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -20,8 +18,8 @@ from litestar.params import QueryParameter
 from litestar.types import Scope
 from msgspec import Struct
 
+from joinder import moments
 from joinder.api.formats import JSON, WHOLE, written
-from joinder.api.members import MOMENT
 from joinder.api.settled import Settled
 from joinder.clock import now
 from joinder.ids import Tag, id_pattern, is_id
@@ -34,7 +32,7 @@ from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
 from joinder.services.refusals import Invalid, NotFound
 from joinder.store.types import Stamp
-from joinder.wire.base import Rest, epoch, page_token
+from joinder.wire.base import Rest, page_token
 from joinder.wire.interval_bytes import encoded
 from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 
@@ -70,9 +68,7 @@ OfFlow = Annotated[
 ]
 OfProgram = Annotated[str | None, QueryParameter(name="programID", description="Of this programme.")]
 NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
-)
+_DAY = len("2026-06-01 ")
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
 StampDep = NamedDependency[Stamp | None]  # of the request, for what is read while nobody commits
@@ -208,14 +204,11 @@ def _bad_token() -> Invalid:
 
 def moment_of(name: str, text: str) -> int:
     """Returns epoch seconds. Raises Invalid naming the member or parameter."""
-    told = text.replace(" ", "+")  # a `+` left bare in a query arrives as a blank
+    told = text[:_DAY] + text[_DAY:].replace(" ", "+")  # an offset's `+` left bare in a query arrives as a blank
     try:
-        if not _MOMENT.fullmatch(told):  # Python would take weeks, missing dashes and any letter for the T
-            raise ValueError
-        found = datetime.fromisoformat(told)
-    except ValueError:
-        raise Invalid(f"{name} is not a time", errors={f"/{name}": MOMENT}) from None
-    return epoch(name, found)
+        return moments.read(told).epoch
+    except ValueError as error:
+        raise Invalid(f"{name} cannot be taken", errors={f"/{name}": str(error)}) from None
 
 
 def answered(

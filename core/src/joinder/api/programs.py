@@ -14,7 +14,6 @@ from joinder.api.idempotent import key_of
 from joinder.api.virtual import require_virtual
 from joinder.clock import utc_now
 from joinder.services.join import applications, programs
-from joinder.wire.base import epoch
 from joinder.wire.enrollments import Enrollment
 from joinder.wire.programs import (
     NewApplication,
@@ -52,8 +51,8 @@ class ProgramController(Controller):
             caller.client_id,
             name=data.name,
             vendors=data.vendors,
-            start=epoch("start", data.start) if data.start is not None else None,
-            end=epoch("end", data.end) if data.end is not None else None,
+            start=data.start.epoch if data.start is not None else None,
+            end=data.end.epoch if data.end is not None else None,
             resource_types=data.resource_types,
             options=data.options,
         )
