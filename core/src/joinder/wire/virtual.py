@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from joinder.energy import DeviceKind, Mode
 from joinder.moments import Instant
+from joinder.places import zone_at
 from joinder.series import zone
 from joinder.services.join import virtual_homes
 from joinder.services.join.virtual_homes import ShownDevice
@@ -27,7 +28,7 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class NewLocation(Body, kw_only=True):
-    """`timezone` counts; without it the zone is found by the coordinates, or made of the offset."""
+    """`timezone` counts; without it the zone the coordinates lie in; where they lie in none, at sea, the offset."""
 
     lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
     lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
@@ -49,13 +50,19 @@ class NewVirtualSite(Body, kw_only=True):
         if where.timezone is not None and zone(where.timezone) is None:
             wanted = "must be an IANA name, such as Europe/Berlin"
             raise Invalid("There is no such time zone", errors={"/location/timezone": wanted})
-        offset, place = where.current_utc_offset, "/location/currentUTCOffset"
-        if offset is None:
-            offset, place = self.location_utc_offset, "/locationUTCOffset"
-        name = where.timezone or (_fixed(offset, place) if offset is not None and where.lat is None else None)
         return virtual_homes.new_home(
-            name=self.name, timezone=name, lat=where.lat, lon=where.lon, operational_since=_at(self.operational_since)
+            name=self.name,
+            timezone=where.timezone or zone_at(where.lat, where.lon) or self._zone_of_offset(where),
+            lat=where.lat,
+            lon=where.lon,
+            operational_since=_at(self.operational_since),
         )
+
+    def _zone_of_offset(self, where: NewLocation) -> str | None:
+        """Raises Invalid."""
+        if where.current_utc_offset is not None:
+            return _fixed(where.current_utc_offset, "/location/currentUTCOffset")
+        return None if self.location_utc_offset is None else _fixed(self.location_utc_offset, "/locationUTCOffset")
 
 
 class VirtualSite(Wire, kw_only=True):
