@@ -133,7 +133,10 @@ class EnrollmentController(Controller):
         summary="Stop reading it",
     )
     async def pause(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
-        """Stops reading it: its token is kept alive; what is stored is served, `stale`. Twice is harmless."""
+        """Stops reading it: its token is kept alive; what is stored is served. Twice is harmless.
+
+        What the vendor would be asked for again is `stale`, and live power; history that has settled is not.
+        """
         await pausing.pause(hub, caller.account_id, enrollment_id, caller.client_id)
         return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 
