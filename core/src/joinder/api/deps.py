@@ -30,7 +30,7 @@ from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import Invalid, NotFound
+from joinder.services.refusals import Invalid
 from joinder.store.types import Stamp
 from joinder.wire.base import Rest, page_token
 from joinder.wire.interval_bytes import encoded
@@ -66,7 +66,10 @@ OfSite = Annotated[str | None, QueryParameter(name="siteID", pattern=id_pattern(
 OfFlow = Annotated[
     str | None, QueryParameter(name="flowID", pattern=id_pattern("flow"), description="Made through this join flow.")
 ]
-OfProgram = Annotated[str | None, QueryParameter(name="programID", description="Of this programme.")]
+OfProgram = Annotated[
+    str | None, QueryParameter(name="programID", pattern=id_pattern("prog"), description="Of this programme.")
+]
+NOBODY = ""  # no id
 NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
 _DAY = len("2026-06-01 ")
 HubDep = NamedDependency[Hub]
@@ -243,12 +246,10 @@ def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
 
 
 def opened_by(caller: Caller, enrollment_id: str | None) -> str | None:
-    """Returns the enrollment a list is of: a browser key's own, whatever was asked. Raises NotFound for another."""
+    """Returns the enrollment a list is of: of a browser key its own, and nobody's where another was asked for."""
     if caller.enrollment_id is None:
         return enrollment_id
-    if enrollment_id not in (None, caller.enrollment_id):
-        raise NotFound
-    return caller.enrollment_id
+    return caller.enrollment_id if enrollment_id in (None, caller.enrollment_id) else NOBODY
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:
