@@ -50,8 +50,8 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
 
 def vendors_of(hub: Hub, caller: Caller) -> Collection[str]:
     """Returns the names a caller may ask for; a client of Derapi knows some that are not installed."""
-    if caller.vendors is not None:
-        return caller.vendors
+    if caller.told.vendors is not None:
+        return caller.told.vendors
     return [entry.name for entry in hub.registry.installed if (entry.name == virtual.NAME) == caller.is_virtual]
 
 

@@ -64,7 +64,9 @@ class BackfillController(Controller):
     ) -> BackfillPage:
         asked: dict[str, str | None] = {"enrollment_id": enrollment_id, "status": status}
         filters = {name: value for name, value in asked.items() if value is not None}
-        rows = await backfill.list_page(hub, caller.account_id, filters, after=paging.after("fill"), limit=paging.limit)
+        rows = await backfill.list_page(
+            hub, caller.account_id, filters, after=paging.after("fill"), limit=paging.limit, told=caller.told
+        )
         page, rest = paging.cut(rows, lambda progress: progress.job.id)
         return BackfillPage(backfills=[Backfill.of(row) for row in page], **rest)
 

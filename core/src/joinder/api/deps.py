@@ -242,7 +242,7 @@ def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
     """Returns the `errors` of a list as far as the caller knows the vendors; a browser hears of none."""
     if caller.enrollment_id is not None:
         return {}
-    return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+    return {vendor: text for vendor, text in errors.items() if caller.told.knows(vendor)}
 
 
 def opened_by(caller: Caller, enrollment_id: str | None) -> str | None:

@@ -61,7 +61,7 @@ class EnrollmentController(Controller):
         }
         filters = {name: value for name, value in asked.items() if value is not None}
         rows = await enrollments.list_page(
-            hub, caller.account_id, filters, after=paging.after("enrl"), limit=paging.limit, known=caller.vendors
+            hub, caller.account_id, filters, after=paging.after("enrl"), limit=paging.limit, known=caller.told.vendors
         )
         page, rest = paging.cut(rows, lambda overview: overview.row.id)
         return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], **rest)

@@ -52,6 +52,7 @@ class EventController(Controller):
             kind=kind,
             after=paging.after("evnt"),
             limit=paging.limit,
+            told=caller.told,
         )
         page, rest = paging.cut(rows, lambda told: told.row.id)
         return EventPage(events=[Event.of(told) for told in page], **rest)

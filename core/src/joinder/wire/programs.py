@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from joinder.services.join.applications import Customer, Decision, Status
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import Invalid, pointer
 from joinder.store import tables
 from joinder.wire.base import Body, Given, ListPage, Moment, Wire, utc_text
@@ -42,14 +43,14 @@ class Program(Wire, kw_only=True):
     vendors: list[str]
 
     @staticmethod
-    def of(row: tables.Program) -> Program:
+    def of(row: tables.Program, told: Told = EVERYTHING) -> Program:
         return Program(
             id=row.id,
             name=row.name,
             start=utc_text(row.start_at),
             end=utc_text(row.end_at),
             resource_types=row.resource_types,
-            vendors=row.vendors,
+            vendors=told.known(row.vendors),
         )
 
 
