@@ -36,7 +36,7 @@ _PARTIAL = ", ".join(f"{days.ANY_PARTIAL} AS partial_{kind}" for kind in DeviceK
 _TOLD = (
     f"told AS (SELECT subject_id, {days.TOLD_QUARTERS}, {_PARTIAL} FROM interval "  # noqa: S608 - our own names
     f"WHERE subject_id IN (SELECT id FROM fleet) AND {days.IS_QUARTER} "
-    'AND start >= :start AND start < :end AND "end" <= :end GROUP BY subject_id)'
+    "AND start >= :start AND start < :end GROUP BY subject_id)"
 )
 _FIGURE = (
     "sum(t.{m}), count(t.{m}), "
