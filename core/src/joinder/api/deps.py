@@ -21,7 +21,7 @@ from msgspec import Struct
 from joinder import moments
 from joinder.api.formats import JSON, WHOLE, written
 from joinder.api.settled import Settled
-from joinder.clock import now
+from joinder.clock import now, utc_text
 from joinder.ids import Tag, id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
@@ -231,6 +231,8 @@ def answered(
         headers |= {"etag": tag} if tag is not None else {}
     else:
         headers["joinder-complete"] = "true" if page.is_complete else "false"
+        if page.as_of is not None:
+            headers["joinder-as-of"] = utc_text(page.as_of)
         if page.next_start is not None:
             query = {**dict(request.query_params.items()), "pageToken": page_token(str(page.next_start))}
             headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
