@@ -11,6 +11,7 @@ from sqlalchemy import text
 from api.conftest import NewBrowser, NewTenant
 from api.fakes import EVERYTHING, REDIRECT_URI, Tenant, Vendors, connect_site, count, new_credentials, new_flow
 from api.test_problems import BODIES, operations
+from api.test_queries import told
 from joinder.api.deps import page_token
 from joinder.runtime.hub import Hub
 
@@ -32,6 +33,8 @@ LISTS = {
     "/webhooks": "webhooks",
     "/backfills": "backfills",
 }
+OF_VENDORS = ("vendorID", "vendorSiteID")  # whose ids have any form
+_KEYS = {"enrollmentID": "enrollment_id", "siteID": "site_id", "flowID": "flow_id", "programID": "program_id"}
 NO_LISTS = ("/vendors", "/aggregates/intervals")  # nobody's; sums of one's own (test_aggregates.py)
 
 
@@ -95,6 +98,32 @@ async def test_anothers_id_and_a_random_one_look_the_same(
     assert vendors.sunny.calls == []
     own = "account_id = :id AND action NOT LIKE '%.create' AND action <> 'client.login'"
     assert await count(hub, "audit", own, {"id": stranger.account_id}) == 0
+
+
+async def test_a_filter_by_anothers_id_and_by_a_random_one_finds_nothing_alike(
+    api: httpx.AsyncClient, stranger: Tenant, owned: dict[str, str]
+) -> None:
+    """Over every filter by an id of ours; what is no such id is refused with its form."""
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    filters = [
+        (path, entry["name"])
+        for path in LISTS
+        for entry in paths[path]["get"]["parameters"]
+        if entry.get("name", "").endswith("ID") and entry["name"] not in OF_VENDORS
+    ]
+    assert len(filters) >= 12
+    for path, name in filters:
+        row_id = next(one for template, one in owned.items() if template.endswith(f"/{{{_KEYS[name]}}}"))
+        answers = []
+        for asked in (row_id, f"{row_id[:5]}{RANDOM}"):
+            answer = await stranger.api.get(path, params={name: asked}, headers={"x-request-id": "the-same-for-both"})
+            answer.headers.pop("ratelimit")
+            answers.append((answer.status_code, answer.content, sorted(answer.headers.items())))
+            assert answer.json()[LISTS[path]] == []
+        assert answers[0] == answers[1], (path, name)
+        for other in ("x", row_id[:-1], row_id.upper(), f"evnt-{RANDOM}", f"{row_id} "):
+            errors = told(await stranger.api.get(path, params={name: other}))
+            assert errors == {f"/{name}": f"must match ^{row_id[:5]}[a-z2-7]{{16}}$"}, (path, name, other)
 
 
 async def test_the_owner_does_reach_each_of_them(api: httpx.AsyncClient, owned: dict[str, str]) -> None:

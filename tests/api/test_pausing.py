@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from api.conftest import NewTenant
-from api.fakes import Vendors, assert_problem, connect, connect_site
+from api.fakes import Vendors, assert_problem, connect, connect_site, live
+from api.test_reads import Clock, clock, day_of, home_series
 from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
 from joinder.store.tables import Enrollment
+
+__all__ = ["clock"]
 
 
 async def test_a_paused_enrollment_says_so_and_is_not_read(
@@ -36,14 +42,28 @@ async def test_a_paused_enrollment_says_so_and_is_not_read(
     assert kinds.count("enrollment.paused") == kinds.count("enrollment.resumed") == 1
 
 
-async def test_what_is_stored_is_served_as_stale(
-    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors
+async def test_what_is_stored_is_served_and_stale_where_the_vendor_would_be_asked(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock
 ) -> None:
+    clock.at = int(datetime(2026, 10, 25, 12, tzinfo=UTC).timestamp())
+    vendors.sunny.readings = lambda query: replace(home_series(query), live=live(clock.at) if query.live else None)
     site_id = await connect_site(api, browser)
+    intervals = f"/sites/{site_id}/solar-intervals"
+    settled, today = [
+        {**day_of(date.fromisoformat(day)), "summaryLevel": "hour"} for day in ("2026-10-15", "2026-10-25")
+    ]
+    asked: list[tuple[str, dict[str, str]]] = [(intervals, settled), (intervals, today), (f"/sites/{site_id}/live", {})]
+    for path, query in asked:
+        answer = await api.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        assert not answer.json().get("stale")
     (enrollment,) = (await api.get("/enrollments")).json()["enrollments"]
     await api.post(f"/enrollments/{enrollment['id']}/pause")
+    clock.at += 1200
     assert (await api.get(f"/sites/{site_id}")).status_code == 200
     assert (await api.get("/sites")).json()["errors"] == {}
+    answers = [await api.get(path, params=query) for path, query in asked]
+    assert [answer.json().get("stale", False) for answer in answers] == [False, True, True]
 
 
 async def test_release(api: httpx.AsyncClient, browser: httpx.AsyncClient, hub: Hub) -> None:

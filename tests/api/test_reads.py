@@ -224,7 +224,7 @@ async def test_enrollments_by_what_they_are(api: httpx.AsyncClient, browser: htt
         ({"status": "rejected"}, 0),
         ({"health": "connecting"}, 1),
         ({"health": "degraded"}, 0),
-        ({"programID": "prog-x"}, 0),
+        ({"programID": "prog-aaaaaaaaaaaaaaaa"}, 0),
         ({"flowID": "flow-aaaaaaaaaaaaaaaa"}, 0),
     ):
         assert len((await api.get("/enrollments", params=query)).json()["enrollments"]) == found, query

@@ -85,6 +85,23 @@ async def test_what_is_stored_is_answered_and_said_to_be_stale(
     assert len(whole["intervals"]) == 48
 
 
+@pytest.mark.parametrize("media_type", ["text/csv", "application/x-ndjson"])
+async def test_rows_alone_are_said_to_be_stale_by_a_header(
+    api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, media_type: str
+) -> None:
+    path = f"/sites/{await connect_site(api, browser)}/solar-intervals"
+    vendors.sunny.readings = home_series
+    fresh = await api.get(path, params=FIRST_DAY, headers={"accept": media_type})
+    assert "joinder-as-of" not in fresh.headers
+    clock.at += 3600
+    vendors.sunny.failures["fetch_readings"] = TROUBLE["away"]
+    span = {name: value for name, value in SPAN.items() if name != "pageSize"}
+    stale = await api.get(path, params=span, headers={"accept": media_type})
+    assert stale.text == fresh.text
+    fetched_at = datetime.fromtimestamp(clock.at - 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert (stale.headers["joinder-as-of"], stale.headers["joinder-complete"]) == (fetched_at, "false")
+
+
 @pytest.mark.parametrize("kind", ["solar", "battery", "meter"])
 async def test_every_kind_of_interval_degrades(
     api: httpx.AsyncClient, browser: httpx.AsyncClient, vendors: Vendors, clock: Clock, kind: str

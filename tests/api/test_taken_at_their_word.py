@@ -230,6 +230,21 @@ async def test_a_backfill_that_cannot_be_names_its_start(api: httpx.AsyncClient,
     assert _at(answer, 422, "unprocessable") == ["/start"]
 
 
+@pytest.mark.parametrize(
+    "condition", [{"if-match": '"x"'}, {"if-match": "*, *"}, {"if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT"}]
+)
+async def test_a_change_on_a_condition_nobody_looks_after_is_not_made(
+    api: httpx.AsyncClient, condition: dict[str, str]
+) -> None:
+    path = f"/webhooks/{(await api.post('/webhooks', json={'url': 'https://hook.example/'})).json()['id']}"
+    before = (await api.get(path)).json()
+    for method, body in (("PATCH", {"disabled": True}), ("DELETE", None)):
+        answer = await api.request(method, path, json=body, headers=condition)
+        assert_problem(answer, 412, "precondition-failed")
+    assert (await api.get(path, headers=condition)).json() == before
+    assert (await api.patch(path, json={"disabled": True}, headers={"if-match": "*"})).json()["disabled"]
+
+
 async def test_a_query_that_is_too_long_says_so_of_the_whole(api: httpx.AsyncClient) -> None:
     answer = await api.get("/sites?" + "&".join(f"a{number}=1" for number in range(51)))
     assert told(answer) == {"": "has more than 50 parameters"}

@@ -94,7 +94,31 @@ async def test_a_site_is_as_it_was_set(api: httpx.AsyncClient) -> None:
     site = await made(api, "/virtual/sites", name="Mine", location=place, operationalSince="2023-05-01T00:00:00+02:00")
     assert (site["name"], site["operationalSince"]) == ("Mine", "2023-04-30T22:00:00Z")
     assert site["location"]["timezone"] == "America/New_York"
-    assert (await made(api, "/virtual/sites", locationUTCOffset=5))["location"]["timezone"] == "Etc/GMT-5"
+
+
+@pytest.mark.parametrize(
+    ("said", "zone"),
+    [
+        ({"locationUTCOffset": 5}, "Etc/GMT-5"),
+        ({"location": {"currentUTCOffset": -3}, "locationUTCOffset": 5}, "Etc/GMT+3"),
+        ({"location": {"lat": 40.7, "lon": -74.0}, "locationUTCOffset": 5}, "America/New_York"),
+        ({"location": {"lat": 40.7, "lon": -74.0, "timezone": "Asia/Tokyo", "currentUTCOffset": 1}}, "Asia/Tokyo"),
+        ({"location": {"lat": 30, "lon": -40}, "locationUTCOffset": 5}, "Etc/GMT-5"),  # at sea
+        ({"location": {"lat": 30, "lon": -40, "currentUTCOffset": 0}, "locationUTCOffset": 5}, "Etc/UTC"),
+        ({"location": {"lat": 30, "lon": -40}}, "Etc/GMT+3"),
+        ({"location": {"lat": 0, "lon": 0}}, "Etc/UTC"),
+        ({"location": {"lat": 90, "lon": 180}}, "Etc/GMT-12"),
+        ({"location": {"lat": -60, "lon": -180}}, "Etc/GMT+12"),
+        ({}, "Europe/Berlin"),
+    ],
+)
+async def test_the_zone_is_the_one_named_else_that_of_the_place_else_that_of_the_offset(
+    api: httpx.AsyncClient, said: dict[str, Any], zone: str
+) -> None:
+    site = await made(api, "/virtual/sites", **said)
+    assert site["location"]["timezone"] == zone
+    offset = datetime.now(ZoneInfo(zone)).utcoffset() or timedelta()
+    assert site["locationUTCOffset"] == site["location"]["currentUTCOffset"] == offset.total_seconds() / 3600
 
 
 IMPOSSIBLE = (
@@ -103,6 +127,7 @@ IMPOSSIBLE = (
     ("sites", {"location": {"lat": 50}}, "/location"),
     ("sites", {"locationUTCOffset": 5.5}, "/locationUTCOffset"),
     ("sites", {"location": {"currentUTCOffset": 5.75}, "locationUTCOffset": 1}, "/location/currentUTCOffset"),
+    ("sites", {"location": {"lat": 30, "lon": -40}, "locationUTCOffset": 5.5}, "/locationUTCOffset"),  # at sea
     ("sites", {"operationalSince": "2023-05-01T00:00:00"}, "/operationalSince"),
     ("sites", {"operationalSince": "2190-05-01T00:00:00Z"}, "/operationalSince"),
     ("sites", {"name": ""}, "/name"),

@@ -165,7 +165,10 @@ async def test_owners_of_a_compatible_clients_flow_go_straight_to_the_vendor(
     new_tenant: NewTenant, browser: httpx.AsyncClient
 ) -> None:
     theirs = (await new_tenant(EVERYTHING, compatible=True)).api
-    body = {"vendors": [{"vendor": "cloudy"}], "redirectURI": "https://integrator.example/back"}
+    app = {"vendor": "enphase", "type": "developerapp", "clientID": "a", "clientSecret": "b", "apiKey": "c"}
+    credentials = (await theirs.post("/vendor-credentials", json={"credentials": app})).json()["id"]
+    entry = {"vendor": "enphase", "credentialsID": credentials}
+    body = {"vendors": [entry], "redirectURI": "https://integrator.example/back"}
     flow = (await theirs.post("/join/flows", json=body)).json()
-    answer = await browser.get(f"/join/flows/{flow['id']}/authorize", params={"vendor": "cloudy", "state": "s"})
-    assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "https://cloudy.example/authorize")
+    answer = await browser.get(f"/join/flows/{flow['id']}/authorize", params={"vendor": "enphase", "state": "s"})
+    assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "https://sunny.example/authorize")

@@ -51,5 +51,5 @@ class AggregateController(Controller):
             wanted = "must be the IANA name of a time zone, e.g. Europe/Berlin"
             raise Invalid("timezone is not known", errors={"/timezone": wanted})
         window = window_of(level, start, end, page_size, token)
-        fleet = Fleet(account_id=caller.account_id, vendor=vendor, reference=reference, known=caller.vendors)
+        fleet = Fleet(account_id=caller.account_id, vendor=vendor, reference=reference, known=caller.told.vendors)
         return Aggregates.of(level, await aggregates.of_fleet(hub, fleet, window, found))

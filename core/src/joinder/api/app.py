@@ -27,6 +27,7 @@ from joinder.api.headers import shielded
 from joinder.api.idempotent import idempotent
 from joinder.api.intake import Intake, admitted
 from joinder.api.join import JoinController
+from joinder.api.members import TYPE_DECODERS
 from joinder.api.observe import metrics_page, observed
 from joinder.api.operator import JoinFlowController, VendorController, VendorCredentialsController
 from joinder.api.problems import NotReady
@@ -118,6 +119,7 @@ def create_app(hub: Hub) -> Litestar:
                 "gauges": Gauges(hub),
             }
         ),
+        type_decoders=TYPE_DECODERS,
         dependencies=DEPENDENCIES,
         middleware=[admitted, idempotent],
         before_request=refuse_early,

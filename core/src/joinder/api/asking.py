@@ -37,14 +37,25 @@ async def refuse_early(request: Incoming) -> Response[Any] | None:
         if media_type is None:
             return _not_acceptable(request, offered)
         request.scope["state"]["media_type"] = media_type
+        if request.method not in ("GET", "HEAD") and _is_conditional(request):
+            title, wants = (
+                "Changes take no condition",
+                "Nothing was changed. Send no If-Match and no If-Unmodified-Since.",
+            )
+            return problem(request, "precondition-failed", title, 412, wants)
     return await _refuse_body(request)
 
 
 def vendors_of(hub: Hub, caller: Caller) -> Collection[str]:
     """Returns the names a caller may ask for; a client of Derapi knows some that are not installed."""
-    if caller.vendors is not None:
-        return caller.vendors
+    if caller.told.vendors is not None:
+        return caller.told.vendors
     return [entry.name for entry in hub.registry.installed if (entry.name == virtual.NAME) == caller.is_virtual]
+
+
+def _is_conditional(request: Incoming) -> bool:
+    """Tells whether a change is wanted only of what was read before, which nothing here looks after."""
+    return request.headers.get("if-match", "*") != "*" or "if-unmodified-since" in request.headers
 
 
 def _not_acceptable(request: Incoming, offered: Sequence[str]) -> Response[Any]:

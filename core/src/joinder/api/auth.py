@@ -60,8 +60,7 @@ async def require_caller(connection: ASGIConnection[Any, Any, Any, Any], handler
 async def _refuse_unknown(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller) -> None:
     """Raises NotFound for what is of a vendor, or a type of credentials, that the caller is not told of."""
     for name, row_id in connection.path_params.items():
-        whose = await told.whose(connection.app.state.hub, caller.account_id, name, row_id)
-        if whose is not None and not caller.may_see(*whose):
+        if not await told.may_see(connection.app.state.hub, caller.account_id, caller.told, name, row_id):
             raise NotFound
 
 

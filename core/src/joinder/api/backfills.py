@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import AboutEnrollment, CallerDep, HubDep, Paging, moment_of
+from joinder.api.deps import AboutEnrollment, CallerDep, HubDep, Paging
 from joinder.services.readings import backfill
 from joinder.services.readings.backfill import BackfillProgress
 from joinder.wire.backfills import Backfill, BackfillPage, BackfillStatus, NewBackfill
@@ -41,8 +41,8 @@ class EnrollmentBackfillController(Controller):
             caller.account_id,
             caller.client_id,
             enrollment_id,
-            start=moment_of("start", asked.start) if asked.start is not None else None,
-            end=moment_of("end", asked.end) if asked.end is not None else None,
+            start=asked.start.epoch if asked.start is not None else None,
+            end=asked.end.epoch if asked.end is not None else None,
         )
         return Response(Backfill.of(BackfillProgress(job=job)), status_code=201 if is_new else 200)
 
@@ -64,7 +64,9 @@ class BackfillController(Controller):
     ) -> BackfillPage:
         asked: dict[str, str | None] = {"enrollment_id": enrollment_id, "status": status}
         filters = {name: value for name, value in asked.items() if value is not None}
-        rows = await backfill.list_page(hub, caller.account_id, filters, after=paging.after("fill"), limit=paging.limit)
+        rows = await backfill.list_page(
+            hub, caller.account_id, filters, after=paging.after("fill"), limit=paging.limit, told=caller.told
+        )
         page, rest = paging.cut(rows, lambda progress: progress.job.id)
         return BackfillPage(backfills=[Backfill.of(row) for row in page], **rest)
 

@@ -19,7 +19,10 @@ _PREFLIGHT = (
     (b"access-control-allow-headers", b"authorization, if-none-match"),
     (b"access-control-max-age", b"600"),
 )
-_EXPOSED = (b"access-control-expose-headers", b"etag, ratelimit, ratelimit-policy, retry-after")
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b"etag, joinder-as-of, joinder-complete, link, ratelimit, ratelimit-policy, retry-after",
+)
 _VARY = (b"vary", b"origin")
 
 

@@ -7,9 +7,7 @@ all of them together.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -20,10 +18,10 @@ from litestar.params import QueryParameter
 from litestar.types import Scope
 from msgspec import Struct
 
+from joinder import moments
 from joinder.api.formats import JSON, WHOLE, written
-from joinder.api.members import MOMENT
 from joinder.api.settled import Settled
-from joinder.clock import now
+from joinder.clock import now, utc_text
 from joinder.ids import Tag, id_pattern, is_id
 from joinder.runtime.hub import Hub
 from joinder.services.calls.fair_shares import name_reader
@@ -32,9 +30,9 @@ from joinder.services.readings.periods import SummaryLevel
 from joinder.services.readings.provenance import Source, sources
 from joinder.services.records.access_tokens import Tokens
 from joinder.services.records.accounts import Caller
-from joinder.services.refusals import Invalid, NotFound
+from joinder.services.refusals import Invalid
 from joinder.store.types import Stamp
-from joinder.wire.base import Rest, epoch, page_token
+from joinder.wire.base import Rest, page_token
 from joinder.wire.interval_bytes import encoded
 from joinder.wire.intervals import BatteryIntervals, ChargerIntervals, MeterIntervals, SolarIntervals
 
@@ -68,11 +66,12 @@ OfSite = Annotated[str | None, QueryParameter(name="siteID", pattern=id_pattern(
 OfFlow = Annotated[
     str | None, QueryParameter(name="flowID", pattern=id_pattern("flow"), description="Made through this join flow.")
 ]
-OfProgram = Annotated[str | None, QueryParameter(name="programID", description="Of this programme.")]
+OfProgram = Annotated[
+    str | None, QueryParameter(name="programID", pattern=id_pattern("prog"), description="Of this programme.")
+]
+NOBODY = ""  # no id
 NO_STORE = CacheControlHeader(no_store=True)  # of answers that hold a secret
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
-)
+_DAY = len("2026-06-01 ")
 HubDep = NamedDependency[Hub]
 CallerDep = NamedDependency[Caller]
 StampDep = NamedDependency[Stamp | None]  # of the request, for what is read while nobody commits
@@ -208,14 +207,11 @@ def _bad_token() -> Invalid:
 
 def moment_of(name: str, text: str) -> int:
     """Returns epoch seconds. Raises Invalid naming the member or parameter."""
-    told = text.replace(" ", "+")  # a `+` left bare in a query arrives as a blank
+    told = text[:_DAY] + text[_DAY:].replace(" ", "+")  # an offset's `+` left bare in a query arrives as a blank
     try:
-        if not _MOMENT.fullmatch(told):  # Python would take weeks, missing dashes and any letter for the T
-            raise ValueError
-        found = datetime.fromisoformat(told)
-    except ValueError:
-        raise Invalid(f"{name} is not a time", errors={f"/{name}": MOMENT}) from None
-    return epoch(name, found)
+        return moments.read(told).epoch
+    except ValueError as error:
+        raise Invalid(f"{name} cannot be taken", errors={f"/{name}": str(error)}) from None
 
 
 def answered(
@@ -235,6 +231,8 @@ def answered(
         headers |= {"etag": tag} if tag is not None else {}
     else:
         headers["joinder-complete"] = "true" if page.is_complete else "false"
+        if page.as_of is not None:
+            headers["joinder-as-of"] = utc_text(page.as_of)
         if page.next_start is not None:
             query = {**dict(request.query_params.items()), "pageToken": page_token(str(page.next_start))}
             headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
@@ -246,16 +244,14 @@ def known_errors(caller: Caller, errors: dict[str, str]) -> dict[str, str]:
     """Returns the `errors` of a list as far as the caller knows the vendors; a browser hears of none."""
     if caller.enrollment_id is not None:
         return {}
-    return {vendor: text for vendor, text in errors.items() if caller.knows(vendor)}
+    return {vendor: text for vendor, text in errors.items() if caller.told.knows(vendor)}
 
 
 def opened_by(caller: Caller, enrollment_id: str | None) -> str | None:
-    """Returns the enrollment a list is of: a browser key's own, whatever was asked. Raises NotFound for another."""
+    """Returns the enrollment a list is of: of a browser key its own, and nobody's where another was asked for."""
     if caller.enrollment_id is None:
         return enrollment_id
-    if enrollment_id not in (None, caller.enrollment_id):
-        raise NotFound
-    return caller.enrollment_id
+    return caller.enrollment_id if enrollment_id in (None, caller.enrollment_id) else NOBODY
 
 
 async def source_of(hub: Hub, source_id: int | None, is_asked: bool) -> Source | None:

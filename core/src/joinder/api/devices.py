@@ -219,7 +219,7 @@ async def _device_page(
         kind,
         after=paging.after(sites.TAGS[kind]),
         limit=paging.limit,
-        known=caller.vendors,
+        known=caller.told.vendors,
         vendor=asked.vendor,
         vendor_id=asked.vendor_id,
         vendor_site_id=asked.vendor_site_id,

@@ -61,7 +61,7 @@ class EnrollmentController(Controller):
         }
         filters = {name: value for name, value in asked.items() if value is not None}
         rows = await enrollments.list_page(
-            hub, caller.account_id, filters, after=paging.after("enrl"), limit=paging.limit, known=caller.vendors
+            hub, caller.account_id, filters, after=paging.after("enrl"), limit=paging.limit, known=caller.told.vendors
         )
         page, rest = paging.cut(rows, lambda overview: overview.row.id)
         return EnrollmentPage(enrollments=[Enrollment.of(row) for row in page], **rest)
@@ -133,7 +133,10 @@ class EnrollmentController(Controller):
         summary="Stop reading it",
     )
     async def pause(self, hub: HubDep, caller: CallerDep, enrollment_id: FromPath[str]) -> Enrollment:
-        """Stops reading it: its token is kept alive; what is stored is served, `stale`. Twice is harmless."""
+        """Stops reading it: its token is kept alive; what is stored is served. Twice is harmless.
+
+        What the vendor would be asked for again is `stale`, and live power; history that has settled is not.
+        """
         await pausing.pause(hub, caller.account_id, enrollment_id, caller.client_id)
         return Enrollment.of(await enrollments.get(hub, caller.account_id, enrollment_id))
 

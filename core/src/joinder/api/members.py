@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from joinder import moments
 from joinder.api.queries import NO_NUL, suggestion
 from joinder.services.refusals import pointer
 
-MOMENT = "must be ISO 8601 with an offset, e.g. 2026-06-01T00:00:00Z"
 _STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+|\.\.\.)\]")
 _UNKNOWN, _MISSING = re.compile("unknown field `([^`]+)`"), re.compile("missing required field `([^`]+)`")
 Step = str | int
@@ -27,6 +27,16 @@ class _Pairs(dict[str, Any]):
         super().__init__(pairs)
         counts = Counter(name for name, _ in pairs)
         self.twice = next((name for name, count in counts.items() if count > 1), None)
+
+
+def read_as(kind: type, sent: object) -> object:
+    """Reads what msgspec has no type for. Raises ValueError with what would be right."""
+    if kind is moments.Instant:
+        return moments.read(sent)
+    raise NotImplementedError(kind)
+
+
+TYPE_DECODERS = [(lambda kind: kind is moments.Instant, read_as)]
 
 
 def unfit(sent: bytes) -> dict[str, str]:
@@ -64,7 +74,7 @@ def faults(body: object, shape: Any) -> dict[str, str]:
 
 def _said(body: object, shape: Any) -> str | None:
     try:
-        msgspec.convert(body, shape)
+        msgspec.convert(body, shape, dec_hook=read_as)
     except msgspec.ValidationError as error:
         return str(error)
     return None
@@ -106,8 +116,6 @@ def _wanted(what: str, body: object, shape: Any, place: Sequence[Step]) -> str:
     if what.startswith("Invalid enum value"):
         values = [value for kind in _kinds_at(shape, place) for value in getattr(kind, "values", ())]
         return f"must be one of {', '.join(values)}{suggestion(str(_at(body, place)), values)}"
-    if "RFC3339" in what or "timezone component" in what:
-        return MOMENT
     return what
 
 

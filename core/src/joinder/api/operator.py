@@ -19,6 +19,7 @@ from joinder.services.calls import breaker_states
 from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.consents import callback_url
 from joinder.services.records.accounts import REVEAL, Caller
+from joinder.services.records.told import Told
 from joinder.vendor import Capability, Flow, Vendor
 from joinder.wire.credentials import (
     ActionInfo,
@@ -59,7 +60,7 @@ class VendorCredentialsController(Controller):
     ) -> Credentials:
         _may_reveal(caller, include_secrets)
         created = await vendor_credentials.create(
-            hub, caller.account_id, caller.client_id, name=data.name, credentials=data.credentials
+            hub, caller.account_id, caller.client_id, name=data.name, credentials=data.credentials, told=caller.told
         )
         return await _credentials(hub, caller, created, include_secrets)
 
@@ -88,7 +89,7 @@ class VendorCredentialsController(Controller):
             name=name,
             after=paging.after("cred"),
             limit=paging.limit,
-            known=caller.types,
+            known=caller.told.types,
         )
         page, rest = paging.cut(rows, lambda row: row.id)
         return CredentialsPage(
@@ -225,7 +226,9 @@ class JoinFlowController(Controller):
                 skip_intro=data.skip_intro or caller.is_compatible,  # its owners go straight out and back
                 skip_landing=data.skip_landing or caller.is_compatible,
                 program_id=data.program_id,
-            )
+                told=caller.told,
+            ),
+            caller.told,
         )
 
     @get("/", operation_id="listJoinFlows", opt={"scope": "read:flows"}, summary="List join flows")
@@ -236,15 +239,17 @@ class JoinFlowController(Controller):
         *,
         paging: NamedDependency[Paging],
     ) -> JoinFlowPage:
-        rows = await join_flows.list_page(hub, caller.account_id, after=paging.after("flow"), limit=paging.limit)
+        rows = await join_flows.list_page(
+            hub, caller.account_id, after=paging.after("flow"), limit=paging.limit, told=caller.told
+        )
         page, rest = paging.cut(rows, lambda row: row.id)
-        return JoinFlowPage(join_flows=[JoinFlow.of(row) for row in page], **rest)
+        return JoinFlowPage(join_flows=[JoinFlow.of(row, caller.told) for row in page], **rest)
 
     @get("/{flow_id:str}", operation_id="getJoinFlow", opt={"scope": "read:flows"}, summary="Show a join flow")
     async def show(
         self, hub: NamedDependency[Hub], caller: NamedDependency[Caller], flow_id: FromPath[str]
     ) -> JoinFlow:
-        return JoinFlow.of(await join_flows.get(hub, caller.account_id, flow_id))
+        return JoinFlow.of(await join_flows.get(hub, caller.account_id, flow_id), caller.told)
 
     @delete(
         "/{flow_id:str}", operation_id="deleteJoinFlow", opt={"scope": "manage:flows"}, summary="Delete a join flow"
@@ -269,14 +274,14 @@ class VendorController(Controller):
         states = await _breakers(hub)
         return VendorList(
             vendors=[
-                _vendor(hub, entry.vendor, entry.distribution, entry.version, states)
+                _vendor(hub, entry.vendor, entry.distribution, entry.version, states, caller.told)
                 for entry in installed
-                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual and caller.knows(entry.name)
+                if entry.vendor and (entry.name == virtual.NAME) == caller.is_virtual and caller.told.knows(entry.name)
             ],
             broken=[
                 BrokenPlugin(name=entry.name, distribution=entry.distribution, problem=entry.problem)
                 for entry in installed
-                if entry.problem
+                if entry.problem and caller.told.knows(entry.name)
             ],
         )
 
@@ -302,7 +307,7 @@ async def _breakers(hub: Hub) -> dict[tuple[str, str], str]:
 
 
 def _vendor(
-    hub: Hub, vendor: Vendor, distribution: str, version: str, states: Mapping[tuple[str, str], str]
+    hub: Hub, vendor: Vendor, distribution: str, version: str, states: Mapping[tuple[str, str], str], told: Told
 ) -> VendorInfo:
     limits = vendor.limits
     calls: dict[str, Any] = {
@@ -327,6 +332,7 @@ def _vendor(
                 fields=[FieldInfo.of(entry) for entry in kind.fields],
             )
             for kind in vendor.app_credentials
+            if told.knows_type(vendor.name, kind.type)
         ],
         consent_fields=[FieldInfo.of(entry) for entry in vendor.consent_fields],
         flow_fields=[FieldInfo.of(entry) for entry in vendor.flow_fields],

@@ -14,7 +14,6 @@ from joinder.api.idempotent import key_of
 from joinder.api.virtual import require_virtual
 from joinder.clock import utc_now
 from joinder.services.join import applications, programs
-from joinder.wire.base import epoch
 from joinder.wire.enrollments import Enrollment
 from joinder.wire.programs import (
     NewApplication,
@@ -52,22 +51,25 @@ class ProgramController(Controller):
             caller.client_id,
             name=data.name,
             vendors=data.vendors,
-            start=epoch("start", data.start) if data.start is not None else None,
-            end=epoch("end", data.end) if data.end is not None else None,
+            start=data.start.epoch if data.start is not None else None,
+            end=data.end.epoch if data.end is not None else None,
             resource_types=data.resource_types,
             options=data.options,
+            told=caller.told,
         )
-        return Program.of(row)
+        return Program.of(row, caller.told)
 
     @get("/", operation_id="listPrograms", opt={"scope": "read:flows"}, summary="List programmes")
     async def list_all(self, hub: HubDep, caller: CallerDep, *, paging: NamedDependency[Paging]) -> ProgramPage:
-        rows = await programs.list_page(hub, caller.account_id, after=paging.after("prog"), limit=paging.limit)
+        rows = await programs.list_page(
+            hub, caller.account_id, after=paging.after("prog"), limit=paging.limit, told=caller.told
+        )
         page, rest = paging.cut(rows, lambda row: row.id)
-        return ProgramPage(programs=[Program.of(row) for row in page], **rest)
+        return ProgramPage(programs=[Program.of(row, caller.told) for row in page], **rest)
 
     @get("/{program_id:str}", operation_id="getProgram", opt={"scope": "read:flows"}, summary="Show a programme")
     async def show(self, hub: HubDep, caller: CallerDep, program_id: FromPath[str]) -> Program:
-        return Program.of(await programs.get(hub, caller.account_id, program_id))
+        return Program.of(await programs.get(hub, caller.account_id, program_id), caller.told)
 
     @delete(
         "/{program_id:str}", operation_id="deleteProgram", opt={"scope": "manage:flows"}, summary="Delete a programme"
@@ -100,7 +102,7 @@ class ApplicationController(Controller):
         """
         named = key_of(key) if key is not None else None
         shown, is_known = await applications.submit(
-            hub, caller.account_id, caller.client_id, data.program_id, data.customers(), named
+            hub, caller.account_id, caller.client_id, data.program_id, data.customers(), named, caller.told
         )
         headers = {"idempotency-replayed": "true"} if is_known else {}
         return Response(Enrollment.of(shown, info=data.additional_info), headers=headers)

@@ -57,7 +57,7 @@ class SiteController(Controller):
             caller.account_id,
             after=paging.after("site"),
             limit=paging.limit,
-            known=caller.vendors,
+            known=caller.told.vendors,
             vendor=vendor,
             vendor_id=vendor_id,
             enrollment_id=opened_by(caller, enrollment_id),

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from joinder.api.auth import require_caller
-from joinder.api.deps import NO_STORE, AboutEnrollment, CallerDep, HubDep, Paging, moment_of
+from joinder.api.deps import NO_STORE, AboutEnrollment, CallerDep, HubDep, Paging
 from joinder.services.events import replays, webhooks
 from joinder.services.records import events
 from joinder.services.records.event_types import EVENT_TYPES
@@ -52,6 +52,7 @@ class EventController(Controller):
             kind=kind,
             after=paging.after("evnt"),
             limit=paging.limit,
+            told=caller.told,
         )
         page, rest = paging.cut(rows, lambda told: told.row.id)
         return EventPage(events=[Event.of(told) for told in page], **rest)
@@ -171,7 +172,5 @@ class WebhookController(Controller):
         self, hub: HubDep, caller: CallerDep, webhook_id: FromPath[str], data: JSONBody[Replay]
     ) -> Replayed:
         """Sends the events since then again whose delivery failed, or that were never put in line."""
-        count = await replays.replay_since(
-            hub, caller.account_id, webhook_id, caller.client_id, since=moment_of("since", data.since)
-        )
+        count = await replays.replay_since(hub, caller.account_id, webhook_id, caller.client_id, since=data.since.epoch)
         return Replayed(deliveries=count)

@@ -42,19 +42,15 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for the chec
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from datetime import UTC, datetime
+        from joinder import moments
 
         if isinstance(value, int):
             return value
+        is_day = len(value) == len("2026-06-01")
         try:
-            found = datetime.fromisoformat(value)
-            if found.tzinfo is None and len(value) == len("2026-06-01"):
-                found = found.replace(tzinfo=UTC)
-            if found.tzinfo is None or not 2000 <= found.year < 2200:
-                raise ValueError
-        except ValueError:
-            self.fail("give a day such as 2026-06-01 (UTC), or a time such as 2026-06-01T12:00:00+02:00", param, ctx)
-        return int(found.timestamp())
+            return moments.read(f"{value}T00:00Z" if is_day else value).epoch
+        except ValueError as error:
+            self.fail(f"{error}; or a day such as 2026-06-01 (UTC)", param, ctx)
 
 
 MOMENT = Moment()

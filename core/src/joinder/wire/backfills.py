@@ -6,16 +6,16 @@ from typing import Annotated, Literal, get_args
 
 from joinder.services.readings.backfill import BackfillProgress
 from joinder.services.readings.history import EVERYTHING
-from joinder.wire.base import Body, Day, ListPage, Moment, Wire, one_of, utc_text
+from joinder.wire.base import Body, Day, Given, ListPage, Moment, Wire, one_of, utc_text
 
 BackfillStatus = Literal["running", "done", "cancelled", "failed"]
 
 
 class NewBackfill(Body, kw_only=True):
-    """ISO 8601 with offset. Without `start` everything the vendor keeps, without `end` up to now."""
+    """Without `start` everything the vendor keeps, without `end` up to now."""
 
-    start: Moment | None = None
-    end: Moment | None = None
+    start: Given | None = None
+    end: Given | None = None
 
 
 class Backfill(Wire, kw_only=True):

@@ -12,9 +12,8 @@ from msgspec import Meta, Struct
 
 from joinder.clock import FIRST, LAST
 from joinder.clock import utc_text as utc_text
-from joinder.services.refusals import Invalid
+from joinder.moments import Instant
 
-YEARS = range(2000, 2200)  # of the times that callers give
 _UPPER = {"id": "ID", "uri": "URI", "utc": "UTC"}
 
 
@@ -25,6 +24,7 @@ def wire_name(name: str) -> str:
 
 
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Given = Annotated[Instant, Meta(extra_json_schema={"type": "string", "format": "date-time"})]  # in bodies
 Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
 Link = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 
@@ -79,14 +79,6 @@ def page_token(key: str) -> str:
 def utc(at: int | None) -> str | None:
     """Formats epoch seconds in ISO 8601; None where unknown, or where no calendar has such a time."""
     return None if at is None or not FIRST <= at <= LAST else utc_text(at)
-
-
-def epoch(name: str, moment: datetime) -> int:
-    """Returns epoch seconds of a time the caller gave. Raises Invalid naming the member or parameter."""
-    if moment.year not in YEARS:
-        wanted = f"must be of the years {YEARS[0]} to {YEARS[-1]}"
-        raise Invalid(f"{name} is out of range", errors={f"/{name}": wanted})
-    return int(moment.timestamp())
 
 
 def kilo(value: float | None) -> float | None:

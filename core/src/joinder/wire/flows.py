@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import field
 
 from joinder.services.join import join_flows
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.store import tables
 from joinder.wire.base import Body, Link, ListPage, Wire
 
@@ -34,10 +35,11 @@ class JoinFlow(Wire, kw_only=True):
     skip_landing: bool = False
 
     @staticmethod
-    def of(row: tables.JoinFlow) -> JoinFlow:
+    def of(row: tables.JoinFlow, told: Told = EVERYTHING) -> JoinFlow:
         vendors = [
             FlowVendor(vendor=entry.vendor, credentials_id=entry.credentials_id, options=dict(entry.options) or None)
             for entry in join_flows.entries(row)
+            if told.knows(entry.vendor)
         ]
         return JoinFlow(
             id=row.id,

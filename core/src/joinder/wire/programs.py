@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from joinder.services.join.applications import Customer, Decision, Status
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import Invalid, pointer
 from joinder.store import tables
-from joinder.wire.base import YEARS, Body, ListPage, Moment, Wire, utc_text
+from joinder.wire.base import Body, Given, ListPage, Moment, Wire, utc_text
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
-Instant = Annotated[datetime, Meta(tz=True)]
 ResourceType = Literal["batterysystem", "solarsystem"]
 KEY_BYTES_MOST, VALUE_BYTES_MOST = 100, 250
 DETAILS_BYTES_MOST = 4096
@@ -28,8 +28,8 @@ class NewProgram(Body, kw_only=True):
 
     name: Text
     vendors: list[str]
-    start: Instant | None = None
-    end: Instant | None = None
+    start: Given | None = None
+    end: Given | None = None
     resource_types: Annotated[list[ResourceType], Meta(min_length=1)] = field(default_factory=lambda: ["batterysystem"])
     options: dict[str, dict[str, str]] | None = None
 
@@ -43,14 +43,14 @@ class Program(Wire, kw_only=True):
     vendors: list[str]
 
     @staticmethod
-    def of(row: tables.Program) -> Program:
+    def of(row: tables.Program, told: Told = EVERYTHING) -> Program:
         return Program(
             id=row.id,
             name=row.name,
             start=utc_text(row.start_at),
             end=utc_text(row.end_at),
             resource_types=row.resource_types,
-            vendors=row.vendors,
+            vendors=told.known(row.vendors),
         )
 
 
@@ -61,7 +61,7 @@ class ProgramPage(ListPage, kw_only=True):
 class NewApplication(Body, kw_only=True):
     """What a customer applies with. `additionalInfo`: at most 50 keys of 100 bytes, values of 250 bytes."""
 
-    application_time: Instant
+    application_time: Given
     utility_account_number: Text
     terms_accepted: bool = True
     customer: dict[str, Any]
@@ -70,7 +70,7 @@ class NewApplication(Body, kw_only=True):
 
     def customers(self) -> Customer:
         """Raises Invalid naming each member that cannot be."""
-        return _customer(self, self.application_time, self.utility_account_number, self.customer, self.address)
+        return _customer(self, self.application_time.at, self.utility_account_number, self.customer, self.address)
 
 
 class Submission(NewApplication, kw_only=True):
@@ -84,7 +84,7 @@ class NewVirtualEnrollment(Body, kw_only=True):
     program_id: str
     site_id: str | None = None
     status: Status = "applied"
-    application_time: Instant | None = None
+    application_time: Given | None = None
     utility_account_number: Text | None = None
     terms_accepted: bool = True
     customer: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,8 @@ class NewVirtualEnrollment(Body, kw_only=True):
 
     def customers(self, moment: datetime) -> Customer:
         """Raises Invalid naming each member that cannot be."""
-        at, account = self.application_time or moment, self.utility_account_number or ""
+        at = self.application_time.at if self.application_time is not None else moment
+        account = self.utility_account_number or ""
         return _customer(self, at, account, self.customer, self.address)
 
 
@@ -127,8 +128,6 @@ def _customer(
     for name, details in (("customer", customer), ("address", address), ("systemInfo", system_info)):
         if len(str(details).encode()) > DETAILS_BYTES_MOST:
             errors[pointer(name)] = f"must have at most {DETAILS_BYTES_MOST} bytes"
-    if applied_at.year not in YEARS:
-        errors["/applicationTime"] = f"must be of the years {YEARS[0]} to {YEARS[-1]}"
     if errors:
         raise Invalid("The application cannot be taken as it is", errors=errors)
     return Customer(

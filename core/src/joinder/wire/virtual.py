@@ -10,24 +10,25 @@ from typing import Annotated
 from msgspec import Meta
 
 from joinder.energy import DeviceKind, Mode
+from joinder.moments import Instant
+from joinder.places import zone_at
 from joinder.series import zone
 from joinder.services.join import virtual_homes
 from joinder.services.join.virtual_homes import ShownDevice
 from joinder.services.refusals import Invalid
 from joinder.store.sites import StoredDevice, StoredSite
 from joinder.virtual.configuration import VirtualDevice, VirtualHome
-from joinder.wire.base import Body, ListPage, Moment, Reference, Wire, kilo, moment_text
+from joinder.wire.base import Body, Given, ListPage, Moment, Reference, Wire, kilo, moment_text
 from joinder.wire.devices import Battery, Production, SolarInverter
 from joinder.wire.sites import Bess, Location, Site
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
-Instant = Annotated[datetime, Meta(tz=True)]
 Kwh = Annotated[float, Meta(ge=0, le=10_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class NewLocation(Body, kw_only=True):
-    """`timezone` counts; without it the zone is found by the coordinates, or made of the offset."""
+    """`timezone` counts; without it the zone the coordinates lie in; where they lie in none, at sea, the offset."""
 
     lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
     lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
@@ -41,7 +42,7 @@ class NewVirtualSite(Body, kw_only=True):
     name: Text | None = None
     location: NewLocation | None = None
     location_utc_offset: Annotated[float, Meta(ge=-12, le=14)] | None = None
-    operational_since: Instant | None = None
+    operational_since: Given | None = None
 
     def home(self) -> VirtualHome:
         """Raises Invalid naming the member that cannot be."""
@@ -49,13 +50,19 @@ class NewVirtualSite(Body, kw_only=True):
         if where.timezone is not None and zone(where.timezone) is None:
             wanted = "must be an IANA name, such as Europe/Berlin"
             raise Invalid("There is no such time zone", errors={"/location/timezone": wanted})
-        offset, place = where.current_utc_offset, "/location/currentUTCOffset"
-        if offset is None:
-            offset, place = self.location_utc_offset, "/locationUTCOffset"
-        name = where.timezone or (_fixed(offset, place) if offset is not None and where.lat is None else None)
         return virtual_homes.new_home(
-            name=self.name, timezone=name, lat=where.lat, lon=where.lon, operational_since=self.operational_since
+            name=self.name,
+            timezone=where.timezone or zone_at(where.lat, where.lon) or self._zone_of_offset(where),
+            lat=where.lat,
+            lon=where.lon,
+            operational_since=_at(self.operational_since),
         )
+
+    def _zone_of_offset(self, where: NewLocation) -> str | None:
+        """Raises Invalid."""
+        if where.current_utc_offset is not None:
+            return _fixed(where.current_utc_offset, "/location/currentUTCOffset")
+        return None if self.location_utc_offset is None else _fixed(self.location_utc_offset, "/locationUTCOffset")
 
 
 class VirtualSite(Wire, kw_only=True):
@@ -84,7 +91,7 @@ class VirtualSitePage(ListPage, kw_only=True):
 
 class NewProduction(Body, kw_only=True):
     kwh: Kwh
-    start: Instant
+    start: Given
 
 
 class NewVirtualSolarInverter(Body, kw_only=True):
@@ -92,7 +99,7 @@ class NewVirtualSolarInverter(Body, kw_only=True):
 
     name: Text | None = None
     site_id: str | None = None
-    reported_at: Instant | None = None
+    reported_at: Given | None = None
     model: Text | None = None
     serial_number: Text | None = None
     recent_production: NewProduction | None = None
@@ -106,11 +113,11 @@ class NewVirtualSolarInverter(Body, kw_only=True):
             name=self.name,
             model=self.model,
             serial=self.serial_number,
-            reported_at=self.reported_at,
+            reported_at=_at(self.reported_at),
             recent_wh=None if recent is None else recent.kwh * 1000,
-            recent_since=None if recent is None else recent.start,
+            recent_since=None if recent is None else recent.start.at,
             lifetime_wh=None if lifetime is None else lifetime.kwh * 1000,
-            lifetime_since=None if lifetime is None else lifetime.start,
+            lifetime_since=None if lifetime is None else lifetime.start.at,
         )
 
 
@@ -146,7 +153,7 @@ class NewVirtualBattery(Body, kw_only=True):
 
     name: Text | None = None
     site_id: str | None = None
-    reported_at: Instant | None = None
+    reported_at: Given | None = None
     model: Text | None = None
     serial_number: Text | None = None
     nameplate_kwh: Annotated[float, Meta(gt=0, le=10_000)] | None = None
@@ -160,7 +167,7 @@ class NewVirtualBattery(Body, kw_only=True):
             name=self.name,
             model=self.model,
             serial=self.serial_number,
-            reported_at=self.reported_at,
+            reported_at=_at(self.reported_at),
             nameplate_wh=None if self.nameplate_kwh is None else self.nameplate_kwh * 1000,
             mode=self.mode,
             soc_percent=self.state_of_charge_percent,
@@ -189,6 +196,10 @@ class VirtualBattery(Wire, kw_only=True):
 
 class VirtualBatteryPage(ListPage, kw_only=True):
     virtual_batteries: list[VirtualBattery]
+
+
+def _at(given: Instant | None) -> datetime | None:
+    return None if given is None else given.at
 
 
 def _fixed(offset: float, place: str) -> str:

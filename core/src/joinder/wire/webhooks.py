@@ -10,7 +10,7 @@ from joinder.services.events.replays import Shown
 from joinder.services.events.webhooks import WithSecret
 from joinder.services.records.event_types import EVENT_TYPES
 from joinder.store.tables import WebhookEndpoint
-from joinder.wire.base import Body, ListPage, Moment, Wire, one_of, utc
+from joinder.wire.base import Body, Given, ListPage, Moment, Wire, one_of, utc
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
@@ -108,9 +108,7 @@ class DeliveryPage(ListPage, kw_only=True):
 
 
 class Replay(Body, kw_only=True):
-    """ISO 8601 with offset."""
-
-    since: Moment
+    since: Given
 
 
 class Replayed(Wire, kw_only=True):

@@ -28,6 +28,7 @@ from joinder.services.join.enrollments import Overview
 from joinder.services.join.stored_consents import Origin
 from joinder.services.records import health
 from joinder.services.records.opened_grant import open_grant
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import (
     ApplicationTime,
     EnrollmentStatus,
@@ -68,7 +69,7 @@ class Customer(Struct, frozen=True, kw_only=True):
 
 
 async def submit(
-    hub: Hub, account_id: str, actor: str, program_id: str, customer: Customer, key: str | None
+    hub: Hub, account_id: str, actor: str, program_id: str, customer: Customer, key: str | None, told: Told = EVERYTHING
 ) -> tuple[Overview, bool]:
     """Applies for a programme without a browser. The same `key` again answers the first enrollment while it lives.
 
@@ -77,7 +78,7 @@ async def submit(
     """
     body = hashlib.sha256(msgspec.json.encode([program_id, customer], order="deterministic")).digest()
     async with hub.store.read() as session:
-        program = await programs.named(session, account_id, program_id)
+        program = await programs.named(session, account_id, program_id, told)
         known = await _submitted(session, account_id, key)
     if known is not None:
         return await enrollments.get(hub, account_id, _answering(known, body)), True

@@ -18,6 +18,7 @@ from joinder.services.calls.breakers import password_refusal
 from joinder.services.join import programs
 from joinder.services.join.redirects import problem_with
 from joinder.services.records import accounts
+from joinder.services.records.told import EVERYTHING, Told, page_of
 from joinder.services.refusals import Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, JoinSession, Program, VendorCredentials
 from joinder.vendor import Flow, Vendor, checked_values
@@ -41,8 +42,9 @@ async def create(
     program_id: str | None = None,
     skip_intro: bool = False,
     skip_landing: bool = False,
+    told: Told = EVERYTHING,
 ) -> JoinFlow:
-    """Creates a flow, with our pages before and after the vendor's or without.
+    """Creates a flow, with our pages before and after the vendor's or without; of vendors the caller is told of.
 
     Raises Invalid with a JSON Pointer per member that cannot work.
     """
@@ -53,12 +55,12 @@ async def create(
         errors["/vendors"] = "must name at least one vendor"
     async with hub.store.write(account_id) as session:
         if program_id is not None:
-            vendors, problems = _in_program(await programs.named(session, account_id, program_id), vendors)
+            vendors, problems = _in_program(await programs.named(session, account_id, program_id, told), vendors, told)
             errors |= problems
         for index, entry in enumerate(vendors):
             if any(other.vendor == entry.vendor for other in vendors[:index]):
                 errors[f"/vendors/{index}/vendor"] = "a vendor may be named once"
-            errors |= await _problems(hub, session, account_id, entry, f"/vendors/{index}")
+            errors |= await _problems(hub, session, account_id, entry, f"/vendors/{index}", told)
         if errors:
             raise Invalid("The join flow cannot work as asked", errors=errors)
         flow = JoinFlow(
@@ -76,9 +78,9 @@ async def create(
     return flow
 
 
-def _in_program(program: Program, vendors: Sequence[FlowVendor]) -> tuple[list[FlowVendor], dict[str, str]]:
+def _in_program(program: Program, vendors: Sequence[FlowVendor], told: Told) -> tuple[list[FlowVendor], dict[str, str]]:
     """Returns the entries with the programme's options below their own, and a problem for each vendor it lacks."""
-    known = ", ".join(program.vendors)
+    known = ", ".join(told.known(program.vendors))
     problems = {
         pointer("vendors", index, "vendor"): f"is not in the programme; its vendors: {known}"
         for index, entry in enumerate(vendors)
@@ -89,10 +91,9 @@ def _in_program(program: Program, vendors: Sequence[FlowVendor]) -> tuple[list[F
     ], problems
 
 
-async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> list[JoinFlow]:
-    query = select(JoinFlow).where(col(JoinFlow.account_id) == account_id, col(JoinFlow.id) > after)
-    async with hub.store.read() as session:
-        return list((await session.execute(query.order_by(col(JoinFlow.id)).limit(limit))).scalars())
+async def list_page(hub: Hub, account_id: str, *, after: str, limit: int, told: Told = EVERYTHING) -> list[JoinFlow]:
+    query = select(JoinFlow).where(col(JoinFlow.account_id) == account_id).order_by(col(JoinFlow.id))
+    return await page_of(hub, told, lambda last: query.where(col(JoinFlow.id) > last), after=after, limit=limit)
 
 
 async def get(hub: Hub, account_id: str, flow_id: str) -> JoinFlow:
@@ -149,9 +150,11 @@ def offered_to(hub: Hub, *, is_virtual: bool) -> list[Vendor]:
     return [vendor for vendor in hub.registry.vendors if (vendor.name == virtual.NAME) == is_virtual]
 
 
-async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str) -> dict[str, str]:
+async def _problems(
+    hub: Hub, session: AsyncSession, account_id: str, entry: FlowVendor, place: str, told: Told
+) -> dict[str, str]:
     is_virtual = await accounts.is_virtual(session, account_id)
-    offered = [vendor.name for vendor in offered_to(hub, is_virtual=is_virtual)]
+    offered = told.known(vendor.name for vendor in offered_to(hub, is_virtual=is_virtual))
     if entry.vendor not in offered:
         return {f"{place}/vendor": f"unknown vendor; installed: {', '.join(offered)}"}
     vendor = hub.registry.vendor(entry.vendor)
@@ -159,15 +162,17 @@ async def _problems(hub: Hub, session: AsyncSession, account_id: str, entry: Flo
         return {f"{place}/vendor": password_refusal(vendor.name, f"{vendor.label}'s form")}
     _, problems = checked_values(vendor.flow_fields, entry.options)
     errors = {place + pointer("options", name): problem for name, problem in problems.items()}
-    problem = await _credentials_problem(session, account_id, entry, vendor)
+    problem = await _credentials_problem(session, account_id, entry, vendor, told)
     return {**errors, f"{place}/credentialsID": problem} if problem else errors
 
 
-async def _credentials_problem(session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor) -> str | None:
+async def _credentials_problem(
+    session: AsyncSession, account_id: str, entry: FlowVendor, vendor: Vendor, told: Told
+) -> str | None:
     if entry.credentials_id is None:
         return f"{vendor.name} needs vendor credentials" if vendor.needs_app else None
     row = await session.get(VendorCredentials, entry.credentials_id)
-    if row is None or row.account_id != account_id:
+    if row is None or row.account_id != account_id or not told.knows_type(row.vendor, row.type):
         return "no such vendor credentials in this account"
     if row.vendor != vendor.name:
         return f"these are credentials of {row.vendor}, not of {vendor.name}"

@@ -13,7 +13,8 @@ from joinder.clock import now
 from joinder.ids import new_id
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.records import accounts
-from joinder.services.refusals import Conflict, Invalid, NotFound, pointer
+from joinder.services.records.told import EVERYTHING, Told, page_of
+from joinder.services.refusals import Conflict, Invalid, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Program
 from joinder.vendor import checked_values
 
@@ -31,14 +32,18 @@ async def create(
     end: int | None = None,
     resource_types: Sequence[str] = RESOURCE_TYPES[:1],
     options: Mapping[str, Mapping[str, str]] | None = None,
+    told: Told = EVERYTHING,
 ) -> Program:
-    """Creates a programme. `options`: by vendor, those of flows that name it. Raises Invalid naming each member."""
+    """Creates a programme, of vendors the caller is told of. `options`: by vendor, those of flows that name it.
+
+    Raises Invalid naming each member.
+    """
     start = now() if start is None else start
     end = start + accounts.PROGRAM_LIFE_S if end is None else end
     errors = {} if start < end else {"/end": "must be after start"}
     given = options or {}
     async with hub.store.write(account_id) as session:
-        errors |= await _vendor_problems(hub, session, account_id, vendors)
+        errors |= await _vendor_problems(hub, session, account_id, vendors, told)
         errors |= {pointer("options", one): "is no vendor of this programme" for one in given if one not in vendors}
         if not errors:
             errors = _option_problems(hub, given)
@@ -60,10 +65,9 @@ async def create(
     return row
 
 
-async def list_page(hub: Hub, account_id: str, *, after: str, limit: int) -> list[Program]:
-    query = select(Program).where(col(Program.account_id) == account_id, col(Program.id) > after)
-    async with hub.store.read() as session:
-        return list((await session.execute(query.order_by(col(Program.id)).limit(limit))).scalars())
+async def list_page(hub: Hub, account_id: str, *, after: str, limit: int, told: Told = EVERYTHING) -> list[Program]:
+    query = select(Program).where(col(Program.account_id) == account_id).order_by(col(Program.id))
+    return await page_of(hub, told, lambda last: query.where(col(Program.id) > last), after=after, limit=limit)
 
 
 async def get(hub: Hub, account_id: str, program_id: str) -> Program:
@@ -83,13 +87,13 @@ async def delete(hub: Hub, account_id: str, program_id: str, actor: str) -> None
         audit(session, account_id, actor, "program.delete", program_id)
 
 
-async def named(session: AsyncSession, account_id: str, program_id: str) -> Program:
+async def named(session: AsyncSession, account_id: str, program_id: str, told: Told = EVERYTHING) -> Program:
     """Returns the programme a request names in `programID`. Raises Invalid."""
-    try:
-        return await owned(session, Program, program_id, account_id)
-    except NotFound:
+    row = await session.get(Program, program_id)
+    if row is None or row.account_id != account_id or not told.known(row.vendors):
         wanted = {"/programID": "no such programme in this account; see GET /programs"}
-        raise Invalid("There is no such programme", errors=wanted) from None
+        raise Invalid("There is no such programme", errors=wanted)
+    return row
 
 
 def vendors_of(hub: Hub, *, is_virtual: bool) -> list[str]:
@@ -97,8 +101,10 @@ def vendors_of(hub: Hub, *, is_virtual: bool) -> list[str]:
     return [one.name for one in hub.registry.vendors if (one.name == virtual.NAME) == is_virtual]
 
 
-async def _vendor_problems(hub: Hub, session: AsyncSession, account_id: str, vendors: Sequence[str]) -> dict[str, str]:
-    known = vendors_of(hub, is_virtual=await accounts.is_virtual(session, account_id))
+async def _vendor_problems(
+    hub: Hub, session: AsyncSession, account_id: str, vendors: Sequence[str], told: Told
+) -> dict[str, str]:
+    known = told.known(vendors_of(hub, is_virtual=await accounts.is_virtual(session, account_id)))
     errors = {} if vendors else {"/vendors": "must name at least one vendor"}
     for index, vendor in enumerate(vendors):
         if vendor not in known:

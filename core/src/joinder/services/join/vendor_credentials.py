@@ -16,7 +16,6 @@ from joinder.errors import (
     AuthorizationLost,
     ConsentInvalid,
     OperatorActionNeeded,
-    UnknownVendor,
 )
 from joinder.grants import AppCredentials, Consent
 from joinder.ids import new_id
@@ -29,6 +28,7 @@ from joinder.services.grants import apps
 from joinder.services.join import enrollments, stored_consents
 from joinder.services.join.stored_consents import Origin
 from joinder.services.records import accounts
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import Conflict, Invalid, Unprocessable, pointer
 from joinder.store.tables import Enrollment, JoinFlow, Quota, VendorCredentials
 from joinder.vendor import AppCredentialType, Flow, checked_values
@@ -55,13 +55,21 @@ class Dependents(Struct, frozen=True, kw_only=True):
 
 
 async def create(
-    hub: Hub, account_id: str, actor: str, *, name: str | None, credentials: Mapping[str, object]
+    hub: Hub,
+    account_id: str,
+    actor: str,
+    *,
+    name: str | None,
+    credentials: Mapping[str, object],
+    told: Told = EVERYTHING,
 ) -> CredentialsView:
-    """Stores one app credential. One that opens its sites by itself (OPERATOR) is tried at the vendor first.
+    """Stores one app credential, of a type the caller is told of.
+
+    One that opens its sites by itself (OPERATOR) is tried at the vendor first.
 
     Raises Invalid naming the member, or the vendor's error; nothing is stored then.
     """
-    name, (kind, values) = _name(name), _checked(hub, credentials)
+    name, (kind, values) = _name(name), _checked(hub, credentials, told)
     vendor, credentials_id = str(credentials["vendor"]), new_id("cred")
     app = AppCredentials(type=kind.type, secrets=Secrets(values))
     consent = None
@@ -242,16 +250,18 @@ async def _flows_using(session: AsyncSession, row: VendorCredentials) -> list[Jo
     return [flow for flow in flows if any(entry.get("credentialsID") == row.id for entry in flow.vendors)]
 
 
-def _checked(hub: Hub, credentials: Mapping[str, object]) -> tuple[AppCredentialType, dict[str, str]]:
+def _checked(
+    hub: Hub, credentials: Mapping[str, object], told: Told = EVERYTHING
+) -> tuple[AppCredentialType, dict[str, str]]:
     """Checks against the vendor's own declaration. Raises Invalid with a JSON Pointer per member."""
-    try:
-        vendor = hub.registry.vendor(str(credentials.get("vendor")))
-    except UnknownVendor:
-        known = ", ".join(entry.name for entry in hub.registry.vendors if entry.app_credentials)
-        raise Invalid("Unknown vendor", errors={"/credentials/vendor": f"must be one of: {known}"}) from None
+    known = [entry for entry in hub.registry.vendors if told.knows(entry.name)]
+    vendor = next((entry for entry in known if entry.name == credentials.get("vendor")), None)
+    if vendor is None:
+        names = ", ".join(entry.name for entry in known if entry.app_credentials)
+        raise Invalid("Unknown vendor", errors={"/credentials/vendor": f"must be one of: {names}"})
     kind = vendor.app_credential(str(credentials.get("type")))
-    if kind is None:
-        types = ", ".join(entry.type for entry in vendor.app_credentials)
+    if kind is None or not told.knows_type(vendor.name, kind.type):
+        types = ", ".join(entry.type for entry in vendor.app_credentials if told.knows_type(vendor.name, entry.type))
         wanted = f"must be one of: {types}" if types else f"{vendor.name} takes no app credentials"
         raise Invalid("Unknown credential type", errors={"/credentials/type": wanted})
     if kind.asks_password and vendor.name not in hub.settings.password_grants:

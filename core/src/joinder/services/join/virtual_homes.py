@@ -19,7 +19,6 @@ from joinder import virtual
 from joinder.clock import utc_now
 from joinder.energy import DeviceKind
 from joinder.grants import Callback, Consent, Grant
-from joinder.places import zone_at
 from joinder.redact import Secrets
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.calls.vendor_context import vendor_context
@@ -48,19 +47,27 @@ class ShownDevice:
 
 
 def new_home(*, name: str | None = None, timezone: str | None = None, **members: Any) -> VirtualHome:
-    """Makes a home; what is not said is made up, its zone by where it stands. Raises Invalid naming what cannot be."""
+    """Makes a home; what is not said is made up: a place without a zone lies at sea.
+
+    Raises Invalid naming what cannot be.
+    """
     lat, lon = members.get("lat"), members.get("lon")
     if (lat is None) != (lon is None):
         raise Invalid("A place has both coordinates", errors={"/location": "lat and lon come together"})
     if lat is None and timezone is None:
         members |= {"lat": LAT, "lon": LON}
-        timezone = ZONE
-    zone = timezone or zone_at(lat, lon) or ZONE
+    zone = timezone or (ZONE if lon is None else _zone_at_sea(lon))
     since = members.pop("operational_since", None) or SINCE
     _refuse_future("/operationalSince", since)
     return VirtualHome(
         vendor_id=secrets.token_hex(12), name=name or "Site 1", timezone=zone, operational_since=since, **members
     )
+
+
+def _zone_at_sea(lon: float) -> str:
+    """Returns the zone of ships, an hour for fifteen degrees."""
+    hours = round(lon / 15)
+    return f"Etc/GMT{-hours:+d}" if hours else "Etc/UTC"
 
 
 async def create(hub: Hub, account_id: str, actor: str, home: VirtualHome) -> Place:

@@ -1,7 +1,7 @@
 """A fleet's energy, summed over its sites by the database, and how many sites each sum stands for. No vendor is asked.
 
-All sites are summed over the same periods, those of one time zone. Days, and months of them, are a site's daily values
-where it lies in that zone and has them, else its quarter hours, which are stored for every site.
+All sites are summed over the same periods, those of one time zone. What days, and months of them, are made of `days`
+tells, as for one site.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from joinder import physics
 from joinder.clock import now
 from joinder.energy import ENERGY_METRICS, DeviceKind
 from joinder.runtime.hub import Hub
+from joinder.services.readings import days
+from joinder.services.readings.coverage import Gap
 from joinder.services.readings.intervals import Window, refuse_span
-from joinder.services.readings.periods import QUARTER_S, SummaryLevel, floor, following
+from joinder.services.readings.periods import SummaryLevel, floor, following
 from joinder.services.readings.totals import ENERGIES
 from joinder.store.types import Row
 
@@ -26,42 +27,20 @@ _HAS = (
     "THEN 1 ELSE 0 END AS {kind}"
 )
 _FLEET = (
-    f"SELECT s.id, s.timezone, s.operational_since, s.gone_at, {', '.join(_HAS.format(kind=k) for k in DeviceKind)} "  # noqa: S608 - our own names
+    f"SELECT s.id, s.operational_since, s.gone_at, {', '.join(_HAS.format(kind=k) for k in DeviceKind)} "  # noqa: S608 - our own names
     "FROM site s JOIN enrollment e ON e.id = s.enrollment_id "
     "WHERE s.account_id = :account AND s.fetched_at IS NOT NULL {filters}"
 )
-# What one site tells of a metric in a period, and of how many seconds; what no site can have told counts as unknown.
-_TOLD = "sum(CASE WHEN {m} BETWEEN 0 AND :{most} THEN {m} END) AS {m}"
-_TOLD_S = 'sum(CASE WHEN {m} BETWEEN 0 AND :{most} THEN "end" - start ELSE 0 END) AS {m}_s'
-_OF_SITES = (
-    "SELECT subject_id, {told}, max(CASE WHEN quality = 'partial' THEN 1 ELSE 0 END) AS is_partial FROM {rows} "
-    "AND resolution = '{resolution}' AND start >= :start AND start < :end AND \"end\" <= :end {more} "
-    "GROUP BY subject_id"
-)
-_QUARTERS = f'AND "end" - start = {QUARTER_S}'
-_OF_FLEET = "interval WHERE subject_id IN (SELECT id FROM fleet)"
-# Pairs of a site and a day: `counted` tells which have a daily value, and the others come from their quarter hours.
-_BY_DAYS = (
-    "days (day_start, day_end) AS (VALUES {days}), "
-    "pairs AS (SELECT f.id, d.day_start, d.day_end, CASE WHEN f.timezone = :zone THEN i.start END AS counted "
-    "FROM fleet f CROSS JOIN days d LEFT JOIN interval i ON i.subject_id = f.id AND i.resolution = 'day' "
-    'AND i.start = d.day_start AND i."end" = d.day_end)'
-)
-# CROSS JOIN keeps SQLite from looking through all readings for those of a pair.
-_COUNTED = (
-    "pairs p CROSS JOIN interval WHERE p.counted IS NOT NULL AND subject_id = p.id AND start = p.day_start "
-    'AND "end" = p.day_end'
-)
-_OTHERS = (
-    "pairs p CROSS JOIN interval WHERE p.counted IS NULL AND subject_id = p.id AND start >= p.day_start "
-    "AND start < p.day_end"
-)
-_BOTH = (
-    "SELECT subject_id, {sums}, max(is_partial) AS is_partial FROM (SELECT * FROM daily UNION ALL SELECT * FROM rest) b"
+# What each site tells in a period that is no day.
+_PARTIAL = ", ".join(f"{days.ANY_PARTIAL} AS partial_{kind}" for kind in DeviceKind)
+_TOLD = (
+    f"told AS (SELECT subject_id, {days.TOLD_QUARTERS}, {_PARTIAL} FROM interval "  # noqa: S608 - our own names
+    f"WHERE subject_id IN (SELECT id FROM fleet) AND {days.IS_QUARTER} "
+    "AND start >= :start AND start < :end GROUP BY subject_id)"
 )
 _FIGURE = (
     "sum(t.{m}), count(t.{m}), "
-    "sum(CASE WHEN t.{m} IS NOT NULL AND (t.{m}_s < :length OR t.is_partial = 1) THEN 1 ELSE 0 END)"
+    "sum(CASE WHEN t.{m} IS NOT NULL AND (t.{m}_s < :length OR t.partial_{kind} = 1) THEN 1 ELSE 0 END)"
 )
 _SILENT = (  # who has such a device, and was there all the time
     "sum(CASE WHEN f.{kind} = 1 AND {unknown} AND (f.gone_at IS NULL OR f.gone_at >= :end) "
@@ -123,7 +102,7 @@ async def of_fleet(hub: Hub, fleet: Fleet, window: Window, zone: ZoneInfo) -> Ag
             following_page = start
             break
         sql = _sql(among, _days(start, end, zone) if window.level in ("day", "month") else ())
-        (row,) = await hub.store.scan(sql, {**values, **_of_period(window.level, start, end, zone)})
+        (row,) = await hub.store.scan(sql, {**values, **_of_period(window.level, start, end)})
         periods.append(Period(start, end, _figures(row)))
     return Aggregate(int(sites), zone, periods, following_page)
 
@@ -140,9 +119,9 @@ def _filters(fleet: Fleet) -> tuple[str, dict[str, Any]]:
     return sql, values
 
 
-def _days(start: int, end: int, zone: ZoneInfo) -> Sequence[tuple[int, int]]:
+def _days(start: int, end: int, zone: ZoneInfo) -> Sequence[Gap]:
     """Returns the days of a period."""
-    found = list[tuple[int, int]]()
+    found = list[Gap]()
     while start < end:
         after = following(start, "day", zone)
         found.append((start, after))
@@ -150,34 +129,22 @@ def _days(start: int, end: int, zone: ZoneInfo) -> Sequence[tuple[int, int]]:
     return found
 
 
-def _sql(among: str, days: Sequence[tuple[int, int]]) -> str:
+def _sql(among: str, days_of: Sequence[Gap]) -> str:
     """Writes the statement of one period: a row of three columns a metric, then one a kind of device."""
-    told = f"told AS ({_of_sites('15mins', 'most_quarter', _OF_FLEET, _QUARTERS)})"
-    if days:
-        daily = _of_sites("day", "most_day", _COUNTED, "")
-        rest = _of_sites("15mins", "most_quarter", _OTHERS, _QUARTERS)
-        sums = ", ".join(f"sum({m}) AS {m}, sum({m}_s) AS {m}_s" for m in ENERGY_METRICS)
-        spans = ", ".join(str(day) for day in days)  # numbers of our own
-        both = f"{_BOTH.format(sums=sums)} GROUP BY subject_id"
-        told = f"{_BY_DAYS.format(days=spans)}, daily AS ({daily}), rest AS ({rest}), told AS ({both})"
-    figures = [_FIGURE.format(m=metric) for metric in ENERGY_METRICS]
+    kind_of = {metric: kind for kind in DeviceKind for metric in ENERGIES[kind]}
+    figures = [_FIGURE.format(m=metric, kind=kind_of[metric]) for metric in ENERGY_METRICS]
     for kind in DeviceKind:
         unknown = " AND ".join(f"t.{metric} IS NULL" for metric in ENERGIES[kind])
         figures.append(_SILENT.format(kind=kind, unknown=unknown))
     return (
-        f"WITH fleet AS ({among}), {told} SELECT {', '.join(figures)} "  # noqa: S608 - our own names
-        "FROM fleet f LEFT JOIN told t ON t.subject_id = f.id"
+        f"WITH fleet AS ({among}), {days.told_sql(days_of) if days_of else _TOLD} "  # noqa: S608 - our own names
+        f"SELECT {', '.join(figures)} FROM fleet f LEFT JOIN told t ON t.subject_id = f.id"
     )
 
 
-def _of_sites(resolution: str, most: str, rows: str, more: str) -> str:
-    told = ", ".join(part.format(m=metric, most=most) for metric in ENERGY_METRICS for part in (_TOLD, _TOLD_S))
-    return _OF_SITES.format(told=told, rows=rows, resolution=resolution, more=more)
-
-
-def _of_period(level: SummaryLevel, start: int, end: int, zone: ZoneInfo) -> dict[str, Any]:
-    values = {"start": start, "end": end, "length": end - start, "most_quarter": physics.MOST_W / 4}
-    return values | ({"most_day": physics.MOST_W * 26, "zone": zone.key} if level in ("day", "month") else {})
+def _of_period(level: SummaryLevel, start: int, end: int) -> dict[str, Any]:
+    values = {"start": start, "end": end, "length": end - start, "most_quarter": days.MOST_QUARTER_WH}
+    return values | ({"most_day": days.MOST_DAY_WH} if level in ("day", "month") else {})
 
 
 def _spans(window: Window, zone: ZoneInfo) -> Iterator[tuple[int, int]]:

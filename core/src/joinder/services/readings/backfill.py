@@ -18,6 +18,7 @@ from joinder.ids import new_id
 from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.readings import history
 from joinder.services.records import health
+from joinder.services.records.told import EVERYTHING, Told, of_enrollments
 from joinder.services.refusals import Conflict, Unprocessable
 from joinder.services.work import leases
 from joinder.store.tables import Backfill, Due, Enrollment
@@ -94,10 +95,11 @@ async def get(hub: Hub, account_id: str, backfill_id: str) -> BackfillProgress:
 
 
 async def list_page(
-    hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int
+    hub: Hub, account_id: str, filters: dict[str, str], *, after: str, limit: int, told: Told = EVERYTHING
 ) -> list[BackfillProgress]:
     """Reads a keyset page by id; `filters` are columns of backfill."""
     query = select(Backfill).where(col(Backfill.account_id) == account_id, col(Backfill.id) > after)
+    query = query.where(*of_enrollments(told, Backfill.enrollment_id))
     for column, value in filters.items():
         query = query.where(getattr(Backfill, column) == value)
     async with hub.store.read() as session:

@@ -13,7 +13,8 @@ from joinder.energy import DeviceKind
 from joinder.errors import UnknownVendor, VendorError
 from joinder.runtime.hub import Hub
 from joinder.services.calls.call_refusals import ShareSpent
-from joinder.services.readings import missing, silence, uncovered
+from joinder.services.readings import days, missing, silence, uncovered
+from joinder.services.readings.coverage import Gap
 from joinder.services.readings.missing import Missing
 from joinder.services.readings.periods import SummaryLevel, ceiling, floor, following, zone_of
 from joinder.services.readings.provenance import Source, sources
@@ -29,7 +30,6 @@ from joinder.services.readings.totals import (
     RULE,
     Totals,
     summed,
-    tell,
 )
 from joinder.services.refusals import Unprocessable
 from joinder.store.readings import read_intervals
@@ -40,6 +40,7 @@ from joinder.vendor import History, Resolution
 
 CLOCK_CHANGE_S = 7200  # a month in which clocks change is longer than its days
 MAX_SPAN_DAYS = {"15mins": 31, "hour": 31, "day": 731, "month": 3660}
+LONG = ("day", "month")  # periods that are made of days
 MISSING_MOST = 100  # spans named in one answer
 
 
@@ -77,7 +78,7 @@ class Page(Struct, frozen=True):
         return not self.missing and "partial" not in self.totals.qualities
 
 
-_DAYS = "SELECT 1 FROM coverage WHERE subject_id = :id AND resolution = 'day' LIMIT 1"
+_SUCH_DEVICE = "SELECT 1 FROM device WHERE site_id = :id AND kind = :kind AND gone_at IS NULL LIMIT 1"
 
 
 Failure = VendorError | StoreTrouble
@@ -124,7 +125,7 @@ async def stored_of_site(hub: Hub, account_id: str, site_id: str, kind: DeviceKi
     asked = _asked(account_id, await site_head(hub, account_id, site_id), None, kind, window)
     if asked.site.fetched_at is None:
         return Page(NO_TOTALS, asked.zone, None, missing=[Missing(asked.start, asked.end, "not_read_yet")])
-    return await _stored_page(hub, asked, await _parts(hub, asked), window, None)
+    return await _stored_page(hub, asked, _parts(hub, asked), window, None)
 
 
 async def of_device(hub: Hub, account_id: str, device_id: str, kind: DeviceKind, window: Window) -> Page:
@@ -164,7 +165,7 @@ def _asked(account_id: str, site: SiteHead, device: DeviceHead | None, kind: Dev
 
 async def _page(hub: Hub, asked: Asked, window: Window) -> Page:
     """Returns at most `window.limit` periods that have data. Raises the vendor's failure when nothing is stored."""
-    parts = await _parts(hub, asked)
+    parts = _parts(hub, asked)
     covered = await _covered(hub, asked, parts)
     page = await _stored_page(hub, asked, parts, window, None if isinstance(covered, bool) else covered)
     return structs.replace(page, is_settled=True) if covered is True and page.is_complete else page
@@ -177,15 +178,14 @@ async def _stored_page(
     window: Window,
     failure: Failure | None,
 ) -> Page:
-    read = [(part, resolution, *await _rows(hub, part, resolution)) for part, resolution in parts]
-    rows = [row for _, _, _, found in read for row in found]
+    subject_id, rows = await _rows(hub, asked)
     totals = summed(rows, asked.kind, asked.level, asked.zone, window.provenance)
     if failure is not None and not totals and not isinstance(failure, ShareSpent):
         raise failure
     as_of = min((row[FETCHED_AT] for row in rows), default=None) if failure is not None else None
     following_page = totals.starts[window.limit] if len(totals) > window.limit else None
     shown = totals.first(window.limit)
-    missing = await _missing(hub, read, following_page)
+    missing = await _missing(hub, parts, subject_id, rows, following_page)
     return Page(
         shown,
         asked.zone,
@@ -219,12 +219,13 @@ async def _silent(hub: Hub, asked: Asked, shown: Totals) -> list[Silent]:
 
 
 async def _missing(
-    hub: Hub, read: Sequence[tuple[Asked, Resolution, str, list[Row]]], until: int | None
+    hub: Hub, parts: Sequence[tuple[Asked, Resolution]], subject_id: str, rows: Sequence[Row], until: int | None
 ) -> list[Missing]:
     """Returns what no row tells of the range this page stands for, with the reason of each."""
     found: list[Missing] = []
-    for asked, resolution, subject_id, rows in read:
+    for asked, resolution in parts:
         end = asked.end if until is None else min(asked.end, until)
+        told = [row for row in rows if asked.start <= row[0] < asked.end] if len(parts) > 1 else rows
         series = missing.Series(
             subject_id=subject_id,
             resolution=resolution,
@@ -232,7 +233,7 @@ async def _missing(
             operational_since=asked.site.operational_since,
             zone=asked.zone,
         )
-        found += await missing.of_rows(hub, series, rows, _columns_told(rows, asked.kind), asked.start, end)
+        found += await missing.of_rows(hub, series, told, _columns_told(told, asked.kind), asked.start, end)
     return missing.joined(found)
 
 
@@ -256,14 +257,9 @@ def _history(hub: Hub, vendor: str, resolution: Resolution) -> History | None:
         return None
 
 
-async def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
-    """Splits the question by resolution: daily values up to today, where the vendor has them, and quarter hours.
-
-    Of a vendor whose plugin is not there, the stored rows tell.
-    """
-    if asked.level not in ("day", "month"):
-        return [(asked, "15mins")]
-    if _history(hub, asked.site.vendor, "day") is None and not await hub.store.rows(_DAYS, {"id": asked.site.id}):
+def _parts(hub: Hub, asked: Asked) -> list[tuple[Asked, Resolution]]:
+    """Splits what the vendor is asked by resolution: daily values up to today, where it has them, and quarter hours."""
+    if asked.level not in LONG or _history(hub, asked.site.vendor, "day") is None:
         return [(asked, "15mins")]
     today = floor(now(), "day", asked.zone)
     parts: list[tuple[Asked, Resolution]] = []
@@ -305,25 +301,43 @@ async def _covered(hub: Hub, asked: Asked, parts: Sequence[tuple[Asked, Resoluti
     return all(settled)
 
 
-async def _rows(hub: Hub, asked: Asked, resolution: Resolution) -> tuple[str, list[Row]]:
-    """Returns the subject whose series it is, and its rows.
+async def _rows(hub: Hub, asked: Asked) -> tuple[str, Sequence[Row]]:
+    """Returns the subject whose series it is, and its rows: of a day its daily value or its quarter hours."""
+    subject_id = asked.own_device.id if asked.own_device is not None else asked.site.id
+    span = asked.start, asked.end
+    if asked.level not in LONG:
+        return subject_id, await _of_resolution(hub, asked, "15mins", span)
+    daily = await _of_resolution(hub, asked, "day", span)
+    quarters = list[Row]()
+    for open_span in days.open_spans(daily, asked.kind, asked.start, min(asked.end, now())):
+        quarters += await _of_resolution(hub, asked, "15mins", open_span)
+    is_there = not quarters or asked.device is not None or await _has_such_device(hub, asked)
+    return subject_id, days.made_of(daily, quarters, asked.kind, is_kind_there=is_there)
+
+
+async def _has_such_device(hub: Hub, asked: Asked) -> bool:
+    return bool(await hub.store.rows(_SUCH_DEVICE, {"id": asked.site.id, "kind": str(asked.kind)}))
+
+
+async def _of_resolution(hub: Hub, asked: Asked, resolution: Resolution, span: Gap) -> list[Row]:
+    """Reads the rows of a series.
 
     The only device of its kind is what the site's series measures: where the device's own rows, of whatever was asked
     before, tell nothing, the site's do.
     """
-    own = await _whole_rows(hub, asked, asked.device.id, resolution) if asked.device is not None else []
+    own = await _whole_rows(hub, asked, asked.device.id, resolution, span) if asked.device is not None else []
     if asked.own_device is not None:
-        return asked.own_device.id, own
-    told = {row[0]: row for row in own if tell([row], asked.kind)}
-    rows = await _whole_rows(hub, asked, asked.site.id, resolution)
+        return own
+    told = {row[0]: row for row in own if days.tells(row, asked.kind)}
+    rows = await _whole_rows(hub, asked, asked.site.id, resolution, span)
     if told:
         found = {row[0]: row for row in rows} | told
         rows = [found[start] for start in sorted(found)]
-    return asked.site.id, rows
+    return rows
 
 
-async def _whole_rows(hub: Hub, asked: Asked, subject_id: str, resolution: Resolution) -> list[Row]:
-    rows = await read_intervals(hub.store, subject_id, resolution, asked.start, asked.end, METRICS_OF[asked.kind])
+async def _whole_rows(hub: Hub, asked: Asked, subject_id: str, resolution: Resolution, span: Gap) -> list[Row]:
+    rows = await read_intervals(hub.store, subject_id, resolution, *span, METRICS_OF[asked.kind])
     return list(rows) if resolution == "15mins" else _of_zone(rows, asked.zone)
 
 

@@ -21,6 +21,7 @@ from joinder.runtime.hub import Hub, audit, owned
 from joinder.services.records.accounts import Caller
 from joinder.services.records.login_audit import LoginAudit
 from joinder.services.records.signing_keys import TOKEN_LIFE_S, SigningKeys
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.store.tables import Account, ApiClient, Enrollment, RevokedToken
 from joinder.store.types import Stamp
 from joinder.trouble import StoreTrouble
@@ -225,8 +226,7 @@ class Tokens:
             client_id=claims.client_id,
             scopes=frozenset(claims.scope.split()),
             mode=account.mode,
-            vendors=frozenset(vendor.name for vendor in known) if client.compatible else None,
-            types=types if client.compatible else None,
+            told=Told(frozenset(vendor.name for vendor in known), types) if client.compatible else EVERYTHING,
             enrollment_id=claims.enrollment,
         )
 

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from joinder.clock import now
 from joinder.ids import new_id, new_token
 from joinder.runtime.hub import Hub, audit, owned
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import Conflict, NotFound, Unprocessable, WrongMode
 from joinder.store.tables import Account, ApiClient, Program
 from joinder.store.vault import DATA_KEYS
@@ -42,21 +43,12 @@ class Caller:
     client_id: str
     scopes: frozenset[str]
     mode: str = PRODUCTION
-    vendors: frozenset[str] | None = None  # the only ones a client of Derapi is told of; None: all
-    types: frozenset[tuple[str, str]] | None = None  # of credentials, as (vendor, type), likewise
+    told: Told = EVERYTHING
     enrollment_id: str | None = None  # of a browser key: all it may read of
 
     @property
     def is_compatible(self) -> bool:
-        return self.vendors is not None
-
-    def knows(self, vendor: str) -> bool:
-        return self.vendors is None or vendor in self.vendors
-
-    def may_see(self, vendor: str, credential_type: str | None) -> bool:
-        """Tells whether it is told of what is of a vendor, and of app credentials of a type."""
-        is_told = credential_type is None or self.types is None or (vendor, credential_type) in self.types
-        return self.knows(vendor) and is_told
+        return self.told.vendors is not None
 
     @property
     def is_virtual(self) -> bool:

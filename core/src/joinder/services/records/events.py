@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -15,8 +17,11 @@ from joinder.ids import next_id
 from joinder.runtime.hub import Hub
 from joinder.services.records import health
 from joinder.services.records.event_types import OPT_IN
+from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import Invalid
 from joinder.store.tables import Enrollment, Event
+
+DELETED = "enrollment.deleted"  # the last one of an enrollment but for enrollment.revoked; it says of which vendor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +83,17 @@ async def since(
 
 
 async def list_page(
-    hub: Hub, account_id: str, *, enrollment_id: str | None, kind: str | None, after: str, limit: int
+    hub: Hub,
+    account_id: str,
+    *,
+    enrollment_id: str | None,
+    kind: str | None,
+    after: str,
+    limit: int,
+    told: Told = EVERYTHING,
 ) -> list[EventView]:
     """Reads a keyset page by time, the newest last. Raises Invalid when `after` is no event of this account."""
-    query = _wanted(select(Event), account_id, enrollment_id, kind)
+    query = _wanted(select(Event), account_id, enrollment_id, kind).where(*_known(told))
     async with hub.store.read() as session:
         if after:
             last = await session.get(Event, after)
@@ -99,6 +111,22 @@ def _wanted(
     if kind is None:
         query = query.where(col(Event.type).not_in(OPT_IN))
     return query.where(*(col(column) == value for column, value in wanted.items() if value is not None))
+
+
+def _known(told: Told) -> Sequence[ColumnElement[bool]]:
+    """Returns the conditions of events of vendors it knows, also of enrollments that are gone, and of no enrollment."""
+    if told.vendors is None:
+        return ()
+    end = aliased(Event)
+    enrollment = select(Enrollment.vendor).where(col(Enrollment.id) == Event.enrollment_id).scalar_subquery()
+    ended = select(_vendor_in(end)).where(end.enrollment_id == Event.enrollment_id, end.type == DELETED).limit(1)
+    vendor = func.coalesce(_vendor_in(Event), enrollment, ended.scalar_subquery())
+    is_nobodys = (col(Event.enrollment_id) == "") & _vendor_in(Event).is_(None)
+    return (or_(vendor.in_(told.vendors), is_nobodys),)
+
+
+def _vendor_in(event: Any) -> Any:
+    return event.data["vendor"].as_string()
 
 
 async def _told(session: AsyncSession, query: SelectOfScalar[Event]) -> list[EventView]:
