@@ -38,13 +38,23 @@ _TOLD = (
     f"WHERE subject_id IN (SELECT id FROM fleet) AND {days.IS_QUARTER} "
     "AND start >= :start AND start < :end GROUP BY subject_id)"
 )
+# Each site of the fleet beside what it tells. By sorting both: joined, SQLite looks through all that was told for each.
+_OF_SITE = ("operational_since", "gone_at", *DeviceKind)
+_OF_PERIOD = (
+    *(column for metric in ENERGY_METRICS for column in (metric, f"{metric}_s")),
+    *(f"partial_{kind}" for kind in DeviceKind),
+)
+_BESIDE = (
+    f"beside AS (SELECT id, {', '.join(f'max({name}) AS {name}' for name in (*_OF_SITE, *_OF_PERIOD))} FROM ("  # noqa: S608 - our own names
+    f"SELECT id, {', '.join(_OF_SITE)}, {', '.join(f'NULL AS {name}' for name in _OF_PERIOD)} FROM fleet UNION ALL "
+    f"SELECT subject_id, {', '.join('NULL' for _ in _OF_SITE)}, {', '.join(_OF_PERIOD)} FROM told) both_of GROUP BY id)"
+)
 _FIGURE = (
-    "sum(t.{m}), count(t.{m}), "
-    "sum(CASE WHEN t.{m} IS NOT NULL AND (t.{m}_s < :length OR t.partial_{kind} = 1) THEN 1 ELSE 0 END)"
+    "sum({m}), count({m}), sum(CASE WHEN {m} IS NOT NULL AND ({m}_s < :length OR partial_{kind} = 1) THEN 1 ELSE 0 END)"
 )
 _SILENT = (  # who has such a device, and was there all the time
-    "sum(CASE WHEN f.{kind} = 1 AND {unknown} AND (f.gone_at IS NULL OR f.gone_at >= :end) "
-    "AND (f.operational_since IS NULL OR f.operational_since <= :start) THEN 1 ELSE 0 END)"
+    "sum(CASE WHEN {kind} = 1 AND {unknown} AND (gone_at IS NULL OR gone_at >= :end) "
+    "AND (operational_since IS NULL OR operational_since <= :start) THEN 1 ELSE 0 END)"
 )
 
 
@@ -134,11 +144,11 @@ def _sql(among: str, days_of: Sequence[Gap]) -> str:
     kind_of = {metric: kind for kind in DeviceKind for metric in ENERGIES[kind]}
     figures = [_FIGURE.format(m=metric, kind=kind_of[metric]) for metric in ENERGY_METRICS]
     for kind in DeviceKind:
-        unknown = " AND ".join(f"t.{metric} IS NULL" for metric in ENERGIES[kind])
+        unknown = " AND ".join(f"{metric} IS NULL" for metric in ENERGIES[kind])
         figures.append(_SILENT.format(kind=kind, unknown=unknown))
     return (
-        f"WITH fleet AS ({among}), {days.told_sql(days_of) if days_of else _TOLD} "  # noqa: S608 - our own names
-        f"SELECT {', '.join(figures)} FROM fleet f LEFT JOIN told t ON t.subject_id = f.id"
+        f"WITH fleet AS ({among}), {days.told_sql(days_of) if days_of else _TOLD}, {_BESIDE} "  # noqa: S608 - our own names
+        f"SELECT {', '.join(figures)} FROM beside"
     )
 
 
