@@ -34,6 +34,11 @@ def is_whole(day: Row, kind: DeviceKind) -> bool:
     return day[-1] != "partial" and _is_enough(day, kind)
 
 
+def all_tell(days: Sequence[Row], kind: DeviceKind) -> bool:
+    """Tells whether nothing depends on the site having such a device."""
+    return all(is_whole(day, kind) or day[-1] == "partial" for day in days)
+
+
 def tells(row: Row, kind: DeviceKind) -> bool:
     return any(row[COLUMN[name]] is not None for name in ENERGIES[kind])
 
