@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from rich.text import Text
 
+from joinder import moments
 from joinder.clock import now
 from joinder.plurals import several
 
@@ -126,12 +128,19 @@ def energy(watt_hours: float | None) -> str:
 
 
 def since(text: str) -> int:
-    """Reads epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a time of UTC. Raises ValueError."""
-    distance = re.fullmatch(r"(\d+)\s*(d|h|min|s)", text.strip())
+    """Reads epoch seconds of a distance back such as 90 min, 3 h, 2 d, or of a day or time, of UTC unless it says more.
+
+    Raises ValueError.
+    """
+    text = text.strip()
+    distance = re.fullmatch(r"([0-9]{1,9})\s*(d|h|min|s)", text)
     if distance:
-        return now() - int(distance[1]) * UNITS[distance[2]]
-    found = datetime.fromisoformat(text.strip())
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        return max(0, now() - int(distance[1]) * UNITS[distance[2]])
+    forms = (f"{text}T00:00Z",) if len(text) == len("2026-06-01") else (text, f"{text}Z")
+    for form in forms:
+        with suppress(ValueError):
+            return moments.read(form).epoch
+    raise ValueError(moments.WANTED)
 
 
 def details(data: Mapping[str, object]) -> str:

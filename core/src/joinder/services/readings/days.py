@@ -34,6 +34,11 @@ def is_whole(day: Row, kind: DeviceKind) -> bool:
     return day[-1] != "partial" and _is_enough(day, kind)
 
 
+def all_tell(days: Sequence[Row], kind: DeviceKind) -> bool:
+    """Tells whether nothing depends on the site having such a device."""
+    return all(is_whole(day, kind) or day[-1] == "partial" for day in days)
+
+
 def tells(row: Row, kind: DeviceKind) -> bool:
     return any(row[COLUMN[name]] is not None for name in ENERGIES[kind])
 
@@ -108,7 +113,9 @@ TOLD_QUARTERS = ", ".join(
     for m in ENERGY_METRICS
 )
 ANY_PARTIAL = "max(CASE WHEN quality = 'partial' THEN 1 ELSE 0 END)"
-IS_QUARTER = f"resolution = '15mins' AND \"end\" - start = {QUARTER_S} AND start % {QUARTER_S} = 0"
+_IS_WHOLE = f'"end" - start = {QUARTER_S} AND start % {QUARTER_S} = 0'
+# In a CASE, as of two equations PostgreSQL believes that they leave nothing, and reads the whole table for each day.
+IS_QUARTER = f"resolution = '15mins' AND CASE WHEN {_IS_WHOLE} THEN TRUE ELSE FALSE END"
 _DAILY_VALUES = ", ".join(f"CASE WHEN i.{m} BETWEEN 0 AND :most_day THEN i.{m} END AS {m}" for m in ENERGY_METRICS)
 _KINDS = ", ".join(f"f.{kind} AS has_{kind}" for kind in DeviceKind)
 # CROSS JOIN keeps SQLite from looking through all readings for those of a day.

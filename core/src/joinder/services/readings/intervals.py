@@ -311,12 +311,13 @@ async def _rows(hub: Hub, asked: Asked) -> tuple[str, Sequence[Row]]:
     quarters = list[Row]()
     for open_span in days.open_spans(daily, asked.kind, asked.start, min(asked.end, now())):
         quarters += await _of_resolution(hub, asked, "15mins", open_span)
-    is_there = not quarters or asked.device is not None or await _has_such_device(hub, asked)
+    is_there = not quarters or days.all_tell(daily, asked.kind) or await _has_such_device(hub, asked)
     return subject_id, days.made_of(daily, quarters, asked.kind, is_kind_there=is_there)
 
 
 async def _has_such_device(hub: Hub, asked: Asked) -> bool:
-    return bool(await hub.store.rows(_SUCH_DEVICE, {"id": asked.site.id, "kind": str(asked.kind)}))
+    values = {"id": asked.site.id, "kind": str(asked.kind)}
+    return asked.device is not None or bool(await hub.store.rows(_SUCH_DEVICE, values))
 
 
 async def _of_resolution(hub: Hub, asked: Asked, resolution: Resolution, span: Gap) -> list[Row]:
