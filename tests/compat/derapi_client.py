@@ -13,7 +13,7 @@ import json
 import pkgutil
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import derapi.api
@@ -38,10 +38,16 @@ from derapi.models.vendor import Vendor
 from derapi.types import UNSET, Unset
 
 APP = {"client_id": "app-1", "client_secret": "upstream-secret", "api_key": "upstream-key"}
-DAY = {
-    "start": datetime.fromisoformat("2026-06-01T00:00:00+02:00"),
-    "end": datetime.fromisoformat("2026-06-02T00:00:00+02:00"),
-}
+
+
+def last_june() -> dict[str, datetime]:
+    """Returns a day of Berlin that has 24 hours, and lies behind on whatever day this runs."""
+    zone, today = timezone(timedelta(hours=2)), datetime.now(UTC)
+    day = datetime(today.year if today.month > 6 else today.year - 1, 6, 1, tzinfo=zone)
+    return {"start": day, "end": day + timedelta(days=1)}
+
+
+DAY = last_june()
 
 
 class Caller:

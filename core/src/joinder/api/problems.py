@@ -94,6 +94,7 @@ _TITLES = {
     405: ("method-not-allowed", "This resource does not have this method"),
     406: ("not-acceptable", "No representation is acceptable"),
     408: ("too-slow", "The request body did not come in time"),
+    412: ("precondition-failed", "Changes take no condition"),
     413: ("too-large", "The request body is larger than 256 kB"),
     415: ("unsupported-media-type", "The request body has the wrong media type"),
     429: ("rate-limited", "Too many requests"),
