@@ -186,5 +186,6 @@ def refusing_configuration(command: Callable[[], object]) -> None:
     except config_file.ConfigError as error:
         from joinder.clean import clean_text
 
-        click.echo(clean_text(f"Configuration: {error}"), err=True)
+        for line in str(error).splitlines():
+            click.echo(clean_text(f"Configuration: {line}"), err=True)
         sys.exit(EXIT_CONFIG)

@@ -75,6 +75,21 @@ def put(path: Path, text: str) -> None:
         raise
 
 
+def unfit_folder(path: Path, *, writes: bool) -> str | None:
+    """Says the rest of a sentence where this is no folder that we may read, or write to."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        return "is no folder"
+    if not os.access(path, (os.W_OK if writes else os.R_OK) | os.X_OK):
+        return f"may not be {'written to' if writes else 'read'} by this user"
+    return None
+
+
 def _check_kind(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise Unreadable("cannot be read: Is a directory")
