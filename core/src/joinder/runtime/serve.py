@@ -121,9 +121,10 @@ def _connections_most() -> int:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    connections = max(allowed - OWN_FILES, allowed // 2)
     if allowed < wanted:
-        log.warning("open files are limited to %d: as many connections at once, less %d", allowed, OWN_FILES)
-    return max(allowed - OWN_FILES, allowed // 2)
+        log.warning("open files are limited to %d, so there are %d connections at once", allowed, connections)
+    return connections
 
 
 async def work(settings: Settings) -> None:
