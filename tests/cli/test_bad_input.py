@@ -23,7 +23,9 @@ PRINTS = ("config reference --markdown", "--help", "vendors --json", "openapi")
 
 
 def in_bash(joinder: Shell, line: str, **env: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(["bash", "-c", line], env={**joinder.env, **env}, capture_output=True, text=True)
+    # CPython puts half a .pyc in place where a file may not grow, and whoever imports it next fails
+    told = {**joinder.env, "PYTHONDONTWRITEBYTECODE": "1", **env}
+    done = subprocess.run(["bash", "-c", line], env=told, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     return done
@@ -130,6 +132,15 @@ def test_where_no_file_may_grow_one_is_named_and_none_is_left(joinder: Shell, tm
     assert (done.returncode, "made" in done.stderr, "File too large" in done.stderr) == (1, True, True), done.stderr
     assert "Configuration" not in done.stderr
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("line", ["demo --once --folder made", "dev sma --no-reload --folder made"])
+def test_a_database_without_room_is_told_where_a_command_runs_its_own(
+    joinder: Shell, tmp_path: Path, line: str
+) -> None:
+    done = in_bash(joinder, f"cd {tmp_path} && ulimit -f 1 && {JOINDER} {line}")
+    told = "The database cannot be used (SQLITE_" if done.returncode == 75 else "demo.env cannot be read or written"
+    assert (done.returncode in (1, 75), told in done.stderr) == (True, True), done.stderr
 
 
 def test_a_copy_without_room_is_no_mistake_of_the_settings(joinder: Shell, tmp_path: Path) -> None:
