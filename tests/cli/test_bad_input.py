@@ -135,11 +135,11 @@ def test_where_no_file_may_grow_one_is_named_and_none_is_left(joinder: Shell, tm
 
 
 @pytest.mark.parametrize("line", ["demo --once --folder made", "dev sma --no-reload --folder made"])
-def test_a_database_without_room_is_told_where_a_command_runs_its_own(
-    joinder: Shell, tmp_path: Path, line: str
-) -> None:
+def test_what_runs_a_whole_hub_says_where_room_is_missing(joinder: Shell, tmp_path: Path, line: str) -> None:
     done = in_bash(joinder, f"cd {tmp_path} && ulimit -f 1 && {JOINDER} {line}")
-    told = "The database cannot be used (SQLITE_" if done.returncode == 75 else "demo.env cannot be read or written"
+    told = (
+        "The database cannot be used (SQLITE_" if done.returncode == 75 else "cannot be read or written: File too large"
+    )
     assert (done.returncode in (1, 75), told in done.stderr) == (True, True), done.stderr
 
 
