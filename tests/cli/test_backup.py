@@ -80,7 +80,7 @@ def test_a_folder_keeps_the_newest(installed: Shell, tmp_path: Path) -> None:
     [
         (("backup", "there"), 4, "overwrite it with --force"),
         (("backup", "joinder.sqlite3", "--force"), 4, "is the database itself"),
-        (("backup", "nowhere/x"), 78, "does not exist"),
+        (("backup", "nowhere/x"), 1, "does not exist"),
         (("backup", "there", "--keep", "2"), 1, "--keep needs a folder"),
         (("backup", "nowhere/x", "--keep", "2"), 1, "cannot be made a folder"),
         (("backup", ".", "--keep", "0"), 2, "--keep"),

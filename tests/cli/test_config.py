@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,57 @@ def test_check_names_everything_that_stops_a_start_and_opens_nothing(joinder: Sh
     assert done.returncode == 78
     assert [says in done.stderr for says in ("keys create", "METRICS_TOKEN_FILE", "mean solaredge?")] == [True] * 3
     assert not (tmp_path / "joinder.sqlite3").exists()
+
+
+NOWHERE = (
+    ({"JOINDER_JOURNAL_FOLDER": "/nowhere/journal"}, "cannot be made: /nowhere does not exist; name a folder"),
+    ({"JOINDER_JOURNAL_FOLDER": "{folder}/file"}, "is no folder; name a folder that this user may write to"),
+    ({"JOINDER_JOURNAL_FOLDER": "{folder}/file/journal"}, "file is no folder; name a folder"),
+    ({"JOINDER_PUBLIC_FILES": "/nowhere"}, "/nowhere does not exist; name a folder that this user may read, or none"),
+    ({"JOINDER_PUBLIC_FILES": "{folder}/file"}, "is no folder"),
+    ({"JOINDER_METRICS_TOKEN_FILE": "/nowhere"}, "/nowhere does not exist"),
+    ({"JOINDER_METRICS_PORT": "9", "JOINDER_METRICS_HOST": "::"}, "open to others: set JOINDER_METRICS_TOKEN_FILE"),
+    ({"JOINDER_METRICS_PORT": "9", "JOINDER_METRICS_HOST": "192.0.2.1", "JOINDER_METRICS_TOKEN_FILE": "{folder}/token"},
+     "no interface of this machine has that address; set JOINDER_METRICS_HOST"),
+    ({"JOINDER_HOST": "192.0.2.1"}, "no interface of this machine has that address; set JOINDER_HOST"),
+    ({"JOINDER_HOST": "nobody.invalid"}, "no address has that name; set JOINDER_HOST"),
+    ({"JOINDER_PORT": "9464", "JOINDER_METRICS_PORT": "9464"}, "both 9464; give each a port of its own"),
+    ({"JOINDER_DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "the folder /nowhere does not exist"),
+    ({"JOINDER_DATABASE_URL": "sqlite:///{folder}"}, "is a directory; name the file in it"),
+    ({"JOINDER_KEY_FILE": "/nowhere"}, "joinder keys create"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("env", "says"), NOWHERE)
+def test_what_cannot_be_is_said_by_check_and_doctor_and_stops_a_start(
+    joinder: Shell, tmp_path: Path, env: dict[str, str], says: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "token").write_text("x" * 20)
+    env = {name: value.format(folder=tmp_path) for name, value in env.items()}
+    for command in ("config check", "doctor", "serve"):
+        done = joinder(*command.split(), **env)
+        assert done.returncode == 78, (command, done.stderr)
+        assert says in done.stdout + done.stderr, (command, done.stdout, done.stderr)
+    assert not (tmp_path / "joinder.sqlite3").exists()
+
+
+def test_a_worker_asks_nothing_that_only_a_server_needs(joinder: Shell, tmp_path: Path) -> None:
+    only_of_servers = {"JOINDER_PUBLIC_FILES": "/nowhere", "JOINDER_HOST": "192.0.2.1"}
+    done = joinder("worker", JOINDER_JOURNAL_FOLDER="/nowhere/journal", **only_of_servers)
+    assert (done.returncode, done.stderr.count("Configuration: "), "JOURNAL" in done.stderr) == (78, 1, True)
+
+
+def test_all_that_stops_a_start_is_said_at_once(joinder: Shell) -> None:
+    done = joinder("serve", JOINDER_PUBLIC_FILES="/nowhere", JOINDER_HOST="192.0.2.1", JOINDER_KEY_FILE="/nowhere")
+    assert (done.returncode, done.stderr.count("Configuration: ")) == (78, 3)
+
+
+def test_a_port_that_a_running_server_has_is_no_mistake(joinder: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert joinder("config", "check", JOINDER_PORT=port).returncode == 0
+        assert joinder("serve", JOINDER_PORT=port).returncode == 78
 
 
 def test_a_url_that_does_not_work_is_not_quoted(joinder: Shell, url_file: Path) -> None:

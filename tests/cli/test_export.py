@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from sqlalchemy import text
 
 from api.fakes import HOME
 from cli.world import World
+from joinder import small_files
 from joinder.clean import MARK
 from joinder.commands import export_files
 from joinder.energy import Reading
@@ -128,6 +131,28 @@ def test_an_export_that_was_cut_goes_on_and_is_whole(
     else:
         assert parquet.read_table(path).to_pylist() == parquet.read_table(whole).to_pylist()
     assert not [*tmp_path.glob("*.progress"), *tmp_path.glob("*.half")]
+
+
+@pytest.mark.parametrize("name", ["full.csv", "full.parquet"])
+@pytest.mark.parametrize("room_for", [0, 1])
+def test_an_export_that_found_no_room_says_where_and_may_be_run_again(
+    world: World, fleet: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, room_for: int
+) -> None:
+    """Room for no note of how far it is, or for the first alone."""
+    path, notes = tmp_path / name, list[Path]()
+
+    def put(note: Path, text: str) -> None:
+        if len(notes) == room_for:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        notes.append(note)
+        small_files.put(note, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export_files, "put", put)
+        with pytest.raises(OSError, match=rf"No space left on device: '.*{name}"):
+            world("export", str(path), *SPAN)
+    assert world("export", str(path), *SPAN).exit_code == 0
+    assert [*tmp_path.glob("*full*")] == [path]
 
 
 def test_what_is_there_is_not_overwritten(world: World, fleet: list[str], tmp_path: Path) -> None:

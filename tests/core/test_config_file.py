@@ -128,7 +128,7 @@ def test_relative_paths_count_from_the_files_folder(tmp_path: Path) -> None:
         ("refresh_deadline_s = nan", "refresh_deadline_s must lie between"),
         ("log_format = 'xml'", "log_format must be one of auto, json, text"),
         ("call_limits = 7", "call_limits must be a table"),
-        ("host = ''", "host is empty: name an address"),
+        ("host = ''", "host must be an address of this machine, as 127.0.0.1"),
         ('host = "a\\u0000b"', "host holds a control character"),
         ('database_url = "sqlite:///a\\tb"', "database_url holds a control character"),
         ('plugins = ["a\\nb"]', "plugins holds a control character"),

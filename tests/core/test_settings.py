@@ -150,6 +150,14 @@ UNUSABLE = [
     ("PUBLIC_URL", "https://user:word@hub.example"), ("PUBLIC_URL", "https://@hub.example"),
     ("PUBLIC_URL", "https://hub.example:99999"), ("PUBLIC_URL", "https://hub.example:"), ("PUBLIC_URL", "ftp://127.0.0.1"),
     ("PUBLIC_URL", "http://127.0.0.1.evil.example"), ("PUBLIC_URL", "http://127.0.0.2:8080"),
+    ("PUBLIC_URL", "https://hub..example"), ("PUBLIC_URL", "https://-hub.example"), ("PUBLIC_URL", "https://hub.example:0"),
+    ("PUBLIC_URL", "https://a b.example"), ("PUBLIC_URL", f"https://{'a' * 64}.example"), ("PUBLIC_URL", "https://m\u00fcller.example"),
+    ("CORS_ORIGINS", "https://app..example"), ("CORS_ORIGINS", "https://app.example:0"),
+    ("REROUTE", "api.vendor.example=http://127.0.0.1:99999"), ("REROUTE", "api.vendor.example=http://127.0.0.1:abc"),
+    ("REROUTE", "api.vendor.example=http://127.0.0.1"), ("REROUTE", "=http://127.0.0.1:80"),
+    ("REROUTE", "api..example=http://127.0.0.1:80"), ("REROUTE", "https://api.vendor.example=http://127.0.0.1:80"),
+    ("REROUTE", "api.vendor.example:70000=http://127.0.0.1:80"), ("REROUTE", "api.vendor.example=http://127.0.0.1:80/path"),
+    ("HOST", "a b"), ("HOST", "hub..example"), ("HOST", "http://127.0.0.1"), ("METRICS_HOST", "0.0.0.0/0"),
     ("LOG_LEVEL", "LOUD"),
     ("CALL_LIMITS", "enphase"), ("CALL_LIMITS", "enphase=60"), ("CALL_LIMITS", "enphase:minute"),
     ("CALL_LIMITS", "enphase:hour=60"), ("CALL_LIMITS", "enphase:minute=0"), ("CALL_LIMITS", "enphase:minute=-1"),
@@ -163,6 +171,11 @@ UNUSABLE = [
 def test_a_value_that_cannot_work_is_refused(name, value):
     with pytest.raises(ConfigError, match="JOINDER_"):
         settings_from_env({f"JOINDER_{name}": value})
+
+
+def test_a_name_with_other_letters_is_told_as_browsers_send_it():
+    with pytest.raises(ConfigError, match=r"as browsers send it, xn--mller-kva\.example"):
+        settings_from_env({"JOINDER_PUBLIC_URL": "https://m\u00fcller.example"})
 
 
 @pytest.mark.parametrize(

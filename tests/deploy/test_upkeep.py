@@ -7,9 +7,11 @@ import re
 import subprocess
 import sysconfig
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from databases import Databases
 from joinder.store.key_file import read_key_file
 
 DATABASES = ("sqlite",)
@@ -62,6 +64,30 @@ def test_the_steps_of_upkeep_lead_where_they_say(hub: Hub, tmp_path: Path) -> No
     hub.types(move)
     hub.folder = tmp_path / "new-machine"
     assert "Acme Energy" in hub.types("joinder accounts list")
+
+
+@pytest.mark.timeout(300)
+def test_the_steps_of_upkeep_lead_there_on_postgresql_too(databases: Databases, tmp_path: Path) -> None:
+    """As the page says: copies are called .dump, the name to confirm is the database's, a drill has an empty one."""
+    url, drilled = databases.empty(), databases.empty()
+    hub = Hub(tmp_path / "hub")
+    hub.folder.mkdir()
+    (hub.folder / "url").write_text(url)
+    hub.types('joinder init --account "Acme Energy" --no-input --database-url-file url')
+
+    def on_postgresql(block: str) -> str:
+        block = block.replace("--confirm joinder.sqlite3", f"--confirm {urlsplit(url).path.lstrip('/')}")
+        block = block.replace("sqlite:///drill/joinder.sqlite3", f"'{drilled}'")
+        return re.sub(r"(backups/\*|before-upgrade)\.sqlite3", r"\1.dump", block)
+
+    backup, drill, restore, upgrade, _ = map(on_postgresql, blocks("upkeep.md"))  # the last moves a file
+    hub.types(backup.replace("/somewhere/else", str(tmp_path)))
+    assert "Acme Energy" in hub.types(drill)
+    hub.types('joinder accounts create "Made after the copy"')
+    hub.types(restore)
+    assert "after the copy" not in hub.types("joinder accounts list")
+    hub.types(upgrade)
+    assert (hub.folder / "before-upgrade.dump").is_file()
 
 
 def test_the_steps_of_operate_run(hub: Hub) -> None:

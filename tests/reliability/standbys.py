@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
+
 from joinder.demo.postgres import LocalPostgres, _free_port
 
 
@@ -28,9 +30,13 @@ class Standby(LocalPostgres):
             "-c", "fast", "--no-sync",
         )  # fmt: skip
 
-    def promote(self) -> None:
-        """Until it takes writes."""
-        self._run("pg_ctl", "-D", str(self._data), "-w", "promote")
+    async def promote(self) -> None:
+        """As docs/upkeep.md says it, until it takes writes."""
+        connection = await asyncpg.connect(self.url())
+        try:
+            assert await connection.fetchval("SELECT pg_promote()")
+        finally:
+            await connection.close()
 
 
 @asynccontextmanager

@@ -95,7 +95,7 @@ class Scene:
     async def takes_over(self, standby: Standby) -> None:
         """The primary crashes; what led to it leads to the standby."""
         await asyncio.to_thread(self.primary.stop, "immediate")
-        await asyncio.to_thread(standby.promote)
+        await standby.promote()
         for way in self.ways:
             way.target = standby.port
 
@@ -237,7 +237,7 @@ def test_two_synchronous_standbys_lose_nothing_without_a_journal(
                 async with one_behind(scene, link, first):
                     await asyncio.to_thread(primary.stop, "immediate")
                     assert await _asked(first, _IS_BEHIND, await _asked(second, _LSN))
-                    await asyncio.to_thread(second.promote)
+                    await second.promote()
                     await _asked(second, "ALTER SYSTEM RESET synchronous_standby_names")
                     await _asked(second, "SELECT pg_reload_conf()")
                     for way in scene.ways:

@@ -374,7 +374,7 @@ async def test_the_wrong_key_and_a_newer_schema_leave_the_database_as_it_was(
     wrong = structs.replace(settings, key_file=str(tmp_path / "other.key"))
     with pytest.raises(ConfigError, match="Wrong key"):
         await put_back(wrong, copy.path, registry)
-    with pytest.raises(ConfigError, match="newer Joinder"):
+    with pytest.raises(ConfigError, match=rf"^{newer.path} was written by a newer Joinder"):
         await put_back(settings, newer.path, registry)
     async with open_hub(settings, registry) as again:
         assert await number_of(again, enrollment_id) == 2

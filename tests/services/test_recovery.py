@@ -198,7 +198,7 @@ async def test_doctor_tells_a_folder_that_is_not_there(hub: Hub, tmp_path: Path)
     assert "JOINDER_JOURNAL_FOLDER" in str(finding.next_step)
     hub.journal.folder = tmp_path / "no" / "such"
     (finding,) = await doctor.new_tokens(hub)
-    assert "cannot be written" in finding.text
+    assert "cannot be made: " in finding.text
 
 
 async def test_one_line_that_cannot_be_read_stops_no_other(

@@ -186,5 +186,7 @@ def refusing_configuration(command: Callable[[], object]) -> None:
     except config_file.ConfigError as error:
         from joinder.clean import clean_text
 
-        click.echo(clean_text(f"Configuration: {error}"), err=True)
-        sys.exit(EXIT_CONFIG)
+        begins, code = ("", EXIT_FAILED) if isinstance(error, config_file.NotDone) else ("Configuration: ", EXIT_CONFIG)
+        for line in str(error).splitlines():
+            click.echo(clean_text(f"{begins}{line}"), err=True)
+        sys.exit(code)

@@ -24,6 +24,10 @@ class ConfigError(Exception):
     """A setting that cannot work; the text names it and says what to do. Exit code 78."""
 
 
+class NotDone(ConfigError):
+    """No setting is wrong: this machine did not carry out what was asked, as on a full disk. Exit code 1."""
+
+
 def candidates(env: Mapping[str, str]) -> list[Path]:
     """Lists where a file is looked for when none is named."""
     homes = [env["XDG_CONFIG_HOME"]] if env.get("XDG_CONFIG_HOME") else []
@@ -74,8 +78,10 @@ def _named(text: str) -> Path | None:
         raise ConfigError(f"{VARIABLE}: {text} {why}") from None
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{text} {_missing(path)}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{VARIABLE} cannot be a file: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise ConfigError(f"{text} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{VARIABLE} cannot be a file: {error}") from None
     if stat.S_ISDIR(mode):
         raise ConfigError(f"{path} is a directory; name the file in it, as {path / NAME}")
     if not stat.S_ISREG(mode):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_network
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ SPANS = ("minute", "day", "month")
 MOST_CALLS = 10**9
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _PINNED = "joinder-acme==1.2 sha256:… (joinder vendors pin)"
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _CALLS = f"calls must be a whole number from 1 to {MOST_CALLS}"
 
 
@@ -65,6 +67,15 @@ def as_browsers_write(origin: str) -> str:
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
     default = 443 if parts.scheme == "https" else 80
     return f"{parts.scheme}://{host}" + ("" if parts.port in (None, default) else f":{parts.port}")
+
+
+def is_host(text: str) -> bool:
+    """Tells whether it can be the address, or the name, of a host. Names are as browsers send them: in ASCII."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return len(text) <= 253 and all(map(_LABEL.fullmatch, text.removesuffix(".").split(".")))
+    return True
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -127,8 +138,11 @@ def _wrong_networks(networks: Sequence[str]) -> str | None:
 
 def _wrong_stand_ins(stand_ins: Mapping[str, str]) -> str | None:
     for host, origin in stand_ins.items():
-        if not origin.startswith(("http://127.0.0.1:", "https://127.0.0.1:")) or "@" in origin:
-            return f"cannot send {host} there: it may only go to a simulator on 127.0.0.1"
+        if not _is_authority(host):
+            return f"cannot send {host or 'an empty word'} anywhere: a vendor's host comes first, as api.acme.example"
+        parts = urlsplit(origin) if _is_origin(origin) else None
+        if parts is None or parts.hostname != "127.0.0.1" or parts.port is None:
+            return f"cannot send {host} there: it may only go to a simulator on 127.0.0.1, as http://127.0.0.1:8701"
     return None
 
 
@@ -145,7 +159,7 @@ def _wrong_limits(limits: Mapping[str, Mapping[str, int]]) -> str | None:
 def _wrong_origin(url: str) -> str | None:
     if _is_origin(url):
         return None
-    return "must be an https origin without a path (http only for 127.0.0.1)"
+    return f"must be an https origin without a path (http only for 127.0.0.1){_in_ascii(url)}"
 
 
 def _wrong_origins(origins: Sequence[str]) -> str | None:
@@ -155,11 +169,28 @@ def _wrong_origins(origins: Sequence[str]) -> str | None:
     return None
 
 
+def _in_ascii(url: str) -> str:
+    """Says how browsers write a name that has other letters, which no origin of theirs equals as it stands."""
+    with suppress(ValueError):
+        host = urlsplit(url).hostname or ""
+        if not host.isascii():
+            return f"; write its name as browsers send it, {host.encode('idna').decode()}"
+    return ""
+
+
+def _is_authority(text: str) -> bool:
+    """Tells whether it is a host, with a port or without."""
+    host, colon, port = text.rpartition(":") if text.count(":") == 1 else (text, "", "")
+    return is_host(host) and (not colon or (re.fullmatch("[0-9]{1,5}", port) is not None and 1 <= int(port) <= 65535))
+
+
 def _is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
+        return False
+    if port == 0 or not is_host(parts.hostname or ""):
         return False
     loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
@@ -174,7 +205,7 @@ def _within(low: float, high: float, unit: str = "") -> Callable[[float], str | 
 
 
 def _wrong_host(host: str) -> str | None:
-    return None if host.strip() else "is empty: name an address of this machine, as 127.0.0.1, or 0.0.0.0 for all"
+    return None if is_host(host) else "must be an address of this machine, as 127.0.0.1, or 0.0.0.0 for all"
 
 
 def _wrong_file(path: str) -> str | None:

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field, structs
 from joinder import config_file, setting_values, small_files
 from joinder.config_file import VARIABLE as CONFIG
 from joinder.config_file import ConfigError as ConfigError
+from joinder.config_file import NotDone as NotDone
 from joinder.setting_values import LOOPBACK_HOSTS, as_browsers_write, from_text, holds_password
 from joinder.setting_values import SPANS as SPANS
 from joinder.setting_values import call_limits_text as call_limits_text

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MOST_BYTES = 1024 * 1024
@@ -73,6 +74,31 @@ def put(path: Path, text: str) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives an error of writing the file's name, which the system leaves out where a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def unfit_folder(path: Path, *, writes: bool) -> str | None:
+    """Says the rest of a sentence where this is no folder that we may read, or write to."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        return "is no folder"
+    if not os.access(path, (os.W_OK if writes else os.R_OK) | os.X_OK):
+        return f"may not be {'written to' if writes else 'read'} by this user"
+    return None
 
 
 def _check_kind(found: os.stat_result) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 _MACHINES_FAULT = (
     errno.ENOSPC,
+    errno.EFBIG,
     errno.EDQUOT,
     errno.EROFS,
     errno.EACCES,

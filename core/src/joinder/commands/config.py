@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from joinder.cli import EXIT_CONFIG
 from joinder.commands.answering import say
-from joinder.commands.running import echo, fail, json_option, show
+from joinder.commands.running import echo, json_option, show
 
 if TYPE_CHECKING:
     from joinder.services.operations.configuration import Setting
@@ -74,13 +73,12 @@ def check() -> None:
     """Say what would stop a start, without opening the database. Example:  joinder config check"""
     import logging
 
-    from joinder.services.operations.configuration import problems
-    from joinder.settings import settings_from_env
+    from joinder.services.operations.before_start import problems
+    from joinder.settings import ConfigError, settings_from_env
 
     logging.disable(logging.WARNING)  # broken plugins are `joinder vendors`' to tell
-    found = problems(settings_from_env())
-    if found:
-        fail("\n".join(f"Configuration: {problem}" for problem in found), EXIT_CONFIG)
+    if found := problems(settings_from_env()):
+        raise ConfigError("\n".join(found))
     echo("The configuration can work. Next: joinder doctor")
 
 

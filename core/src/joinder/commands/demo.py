@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import rich_click as click
 
-from joinder.commands.running import echo
+from joinder.commands.running import echo, refusing
 
 if TYPE_CHECKING:
     from joinder.demo.client import Say
@@ -51,7 +51,7 @@ def command(
     if cluster and silent:
         raise click.UsageError("--cluster and --silent-inverter show different things; choose one.")
     asked = _Asked(once, as_json, cluster, silent, days or (1 if once else MONTH), verbose, folder)
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError), refusing():
         asyncio.run(_demo(asked))
 
 

@@ -8,7 +8,7 @@ import rich_click as click
 
 from joinder.clean import clean_line
 from joinder.cli import EXIT_FAILED, EXIT_NOT_FOUND
-from joinder.commands.running import echo, fail
+from joinder.commands.running import echo, fail, refusing
 
 if TYPE_CHECKING:
     from joinder.demo.authoring import Desk
@@ -35,7 +35,7 @@ def command(vendor: str, port: int, folder: Path, no_reload: bool) -> None:
     import asyncio
     import contextlib
 
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError), refusing():
         if no_reload:
             asyncio.run(_run(vendor, folder, port))
         else:

@@ -22,15 +22,14 @@ def command(as_json: bool) -> None:
     Changes nothing. Exit code 0 when all is well, 1 with findings, 75 while the database is away, 78 when the
     configuration, or a newer database, stops every start.
     """
-    from joinder.services.operations.findings import Finding
+    from joinder.services.operations.doctor import stopping
     from joinder.settings import ConfigError
 
     try:
         findings = on_settings(_examined)
         code = _code(findings)
     except ConfigError as error:
-        findings = [Finding(check="configuration", text=str(error), next_step="correct it, then run this again")]
-        code = EXIT_CONFIG
+        findings, code = [stopping(str(error))], EXIT_CONFIG
     if as_json:
         show([_row(one) for one in findings], True)
     else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from joinder.clean import clean_cell
+from joinder.small_files import naming, put
 from joinder.wire.export import COLUMNS, ENERGIES, NAMES, Cell
 
 FLUSH_BYTES = 1 << 20
@@ -46,6 +47,7 @@ class LinesFile:
 
     def __init__(self, path: Path, progress: Progress, encode: Callable[[Rows], bytes], head: bytes) -> None:
         self._path, self.progress, self._encode = path, progress, encode
+        write_progress(path, progress)  # first: what lies there without it is not this export's
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._file.truncate(progress.size)
         self._file.seek(progress.size)
@@ -67,12 +69,13 @@ class LinesFile:
             self._flush()
 
     def close(self) -> None:
-        self._flush()
-        self._file.close()
+        with naming(self._path), closing(self._file):
+            self._flush()
 
     def _flush(self) -> None:
-        self._file.write(b"".join(self._waiting))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(b"".join(self._waiting))
+            self._file.flush()
         self._waiting.clear()
         self.progress.size = self._file.tell()
         write_progress(self._path, self.progress)
@@ -85,6 +88,7 @@ class ParquetFolder:
         import pyarrow
 
         self._path, self.progress = path, progress
+        write_progress(path, progress)
         path.mkdir(exist_ok=True)
         names = [(name, pyarrow.float64() if name in ENERGIES else pyarrow.string()) for name in COLUMNS]
         self._schema = pyarrow.schema(names)
@@ -114,7 +118,8 @@ class ParquetFolder:
         columns = [pyarrow.array(column, kind.type) for column, kind in zip(cells, self._schema, strict=True)]
         part = self._path / f"part-{self.progress.size:05}.parquet"
         half = part.with_suffix(".half")
-        parquet.write_table(pyarrow.table(columns, schema=self._schema), half, compression="zstd")
+        with naming(half):
+            parquet.write_table(pyarrow.table(columns, schema=self._schema), half, compression="zstd")
         half.replace(part)
         self.progress.rows += len(self._rows)
         self.progress.size += 1
@@ -141,9 +146,8 @@ def progress_of(path: Path, asked: str) -> Progress | None:
 
 
 def write_progress(path: Path, progress: Progress) -> None:
-    half = _notes(path).with_suffix(".half")
-    half.write_bytes(msgspec.json.encode(progress))
-    os.replace(half, _notes(path))
+    with naming(_notes(path)):
+        put(_notes(path), msgspec.json.encode(progress).decode())
 
 
 def forget_progress(path: Path) -> None:

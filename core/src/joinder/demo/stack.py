@@ -22,6 +22,7 @@ from joinder.settings import Settings
 from joinder.simulate import Simulator, installed_simulators
 from joinder.simulate.run import running as simulating
 from joinder.simulate.run import settings_of
+from joinder.small_files import naming
 from joinder.store.key_file import create_key_file
 
 # A shell variable alone: `joinder` takes what is exported as JOINDER_… for its settings. It holds for an hour.
@@ -154,4 +155,5 @@ def _write_env(folder: Path, settings: Settings, client: accounts.NewClient, sim
                 told[variable(simulator.vendor, name)] = json.dumps(value)[1:-1]  # it is pasted into JSON
     lines = [f"export {name}={shlex.quote(value)}" for name, value in told.items()]
     lines += [f'export PATH={shlex.quote(sysconfig.get_path("scripts"))}:"$PATH"', AUTHORISED]
-    (folder / "demo.env").write_text("".join(f"{line}\n" for line in lines))
+    with naming(folder / "demo.env"):
+        (folder / "demo.env").write_text("".join(f"{line}\n" for line in lines))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from joinder.small_files import naming
+
 NAME = "steps.sh"
 
 
@@ -32,12 +34,13 @@ class Steps:
     def into(self, folder: Path) -> Path:
         """Begins the file, and returns its path."""
         self._path = folder / NAME
-        self._path.write_text("# What the demo did. After `. demo.env` each curl works as it is pasted.\n")
+        with naming(self._path):
+            self._path.write_text("# What the demo did. After `. demo.env` each curl works as it is pasted.\n")
         self._write()
         return self._path
 
     def _write(self) -> None:
         if self._path is not None and self._waiting:
-            with self._path.open("a") as file:
+            with naming(self._path), self._path.open("a") as file:
                 file.writelines(f"{line}\n" for line in self._waiting)
             self._waiting.clear()

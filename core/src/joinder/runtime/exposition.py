@@ -13,9 +13,7 @@ from joinder.redact import Secrets
 from joinder.runtime import listening
 from joinder.runtime.hub import Hub
 from joinder.services.admin.gauges import CONTENT_TYPE, Gauges
-from joinder.services.operations.configuration import read_metrics_token
-from joinder.setting_values import LOOPBACK_HOSTS
-from joinder.settings import ConfigError
+from joinder.services.operations.before_start import token_of_metrics_port
 from joinder.trouble import StoreTrouble
 
 _PATIENCE_S = 10.0
@@ -35,7 +33,7 @@ async def exposed(hub: Hub) -> AsyncIterator[None]:
     if port is None:
         yield
         return
-    page = _Page(hub, _token(hub))
+    page = _Page(hub, token_of_metrics_port(hub.settings))
     try:
         server = await asyncio.start_server(page.answer, host, port, limit=16 * 1024)
     except OSError as error:
@@ -44,18 +42,6 @@ async def exposed(hub: Hub) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
-
-
-def _token(hub: Hub) -> Secrets | None:
-    """Returns what others must present; None where only this machine can ask."""
-    if hub.settings.metrics_host in LOOPBACK_HOSTS:
-        return None
-    token = read_metrics_token(hub.settings)
-    if token is None:
-        raise ConfigError(
-            f"JOINDER_METRICS_HOST={hub.settings.metrics_host} is open to others: set JOINDER_METRICS_TOKEN_FILE too"
-        )
-    return token
 
 
 class _Page:

@@ -12,6 +12,8 @@ _WAYS_ON = {
     errno.EACCES: "this user may not; ports below 1024 are the system's, so set {port} to a higher one",
     errno.EADDRNOTAVAIL: "no interface of this machine has that address; set {host} to one that has, or to 0.0.0.0",
 }
+ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all is reached
+_PRIVILEGED = 1024
 _NO_NAME = "no address has that name; set {host} to an address of this machine, as 127.0.0.1"
 
 
@@ -24,6 +26,21 @@ def resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int
 def written(host: str) -> str:
     """Writes an address as in a URL."""
     return f"[{host}]" if ":" in host else host
+
+
+def check(host: str, port: int, host_setting: str, port_setting: str, *, starts: bool) -> None:
+    """Raises ConfigError where nobody can listen. Unless something `starts`, a port that is taken is no reason.
+
+    To ask at a start is more than to listen: granian shares its port with whoever asks, and a second server on it would
+    take half of the requests.
+    """
+    asked = port if starts or port < _PRIVILEGED else 0
+    try:
+        family, address = resolved(host, asked)
+        socket.create_server(address, family=family).close()
+    except OSError as error:
+        if starts or error.errno != errno.EADDRINUSE:
+            raise refused(host, port, host_setting, port_setting, error) from None
 
 
 def refused(host: str, port: int, host_setting: str, port_setting: str, error: OSError) -> ConfigError:

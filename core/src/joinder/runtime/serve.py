@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import resource
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -22,13 +21,13 @@ from joinder.runtime.starting import STOPS, StoppedWaiting, once_there
 from joinder.runtime.worker import working
 from joinder.services.calls import breaker_states
 from joinder.services.grants import durability, store_watch
-from joinder.settings import ConfigError, Settings
+from joinder.services.operations import before_start
+from joinder.settings import Settings
 from joinder.vendors.watch import watching
 
 BACKLOG = 4096  # what Linux allows (net.core.somaxconn)
 CONNECTIONS_MOST = 16_384  # 15 kB each
 OWN_FILES = 512  # database, log, journal, calls to vendors
-_ITSELF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all is reached
 HEADERS_MS = 30_000  # for a request's headers, and for an idle connection
 HEADERS_MOST_BYTES = 64 * 1024
 log = logging.getLogger("joinder")
@@ -40,7 +39,7 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
     Without `works` what is due is left to other processes. A database that is away at the start is waited for. Raises
     ConfigError.
     """
-    _check_address(settings)
+    before_start.refuse(settings, serves=True)
     _warn_of_one_address(settings)
     with suppress(StoppedWaiting):
         async with (
@@ -58,7 +57,7 @@ async def serve(settings: Settings, *, works: bool = True) -> None:
 
 async def _tell_when_listening(settings: Settings) -> None:
     """Logs the address once somebody who reads it there is answered; the web server tells nobody when that is."""
-    host = _ITSELF.get(settings.host, settings.host)
+    host = listening.ALL.get(settings.host, settings.host)
     while True:
         try:
             _, writer = await asyncio.open_connection(host, settings.port)
@@ -84,22 +83,6 @@ async def _working(hub: Hub, works: bool) -> AsyncIterator[None]:
     durability.arm(hub)  # a reader's call may renew a token here too
     async with store_watch.watching(hub), breaker_states.told(hub.store, hub.breakers, hub.process):
         yield
-
-
-def _check_address(settings: Settings) -> None:
-    """Raises ConfigError for an address in use.
-
-    granian shares its port with whoever asks: a second server on it would take half of the requests.
-    """
-    host, port = settings.host, settings.port
-    hosts = {host, settings.metrics_host}
-    if port and port == settings.metrics_port and (len(hosts) == 1 or hosts & _ITSELF.keys()):
-        raise ConfigError(f"JOINDER_PORT and JOINDER_METRICS_PORT are both {port}; give each a port of its own")
-    try:
-        family, address = listening.resolved(host, port)
-        socket.create_server(address, family=family).close()
-    except OSError as error:
-        raise listening.refused(host, port, "JOINDER_HOST", "JOINDER_PORT", error) from None
 
 
 async def _answer(hub: Hub) -> None:
@@ -138,13 +121,15 @@ def _connections_most() -> int:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    connections = max(allowed - OWN_FILES, allowed // 2)
     if allowed < wanted:
-        log.warning("open files are limited to %d: as many connections at once, less %d", allowed, OWN_FILES)
-    return max(allowed - OWN_FILES, allowed // 2)
+        log.warning("open files are limited to %d, so there are %d connections at once", allowed, connections)
+    return connections
 
 
 async def work(settings: Settings) -> None:
     """Works as `serve` does, without the API. Raises ConfigError."""
+    before_start.refuse(settings, serves=False)
     with suppress(StoppedWaiting):
         async with (
             once_there(lambda: open_hub(settings)) as hub,

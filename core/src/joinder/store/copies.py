@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from joinder.settings import ConfigError
+from joinder.settings import ConfigError, NotDone
 from joinder.store import place
 from joinder.store.facts import Facts, facts_of
 from joinder.store.file_watch import ASIDE, INDEX, WAL
@@ -29,7 +29,7 @@ def beside(target: Path) -> Iterator[Path]:
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
-        raise ConfigError(f"{target.parent} cannot be written: {error.strerror}") from None
+        raise NotDone(f"{target.parent} cannot be written: {error.strerror}") from None
     try:
         yield part
     finally:
@@ -45,7 +45,7 @@ def copy(source: Path, target: Path) -> None:
             part.execute("PRAGMA journal_mode=DELETE")
             _check(part, source)
     except sqlite3.Error as error:
-        raise ConfigError(f"{source} cannot be copied: {error}") from None
+        raise NotDone(f"{source} cannot be copied into {target.parent.absolute()}: {error}") from None
 
 
 def facts_in(path: Path) -> Facts:

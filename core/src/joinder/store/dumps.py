@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 
-from joinder.settings import ConfigError
+from joinder.settings import ConfigError, NotDone
 from joinder.store.driver_errors import unusable
 from joinder.store.facts import Facts, facts_from
 
@@ -163,7 +163,7 @@ async def _run(url: URL, program: str, *arguments: str, database_option: bool = 
             raise
     if process.returncode:
         lines = told.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-        raise ConfigError(f"{Path(program).name} failed: {lines[0]}")
+        raise NotDone(f"{Path(program).name} failed: {lines[0]}")
 
 
 @contextmanager

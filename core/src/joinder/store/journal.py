@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from joinder.small_files import unfit_folder
 from joinder.store.copies import sync
 
 KEPT_S = 900.0
@@ -295,6 +296,14 @@ class _File:
         with suppress(OSError):
             self.path.unlink()
         self.close()
+
+
+def unfit(folder: Path) -> str | None:
+    """Says the rest of a sentence where no journal can lie there. What is missing is made, but not its parent."""
+    if os.path.lexists(folder):
+        return unfit_folder(folder, writes=True)
+    reason = unfit_folder(folder.parent, writes=True)
+    return reason and f"cannot be made: {folder.parent} {reason}"
 
 
 def _first_like(line: Line) -> Line:

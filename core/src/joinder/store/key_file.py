@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from joinder import small_files
-from joinder.settings import ConfigError
+from joinder.settings import ConfigError, NotDone
 from joinder.store.copies import sync
 
 KEY_BYTES = 32
@@ -51,14 +51,14 @@ def create_key_file(path: Path) -> None:
     except FileExistsError:
         raise ConfigError(f"{path} exists already; a key is never overwritten") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        raise NotDone(f"{path} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             _write(file, [_new_key()])
     except OSError as error:
         with suppress(OSError):
             path.unlink()  # half a key would stand in the way of a whole one
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        raise NotDone(f"{path} cannot be written: {error.strerror}") from None
     make_durable(path)
 
 
@@ -120,7 +120,7 @@ def make_durable(path: Path) -> None:
         sync(path)
         sync(path.resolve().parent)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be made durable: {error.strerror}") from None
+        raise NotDone(f"{path} cannot be made durable: {error.strerror}") from None
 
 
 def _new_key() -> Kek:
@@ -150,7 +150,7 @@ def _replace(path: Path, keks: Sequence[Kek]) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise ConfigError(f"{path} cannot be changed: {error.strerror}") from None
+        raise NotDone(f"{path} cannot be changed: {error.strerror}") from None
     make_durable(path)
 
 

@@ -38,13 +38,18 @@ def _migrate(connection: Connection, place: str) -> None:
     revision = _revision(connection)
     if revision == newest():
         return
-    if revision is not None and revision not in revisions():
-        raise ConfigError(f"{place} was written by a newer Joinder (schema {revision}); install that version")
+    refuse_newer(revision, place)
     connection.rollback()  # ends the transaction the look began
     connection.execute(text(_ALONE[connection.dialect.name]))
     if _revision(connection) != newest():
         _upgrade(connection)
     connection.commit()
+
+
+def refuse_newer(revision: str | None, place: str) -> None:
+    """Raises ConfigError for a schema that this version does not know."""
+    if revision is not None and revision not in revisions():
+        raise ConfigError(f"{place} was written by a newer Joinder (schema {revision}); install that version")
 
 
 def _upgrade(connection: Connection) -> None:

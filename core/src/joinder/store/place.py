@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from joinder.settings import ConfigError
+from joinder.small_files import unfit_folder
 from joinder.trouble import StoreFull, StoreTrouble
 
 NAME = "joinder.sqlite3"
@@ -14,8 +15,8 @@ NAME = "joinder.sqlite3"
 
 def check(path: Path) -> None:
     """Raises ConfigError where no SQLite file can be: in no folder, or what has its name is something else."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} does not exist")
+    if reason := unfit_folder(path.parent, writes=False):
+        raise ConfigError(f"JOINDER_DATABASE_URL: the folder {path.parent} {reason}")
     if path.is_dir():
         raise ConfigError(f"JOINDER_DATABASE_URL: {path} is a directory; name the file in it, as {path / NAME}")
     if path.exists() and not path.is_file():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from joinder.small_files import naming
+
 _HERE = Path(__file__).parent
 _SOURCE = "src/joinder_acme"
 KINDS = {
@@ -51,7 +53,7 @@ def _written(name: str, label: str, into: Path, kind: str) -> list[Path]:
     for file, source in FILES[kind].items():
         target = into / file.replace("acme", name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x") as out:
+        with naming(target), target.open("x") as out:
             out.write((_HERE / source).read_text().replace("acme", name).replace("Acme", label))
         written.append(target)
     return written

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from joinder.clock import now
 from joinder.runtime.hub import audit
 from joinder.services.refusals import Conflict, Unprocessable
-from joinder.settings import ConfigError, Settings
+from joinder.settings import ConfigError, NotDone, Settings
 from joinder.store import copies, dumps
 from joinder.store.advice import trouble_of
 from joinder.store.engine import open_store, parsed_url
@@ -133,7 +133,7 @@ def _make_folder(target: Path) -> None:
 
 def _refuse_target(url: URL, path: Path, *, force: bool) -> None:
     if not path.parent.is_dir():
-        raise ConfigError(f"The folder {path.parent} does not exist")
+        raise NotDone(f"The folder {path.parent} does not exist")
     if url.get_backend_name() == "sqlite":
         live = sqlite_path(url)
         if not live.exists():

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from joinder import small_files
 from joinder.redact import Secrets
-from joinder.services.calls.call_limits import apply_settings_of_vendors
 from joinder.settings import ConfigError, Meaning, Settings, meaning, shown_value
 from joinder.store.engine import parsed_url
-from joinder.store.key_file import key_path, read_key_file
-from joinder.vendors.registry import Registry
 
 HIDDEN = "***"
 _EXAMPLES = {  # where the default is nothing, or no TOML
@@ -68,18 +65,6 @@ def as_toml() -> str:
     return "\n\n".join(parts)
 
 
-def problems(settings: Settings) -> list[str]:
-    """Lists what stops a start before a store is opened."""
-    checks: tuple[Callable[[], object], ...] = (
-        lambda: parsed_url(settings.database_url),
-        lambda: read_key_file(key_path(settings.key_file)),
-        lambda: read_metrics_token(settings),
-        lambda: _check_public_files(settings),
-        lambda: apply_settings_of_vendors(Registry.load(allow=settings.plugins), settings),
-    )
-    return [problem for check in checks for problem in _problem(check)]
-
-
 def read_metrics_token(settings: Settings) -> Secrets | None:
     """Reads the metrics' token; None where no file is named.
 
@@ -96,18 +81,6 @@ def read_metrics_token(settings: Settings) -> Secrets | None:
     if len(token) < 20 or not token.isascii():
         raise ConfigError("JOINDER_METRICS_TOKEN_FILE must hold at least 20 ASCII characters")
     return Secrets({"metrics token": token})
-
-
-def _check_public_files(settings: Settings) -> None:
-    if settings.public_files is not None and not Path(settings.public_files).is_dir():
-        raise ConfigError(f"JOINDER_PUBLIC_FILES: {settings.public_files} is no folder")
-
-
-def _problem(check: Callable[[], object]) -> Iterable[str]:
-    try:
-        check()
-    except ConfigError as error:
-        yield str(error)
 
 
 def _shown(settings: Settings, name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from collections.abc import Awaitable, Callable
@@ -18,18 +17,17 @@ from joinder.services.admin import keys
 from joinder.services.calls import breaker_states
 from joinder.services.calls.budgets import Budgets
 from joinder.services.grants import barrier, durability, invariant, recovery
-from joinder.services.operations import reachability
+from joinder.services.operations import before_start, reachability
 from joinder.services.operations.findings import Finding
 from joinder.services.operations.server_checks import moved, standbys
 from joinder.services.recheck import recheck
 from joinder.services.records import health, notices
-from joinder.settings import ConfigError, Settings
+from joinder.settings import Settings
 from joinder.skew import ALARMING_S
-from joinder.store import copies, dumps, place
+from joinder.store import copies, dumps
 from joinder.store.advice import trouble_of
 from joinder.store.engine import parsed_url
-from joinder.store.file_watch import refuse_strays
-from joinder.store.key_file import key_path, read_key_file
+from joinder.store.journal import unfit
 from joinder.store.migrate import newest, revisions
 from joinder.store.sqlite import SqliteStore, sqlite_path
 from joinder.trouble import StoreTrouble
@@ -46,18 +44,19 @@ async def before_opening(settings: Settings) -> list[Finding]:
 
     Raises ConfigError for what stops every start, or StoreTrouble.
     """
+    if wrong := before_start.problems(settings):
+        return [stopping(problem) for problem in wrong]
     url = parsed_url(settings.database_url)
-    read_key_file(key_path(settings.key_file))
     if url.get_backend_name() == "sqlite":
         path = sqlite_path(url)
-        place.check(path)
-        refuse_strays(path)
-        if not path.exists() and (reason := place.forbidden(path)):
-            raise ConfigError(f"JOINDER_DATABASE_URL: {path} {reason}")
         revision = copies.facts_in(path).revision if path.exists() else None
     else:
         revision = (await dumps.facts_in(url)).revision if await dumps.has_schema(url) else None
     return [_schema(revision)]
+
+
+def stopping(problem: str) -> Finding:
+    return Finding(check="configuration", text=problem, next_step="correct it, then run this again", stops=True)
 
 
 def _schema(revision: str | None) -> Finding:
@@ -135,8 +134,10 @@ async def new_tokens(hub: Hub) -> list[Finding]:
         return [
             Finding(check=check, text="new tokens that wait for the database are kept in memory only", next_step=step)
         ]
-    if not os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK):
-        return [Finding(check=check, text=f"{folder} cannot be written", next_step="make it writable for this user")]
+    if reason := unfit(folder):
+        return [
+            Finding(check=check, text=f"{folder} {reason}", next_step="make it a folder that this user may write to")
+        ]
     found = await recovery.look(hub)
     step = "joinder serve stores them when it starts"
     waits = f"not in the database yet: {counted(found.count, 'new token')} in {folder}" if found.count else None

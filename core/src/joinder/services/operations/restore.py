@@ -23,6 +23,7 @@ from joinder.services.refusals import Conflict, NotFound, Unprocessable
 from joinder.settings import Settings
 from joinder.store import copies, dumps
 from joinder.store.engine import parsed_url
+from joinder.store.migrate import refuse_newer
 from joinder.store.sqlite import sqlite_path
 from joinder.store.vault import SYSTEM
 from joinder.vendor import Refresh
@@ -108,7 +109,9 @@ async def _restore_sqlite(request: Request) -> RestoreOutcome:
     _confirm(request, path.name, empty=empty)
     with copies.beside(path) as part:
         await asyncio.to_thread(copies.copy, request.source, part)
-        taken_at = request.told_at or copies.facts_in(part).newest_grant_at
+        facts = copies.facts_in(part)
+        refuse_newer(facts.revision, str(request.source))
+        taken_at = request.told_at or facts.newest_grant_at
         behind = await _behind_barrier(request, f"sqlite:///{part}", taken_at)
         copies.close_for_all(part)
         try:
@@ -128,7 +131,9 @@ async def _restore_postgres(request: Request) -> RestoreOutcome:
         raise _in_use(place)
     async with _database_beside(request.url) as part:
         await dumps.load(part, request.source)
-        taken_at = request.told_at or (await dumps.facts_in(part)).newest_grant_at
+        facts = await dumps.facts_in(part)
+        refuse_newer(facts.revision, str(request.source))
+        taken_at = request.told_at or facts.newest_grant_at
         behind = await _behind_barrier(request, part.render_as_string(hide_password=False), taken_at)
         kept = _kept_name(name[:_LONGEST_NAME]) if there else None
         try:

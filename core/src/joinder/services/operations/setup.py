@@ -17,7 +17,7 @@ from joinder.services.join import join_flows, vendor_credentials
 from joinder.services.join.join_flows import FlowVendor
 from joinder.services.records import accounts
 from joinder.services.records.accounts import COMMAND_LINE, NewClient
-from joinder.settings import ConfigError, settings_from_env
+from joinder.settings import ConfigError, NotDone, settings_from_env
 from joinder.store.key_file import create_key_file
 
 KEY, SQLITE = "joinder.key", "sqlite:///"
@@ -82,7 +82,7 @@ def _there(made: Sequence[Path]) -> list[Path]:
     try:
         return sorted(found for path in made if path.parent.exists() for found in _beginning_with(path))
     except OSError as error:
-        raise ConfigError(f"{made[0].parent} cannot be a folder for it: {error.strerror}") from None
+        raise NotDone(f"{made[0].parent} cannot be a folder for it: {error.strerror}") from None
 
 
 def _beginning_with(path: Path) -> list[Path]:
@@ -97,7 +97,7 @@ def _prepared(folder: Path, settings: Mapping[str, Any]) -> Path:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(config_text(settings))
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
+        raise NotDone(f"{folder} cannot be written: {error.strerror}") from None
     create_key_file(folder / KEY)
     return path
 
