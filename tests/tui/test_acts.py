@@ -8,7 +8,7 @@ from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.link import Link
 from joinder_tui.screens.now import Now
-from textual.widgets import Input, TabbedContent
+from textual.widgets import TabbedContent
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
@@ -144,7 +144,7 @@ async def test_revoke_wants_the_id(
         assert await row(hub, enrollment_id)
         await terminal.press("d")
         await terminal.until(lambda: bool(terminal.app.screen.query("#name")))
-        terminal.app.screen.query_one("#name", Input).value = enrollment_id
+        await terminal.enter(enrollment_id, "#name")
         await terminal.press("enter")
         await said(terminal, "Revoked")
     async with hub.store.read() as session:
@@ -192,7 +192,7 @@ async def test_marks_pages_and_the_way_back(
         await terminal.press("f")
         await terminal.until(lambda: "nothing fits" in terminal.text())
         await terminal.press("f", "slash")
-        terminal.app.screen.query_one("#filter", Input).value = "vendor:nobody"
+        await terminal.enter("vendor:nobody", "#filter")
         await terminal.until(lambda: "nothing fits" in terminal.text())
         await terminal.press("enter", "escape")
         await terminal.until(lambda: "of 3" in terminal.text())

@@ -208,10 +208,10 @@ async def test_what_is_shown_is_exported_and_no_file_is_overwritten(
         await terminal.press("x")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
         for path, answer in ((taken, "is there already"), (tmp_path / "no" / "folder", "cannot be written")):
-            terminal.app.screen.query_one("#path", Input).value = str(path)
+            await terminal.enter(str(path), "#path")
             await terminal.press("enter")
             await terminal.until(lambda answer=answer: answer in " ".join(terminal.text().split()))  # type: ignore[misc]
-        terminal.app.screen.query_one("#path", Input).value = str(fresh)
+        await terminal.enter(str(fresh), "#path")
         await terminal.press("enter")
         await terminal.until(lambda: any(note.startswith("3 rows written to") for note in terminal.said()))
     assert taken.read_text() == "mine"

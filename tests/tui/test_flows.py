@@ -15,7 +15,7 @@ from joinder_tui.screens.link import Link
 from joinder_tui.screens.now import Now
 from joinder_tui.widgets.form import Ticked
 from joinder_tui.widgets.table import Table
-from textual.widgets import Checkbox, Input, Select
+from textual.widgets import Checkbox, Select
 
 from joinder import virtual
 from joinder.clock import now
@@ -202,7 +202,7 @@ async def test_a_deletion_says_whom_it_sends_away_and_wants_the_id(
         assert len(await flows(hub)) == 1
         await terminal.press("d")
         await shown(terminal, ConfirmByName)
-        terminal.app.screen.query_one("#name", Input).value = flow_id
+        await terminal.enter(flow_id, "#name")
         await terminal.press("enter")
         await terminal.until(lambda: "Deleted." in terminal.said())
     assert await flows(hub) == []
