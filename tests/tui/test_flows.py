@@ -238,7 +238,7 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         attempts = terminal.page.query_one("#attempts", Table)
         assert attempts.row_count == 3
         await terminal.until(lambda: terminal.text().count("◐ under way") == 2)
-        assert terminal.text().count("session_expired") == 1
+        assert terminal.text().count("not finished in time") == 1
         async with hub.store.write() as session:
             row = await session.get(JoinSession, b"1")
             assert row is not None
@@ -264,11 +264,11 @@ async def test_why_owners_fail_is_read_and_what_is_the_apps_fault_needs_the_admi
         await attempt(hub, account_id, flow_id, token, **ended, **refused)
     await attempt(hub, account_id, flow_id, b"3", **ended, end_code="user_denied", end_text="The owner said no")
     async with open_terminal(size=(120, 40)) as terminal:
-        await terminal.sees("keyed joins: app_refused 2")
-        assert "joins: user_denied" not in terminal.text()
+        await terminal.sees("keyed joins: app secret refused 2")
+        assert "joins: the owner said no" not in terminal.text()
         await terminal.press("3")
         await terminal.sees("The vendor refuses this app")
-        await terminal.sees("user_denied")
+        await terminal.sees("the owner said no")
 
 
 async def test_the_form_tells_its_keys_and_has_nothing_to_load_where_nothing_is_typed(
@@ -341,7 +341,7 @@ async def test_how_far_owners_of_the_flow_under_the_cursor_came_and_why_others_d
         terminal.page.choose("#flows", flow)
         await terminal.sees("started ████████████ 6 → consented ████ 2 → connected ████ 2")
         await terminal.sees("◐ 1 under way")
-        await terminal.sees("lost: 1 left before the end · 2 app_refused ■ you")
+        await terminal.sees("lost: 1 left before the end · 2 app secret refused ■ you")
         terminal.page.choose("#flows", older)
         await terminal.sees("Nobody has opened the link of this flow yet")
 

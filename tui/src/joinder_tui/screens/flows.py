@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from joinder.store.tables import JoinFlow
 
 ATTEMPTS = 100
+ATTEMPT_COLUMNS = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Code", "Enrollment", "Flow")
 FUNNEL_TURNS = 15  # ticks between two looks at how far all came, which walks every attempt
 SIGNS = {"joined": ("●", "green"), "under way": ("◐", "yellow"), "unfinished": ("○", "dim")}
 
@@ -99,8 +100,7 @@ class Flows(Page):
         yield Listed(Table(*columns, id="flows", keep=2))
         yield Static("Owners of the last 30 days", classes="heading")
         yield Static("", id="funnel")
-        of_attempts = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Enrollment", "Flow")
-        yield Listed(Table(*of_attempts, id="attempts", keep=3, elastic="What happened"))
+        yield Listed(Table(*ATTEMPT_COLUMNS, id="attempts", keep=3, elastic="What happened"))
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts, now and then how far all came; the first time, everything."""
@@ -126,7 +126,7 @@ class Flows(Page):
             self._attempts = _keyed(answer.attempts)
             names = answer.names or {}
             rows = {key: _attempt_cells(one, names.get(_enrollment(one), "–")) for key, one in self._attempts.items()}
-            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "", "", "")})
+            self.query_one("#attempts", Table).fill(rows or {"": ("none", *[""] * (len(ATTEMPT_COLUMNS) - 1))})
         if answer.funnels is not None:
             self._funnels = answer.funnels
         self._draw_funnel()
@@ -267,13 +267,17 @@ def _sign(one: JoinAttempt) -> tuple[str, str]:
 
 
 def _attempt_cells(one: JoinAttempt, site: str) -> tuple[str | Text, ...]:
+    from joinder.services.join.join_ends import words_of
+
+    words = words_of(one.code) if one.code is not None else one.outcome
     return (
         texts.short_ago(one.began_at),
-        Text.assemble(_sign(one), f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),
+        Text.assemble(_sign(one), f" {words}", " again" if one.reconnects_id else ""),
         one.vendor,
         site,
         str(one.tries),
         one.text or "–",
+        Text(one.code or "–", "dim"),
         _enrollment(one) or "–",
         one.flow_id or "–",
     )
