@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from joinder.clean import clean_json
-from joinder.small_files import Unreadable, path_of
 from joinder_tui import texts
 
 if TYPE_CHECKING:
@@ -233,16 +232,5 @@ def parsed(text: str) -> EventFilter:
     return EventFilter(**found)
 
 
-def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes to a new file. Raises Invalid."""
-    from joinder.services.refusals import Invalid
-
-    try:
-        with path_of(path).open("x", encoding="utf-8") as file:
-            file.write(clean_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n")
-    except FileExistsError:
-        raise Invalid(f"{path} is there already, and stays; name another file") from None
-    except Unreadable as why:
-        raise Invalid(f"{path} {why}") from None
-    except OSError as error:
-        raise Invalid(f"{path} cannot be written: {error.strerror}") from None
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return clean_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n"

@@ -40,8 +40,8 @@ class Table(DataTable[Any]):
     narrow as the headings, because the lines it keeps do not know of widths (Textual 8.2, `_update_dimensions`).
 
     `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. One long name sends
-    nothing away: what is wide is cut before anything falls, `elastic` first, and where not even what stays has room, the
-    widest is cut further. `is_sorted_here`: what is shown is all there is, so it can be sorted by what is shown.
+    nothing away: what is wide is cut before anything falls, `elastic` first, and where not even what stays has room,
+    the widest is cut further. `is_sorted_here`: what is shown is all there is, so it can be sorted by what is shown.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
