@@ -254,6 +254,32 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         assert isinstance(terminal.app.screen, Enrollment)
 
 
+async def test_the_attempts_of_one_flow_are_seen_alone_and_its_page_is_opened(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = [await make_flow(hub, account_id) for _ in range(2)]
+    ended = {"used_at": now(), "ended_at": now(), "expires_at": now() + 60, "end_code": "user_denied"}
+    await attempt(hub, account_id, first, b"1", **ended)
+    for token in (b"2", b"3"):
+        await attempt(hub, account_id, second, token, **ended)
+    opened: list[str] = []
+    async with open_terminal() as terminal:
+        monkeypatch.setattr(terminal.app, "open_url", opened.append)
+        await terminal.press("3")
+        flows, attempts = terminal.page.query_one("#flows", Table), terminal.page.query_one("#attempts", Table)
+        assert attempts.row_count == 3
+        await terminal.press("f")
+        await terminal.until(lambda: attempts.row_count == (1 if flows.selected == first else 2))
+        await terminal.press("j")
+        await terminal.until(lambda: attempts.row_count == (1 if flows.selected == first else 2))
+        assert flows.cursor_row == 1
+        await terminal.press("f")
+        await terminal.until(lambda: attempts.row_count == 3)
+        await terminal.press("v")
+        await terminal.until(lambda: len(opened) == 1)
+        assert f"/join/flows/{flows.selected}/authorize" in opened[0]
+
+
 async def test_why_owners_fail_is_read_and_what_is_the_apps_fault_needs_the_admin(
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:

@@ -11,12 +11,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Input, SelectionList
 from textual.widgets.selection_list import Selection
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Checklist(SelectionList[str]):
         return Strip(segments)
 
 
-class Ask(ModalScreen[FormValues | None]):
+class Ask(Dialog[FormValues | None]):
     """None: everything stays as it is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

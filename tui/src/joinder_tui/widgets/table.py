@@ -33,7 +33,7 @@ LEAST, LEAST_ELASTIC = 8, 36  # columns that are left of what is cut for want of
 _NUMBER = re.compile(r"\W*(\d[\d ]*(?:\.\d+)?)( ?(?:d|h|min|s)\b)?")
 
 
-class Table(DataTable[Any]):
+class Table(DataTable[Any], inherit_bindings=False):
     """Rows are selected as wholes.
 
     Columns are as wide as we say: a DataTable measures new rows when it is idle, and what it drew before that stays as
@@ -42,13 +42,16 @@ class Table(DataTable[Any]):
     `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. One long name sends
     nothing away: what is wide is cut before anything falls, `elastic` first, and where not even what stays has room,
     the widest is cut further. `is_sorted_here`: what is shown is all there is, so it can be sorted by what is shown.
+    Its keys are its own, so that `enter` is the page's, and stands on its bar.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Act("j", "cursor_down", "Down", show=False, tooltip="The next row, as the arrow does"),
-        Act("k", "cursor_up", "Up", show=False, tooltip="The row before, as the arrow does"),
+        Act("j,down", "cursor_down", "Down", show=False, tooltip="The next row"),
+        Act("k,up", "cursor_up", "Up", show=False, tooltip="The row before"),
         Act("g,home", "scroll_top", "First", show=False, tooltip="The first row"),
         Act("G,end", "scroll_bottom", "Last", show=False, tooltip="The last row"),
+        Act("pagedown", "page_down", "Further", show=False, tooltip="As many rows further as are shown"),
+        Act("pageup", "page_up", "Back", show=False, tooltip="As many rows back as are shown"),
         Act("s", "sort", "Sort", show=False, tooltip="Sort by the next column, down, and as it was; or click its head"),
     ]
 
@@ -245,8 +248,8 @@ class Table(DataTable[Any]):
 class Listed(Vertical):
     """A table whose columns fall away from the right, and below it what they say of the row under the cursor."""
 
-    def __init__(self, table: Table) -> None:
-        super().__init__(classes="listed")
+    def __init__(self, table: Table, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="listed")
         self._table = table
 
     def compose(self) -> ComposeResult:
