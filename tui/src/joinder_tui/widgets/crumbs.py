@@ -79,7 +79,8 @@ class Crumbs(Static):
 
     def _labels(self) -> list[tuple[str, Text]]:
         """Names of screens with what is shown of each, in the longest form there is room for."""
-        room = self.size.width - (len(READ_ONLY) if self.joinder.readonly else 0)
+        width = self.size.width or self.app.size.width - 2  # before it is laid out
+        room = width - (len(READ_ONLY) if self.joinder.readonly else 0)
         drawn = (self._drawn(form) for form in FORMS)
         return next((labels for labels in drawn if _width(labels) <= room), self._drawn(FORMS[-1]))
 
