@@ -50,6 +50,20 @@ async def test_every_key_is_for_what_the_one_before_it_led_to(enroll: Enroll, op
         await terminal.until(lambda: [type(screen) for screen in terminal.app.screen_stack[1:]] == [Flows, Help])
 
 
+async def test_an_answer_is_typed_ahead_of_its_question(hub: Hub, enroll: Enroll, open_terminal: OpenTerminal) -> None:
+    enrollment_id = await enroll("ada")
+    async with open_terminal() as terminal:
+        type_at_once(terminal, "2", "p", "y")
+        await terminal.until(lambda: "Paused: site-of-ada" in terminal.said())
+        type_at_once(terminal, "enter", "/", *"yesterday", "enter", "escape")
+        await terminal.until(lambda: bool(terminal.said()) and isinstance(terminal.app.screen, Enrollments))
+        await terminal.settled()
+    assert {one.action for one in await audits.latest(hub, target=enrollment_id, limit=9)} <= {
+        "enrollment.consent",
+        "enrollment.pause",
+    }
+
+
 async def test_letters_before_a_form_has_its_fields_do_nothing_and_it_opens(open_terminal: OpenTerminal) -> None:
     async with open_terminal() as terminal:
         type_at_once(terminal, "3", "a", "d", "2", "q")

@@ -9,12 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from textual.app import App
 from textual.dom import DOMNode
-from textual.events import Event
+from textual.events import Event, Key
+from textual.screen import Screen
+from textual.widgets import Input, TextArea
+from textual.worker import Worker
+
+from joinder_tui.acts import ACTS
 
 LOOKS_S = 0.01  # how often it looks whether what it waits for has gone
+ASKS_S = 0.3  # in which an act asks, if it does; one that asks nothing may take as long as a vendor takes
 PATIENCE_S = 3.0  # with a screen that does not come to rest: the keys go on
 
 
@@ -48,13 +55,26 @@ class Keyboard:
 
     async def _handle(self, typed: Event) -> None:
         """Follows a key on its way up from the focus to the app, where bindings are, then waits for what it opened."""
-        app = self._app
-        way = (app.focused or app.screen).ancestors_with_self
+        app, front, acts = self._app, self._app.screen, self._acts()
+        focused = app.focused
         await self._hand_on(typed)
-        for node in way:
+        if isinstance(focused, Input | TextArea) and isinstance(typed, Key) and typed.is_printable:
+            return  # it is written there, and leads nowhere; the next comes after it anyway
+        for node in (focused or front).ancestors_with_self:
             await _come_up_to(node)
+        await self._see_what_opens(front, acts)
         await _come_up_to(app.screen)
         await _come_up_to(app)  # where a change of the focus may still be due
+
+    def _acts(self) -> set[Worker[Any]]:
+        return {worker for worker in self._app.workers if worker.group == ACTS and not worker.is_finished}
+
+    async def _see_what_opens(self, front: Screen[Any], acts: set[Worker[Any]]) -> None:
+        """Gives an act that the key began a moment to ask what it must, before the answer is looked at."""
+        for _ in range(round(ASKS_S / LOOKS_S)):
+            if self._app.screen is not front or not self._acts() - acts:
+                return
+            await asyncio.sleep(LOOKS_S)
 
 
 async def _come_up_to(node: DOMNode) -> None:

@@ -235,13 +235,13 @@ class Enrollment(Page):
     async def _read_at(self) -> None:
         from joinder_tui.screens.one_line import OneLine
 
+        hint = f"Such as {when.EXAMPLES}, in the site's own time."
+        answer: str | None = await self.joinder.push_screen_wait(OneLine("Read the day's chart at what time?", hint))
         day = self._shown[1] if self._shown is not None else None
+        if answer is None:
+            return
         if day is None:
             self.app.notify("No site of it has been read yet.", severity="warning")
-            return
-        hint = f"Such as {when.EXAMPLES}, in the time of {day.zone.key}."
-        answer: str | None = await self.joinder.push_screen_wait(OneLine("Read the day's chart at what time?", hint))
-        if answer is None:
             return
         today = datetime.fromtimestamp(now(), day.zone).date()
         try:
