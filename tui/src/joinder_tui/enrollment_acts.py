@@ -193,7 +193,7 @@ async def _hand_over(page: Page, urls: Mapping[str, str]) -> None:
         return path
 
     columns = f"To a new file, a row for each owner: {', '.join(owner_links.HEADINGS)}"
-    field = Line("path", columns, placeholder="links.csv")
+    field = Line("path", columns, "links.csv")
     path = await ask(page, f"{several.capitalize()}, copied as a table", (field,), "Writing the links", write)
     if path is not None:
         page.app.notify(f"{several.capitalize()} written to {path}.")

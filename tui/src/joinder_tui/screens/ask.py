@@ -105,7 +105,8 @@ class Ask(Dialog[FormValues | None]):
 
 def _widget(field: Line | Choices) -> Input | Checklist:
     if isinstance(field, Line):
-        return Input(field.value, placeholder=field.placeholder, id=field.name, compact=True)
+        example = f"such as {field.placeholder}" if field.placeholder else ""  # never taken for what is typed
+        return Input(field.value, placeholder=example, id=field.name, compact=True)
     options = [Selection(Content(line(one).plain), one, one in field.chosen) for one in field.options]
     return Checklist(*options, id=field.name, compact=True)
 
