@@ -234,6 +234,19 @@ async def test_every_digit_is_on_top_at_every_width_and_a_click_leads_there(
         await terminal.until(lambda: isinstance(terminal.app.screen, Enrollments))
 
 
+@pytest.mark.parametrize(("width", "told"), [(200, True), (120, False), (80, False)])
+async def test_which_hub_it_is_and_that_it_simulates_stand_on_top(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, width: int, told: bool
+) -> None:
+    await enroll("ada")
+    hub.settings = structs.replace(hub.settings, reroute={"tesla.api.example": "http://127.0.0.1:8701"})
+    async with open_terminal(size=(width, 24), readonly=True) as terminal:
+        await terminal.sees("read-only simulators")
+        top = terminal.text().splitlines()[0]
+        assert all(f" {page.key}" in top for page in PAGES)
+        assert (f"{hub.settings.public_url.partition('://')[2]} · {hub.store.dialect}" in top) == told
+
+
 async def test_no_colour_is_asked_for_and_states_keep_their_signs(
     enroll: Enroll, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

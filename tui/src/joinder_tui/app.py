@@ -128,6 +128,10 @@ class JoinderApp(App[int]):
             self.trouble = f"The store was closed: {error}"
 
     @property
+    def has_hub(self) -> bool:
+        return self._hub is not None
+
+    @property
     def hub(self) -> Hub:
         """Returns the open hub: only screens ask, and they are shown once it is."""
         if self._hub is None:
