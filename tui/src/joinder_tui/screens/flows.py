@@ -131,7 +131,7 @@ class Flows(Page):
         if answer.flows is not None:
             self._flows = {one.row.id: one.row for one in answer.flows}
             rows: Rows = {one.row.id: _flow_cells(one) for one in answer.flows}
-            self.query_one("#flows", Table).fill(rows or {"": ("none yet", "", "", "", "a adds one", "", "")})
+            self.query_one("#flows", Table).fill(rows or {"": ("none yet: a makes one", *[""] * 6)})
         if answer.attempts is not None:
             self._attempts = _keyed(answer.attempts)
             names = answer.names or {}
@@ -150,8 +150,10 @@ class Flows(Page):
         if flow is not None and self._only not in ("", flow.id):  # the cursor has gone on: so does what is below it
             self._only = flow.id
             self.reload()
-        below = "and who began in it" if self._only else "and who began in any"
-        self.query_one("#whose", Static).update(line(f"Owners of the last 30 days in this flow, {below}"))
+        below = ", and who began in it" if self._only else ", and who began in any"
+        self.query_one("#whose", Static).update(
+            line(f"Owners of the last 30 days{f' in this flow{below}' if flow is not None else ''}")
+        )
         self.query_one("#funnel", Static).update(funnel.drawn(self._funnels.get(flow.id)) if flow else "")
 
     @property

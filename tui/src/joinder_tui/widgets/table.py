@@ -268,7 +268,8 @@ class Listed(Vertical):
         below.display = bool(self._table.fallen)
         text = Text()
         for heading, cell in told:
-            text.append(f"{heading.lower()} ", "dim").append_text(cell).append("   ")
+            named = f"{heading.lower()} " if self._table.selected else ""  # else it is what an empty table says
+            text.append(named, "dim").append_text(cell).append("   ")
         below.update(text)
 
 
