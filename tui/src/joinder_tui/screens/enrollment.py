@@ -85,7 +85,8 @@ class Enrollment(Page):
         Act("escape", "app.pop_screen", "Back", tooltip="Back to where you came from"),
     ]
 
-    def __init__(self, enrollment_id: str) -> None:
+    def __init__(self, enrollment_id: str, name: str = "") -> None:
+        """`name`: what it was called where it was opened, until its own is read."""
         super().__init__()
         self.enrollment_id = enrollment_id
         self._mark: Any = None
@@ -93,7 +94,7 @@ class Enrollment(Page):
         self._clock: time | None = None  # the chart of a day that is being read is to be read there
         self._site = 0  # which of several is shown
         self._shown: tuple[Detail, Chart | None] | None = None
-        self._name = ""
+        self._name = name
 
     @property
     def crumb(self) -> str:
