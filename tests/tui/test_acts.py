@@ -122,10 +122,10 @@ async def test_links_of_all_marked_owners_are_copied_and_written_as_a_table(
         await terminal.sees("Make 3 links for owners to consent again?")
         await terminal.press("y")
         await terminal.sees("2 links, copied as a table")
-        await said(terminal, "Nobody knows where the owner would go afterwards")
         await terminal.enter(str(path), "#path")
         await terminal.press("enter")
         await said(terminal, f"2 links written to {path}")
+        await said(terminal, "Nobody knows where the owner would go afterwards")
         assert terminal.app.clipboard == path.read_text()
     head, *rows = csv.reader(path.read_text().splitlines())
     assert head == ["site", "vendor", "reference", "enrollment", "link"]

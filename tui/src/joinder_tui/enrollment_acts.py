@@ -174,9 +174,9 @@ async def _reconnect_all(page: Page, ids: Sequence[str]) -> None:
         doing = f"Making the link of {called} {index + 1} of {len(names)}"
         outcome = await page.outcome(doing, partial(make, enrollment_id=enrollment_id))
         failures += [outcome] if outcome is not None else []
-    _say_failures(page, failures)
     if urls:
         await _hand_over(page, urls)
+    _say_failures(page, failures)
 
 
 async def _hand_over(page: Page, urls: Mapping[str, str]) -> None:
