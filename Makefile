@@ -94,8 +94,11 @@ security: install  ## the tests of each promise of docs/security.md, and how man
 	$(RUN)/python tests/security.py -n 4 --dist worksteal
 
 fuzz: install  ## Schemathesis over every operation with two accounts, then hostile bytes: SECONDS=600, REQUESTS=20000
-	PYTHONPATH=tests $(RUN)/python tests/fuzz/whole_document.py --seconds $(SECONDS)
-	PYTHONPATH=tests $(RUN)/python tests/fuzz/hostile_requests.py --requests $(REQUESTS)
+	$(RUN)/python tests/fuzz/whole_document.py --seconds $(SECONDS)
+	$(RUN)/python tests/fuzz/hostile_requests.py --requests $(REQUESTS)
+
+# Not before the commands: a shell in between would keep SIGTERM to itself.
+pages fuzz: export PYTHONPATH = tests
 
 secrets: install  ## what looks like a secret in the tree, and in whatever any commit ever held
 	$(RUN)/python tests/secret_scan.py
@@ -105,7 +108,7 @@ advisories: install  ## uv.lock against advisories in a file of the OSV format, 
 	$(RUN)/python tests/advisories.py "$(OSV)" --except $(EXCEPT)
 
 pages: install  ## each vendor's path in Chromium, by keyboard, without scripts, at 320 px; axe; the served terminal; pictures (minutes)
-	PYTHONPATH=tests $(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 --with pillow==13.0.0 python -m pages
+	$(UV) run --frozen --no-sync --quiet --with playwright==1.55.0 --with axe-core-python==0.1.0 --with pillow==13.0.0 python -m pages
 
 examples: install  ## record the examples of the REST API's document anew, from a hub in memory
 	RECORD_EXAMPLES=1 $(RUN)/pytest -n 0 tests/contract/test_examples.py

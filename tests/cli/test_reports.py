@@ -12,7 +12,8 @@ import pytest
 
 from cli.world import SECRETS, World
 from hostile import HOSTILE
-from joinder.reports import svg
+from joinder.commands.answers import FleetCount
+from joinder.reports import fleet, svg
 from joinder.services.grants import standing
 from joinder.store.tables import Enrollment, SiteRow
 
@@ -109,6 +110,29 @@ def test_a_status_page_is_for_a_wall(world: World, tmp_path: Path) -> None:
     assert (tmp_path / "wall.html").read_text()[:15] == "<!doctype html>"
     world("status", "--html", "-o", str(tmp_path / "nowhere/wall.html"), code=1)
     world("report", "enrl-aaaaaaaaaaaaaaaa", code=3)
+
+
+def test_a_vendor_stands_in_one_row_where_most_is_to_be_done_first() -> None:
+    def count(vendor: str, state: str, actor: str, number: int, paused: int = 0) -> FleetCount:
+        return FleetCount(vendor=vendor, health=state, actor=actor, count=number, paused=paused)
+
+    told = fleet.rows(
+        [
+            count("acme", "degraded", "nobody", 4),
+            count("acme", "ok", "nobody", 81, 2),
+            count("bare", "ok", "nobody", 1),
+            count("bare", "needs_consent", "nobody", 2),
+            count("bare", "operator_action", "operator", 3),
+        ]
+    )
+    assert [(row.vendor, row.count, row.paused) for row in told] == [("bare", 6, 0), ("acme", 85, 2)]
+    assert [[(part.sign, part.words, part.count) for part in row.parts] for row in told] == [
+        [("●", "ok", 1), ("□", "ended", 2), ("■", "operator action, for us", 3)],
+        [("●", "ok", 81), ("◐", "degraded", 4)],
+    ]
+    widths = [float(width) for width in re.findall(r'width="([0-9.]+)" height="12"', str(told[1].picture))]
+    assert sum(widths) == pytest.approx(160, abs=0.2)
+    assert min(widths) >= 3
 
 
 @pytest.mark.parametrize("highest", [3.0, 10.0, 99.9, 100.0, 4321.0, 25000.0, 1e6])

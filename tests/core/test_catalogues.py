@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from datetime import UTC, datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -12,6 +13,8 @@ import pytest
 
 from joinder import virtual
 from joinder.api.pages import catalogue, colours, render
+from joinder.api.pages.catalogue import languages
+from joinder.api.pages.render import Look
 from joinder.plugins import loadable
 from joinder.vendor import Flow, Vendor
 from joinder.vendors.registry import ENTRY_POINT_GROUP, Registry
@@ -150,3 +153,10 @@ def test_whoever_goes_by_keys_sees_in_both_themes_where_they_are() -> None:
     assert len(themes) == 2
     for theme in themes:
         assert colours.contrast(theme[ring], theme["--page"]) >= colours.READABLE
+
+
+def test_a_moment_is_written_as_people_of_the_language_write_it() -> None:
+    at = int(datetime(2026, 3, 1, 13, 5, tzinfo=UTC).timestamp())
+    told = {tag: Look(language=one).minute(at) for tag, one in languages().items()}
+    assert told == {"de": "1. März 2026, 13:05", "en": "1 March 2026, 13:05"}
+    assert {len(set(one.labels["months"].split())) for one in languages().values()} == {12}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -31,6 +32,9 @@ def line(*cells: object) -> str:
 
 
 async def main() -> int:
+    task = asyncio.current_task()
+    if task is not None:  # SIGTERM, as SIGINT, stops every process and the browser too
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory() as name:
         async with chromium() as browser:
             wrong = [
@@ -84,4 +88,7 @@ def made(folder: Path, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    try:
+        sys.exit(asyncio.run(main()))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.exit("stopped")

@@ -485,6 +485,10 @@ async def test_an_account_that_is_removed_meanwhile_leaves_nothing(
 
 def test_codes_are_plain_words_and_the_apps_faults_are_the_operators() -> None:
     assert all(code.replace("_", "").isalpha() and code.islower() for code in ENDS)
+    named = [end.words for end in ENDS.values()]
+    assert len(set(named)) == len(ENDS)
+    assert not [words for words in named if "_" in words or len(words) > 26]
+    assert join_ends.words_of("of_a_later_version") == "of a later version"
     assert set(join_ends.APP_AT_FAULT) == {
         *("app_refused", "scope_missing", "issuer_mismatch", "operator_action"),
         *("vendor_missing", "plugin_bug", "vendor_answer", "internal_error", "store_unavailable"),

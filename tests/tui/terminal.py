@@ -42,7 +42,7 @@ class Terminal:
         await self.pilot.pause()
         await self.pilot.pause()  # a message that a message sent
         async with asyncio.timeout(GIVES_UP_S):
-            while self._is_loading():
+            while self._is_loading() or not self.app.keyboard.is_at_rest:
                 await asyncio.sleep(0.01)
         while any(table._require_update_dimensions for table in self.app.screen.query(DataTable)):
             await self.pilot.pause(0.01)  # how far a table scrolls is measured when it is idle
@@ -62,6 +62,12 @@ class Terminal:
         except TimeoutError:
             screen = type(self.app.screen).__name__
             raise AssertionError(f"This never came to be. {screen}, {self.said()}:\n{self.text()}") from None
+
+    async def enter(self, text: str, into: str = "Input") -> None:
+        """Writes it into a box of the screen in front, once that is there."""
+        await self.until(lambda: bool(self.app.screen.query(into)))
+        self.app.screen.query_one(into, Input).value = text
+        await self.settled()
 
     async def sees(self, words: str) -> None:
         """The words stand on the screen, now or when it has been drawn."""

@@ -37,7 +37,7 @@ async def actors(hub: Hub, *actions: str) -> set[tuple[str, str]]:
 
 async def enter(terminal: Terminal, name: str, value: str) -> None:
     await terminal.until(lambda: isinstance(terminal.app.screen, Ask | ConfirmByName))
-    terminal.app.screen.query_one(f"#{name}", Input).value = value
+    await terminal.enter(value, f"#{name}")
     await terminal.press("enter")
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 from joinder_tui.screens.enrollment import Enrollment as Detail
 from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.link import Link
 from joinder_tui.screens.now import Now
-from textual.widgets import Input, TabbedContent
+from textual.widgets import TabbedContent
 
 from joinder.clock import now
 from joinder.runtime.hub import Hub
-from joinder.services.admin import pausing
+from joinder.services.admin import audits, pausing
 from joinder.services.grants import standing
 from joinder.services.join import join_flows
 from joinder.services.join.join_flows import FlowVendor
@@ -102,6 +105,38 @@ async def test_backfill_of_a_vendor_without_history_is_refused_in_a_sentence(
         await said(terminal, "keeps no history")
 
 
+async def test_links_of_all_marked_owners_are_copied_and_written_as_a_table(
+    hub: Hub, account_id: str, credentials_id: str, enroll: Enroll, open_terminal: OpenTerminal, tmp_path: Path
+) -> None:
+    owners = {owner: await enroll(owner) for owner in ("ada", "bob", "cyd")}
+    offered = FlowVendor(vendor="strict", credentials_id=credentials_id)
+    flow = await join_flows.create(hub, account_id, "test", vendors=[offered], redirect_uri="https://app.example/back")
+    async with hub.store.write() as session:
+        for owner in ("ada", "bob"):  # nobody knows where the third would go afterwards
+            found = await session.get(Enrollment, owners[owner])
+            assert found is not None
+            found.flow_id, found.reference = flow.id, f"=4711-{owner}"
+    path = tmp_path / "links.csv"
+    async with open_terminal(size=(160, 40)) as terminal:
+        await terminal.press("2", "ctrl+a", "c")
+        await terminal.sees("Make 3 links for owners to consent again?")
+        await terminal.press("y")
+        await terminal.sees("2 links, copied as a table")
+        await terminal.enter(str(path), "#path")
+        await terminal.press("enter")
+        await said(terminal, f"2 links written to {path}")
+        await said(terminal, "Nobody knows where the owner would go afterwards")
+        assert terminal.app.clipboard == path.read_text()
+    head, *rows = csv.reader(path.read_text().splitlines())
+    assert head == ["site", "vendor", "reference", "enrollment", "link"]
+    assert {row[3]: (row[0], row[1], row[2]) for row in rows} == {
+        owners[owner]: (f"site-of-{owner}", "strict", f"'=4711-{owner}") for owner in ("ada", "bob")
+    }
+    assert all(row[4].startswith(f"{hub.settings.public_url}/join/reconnect?link=") for row in rows)
+    done = await audits.latest(hub, action="enrollment.reconnect-link", limit=9)
+    assert {one.target for one in done} == {owners["ada"], owners["bob"]}
+
+
 async def test_reconnect_copies_and_draws_the_link(
     hub: Hub,
     vendor: StrictVendor,
@@ -144,7 +179,7 @@ async def test_revoke_wants_the_id(
         assert await row(hub, enrollment_id)
         await terminal.press("d")
         await terminal.until(lambda: bool(terminal.app.screen.query("#name")))
-        terminal.app.screen.query_one("#name", Input).value = enrollment_id
+        await terminal.enter(enrollment_id, "#name")
         await terminal.press("enter")
         await said(terminal, "Revoked")
     async with hub.store.read() as session:
@@ -192,7 +227,7 @@ async def test_marks_pages_and_the_way_back(
         await terminal.press("f")
         await terminal.until(lambda: "nothing fits" in terminal.text())
         await terminal.press("f", "slash")
-        terminal.app.screen.query_one("#filter", Input).value = "vendor:nobody"
+        await terminal.enter("vendor:nobody", "#filter")
         await terminal.until(lambda: "nothing fits" in terminal.text())
         await terminal.press("enter", "escape")
         await terminal.until(lambda: "of 3" in terminal.text())

@@ -27,7 +27,7 @@ from joinder.services.records import accounts
 from joinder.store.audit_chain import SYSTEM
 from joinder.store.tables import Quota, VendorCredentials
 from services.conftest import Enroll
-from tui.forms import entry, shown, wrong
+from tui.forms import choose, entry, shown, wrong
 from tui.talking_vendor import CANARY, TalkingVendor
 from tui.terminal import OpenTerminal, Terminal
 
@@ -128,8 +128,7 @@ async def test_an_app_that_opens_its_sites_by_itself_is_tried_at_the_vendor_firs
 ) -> None:
     async with open_terminal() as terminal:
         await open_by(terminal, "a", CredentialForm)
-        terminal.app.screen.query_one(Select).value = "strict station"
-        await terminal.until(lambda: len(terminal.app.screen.query(Typed)) == 2)
+        await choose(terminal, "strict station", "/credentials/apiKey")
         entry(terminal, "/credentials/apiKey").value = "bad-key"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "is not known there" in terminal.text())
@@ -149,8 +148,7 @@ async def test_a_vendor_that_hangs_is_waited_for_no_longer_and_what_was_typed_st
     async with open_terminal(size=size) as terminal:
         await terminal.press("4", "a")
         await shown(terminal, CredentialForm)
-        terminal.app.screen.query_one(Select).value = "strict station"
-        await terminal.until(lambda: len(terminal.app.screen.query(Typed)) == 2)
+        await choose(terminal, "strict station", "/credentials/apiKey")
         entry(terminal, "/credentials/apiKey").value = "good-key"
         await terminal.press("ctrl+s")
         await terminal.until(lambda: "Storing the credentials …" in terminal.text())
@@ -176,7 +174,7 @@ async def test_a_key_comes_from_a_file_with_all_its_lines(
             key.query_one(Input).focus()
             await terminal.press("ctrl+o")
             await shown(terminal, OneLine)
-            terminal.app.screen.query_one(Input).value = str(tmp_path / path)
+            await terminal.enter(str(tmp_path / path))
             await terminal.press("enter")
             await shown(terminal, CredentialForm)
             await terminal.until(lambda said=said: said in wrong(terminal, "/credentials/key"))  # type: ignore[misc]
@@ -238,7 +236,7 @@ async def test_a_rename_changes_the_name_alone(
 ) -> None:
     async with open_terminal() as terminal:
         await open_by(terminal, "n", OneLine)
-        terminal.app.screen.query_one(Input).value = "South [roof]"
+        await terminal.enter("South [roof]")
         await terminal.press("enter")
         await shown(terminal, Credentials)
         await terminal.until(lambda: "South [roof]" in terminal.text())
@@ -247,7 +245,7 @@ async def test_a_rename_changes_the_name_alone(
         assert row.name == "South [roof]"
         await terminal.press("n")
         await shown(terminal, OneLine)
-        terminal.app.screen.query_one(Input).value = ""
+        await terminal.enter("")
         await terminal.press("enter")
         await shown(terminal, Credentials)
         await terminal.until(lambda: "South" not in terminal.text())
@@ -275,7 +273,7 @@ async def test_secrets_are_shown_for_a_reason_and_hidden_again(
         await open_by(terminal, "v", OneLine)
         await terminal.press("enter")
         assert isinstance(terminal.app.screen, OneLine)
-        terminal.app.screen.query_one(Input).value = "support case 7"
+        await terminal.enter("support case 7")
         await terminal.press("enter")
         await shown(terminal, Reveal)
         await terminal.sees(CANARY)
@@ -341,7 +339,7 @@ async def test_a_deletion_wants_the_id(hub: Hub, credentials_id: str, open_termi
         await open_by(terminal, "d", ConfirmByName)
         await terminal.press("enter")
         assert await stored(hub, credentials_id) is not None
-        terminal.app.screen.query_one("#name", Input).value = credentials_id
+        await terminal.enter(credentials_id, "#name")
         await terminal.press("enter")
         await terminal.until(lambda: "Deleted." in terminal.said())
         await terminal.until(lambda: "none yet" in terminal.text())

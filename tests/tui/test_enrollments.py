@@ -11,7 +11,6 @@ from joinder_tui.screens.link import Link
 from joinder_tui.screens.now import Now
 from joinder_tui.widgets.table import Table
 from sqlmodel import select
-from textual.widgets import Input
 
 from joinder.runtime.hub import Hub
 from joinder.services.grants import standing
@@ -64,7 +63,7 @@ async def test_a_filter_is_followed_as_it_is_typed_and_half_a_word_waits(
         terminal.page.tick()
         await terminal.settled()
         await terminal.sees("vendor: is no filter")
-        terminal.app.screen.query_one("#filter", Input).value = f"!{ids[0]}"
+        await terminal.enter(f"!{ids[0]}", "#filter")
         await terminal.settled()
         await terminal.sees(ids[1])
         await terminal.until(lambda: f" {ids[0]}" not in terminal.text())
@@ -85,10 +84,10 @@ async def test_pause_asks_and_revoke_wants_the_id(hub: Hub, enroll: Enroll, open
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
         await terminal.sees("1 site, 0 devices and 0 intervals of readings are erased")
         await terminal.sees("cannot be told: the owner ends the consent there")
-        terminal.app.screen.query_one("#name", Input).value = "something else"
+        await terminal.enter("something else", "#name")
         await terminal.press("enter")
         assert await row(hub, enrollment_id) is not None
-        terminal.app.screen.query_one("#name", Input).value = enrollment_id
+        await terminal.enter(enrollment_id, "#name")
         await terminal.press("enter")
         await terminal.until(lambda: "Revoked: site-of-ada" in terminal.said())
         assert await row(hub, enrollment_id) is None

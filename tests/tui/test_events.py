@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from textual.widgets import Input, TabbedContent
 from joinder.ids import new_id
 from joinder.runtime.hub import Hub
 from joinder.services.admin import pausing
+from joinder.services.grants import standing
 from joinder.services.records import accounts
+from joinder.store.tables import Enrollment as EnrollmentRow
 from joinder.store.tables import Event
 from services.conftest import Enroll
 from tui.terminal import OpenTerminal, Terminal
@@ -59,7 +62,7 @@ async def test_what_happens_appears_by_itself_until_it_is_held(
         await terminal.settled()
         assert keys(terminal) == [second, first]
         assert table(terminal).selected == second
-        await terminal.sees("reason It answered 410.")
+        await terminal.sees("It answered 410.")
 
         await terminal.press("space")
         await terminal.sees("held")
@@ -69,6 +72,31 @@ async def test_what_happens_appears_by_itself_until_it_is_held(
         assert keys(terminal) == [second, first]
         await terminal.press("space")
         assert keys(terminal) == [third, second, first]
+
+
+async def test_the_audit_tells_by_name_who_did_what_to_whom(
+    hub: Hub, account_id: str, enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    enrollment_id = await enroll("ada")
+    made = await accounts.create_client(hub, account_id, "night shift")
+    await pausing.pause(hub, account_id, enrollment_id, made.client_id)
+    async with open_terminal(size=(200, 40)) as terminal:
+        await terminal.press("7", "tab")
+        await terminal.sees("enrollment.pause")
+        (told,) = [line for line in terminal.text().splitlines() if "enrollment.pause" in line]
+        assert re.search(r"night shift +enrollment.pause +site-of-ada ", told)
+        assert told.index("site-of-ada") < told.index(enrollment_id) < told.index(made.client_id)
+
+
+async def test_a_change_of_health_is_told_in_words(enroll: Enroll, hub: Hub, open_terminal: OpenTerminal) -> None:
+    enrollment_id = await enroll("ada")
+    async with hub.store.write() as session:
+        row = await session.get(EnrollmentRow, enrollment_id)
+        assert row is not None
+        await standing.settle(hub, session, row, "needs_consent", reason="The owner said no.")
+    async with open_terminal() as terminal:
+        await terminal.press("7")
+        await terminal.sees("→ needs consent  The owner said no.")
 
 
 async def test_a_cursor_that_was_moved_stays_on_its_row(hub: Hub, account_id: str, open_terminal: OpenTerminal) -> None:
@@ -208,10 +236,10 @@ async def test_what_is_shown_is_exported_and_no_file_is_overwritten(
         await terminal.press("x")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
         for path, answer in ((taken, "is there already"), (tmp_path / "no" / "folder", "cannot be written")):
-            terminal.app.screen.query_one("#path", Input).value = str(path)
+            await terminal.enter(str(path), "#path")
             await terminal.press("enter")
             await terminal.until(lambda answer=answer: answer in " ".join(terminal.text().split()))  # type: ignore[misc]
-        terminal.app.screen.query_one("#path", Input).value = str(fresh)
+        await terminal.enter(str(fresh), "#path")
         await terminal.press("enter")
         await terminal.until(lambda: any(note.startswith("3 rows written to") for note in terminal.said()))
     assert taken.read_text() == "mine"

@@ -15,7 +15,7 @@ from joinder_tui.screens.link import Link
 from joinder_tui.screens.now import Now
 from joinder_tui.widgets.form import Ticked
 from joinder_tui.widgets.table import Table
-from textual.widgets import Checkbox, Input, Select
+from textual.widgets import Checkbox, Select
 
 from joinder import virtual
 from joinder.clock import now
@@ -202,7 +202,7 @@ async def test_a_deletion_says_whom_it_sends_away_and_wants_the_id(
         assert len(await flows(hub)) == 1
         await terminal.press("d")
         await shown(terminal, ConfirmByName)
-        terminal.app.screen.query_one("#name", Input).value = flow_id
+        await terminal.enter(flow_id, "#name")
         await terminal.press("enter")
         await terminal.until(lambda: "Deleted." in terminal.said())
     assert await flows(hub) == []
@@ -238,7 +238,7 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         attempts = terminal.page.query_one("#attempts", Table)
         assert attempts.row_count == 3
         await terminal.until(lambda: terminal.text().count("◐ under way") == 2)
-        assert terminal.text().count("session_expired") == 1
+        assert terminal.text().count("not finished in time") == 1
         async with hub.store.write() as session:
             row = await session.get(JoinSession, b"1")
             assert row is not None
@@ -254,6 +254,32 @@ async def test_owners_are_seen_joining_and_enter_leads_to_what_came_of_it(
         assert isinstance(terminal.app.screen, Enrollment)
 
 
+async def test_the_attempts_of_one_flow_are_seen_alone_and_its_page_is_opened(
+    hub: Hub, account_id: str, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = [await make_flow(hub, account_id) for _ in range(2)]
+    ended = {"used_at": now(), "ended_at": now(), "expires_at": now() + 60, "end_code": "user_denied"}
+    await attempt(hub, account_id, first, b"1", **ended)
+    for token in (b"2", b"3"):
+        await attempt(hub, account_id, second, token, **ended)
+    opened: list[str] = []
+    async with open_terminal() as terminal:
+        monkeypatch.setattr(terminal.app, "open_url", opened.append)
+        await terminal.press("3")
+        flows, attempts = terminal.page.query_one("#flows", Table), terminal.page.query_one("#attempts", Table)
+        assert attempts.row_count == 3
+        await terminal.press("f")
+        await terminal.until(lambda: attempts.row_count == (1 if flows.selected == first else 2))
+        await terminal.press("j")
+        await terminal.until(lambda: attempts.row_count == (1 if flows.selected == first else 2))
+        assert flows.cursor_row == 1
+        await terminal.press("f")
+        await terminal.until(lambda: attempts.row_count == 3)
+        await terminal.press("v")
+        await terminal.until(lambda: len(opened) == 1)
+        assert f"/join/flows/{flows.selected}/authorize" in opened[0]
+
+
 async def test_why_owners_fail_is_read_and_what_is_the_apps_fault_needs_the_admin(
     hub: Hub, account_id: str, open_terminal: OpenTerminal
 ) -> None:
@@ -264,11 +290,11 @@ async def test_why_owners_fail_is_read_and_what_is_the_apps_fault_needs_the_admi
         await attempt(hub, account_id, flow_id, token, **ended, **refused)
     await attempt(hub, account_id, flow_id, b"3", **ended, end_code="user_denied", end_text="The owner said no")
     async with open_terminal(size=(120, 40)) as terminal:
-        await terminal.sees("keyed joins: app_refused 2")
-        assert "joins: user_denied" not in terminal.text()
+        await terminal.sees("keyed joins: app secret refused 2")
+        assert "joins: the owner said no" not in terminal.text()
         await terminal.press("3")
         await terminal.sees("The vendor refuses this app")
-        await terminal.sees("user_denied")
+        await terminal.sees("the owner said no")
 
 
 async def test_the_form_tells_its_keys_and_has_nothing_to_load_where_nothing_is_typed(
@@ -341,7 +367,7 @@ async def test_how_far_owners_of_the_flow_under_the_cursor_came_and_why_others_d
         terminal.page.choose("#flows", flow)
         await terminal.sees("started ████████████ 6 → consented ████ 2 → connected ████ 2")
         await terminal.sees("◐ 1 under way")
-        await terminal.sees("lost: 1 left before the end · 2 app_refused ■ you")
+        await terminal.sees("lost: 1 left before the end · 2 app secret refused ■ you")
         terminal.page.choose("#flows", older)
         await terminal.sees("Nobody has opened the link of this flow yet")
 

@@ -12,7 +12,7 @@ from joinder_tui.screens.keys import Keys
 from joinder_tui.screens.now import Now
 from joinder_tui.widgets.table import Table
 from sqlmodel import col, select
-from textual.widgets import Input, ProgressBar
+from textual.widgets import ProgressBar
 
 from joinder.runtime.hub import Hub
 from joinder.services.admin import keys, peppers
@@ -133,7 +133,7 @@ async def test_a_key_that_is_needed_stays_and_one_that_is_not_wants_its_id(
         await terminal.sees("Backups made before the rotation")
         await terminal.press("enter")
         assert old in in_file(settings)
-        terminal.app.screen.query_one("#name", Input).value = old
+        await terminal.enter(old, "#name")
         await terminal.press("enter")
         await terminal.until(lambda: "Retired" in terminal.said())
         assert old not in in_file(settings)
@@ -167,7 +167,7 @@ async def test_peppers_stand_below_the_keys_with_who_needs_them(
         await terminal.press("x")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
         await terminal.sees("reconnect links")
-        terminal.app.screen.query_one("#name", Input).value = old
+        await terminal.enter(old, "#name")
         await terminal.press("enter")
         await terminal.until(lambda: "Retired" in terminal.said())
         assert old not in [use.id for use in await peppers.uses(hub)]

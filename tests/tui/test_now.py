@@ -192,9 +192,9 @@ async def test_owners_who_cannot_join_lead_to_the_flows_and_how_far_all_came_sta
     flow = await join_flows.create(hub, account_id, "test", vendors=offered, redirect_uri=BACK)
     await tried(hub, account_id, flow.id, now())
     async with open_terminal(size=(120, 40)) as terminal:
-        await terminal.sees("acme joins: app_refused 2")
+        await terminal.sees("acme joins: app secret refused 2")
         await terminal.sees("started ████████████ 12")
-        await terminal.sees("2 app_refused ■ you")
+        await terminal.sees("2 app secret refused ■ you")
         await terminal.press("m")
         assert isinstance(terminal.page, Flows)
 

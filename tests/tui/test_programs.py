@@ -11,7 +11,6 @@ from joinder_tui.screens.enrollment import Enrollment
 from joinder_tui.screens.now import Now
 from joinder_tui.screens.programs import Programs
 from joinder_tui.widgets.table import Table
-from textual.widgets import Input
 
 from joinder import virtual
 from joinder.runtime.hub import Hub
@@ -59,7 +58,7 @@ async def status(hub: Hub, enrollment_id: str) -> tuple[str, str | None]:
 
 async def say(terminal: Terminal, reason: str) -> None:
     await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
-    terminal.app.screen.query_one(Input).value = reason
+    await terminal.enter(reason)
     await terminal.press("ctrl+s")
 
 
@@ -120,7 +119,7 @@ async def test_a_programme_is_made_and_deleted_by_its_id(
     async with open_terminal() as terminal:
         await terminal.press("0", "a")
         await terminal.until(lambda: isinstance(terminal.app.screen, Ask))
-        terminal.app.screen.query_one(Input).value = "Summer peaks"
+        await terminal.enter("Summer peaks")
         await terminal.press("ctrl+s")
         await terminal.sees("name at least one vendor")
         terminal.app.screen.query_one(Checklist).select_all()
@@ -135,7 +134,7 @@ async def test_a_programme_is_made_and_deleted_by_its_id(
         assert terminal.app.clipboard == account_id
         await terminal.press("d")
         await terminal.until(lambda: isinstance(terminal.app.screen, ConfirmByName))
-        terminal.app.screen.query_one(Input).value = made.id
+        await terminal.enter(made.id)
         await terminal.press("enter")
         await terminal.until(lambda: "Deleted." in terminal.said())
         assert [one.row.id for one in await program_list.listed(hub)] == [program_id]

@@ -16,6 +16,7 @@ from joinder_tui import app as module
 from joinder_tui.acts import acts_of
 from joinder_tui.app import JoinderApp, opening
 from joinder_tui.pages import PAGES
+from joinder_tui.screens.confirm import Confirm
 from joinder_tui.screens.enrollments import Enrollments
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.now import Now
@@ -181,8 +182,43 @@ async def test_every_screen_opens_at_every_size(
         assert type(terminal.page).__module__.endswith(f".{page.name}")
         await terminal.sees(f" {page.key} {page.label}")
         await terminal.press("question_mark")
-        await terminal.sees("Command")
+        await terminal.sees("ommand")
         await terminal.press("escape")
+
+
+async def test_what_was_said_before_lies_over_no_dialog_and_what_is_said_there_does(
+    enroll: Enroll, open_terminal: OpenTerminal
+) -> None:
+    await enroll("ada")
+    async with open_terminal(notifications=True) as terminal:
+        await terminal.press("2")
+        terminal.app.notify("said on the page", timeout=600)
+        await terminal.sees("said on the page")
+        await terminal.press("p")
+        await terminal.until(lambda: isinstance(terminal.app.screen, Confirm))
+        await terminal.settled()
+        assert not terminal.app.screen.query("Toast")
+        terminal.app.notify("said over it", timeout=600)
+        await terminal.until(lambda: len(terminal.app.screen.query("Toast")) == 1)
+        await terminal.press("n")
+        await terminal.sees("said on the page")
+
+
+@pytest.mark.parametrize("digit", ["1", "2", "3", "4", "5", "7"])
+async def test_enter_stands_on_the_bar_where_it_leads_somewhere(
+    enroll: Enroll, open_terminal: OpenTerminal, digit: str
+) -> None:
+    await enroll("ada")
+    async with open_terminal() as terminal:
+        await terminal.press(digit)
+        await terminal.until(lambda: "⏎" in terminal.text().splitlines()[-1])
+
+
+async def test_help_is_read_in_a_narrow_terminal(open_terminal: OpenTerminal) -> None:
+    async with open_terminal(size=(40, 24)) as terminal:
+        await terminal.press("1", "question_mark")
+        await terminal.sees("o  Enrollments whose owner must")
+        await terminal.sees("   joinder enrollments list")
 
 
 @pytest.mark.parametrize("width", [200, 120, 80, 60, 40])
@@ -196,6 +232,19 @@ async def test_every_digit_is_on_top_at_every_width_and_a_click_leads_there(
         assert ("8 Accounts" in top) == (width >= 120)
         await terminal.pilot.click(Crumbs, offset=(top.index(" 2") + 1, 0))
         await terminal.until(lambda: isinstance(terminal.app.screen, Enrollments))
+
+
+@pytest.mark.parametrize(("width", "told"), [(200, True), (120, False), (80, False)])
+async def test_which_hub_it_is_and_that_it_simulates_stand_on_top(
+    hub: Hub, enroll: Enroll, open_terminal: OpenTerminal, width: int, told: bool
+) -> None:
+    await enroll("ada")
+    hub.settings = structs.replace(hub.settings, reroute={"tesla.api.example": "http://127.0.0.1:8701"})
+    async with open_terminal(size=(width, 24), readonly=True) as terminal:
+        await terminal.sees("read-only simulators")
+        top = terminal.text().splitlines()[0]
+        assert all(f" {page.key}" in top for page in PAGES)
+        assert (f"{hub.settings.public_url.partition('://')[2]} · {hub.store.dialect}" in top) == told
 
 
 async def test_no_colour_is_asked_for_and_states_keep_their_signs(

@@ -171,3 +171,22 @@ async def test_what_has_no_room_is_cut_or_falls_away_is_told_below_and_nothing_s
         assert "…" in shown[70]
         assert "Hauptstraße 4" in shown[40]
         assert "…" in shown[20]
+
+
+async def test_one_long_name_sends_no_column_away() -> None:
+    app, name = Told(), "x" * 200
+    async with app.run_test(size=(100, 8)) as pilot:
+        table = app.query_one(Table)
+        table.fill({"a": ("12:00", name, "ok", "id-0123456789"), "b": ("12:01", "home", "failed", "id-9876543210")})
+        await pilot.pause()
+        assert "id-0123456789" in table.render_line(1).text
+        assert ("Where", name) in [(heading, cell.plain) for heading, cell in table.fallen]
+        assert table.max_scroll_x == 0
+
+
+async def test_what_an_empty_list_says_has_no_heading_where_it_is_told_below() -> None:
+    app, said = Told(), "No enrollment yet: press 3 for a flow to send owners to."
+    async with app.run_test(size=(50, 8)) as pilot:
+        app.query_one(Table).fill({"": (said, "", "", "")})
+        await pilot.pause()
+        assert str(app.query_one(".fallen").render()).strip() == said

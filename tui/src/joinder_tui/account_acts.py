@@ -146,7 +146,7 @@ async def _add_client(page: Page, account: Account) -> None:
         return await accounts.create_client(hub, account.id, given.lines["called"], scopes, ACTOR)
 
     fields = (
-        Line("called", "Name", placeholder="backend"),
+        Line("called", "Name", "backend"),
         Choices("scopes", "Scopes", (*accounts.SCOPES, accounts.REVEAL), accounts.SCOPES),
     )
     made = await ask(page, f"A new client of {account.name}", fields, "Making the client", create)

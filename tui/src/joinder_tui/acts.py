@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
+ACTS = "acts"  # the group of workers that do what a key asks for
 ACTOR = "terminal"  # as the audit names who acted
 
 

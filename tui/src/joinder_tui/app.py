@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
-from textual.events import Resize
+from textual.events import Event, Key, Paste, Resize
 from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
@@ -19,6 +19,7 @@ from textual.screen import Screen
 from joinder.clean import clean_line
 from joinder_tui import themes
 from joinder_tui.acts import Act, acts_of
+from joinder_tui.keyboard import Keyboard
 from joinder_tui.pages import PAGES, Page
 from joinder_tui.screens.help import Help
 from joinder_tui.screens.opening import Opening, TooSmall
@@ -79,8 +80,16 @@ class JoinderApp(App[int]):
         self._leaving = asyncio.Event()
         self._code = 0  # of the exit
         self.deeds: dict[asyncio.Future[Any], Deed] = {}  # what runs now, whichever screen began it
+        self.keyboard = Keyboard(self, super().on_event)
+
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            self.keyboard.take(event)
+        else:
+            await super().on_event(event)
 
     def on_mount(self) -> None:
+        self.run_worker(self.keyboard.run(), group="keys", exit_on_error=False)
         self.push_screen(Opening())
         self._hold_store()
         self.set_interval(TICK_S, self._tick)
@@ -117,6 +126,10 @@ class JoinderApp(App[int]):
             self._code = _code(error)
         else:
             self.trouble = f"The store was closed: {error}"
+
+    @property
+    def has_hub(self) -> bool:
+        return self._hub is not None
 
     @property
     def hub(self) -> Hub:
@@ -204,6 +217,9 @@ class JoinderApp(App[int]):
 
     def _forget_notes(self) -> None:
         self.notes = tuple(note for note in self.notes if not note.is_over)
+
+    def forget_toasts(self) -> None:
+        super().clear_notifications()
 
     def clear_notifications(self) -> None:
         self.notes = ()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from joinder.clean import clean_json
-from joinder.small_files import Unreadable, path_of
 from joinder_tui import texts
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ class Log(ABC, Generic[R]):
     wanted: EventFilter = EventFilter()
     begins: list[R | None] = field(default_factory=lambda: [None])
     found: dict[str, R] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)  # of the sites of those it is about
-    accounts: Mapping[str, str] = field(default_factory=dict)  # account → its name
+    names: Mapping[str, str] = field(default_factory=dict)  # id → what people call it
     more: bool = False
 
     @abstractmethod
@@ -65,6 +63,10 @@ class Log(ABC, Generic[R]):
     @abstractmethod
     def account_id(self, row: R) -> str: ...
 
+    def ids(self, row: R) -> tuple[str, ...]:
+        """Returns what is told by name."""
+        return self.enrollment_id(row), self.account_id(row)
+
     @abstractmethod
     def told(self, row: R) -> dict[str, Any]:
         """Returns a row as the command line tells it, with the account."""
@@ -73,15 +75,12 @@ class Log(ABC, Generic[R]):
         from joinder.services.admin import site_names
 
         rows = await self.fetch(hub, ROWS + 1)
-        self.names = await site_names.of_enrollments(hub, map(self.enrollment_id, rows))
-        self.accounts = await site_names.of_accounts(hub, map(self.account_id, rows))
+        self.names = await site_names.of_any(hub, (each for row in rows for each in self.ids(row)))
         return rows
 
-    def site(self, row: R) -> str:
-        return self.names.get(self.enrollment_id(row), "–")
-
-    def account(self, row: R) -> str:
-        return self.accounts.get(self.account_id(row), self.account_id(row))
+    def named(self, each: str) -> str:
+        """Returns the name of what has this id; what has none, as it is."""
+        return self.names.get(each, each)
 
     def take(self, rows: Sequence[R]) -> None:
         self.found = {self.key(row): row for row in rows[:ROWS]}
@@ -136,9 +135,9 @@ class EventLog(Log["EventView"]):
         return (
             texts.moment(event.at),
             event.type,
-            self.site(row),
+            self.names.get(event.enrollment_id, "–"),
             texts.details(row.data),
-            self.account(row),
+            self.named(event.account_id),
             event.enrollment_id or "–",
         )
 
@@ -160,7 +159,7 @@ class EventLog(Log["EventView"]):
 
 
 class AuditLog(Log["Audit"]):
-    columns = ("When", "Who", "Did", "Site", "Reason", "Account", "To")
+    columns = ("When", "Who", "Did", "To", "Reason", "Account", "Id", "Client")
 
     async def fetch(self, hub: Hub, limit: int) -> Sequence[Audit]:
         from joinder.services.admin import audits
@@ -184,13 +183,17 @@ class AuditLog(Log["Audit"]):
     def cells(self, row: Audit) -> tuple[str, ...]:
         return (
             texts.moment(row.at),
-            row.actor,
+            self.named(row.actor),
             row.action,
-            self.site(row),
+            self.names.get(row.target, "–"),
             row.reason or "",
-            self.account(row),
+            self.named(row.account_id),
             row.target,
+            row.actor if row.actor in self.names else "–",
         )
+
+    def ids(self, row: Audit) -> tuple[str, ...]:
+        return row.actor, row.target, row.account_id
 
     def enrollment_id(self, row: Audit) -> str:
         from joinder.ids import is_id
@@ -229,16 +232,5 @@ def parsed(text: str) -> EventFilter:
     return EventFilter(**found)
 
 
-def export(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes to a new file. Raises Invalid."""
-    from joinder.services.refusals import Invalid
-
-    try:
-        with path_of(path).open("x", encoding="utf-8") as file:
-            file.write(clean_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n")
-    except FileExistsError:
-        raise Invalid(f"{path} is there already, and stays; name another file") from None
-    except Unreadable as why:
-        raise Invalid(f"{path} {why}") from None
-    except OSError as error:
-        raise Invalid(f"{path} cannot be written: {error.strerror}") from None
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return clean_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n"

@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.worker import Worker
 
-from joinder_tui.acts import acts_of
+from joinder_tui.acts import ACTS, acts_of
 from joinder_tui.widgets.crumbs import Crumbs
 from joinder_tui.widgets.doing import Deed, Doing
 from joinder_tui.widgets.hints import Hints
@@ -156,7 +156,7 @@ class Page(Screen[None]):
 
     def act(self, steps: Coroutine[Any, Any, None]) -> None:
         """Runs an act beside the screens: it may ask, take as long as a vendor takes, and outlive this one."""
-        self.app.run_worker(steps, group="acts", exit_on_error=False)
+        self.app.run_worker(steps, group=ACTS, exit_on_error=False)
 
     async def doing(self, what: str, work: Callable[[Hub], Awaitable[T]]) -> T | None:
         """Runs one call of a service, shown while it takes; a refusal becomes a sentence, and None."""

@@ -145,5 +145,14 @@ def since(text: str) -> int:
 
 def details(data: Mapping[str, object]) -> str:
     """Returns what an event says beside whom it is about; what only the integrator can read comes last."""
-    told = sorted(data.items(), key=lambda pair: pair[0] in ("state", "reference"))
-    return "  ".join(f"{name} {value}" for name, value in told if name not in ("enrollmentID", "vendor"))
+    told = dict(sorted(data.items(), key=lambda pair: pair[0] in ("state", "reference")))
+    changed = [f"{_plain(told.pop('from', 'nothing'))} → {_plain(told.pop('to'))}"] if "to" in told else []
+    reason = [str(told.pop("reason"))] if "reason" in told else []
+    rest = [f"{name} {_plain(value)}" for name, value in told.items() if name not in ("enrollmentID", "vendor")]
+    return "  ".join([*changed, *reason, *rest])
+
+
+def _plain(value: object) -> str:
+    """Writes a state or code as words, and what is none as it is."""
+    text = str(value)
+    return text.replace("_", " ") if re.fullmatch(r"[a-z]+(_[a-z]+)+", text) else text

@@ -101,17 +101,17 @@ async def _status(hub: Hub) -> Status:
 
 
 def _page(status: Status) -> str:
-    from joinder.reports import svg
+    from joinder.reports import fleet, svg
     from joinder.reports.page import render
 
     day = status.last_day
     hours = [
-        ("renewed", day.refreshed, "charge_wh"),
-        ("read", day.polled, "load_wh"),
-        ("failed", day.failed, "import_wh"),
+        ("renewed", day.refreshed, "done"),
+        ("read", day.polled, "done"),
+        ("failed", day.failed, "failed"),
     ]
     rows = [(text, sum(counts), svg.bars(counts, css=css)) for text, counts, css in hours]
-    return render("status.html", status=status, hours=rows)
+    return render("status.html", status=status, hours=rows, vendors=fleet.rows(status.counts))
 
 
 def _tell(status: Status) -> None:

@@ -34,6 +34,7 @@ def _templates() -> Environment:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     found.filters["plain"] = lambda value: clean_line(str(value)) if value not in (None, "") else "-"
+    found.filters["count"] = lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     found.filters["when"] = lambda iso: "never" if iso is None else f"{iso[:10]} {iso[11:16]} UTC"
     found.filters["words"] = lambda value: clean_line(str(value)).replace("_", " ")
     return found

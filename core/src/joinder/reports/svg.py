@@ -86,6 +86,19 @@ def bars(counts: Sequence[int], *, css: str) -> Markup:
     return Markup(f'<svg class="small" viewBox="0 0 120 24" role="img">{drawn}</svg>')  # noqa: S704 - as above
 
 
+def shares(parts: Sequence[tuple[str, int]]) -> Markup:
+    """Draws what a whole is made of; whatever there is can be seen."""
+    whole = max(sum(count for _, count in parts), 1)
+    least = 3.0
+    room = 160 - least * sum(1 for _, count in parts if count)
+    drawn, x = [], 0.0
+    for css, count in parts:
+        width = least + room * count / whole if count else 0.0
+        drawn.append(f'<rect class="{css}" x="{x:.1f}" y="0" width="{width:.1f}" height="12"/>')
+        x += width
+    return Markup(f'<svg class="share" viewBox="0 0 160 12" role="presentation">{"".join(drawn)}</svg>')  # noqa: S704 - as above
+
+
 def _highest(names: Mapping[str, str], values: Values) -> float:
     columns = [values[name] for name in names if name in values]
     return max((sum(value or 0 for value in column) for column in zip(*columns, strict=True)), default=0.0)

@@ -11,12 +11,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Input, SelectionList
 from textual.widgets.selection_list import Selection
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Checklist(SelectionList[str]):
         return Strip(segments)
 
 
-class Ask(ModalScreen[FormValues | None]):
+class Ask(Dialog[FormValues | None]):
     """None: everything stays as it is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -105,7 +105,8 @@ class Ask(ModalScreen[FormValues | None]):
 
 def _widget(field: Line | Choices) -> Input | Checklist:
     if isinstance(field, Line):
-        return Input(field.value, placeholder=field.placeholder, id=field.name, compact=True)
+        example = f"such as {field.placeholder}" if field.placeholder else ""  # never taken for what is typed
+        return Input(field.value, placeholder=example, id=field.name, compact=True)
     options = [Selection(Content(line(one).plain), one, one in field.chosen) for one in field.options]
     return Checklist(*options, id=field.name, compact=True)
 

@@ -8,15 +8,15 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from joinder.clean import clean_line
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Dialog[bool]):
     """By one key."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -36,7 +36,7 @@ class Confirm(ModalScreen[bool]):
             yield Static("y  yes      n  no", classes="hint")
 
 
-class ConfirmByName(ModalScreen[bool]):
+class ConfirmByName(Dialog[bool]):
     """By typing a name: nobody does that by accident."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

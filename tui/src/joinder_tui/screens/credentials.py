@@ -133,7 +133,7 @@ class Credentials(Page):
         if answer.quotas is not None:
             self._quotas = answer.quotas
         rows: Rows = {key: self._cells(one) for key, one in self._listed.items()}
-        self.query_one(Table).fill(rows or {"": ("none yet", "a adds", "", "", "", "", "")})
+        self.query_one(Table).fill(rows or {"": ("none yet: a adds them", *[""] * 6)})
         self._show_facts()
 
     def _cells(self, one: ListedCredentials) -> tuple[str | Text, ...]:

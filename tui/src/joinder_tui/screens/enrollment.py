@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import TabbedContent, TabPane
 
 from joinder.clean import clean_line
-from joinder_tui import enrollment_acts, lacks, texts
+from joinder.clock import now
+from joinder_tui import enrollment_acts, lacks, texts, when
 from joinder_tui.acts import Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets import life
@@ -28,6 +30,7 @@ from joinder_tui.widgets.table import Listed, Table
 if TYPE_CHECKING:
     from joinder.runtime.hub import Hub
     from joinder.services.admin.detail import Chart, Detail
+    from joinder.store.sites import StoredDevice, StoredSite
 
 TABS = ("health", "sites", "day", "month", "tokens", "happened")
 CHART_ROWS = 10  # with less room the day is left to its own tab
@@ -77,18 +80,21 @@ class Enrollment(Page):
         Act("left_square_bracket", "site(-1)", "Site before", show=False, tooltip="The site before of several"),
         Act("comma", "day(1)", "Day before", show=False, tooltip="The power of the day before"),
         Act("full_stop", "day(-1)", "Day after", show=False, tooltip="The power of the day after"),
+        Act("slash", "read_at", "Read at", show=False, tooltip="Read the day's chart at a time that you type"),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the enrollment's id"),
         Act("escape", "app.pop_screen", "Back", tooltip="Back to where you came from"),
     ]
 
-    def __init__(self, enrollment_id: str) -> None:
+    def __init__(self, enrollment_id: str, name: str = "") -> None:
+        """`name`: what it was called where it was opened, until its own is read."""
         super().__init__()
         self.enrollment_id = enrollment_id
         self._mark: Any = None
         self._days_ago = 0
+        self._clock: time | None = None  # the chart of a day that is being read is to be read there
         self._site = 0  # which of several is shown
         self._shown: tuple[Detail, Chart | None] | None = None
-        self._name = ""
+        self._name = name
 
     @property
     def crumb(self) -> str:
@@ -145,6 +151,7 @@ class Enrollment(Page):
                 chart.draw(answer.day)
             self.query_one("#power-notes", Static).update(Text("\n".join(lacks.lines(answer.day))))
             self.query_one(EnergyChart).draw(answer.month)
+            self._point(self._clock)
 
     def on_resize(self) -> None:
         self._draw_picture()
@@ -223,6 +230,41 @@ class Enrollment(Page):
         self.query_one(TabbedContent).active = "day"
         self.reload()
 
+    def action_read_at(self) -> None:
+        self.act(self._read_at())
+
+    async def _read_at(self) -> None:
+        from joinder_tui.screens.one_line import OneLine
+
+        hint = f"Such as {when.EXAMPLES}, in the site's own time."
+        answer: str | None = await self.joinder.push_screen_wait(OneLine("Read the day's chart at what time?", hint))
+        day = self._shown[1] if self._shown is not None else None
+        if answer is None:
+            return
+        if day is None:
+            self.app.notify("No site of it has been read yet.", severity="warning")
+            return
+        today = datetime.fromtimestamp(now(), day.zone).date()
+        try:
+            asked = when.read(answer, today)
+        except ValueError as why:
+            self.app.notify(str(why), severity="error")
+            return
+        self._go_to(asked.clock, (today - asked.day).days if asked.day is not None else self._days_ago)
+
+    def _go_to(self, clock: time | None, days_ago: int) -> None:
+        self.query_one(TabbedContent).active = "day"
+        if days_ago == self._days_ago:
+            self._point(clock)
+        else:
+            self._days_ago, self._clock = days_ago, clock
+            self.reload()
+
+    def _point(self, clock: time | None) -> None:
+        self._clock = None
+        if clock is not None and not self.query_one("#power", PowerChart).read_at(clock):
+            self.app.notify(f"That day has no {clock:%H:%M}: the clock was put forward.", severity="warning")
+
     def action_copy_id(self) -> None:
         self.joinder.copy(self.enrollment_id, "Id")
 
@@ -240,7 +282,7 @@ def _facts(detail: Detail) -> list[Fact]:
         ("Reason", (warned.reason if warned else row.health_reason) or "–"),
         ("Who must act", (warned.actor if warned else row.health_actor) or "nobody"),
         ("Next step", (warned.next_step if warned else next_step) or "none"),
-        ("Enrollment", row.id),
+        ("Enrollment", Text(row.id, "dim")),
         ("Vendor", f"{row.vendor}, account {row.vendor_account_id or 'unknown'}"),
         ("Sites read", f"{detail.overview.sites_read} of {len(detail.overview.site_ids)}"),
         ("Last read", _last_read(row.last_success_at, row.last_attempt_at)),
@@ -248,7 +290,7 @@ def _facts(detail: Detail) -> list[Fact]:
         *_of_now(detail),
         ("Reconnect link", "for the owner: c copies it" if detail.overview.reconnect_url else "–"),
         ("Account", _with_id(detail.account_name, detail.account_id)),
-        ("Flow", row.flow_id or "–"),
+        ("Flow", Text(row.flow_id or "–", "dim")),
         ("Credentials", _with_id(detail.credentials_name, row.credentials_id)),
         ("Since", texts.moment(row.created_at)),
     ]
@@ -317,20 +359,24 @@ def _sites(detail: Detail) -> RichTable:
     from joinder.services.readings import silence
 
     table = RichTable(box=None, padding=(0, 2, 0, 0), expand=True)
-    for heading in ("Site or device", "Kind", "Name", "Read", "Id"):
+    for heading in ("Site or device", "Kind", "Read", "At the vendor", "Id"):
         table.add_column(heading)
     for site, devices in detail.sites:
-        zone = line(site.timezone or "–")
-        table.add_row(line(Text(site.name, "bold")), "site", zone, texts.short_ago(site.fetched_at), site.id)
+        kind = line(f"site, {site.timezone or 'no time zone told'}")
+        name = line(Text(site.name or "–", "bold"))
+        table.add_row(name, kind, texts.short_ago(site.fetched_at), *_ids(site))
         for device in devices:
-            name = str(device.state.get("name") or device.state.get("model") or device.vendor_id)
-            shown = line(name + (" (gone)" if device.gone_at else ""))
+            called = str(device.state.get("name") or device.state.get("model") or device.vendor_id)
+            shown = line(f"  {called}" + (" (gone)" if device.gone_at else ""))
             since = silence.since(device, devices)
             if since is not None:
                 shown.append(f", silent since {texts.minute(since)}", "red")
-            read = texts.short_ago(device.fetched_at)
-            table.add_row(line(f"  {device.vendor_id}"), device.kind, shown, read, device.id)
+            table.add_row(shown, device.kind, texts.short_ago(device.fetched_at), *_ids(device))
     return table
+
+
+def _ids(row: StoredSite | StoredDevice) -> tuple[Text, Text]:
+    return line(Text(row.vendor_id, "dim")), Text(row.id, "dim")
 
 
 def _last_read(read_at: int | None, tried_at: int | None) -> str:

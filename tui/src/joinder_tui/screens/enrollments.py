@@ -291,8 +291,9 @@ class Enrollments(Page):
         from joinder_tui.screens.enrollment import Enrollment
 
         selected = self.query_one("#enrollments", Table).selected
+        name = next((row.site_name for row in self._found if row.id == selected), None)
         if selected:
-            self.app.push_screen(Enrollment(selected))
+            self.app.push_screen(Enrollment(selected, name or ""))
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         self.action_open()

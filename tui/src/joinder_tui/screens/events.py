@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -13,9 +12,9 @@ from textual.binding import BindingType
 from textual.reactive import reactive
 from textual.widgets import DataTable, Input, TabbedContent, TabPane
 
-from joinder_tui import texts
+from joinder_tui import new_files, texts
 from joinder_tui.acts import COPY_ACCOUNT, Act
-from joinder_tui.event_log import AuditLog, EventLog, Log, export
+from joinder_tui.event_log import AuditLog, EventLog, Log, as_json
 from joinder_tui.pages import Page
 from joinder_tui.widgets.plain import Static
 from joinder_tui.widgets.table import Listed, Table
@@ -210,7 +209,7 @@ class Events(Page):
 
         async def write(_: Hub, given: FormValues) -> str:
             path = given.lines["path"]
-            await asyncio.to_thread(partial(export, path, rows))
+            await asyncio.to_thread(new_files.write, path, as_json(rows))
             return path
 
         path = await ask(

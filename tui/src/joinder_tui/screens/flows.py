@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -16,7 +17,7 @@ from joinder_tui import texts
 from joinder_tui.acts import ACTOR, COPY_ACCOUNT, Act
 from joinder_tui.pages import Page
 from joinder_tui.widgets import funnel
-from joinder_tui.widgets.plain import Static
+from joinder_tui.widgets.plain import Static, line
 from joinder_tui.widgets.table import Listed, Rows, Table
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from joinder.store.tables import JoinFlow
 
 ATTEMPTS = 100
+ATTEMPT_COLUMNS = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Code", "Enrollment", "Flow")
 FUNNEL_TURNS = 15  # ticks between two looks at how far all came, which walks every attempt
 SIGNS = {"joined": ("●", "green"), "under way": ("◐", "yellow"), "unfinished": ("○", "dim")}
 
@@ -83,6 +85,14 @@ class Flows(Page):
             tooltip="To the owners' attempts, with why they failed, and back",
             twin="joinder flows attempts",
         ),
+        Act(
+            "f",
+            "only",
+            "Only this",
+            tooltip="Only the attempts of the flow under the cursor, or of all again",
+            twin="joinder flows attempts ID",
+        ),
+        Act("v", "view", "View", tooltip="Open the page that its owners see, in your browser", twin="joinder open ID"),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the flow's id"),
         COPY_ACCOUNT,
         Act("escape", "app.go('now')", "Back", show=False, tooltip="To the first screen"),
@@ -93,14 +103,14 @@ class Flows(Page):
         self._flows: dict[str, JoinFlow] = {}
         self._attempts: dict[str, JoinAttempt] = {}
         self._funnels: Mapping[str, Funnel] = {}
+        self._only = ""  # whose attempts alone are shown
 
     def body(self) -> ComposeResult:
         columns = ("Vendors", "Under way", "Made", "Age", "Goes back to", "Account", "Flow")
-        yield Listed(Table(*columns, id="flows", keep=2))
-        yield Static("Owners of the last 30 days", classes="heading")
+        yield Listed(Table(*columns, id="flows", keep=2), id="made")
+        yield Static("", id="whose", classes="heading")
         yield Static("", id="funnel")
-        of_attempts = ("Began", "Outcome", "Vendor", "Site", "Tries", "What happened", "Enrollment", "Flow")
-        yield Listed(Table(*of_attempts, id="attempts", keep=3, elastic="What happened"))
+        yield Listed(Table(*ATTEMPT_COLUMNS, id="attempts", keep=3, elastic="What happened"))
 
     async def load(self, hub: Hub) -> Answer:
         """Flows, each second tick the attempts, now and then how far all came; the first time, everything."""
@@ -112,7 +122,7 @@ class Flows(Page):
         flows = None if self.turn % 2 else await flow_list.flows(hub, account_id)
         if self.turn and not self.turn % 2:
             return Answer(flows=flows)
-        attempts = await join_attempts.latest(hub, account_id=account_id, limit=ATTEMPTS)
+        attempts = await join_attempts.latest(hub, account_id=account_id, flow_id=self._only or None, limit=ATTEMPTS)
         names = await site_names.of_enrollments(hub, [_enrollment(one) for one in attempts])
         funnels = await join_funnel.of_flows(hub, account_id) if self.turn == 0 else None
         return Answer(flows=flows, attempts=attempts, names=names, funnels=funnels)
@@ -121,12 +131,12 @@ class Flows(Page):
         if answer.flows is not None:
             self._flows = {one.row.id: one.row for one in answer.flows}
             rows: Rows = {one.row.id: _flow_cells(one) for one in answer.flows}
-            self.query_one("#flows", Table).fill(rows or {"": ("none yet", "", "", "", "a adds one", "", "")})
+            self.query_one("#flows", Table).fill(rows or {"": ("none yet: a makes one", *[""] * 6)})
         if answer.attempts is not None:
             self._attempts = _keyed(answer.attempts)
             names = answer.names or {}
             rows = {key: _attempt_cells(one, names.get(_enrollment(one), "–")) for key, one in self._attempts.items()}
-            self.query_one("#attempts", Table).fill(rows or {"": ("none", "", "", "", "", "", "", "")})
+            self.query_one("#attempts", Table).fill(rows or {"": ("none", *[""] * (len(ATTEMPT_COLUMNS) - 1))})
         if answer.funnels is not None:
             self._funnels = answer.funnels
         self._draw_funnel()
@@ -137,6 +147,13 @@ class Flows(Page):
 
     def _draw_funnel(self) -> None:
         flow = self._selected
+        if flow is not None and self._only not in ("", flow.id):  # the cursor has gone on: so does what is below it
+            self._only = flow.id
+            self.reload()
+        below = ", and who began in it" if self._only else ", and who began in any"
+        self.query_one("#whose", Static).update(
+            line(f"Owners of the last 30 days{f' in this flow{below}' if flow is not None else ''}")
+        )
         self.query_one("#funnel", Static).update(funnel.drawn(self._funnels.get(flow.id)) if flow else "")
 
     @property
@@ -156,12 +173,7 @@ class Flows(Page):
     async def _copy_link(self, flow: JoinFlow) -> None:
         from joinder_tui.screens.link import Link
 
-        async def make(hub: Hub) -> str:
-            from joinder.services.join import join_sessions
-
-            return await join_sessions.link(hub, flow.account_id, flow.id, None)
-
-        url = await self.doing("Making the link", make)
+        url = await self.doing("Making the link", partial(_link, flow))
         if url is not None:
             self.joinder.copy(url, "Link")
             picks = "they pick one of its vendors" if len(flow.vendors) > 1 else f"to {_vendors(flow)}"
@@ -177,7 +189,7 @@ class Flows(Page):
 
             return await join_flows.dependents(hub, flow.account_id, flow.id)
 
-        used = await self.doing(f"Counting what {flow.id} touches", look)
+        used = await self.doing(f"Counting what the flow of {_vendors(flow)} touches", look)
         if used is None:
             return
         touches = [
@@ -193,7 +205,7 @@ class Flows(Page):
             await join_flows.delete(hub, flow.account_id, flow.id, ACTOR)
             return True
 
-        if await self.doing(f"Deleting {flow.id}", delete):
+        if await self.doing(f"Deleting the flow of {_vendors(flow)}", delete):
             self.app.notify("Deleted.")
 
     def action_open(self) -> None:
@@ -212,6 +224,21 @@ class Flows(Page):
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         self.action_open()
 
+    def action_only(self) -> None:
+        if flow := self._selected:
+            self._only = "" if self._only else flow.id
+            self.reload()
+
+    def action_view(self) -> None:
+        if flow := self._selected:
+            self.act(self._view(flow))
+
+    async def _view(self, flow: JoinFlow) -> None:
+        url = await self.doing("Making the link", partial(_link, flow))
+        if url is not None:
+            self.app.open_url(url)
+            self.app.notify("Opened in your browser; where there is none, c shows the link.")
+
     def action_attempts(self) -> None:
         attempts = self.query_one("#attempts", Table)
         (self.query_one("#flows", Table) if attempts.has_focus else attempts).focus()
@@ -223,6 +250,12 @@ class Flows(Page):
     def action_copy_account(self) -> None:
         if flow := self._selected:
             self.joinder.copy(flow.account_id, "Account id")
+
+
+async def _link(flow: JoinFlow, hub: Hub) -> str:
+    from joinder.services.join import join_sessions
+
+    return await join_sessions.link(hub, flow.account_id, flow.id, None)
 
 
 def _vendors(flow: JoinFlow) -> str:
@@ -267,13 +300,17 @@ def _sign(one: JoinAttempt) -> tuple[str, str]:
 
 
 def _attempt_cells(one: JoinAttempt, site: str) -> tuple[str | Text, ...]:
+    from joinder.services.join.join_ends import words_of
+
+    words = words_of(one.code) if one.code is not None else one.outcome
     return (
         texts.short_ago(one.began_at),
-        Text.assemble(_sign(one), f" {one.code or one.outcome}", " again" if one.reconnects_id else ""),
+        Text.assemble(_sign(one), f" {words}", " again" if one.reconnects_id else ""),
         one.vendor,
         site,
         str(one.tries),
         one.text or "–",
+        Text(one.code or "–", "dim"),
         _enrollment(one) or "–",
         one.flow_id or "–",
     )

@@ -9,15 +9,15 @@ import segno
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 ROWS_AROUND = 14  # of the screen: the text above the code, the dialog's frame, what is left free around it
 
 
-class Link(ModalScreen[None]):
+class Link(Dialog[None]):
     """Of a link that has just been copied. No toast lies over the code, which a phone is to read."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

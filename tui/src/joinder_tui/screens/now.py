@@ -220,6 +220,8 @@ class Now(Page):
 
 def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault], *, is_high: bool) -> Text:
     """Owners who cannot join count beside the enrollments that wait. A line for each, or one where rows are few."""
+    from joinder.services.join.join_ends import words_of
+
     total = sum(one.count for one in counts) + sum(one.count for one in faults)
     heading = {"operator": "Needs you (m)", "owner": "Needs the owner (o)", "nobody": "Needs nobody"}[who]
     colour = {"operator": "red", "owner": "magenta", "nobody": "green"}[who] if total else "dim"
@@ -229,6 +231,8 @@ def _who(who: str, counts: Sequence[Count], faults: Sequence[Fault], *, is_high:
         by_state[drawn.plain] = (drawn, by_state.get(drawn.plain, (drawn, 0))[1] + one.count)
     parts = [Text(texts.count(total), f"bold {colour}")]
     parts += [drawn.append(f" {texts.count(count)}") for _, (drawn, count) in sorted(by_state.items())]
-    parts += [Text(f"{fault.vendor} joins: {fault.code} {texts.count(fault.count)}", "red") for fault in faults]
+    parts += [
+        Text(f"■ {fault.vendor} joins: {words_of(fault.code)} {texts.count(fault.count)}", "red") for fault in faults
+    ]
     between = "\n" if is_high else "   "
     return Text(between).join([Text(heading if is_high else f"{heading:<19}", "bold"), *parts])

@@ -7,14 +7,14 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 
-class OneLine(ModalScreen[str | None]):
+class OneLine(Dialog[str | None]):
     """Answers what was typed, stripped; None when it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -42,7 +42,7 @@ class Programs(Pair["ListedProgram", "Member"]):
             "open",
             "Open",
             show=False,
-            tooltip="The enrollment under the cursor, whole",
+            tooltip="The enrollment under the cursor, whole; from a programme to those in it",
             twin="joinder enrollments show ID",
         ),
         Act("i", "copy_id", "Copy id", show=False, tooltip="Copy the programme's id", twin="joinder programs show ID"),
@@ -94,7 +94,9 @@ class Programs(Pair["ListedProgram", "Member"]):
     def action_open(self) -> None:
         from joinder_tui.screens.enrollment import Enrollment
 
-        if self.chosen_below is not None:
+        if self.focused is not None and self.focused.id == "above":
+            self.action_other()
+        elif self.chosen_below is not None:
             self.app.push_screen(Enrollment(self.chosen_below.row.id))
 
     def action_copy_id(self) -> None:

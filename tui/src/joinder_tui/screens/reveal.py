@@ -11,16 +11,16 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.screens.secret import COVERED
 from joinder_tui.widgets.plain import Static, line
 
 SHOWN_S = 30.0
 
 
-class Reveal(ModalScreen[None]):
+class Reveal(Dialog[None]):
     """Leaves when the terminal loses the focus; a screen above, such as the palette, finds it wiped."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

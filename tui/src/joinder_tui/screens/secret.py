@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 SHOWN_S = 60.0
@@ -26,7 +26,7 @@ class _Copies(Protocol):
     def copy(self, text: str, what: str) -> None: ...
 
 
-class Secret(ModalScreen[None]):
+class Secret(Dialog[None]):
     """Covered while anything is in front of it; forgotten when its time is over."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 
 from joinder.clean import clean_json
 from joinder_tui.acts import Act
+from joinder_tui.screens.dialog import Dialog
 from joinder_tui.widgets.plain import Static, line
 
 
-class Whole(ModalScreen[None]):
+class Whole(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Act("c", "copy", "Copy", tooltip="Copy it as JSON"),
         Act("escape,q,enter", "dismiss", "Back", tooltip="Close"),

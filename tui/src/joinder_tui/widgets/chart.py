@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -41,6 +41,11 @@ class EnergyPicture(Widget):
         self._values: Values = {}
         self._cursor: int | None = None
 
+    @property
+    def cursor(self) -> int | None:
+        """Returns the slot whose values are told."""
+        return self._cursor
+
     def draw(self, chart: Chart) -> None:
         if self._chart is not None and chart.start != self._chart.start:
             self._cursor = None
@@ -71,11 +76,11 @@ class EnergyPicture(Widget):
         known = self._known()
         if not known:
             return False
-        if self._cursor not in known:
+        if self._cursor is None:
             self._cursor = known[-1] if step < 0 else known[0]
         else:
-            at = known.index(self._cursor) + step
-            self._cursor = known[at] if 0 <= at < len(known) else None
+            further = [slot for slot in known if (slot > self._cursor if step > 0 else slot < self._cursor)]
+            self._cursor = (further[0] if step > 0 else further[-1]) if further else None
         self.refresh()
         return True
 
@@ -109,11 +114,25 @@ class EnergyPicture(Widget):
         found = {name: values[self._cursor] for name, values in self._values.items()}
         share = found.pop("soc_percent", None)
         known = {name: value for name, value in found.items() if value is not None}
-        return _told(self.slot_name(chart, self._cursor), known, self._plot.unit, share)
+        name = self.slot_name(chart, self._cursor)
+        if not known and share is None:
+            return [Text(f"{name}  nothing is stored")]
+        return _told(name, known, self._plot.unit, share)
 
 
 class PowerChart(EnergyPicture):
     """kW over the quarter hours of one day of the site's own time."""
+
+    def read_at(self, clock: time) -> bool:
+        """Puts the cursor on the quarter hour of that time, the first of two. False: that day has none."""
+        if self._chart is None or self._plot is None:
+            return False
+        wanted = (clock.hour, clock.minute // 15)
+        locals_ = [self._local(self._chart, slot) for slot in range(self._plot.count)]
+        found = [slot for slot, local in enumerate(locals_) if (local.hour, local.minute // 15) == wanted]
+        self._cursor = found[0] if found else None
+        self.refresh()
+        return bool(found)
 
     def slotted(self, chart: Chart) -> Values:
         count = (chart.end - chart.start) // QUARTER_S

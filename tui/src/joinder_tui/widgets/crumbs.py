@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
+from urllib.parse import urlsplit
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 
+from joinder.clean import clean_line
 from joinder_tui.widgets.plain import Static, line
 
 if TYPE_CHECKING:
     from joinder_tui.app import JoinderApp
     from joinder_tui.pages import MainPage
 
-READ_ONLY = " read-only"
+READ_ONLY, SIMULATORS = " read-only", " simulators"
+SIMULATORS_FROM = 78  # columns
+GAP = 3  # before where it is
 WHOLE = 20  # letters of a name
 
 
@@ -73,13 +78,24 @@ class Crumbs(Static):
         text = Text()
         for _, label in self._labels():
             text.append_text(label)
-        if self.joinder.readonly:
-            text.append(READ_ONLY, "bold yellow")
-        return text
+        text.append(self._flags, "bold yellow")
+        where = _where(self.joinder)
+        gap = self.size.width - text.cell_len - cell_len(where)
+        return text.append(" " * gap + where, "dim") if where and gap >= GAP else text
+
+    @property
+    def _flags(self) -> str:
+        """Returns what is unlike a hub of real homes that may be changed."""
+        simulated = _simulates(self.joinder) and self._width >= SIMULATORS_FROM
+        return (READ_ONLY if self.joinder.readonly else "") + (SIMULATORS if simulated else "")
+
+    @property
+    def _width(self) -> int:
+        return self.size.width or self.app.size.width - 2  # before it is laid out
 
     def _labels(self) -> list[tuple[str, Text]]:
         """Names of screens with what is shown of each, in the longest form there is room for."""
-        room = self.size.width - (len(READ_ONLY) if self.joinder.readonly else 0)
+        room = self._width - len(self._flags)
         drawn = (self._drawn(form) for form in FORMS)
         return next((labels for labels in drawn if _width(labels) <= room), self._drawn(FORMS[-1]))
 
@@ -108,6 +124,17 @@ class Crumbs(Static):
                 self.joinder.action_go(name)
                 return
             at -= label.cell_len
+
+
+def _simulates(app: JoinderApp) -> bool:
+    return app.has_hub and bool(app.hub.settings.reroute)
+
+
+def _where(app: JoinderApp) -> str:
+    """Returns which hub it is, as its owners see it, and on which database."""
+    if not app.has_hub:
+        return ""
+    return clean_line(f"{urlsplit(app.hub.settings.public_url).netloc} · {app.hub.store.dialect}")
 
 
 def _width(labels: Sequence[tuple[str, Text]]) -> int:

@@ -36,9 +36,10 @@ def _stage(name: str, count: int, most: int) -> Text:
 
 def _lost(funnel: Funnel) -> Text:
     from joinder.services.admin.join_funnel import actor_of
+    from joinder.services.join.join_ends import words_of
 
     lost = [Text(f"{funnel.left} left before the end")] if funnel.left else []
     for code, count in funnel.refused.items():
         sign, colour = ACTORS.get(actor_of(code), ("", ""))
-        lost.append(Text.assemble(f"{count} {code} ", (sign, colour)))
+        lost.append(Text.assemble(f"{texts.count(count)} {words_of(code)} ", (sign, colour)))
     return Text.assemble("lost: ", Text(" · ").join(lost)) if lost else Text("nobody was lost", "dim")

@@ -19,6 +19,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 from textual.widgets.data_table import ColumnKey
 
+from joinder.ids import is_id
 from joinder_tui import texts
 from joinder_tui.acts import Act
 from joinder_tui.widgets.plain import Static, line
@@ -32,22 +33,25 @@ LEAST, LEAST_ELASTIC = 8, 36  # columns that are left of what is cut for want of
 _NUMBER = re.compile(r"\W*(\d[\d ]*(?:\.\d+)?)( ?(?:d|h|min|s)\b)?")
 
 
-class Table(DataTable[Any]):
+class Table(DataTable[Any], inherit_bindings=False):
     """Rows are selected as wholes.
 
     Columns are as wide as we say: a DataTable measures new rows when it is idle, and what it drew before that stays as
     narrow as the headings, because the lines it keeps do not know of widths (Textual 8.2, `_update_dimensions`).
 
-    `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. Where not even those
-    have room, the widest of them is cut; `elastic` is cut first, while enough of it is left. `is_sorted_here`: what is
-    shown is all there is, so it can be sorted by what is shown.
+    `keep`: so many columns never fall away for want of room, and do not scroll; None: all stay. One long name sends
+    nothing away: what is wide is cut before anything falls, `elastic` first, and where not even what stays has room,
+    the widest is cut further. `is_sorted_here`: what is shown is all there is, so it can be sorted by what is shown.
+    Its keys are its own, so that `enter` is the page's, and stands on its bar.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Act("j", "cursor_down", "Down", show=False, tooltip="The next row, as the arrow does"),
-        Act("k", "cursor_up", "Up", show=False, tooltip="The row before, as the arrow does"),
+        Act("j,down", "cursor_down", "Down", show=False, tooltip="The next row"),
+        Act("k,up", "cursor_up", "Up", show=False, tooltip="The row before"),
         Act("g,home", "scroll_top", "First", show=False, tooltip="The first row"),
         Act("G,end", "scroll_bottom", "Last", show=False, tooltip="The last row"),
+        Act("pagedown", "page_down", "Further", show=False, tooltip="As many rows further as are shown"),
+        Act("pageup", "page_up", "Back", show=False, tooltip="As many rows back as are shown"),
         Act("s", "sort", "Sort", show=False, tooltip="Sort by the next column, down, and as it was; or click its head"),
     ]
 
@@ -104,7 +108,7 @@ class Table(DataTable[Any]):
             self._wanted = key
 
     def fill(self, rows: Rows) -> None:
-        self._rows = {key: tuple(map(line, cells)) for key, cells in rows.items()}
+        self._rows = {key: tuple(map(_cell, cells)) for key, cells in rows.items()}
         self._draw()
 
     def mark(self, heading: str, arrow: str) -> None:
@@ -160,18 +164,24 @@ class Table(DataTable[Any]):
         return there
 
     def _needs(self, headings: Sequence[str], widths: Widths) -> int:
-        least = {heading: LEAST_ELASTIC if heading == self._elastic else widths[heading] for heading in headings}
-        return sum(min(least[heading], widths[heading]) + 2 * self.cell_padding for heading in headings)
+        return sum(min(LEAST_ELASTIC, widths[heading]) + 2 * self.cell_padding for heading in headings)
 
     def _cuts(self, widths: Widths) -> dict[str, int]:
-        """Cuts the elastic column, else the widest of them, to the room that the others leave."""
+        """Cuts what is wide, the elastic column first, and at last the widest, to the room that the others leave."""
         room = self.scrollable_content_region.width - 2 * self.cell_padding * len(widths)
         lacks = sum(widths.values()) - room
         if self._keep is None or not self.size.width or lacks <= 0:
             return {}
-        widest = max(widths, key=lambda heading: widths[heading])
-        cut = self._elastic if self._elastic is not None and self._elastic in widths else widest
-        return {cut: max(LEAST, widths[cut] - lacks)}
+        cuts: dict[str, int] = {}
+        for heading in sorted(widths, key=lambda one: (one != self._elastic, -widths[one])):
+            gives = min(lacks, widths[heading] - LEAST_ELASTIC)
+            if gives > 0:
+                cuts[heading] = widths[heading] - gives
+                lacks -= gives
+        if lacks > 0:
+            widest = max(widths, key=lambda one: cuts.get(one, widths[one]))
+            cuts[widest] = max(LEAST, cuts.get(widest, widths[widest]) - lacks)
+        return cuts
 
     def _is_cut(self, heading: str, cell: Text) -> bool:
         return cell.cell_len > self._most.get(heading, cell.cell_len)
@@ -238,8 +248,8 @@ class Table(DataTable[Any]):
 class Listed(Vertical):
     """A table whose columns fall away from the right, and below it what they say of the row under the cursor."""
 
-    def __init__(self, table: Table) -> None:
-        super().__init__(classes="listed")
+    def __init__(self, table: Table, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="listed")
         self._table = table
 
     def compose(self) -> ComposeResult:
@@ -258,8 +268,15 @@ class Listed(Vertical):
         below.display = bool(self._table.fallen)
         text = Text()
         for heading, cell in told:
-            text.append(f"{heading.lower()} ", "dim").append_text(cell).append("   ")
+            named = f"{heading.lower()} " if self._table.selected else ""  # else it is what an empty table says
+            text.append(named, "dim").append_text(cell).append("   ")
         below.update(text)
+
+
+def _cell(cell: str | Text) -> Text:
+    """Makes a line of it; an id is dim, as names are what is looked for."""
+    drawn = line(cell)
+    return Text(drawn.plain, "dim") if is_id(drawn.plain) else drawn
 
 
 def _weight(cell: Text) -> tuple[int, float, str]:

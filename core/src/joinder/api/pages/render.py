@@ -63,6 +63,15 @@ class Look:
         """Returns the placeholders of a sentence."""
         return {"account": self.brand.name if self.brand else "?", "vendor": "?", **values}
 
+    def day(self, at: int) -> str:
+        """Writes a day of UTC as people of this language do."""
+        when = datetime.fromtimestamp(at, UTC)
+        month = self.language.labels["months"].split()[when.month - 1]
+        return self.label("date", day=str(when.day), month=month, year=str(when.year))
+
+    def minute(self, at: int) -> str:
+        return f"{self.day(at)}, {datetime.fromtimestamp(at, UTC):%H:%M}"
+
     def vendors(self, text: str, vendor: Vendor | None) -> Markup:
         """Returns a vendor's own sentence in this language, or marked as English for those who hear it read."""
         found = self.language.translated(text, vendor)
@@ -203,8 +212,8 @@ def connection(look: Look, shown: Connection, vendor: Vendor | None, *, is_endin
         vendor=vendor,
         vendor_label=label,
         shown=shown,
-        since=_day(shown.row.created_at),
-        last_read=_minute(shown.last_read_at) if shown.last_read_at else look.label("own_never"),
+        since=look.day(shown.row.created_at),
+        last_read=look.minute(shown.last_read_at) if shown.last_read_at else look.label("own_never"),
         state=look.language.states[shown.state].format(**look.named({"vendor": label})),
         reason=look.vendors(reason, vendor) if reason and shown.state in REASON_TOLD else None,
         page_url=with_result("/join/connection", link=shown.link, ui_locales=look.locale),
@@ -222,9 +231,9 @@ def receipt(look: Look, shown: Receipt, vendor: Vendor | None) -> Response[str]:
         vendor=vendor,
         vendor_label=label,
         shown=shown,
-        given=_minute(shown.given_at),
-        ended=_minute(shown.ended_at) if shown.ended_at else None,
-        made=_minute(shown.made_at),
+        given=look.minute(shown.given_at),
+        ended=look.minute(shown.ended_at) if shown.ended_at else None,
+        made=look.minute(shown.made_at),
         how=look.language.revoked[shown.how or "none"].format(**named) if shown.ended_at else None,
     )
     return _html(html, 200)
@@ -265,14 +274,6 @@ def icon() -> bytes:
 def _form_action(shown: Form) -> str:
     """Browsers apply it to the redirects after the form too, and those lead to the integrator and on."""
     return "'self' https:" + (" http:" if shown.leads_to.startswith("http:") else "")
-
-
-def _minute(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _day(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
 def _html(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from joinder.clock import now
@@ -121,15 +122,21 @@ async def load(hub: Hub, enrollment_id: str) -> Detail:
 async def day(hub: Hub, site: StoredSite, *, days_ago: int = 0) -> Chart:
     """Charts the power of one day of the site's own time, out of its quarter hours."""
     zone = zone_of(site.timezone)
-    start = floor(now() - days_ago * 86400, "day", zone)
+    start = _midnight(zone, days_ago)
     end = floor(start + 36 * 3600, "day", zone)  # a day of 23 or 25 hours ends where the next one begins
     return await _chart(hub, site, "15mins", start, end, per_hour=4.0)
 
 
 async def month(hub: Hub, site: StoredSite) -> Chart:
     """Charts the energy of the last 30 days, a value a day."""
-    start = floor(now() - DAYS_SHOWN * 86400, "day", zone_of(site.timezone))
+    start = _midnight(zone_of(site.timezone), DAYS_SHOWN)
     return await _chart(hub, site, "day", start, now(), per_hour=1.0)
+
+
+def _midnight(zone: ZoneInfo, days_ago: int) -> int:
+    """Returns when a day of the calendar begins there: one day back is not 24 hours where the clock is changed."""
+    day = datetime.fromtimestamp(now(), zone).date() - timedelta(days=days_ago)
+    return floor(int(datetime.combine(day, time(12), zone).timestamp()), "day", zone)
 
 
 async def _chart(hub: Hub, site: StoredSite, level: SummaryLevel, start: int, end: int, *, per_hour: float) -> Chart:

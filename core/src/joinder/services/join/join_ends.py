@@ -84,108 +84,218 @@ class IssuerMismatch(VendorError):
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """One way to end. `status` is the page's; `error` (RFC 6749 §4.1.2.1) goes to the integrator in place of a page."""
+    """One way to end. `words` name it in a list, `text` tells it.
+
+    `status` is the page's; `error` (RFC 6749 §4.1.2.1) goes to the integrator in place of a page.
+    """
 
     actor: Actor
+    words: str
     text: str
     status: int = 400
     error: str | None = None
     is_success: bool = False
 
 
-def _good(text: str, actor: Actor = "nobody") -> End:
-    return End(actor=actor, text=text, status=303, is_success=True)
+def _good(words: str, text: str, actor: Actor = "nobody") -> End:
+    return End(actor=actor, words=words, text=text, status=303, is_success=True)
 
 
 ENDS: dict[str, End] = {
-    "joined": _good("The owner connected the system."),
-    "sites_later": _good("The owner's grant is stored; the vendor's list of sites comes later.", "vendor"),
-    "pending_approval": _good("The owner consented; the vendor decides later.", "vendor"),
-    "user_denied": End(actor="owner", text="The owner said no, or did not finish.", status=403, error="access_denied"),
+    "joined": _good("joined", "The owner connected the system."),
+    "sites_later": _good(
+        "joined, sites come later", "The owner's grant is stored; the vendor's list of sites comes later.", "vendor"
+    ),
+    "pending_approval": _good("the vendor decides later", "The owner consented; the vendor decides later.", "vendor"),
+    "user_denied": End(
+        actor="owner",
+        words="the owner said no",
+        text="The owner said no, or did not finish.",
+        status=403,
+        error="access_denied",
+    ),
     "wrong_account": End(
-        actor="owner", text="Another account consented than the link is for.", status=403, error="access_denied"
+        actor="owner",
+        words="another account consented",
+        text="Another account consented than the link is for.",
+        status=403,
+        error="access_denied",
     ),
-    "wrong_entries": End(actor="owner", text="What the owner entered does not work.", status=422),
-    "too_many_tries": End(actor="owner", text="The form was sent five times without success."),
-    "session_expired": End(actor="owner", text="The owner did not finish within 30 minutes."),
-    "wrong_browser": End(actor="owner", text="The owner came back in another browser than the one of the start."),
-    "unfinished": End(actor="owner", text="The owner has begun, and not come back from the vendor yet."),
-    "link_used": End(actor="owner", text="The step was over when its page was opened again."),
-    "link_invalid": End(actor="operator", text="The link is incomplete, changed, or was not made here."),
-    "link_expired": End(actor="operator", text="The link's time is over; make a new one."),
-    "flow_gone": End(actor="operator", text="The join flow is deleted, or was never here.", status=404),
-    "connection_ended": End(actor="nobody", text="The enrollment of the owner's link has ended.", status=404),
-    "vendor_not_offered": End(actor="operator", text="The link names a vendor that the flow does not offer."),
+    "wrong_entries": End(
+        actor="owner", words="wrong entries", text="What the owner entered does not work.", status=422
+    ),
+    "too_many_tries": End(
+        actor="owner", words="five tries failed", text="The form was sent five times without success."
+    ),
+    "session_expired": End(
+        actor="owner", words="not finished in time", text="The owner did not finish within 30 minutes."
+    ),
+    "wrong_browser": End(
+        actor="owner",
+        words="back in another browser",
+        text="The owner came back in another browser than the one of the start.",
+    ),
+    "unfinished": End(
+        actor="owner",
+        words="not back from the vendor",
+        text="The owner has begun, and not come back from the vendor yet.",
+    ),
+    "link_used": End(
+        actor="owner", words="page opened again", text="The step was over when its page was opened again."
+    ),
+    "link_invalid": End(
+        actor="operator",
+        words="link incomplete or changed",
+        text="The link is incomplete, changed, or was not made here.",
+    ),
+    "link_expired": End(actor="operator", words="link too old", text="The link's time is over; make a new one."),
+    "flow_gone": End(
+        actor="operator", words="flow deleted", text="The join flow is deleted, or was never here.", status=404
+    ),
+    "connection_ended": End(
+        actor="nobody", words="enrollment has ended", text="The enrollment of the owner's link has ended.", status=404
+    ),
+    "vendor_not_offered": End(
+        actor="operator", words="vendor not in the flow", text="The link names a vendor that the flow does not offer."
+    ),
     "state_too_long": End(
-        actor="operator", text="The link's state is longer than 1,024 characters, or its reference than 256."
+        actor="operator",
+        words="state of the link too long",
+        text="The link's state is longer than 1,024 characters, or its reference than 256.",
     ),
-    "interrupted": End(actor="owner", text="The server stopped before the vendor's answer was stored; start again."),
-    "still_running": End(actor="nobody", text="The vendor has not answered yet; load the page again.", status=503),
-    "slow_down": End(actor="nobody", text="Too many ask at once; load the page again after a while.", status=429),
-    "app_changed": End(actor="owner", text="The app's credentials changed meanwhile; start again.", status=409),
+    "interrupted": End(
+        actor="owner",
+        words="server stopped meanwhile",
+        text="The server stopped before the vendor's answer was stored; start again.",
+    ),
+    "still_running": End(
+        actor="nobody",
+        words="vendor still at it",
+        text="The vendor has not answered yet; load the page again.",
+        status=503,
+    ),
+    "slow_down": End(
+        actor="nobody",
+        words="too many at once",
+        text="Too many ask at once; load the page again after a while.",
+        status=429,
+    ),
+    "app_changed": End(
+        actor="owner",
+        words="app changed meanwhile",
+        text="The app's credentials changed meanwhile; start again.",
+        status=409,
+    ),
     "app_refused": End(
-        actor="operator", text="The vendor refuses the app's credentials.", status=503, error="server_error"
+        actor="operator",
+        words="app secret refused",
+        text="The vendor refuses the app's credentials.",
+        status=503,
+        error="server_error",
     ),
     "scope_missing": End(
         actor="operator",
+        words="app lacks a scope",
         text="The consent lacks what the vendor must give; look at the app's scopes and registration.",
         status=502,
         error="server_error",
     ),
     "issuer_mismatch": End(
-        actor="operator", text="The answer does not come from the vendor that was asked.", error="server_error"
+        actor="operator",
+        words="answer of another vendor",
+        text="The answer does not come from the vendor that was asked.",
+        error="server_error",
     ),
     "operator_action": End(
-        actor="operator", text="The operator must do something at the vendor.", status=502, error="server_error"
+        actor="operator",
+        words="app needs work there",
+        text="The operator must do something at the vendor.",
+        status=502,
+        error="server_error",
     ),
     "vendor_missing": End(
-        actor="operator", text="The vendor's plugin is not installed.", status=502, error="server_error"
+        actor="operator",
+        words="plugin not installed",
+        text="The vendor's plugin is not installed.",
+        status=502,
+        error="server_error",
     ),
     "plugin_bug": End(
-        actor="operator", text="The vendor's plugin broke its contract.", status=500, error="server_error"
+        actor="operator",
+        words="plugin broke its contract",
+        text="The vendor's plugin broke its contract.",
+        status=500,
+        error="server_error",
     ),
     "vendor_answer": End(
         actor="operator",
+        words="vendor answers otherwise",
         text="The vendor answered what its documentation does not say.",
         status=502,
         error="server_error",
     ),
     "store_unavailable": End(
         actor="operator",
+        words="database away",
         text="The database of this server cannot be used now; try again later.",
         status=503,
         error="temporarily_unavailable",
     ),
-    "internal_error": End(actor="operator", text="Look into the server's log.", status=500, error="server_error"),
+    "internal_error": End(
+        actor="operator",
+        words="error: see the log",
+        text="Look into the server's log.",
+        status=500,
+        error="server_error",
+    ),
     "code_refused": End(
-        actor="owner", text="The vendor refused the authorization code; start again.", status=422, error="server_error"
+        actor="owner",
+        words="code refused",
+        text="The vendor refused the authorization code; start again.",
+        status=422,
+        error="server_error",
     ),
     "consent_unusable": End(
         actor="owner",
+        words="nothing there to read",
         text="The consent opens nothing that can be read, such as an account without a site.",
         status=422,
         error="server_error",
     ),
     "vendor_declined": End(
-        actor="vendor", text="The vendor decided against the enrollment.", status=409, error="server_error"
+        actor="vendor",
+        words="the vendor said no",
+        text="The vendor decided against the enrollment.",
+        status=409,
+        error="server_error",
     ),
     "vendor_unavailable": End(
         actor="vendor",
+        words="vendor away",
         text="The vendor could not be reached; try again later.",
         status=503,
         error="temporarily_unavailable",
     ),
     "vendor_rate_limited": End(
         actor="vendor",
+        words="limit of calls reached",
         text="The vendor allows no more calls for now.",
         status=503,
         error="temporarily_unavailable",
     ),
     "vendor_timeout": End(
-        actor="vendor", text="The vendor did not answer in time.", status=504, error="temporarily_unavailable"
+        actor="vendor",
+        words="vendor too slow",
+        text="The vendor did not answer in time.",
+        status=504,
+        error="temporarily_unavailable",
     ),
     "device_unreachable": End(
-        actor="owner", text="The owner's device does not answer.", status=503, error="temporarily_unavailable"
+        actor="owner",
+        words="device does not answer",
+        text="The owner's device does not answer.",
+        status=503,
+        error="temporarily_unavailable",
     ),
 }
 APP_AT_FAULT = tuple(code for code, end in ENDS.items() if end.actor == "operator" and end.error is not None)
@@ -206,6 +316,11 @@ _BY_CLASS: tuple[tuple[type[VendorError], str], ...] = (  # the first that fits
     (ApprovalRefused, "vendor_declined"),
     (VendorError, "operator_action"),
 )
+
+
+def words_of(code: str) -> str:
+    """Names an end for a reader; one that a later version knows alone, as well as its code does."""
+    return ENDS[code].words if code in ENDS else code.replace("_", " ")
 
 
 def code_of(error: VendorError, *, is_form: bool = False, is_kept: bool = False) -> str:
