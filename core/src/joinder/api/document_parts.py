@@ -119,7 +119,10 @@ def _sent(description: str) -> Part:
         "303": {
             "description": description,
             "headers": {
-                "location": {"description": "Where the owner goes.", "schema": {"type": "string", "format": "uri"}}
+                "location": {
+                    "description": "Where the owner goes.",
+                    "schema": {"type": "string", "format": "uri-reference"},
+                }
             },
         }
     }
