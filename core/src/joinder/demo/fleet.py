@@ -79,7 +79,8 @@ async def _make(hub: Hub, account_id: str, homes: int, say: Say) -> list[str]:
     ids: list[str] = []
     for first in range(0, homes, BATCH):
         numbers = range(first + 1, min(first + BATCH, homes) + 1)
-        consents = [await virtual_homes.consent_to(hub, virtual.owners_home(f"{account_id} {n}")) for n in numbers]
+        made = [virtual.owners_home(f"{account_id} {n}", f"Home {n}") for n in numbers]
+        consents = [await virtual_homes.consent_to(hub, home) for home in made]
         async with hub.store.write(account_id) as session:
             for consent in consents:
                 row = await stored_consents.store(hub, session, account_id, consent, Origin(vendor=virtual.NAME))

@@ -139,15 +139,20 @@ def approved(grant: Grant) -> Grant:
     return Grant(secrets=grant.secrets, facts=facts, site_ids=grant.site_ids)
 
 
-def owners_home(owner: str) -> VirtualHome:
-    """Makes the home of an owner by this name: with sun, a battery and a meter, the same each time."""
+def owners_home(owner: str, name: str | None = None) -> VirtualHome:
+    """Makes the home of an owner: with sun, a battery and a meter, the same each time. `name`: what it is called."""
     home_id = hashlib.sha256(owner.encode()).hexdigest()[:24]
     devices = (
         new_device(f"{home_id[:12]}-sun", DeviceKind.INVERTER),
         new_device(f"{home_id[:12]}-bat", DeviceKind.BATTERY),
     )
     return VirtualHome(
-        vendor_id=home_id, name=f"Home of {owner}", devices=devices, timezone="Europe/Berlin", lat=52.5, lon=13.4
+        vendor_id=home_id,
+        name=name or f"Home of {owner}",
+        devices=devices,
+        timezone="Europe/Berlin",
+        lat=52.5,
+        lon=13.4,
     )
 
 

@@ -29,12 +29,15 @@ class Form(NamedTuple):
     here: int = WHOLE
     others: int = WHOLE
     is_titled: bool = False
+    is_close: bool = False  # one blank between names
     is_tight: bool = False
 
 
 FORMS = (  # the first that has room
     Form(is_titled=True),
-    *(Form(others=letters) for letters in (WHOLE, 4, 3)),
+    Form(),
+    Form(is_close=True),
+    *(Form(others=letters) for letters in (4, 3)),
     *(Form(here=letters, others=3) for letters in (4, 3)),
     Form(others=0),
     *(Form(here=letters, others=0) for letters in (4, 0)),
@@ -107,7 +110,8 @@ class Crumbs(Static):
             waits = f"▲{self.joinder.waiting}" if page.name == "now" and self.joinder.waiting else ""
             parts = [part for part in (page.key, name, waits) if part]
             style = "reverse bold" if page.name == here else ""
-            labels.append((page.name, Text(f" {end.join(parts)}{end}", style)))
+            after = "" if form.is_close and page.name != here else end
+            labels.append((page.name, Text(f" {end.join(parts)}{after}", style)))
         return labels
 
     def _here(self) -> str:
