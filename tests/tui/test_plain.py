@@ -55,7 +55,7 @@ def test_no_screen_uses_a_widget_that_reads_markup() -> None:
 
 def test_an_event_begins_with_what_happened() -> None:
     data = {"enrollmentID": "enrl-a", "vendor": "acme", "state": "opaque", "from": "ok", "to": "degraded"}
-    assert texts.details(data) == "from ok  to degraded  state opaque"
+    assert texts.details(data) == "ok → degraded  state opaque"
 
 
 def test_lines_end_between_parts_and_not_between_a_number_and_its_unit() -> None:

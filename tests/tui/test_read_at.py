@@ -72,8 +72,8 @@ def test_hours_that_are_not_or_are_twice_are_read_as_they_were(chart: Chart, ask
 @pytest.mark.parametrize(
     ("moment", "days"),
     [
-        (datetime(2026, 10, 25, 23, 30, tzinfo=BERLIN), ("2026-10-25", "2026-10-24", "2026-10-23")),
-        (datetime(2026, 3, 30, 0, 30, tzinfo=BERLIN), ("2026-03-30", "2026-03-29", "2026-03-28")),
+        (datetime(2020, 10, 25, 23, 30, tzinfo=BERLIN), ("2020-10-25", "2020-10-24", "2020-10-23")),
+        (datetime(2020, 3, 30, 0, 30, tzinfo=BERLIN), ("2020-03-30", "2020-03-29", "2020-03-28")),
     ],
 )
 async def test_the_day_before_is_that_of_the_calendar(
