@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -333,14 +334,16 @@ async def test_who_was_unenrolled_is_read_again_after_another_application_alone(
     path, site_id = f"/enrollments/{made_one['id']}", made_one["sites"][0]["id"]
     assert (await virtual_api.get(f"/sites/{site_id}/live")).json()["stale"] is False
     assert (await decided(virtual_api, made_one["id"], "unenrolled", "Moved.")).status_code == 204
-    for way in ("resume", "refresh"):
+    for way in ("resume", "refresh", "backfill"):
         refused = assert_problem(await virtual_api.post(f"{path}/{way}"), 409, "invalid-enrollment-status")
         assert "application" in refused["detail"]
     shown = await got(virtual_api, path)
     assert (shown["status"], shown["health"]["state"]) == ("unenrolled", "needs_consent")
     assert shown["health"]["reason"] == "The operator unenrolled it: Moved."
     assert (await got(virtual_api, f"/sites/{site_id}/live"))["stale"] is True
-    newer = {**APPLICATION, "applicationTime": "2199-06-01T10:00:00Z"}
+    late = {**APPLICATION, "applicationTime": "2199-06-01T10:00:00Z"}
+    assert pointers(await virtual_api.post(f"{path}/applications", json=late)) == ["/applicationTime"]
+    newer = {**APPLICATION, "applicationTime": f"{datetime.now(UTC).isoformat()}"}
     assert (await virtual_api.post(f"{path}/applications", json=newer)).status_code == 204
     assert (await decided(virtual_api, made_one["id"], "approved")).status_code == 204
     assert (await got(virtual_api, f"/sites/{site_id}/live"))["stale"] is False

@@ -161,3 +161,9 @@ def test_what_is_there_is_not_overwritten(world: World, fleet: list[str], tmp_pa
     assert "choose another name" in world("export", str(path), *SPAN, code=4).stderr
     assert path.read_text() == "mine"
     assert "must lie after" in world("export", "x.csv", "--start", "2023-06-03", "--end", "2023-06-01", code=2).stderr
+
+
+def test_a_name_that_tells_no_format_is_refused(world: World, fleet: list[str], tmp_path: Path) -> None:
+    done = world("export", f"{tmp_path}/x.jsnol", *SPAN, code=2)
+    assert "it ends with one of .csv, .jsonl, .ndjson, .parquet" in done.stderr
+    assert list(tmp_path.glob("x*")) == []

@@ -109,6 +109,9 @@ async def test_filters_by_column_over_all_accounts(hub: Hub, account_id: str, ot
         ("vender:x", "vender:x is no filter. Did you mean vendor:…? Known are vendor:… health:…"),
         ("vendor:", "Known are"),
         ("is:late", "Known are"),
+        ("!health:bogus", "there is no health bogus. Known are quarantined"),
+        ("status:enrolled,foo", "there is no status foo. Known are applied"),
+        ("actor:me", "there is no actor me. Known are owner operator vendor nobody"),
         ("!x:y", "x:y is no filter"),
     ],
 )

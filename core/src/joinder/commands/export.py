@@ -38,12 +38,14 @@ def command(
     import msgspec
 
     from joinder.cli import EXIT_CONFLICT, EXIT_USAGE
-    from joinder.commands.export_files import forget_progress, open_sink, progress_of
+    from joinder.commands.export_files import FOLDERS, LINES, TABLES, forget_progress, open_sink, progress_of
     from joinder.commands.running import fail
     from joinder.services.readings.export import Question
 
     if end <= start:
         fail("--end must lie after --start.", EXIT_USAGE)
+    if into.suffix not in (known := (*TABLES, *LINES, *FOLDERS)):
+        fail(f"{into}: the name tells the format; it ends with one of {', '.join(known)}.", EXIT_USAGE)
     question = msgspec.convert(
         {
             "start": start,

@@ -18,6 +18,7 @@ from joinder.small_files import naming, put
 from joinder.wire.export import COLUMNS, ENERGIES, NAMES, Cell
 
 FLUSH_BYTES = 1 << 20
+FOLDERS, LINES, TABLES = (".parquet",), (".jsonl", ".ndjson"), (".csv",)  # what a name ends with
 PART_ROWS = 100_000  # of one Parquet file, held in memory until it is full
 Rows = Sequence[tuple[Cell, ...]]
 
@@ -128,10 +129,10 @@ class ParquetFolder:
 
 
 def open_sink(path: Path, progress: Progress) -> Sink:
-    """Opens what the name asks for: `.parquet` a folder of parts, `.jsonl` JSON lines, else CSV."""
-    if path.suffix == ".parquet":
+    """Opens what the name asks for: `.parquet` a folder of parts, `.jsonl` JSON lines, `.csv`."""
+    if path.suffix in FOLDERS:
         return ParquetFolder(path, progress)
-    if path.suffix in (".jsonl", ".ndjson"):
+    if path.suffix in LINES:
         return LinesFile(path, progress, _json_lines, b"")
     return LinesFile(path, progress, _csv, _csv([COLUMNS]))
 

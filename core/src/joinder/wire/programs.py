@@ -5,11 +5,12 @@ Names of members that Derapi's documents do not tell are those a reader would ch
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from joinder.clock import utc_now
 from joinder.services.join.applications import Customer, Decision, Status
 from joinder.services.records.told import EVERYTHING, Told
 from joinder.services.refusals import Invalid, pointer
@@ -20,6 +21,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=100)]
 ResourceType = Literal["batterysystem", "solarsystem"]
 KEY_BYTES_MOST, VALUE_BYTES_MOST = 100, 250
 DETAILS_BYTES_MOST = 4096
+AHEAD_MOST = timedelta(minutes=5)  # of a caller's clock
 Info = Annotated[dict[str, str], Meta(max_length=50)]
 
 
@@ -120,6 +122,8 @@ def _customer(
     address: dict[str, Any],
 ) -> Customer:
     errors = {} if body.terms_accepted else {"/termsAccepted": "must be true"}
+    if applied_at > utc_now() + AHEAD_MOST:  # or no honest one would be newer, until that day
+        errors["/applicationTime"] = "lies in the future"
     for name, value in body.additional_info.items():
         if not 1 <= len(name.encode()) <= KEY_BYTES_MOST or len(value.encode()) > VALUE_BYTES_MOST:
             wanted = f"a key has 1 to {KEY_BYTES_MOST} bytes, a value at most {VALUE_BYTES_MOST}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+from joinder.errors import Actor
 from joinder.runtime.hub import Hub
 from joinder.services.records import health
 from joinder.services.refusals import Invalid
@@ -24,6 +25,11 @@ _COLUMNS = {
     "flow": "e.flow_id",
     "credentials": "e.credentials_id",
     "actor": f"coalesce(e.health_actor, CASE e.health {_ACTS} END)",
+}
+_CLOSED = {
+    "health": health.BY_URGENCY,
+    "status": (*health.AWAITING, "enrolled", *health.DECLINED),
+    "actor": get_args(Actor),
 }
 _FAULTS = f"e.health NOT IN ('ok', 'connecting') AND NOT {_ENDED}"
 _PAUSED = "e.paused_at IS NOT NULL"
@@ -140,6 +146,8 @@ def _condition(word: str, name: str) -> tuple[str, dict[str, str]]:
         hint = f"Did you mean {near[0]}:…? " if near and near[0] != key else ""
         raise Invalid(f"{word} is no filter. {hint}Known are {' '.join(f'{each}:…' for each in _COLUMNS)} is:paused")
     wanted = {f"{name}_{index}": one for index, one in enumerate(filter(None, value.split(",")))}
+    if key in _CLOSED and (unknown := sorted({*wanted.values()} - {*_CLOSED[key]})):  # `!` would make it everything
+        raise Invalid(f"{word}: there is no {key} {', '.join(unknown)}. Known are {' '.join(_CLOSED[key])}")
     return f"{_COLUMNS[key]} IN ({', '.join(f':{each}' for each in wanted)})", wanted
 
 

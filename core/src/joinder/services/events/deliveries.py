@@ -200,7 +200,9 @@ async def _send(hub: Hub, attempt: DeliveryAttempt) -> DeliveryOutcome:
     except TransientError as error:
         if error.detail is None:
             return DeliveryOutcome(status=None, reason="It cut the connection before it answered.")
-        return DeliveryOutcome(status=None, reason="It could not be reached. Only public https addresses are called.")
+        is_local = attempt.url.startswith("http:")  # as only one of this machine may
+        only_public = "" if is_local else " Only public https addresses are called."
+        return DeliveryOutcome(status=None, reason=f"It could not be reached.{only_public}")
     if answer.ok:
         return DeliveryOutcome(status=answer.status)
     redirected = "; redirects are not followed" if 300 <= answer.status < 400 else ""

@@ -57,7 +57,7 @@ async def _asked(hub: Hub, account_id: str, enrollment_id: str, redirect_uri: st
             return url(hub, enrollment_id, redirect_uri)
         flow = await session.get(JoinFlow, row.flow_id or "")
     if flow is None:
-        needed = {"/redirectURI": "is needed: the enrollment's join flow is not there any more"}
+        needed = {"/redirectURI": "is needed: the enrollment has no join flow, or none any more"}
         raise Unprocessable("Nobody knows where the owner would go afterwards", errors=needed)
     return url(hub, enrollment_id, flow.redirect_uri)
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 from msgspec import structs
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from joinder import virtual
 from joinder.clock import utc_now
@@ -29,7 +31,7 @@ from joinder.services.readings import sites
 from joinder.services.records.opened_grant import open_grant
 from joinder.services.refusals import Conflict, Invalid, NotFound
 from joinder.store.sites import StoredDevice, StoredSite, read_site
-from joinder.store.tables import Enrollment, GrantRow, JoinSession, SiteRow
+from joinder.store.tables import Enrollment, GrantRow, JoinSession, LiveRow, SiteRow
 from joinder.store.vault import token_hash
 from joinder.vendors.gate.consents import checked_grant
 from joinder.virtual.configuration import DEVICES_MOST, SINCE, VirtualDevice, VirtualHome, facts_of, home_of
@@ -181,6 +183,7 @@ async def _change(
         for enrollment in await site_rights.sharing(session, account_id, virtual.NAME, [site.vendor_id]):
             home = await _changed(hub, session, enrollment, change)
             await enrollments.forget_series(session, enrollment.id)
+        await session.execute(sql_delete(LiveRow).where(col(LiveRow.site_id) == site_id))  # of what it was
         audit(session, account_id, actor, "virtual.change", site_id)
     return await _read(hub, account_id, home, anew=True)
 

@@ -46,8 +46,8 @@ async def start(
 ) -> tuple[Backfill, bool]:
     """Starts the enrollment's job, and tells whether it is new: one that runs is widened to the range asked for.
 
-    Epoch seconds; without `start` everything the vendor keeps, without `end` up to now. Raises NotFound, Unprocessable
-    or UnknownVendor.
+    Epoch seconds; without `start` everything the vendor keeps, without `end` up to now. Raises NotFound, Unprocessable,
+    UnknownVendor, or EnrollmentStatus.
     """
     moment = now()
     since, until = history.EVERYTHING if start is None else start, min(end or moment, moment)
@@ -56,6 +56,7 @@ async def start(
         raise Unprocessable(f"start {wanted}", errors={"/start": wanted})
     async with hub.store.write(enrollment_id) as session:
         enrollment = await owned(session, Enrollment, enrollment_id, account_id)
+        health.refuse_unenrolled(enrollment)
         vendor = hub.registry.vendor(enrollment.vendor)
         if not vendor.limits.history:
             raise Unprocessable(f"{vendor.label} keeps no history that could be fetched")
