@@ -218,9 +218,6 @@ class JoinderApp(App[int]):
     def _forget_notes(self) -> None:
         self.notes = tuple(note for note in self.notes if not note.is_over)
 
-    def forget_toasts(self) -> None:
-        super().clear_notifications()
-
     def clear_notifications(self) -> None:
         self.notes = ()
         super().clear_notifications()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from textual.app import App
 from textual.screen import ModalScreen
 
 T = TypeVar("T")
@@ -12,7 +13,4 @@ T = TypeVar("T")
 class Dialog(ModalScreen[T]):
     def on_mount(self) -> None:
         """Takes away what was said before: a page has it on lines of its own, and here it would lie over a question."""
-        from joinder_tui.app import JoinderApp
-
-        if isinstance(self.app, JoinderApp):
-            self.app.forget_toasts()
+        App.clear_notifications(self.app)  # Textual's: the app's own forgets those lines, too
