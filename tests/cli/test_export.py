@@ -167,3 +167,10 @@ def test_a_name_that_tells_no_format_is_refused(world: World, fleet: list[str], 
     done = world("export", f"{tmp_path}/x.jsnol", *SPAN, code=2)
     assert "it ends with one of .csv, .jsonl, .ndjson, .parquet" in done.stderr
     assert list(tmp_path.glob("x*")) == []
+
+
+def test_a_format_may_be_told_in_capitals(world: World, fleet: list[str], tmp_path: Path) -> None:
+    for name in ("a.CSV", "a.csv", "a.JSONL", "a.jsonl"):
+        world("export", str(tmp_path / name), *SPAN)
+    assert (tmp_path / "a.CSV").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    assert (tmp_path / "a.JSONL").read_bytes() == (tmp_path / "a.jsonl").read_bytes()

@@ -44,7 +44,7 @@ def command(
 
     if end <= start:
         fail("--end must lie after --start.", EXIT_USAGE)
-    if into.suffix not in (known := (*TABLES, *LINES, *FOLDERS)):
+    if into.suffix.lower() not in (known := (*TABLES, *LINES, *FOLDERS)):
         fail(f"{into}: the name tells the format; it ends with one of {', '.join(known)}.", EXIT_USAGE)
     question = msgspec.convert(
         {

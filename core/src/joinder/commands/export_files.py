@@ -130,9 +130,9 @@ class ParquetFolder:
 
 def open_sink(path: Path, progress: Progress) -> Sink:
     """Opens what the name asks for: `.parquet` a folder of parts, `.jsonl` JSON lines, `.csv`."""
-    if path.suffix in FOLDERS:
+    if path.suffix.lower() in FOLDERS:
         return ParquetFolder(path, progress)
-    if path.suffix in LINES:
+    if path.suffix.lower() in LINES:
         return LinesFile(path, progress, _json_lines, b"")
     return LinesFile(path, progress, _csv, _csv([COLUMNS]))
 
